@@ -1,0 +1,77 @@
+//! A guest's memory, as checked copies.
+
+use spec::Gpa;
+
+/// An access that is not wholly inside the guest's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfBounds;
+
+/// A guest's memory. A guest value is an allegation: every access is checked and
+/// copied, no reference points into it, and what was read once is not read again.
+/// Aligned accesses of 1, 2, 4 and 8 bytes are single.
+pub trait GuestMemory {
+    /// Copies from the guest. Nothing is copied when any byte is outside.
+    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds>;
+    /// Copies to the guest. Nothing is copied when any byte is outside.
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds>;
+
+    /// Reads 4 bytes, little-endian.
+    fn read32(&self, gpa: Gpa) -> Result<u32, OutOfBounds> {
+        let mut bytes = [0; 4];
+        self.read(gpa, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+    /// Reads 8 bytes, little-endian.
+    fn read64(&self, gpa: Gpa) -> Result<u64, OutOfBounds> {
+        let mut bytes = [0; 8];
+        self.read(gpa, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+    /// Writes 4 bytes, little-endian.
+    fn write32(&self, gpa: Gpa, value: u32) -> Result<(), OutOfBounds> {
+        self.write(gpa, &value.to_le_bytes())
+    }
+    /// Writes 8 bytes, little-endian.
+    fn write64(&self, gpa: Gpa, value: u64) -> Result<(), OutOfBounds> {
+        self.write(gpa, &value.to_le_bytes())
+    }
+}
+
+impl<T: GuestMemory + ?Sized> GuestMemory for &T {
+    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
+        (**self).read(gpa, bytes)
+    }
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
+        (**self).write(gpa, bytes)
+    }
+}
+
+/// Guest memory from gpa 0, in a vector.
+#[cfg(any(test, feature = "fakes"))]
+pub struct VecMemory(pub core::cell::RefCell<std::vec::Vec<u8>>);
+
+#[cfg(any(test, feature = "fakes"))]
+impl VecMemory {
+    /// `bytes` zeroed bytes from gpa 0.
+    pub fn new(bytes: usize) -> Self {
+        Self(core::cell::RefCell::new(std::vec![0; bytes]))
+    }
+}
+
+#[cfg(any(test, feature = "fakes"))]
+impl GuestMemory for VecMemory {
+    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
+        let memory = self.0.borrow();
+        let start = usize::try_from(gpa.0).map_err(|_| OutOfBounds)?;
+        let end = start.checked_add(bytes.len()).ok_or(OutOfBounds)?;
+        bytes.copy_from_slice(memory.get(start..end).ok_or(OutOfBounds)?);
+        Ok(())
+    }
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
+        let mut memory = self.0.borrow_mut();
+        let start = usize::try_from(gpa.0).map_err(|_| OutOfBounds)?;
+        let end = start.checked_add(bytes.len()).ok_or(OutOfBounds)?;
+        memory.get_mut(start..end).ok_or(OutOfBounds)?.copy_from_slice(bytes);
+        Ok(())
+    }
+}

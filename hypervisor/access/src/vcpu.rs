@@ -1,0 +1,311 @@
+//! A virtual processor: exit in, resume out.
+//!
+//! VMX, SVM and a scripted fake stand behind [`Vcpu`]. The backend reports facts;
+//! what to do about an exit is decided in `guest`, once for both vendors.
+
+use spec::{Gpa, Width};
+
+/// The sixteen general registers, numbered as instructions encode them.
+/// RSP (4) is kept by the backend's control block while the guest is out; the
+/// backend's [`Vcpu::register`] knows.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct GeneralRegisters(pub [u64; 16]);
+
+/// Index of RAX in [`GeneralRegisters`].
+pub const RAX: usize = 0;
+/// Index of RCX.
+pub const RCX: usize = 1;
+/// Index of RDX.
+pub const RDX: usize = 2;
+/// Index of RBX.
+pub const RBX: usize = 3;
+/// Index of RSP.
+pub const RSP: usize = 4;
+/// Index of RBP.
+pub const RBP: usize = 5;
+/// Index of RSI.
+pub const RSI: usize = 6;
+/// Index of RDI.
+pub const RDI: usize = 7;
+
+/// A segment register with its hidden part. `attributes` are in the layout of
+/// bits 8 to 15 and 20 to 23 of a descriptor, joined (AMD APM vol. 2 section
+/// 15.5.1): type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, D/B 10, G 11.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Selector.
+    pub selector: u16,
+    /// Joined attributes; 0 means unusable.
+    pub attributes: u16,
+    /// Limit in bytes, with granularity applied.
+    pub limit: u32,
+    /// Base address.
+    pub base: u64,
+}
+
+/// Which segment register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum SegmentName {
+    /// Extra.
+    Es = 0,
+    /// Code.
+    Cs = 1,
+    /// Stack.
+    Ss = 2,
+    /// Data.
+    Ds = 3,
+    /// FS.
+    Fs = 4,
+    /// GS.
+    Gs = 5,
+    /// Local descriptor table.
+    Ldtr = 6,
+    /// Task register.
+    Tr = 7,
+}
+
+/// Control and mode registers that most exits do not need.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct ControlRegisters {
+    /// CR0.
+    pub cr0: u64,
+    /// CR2.
+    pub cr2: u64,
+    /// CR3.
+    pub cr3: u64,
+    /// CR4.
+    pub cr4: u64,
+    /// EFER as the guest sees it.
+    pub efer: u64,
+}
+
+/// An event to deliver through the guest's interrupt table at the next entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A maskable interrupt; the guest can take it now.
+    Interrupt(u8),
+    /// A non-maskable interrupt.
+    Nmi,
+    /// An exception, with its error code where it has one.
+    Exception {
+        /// Exception vector, 0 to 31.
+        vector: u8,
+        /// Error code, for the vectors that push one.
+        error: Option<u32>,
+    },
+}
+
+impl Event {
+    /// #UD.
+    pub const UNDEFINED: Self = Self::Exception { vector: 6, error: None };
+    /// #GP(0).
+    pub const PROTECTION: Self = Self::Exception { vector: 13, error: Some(0) };
+}
+
+/// What a nested-paging fault was doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NestedAccess {
+    /// Reading data.
+    Read,
+    /// Writing data.
+    Write,
+    /// Fetching an instruction.
+    Fetch,
+    /// Reading or updating the guest's own page tables.
+    Walk,
+}
+
+/// A port access that exited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortAccess {
+    /// Port number.
+    pub port: u16,
+    /// 1, 2 or 4 bytes.
+    pub width: Width,
+    /// IN rather than OUT.
+    pub input: bool,
+    /// INS or OUTS.
+    pub string: bool,
+    /// With a REP prefix.
+    pub repeat: bool,
+}
+
+/// Why the guest stopped running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// CPUID.
+    Cpuid,
+    /// VMCALL or VMMCALL.
+    Hypercall,
+    /// RDMSR; the number is in ECX.
+    ReadMsr,
+    /// WRMSR; the number is in ECX, the value in EDX:EAX.
+    WriteMsr,
+    /// IN, OUT, INS or OUTS.
+    Port(PortAccess),
+    /// An access outside what the nested tables map.
+    NestedFault {
+        /// The address that was accessed.
+        gpa: Gpa,
+        /// What for.
+        access: NestedAccess,
+    },
+    /// An interrupt for this processor is pending in hardware or was taken by the
+    /// backend; [`Vcpu::take_interrupts`] tells which.
+    Interrupt,
+    /// The hypervisor's own NMI: another processor wants this one's attention.
+    Kick,
+    /// The guest can take a maskable interrupt now, as asked for.
+    InterruptWindow,
+    /// The guest can take an NMI now, as asked for.
+    NmiWindow,
+    /// HLT.
+    Halt,
+    /// PAUSE, MONITOR or MWAIT, or another instruction that needs no more than to
+    /// be stepped over.
+    Idle,
+    /// A triple fault or a shutdown.
+    Shutdown,
+    /// A MOV to CR`register` of general register `source`.
+    WriteControl {
+        /// Number of the control register.
+        register: u8,
+        /// The value being written, where the hardware says; else decode it.
+        value: Option<u64>,
+    },
+    /// XSETBV; the number is in ECX, the value in EDX:EAX.
+    SetXcr,
+    /// WBINVD or INVD.
+    WriteBackCaches,
+    /// An exception that is intercepted; it was not delivered.
+    Exception {
+        /// Vector.
+        vector: u8,
+        /// Error code, where the vector has one.
+        error: u32,
+    },
+    /// INIT reached this processor's pins.
+    Init,
+    /// An instruction that this machine does not offer (VMRUN, SKINIT, ...): #UD.
+    Unavailable,
+    /// The processor refused the guest's state; nothing ran.
+    InvalidState,
+    /// An exit that has no business here, with the vendor's code.
+    Unexpected(u64),
+}
+
+/// Number of kinds in [`Exit::kind`].
+pub const EXIT_KINDS: usize = 21;
+
+impl Exit {
+    /// Short names for tables of exits, in the order of [`Exit::kind`].
+    pub const KIND_NAMES: [&'static str; EXIT_KINDS] = [
+        "cpuid", "hypercall", "rdmsr", "wrmsr", "port", "mmio", "interrupt", "kick",
+        "interrupt-window", "nmi-window", "halt", "idle", "shutdown", "cr-write", "xsetbv", "wbinvd",
+        "exception", "init", "unavailable", "invalid-state", "unexpected",
+    ];
+
+    /// Index of this exit's kind in tables of counters.
+    pub const fn kind(&self) -> usize {
+        match self {
+            Exit::Cpuid => 0,
+            Exit::Hypercall => 1,
+            Exit::ReadMsr => 2,
+            Exit::WriteMsr => 3,
+            Exit::Port(_) => 4,
+            Exit::NestedFault { .. } => 5,
+            Exit::Interrupt => 6,
+            Exit::Kick => 7,
+            Exit::InterruptWindow => 8,
+            Exit::NmiWindow => 9,
+            Exit::Halt => 10,
+            Exit::Idle => 11,
+            Exit::Shutdown => 12,
+            Exit::WriteControl { .. } => 13,
+            Exit::SetXcr => 14,
+            Exit::WriteBackCaches => 15,
+            Exit::Exception { .. } => 16,
+            Exit::Init => 17,
+            Exit::Unavailable => 18,
+            Exit::InvalidState => 19,
+            Exit::Unexpected(_) => 20,
+        }
+    }
+}
+
+/// What the hypervisor wants of the next entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Resume {
+    /// Deliver this event. An event whose delivery was interrupted by the last
+    /// exit is delivered again by the backend itself before anything new.
+    pub inject: Option<Event>,
+    /// Exit with [`Exit::InterruptWindow`] once a maskable interrupt can be taken.
+    pub interrupt_window: bool,
+    /// Exit with [`Exit::NmiWindow`] once an NMI can be taken.
+    pub nmi_window: bool,
+}
+
+/// One virtual processor on the physical processor that runs it.
+pub trait Vcpu {
+    /// Runs the guest until it exits.
+    fn enter(&mut self, resume: Resume) -> Exit;
+
+    /// General register `index` (0 to 15, as instructions encode them).
+    fn register(&self, index: usize) -> u64;
+    /// Sets general register `index`.
+    fn set_register(&mut self, index: usize, value: u64);
+    /// Instruction pointer (an offset in CS).
+    fn rip(&self) -> u64;
+    /// Sets the instruction pointer.
+    fn set_rip(&mut self, value: u64);
+    /// Flags.
+    fn rflags(&self) -> u64;
+    /// Sets the flags.
+    fn set_rflags(&mut self, value: u64);
+    /// Control registers and EFER.
+    fn control(&self) -> ControlRegisters;
+    /// Sets control registers and EFER; values must be consistent.
+    fn set_control(&mut self, control: ControlRegisters);
+    /// A segment register.
+    fn segment(&self, name: SegmentName) -> Segment;
+    /// Sets a segment register.
+    fn set_segment(&mut self, name: SegmentName, segment: Segment);
+    /// Base and limit of the global (false) or interrupt (true) descriptor table.
+    fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16);
+    /// Current privilege level, 0 to 3.
+    fn privilege_level(&self) -> u8;
+    /// Reads an MSR that the backend holds for the guest; `None` if it holds none
+    /// of that number.
+    fn read_msr(&self, msr: u32) -> Option<u64>;
+    /// Writes an MSR that the backend holds for the guest; false if it holds none
+    /// of that number.
+    fn write_msr(&mut self, msr: u32, value: u64) -> bool;
+
+    /// RIP of the instruction after the one that exited, where the hardware says.
+    fn next_rip(&self) -> Option<u64>;
+    /// The bytes of the faulting instruction, where the hardware gives them.
+    fn fetched_bytes(&self) -> &[u8];
+    /// Whether the guest could take a maskable interrupt right now (IF set, no
+    /// shadow, nothing being delivered).
+    fn can_take_interrupt(&self) -> bool;
+    /// Whether the guest could take an NMI right now.
+    fn can_take_nmi(&self) -> bool;
+    /// Ends the shadow of STI or MOV SS, as stepping over an instruction does.
+    fn clear_interrupt_shadow(&mut self);
+    /// The task priority that MOV to CR8 sets, 0 to 15.
+    fn cr8(&self) -> u8;
+    /// Sets the task priority.
+    fn set_cr8(&mut self, value: u8);
+    /// The vectors of the interrupts that the hardware delivered to this processor
+    /// since the last call, as a bitmap; called after [`Exit::Interrupt`] and
+    /// [`Exit::Kick`].
+    fn take_interrupts(&mut self) -> [u64; 4];
+    /// Forgets cached translations of this guest before the next entry. Called on
+    /// its own processor after its nested tables lost or changed an entry.
+    fn flush_translations(&mut self);
+    /// Back to the state after INIT (Intel SDM vol. 3 table 10-1, AMD APM vol. 2
+    /// table 14-1), general registers included.
+    fn reset(&mut self);
+}

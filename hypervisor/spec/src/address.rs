@@ -1,0 +1,88 @@
+//! Physical address spaces: the guest's and the host's.
+
+use core::fmt;
+use core::ops::{Add, Sub};
+use serde::{Deserialize, Serialize};
+
+/// Bytes in the smallest page of every translation format here (4 KiB).
+pub const PAGE_BYTES: u64 = 4096;
+
+macro_rules! address_space {
+    ($(#[$doc:meta])* $name:ident, $tag:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        #[repr(transparent)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The address rounded down to `alignment` bytes, a power of two.
+            pub const fn align_down(self, alignment: u64) -> Self {
+                Self(self.0 & !(alignment - 1))
+            }
+            /// The address rounded up to `alignment` bytes, a power of two;
+            /// `None` where that leaves 64 bits.
+            pub const fn align_up(self, alignment: u64) -> Option<Self> {
+                match self.0.checked_add(alignment - 1) {
+                    Some(sum) => Some(Self(sum & !(alignment - 1))),
+                    None => None,
+                }
+            }
+            /// Whether the address is a multiple of `alignment`, a power of two.
+            pub const fn is_aligned(self, alignment: u64) -> bool {
+                self.0 & (alignment - 1) == 0
+            }
+            /// The address `bytes` higher; `None` where that leaves 64 bits.
+            pub const fn checked_add(self, bytes: u64) -> Option<Self> {
+                match self.0.checked_add(bytes) {
+                    Some(sum) => Some(Self(sum)),
+                    None => None,
+                }
+            }
+            /// Offset within its 4 KiB page.
+            pub const fn page_offset(self) -> u64 {
+                self.0 & (PAGE_BYTES - 1)
+            }
+        }
+
+        impl Add<u64> for $name {
+            type Output = Self;
+            fn add(self, bytes: u64) -> Self {
+                Self(self.0.wrapping_add(bytes))
+            }
+        }
+
+        impl Sub<$name> for $name {
+            type Output = u64;
+            fn sub(self, other: Self) -> u64 {
+                self.0.wrapping_sub(other.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($tag, " {:#x}"), self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+address_space!(
+    /// A guest-physical address: what a guest's processor puts on its bus, and
+    /// what nested paging translates (Intel SDM vol. 3 section 28.3, AMD APM vol. 2
+    /// section 15.25).
+    Gpa,
+    "gpa"
+);
+
+address_space!(
+    /// A host-physical address: what the machine's memory and devices answer to.
+    Hpa,
+    "hpa"
+);

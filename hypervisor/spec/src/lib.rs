@@ -1,0 +1,17 @@
+//! Register and table layouts, one file per hardware noun.
+//!
+//! Nothing here does anything: these are names for what the manuals fix. Every
+//! item cites the section that fixes it. Numbers that are addresses carry their
+//! space in their type ([`Gpa`], [`Hpa`]).
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod apic;
+pub mod msr;
+pub mod pci;
+pub mod width;
+
+pub use address::{Gpa, Hpa};
+pub use pci::Bdf;
+pub use width::Width;
