@@ -302,6 +302,10 @@ pub trait Vcpu {
     /// since the last call, as a bitmap; called after [`Exit::Interrupt`] and
     /// [`Exit::Kick`].
     fn take_interrupts(&mut self) -> [u64; 4];
+    /// Lets the physical processor sleep until an interrupt or a kick reaches it.
+    /// One that came since the guest's last exit ends the sleep at once; what came
+    /// is told by [`Vcpu::take_interrupts`].
+    fn sleep(&mut self);
     /// Forgets cached translations of this guest before the next entry. Called on
     /// its own processor after its nested tables lost or changed an entry.
     fn flush_translations(&mut self);

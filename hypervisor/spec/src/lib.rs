@@ -10,6 +10,7 @@ pub mod address;
 pub mod apic;
 pub mod msr;
 pub mod pci;
+pub mod svm;
 pub mod width;
 
 pub use address::{Gpa, Hpa};
