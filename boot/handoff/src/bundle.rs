@@ -1,0 +1,113 @@
+//! The bundle: a versioned container, every part of it hashed.
+//!
+//! All numbers are little-endian.
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 8 | magic `BULKHEAD` |
+//! | 8 | 4 | version of the format |
+//! | 12 | 4 | number of items |
+//! | 16 | 8 | bytes of header and item table together |
+//! | 24 | 8 | bytes of the whole bundle |
+//! | 32 | 32 | SHA-256 of header and item table, these 32 bytes taken as zeros |
+//! | 64 | | item table |
+//!
+//! An entry of the item table:
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 4 | kind |
+//! | 4 | 2 | bytes of the guest's name, 0 where the item is of no guest |
+//! | 6 | 2 | bytes of the item's name |
+//! | 8 | 8 | offset of the contents, a multiple of 4096 |
+//! | 16 | 8 | bytes of the contents |
+//! | 24 | 32 | SHA-256 of the contents |
+//! | 56 | | guest's name, item's name, zeros up to a multiple of 8 |
+//!
+//! Equal contents are stored once: two items may name exactly the same range, and
+//! must not overlap otherwise. Bytes of no item are zero, so that no bit of a
+//! bundle can change without notice. Bytes after the whole bundle are not its
+//! business (loaders round up to sectors).
+
+mod build;
+mod error;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use build::Builder;
+pub use error::{BundleError, Location};
+pub use read::{Bundle, Item};
+
+/// First bytes of every bundle.
+pub const MAGIC: [u8; 8] = *b"BULKHEAD";
+/// Version of the format, and of the serialised configuration in it.
+pub const VERSION: u32 = 1;
+/// Contents of items start at a multiple of this many bytes.
+pub const ALIGNMENT: usize = 4096;
+
+const HEADER_BYTES: usize = 64;
+const HASH_OFFSET: usize = 32;
+const HASH_BYTES: usize = 32;
+const ENTRY_BYTES: usize = 56;
+/// An entry's length is a multiple of this.
+const ENTRY_ALIGNMENT: usize = 8;
+
+/// What an item is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+#[repr(u32)]
+pub enum ItemKind {
+    /// The configuration: a [`plan::Config`] in postcard.
+    Config = 1,
+    /// A guest's kernel.
+    Kernel = 2,
+    /// A guest's initial RAM disk.
+    Initrd = 3,
+    /// A module of a guest's multiboot kernel; a guest may have several.
+    Module = 4,
+    /// The hypervisor's symbols, for its backtraces.
+    Symbols = 5,
+}
+
+impl ItemKind {
+    /// The kind with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Config),
+            2 => Some(Self::Kernel),
+            3 => Some(Self::Initrd),
+            4 => Some(Self::Module),
+            5 => Some(Self::Symbols),
+            _ => None,
+        }
+    }
+
+    /// Whether items of this kind belong to a guest.
+    pub const fn is_of_guest(self) -> bool {
+        matches!(self, Self::Kernel | Self::Initrd | Self::Module)
+    }
+
+    /// A word for messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Config => "configuration",
+            Self::Kernel => "kernel",
+            Self::Initrd => "initrd",
+            Self::Module => "module",
+            Self::Symbols => "symbols",
+        }
+    }
+}
+
+/// SHA-256.
+type Hash = [u8; HASH_BYTES];
+
+/// SHA-256 of `parts`, one after another.
+fn hash(parts: &[&[u8]]) -> Hash {
+    use sha2::Digest;
+    let mut hasher = sha2::Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
