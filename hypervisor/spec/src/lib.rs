@@ -10,6 +10,8 @@ pub mod address;
 pub mod apic;
 pub mod msr;
 pub mod pci;
+pub mod pci_capability;
+pub mod pci_config;
 pub mod svm;
 pub mod width;
 
