@@ -1,0 +1,111 @@
+//! What a processor's AMD-V offers (CPUID 8000_0001 ECX and 8000_000A).
+
+use core::fmt;
+
+/// What the processor offers; each field names the CPUID bit that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Number of address-space identifiers, the host's included (8000_000A EBX).
+    pub asids: u32,
+    /// The next RIP is saved on exit (8000_000A EDX bit 3).
+    pub next_rip: bool,
+    /// One ASID can be flushed (8000_000A EDX bit 6).
+    pub flush_by_asid: bool,
+    /// The faulting instruction's bytes are saved (8000_000A EDX bit 7).
+    pub decode_assists: bool,
+}
+
+/// Why a processor cannot run guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// CPUID 8000_0001 ECX bit 2 is clear.
+    NoSvm,
+    /// Firmware set VM_CR.SVMDIS and locked it (AMD APM vol. 2 section 15.4).
+    DisabledByFirmware,
+    /// CPUID 8000_000A EDX bit 0 is clear.
+    NoNestedPaging,
+    /// Fewer than 2 ASIDs: none is left for a guest.
+    NoAsids,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSvm => "the processor has no AMD-V (CPUID 8000_0001 ECX bit 2)",
+            Self::DisabledByFirmware => {
+                "the firmware switched AMD-V off and locked it (VM_CR.SVMDIS): enable SVM in its setup"
+            }
+            Self::NoNestedPaging => "the processor has no nested paging (CPUID 8000_000A EDX bit 0)",
+            Self::NoAsids => "the processor has no address-space identifier for guests",
+        })
+    }
+}
+
+const VM_CR_LOCK: u64 = 1 << 3;
+const VM_CR_SVMDIS: u64 = 1 << 4;
+
+impl Features {
+    /// Judges a processor by its CPUID leaves; `vm_cr` reads VM_CR and is called
+    /// only where the processor has AMD-V.
+    pub fn detect(
+        cpuid: impl Fn(u32, u32) -> [u32; 4],
+        vm_cr: impl FnOnce() -> u64,
+    ) -> Result<Self, Unsupported> {
+        if cpuid(0x8000_0000, 0)[0] < 0x8000_000a || cpuid(0x8000_0001, 0)[2] & 1 << 2 == 0 {
+            return Err(Unsupported::NoSvm);
+        }
+        let vm_cr = vm_cr();
+        if vm_cr & VM_CR_SVMDIS != 0 && vm_cr & VM_CR_LOCK != 0 {
+            return Err(Unsupported::DisabledByFirmware);
+        }
+        let [_, asids, _, bits] = cpuid(0x8000_000a, 0);
+        if bits & 1 == 0 {
+            return Err(Unsupported::NoNestedPaging);
+        }
+        if asids < 2 {
+            return Err(Unsupported::NoAsids);
+        }
+        Ok(Self {
+            asids,
+            next_rip: bits & 1 << 3 != 0,
+            flush_by_asid: bits & 1 << 6 != 0,
+            decode_assists: bits & 1 << 7 != 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpuid(svm: u32, asids: u32, bits: u32) -> impl Fn(u32, u32) -> [u32; 4] {
+        move |leaf, _| match leaf {
+            0x8000_0000 => [0x8000_001f, 0, 0, 0],
+            0x8000_0001 => [0, 0, svm << 2, 0],
+            0x8000_000a => [1, asids, 0, bits],
+            _ => [0; 4],
+        }
+    }
+
+    #[test]
+    fn names_what_is_missing() {
+        assert_eq!(Features::detect(cpuid(0, 16, 1), || 0), Err(Unsupported::NoSvm));
+        assert_eq!(Features::detect(cpuid(1, 16, 0), || 0), Err(Unsupported::NoNestedPaging));
+        assert_eq!(Features::detect(cpuid(1, 1, 1), || 0), Err(Unsupported::NoAsids));
+        assert_eq!(Features::detect(cpuid(1, 16, 1), || 0x18), Err(Unsupported::DisabledByFirmware));
+        let short = |leaf, _| if leaf == 0x8000_0000 { [0x8000_0008, 0, 0, 0] } else { [!0; 4] };
+        assert_eq!(Features::detect(short, || 0), Err(Unsupported::NoSvm));
+    }
+
+    #[test]
+    fn an_unlocked_disable_can_be_undone() {
+        let features = Features::detect(cpuid(1, 16, 1 | 1 << 3), || 0x10).unwrap();
+        assert!(features.next_rip && !features.flush_by_asid && !features.decode_assists);
+        assert_eq!(features.asids, 16);
+    }
+
+    #[test]
+    fn does_not_read_vm_cr_without_svm() {
+        let _ = Features::detect(cpuid(0, 16, 1), || panic!("#GP on a processor without SVM"));
+    }
+}

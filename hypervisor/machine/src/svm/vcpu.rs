@@ -1,0 +1,377 @@
+//! A virtual processor on AMD-V.
+
+use super::control::{self, EFER_LMA, EFER_SVME, Roots};
+use super::{Features, world};
+use crate::interrupts;
+use access::vcpu::{
+    ControlRegisters, Event, Exit, GeneralRegisters, RAX, RSP, Resume, Segment, SegmentName, Vcpu,
+};
+use spec::svm::{Vmcb, VmcbSegment, clean};
+use spec::{Hpa, msr};
+use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
+
+const RFLAGS_IF: u64 = 1 << 9;
+const SHADOW: u64 = 1;
+
+/// Switches AMD-V on for this processor.
+///
+/// # Safety
+/// `host_save` is a 4 KiB frame that is given to this processor for ever: VMRUN
+/// writes it (AMD APM vol. 2 section 15.30.4). The processor has AMD-V and its
+/// firmware did not lock it off ([`Features::detect`]).
+pub unsafe fn enable(host_save: Hpa) {
+    // SAFETY: VM_CR exists with AMD-V; clearing SVMDIS has an effect only where
+    // firmware left it unlocked. SVME and VM_HSAVE_PA only prepare for VMRUN.
+    unsafe {
+        let mut vm_cr = Msr::new(msr::VM_CR);
+        let value = vm_cr.read();
+        if value & 1 << 4 != 0 {
+            vm_cr.write(value & !(1 << 4));
+        }
+        Efer::update(|efer| efer.insert(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE));
+        Msr::new(msr::VM_HSAVE_PA).write(host_save.0);
+    }
+}
+
+/// The frames that a vCPU and its guest need.
+#[derive(Clone, Copy, Debug)]
+pub struct SvmFrames {
+    /// The control block, 4 KiB, this vCPU's alone.
+    pub vmcb: Hpa,
+    /// Where the host's own registers wait, 4 KiB, this vCPU's alone.
+    pub host: Hpa,
+    /// The 12 KiB port map, all ones, shared by all guests.
+    pub io_map: Hpa,
+    /// The 8 KiB MSR map ([`super::permissions::fill_msr_map`]), shared.
+    pub msr_map: Hpa,
+    /// Root of the guest's nested tables.
+    pub nested: Hpa,
+}
+
+/// A virtual processor on AMD-V.
+pub struct SvmVcpu {
+    vmcb: &'static mut Vmcb,
+    registers: GeneralRegisters,
+    frames: SvmFrames,
+    features: Features,
+    flush: bool,
+    /// The event whose delivery the last exit interrupted, in EVENTINJ's layout.
+    interrupted: u64,
+    /// An NMI was injected and its handler has not returned yet.
+    in_nmi: bool,
+    started: bool,
+}
+
+impl SvmVcpu {
+    /// A vCPU in the state after INIT.
+    ///
+    /// # Safety
+    /// `vmcb` is the mapping of the frame `frames.vmcb`; all frames are as
+    /// [`SvmFrames`] says and stay so; the vCPU runs on one processor only, on which
+    /// [`enable`] ran.
+    pub unsafe fn new(vmcb: &'static mut Vmcb, frames: SvmFrames, features: Features) -> Self {
+        let mut vcpu = Self {
+            vmcb,
+            registers: GeneralRegisters::default(),
+            frames,
+            features,
+            flush: true,
+            interrupted: 0,
+            in_nmi: false,
+            started: false,
+        };
+        vcpu.reset();
+        vcpu
+    }
+
+    fn segment_mut(&mut self, name: SegmentName) -> &mut VmcbSegment {
+        let save = &mut self.vmcb.save;
+        match name {
+            SegmentName::Ldtr => &mut save.ldtr,
+            SegmentName::Tr => &mut save.tr,
+            other => &mut save.segments[other as usize],
+        }
+    }
+
+    fn prepare(&mut self, resume: Resume) {
+        let control = &mut self.vmcb.control;
+        control.event_injection = match (self.interrupted, resume.inject) {
+            (0, None) => 0,
+            (0, Some(event)) => control::encode_event(event),
+            // An exception that the hypervisor raises while it steps over what
+            // interrupted a delivery comes first; the delivery waits one entry.
+            (waiting, Some(event @ Event::Exception { .. })) => {
+                control.event_injection = control::encode_event(event);
+                control.tlb_control = control::flush_command(self.flush, self.features.flush_by_asid);
+                self.interrupted = waiting;
+                return;
+            }
+            (waiting, _) => {
+                self.interrupted = 0;
+                waiting
+            }
+        };
+        if control::is_nmi(control.event_injection) {
+            self.in_nmi = true;
+            control::watch_iret(control, true);
+        }
+        control::request_interrupt_window(control, resume.interrupt_window);
+        control.tlb_control = control::flush_command(self.flush, self.features.flush_by_asid);
+    }
+
+    fn finish(&mut self) -> Exit {
+        let control = &mut self.vmcb.control;
+        self.flush = false;
+        control.clean = clean::ALL;
+        if control.exit_interrupt_info != 0 {
+            let again = control::reinjection(control.exit_interrupt_info);
+            if again != 0 {
+                self.interrupted = again;
+            }
+        }
+        let exit = control::decode_exit(control);
+        match exit {
+            Exit::Interrupt | Exit::Kick => {
+                // SAFETY: the vCPU started on this processor with the host's
+                // tables in place, and no lock is held in `enter`.
+                unsafe { world::window() }
+            }
+            Exit::NmiWindow => {
+                // The handler's IRET is about to run: an NMI that waits is
+                // injected at the first exit after it.
+                self.in_nmi = false;
+                control::watch_iret(control, false);
+            }
+            Exit::InvalidState => self.flush = true,
+            _ => {}
+        }
+        exit
+    }
+}
+
+impl Vcpu for SvmVcpu {
+    fn enter(&mut self, resume: Resume) -> Exit {
+        if !self.started {
+            self.started = true;
+            // SAFETY: `new` was promised that this processor runs the vCPU alone and
+            // has SVM enabled; `host` is the vCPU's own frame.
+            unsafe {
+                world::save_host(self.frames.host.0);
+                world::close();
+            }
+        }
+        self.prepare(resume);
+        // SAFETY: `close` cleared GIF and every path since has left it clear;
+        // the frames are this vCPU's by the contract of `new`.
+        unsafe { world::run(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
+        self.finish()
+    }
+
+    fn register(&self, index: usize) -> u64 {
+        match index & 15 {
+            RAX => self.vmcb.save.rax,
+            RSP => self.vmcb.save.rsp,
+            other => self.registers.0[other],
+        }
+    }
+
+    fn set_register(&mut self, index: usize, value: u64) {
+        match index & 15 {
+            RAX => self.vmcb.save.rax = value,
+            RSP => self.vmcb.save.rsp = value,
+            other => self.registers.0[other] = value,
+        }
+    }
+
+    fn rip(&self) -> u64 {
+        self.vmcb.save.rip
+    }
+
+    fn set_rip(&mut self, value: u64) {
+        self.vmcb.save.rip = value;
+    }
+
+    fn rflags(&self) -> u64 {
+        self.vmcb.save.rflags
+    }
+
+    fn set_rflags(&mut self, value: u64) {
+        self.vmcb.save.rflags = value;
+    }
+
+    fn control(&self) -> ControlRegisters {
+        let save = &self.vmcb.save;
+        ControlRegisters {
+            cr0: save.cr0,
+            cr2: save.cr2,
+            cr3: save.cr3,
+            cr4: save.cr4,
+            efer: save.efer & !EFER_SVME,
+        }
+    }
+
+    fn set_control(&mut self, control: ControlRegisters) {
+        let save = &mut self.vmcb.save;
+        save.cr0 = control.cr0;
+        save.cr2 = control.cr2;
+        save.cr3 = control.cr3;
+        save.cr4 = control.cr4;
+        save.efer = control.efer | EFER_SVME;
+        self.vmcb.control.clean &= !(clean::CONTROL_REGISTERS | clean::CR2);
+        // A change of paging mode or CR3 here is not the guest's own MOV, which
+        // would flush.
+        self.flush = true;
+    }
+
+    fn segment(&self, name: SegmentName) -> Segment {
+        let save = &self.vmcb.save;
+        let segment = match name {
+            SegmentName::Ldtr => &save.ldtr,
+            SegmentName::Tr => &save.tr,
+            other => &save.segments[other as usize],
+        };
+        Segment {
+            selector: segment.selector,
+            attributes: segment.attributes,
+            limit: segment.limit,
+            base: segment.base,
+        }
+    }
+
+    fn set_segment(&mut self, name: SegmentName, segment: Segment) {
+        *self.segment_mut(name) = VmcbSegment {
+            selector: segment.selector,
+            attributes: segment.attributes,
+            limit: segment.limit,
+            base: segment.base,
+        };
+        if name == SegmentName::Ss {
+            self.vmcb.save.cpl = (segment.attributes >> 5) as u8 & 3;
+        }
+        self.vmcb.control.clean &= !clean::SEGMENTS;
+    }
+
+    fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
+        let save = &mut self.vmcb.save;
+        let table = if interrupt { &mut save.idtr } else { &mut save.gdtr };
+        *table = VmcbSegment { selector: 0, attributes: 0, limit: limit.into(), base };
+        self.vmcb.control.clean &= !clean::DESCRIPTOR_TABLES;
+    }
+
+    fn privilege_level(&self) -> u8 {
+        self.vmcb.save.cpl & 3
+    }
+
+    fn read_msr(&self, number: u32) -> Option<u64> {
+        let save = &self.vmcb.save;
+        Some(match number {
+            msr::EFER => save.efer & !EFER_SVME,
+            msr::PAT => save.g_pat,
+            msr::STAR => save.star,
+            msr::LSTAR => save.lstar,
+            msr::CSTAR => save.cstar,
+            msr::SFMASK => save.sfmask,
+            msr::KERNEL_GS_BASE => save.kernel_gs_base,
+            msr::FS_BASE => save.segments[SegmentName::Fs as usize].base,
+            msr::GS_BASE => save.segments[SegmentName::Gs as usize].base,
+            msr::SYSENTER_CS => save.sysenter_cs,
+            msr::SYSENTER_ESP => save.sysenter_esp,
+            msr::SYSENTER_EIP => save.sysenter_eip,
+            _ => return None,
+        })
+    }
+
+    fn write_msr(&mut self, number: u32, value: u64) -> bool {
+        let save = &mut self.vmcb.save;
+        match number {
+            msr::EFER => {
+                save.efer = value & !EFER_LMA | save.efer & EFER_LMA | EFER_SVME;
+                self.vmcb.control.clean &= !clean::CONTROL_REGISTERS;
+            }
+            msr::PAT => {
+                save.g_pat = value;
+                self.vmcb.control.clean &= !clean::NESTED_PAGING;
+            }
+            msr::STAR => save.star = value,
+            msr::LSTAR => save.lstar = value,
+            msr::CSTAR => save.cstar = value,
+            msr::SFMASK => save.sfmask = value,
+            msr::KERNEL_GS_BASE => save.kernel_gs_base = value,
+            msr::FS_BASE => save.segments[SegmentName::Fs as usize].base = value,
+            msr::GS_BASE => save.segments[SegmentName::Gs as usize].base = value,
+            msr::SYSENTER_CS => save.sysenter_cs = value,
+            msr::SYSENTER_ESP => save.sysenter_esp = value,
+            msr::SYSENTER_EIP => save.sysenter_eip = value,
+            _ => return false,
+        }
+        true
+    }
+
+    fn next_rip(&self) -> Option<u64> {
+        let control = &self.vmcb.control;
+        match control.exit_code {
+            // A port exit gives it whatever the processor (APM section 15.10.2).
+            spec::svm::exit_code::IOIO => Some(control.exit_info2),
+            _ if self.features.next_rip => Some(control.next_rip),
+            _ => None,
+        }
+    }
+
+    fn fetched_bytes(&self) -> &[u8] {
+        let control = &self.vmcb.control;
+        let count = if self.features.decode_assists { control.fetched_count.min(15) } else { 0 };
+        &control.fetched_bytes[..count.into()]
+    }
+
+    fn can_take_interrupt(&self) -> bool {
+        self.interrupted == 0
+            && self.vmcb.save.rflags & RFLAGS_IF != 0
+            && self.vmcb.control.interrupt_shadow & SHADOW == 0
+    }
+
+    fn can_take_nmi(&self) -> bool {
+        self.interrupted == 0 && !self.in_nmi && self.vmcb.control.interrupt_shadow & SHADOW == 0
+    }
+
+    fn clear_interrupt_shadow(&mut self) {
+        self.vmcb.control.interrupt_shadow = 0;
+    }
+
+    fn cr8(&self) -> u8 {
+        self.vmcb.control.virtual_interrupt as u8 & 0xf
+    }
+
+    fn set_cr8(&mut self, value: u8) {
+        let word = self.vmcb.control.virtual_interrupt & !0xff | u64::from(value & 0xf);
+        if word != self.vmcb.control.virtual_interrupt {
+            self.vmcb.control.virtual_interrupt = word;
+            self.vmcb.control.clean &= !clean::VIRTUAL_INTERRUPT;
+        }
+    }
+
+    fn take_interrupts(&mut self) -> [u64; 4] {
+        interrupts::take_vectors()
+    }
+
+    fn sleep(&mut self) {
+        // SAFETY: as for the window in `finish`.
+        unsafe { world::sleep() }
+    }
+
+    fn flush_translations(&mut self) {
+        self.flush = true;
+    }
+
+    fn reset(&mut self) {
+        let frames = &self.frames;
+        let roots = Roots { io_map: frames.io_map.0, msr_map: frames.msr_map.0, nested: frames.nested.0 };
+        control::initialize(&mut self.vmcb.control, roots);
+        control::reset_registers(&mut self.vmcb.save);
+        self.registers = GeneralRegisters::default();
+        // RDX holds the processor's signature after INIT (CPUID 1 EAX).
+        self.registers.0[access::vcpu::RDX] = core::arch::x86_64::__cpuid(1).eax.into();
+        self.flush = true;
+        self.interrupted = 0;
+        self.in_nmi = false;
+    }
+}

@@ -1,0 +1,116 @@
+//! The switch between the hypervisor and a guest.
+
+use access::vcpu::GeneralRegisters;
+use core::arch::{asm, naked_asm};
+
+/// Runs the guest whose control block is at `guest` (hpa) until it exits.
+///
+/// `registers` holds the general registers but RAX and RSP, which live in the
+/// control block. `host` (hpa) is where VMSAVE put this processor's own FS, GS, TR
+/// and SYSCALL registers; VMRUN does not switch those (AMD APM vol. 2 section 15.5.1).
+///
+/// # Safety
+/// The global interrupt flag is clear, so nothing on this processor can use GS or
+/// TR between VMLOAD of the guest's and VMLOAD of the host's. `guest` and `host`
+/// are frames that this vCPU owns, `guest` holds a valid control block, and
+/// `host` was filled by [`save_host`] on this processor.
+#[unsafe(naked)]
+pub unsafe extern "sysv64" fn run(registers: *mut GeneralRegisters, guest: u64, host: u64) {
+    naked_asm!(
+        "push rbx",
+        "push rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "push rdx",
+        "push rdi",
+        "mov rax, rsi",
+        "mov rcx, [rdi + 8]",
+        "mov rdx, [rdi + 16]",
+        "mov rbx, [rdi + 24]",
+        "mov rbp, [rdi + 40]",
+        "mov rsi, [rdi + 48]",
+        "mov r8, [rdi + 64]",
+        "mov r9, [rdi + 72]",
+        "mov r10, [rdi + 80]",
+        "mov r11, [rdi + 88]",
+        "mov r12, [rdi + 96]",
+        "mov r13, [rdi + 104]",
+        "mov r14, [rdi + 112]",
+        "mov r15, [rdi + 120]",
+        "mov rdi, [rdi + 56]",
+        "vmload rax",
+        "vmrun rax",
+        "vmsave rax",
+        // RAX and RSP are the host's again; every other register is the guest's.
+        "push rdi",
+        "mov rdi, [rsp + 8]",
+        "pop qword ptr [rdi + 56]",
+        "mov [rdi + 8], rcx",
+        "mov [rdi + 16], rdx",
+        "mov [rdi + 24], rbx",
+        "mov [rdi + 40], rbp",
+        "mov [rdi + 48], rsi",
+        "mov [rdi + 64], r8",
+        "mov [rdi + 72], r9",
+        "mov [rdi + 80], r10",
+        "mov [rdi + 88], r11",
+        "mov [rdi + 96], r12",
+        "mov [rdi + 104], r13",
+        "mov [rdi + 112], r14",
+        "mov [rdi + 120], r15",
+        "pop rdi",
+        "pop rax",
+        "vmload rax",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        "cld",
+        "ret",
+    )
+}
+
+/// Saves this processor's FS, GS, TR, LDTR and SYSCALL registers for [`run`].
+///
+/// # Safety
+/// `host` (hpa) is a 4 KiB frame that nothing else uses; EFER.SVME is set.
+pub unsafe fn save_host(host: u64) {
+    // SAFETY: VMSAVE writes the frame at RAX alone, which the caller owns.
+    unsafe { asm!("vmsave rax", in("rax") host, options(nostack, preserves_flags)) }
+}
+
+/// Holds off every event, NMIs too, until [`window`] or [`sleep`]; the interrupt
+/// flag stays set, which is what makes a physical interrupt leave the guest.
+///
+/// # Safety
+/// EFER.SVME is set.
+pub unsafe fn close() {
+    // SAFETY: only the interrupt flags change; handlers are installed before any
+    // processor runs guests.
+    unsafe { asm!("clgi", "sti", options(nostack)) }
+}
+
+/// Takes what is pending: interrupts and NMIs run through the host's own table.
+///
+/// # Safety
+/// As for [`close`]; the host's GS and TR are loaded.
+pub unsafe fn window() {
+    // SAFETY: handlers preserve all registers; the caller holds no lock that they
+    // take.
+    unsafe { asm!("stgi", "nop", "clgi", options(nostack)) }
+}
+
+/// Sleeps until an interrupt. With the interrupt flag clear, what came before
+/// stays pending through STGI, and STI's shadow covers HLT: no wake-up is lost.
+/// A kick of [`crate::processor`] is an ordinary interrupt for this reason.
+///
+/// # Safety
+/// As for [`window`].
+pub unsafe fn sleep() {
+    // SAFETY: as for `window`.
+    unsafe { asm!("cli", "stgi", "sti", "hlt", "cli", "clgi", "sti", options(nostack)) }
+}
