@@ -1,1 +1,34 @@
+//! The lab: starts emulated machines, reads their consoles, runs scenarios.
+//!
+//! `cargo hv run` and `cargo hv test` are thin over this crate. A [`Machine`] is a
+//! QEMU command line under construction; [`Machine::start`] makes it a [`Running`]
+//! machine, and [`session::run`] sees it through to its end while [`Consoles`] splits
+//! its serial line into the consoles of its guests. A [`Scenario`] is such a run with
+//! expectations.
+#![forbid(unsafe_code)]
 
+pub mod bench;
+pub mod consoles;
+pub mod demux;
+pub mod http;
+pub mod machine;
+pub mod process;
+pub mod qemu;
+pub mod qmp;
+pub mod runner;
+pub mod running;
+pub mod scenario;
+pub mod scenarios;
+pub mod session;
+pub mod summary;
+pub mod terminal;
+
+pub use consoles::{Consoles, Logs, View};
+pub use demux::{Demux, Line, Piece};
+pub use http::PayloadServer;
+pub use machine::{Boot, Iommu, Machine};
+pub use qemu::Qemu;
+pub use runner::{Report, Runner};
+pub use running::{Ended, Running};
+pub use scenario::{Scenario, Workshop};
+pub use summary::Summary;

@@ -1,0 +1,373 @@
+//! A QEMU command line under construction.
+
+use crate::qemu::Qemu;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The machine's IOMMU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Iommu {
+    /// VT-d with DMA and interrupt remapping, a device TLB, caching mode, 48 bits.
+    #[default]
+    Intel,
+    /// AMD-Vi with DMA and MSI remapping. QEMU's default would let DMA through
+    /// untranslated (`pt=on`).
+    Amd,
+    /// None.
+    None,
+}
+
+/// What the machine starts with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Boot {
+    /// An ELF by its multiboot header or PVH note.
+    Kernel {
+        /// The ELF.
+        elf: PathBuf,
+        /// Ramdisk: the bundle.
+        initrd: Option<PathBuf>,
+        /// Command line.
+        command_line: String,
+    },
+    /// A raw disk image by SeaBIOS.
+    Bios(PathBuf),
+    /// A raw disk image by OVMF.
+    Uefi {
+        /// The image.
+        image: PathBuf,
+        /// OVMF's code.
+        code: PathBuf,
+        /// OVMF's variables; written to a private copy.
+        variables: PathBuf,
+    },
+    /// A CD image by SeaBIOS.
+    Cdrom(PathBuf),
+    /// PXE by SeaBIOS from a folder served over TFTP.
+    Pxe {
+        /// The folder.
+        folder: PathBuf,
+        /// Name of the boot file in it.
+        file: String,
+    },
+}
+
+/// How a machine's processors and clock run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pace {
+    /// One host thread per processor.
+    Threads,
+    /// One nanosecond per instruction, the same in every run.
+    Icount,
+    /// KVM with the host's processor model.
+    Kvm,
+}
+
+/// A machine to emulate. [`Machine::everyday`] is the one that tests run on; the
+/// methods change it.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    qemu: Qemu,
+    cpus: u32,
+    cpu_model: String,
+    memory_mib: u32,
+    iommu: Iommu,
+    pace: Pace,
+    machine_options: String,
+    boot: Boot,
+    extra: Vec<OsString>,
+}
+
+impl Machine {
+    /// The everyday machine: q35, AMD-V with nested paging, x2APIC, VT-d, 2
+    /// processors, 1 GiB; no devices but the chipset's, no display.
+    pub fn everyday(qemu: &Qemu, boot: Boot) -> Self {
+        Self {
+            qemu: qemu.clone(),
+            cpus: 2,
+            cpu_model: "EPYC,+svm,+npt,+x2apic".to_owned(),
+            memory_mib: 1024,
+            iommu: Iommu::Intel,
+            pace: Pace::Threads,
+            machine_options: String::new(),
+            boot,
+            extra: Vec::new(),
+        }
+    }
+
+    /// Number of processors.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Memory in MiB.
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// The processor model and its flags, as `-cpu` takes them.
+    pub fn cpu_model(mut self, model: &str) -> Self {
+        model.clone_into(&mut self.cpu_model);
+        self
+    }
+
+    /// The IOMMU.
+    pub fn iommu(mut self, iommu: Iommu) -> Self {
+        self.iommu = iommu;
+        self
+    }
+
+    /// Counts instructions instead of time: one nanosecond each, a fixed date, fixed
+    /// randomness. Two runs are identical, TSC values included.
+    pub fn icount(mut self) -> Self {
+        self.pace = Pace::Icount;
+        self
+    }
+
+    /// Runs under KVM with the host's processor, for hosts with nested virtualisation.
+    pub fn kvm(mut self) -> Self {
+        self.pace = Pace::Kvm;
+        "host".clone_into(&mut self.cpu_model);
+        self
+    }
+
+    /// Adds to `-machine`, as in `pit=off,hpet=off`.
+    pub fn machine_options(mut self, options: &str) -> Self {
+        self.machine_options.push(',');
+        self.machine_options.push_str(options);
+        self
+    }
+
+    /// Starts with something else.
+    pub fn boot(mut self, boot: Boot) -> Self {
+        self.boot = boot;
+        self
+    }
+
+    /// Adds any argument.
+    pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
+        self.extra.push(argument.into());
+        self
+    }
+
+    /// Adds `-device`, as in `edu,addr=4`.
+    pub fn device(self, device: &str) -> Self {
+        self.argument("-device").argument(device)
+    }
+
+    /// An 82574L (MSI-X, no FLR) at 00:`slot`.0 on a NAT network of its own, where
+    /// 10.0.2.2 is the host's loopback.
+    pub fn e1000e(self, slot: u8) -> Self {
+        self.network(slot, "e1000e", "")
+    }
+
+    /// A virtio NIC at 00:`slot`.0 on a NAT network of its own.
+    pub fn virtio_net(self, slot: u8) -> Self {
+        self.network(slot, "virtio-net-pci", ",iommu_platform=on,disable-legacy=on")
+    }
+
+    /// NIC of `model` with more `properties` (each after a comma) at 00:`slot`.0.
+    pub fn network(self, slot: u8, model: &str, properties: &str) -> Self {
+        self.argument("-netdev")
+            .argument(format!("user,id=net{slot:x}"))
+            .device(&format!("{model},netdev=net{slot:x},addr={slot:x}{properties}"))
+    }
+
+    /// An NVMe drive at 00:`slot`.0 over the raw image `image`, whose contents are
+    /// kept only with `keep`.
+    pub fn nvme(self, slot: u8, image: &Path, keep: bool) -> Self {
+        let snapshot = if keep { "off" } else { "on" };
+        let mut drive =
+            OsString::from(format!("if=none,id=nvme{slot:x},format=raw,snapshot={snapshot},file="));
+        drive.push(escaped(image));
+        self.argument("-drive")
+            .argument(drive)
+            .device(&format!("nvme,serial=bulkhead{slot:x},drive=nvme{slot:x},addr={slot:x}"))
+    }
+
+    /// QEMU's teaching device at 00:`slot`.0: a DMA engine that takes any address (it
+    /// would mask them to 28 bits by default), an interrupt by MSI or INTx.
+    pub fn edu(self, slot: u8) -> Self {
+        self.device(&format!("edu,addr={slot:x},dma_mask=0xffffffffffffffff"))
+    }
+
+    /// A PCI bridge at 00:`slot`.0 with an e1000 and an rtl8139 behind it, which the
+    /// IOMMU cannot tell apart.
+    pub fn legacy_bridge(self, slot: u8) -> Self {
+        self.device(&format!("pcie-pci-bridge,id=bridge{slot:x},addr={slot:x}"))
+            .device(&format!("e1000,bus=bridge{slot:x},addr=1"))
+            .device(&format!("rtl8139,bus=bridge{slot:x},addr=2"))
+    }
+
+    /// A VGA adapter at 00:01.0, for the framebuffer and for `bootloader`'s BIOS image.
+    pub fn vga(self) -> Self {
+        self.device("VGA,addr=1")
+    }
+
+    /// Shows the display over VNC at 127.0.0.1, TCP port 5900 + `display`.
+    pub fn vnc(self, display: u16) -> Self {
+        self.argument("-vnc").argument(format!("127.0.0.1:{display}"))
+    }
+
+    /// The emulator that will run it.
+    pub fn qemu(&self) -> &Qemu {
+        &self.qemu
+    }
+
+    /// The command line, but for the channels that [`Machine::start`] adds. Private
+    /// copies are expected in `folder`.
+    ///
+    /// [`Machine::start`]: crate::running
+    pub fn arguments(&self, folder: &Path) -> Vec<OsString> {
+        let mut list = Arguments::default();
+        if let Some(firmware) = self.qemu.firmware() {
+            list.pair("-L", firmware);
+        }
+        list.pair("-machine", self.machine_argument());
+        self.pace_arguments(&mut list);
+        list.pair("-cpu", &self.cpu_model);
+        list.pair("-smp", self.cpus.to_string());
+        list.pair("-m", format!("{}M", self.memory_mib));
+        list.one("-nodefaults").one("-no-reboot").pair("-display", "none");
+        // Devices find their IOMMU only if it stands before them.
+        match self.iommu {
+            Iommu::Intel => list
+                .pair("-device", "intel-iommu,intremap=on,eim=on,caching-mode=on,device-iotlb=on,aw-bits=48"),
+            Iommu::Amd => list.pair("-device", "amd-iommu,intremap=on,pt=off,xtsup=on"),
+            Iommu::None => &mut list,
+        };
+        self.boot_arguments(&mut list, folder);
+        list.0.extend(self.extra.iter().cloned());
+        list.0
+    }
+
+    fn machine_argument(&self) -> String {
+        // With KVM the split chip keeps the IOAPIC where interrupt remapping sees it.
+        format!("q35,kernel-irqchip=split{}", self.machine_options)
+    }
+
+    fn pace_arguments(&self, list: &mut Arguments) {
+        match self.pace {
+            Pace::Threads => list.pair("-accel", "tcg,thread=multi"),
+            Pace::Icount => list
+                .pair("-accel", "tcg")
+                .pair("-icount", "shift=0,sleep=off")
+                .pair("-rtc", "base=2026-01-01,clock=vm")
+                .pair("-seed", "42"),
+            Pace::Kvm => list.pair("-accel", "kvm"),
+        };
+    }
+
+    fn boot_arguments(&self, list: &mut Arguments, folder: &Path) {
+        match &self.boot {
+            Boot::Kernel { elf, initrd, command_line } => {
+                list.pair("-kernel", elf);
+                if let Some(initrd) = initrd {
+                    list.pair("-initrd", escaped(initrd));
+                }
+                if !command_line.is_empty() {
+                    list.pair("-append", command_line);
+                }
+            }
+            Boot::Bios(image) => drop(list.pair("-drive", raw_disk(image))),
+            Boot::Uefi { image, code, .. } => {
+                let mut flash = OsString::from("if=pflash,unit=0,format=raw,readonly=on,file=");
+                flash.push(escaped(code));
+                list.pair("-drive", flash);
+                let mut flash = OsString::from("if=pflash,unit=1,format=raw,file=");
+                flash.push(escaped(&folder.join(VARIABLES)));
+                list.pair("-drive", flash);
+                list.pair("-drive", raw_disk(image));
+            }
+            Boot::Cdrom(image) => drop(list.pair("-cdrom", image).pair("-boot", "d")),
+            Boot::Pxe { folder, file } => {
+                let mut network = OsString::from("user,id=pxe,tftp=");
+                network.push(escaped(folder));
+                network.push(format!(",bootfile={file}"));
+                list.pair("-netdev", network).pair("-boot", "n");
+                // A slot that no scenario hands to a guest.
+                list.pair("-device", "virtio-net-pci,netdev=pxe,addr=1e");
+            }
+        }
+    }
+
+    pub(crate) fn variables(&self) -> Option<&Path> {
+        match &self.boot {
+            Boot::Uefi { variables, .. } => Some(variables),
+            _ => None,
+        }
+    }
+}
+
+/// Name of the private copy of OVMF's variables in a run's folder.
+pub(crate) const VARIABLES: &str = "variables.fd";
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn one(&mut self, argument: impl Into<OsString>) -> &mut Self {
+        self.0.push(argument.into());
+        self
+    }
+    fn pair(&mut self, option: &str, value: impl Into<OsString>) -> &mut Self {
+        self.one(option).one(value)
+    }
+}
+
+fn raw_disk(image: &Path) -> OsString {
+    let mut drive = OsString::from("format=raw,snapshot=on,file=");
+    drive.push(escaped(image));
+    drive
+}
+
+/// A path inside a list of options: QEMU takes two commas for one.
+fn escaped(path: &Path) -> OsString {
+    match path.to_str() {
+        Some(text) => text.replace(',', ",,").into(),
+        None => path.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(machine: &Machine) -> String {
+        let list = machine.arguments(Path::new("/run"));
+        list.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn everyday() -> Machine {
+        let boot =
+            Boot::Kernel { elf: "hv.elf".into(), initrd: Some("a,b".into()), command_line: String::new() };
+        Machine::everyday(&Qemu::imaginary(), boot)
+    }
+
+    #[test]
+    fn the_iommu_stands_before_every_device() {
+        let machine = everyday();
+        let text = text(&machine.e1000e(2).edu(4).legacy_bridge(6));
+        let iommu = text.find("intel-iommu").unwrap();
+        assert!(iommu < text.find("e1000e").unwrap(), "{text}");
+        assert!(text.contains("e1000e,netdev=net2,addr=2"), "{text}");
+        assert!(text.contains("rtl8139,bus=bridge6,addr=2"), "{text}");
+    }
+
+    #[test]
+    fn a_comma_in_a_path_is_doubled() {
+        let machine = everyday();
+        let text = text(&machine.nvme(3, Path::new("/x,y/disk"), false));
+        assert!(text.contains("-initrd a,,b"), "{text}");
+        assert!(text.contains("file=/x,,y/disk"), "{text}");
+    }
+
+    #[test]
+    fn icount_fixes_clock_and_randomness() {
+        let machine = everyday();
+        let text = text(&machine.icount());
+        assert!(text.contains("-accel tcg -icount shift=0,sleep=off -rtc base=2026-01-01,clock=vm -seed 42"));
+        assert!(!text.contains("thread=multi"));
+    }
+}

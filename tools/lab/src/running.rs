@@ -1,0 +1,235 @@
+//! An emulator that runs.
+
+use crate::machine::{Machine, VARIABLES};
+use crate::process::Group;
+use crate::qmp::Qmp;
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long an emulator may take to open its channels.
+const START: Duration = Duration::from_secs(20);
+
+/// How a machine's run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The emulator ended by itself: the machine was powered off or reset.
+    ByItself(ExitStatus),
+    /// The time was up, or it was stopped.
+    Killed,
+}
+
+/// A machine that runs. Dropping it kills the emulator and removes its sockets.
+#[derive(Debug)]
+pub struct Running {
+    group: Group,
+    serial: UnixStream,
+    qmp: Qmp,
+    errors: PathBuf,
+    started: Instant,
+    /// Dropped last, when the emulator is gone.
+    _private: PrivateFolder,
+}
+
+impl Machine {
+    /// Starts the machine; the emulator's own messages go to `logs`/qemu.log.
+    ///
+    /// # Errors
+    /// The emulator does not start; the error holds what it said.
+    pub fn start(&self, logs: &Path) -> Result<Running> {
+        let private = PrivateFolder::new()?;
+        let folder = private.0.as_path();
+        let errors = logs.join("qemu.log");
+        if let Some(variables) = self.variables() {
+            std::fs::copy(variables, folder.join(VARIABLES))
+                .with_context(|| format!("cannot copy {}", variables.display()))?;
+            writable(&folder.join(VARIABLES))?;
+        }
+        // We listen and the emulator connects: then there is no moment at which a
+        // socket exists and nobody answers.
+        let serial = Listener::new(folder, "com1")?;
+        let qmp = Listener::new(folder, "qmp")?;
+        let mut arguments = self.arguments(folder);
+        arguments.extend([
+            "-chardev".into(),
+            serial.chardev("com1"),
+            "-serial".into(),
+            "chardev:com1".into(),
+        ]);
+        arguments.extend([
+            "-chardev".into(),
+            qmp.chardev("qmp"),
+            "-mon".into(),
+            "chardev=qmp,mode=control".into(),
+        ]);
+
+        let mut group = Group::spawn(self.qemu().program(), &arguments, &errors)?;
+        let started = Instant::now();
+        let mut connect = |listener: Listener| {
+            listener.accept(&mut group).with_context(|| {
+                let said = std::fs::read_to_string(&errors).unwrap_or_default();
+                format!("{} did not start: {}", self.qemu().program().display(), said.trim())
+            })
+        };
+        // The emulator opens character devices in the order of their arguments.
+        let serial = connect(serial)?;
+        let qmp = Qmp::new(connect(qmp)?)?;
+        Ok(Running { group, serial, qmp, errors, started, _private: private })
+    }
+}
+
+impl Running {
+    /// The machine's COM1, to read. Read it without pause: the machine waits while
+    /// nobody does. Reading gives an end of file when the emulator ends.
+    ///
+    /// # Errors
+    /// The system is out of descriptors.
+    pub fn output(&self) -> Result<impl Read + Send + 'static> {
+        Ok(Serial(self.serial.try_clone()?))
+    }
+
+    /// The machine's COM1, to type to.
+    ///
+    /// # Errors
+    /// The system is out of descriptors.
+    pub fn input(&self) -> Result<impl Write + Send + 'static> {
+        Ok(self.serial.try_clone()?)
+    }
+
+    /// The control channel.
+    pub fn qmp(&mut self) -> &mut Qmp {
+        &mut self.qmp
+    }
+
+    /// When the emulator was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What the emulator itself said so far.
+    pub fn messages(&self) -> String {
+        std::fs::read_to_string(&self.errors).unwrap_or_default()
+    }
+
+    /// Whether the emulator has ended.
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub fn status(&mut self) -> Result<Option<ExitStatus>> {
+        self.group.status()
+    }
+
+    /// Waits at most `timeout`, then kills the emulator.
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub fn wait(&mut self, timeout: Duration) -> Result<Ended> {
+        Ok(match self.group.wait(timeout)? {
+            Some(status) => Ended::ByItself(status),
+            None => {
+                self.kill();
+                Ended::Killed
+            }
+        })
+    }
+
+    /// Kills the emulator.
+    pub fn kill(&mut self) {
+        self.group.kill();
+    }
+}
+
+/// COM1 to read: a socket whose other end vanished is at its end.
+struct Serial(UnixStream);
+
+impl Read for Serial {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
+                result => return result,
+            }
+        }
+    }
+}
+
+struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener {
+    fn new(folder: &Path, name: &str) -> Result<Self> {
+        let path = folder.join(name);
+        let socket =
+            UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, path })
+    }
+
+    fn chardev(&self, id: &str) -> OsString {
+        format!("socket,id={id},server=off,path={}", self.path.display()).into()
+    }
+
+    fn accept(self, group: &mut Group) -> Result<UnixStream> {
+        let end = Instant::now() + START;
+        loop {
+            match self.socket.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false)?;
+                    return Ok(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(status) = group.status()? {
+                bail!("it ended at once ({status})");
+            }
+            if Instant::now() >= end {
+                bail!("it opened no channel in {START:?}");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// A folder of our own for sockets, gone with its owner. Its name is short: a
+/// socket's path may have 107 bytes.
+#[derive(Debug)]
+struct PrivateFolder(PathBuf);
+
+impl PrivateFolder {
+    fn new() -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let base = std::env::temp_dir();
+        let base = if base.as_os_str().len() > 60 { PathBuf::from("/tmp") } else { base };
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let folder = base.join(format!("hv-{}-{number}", std::process::id()));
+            match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+                Ok(()) => return Ok(Self(folder)),
+                // Left by a killed process that had our number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot make {}", folder.display())),
+            }
+        }
+    }
+}
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn writable(file: &Path) -> Result<()> {
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))?;
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! A scenario: one run of a machine, and what its consoles must say.
+
+use crate::demux::Line;
+use crate::machine::Machine;
+use crate::qemu::Qemu;
+use crate::summary::Summary;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What scenarios need built. `cargo hv` implements it; every answer is kept, so
+/// asking twice costs nothing.
+pub trait Workshop {
+    /// The emulator.
+    ///
+    /// # Errors
+    /// There is none and none can be installed.
+    fn qemu(&self) -> Result<Qemu>;
+    /// The hypervisor's ELF.
+    ///
+    /// # Errors
+    /// It does not build.
+    fn hypervisor(&self) -> Result<PathBuf>;
+    /// The test guest's ELF (`tools/guests/attack`).
+    ///
+    /// # Errors
+    /// It does not build.
+    fn testguest(&self) -> Result<PathBuf>;
+    /// Packs the configuration `config` (TOML) into the bundle at `bundle`. Files that
+    /// it names are found in `folder`; `testguest`, and Debian's kernel and the
+    /// ramdisks of the Linux payload, are found wherever they were built.
+    ///
+    /// # Errors
+    /// The configuration or a file is not in order.
+    fn pack(&self, config: &str, folder: &Path, bundle: &Path) -> Result<()>;
+    /// Makes an image of `kind` from the hypervisor and a bundle, in `folder`.
+    ///
+    /// # Errors
+    /// It does not build.
+    fn image(&self, kind: ImageKind, bundle: &Path, folder: &Path) -> Result<PathBuf>;
+    /// The project's root folder, where `examples` is.
+    fn root(&self) -> &Path;
+}
+
+/// Kinds of boot images, as `cargo hv image --kind` names them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ImageKind {
+    /// A disk for UEFI.
+    Uefi,
+    /// A disk for BIOS.
+    Bios,
+    /// A boot file and what it loads, in a folder for TFTP; the path is the boot file's.
+    Pxe,
+    /// A CD with GRUB.
+    Iso,
+}
+
+/// What the machine starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// The hypervisor with a bundle, by `-kernel` and `-initrd`.
+    Hypervisor(Config),
+    /// The same from an image.
+    Image(ImageKind, Config),
+    /// The test guest alone with this command line, no hypervisor: proves that the
+    /// guest itself is right.
+    Bare(String),
+}
+
+/// Where a configuration stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Config {
+    /// Here. `{http_port}` becomes the payload server's port.
+    Inline(String),
+    /// In a file, named from the project's root.
+    File(String),
+}
+
+/// A scenario under construction; the methods add to it.
+#[derive(Clone)]
+pub struct Scenario {
+    pub(crate) name: String,
+    pub(crate) subject: Subject,
+    pub(crate) shape: fn(Machine) -> Machine,
+    pub(crate) expect: Vec<Expected>,
+    pub(crate) forbidden: Vec<Expected>,
+    pub(crate) ends: Vec<(String, String)>,
+    pub(crate) timeout: Duration,
+    pub(crate) may_run_on: bool,
+    pub(crate) serves_http: bool,
+    pub(crate) drive_mib: Option<u64>,
+    pub(crate) skip: Option<fn() -> Option<String>>,
+}
+
+/// A text on a console.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Expected {
+    /// Whose console; `None` is anybody's.
+    pub owner: Option<String>,
+    /// Part of a line.
+    pub text: String,
+}
+
+impl Expected {
+    fn matches(&self, line: &Line) -> bool {
+        self.owner.as_ref().is_none_or(|owner| *owner == line.owner) && line.text.contains(&self.text)
+    }
+}
+
+impl Scenario {
+    /// A scenario on the everyday machine that nothing is expected of yet.
+    pub fn new(name: &str, subject: Subject) -> Self {
+        Self {
+            name: name.to_owned(),
+            subject,
+            shape: |machine| machine,
+            expect: Vec::new(),
+            forbidden: Vec::new(),
+            ends: Vec::new(),
+            timeout: Duration::from_secs(60),
+            may_run_on: false,
+            serves_http: false,
+            drive_mib: None,
+            skip: None,
+        }
+    }
+
+    /// Changes the machine.
+    pub fn on(mut self, shape: fn(Machine) -> Machine) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    /// `owner` must write a line with `text` in it, after those that were expected of
+    /// it before.
+    pub fn expect(mut self, owner: &str, text: &str) -> Self {
+        self.expect.push(Expected { owner: Some(owner.to_owned()), text: text.to_owned() });
+        self
+    }
+
+    /// `owner` must never write a line with `text` in it.
+    pub fn forbid(mut self, owner: &str, text: &str) -> Self {
+        self.forbidden.push(Expected { owner: Some(owner.to_owned()), text: text.to_owned() });
+        self
+    }
+
+    /// Nobody may write a line with `text` in it.
+    pub fn forbid_anywhere(mut self, text: &str) -> Self {
+        self.forbidden.push(Expected { owner: None, text: text.to_owned() });
+        self
+    }
+
+    /// The summary must say that `guest` ended by `end`.
+    pub fn ends(mut self, guest: &str, end: &str) -> Self {
+        self.ends.push((guest.to_owned(), end.to_owned()));
+        self
+    }
+
+    /// The time that it may take; 60 seconds if nothing is said.
+    pub fn within(mut self, seconds: u64) -> Self {
+        self.timeout = Duration::from_secs(seconds);
+        self
+    }
+
+    /// The run is over once everything expected was seen, even if the machine would
+    /// run on.
+    pub fn may_run_on(mut self) -> Self {
+        self.may_run_on = true;
+        self
+    }
+
+    /// Serves the 8 MiB payload meanwhile; `{http_port}` in the configuration.
+    pub fn serves_http(mut self) -> Self {
+        self.serves_http = true;
+        self
+    }
+
+    /// Adds an NVMe drive with an empty disk of this size at 00:03.0.
+    pub fn nvme(mut self, mib: u64) -> Self {
+        self.drive_mib = Some(mib);
+        self
+    }
+
+    /// Skips it when `reason` gives one.
+    pub fn skip_if(mut self, reason: fn() -> Option<String>) -> Self {
+        self.skip = Some(reason);
+        self
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Holds a run's lines against a scenario.
+#[derive(Debug)]
+pub struct Judge {
+    /// Per owner what is still expected, in order.
+    pending: Vec<Expected>,
+    forbidden: Vec<Expected>,
+    ends: Vec<(String, String)>,
+    offence: Option<String>,
+    /// The summary so far.
+    pub summary: Summary,
+}
+
+impl Judge {
+    /// Nothing seen yet.
+    pub fn new(scenario: &Scenario) -> Self {
+        Self {
+            pending: scenario.expect.clone(),
+            forbidden: scenario.forbidden.clone(),
+            ends: scenario.ends.clone(),
+            offence: None,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Takes a line.
+    pub fn take(&mut self, line: &Line) {
+        self.summary.take(line);
+        if self.offence.is_none() && self.forbidden.iter().any(|forbidden| forbidden.matches(line)) {
+            self.offence = Some(format!("{} wrote {:?}", line.owner, line.text));
+        }
+        // The first text that is still expected of this owner, and no later one.
+        let first = self.pending.iter().position(|expected| expected.owner.as_deref() == Some(&line.owner));
+        if let Some(first) = first
+            && self.pending.get(first).is_some_and(|expected| expected.matches(line))
+        {
+            self.pending.remove(first);
+        }
+    }
+
+    /// Whether the verdict cannot change any more for the better: something
+    /// forbidden appeared.
+    pub fn is_lost(&self) -> bool {
+        self.offence.is_some()
+    }
+
+    /// Whether everything expected was seen.
+    pub fn is_satisfied(&self) -> bool {
+        self.verdict().is_ok()
+    }
+
+    /// Nothing, or why the run failed.
+    ///
+    /// # Errors
+    /// The reason in one line.
+    pub fn verdict(&self) -> Result<(), String> {
+        if let Some(offence) = &self.offence {
+            return Err(offence.clone());
+        }
+        if let Some(Expected { owner, text }) = self.pending.first() {
+            return Err(format!("{} did not write {text:?}", owner.as_deref().unwrap_or("anybody")));
+        }
+        for (guest, expected) in &self.ends {
+            match self.summary.guest(guest) {
+                None => return Err(format!("no summary of guest {guest}")),
+                Some(found) if found.end != *expected => {
+                    return Err(format!("guest {guest} ended by {}, not by {expected}", found.end));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(scenario: &Scenario, lines: &[(&str, &str)]) -> Result<(), String> {
+        let mut judge = Judge::new(scenario);
+        for (owner, text) in lines {
+            judge.take(&Line { owner: (*owner).to_owned(), text: (*text).to_owned() });
+        }
+        judge.verdict()
+    }
+
+    fn scenario() -> Scenario {
+        Scenario::new("x", Subject::Bare(String::new()))
+            .expect("a", "one")
+            .expect("b", "uno")
+            .expect("a", "two")
+            .forbid_anywhere("BROKEN")
+    }
+
+    #[test]
+    fn order_counts_per_owner_only() {
+        let lines = [("b", "uno"), ("a", "say one"), ("a", "two!")];
+        assert_eq!(verdict(&scenario(), &lines), Ok(()));
+        let swapped = [("b", "uno"), ("a", "two"), ("a", "one")];
+        assert_eq!(verdict(&scenario(), &swapped), Err("a did not write \"two\"".into()));
+    }
+
+    #[test]
+    fn the_wrong_owner_does_not_count() {
+        let lines = [("b", "one"), ("b", "uno"), ("a", "two")];
+        assert_eq!(verdict(&scenario(), &lines), Err("a did not write \"one\"".into()));
+    }
+
+    #[test]
+    fn one_line_meets_one_expectation() {
+        let scenario = Scenario::new("x", Subject::Bare(String::new())).expect("a", "x").expect("a", "x");
+        assert!(verdict(&scenario, &[("a", "x x")]).is_err());
+    }
+
+    #[test]
+    fn forbidden_text_wins() {
+        let lines = [("b", "uno"), ("a", "one"), ("a", "two"), ("c", "attack dma: BROKEN")];
+        assert_eq!(verdict(&scenario(), &lines), Err("c wrote \"attack dma: BROKEN\"".into()));
+    }
+
+    #[test]
+    fn ends_come_from_the_summary() {
+        let scenario = Scenario::new("x", Subject::Bare(String::new())).ends("net", "off");
+        assert_eq!(verdict(&scenario, &[]), Err("no summary of guest net".into()));
+        let crashed = [("hypervisor", "summary guest=net end=crashed")];
+        assert_eq!(verdict(&scenario, &crashed), Err("guest net ended by crashed, not by off".into()));
+        assert_eq!(verdict(&scenario, &[("hypervisor", "summary guest=net end=off")]), Ok(()));
+        assert!(verdict(&scenario, &[("net", "summary guest=net end=off")]).is_err());
+    }
+}
