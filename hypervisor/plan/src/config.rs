@@ -1,9 +1,9 @@
 //! The configuration: what the user asks for.
 
-use crate::names::{DevFn, DeviceId, DevicePath, Memory};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use platform::names::{DevFn, DeviceId, DevicePath, Memory};
 use serde::{Deserialize, Serialize};
 
 /// A whole configuration.

@@ -11,7 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod config;
-pub mod names;
 
 pub use config::{Config, Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig};
-pub use names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
+pub use platform::names;
+pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

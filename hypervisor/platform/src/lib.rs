@@ -1,2 +1,29 @@
+//! The machine as it is: ACPI tables and a PCI scan become a [`Platform`].
+//!
+//! Firmware lies. Nothing here trusts a length, an address or a count before it
+//! is checked; what makes no sense is left out and becomes a [`Finding`], a
+//! sentence for the log. No table and no configuration space can panic this crate.
+//!
+//! Two steps, since the scan needs what the tables say: [`acpi::Tables::read`]
+//! over [`PhysicalMemory`], then [`Platform::discover`] over `access::ConfigSpace`.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod acpi;
+mod bytes;
+pub mod finding;
+pub mod memory;
+pub mod names;
+pub mod pci;
+mod platform;
+
+pub use acpi::Tables;
+pub use finding::Finding;
+pub use memory::{MemoryKind, MemoryRegion, PhysicalMemory};
+pub use names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
+pub use pci::Function;
+pub use platform::Platform;

@@ -1,8 +1,9 @@
 //! Physical address spaces: the guest's and the host's.
 
+use crate::text;
 use core::fmt;
 use core::ops::{Add, Sub};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes in the smallest page of every translation format here (4 KiB).
 pub const PAGE_BYTES: u64 = 4096;
@@ -10,8 +11,7 @@ pub const PAGE_BYTES: u64 = 4096;
 macro_rules! address_space {
     ($(#[$doc:meta])* $name:ident, $tag:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         #[repr(transparent)]
         pub struct $name(pub u64);
 
@@ -62,6 +62,29 @@ macro_rules! address_space {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!($tag, " {:#x}"), self.0)
+            }
+        }
+
+        // Hexadecimal text for people, a number in compact formats.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(&format_args!("{:#x}", self.0))
+                } else {
+                    serializer.serialize_u64(self.0)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    deserializer.deserialize_str(text::FromText(|text: &str| {
+                        u64::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(Self)
+                    }))
+                } else {
+                    u64::deserialize(deserializer).map(Self)
+                }
             }
         }
 

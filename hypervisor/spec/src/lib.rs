@@ -10,9 +10,11 @@ pub mod address;
 pub mod apic;
 pub mod msr;
 pub mod pci;
+mod text;
 pub mod pci_capability;
 pub mod pci_config;
 pub mod svm;
+pub mod vtd;
 pub mod width;
 
 pub use address::{Gpa, Hpa};

@@ -1,12 +1,13 @@
 //! Names of PCI functions (PCI Express Base Specification, section 2.2.4.2).
 
+use crate::text;
 use core::fmt;
-use serde::{Deserialize, Serialize};
+use core::str::FromStr;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A PCI function's address on its segment: bus, device, function. Its 16 bits
 /// are the requester ID that the function puts into its transactions.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Bdf(pub u16);
 
 impl Bdf {
@@ -41,5 +42,40 @@ impl fmt::Display for Bdf {
 impl fmt::Debug for Bdf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Bdf {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number = |text: &str, digits: usize, limit: u8| {
+            let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let value = u8::from_str_radix(text, 16).map_err(|_| ())?;
+            if plain && value <= limit { Ok(value) } else { Err(()) }
+        };
+        let (bus, rest) = text.split_once(':').ok_or(())?;
+        let (device, function) = rest.split_once('.').ok_or(())?;
+        Ok(Self::new(number(bus, 2, 0xff)?, number(device, 2, 31)?, number(function, 1, 7)?))
+    }
+}
+
+// `00:02.0` for people, the requester ID in compact formats.
+impl Serialize for Bdf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_u16(self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bdf {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(text::FromText(|text: &str| text.parse().ok()))
+        } else {
+            u16::deserialize(deserializer).map(Self)
+        }
     }
 }

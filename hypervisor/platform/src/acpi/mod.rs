@@ -1,0 +1,87 @@
+//! The firmware's ACPI tables (ACPI Specification 6.5, chapter 5).
+//!
+//! Own parsers, one table a file: what is needed of each is small, DMAR has to be
+//! our own anyway, and all of it must survive what real firmware writes.
+
+pub mod dmar;
+pub mod fadt;
+pub mod hpet;
+pub mod madt;
+pub mod mcfg;
+pub mod sleep;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use crate::finding::{Finding, Findings, finding};
+use crate::memory::PhysicalMemory;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+use spec::Hpa;
+
+pub use dmar::{Dmar, RemappingUnit, ReservedMemory, Scope, ScopeKind};
+pub use fadt::{Fadt, Register};
+pub use hpet::Hpet;
+pub use madt::{InterruptOverride, IoApic, LocalNmi, Madt, NmiSource, Processor, Trigger};
+pub use mcfg::Ecam;
+pub use sleep::SoftOff;
+
+/// What the tables say, before anybody looked at PCI.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Tables {
+    /// Processors and interrupt controllers.
+    pub madt: Madt,
+    /// Memory-mapped configuration space, by segment and buses.
+    pub ecam: Vec<Ecam>,
+    /// DMA and interrupt remapping units; `None` without VT-d.
+    pub dmar: Option<Dmar>,
+    /// Fixed hardware: power management registers, reset.
+    pub fadt: Option<Fadt>,
+    /// What to write to power the machine off; `None` where it was not found.
+    pub soft_off: Option<SoftOff>,
+    /// High precision event timer.
+    pub hpet: Option<Hpet>,
+    /// What makes no sense.
+    pub findings: Vec<Finding>,
+}
+
+impl Tables {
+    /// Reads every table. `rsdp` is where the loader found the root pointer; 0 where
+    /// it did not say, then it is searched where a BIOS leaves it.
+    pub fn read(memory: &dyn PhysicalMemory, rsdp: Hpa) -> Self {
+        let mut tables = Self::default();
+        let mut list = Vec::new();
+        let mut findings = Findings::new(&mut list, "ACPI");
+        let mut fadt_dsdt = None;
+        let mut soft_off = None;
+
+        for (signature, bytes) in table::all(memory, rsdp, &mut findings) {
+            match &signature {
+                b"APIC" => tables.madt = Madt::parse(&bytes, &mut findings.of("MADT")),
+                b"MCFG" => tables.ecam = mcfg::parse(&bytes, &mut findings.of("MCFG")),
+                b"DMAR" => tables.dmar = Some(Dmar::parse(&bytes, &mut findings.of("DMAR"))),
+                b"HPET" => tables.hpet = Hpet::parse(&bytes, &mut findings.of("HPET")),
+                b"FACP" => {
+                    let fadt = Fadt::parse(&bytes, &mut findings.of("FADT"));
+                    fadt_dsdt = fadt.as_ref().map(|fadt| fadt.dsdt);
+                    tables.fadt = fadt;
+                }
+                b"SSDT" => soft_off = soft_off.or_else(|| sleep::find_soft_off(&bytes)),
+                _ => {}
+            }
+        }
+        let dsdt = fadt_dsdt.and_then(|hpa| table::read(memory, hpa, &mut findings.of("DSDT")));
+        tables.soft_off = dsdt.and_then(|(_, bytes)| sleep::find_soft_off(&bytes)).or(soft_off);
+        if tables.fadt.is_some() && tables.soft_off.is_none() {
+            finding!(
+                findings.of("DSDT"),
+                "no literal _S5 package found, so the machine cannot be powered off"
+            );
+        }
+        if tables.madt.processors.is_empty() {
+            finding!(findings.of("MADT"), "no processor is listed; only the one that booted is used");
+        }
+        tables.findings = list;
+        tables
+    }
+}

@@ -1,0 +1,258 @@
+//! What a function says it can do (PCI Express Base Specification 6.0, sections
+//! 7.5.3 and 7.6 to 7.9).
+
+use crate::finding::{Findings, finding};
+use access::ConfigSpace;
+use serde::{Deserialize, Serialize};
+use spec::Bdf;
+use spec::pci_capability::{FIRST_EXTENDED, advanced_features, express, extended_id, id, msi, msix};
+use spec::pci_config::{CAPABILITIES, HEADER_BYTES, STATUS, status};
+
+/// The capabilities that matter for passing a function through.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Message signalled interrupts.
+    pub msi: Option<Msi>,
+    /// Message signalled interrupts with a table.
+    pub msix: Option<Msix>,
+    /// PCI Express.
+    pub express: Option<Express>,
+    /// Offset of the power management capability.
+    pub power_management: Option<u16>,
+    /// A function-level reset by the advanced features of conventional PCI.
+    pub advanced_features_reset: bool,
+    /// The access control services it has (ACS capability register).
+    pub access_control: Option<u16>,
+    /// Alternative routing ID: it has up to 256 functions.
+    pub alternative_routing: bool,
+    /// Address translation services.
+    pub address_translation: bool,
+    /// Single-root I/O virtualisation.
+    pub sr_iov: Option<SrIov>,
+}
+
+/// Message signalled interrupts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Msi {
+    /// Offset of the capability.
+    pub offset: u16,
+    /// Messages it can send: 1 to 32.
+    pub messages: u16,
+}
+
+/// Message signalled interrupts with a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Msix {
+    /// Offset of the capability.
+    pub offset: u16,
+    /// Entries of the table: 1 to 2048.
+    pub messages: u16,
+    /// BAR that holds the table.
+    pub table_bar: u8,
+    /// Offset of the table in its BAR, in bytes.
+    pub table_offset: u32,
+    /// BAR that holds the pending bits.
+    pub pending_bar: u8,
+    /// Offset of the pending bits in their BAR, in bytes.
+    pub pending_offset: u32,
+}
+
+/// PCI Express.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Express {
+    /// Offset of the capability.
+    pub offset: u16,
+    /// What kind of port it is.
+    pub port: PortType,
+    /// It resets alone.
+    pub function_level_reset: bool,
+    /// It sends requests under the numbers of functions that do not exist.
+    pub phantom_functions: bool,
+}
+
+/// What kind of port a PCI Express function is (section 7.5.3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortType {
+    /// Endpoint, legacy ones included.
+    Endpoint,
+    /// Endpoint inside the root complex.
+    IntegratedEndpoint,
+    /// Root port.
+    RootPort,
+    /// Upstream port of a switch.
+    UpstreamPort,
+    /// Downstream port of a switch.
+    DownstreamPort,
+    /// Bridge from PCI Express to conventional PCI.
+    ToConventional,
+    /// Bridge from conventional PCI to PCI Express.
+    FromConventional,
+    /// Event collector of the root complex.
+    EventCollector,
+    /// A kind that the specification does not know.
+    Unknown,
+}
+
+impl PortType {
+    const fn from_number(number: u16) -> Self {
+        match number {
+            express::TYPE_ENDPOINT | express::TYPE_LEGACY_ENDPOINT => Self::Endpoint,
+            express::TYPE_INTEGRATED_ENDPOINT => Self::IntegratedEndpoint,
+            4 => Self::RootPort,
+            5 => Self::UpstreamPort,
+            6 => Self::DownstreamPort,
+            7 => Self::ToConventional,
+            8 => Self::FromConventional,
+            10 => Self::EventCollector,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Single-root I/O virtualisation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SrIov {
+    /// Offset of the capability.
+    pub offset: u16,
+    /// Most virtual functions.
+    pub total: u16,
+    /// Device ID of the virtual functions.
+    pub device: u16,
+}
+
+/// Capabilities that fit between the header and the end of their space, each of 4
+/// bytes at least: a longer chain is a loop.
+const MOST_CAPABILITIES: usize = 48;
+const MOST_EXTENDED: usize = (4096 - 256) / 4;
+
+impl Capabilities {
+    pub(super) fn read(config: &dyn ConfigSpace, function: Bdf, findings: &mut Findings<'_>) -> Self {
+        let mut capabilities = Self::default();
+        if config.read16(function, STATUS) & status::CAPABILITY_LIST != 0 {
+            capabilities.read_chain(config, function, findings);
+        }
+        // Only PCI Express functions have extended capabilities; what is behind a
+        // conventional bridge may answer with the first 256 bytes again.
+        if capabilities.express.is_some() && config.is_extended(function) {
+            capabilities.read_extended_chain(config, function, findings);
+        }
+        capabilities
+    }
+
+    fn read_chain(&mut self, config: &dyn ConfigSpace, function: Bdf, findings: &mut Findings<'_>) {
+        let mut offset = u16::from(config.read8(function, CAPABILITIES) & !3);
+        for _ in 0..MOST_CAPABILITIES {
+            if offset == 0 {
+                return;
+            }
+            if offset < HEADER_BYTES {
+                finding!(
+                    findings,
+                    "its capability list leads to offset {offset:#x}, inside the header; the rest is ignored"
+                );
+                return;
+            }
+            let head = config.read16(function, offset);
+            if head == 0xffff {
+                finding!(
+                    findings,
+                    "there is no capability at offset {offset:#x}, where its list leads; the rest is ignored"
+                );
+                return;
+            }
+            self.take(config, function, head as u8, offset, findings);
+            offset = head >> 8 & 0xfc;
+        }
+        finding!(findings, "its capability list is a loop");
+    }
+
+    fn take(
+        &mut self,
+        config: &dyn ConfigSpace,
+        function: Bdf,
+        id: u8,
+        offset: u16,
+        findings: &mut Findings<'_>,
+    ) {
+        let read16 = |at: u16| config.read16(function, offset + at);
+        let read32 = |at: u16| config.read32(function, offset + at);
+        // No capability used here is longer than 0x3c bytes, but a list may lead to
+        // the last bytes of the space.
+        let fits = |bytes: u16| offset + bytes <= 0x100;
+        match id {
+            id::POWER_MANAGEMENT if fits(8) => self.power_management = Some(offset),
+            id::MSI if fits(10) => {
+                let control = read16(msi::CONTROL);
+                let log2 = (control >> msi::CAPABLE_SHIFT & msi::COUNT_MASK).min(5);
+                self.msi = Some(Msi { offset, messages: 1 << log2 });
+            }
+            id::MSIX if fits(msix::BYTES) => {
+                let (table, pending) = (read32(msix::TABLE), read32(msix::PENDING));
+                self.msix = Some(Msix {
+                    offset,
+                    messages: (read16(msix::CONTROL) & msix::SIZE_MASK) + 1,
+                    table_bar: (table & msix::BAR_MASK) as u8,
+                    table_offset: table & !msix::BAR_MASK,
+                    pending_bar: (pending & msix::BAR_MASK) as u8,
+                    pending_offset: pending & !msix::BAR_MASK,
+                });
+            }
+            id::EXPRESS if fits(express::BYTES_V1_INTEGRATED) => {
+                let number = (read16(express::CAPABILITIES) & express::TYPE_MASK) >> express::TYPE_SHIFT;
+                let device = read32(express::DEVICE_CAPABILITIES);
+                self.express = Some(Express {
+                    offset,
+                    port: PortType::from_number(number),
+                    function_level_reset: device & express::FUNCTION_LEVEL_RESET != 0,
+                    phantom_functions: device & express::PHANTOM_FUNCTIONS != 0,
+                });
+            }
+            id::ADVANCED_FEATURES if fits(advanced_features::BYTES) => {
+                let features = config.read8(function, offset + advanced_features::CAPABILITIES);
+                self.advanced_features_reset = features & advanced_features::FUNCTION_LEVEL_RESET != 0;
+            }
+            id::POWER_MANAGEMENT | id::MSI | id::MSIX | id::EXPRESS | id::ADVANCED_FEATURES => {
+                finding!(findings, "its capability {id:#x} at offset {offset:#x} is cut off; ignored");
+            }
+            _ => {}
+        }
+    }
+
+    fn read_extended_chain(&mut self, config: &dyn ConfigSpace, function: Bdf, findings: &mut Findings<'_>) {
+        let mut offset = FIRST_EXTENDED;
+        for _ in 0..MOST_EXTENDED {
+            let head = config.read32(function, offset);
+            if head == 0 || head == u32::MAX {
+                return;
+            }
+            match head as u16 {
+                extended_id::ACCESS_CONTROL => {
+                    self.access_control = Some(config.read16(function, offset + 4));
+                }
+                extended_id::ALTERNATIVE_ROUTING => self.alternative_routing = true,
+                extended_id::ADDRESS_TRANSLATION => self.address_translation = true,
+                extended_id::SINGLE_ROOT_IOV if offset <= 0xfc0 => {
+                    self.sr_iov = Some(SrIov {
+                        offset,
+                        total: config.read16(function, offset + 0x0e),
+                        device: config.read16(function, offset + 0x1a),
+                    });
+                }
+                _ => {}
+            }
+            offset = (head >> 20) as u16 & 0xffc;
+            if offset == 0 {
+                return;
+            }
+            if offset < FIRST_EXTENDED {
+                finding!(
+                    findings,
+                    "its extended capabilities lead to offset {offset:#x}; the rest is ignored"
+                );
+                return;
+            }
+        }
+        finding!(findings, "its list of extended capabilities is a loop");
+    }
+}

@@ -1,0 +1,311 @@
+//! The machine as a whole.
+
+use crate::acpi::{
+    Dmar, Ecam, Fadt, Hpet, InterruptOverride, IoApic, Madt, NmiSource, Processor, ReservedMemory, Scope,
+    ScopeKind, SoftOff, Tables,
+};
+use crate::finding::{Finding, Findings, finding};
+use crate::memory::{MemoryRegion, usable_ram};
+use crate::names::DevicePath;
+use crate::pci::{self, Function, PortType};
+use access::ConfigSpace;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+use spec::{Bdf, Hpa};
+
+/// The machine: what its tables say, its memory, its PCI functions. As JSON it is
+/// a board file.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Platform {
+    /// What the ACPI tables say; the requesters of DMAR scopes are filled in.
+    pub tables: Tables,
+    /// The memory map.
+    pub memory: Vec<MemoryRegion>,
+    /// Every PCI function of segment 0, parents before children.
+    pub functions: Vec<Function>,
+    /// What makes no sense about the PCI functions; `tables` has its own findings.
+    pub findings: Vec<Finding>,
+}
+
+/// What PCI Express access control services a port needs so that functions behind
+/// it reach others only through the root complex, and so through the IOMMU: source
+/// validation, request redirect, completion redirect, upstream forwarding
+/// (PCI Express Base Specification 6.0, section 7.7.11.2).
+pub const ISOLATING_SERVICES: u16 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4;
+
+/// Functions that cannot be kept apart: they reach each other without passing the
+/// IOMMU, or it cannot tell their requests apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Group {
+    /// One function alone.
+    Function(Bdf),
+    /// All functions of a device, given by its function 0: it has several and does
+    /// not say that it keeps them apart.
+    Device(Bdf),
+    /// Everything behind this bridge to conventional PCI: their requests carry the
+    /// bridge's number.
+    ConventionalBridge(Bdf),
+    /// Everything behind this switch, whose ports do not keep them apart.
+    Switch(Bdf),
+}
+
+impl Platform {
+    /// Scans PCI and joins it with what the tables say and with the memory map.
+    pub fn discover(tables: Tables, memory: Vec<MemoryRegion>, config: &dyn ConfigSpace) -> Self {
+        let mut platform = Self { tables, memory, ..Self::default() };
+        let mut list = Vec::new();
+        let mut findings = Findings::new(&mut list, "PCI");
+        let buses = platform.buses(&mut findings);
+        platform.functions = pci::scan(config, buses, &mut findings);
+        platform.resolve_scopes(&mut findings.of("DMAR"));
+        platform.findings = list;
+        platform
+    }
+
+    /// The buses of segment 0 that can be reached.
+    fn buses(&self, findings: &mut Findings<'_>) -> core::ops::RangeInclusive<u8> {
+        for ecam in self.tables.ecam.iter().filter(|ecam| ecam.segment != 0) {
+            finding!(findings, "segment {} is not used; only segment 0 is", ecam.segment);
+        }
+        let segment_0 = || self.tables.ecam.iter().filter(|ecam| ecam.segment == 0);
+        let first = segment_0().map(|ecam| ecam.first_bus).min();
+        let last = segment_0().map(|ecam| ecam.last_bus).max();
+        match (first, last) {
+            (Some(first), Some(last)) => first..=last,
+            // Ports 0xcf8 and 0xcfc reach every bus.
+            _ => 0..=255,
+        }
+    }
+
+    fn resolve_scopes(&mut self, findings: &mut Findings<'_>) {
+        let Some(Dmar { units, reserved, .. }) = &mut self.tables.dmar else { return };
+        let functions = &self.functions;
+        for unit in units.iter_mut().filter(|unit| unit.segment == 0) {
+            for scope in &mut unit.scopes {
+                scope.requester = resolve(functions, scope);
+                if scope.requester.is_none() {
+                    finding!(
+                        findings,
+                        "the unit at {} names a device that is not there: {}",
+                        unit.base,
+                        describe(scope)
+                    );
+                }
+            }
+        }
+        for range in reserved.iter_mut().filter(|range| range.segment == 0) {
+            for scope in &mut range.scopes {
+                scope.requester = resolve(functions, scope);
+                if scope.requester.is_none() {
+                    finding!(
+                        findings,
+                        "the reserved memory at {} is for a device that is not there: {}",
+                        range.start,
+                        describe(scope)
+                    );
+                }
+            }
+        }
+    }
+
+    /// Everything odd about the machine.
+    pub fn all_findings(&self) -> impl Iterator<Item = &Finding> {
+        self.tables.findings.iter().chain(&self.findings)
+    }
+
+    /// The processors that can be used, in the order of the MADT. A configuration
+    /// numbers them from 0.
+    pub fn processors(&self) -> impl Iterator<Item = &Processor> {
+        self.tables.madt.processors.iter().filter(|processor| processor.enabled)
+    }
+
+    /// The function at this address.
+    pub fn function(&self, bdf: Bdf) -> Option<&Function> {
+        self.functions.iter().find(|function| function.bdf == bdf)
+    }
+
+    /// The function at this path.
+    pub fn function_at(&self, path: &DevicePath) -> Option<&Function> {
+        self.functions.iter().find(|function| function.path == *path)
+    }
+
+    /// The bridges above a function, nearest first.
+    pub fn bridges_above(&self, function: &Function) -> impl Iterator<Item = &Function> {
+        let above = |function: &Function| self.function(function.parent?);
+        // A board file may be edited by hand: a loop of parents must end.
+        core::iter::successors(above(function), move |bridge| above(bridge)).take(self.functions.len())
+    }
+
+    /// Every requester ID under which the IOMMU may see a function, its own first
+    /// (PCI Express to PCI Bridge Specification 1.0, section 2.3). Each needs a
+    /// context entry, and each may be the source of its interrupts.
+    pub fn requesters(&self, function: &Function) -> Vec<Bdf> {
+        let mut requesters = Vec::from([function.bdf]);
+        let mut add = |requester| {
+            if !requesters.contains(&requester) {
+                requesters.push(requester);
+            }
+        };
+        for bridge in self.bridges_above(function) {
+            match bridge.capabilities.express.map(|express| express.port) {
+                // It takes the requests over as device 0 of the bus behind it.
+                Some(PortType::ToConventional) => {
+                    if let Some(buses) = bridge.bridge {
+                        add(Bdf::new(buses.secondary, 0, 0));
+                    }
+                }
+                // A conventional bridge takes them over as itself.
+                Some(PortType::FromConventional) | None => add(bridge.bdf),
+                Some(_) => {}
+            }
+        }
+        requesters
+    }
+
+    /// The functions that a function cannot be kept apart from. The widest reason
+    /// counts.
+    pub fn group(&self, function: &Function) -> Group {
+        let mut group = if isolates_functions(function) {
+            Group::Function(function.bdf)
+        } else {
+            Group::Device(Bdf::new(function.bdf.bus(), function.bdf.device(), 0))
+        };
+        for bridge in self.bridges_above(function) {
+            let services = bridge.capabilities.access_control.unwrap_or(0);
+            let isolates = services & ISOLATING_SERVICES == ISOLATING_SERVICES;
+            match bridge.capabilities.express.map(|express| express.port) {
+                Some(PortType::ToConventional | PortType::FromConventional) | None => {
+                    group = Group::ConventionalBridge(bridge.bdf);
+                }
+                Some(PortType::DownstreamPort) if !isolates => {
+                    group = Group::Switch(bridge.parent.unwrap_or(bridge.bdf));
+                }
+                Some(PortType::RootPort) if !isolates && bridge.multifunction => {
+                    group = Group::Device(Bdf::new(bridge.bdf.bus(), bridge.bdf.device(), 0));
+                }
+                Some(_) => {}
+            }
+        }
+        group
+    }
+
+    /// The remapping unit that covers a function, as an index into the DMAR's
+    /// units: the one whose scope names it or a bridge above it, else the one that
+    /// covers the rest (VT-d Specification 4.1, section 8.3).
+    pub fn remapping_unit(&self, function: &Function) -> Option<usize> {
+        let units = &self.tables.dmar.as_ref()?.units;
+        let named = |unit: &crate::acpi::RemappingUnit| {
+            unit.segment == 0 && unit.scopes.iter().any(|scope| self.is_in_scope(function, scope))
+        };
+        let rest = |unit: &crate::acpi::RemappingUnit| unit.segment == 0 && unit.include_all;
+        units.iter().position(named).or_else(|| units.iter().position(rest))
+    }
+
+    /// The reserved memory that the firmware uses this function with.
+    pub fn reserved_memory<'s>(&'s self, function: &'s Function) -> impl Iterator<Item = &'s ReservedMemory> {
+        let ranges = self.tables.dmar.iter().flat_map(|dmar| &dmar.reserved);
+        ranges.filter(move |range| {
+            range.segment == 0 && range.scopes.iter().any(|scope| self.is_in_scope(function, scope))
+        })
+    }
+
+    fn is_in_scope(&self, function: &Function, scope: &Scope) -> bool {
+        let Some(requester) = scope.requester else { return false };
+        match scope.kind {
+            ScopeKind::Endpoint => requester == function.bdf,
+            ScopeKind::Bridge => {
+                requester == function.bdf
+                    || self.bridges_above(function).any(|bridge| bridge.bdf == requester)
+            }
+            _ => false,
+        }
+    }
+
+    /// The unit that remaps the interrupts of an I/O APIC, and the source ID that
+    /// they carry.
+    pub fn io_apic_source(&self, io_apic: &IoApic) -> Option<(usize, Bdf)> {
+        self.interrupt_source(ScopeKind::IoApic(io_apic.id))
+    }
+
+    /// The unit that remaps the interrupts of the timer block, and the source ID
+    /// that they carry.
+    pub fn hpet_source(&self, hpet: &Hpet) -> Option<(usize, Bdf)> {
+        self.interrupt_source(ScopeKind::Hpet(hpet.number))
+    }
+
+    fn interrupt_source(&self, kind: ScopeKind) -> Option<(usize, Bdf)> {
+        let units = &self.tables.dmar.as_ref()?.units;
+        units.iter().enumerate().find_map(|(index, unit)| {
+            let scope = unit.scopes.iter().find(|scope| scope.kind == kind)?;
+            Some((index, scope.requester?))
+        })
+    }
+
+    /// The usable RAM, rounded inward to multiples of `alignment` bytes (a power of
+    /// two), sorted.
+    pub fn usable_ram(&self, alignment: u64) -> Vec<(Hpa, u64)> {
+        usable_ram(&self.memory, alignment)
+    }
+
+    /// Processors and interrupt controllers.
+    pub fn madt(&self) -> &Madt {
+        &self.tables.madt
+    }
+    /// I/O APICs.
+    pub fn io_apics(&self) -> &[IoApic] {
+        &self.tables.madt.io_apics
+    }
+    /// ISA interrupts that are wired otherwise than to the pin of their number.
+    pub fn overrides(&self) -> &[InterruptOverride] {
+        &self.tables.madt.overrides
+    }
+    /// I/O APIC pins that raise NMIs.
+    pub fn nmi_sources(&self) -> &[NmiSource] {
+        &self.tables.madt.nmi_sources
+    }
+    /// Memory-mapped configuration space.
+    pub fn ecam(&self) -> &[Ecam] {
+        &self.tables.ecam
+    }
+    /// DMA and interrupt remapping; `None` without VT-d.
+    pub fn dmar(&self) -> Option<&Dmar> {
+        self.tables.dmar.as_ref()
+    }
+    /// Fixed hardware.
+    pub fn fadt(&self) -> Option<&Fadt> {
+        self.tables.fadt.as_ref()
+    }
+    /// What to write to power the machine off.
+    pub fn soft_off(&self) -> Option<SoftOff> {
+        self.tables.soft_off
+    }
+    /// High precision event timer.
+    pub fn hpet(&self) -> Option<Hpet> {
+        self.tables.hpet
+    }
+}
+
+/// Whether a function is kept apart from the others of its device.
+fn isolates_functions(function: &Function) -> bool {
+    !function.multifunction || function.capabilities.access_control.is_some()
+}
+
+/// Follows a scope's path. The buses between are those that the bridges have now.
+fn resolve(functions: &[Function], scope: &Scope) -> Option<Bdf> {
+    let mut bus = scope.start_bus;
+    let (last, bridges) = scope.path.split_last()?;
+    for hop in bridges {
+        let bdf = Bdf::new(bus, hop.device(), hop.function());
+        let bridge = functions.iter().find(|function| function.bdf == bdf)?.bridge?;
+        bus = bridge.secondary;
+    }
+    let bdf = Bdf::new(bus, last.device(), last.function());
+    // I/O APICs and timers often have a number of which no function is visible.
+    let must_exist = matches!(scope.kind, ScopeKind::Endpoint | ScopeKind::Bridge);
+    (!must_exist || functions.iter().any(|function| function.bdf == bdf)).then_some(bdf)
+}
+
+/// A scope's path as people write it.
+fn describe(scope: &Scope) -> DevicePath {
+    DevicePath { root_bus: scope.start_bus, hops: scope.path.clone() }
+}
