@@ -1,0 +1,206 @@
+//! Instructions with one operand in memory.
+
+use super::alu::{self, CARRY};
+use super::place::{self, Place};
+use super::processor::{Processor, read_register, write_register};
+use super::{Bus, Outcome};
+use crate::decode::{Alu, BitOperation, Extension, Instruction, Operation, Register, Source};
+use crate::walk::Access;
+use access::GuestMemory;
+use access::vcpu::{RAX, Vcpu};
+use spec::{Gpa, Width};
+
+/// Carries out an instruction that is no string instruction.
+#[inline]
+pub(super) fn single<V: Vcpu, M: GuestMemory, B: Bus>(
+    vcpu: &mut V,
+    memory: &M,
+    bus: &mut B,
+    processor: &Processor,
+    instruction: &Instruction,
+    fault: Gpa,
+) -> Result<Outcome, Outcome> {
+    let width = instruction.width;
+    let address = &instruction.address;
+    let mut offset = processor.offset(vcpu, address, instruction.length);
+    if let Operation::Bit { offset: Source::Register(register), .. } = instruction.operation {
+        offset = offset.wrapping_add(bit_displacement(vcpu, register, width)) & address.size.mask();
+    }
+    let access = direction(&instruction.operation);
+    let place = place::resolve(vcpu, memory, processor, (address.segment, offset), width, access)?;
+    if !place.touches(fault) {
+        return Err(Outcome::Retry);
+    }
+    let mut operand = Operand { place, memory, bus, fault };
+    let flags = match instruction.operation {
+        // The two that device drivers are made of.
+        Operation::Store { source, swap } => {
+            let value = value_of(vcpu, source, width);
+            operand.write(if swap { swap_bytes(value, width) } else { value });
+            processor.flags
+        }
+        Operation::Load { register, width: to, extension, swap } => {
+            let value = operand.read();
+            let value = if swap { swap_bytes(value, width) } else { value };
+            let value = if extension == Extension::Sign { sign_extend(value, width) } else { value };
+            write_register(vcpu, register, to, value);
+            processor.flags
+        }
+        operation => modify(vcpu, &mut operand, operation, width, processor.flags),
+    };
+    Ok(processor.finish(vcpu, instruction.length, flags))
+}
+
+/// The operand in memory, ready to be read and written.
+struct Operand<'a, M, B> {
+    place: Place,
+    memory: &'a M,
+    bus: &'a mut B,
+    fault: Gpa,
+}
+
+impl<M: GuestMemory, B: Bus> Operand<'_, M, B> {
+    #[inline]
+    fn read(&mut self) -> u64 {
+        self.place.read(self.memory, self.bus, self.fault)
+    }
+    #[inline]
+    fn write(&mut self, value: u64) {
+        self.place.write(self.memory, self.bus, self.fault, value);
+    }
+}
+
+/// What the instruction needs to be allowed. What writes may read as well.
+#[inline]
+fn direction(operation: &Operation) -> Access {
+    match operation {
+        Operation::Load { .. }
+        | Operation::ToRegister { .. }
+        | Operation::Test { .. }
+        | Operation::ToMemory { alu: Alu::Cmp, .. }
+        | Operation::Bit { operation: BitOperation::Test, .. } => Access::Read,
+        _ => Access::Write,
+    }
+}
+
+/// Instructions that read the operand, and mostly write it too; returns the flags.
+///
+/// The accesses of one instruction are not atomic towards other processors: it is for
+/// the owner of the bus to hold its devices meanwhile.
+fn modify<V: Vcpu, M: GuestMemory, B: Bus>(
+    vcpu: &mut V,
+    operand: &mut Operand<M, B>,
+    operation: Operation,
+    width: Width,
+    flags: u64,
+) -> u64 {
+    let old = operand.read();
+    match operation {
+        Operation::ToMemory { alu, source } => {
+            let computed = alu::compute(alu, old, value_of(vcpu, source, width), width, flags);
+            if alu != Alu::Cmp {
+                operand.write(computed.value);
+            }
+            computed.flags
+        }
+        Operation::ToRegister { alu, register } => {
+            let computed = alu::compute(alu, read_register(vcpu, register, width), old, width, flags);
+            if alu != Alu::Cmp {
+                write_register(vcpu, register, width, computed.value);
+            }
+            computed.flags
+        }
+        Operation::Test { source } => {
+            alu::compute(Alu::And, old, value_of(vcpu, source, width), width, flags).flags
+        }
+        Operation::Not => {
+            operand.write(!old);
+            flags
+        }
+        Operation::Negate => {
+            let computed = alu::negate(old, width, flags);
+            operand.write(computed.value);
+            computed.flags
+        }
+        Operation::Increment | Operation::Decrement => {
+            let computed = alu::step(operation == Operation::Increment, old, width, flags);
+            operand.write(computed.value);
+            computed.flags
+        }
+        Operation::Exchange { register } => {
+            operand.write(read_register(vcpu, register, width));
+            write_register(vcpu, register, width, old);
+            flags
+        }
+        Operation::ExchangeAdd { register } => {
+            let computed = alu::compute(Alu::Add, old, read_register(vcpu, register, width), width, flags);
+            write_register(vcpu, register, width, old);
+            operand.write(computed.value);
+            computed.flags
+        }
+        Operation::CompareExchange { register } => {
+            compare_exchange(vcpu, operand, register, old, width, flags)
+        }
+        Operation::Bit { operation, offset } => {
+            let bits = 8 * width.bytes();
+            let bit = 1 << (value_of(vcpu, offset, width) & (bits - 1));
+            match operation {
+                BitOperation::Test => {}
+                BitOperation::Set => operand.write(old | bit),
+                BitOperation::Reset => operand.write(old & !bit),
+                BitOperation::Complement => operand.write(old ^ bit),
+            }
+            if old & bit != 0 { flags | CARRY } else { flags & !CARRY }
+        }
+        // Carried out by `single` and by `string`.
+        Operation::Load { .. } | Operation::Store { .. } | Operation::String { .. } => flags,
+    }
+}
+
+/// CMPXCHG. The operand is written in any case (Intel SDM vol. 2, "CMPXCHG").
+fn compare_exchange<V: Vcpu, M: GuestMemory, B: Bus>(
+    vcpu: &mut V,
+    operand: &mut Operand<M, B>,
+    register: Register,
+    old: u64,
+    width: Width,
+    flags: u64,
+) -> u64 {
+    let accumulator = Register { index: RAX as u8, high_byte: false };
+    let expected = read_register(vcpu, accumulator, width);
+    if expected == old {
+        operand.write(read_register(vcpu, register, width));
+    } else {
+        operand.write(old);
+        write_register(vcpu, accumulator, width, old);
+    }
+    alu::compute(Alu::Cmp, expected, old, width, flags).flags
+}
+
+/// The value of an operand that is not in memory, cut to `width`.
+#[inline]
+fn value_of(vcpu: &impl Vcpu, source: Source, width: Width) -> u64 {
+    match source {
+        Source::Register(register) => read_register(vcpu, register, width),
+        Source::Immediate(value) => value as u64 & width.mask(),
+    }
+}
+
+/// How far a bit number in a register moves the operand, in bytes: whole operands, up
+/// or down.
+fn bit_displacement(vcpu: &impl Vcpu, register: Register, width: Width) -> u64 {
+    let number = sign_extend(read_register(vcpu, register, width), width) as i64;
+    let bytes = width.bytes() as i64;
+    (number.div_euclid(8 * bytes) * bytes) as u64
+}
+
+#[inline]
+fn sign_extend(value: u64, width: Width) -> u64 {
+    let unused = 64 - 8 * width.bytes() as u32;
+    ((value << unused) as i64 >> unused) as u64
+}
+
+#[inline]
+fn swap_bytes(value: u64, width: Width) -> u64 {
+    value.swap_bytes() >> (64 - 8 * width.bytes() as u32)
+}

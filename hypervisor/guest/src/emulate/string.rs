@@ -1,0 +1,150 @@
+//! String instructions: one element after the other, at most [`ELEMENTS_MAX`] an exit.
+
+use super::place::{self, Place};
+use super::processor::{Processor, RFLAGS_DF, read_register, write_register};
+use super::{Bus, Outcome};
+use crate::decode::{Instruction, Register, StringOperation};
+use crate::walk::{Access, Bytes};
+use access::GuestMemory;
+use access::vcpu::{RAX, RCX, RDI, RSI, SegmentName, Vcpu};
+use spec::Gpa;
+
+/// How many elements one exit carries out, so that a guest cannot keep the processor
+/// in the hypervisor for longer than that.
+pub(super) const ELEMENTS_MAX: u64 = 64;
+
+/// A decoded string instruction.
+pub(super) struct Strings {
+    pub operation: StringOperation,
+    pub repeat: bool,
+    pub instruction: Instruction,
+    pub bytes: Bytes,
+}
+
+impl Strings {
+    fn reads(&self) -> bool {
+        !matches!(self.operation, StringOperation::Store | StringOperation::Input)
+    }
+    fn writes(&self) -> bool {
+        !matches!(self.operation, StringOperation::Load | StringOperation::Output)
+    }
+
+    /// A string register, as wide as addresses are.
+    fn register(&self, vcpu: &impl Vcpu, index: usize) -> u64 {
+        vcpu.register(index) & self.instruction.address.size.mask()
+    }
+
+    fn set_register(&self, vcpu: &mut impl Vcpu, index: usize, value: u64) {
+        let register = Register { index: index as u8, high_byte: false };
+        write_register(vcpu, register, self.instruction.address.size, value);
+    }
+
+    /// The source and the destination of the next element, as far as there are such.
+    pub(super) fn places<V: Vcpu, M: GuestMemory>(
+        &self,
+        vcpu: &mut V,
+        memory: &M,
+        processor: &Processor,
+    ) -> Result<(Option<Place>, Option<Place>), Outcome> {
+        let width = self.instruction.width;
+        let mut places = (None, None);
+        if self.reads() {
+            let at = (self.instruction.address.segment, self.register(vcpu, RSI));
+            places.0 = Some(place::resolve(vcpu, memory, processor, at, width, Access::Read)?);
+        }
+        if self.writes() {
+            let at = (SegmentName::Es, self.register(vcpu, RDI));
+            places.1 = Some(place::resolve(vcpu, memory, processor, at, width, Access::Write)?);
+        }
+        Ok(places)
+    }
+
+    /// Moves the string registers, and counts, past one element.
+    fn step(&self, vcpu: &mut impl Vcpu, processor: &Processor) {
+        let bytes = self.instruction.width.bytes();
+        let step = if processor.flags & RFLAGS_DF != 0 { bytes.wrapping_neg() } else { bytes };
+        if self.reads() {
+            let value = self.register(vcpu, RSI).wrapping_add(step);
+            self.set_register(vcpu, RSI, value);
+        }
+        if self.writes() {
+            let value = self.register(vcpu, RDI).wrapping_add(step);
+            self.set_register(vcpu, RDI, value);
+        }
+        if self.repeat {
+            let left = self.register(vcpu, RCX).wrapping_sub(1);
+            self.set_register(vcpu, RCX, left);
+        }
+    }
+
+    /// Carries out elements with `element`, which is told whether it is the first of
+    /// this exit, until the instruction or the exit's share ends.
+    ///
+    /// Only the first may fail: if a later one would, the guest executes the rest of
+    /// the instruction again, and the same comes up as the first, or is for the
+    /// processor to do.
+    pub(super) fn run<V: Vcpu>(
+        &self,
+        vcpu: &mut V,
+        processor: &Processor,
+        mut element: impl FnMut(&mut V, bool) -> Result<(), Outcome>,
+    ) -> Result<Outcome, Outcome> {
+        let count = if self.repeat { self.register(vcpu, RCX) } else { 1 };
+        // A single step is one element.
+        let share = count.min(if processor.single_steps() { 1 } else { ELEMENTS_MAX });
+        let mut done = 0;
+        while done < share {
+            if let Err(outcome) = element(vcpu, done == 0) {
+                if done == 0 {
+                    return Err(outcome);
+                }
+                break;
+            }
+            self.step(vcpu, processor);
+            done += 1;
+        }
+        if done == count {
+            return Ok(processor.finish(vcpu, self.instruction.length, processor.flags));
+        }
+        Ok(processor.leave(vcpu, processor.flags))
+    }
+}
+
+/// MOVS, STOS and LODS, one of whose elements is on the page of `fault`.
+pub(super) fn memory<V: Vcpu, M: GuestMemory, B: Bus>(
+    vcpu: &mut V,
+    memory: &M,
+    bus: &mut B,
+    processor: &Processor,
+    strings: &Strings,
+    fault: Gpa,
+) -> Result<Outcome, Outcome> {
+    if matches!(strings.operation, StringOperation::Input | StringOperation::Output) {
+        return Err(Outcome::Unsupported { bytes: strings.bytes });
+    }
+    let width = strings.instruction.width;
+    let accumulator = Register { index: RAX as u8, high_byte: false };
+    strings.run(vcpu, processor, |vcpu, first| {
+        let (source, destination) = strings.places(vcpu, memory, processor)?;
+        let mut on_fault = false;
+        let mut known = true;
+        for place in [&source, &destination].into_iter().flatten() {
+            let touches = place.touches(fault);
+            on_fault |= touches;
+            known &= touches || place.is_memory(memory);
+        }
+        // Past the page that faulted there may be one that the guest reaches without us.
+        if !on_fault || !first && !known {
+            return Err(Outcome::Retry);
+        }
+        let value = match source {
+            Some(place) => place.read(memory, bus, fault),
+            None => read_register(vcpu, accumulator, width),
+        };
+        match destination {
+            Some(place) => place.write(memory, bus, fault, value),
+            None => write_register(vcpu, accumulator, width, value),
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,322 @@
+//! Where everything stands in a guest's physical address space.
+//!
+//! Every guest has the same map; only the amount of memory and the number of
+//! processors differ. Memory starts at gpa 0 and is interrupted once, by the
+//! window below 4 GiB that holds the PCI window, ECAM and the interrupt
+//! controllers.
+
+use spec::Gpa;
+
+/// End of conventional memory and start of the legacy hole.
+pub const LEGACY_HOLE: Gpa = Gpa(0xa_0000);
+/// End of the legacy hole; the memory that an operating system counts on starts here.
+pub const LEGACY_HOLE_END: Gpa = Gpa(0x10_0000);
+/// Where the ACPI tables are (an RSDP is searched from here, ACPI 6.5 section 5.2.5.1).
+pub const ACPI_AREA: Gpa = Gpa(0xe_0000);
+/// Bytes in the area of the ACPI tables.
+pub const ACPI_AREA_BYTES: u64 = 0x2_0000;
+/// End of memory below 4 GiB, at most.
+pub const LOW_MEMORY_END: Gpa = Gpa(0xc000_0000);
+/// Start of memory above 4 GiB.
+pub const HIGH_MEMORY: Gpa = Gpa(0x1_0000_0000);
+/// 32-bit window for BARs.
+pub const PCI_WINDOW_32: Gpa = Gpa(0xc000_0000);
+/// Bytes in the 32-bit window.
+pub const PCI_WINDOW_32_BYTES: u64 = 0x2000_0000;
+/// Memory-mapped configuration space (PCI Express Base Specification section 7.2.2).
+pub const ECAM: Gpa = Gpa(0xe000_0000);
+/// Bytes of configuration space: bus 0 alone.
+pub const ECAM_BYTES: u64 = 0x10_0000;
+/// Registers of the IOAPIC.
+pub const IOAPIC: Gpa = Gpa(0xfec0_0000);
+/// Registers of each processor's local APIC after reset.
+pub const LOCAL_APIC: Gpa = Gpa(0xfee0_0000);
+/// 64-bit window for BARs.
+pub const PCI_WINDOW_64: Gpa = Gpa(0x20_0000_0000);
+/// Bytes in the 64-bit window.
+pub const PCI_WINDOW_64_BYTES: u64 = 0x20_0000_0000;
+
+/// ACPI power management event block: status, then enable, 2 bytes each.
+pub const PM1A_EVENT_PORT: u16 = 0x600;
+/// ACPI power management control register, 2 bytes.
+pub const PM1A_CONTROL_PORT: u16 = 0x604;
+/// ACPI power management timer, 32 bits wide.
+pub const PM_TIMER_PORT: u16 = 0x608;
+/// Reset register; [`RESET_VALUE`] resets.
+pub const RESET_PORT: u16 = 0xcf9;
+/// What resets the machine when written to [`RESET_PORT`].
+pub const RESET_VALUE: u8 = 0x06;
+/// SLP_TYP of the soft-off state.
+pub const SLEEP_TYPE_OFF: u8 = 5;
+/// First port of the serial port (8 of them).
+pub const COM1_PORT: u16 = 0x3f8;
+/// Index port of the real-time clock; data follows.
+pub const RTC_PORT: u16 = 0x70;
+/// First port of PCI configuration mechanism #1 (8 of them).
+pub const PCI_CONFIG_PORT: u16 = 0xcf8;
+
+/// Input of the IOAPIC that the ACPI event interrupt raises (level, active high).
+pub const SCI_GSI: u8 = 9;
+/// Input of the IOAPIC that the serial port raises.
+pub const COM1_GSI: u8 = 4;
+/// Input of the IOAPIC that the real-time clock raises.
+pub const RTC_GSI: u8 = 8;
+/// Input of the IOAPIC that the interval timer (IRQ 0) raises.
+pub const PIT_GSI: u8 = 2;
+/// Inputs of the IOAPIC.
+pub const IOAPIC_PINS: u8 = 24;
+
+/// Input of the IOAPIC that pin `pin` (INTA# is 0) of the function in slot `slot`
+/// raises.
+pub const fn intx_gsi(slot: u8, pin: u8) -> u8 {
+    16 + (slot.wrapping_add(pin) & 7)
+}
+
+/// Most memory a guest may have: it must end below the 64-bit window.
+pub const MEMORY_BYTES_MAX: u64 = LOW_MEMORY_END.0 + (PCI_WINDOW_64.0 - HIGH_MEMORY.0);
+/// Least memory a guest may have: the legacy megabyte and one more for a kernel.
+pub const MEMORY_BYTES_MIN: u64 = 2 << 20;
+/// Most processors of a guest: xAPIC IDs are 8 bits, 255 is the broadcast, and the
+/// IOAPIC takes the number after the last processor's.
+pub const VCPUS_MAX: u32 = 254;
+
+/// What a range of the map is to the guest's operating system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum MemoryKind {
+    /// Memory to use; e820 type 1.
+    Usable = 1,
+    /// Not to be touched, or a device; e820 type 2.
+    Reserved = 2,
+}
+
+/// A range of the guest's physical address space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryRange {
+    /// First address.
+    pub start: Gpa,
+    /// Length.
+    pub bytes: u64,
+    /// What it is.
+    pub kind: MemoryKind,
+}
+
+impl MemoryRange {
+    /// Address after the last.
+    pub const fn end(&self) -> Gpa {
+        Gpa(self.start.0 + self.bytes)
+    }
+}
+
+/// A stretch of the guest's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RamRange {
+    /// First address.
+    pub start: Gpa,
+    /// Length; 0 for a stretch that this guest does not have.
+    pub bytes: u64,
+    /// Offset of the first byte in the guest's memory as a whole.
+    pub offset_bytes: u64,
+}
+
+/// Why a guest cannot be laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LayoutError {
+    /// Fewer than [`MEMORY_BYTES_MIN`] bytes, more than [`MEMORY_BYTES_MAX`], or no
+    /// whole number of pages.
+    Memory,
+    /// No processor, or more than [`VCPUS_MAX`].
+    Processors,
+}
+
+impl core::fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Memory => write!(
+                f,
+                "a guest's memory is {MEMORY_BYTES_MIN} to {MEMORY_BYTES_MAX} bytes in whole pages of 4 KiB"
+            ),
+            Self::Processors => write!(f, "a guest has 1 to {VCPUS_MAX} processors"),
+        }
+    }
+}
+
+/// The layout of one guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestLayout {
+    memory_bytes: u64,
+    vcpus: u32,
+}
+
+/// Most ranges in a memory map.
+pub const MEMORY_MAP_MAX: usize = 7;
+
+impl GuestLayout {
+    /// The layout of a guest with `memory_bytes` bytes of memory, the legacy hole
+    /// included, and `vcpus` processors.
+    pub const fn new(memory_bytes: u64, vcpus: u32) -> Result<Self, LayoutError> {
+        if memory_bytes < MEMORY_BYTES_MIN
+            || memory_bytes > MEMORY_BYTES_MAX
+            || memory_bytes % spec::address::PAGE_BYTES != 0
+        {
+            return Err(LayoutError::Memory);
+        }
+        if vcpus == 0 || vcpus > VCPUS_MAX {
+            return Err(LayoutError::Processors);
+        }
+        Ok(Self { memory_bytes, vcpus })
+    }
+
+    /// Bytes of memory.
+    pub const fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Number of processors; processor `i` has APIC ID `i`.
+    pub const fn vcpus(&self) -> u32 {
+        self.vcpus
+    }
+
+    /// ID of the IOAPIC: the one after the last processor's.
+    pub const fn ioapic_id(&self) -> u8 {
+        self.vcpus as u8
+    }
+
+    /// Memory as it is mapped: below the hole under 4 GiB, and above 4 GiB. The
+    /// legacy hole is backed too, since the ACPI tables live in it; it is just not
+    /// offered for use.
+    pub const fn ram(&self) -> [RamRange; 2] {
+        let low = self.low_bytes();
+        [
+            RamRange { start: Gpa(0), bytes: low, offset_bytes: 0 },
+            RamRange { start: HIGH_MEMORY, bytes: self.memory_bytes - low, offset_bytes: low },
+        ]
+    }
+
+    /// Bytes of memory below 4 GiB, legacy hole included.
+    pub const fn low_bytes(&self) -> u64 {
+        if self.memory_bytes < LOW_MEMORY_END.0 { self.memory_bytes } else { LOW_MEMORY_END.0 }
+    }
+
+    /// Whether `bytes` bytes at `start` are memory that the guest may use freely
+    /// below 4 GiB, above the legacy hole: where kernels and modules are put.
+    pub const fn is_loadable(&self, start: Gpa, bytes: u64) -> bool {
+        match start.0.checked_add(bytes) {
+            Some(end) => start.0 >= LEGACY_HOLE_END.0 && end <= self.low_bytes(),
+            None => false,
+        }
+    }
+
+    /// The map that firmware would report (e820), in ascending order. Devices that
+    /// have a fixed place are listed as reserved: Linux uses ECAM only where the
+    /// map or a motherboard device reserves it.
+    pub fn memory_map(&self) -> MemoryMap {
+        use MemoryKind::{Reserved, Usable};
+        let mut map = MemoryMap { ranges: [EMPTY_RANGE; MEMORY_MAP_MAX], len: 0 };
+        map.push(Gpa(0), LEGACY_HOLE.0, Usable);
+        map.push(ACPI_AREA, ACPI_AREA_BYTES, Reserved);
+        map.push(LEGACY_HOLE_END, self.low_bytes() - LEGACY_HOLE_END.0, Usable);
+        map.push(ECAM, ECAM_BYTES, Reserved);
+        map.push(IOAPIC, 0x1000, Reserved);
+        map.push(LOCAL_APIC, 0x1000, Reserved);
+        map.push(HIGH_MEMORY, self.ram()[1].bytes, Usable);
+        map
+    }
+}
+
+const EMPTY_RANGE: MemoryRange = MemoryRange { start: Gpa(0), bytes: 0, kind: MemoryKind::Reserved };
+
+/// A guest's memory map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryMap {
+    ranges: [MemoryRange; MEMORY_MAP_MAX],
+    len: usize,
+}
+
+impl MemoryMap {
+    fn push(&mut self, start: Gpa, bytes: u64, kind: MemoryKind) {
+        if bytes != 0
+            && let Some(slot) = self.ranges.get_mut(self.len)
+        {
+            *slot = MemoryRange { start, bytes, kind };
+            self.len += 1;
+        }
+    }
+}
+
+impl core::ops::Deref for MemoryMap {
+    type Target = [MemoryRange];
+    fn deref(&self) -> &[MemoryRange] {
+        self.ranges.get(..self.len).unwrap_or(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn small_guest_has_no_high_memory() {
+        let layout = GuestLayout::new(256 << 20, 2).unwrap();
+        assert_eq!(layout.ram()[0], RamRange { start: Gpa(0), bytes: 256 << 20, offset_bytes: 0 });
+        assert_eq!(layout.ram()[1].bytes, 0);
+        assert_eq!(layout.memory_map().len(), 6);
+        assert_eq!(layout.ioapic_id(), 2);
+    }
+
+    #[test]
+    fn big_guest_continues_above_4_gib() {
+        let layout = GuestLayout::new(5 * GIB, 1).unwrap();
+        assert_eq!(layout.ram()[1], RamRange { start: Gpa(4 * GIB), bytes: 2 * GIB, offset_bytes: 3 * GIB });
+        let map = layout.memory_map();
+        assert_eq!(map.last().unwrap().end(), Gpa(6 * GIB));
+    }
+
+    #[test]
+    fn map_is_sorted_and_disjoint_and_counts_the_memory() {
+        for bytes in [2 << 20, 256 << 20, 3 * GIB, 3 * GIB + 4096, 64 * GIB, MEMORY_BYTES_MAX] {
+            let layout = GuestLayout::new(bytes, 1).unwrap();
+            let map = layout.memory_map();
+            for pair in map.windows(2) {
+                assert!(pair[0].end() <= pair[1].start, "{pair:?}");
+            }
+            let usable: u64 =
+                map.iter().filter(|range| range.kind == MemoryKind::Usable).map(|range| range.bytes).sum();
+            assert_eq!(usable, bytes - (LEGACY_HOLE_END - LEGACY_HOLE));
+        }
+    }
+
+    #[test]
+    fn windows_do_not_meet_memory_at_its_largest() {
+        let layout = GuestLayout::new(MEMORY_BYTES_MAX, 1).unwrap();
+        assert_eq!(layout.memory_map().last().unwrap().end(), PCI_WINDOW_64);
+        assert!(PCI_WINDOW_32.0 + PCI_WINDOW_32_BYTES <= ECAM.0);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_laid_out() {
+        assert_eq!(GuestLayout::new(1 << 20, 1), Err(LayoutError::Memory));
+        assert_eq!(GuestLayout::new((4 << 20) + 1, 1), Err(LayoutError::Memory));
+        assert_eq!(GuestLayout::new(MEMORY_BYTES_MAX + 4096, 1), Err(LayoutError::Memory));
+        assert_eq!(GuestLayout::new(4 << 20, 0), Err(LayoutError::Processors));
+        assert_eq!(GuestLayout::new(4 << 20, 255), Err(LayoutError::Processors));
+    }
+
+    #[test]
+    fn loadable_is_above_the_hole_and_below_the_end() {
+        let layout = GuestLayout::new(4 << 20, 1).unwrap();
+        assert!(layout.is_loadable(Gpa(0x10_0000), 0x30_0000));
+        assert!(!layout.is_loadable(Gpa(0x10_0000), 0x30_0001));
+        assert!(!layout.is_loadable(Gpa(0xf_ffff), 1));
+        assert!(!layout.is_loadable(Gpa(u64::MAX), 2));
+    }
+
+    #[test]
+    fn lines_swizzle_over_eight_inputs() {
+        assert_eq!(intx_gsi(1, 0), 17);
+        assert_eq!(intx_gsi(7, 1), 16);
+        assert!((0..32).all(|slot| (0..4).all(|pin| (16..24).contains(&intx_gsi(slot, pin)))));
+    }
+}
