@@ -1,2 +1,36 @@
+//! PCI as a guest sees it: configuration space, BARs, messages, the bus, and the
+//! functions of the machine that are passed through.
+//!
+//! Everything is a state machine behind [`PciFunction`]: an access goes in, and
+//! what the hypervisor has to do about it comes out as [`PciEffect`]s. Memory is
+//! allocated at construction only; no access of a guest allocates.
+//!
+//! - [`function`]: the trait, BARs and messages; [`effect`]: what an access causes.
+//! - [`image`]: configuration space as a table of what each bit does.
+//! - [`capability`]: walks of capability lists that corrupt ones cannot trap.
+//! - [`passthrough`]: a function of the machine behind its policy.
+//! - [`bus`]: the guest's bus 0, its decoders and the placement of BARs.
+//! - [`reset`]: the reset ladder with its proof.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod bar;
+pub mod bus;
+pub mod capability;
+pub mod effect;
+pub mod function;
+pub mod host_bridge;
+pub mod image;
+pub mod passthrough;
+pub mod reset;
+
+pub use bus::{BarTarget, GuestBus, Slot, Windows};
+pub use effect::{PciEffect, PciEffects, Refusal};
+pub use function::{Bar, BarKind, GuestMsi, HostMsi, MessageChange, PciFunction, TrappedRegion};
+pub use host_bridge::HostBridge;
+pub use passthrough::{Grant, PassedThrough, PassthroughError};
+pub use reset::{Quarantine, ResetMethod, ResetPath};

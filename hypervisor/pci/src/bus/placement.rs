@@ -1,0 +1,204 @@
+//! Where BARs are and may be.
+//!
+//! A guest may move a BAR anywhere; whether anything is there then is decided
+//! here. BARs on memory, on the local APIC, on the ECAM window or on another BAR
+//! are attacks or mistakes: they decode nothing.
+
+use core::ops::Range;
+
+use spec::{Gpa, Width};
+
+use super::{GuestBus, Slot};
+use crate::bar::register;
+use crate::effect::Refusal;
+use crate::function::{BARS, Bar, BarKind, PciFunction};
+
+/// The BARs could not all be placed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlaceError {
+    /// A BAR does not fit into the windows for its kind.
+    NoRoom {
+        /// Whose BAR it is.
+        slot: Slot,
+        /// Number of the BAR.
+        bar: u8,
+        /// Bytes or ports that it needs.
+        size: u64,
+    },
+    /// A device has functions but no function 0: no guest would find them.
+    NoFunctionZero {
+        /// One of its functions.
+        slot: Slot,
+    },
+}
+
+/// The lowest free address of each window.
+struct Cursors {
+    memory32: u64,
+    memory64: u64,
+    ports: u64,
+}
+
+impl<F: PciFunction> GuestBus<F> {
+    /// Puts every BAR into the windows, as firmware does: aligned to their size,
+    /// the biggest first; 64-bit prefetchable memory above 4 GiB, everything else
+    /// below. Allocates nothing, so a guest that restarts gets the same places.
+    ///
+    /// # Errors
+    /// The first BAR that does not fit, or a device without function 0.
+    pub fn place_bars(&mut self) -> Result<(), PlaceError> {
+        let lost = self.functions.iter().find(|entry| {
+            let zero = Slot::new(entry.slot.device(), 0);
+            zero != Slot(0) && self.find(zero).is_none()
+        });
+        if let Some(entry) = lost {
+            return Err(PlaceError::NoFunctionZero { slot: entry.slot });
+        }
+        let windows = self.windows.clone();
+        let mut cursors = Cursors {
+            memory32: windows.memory32.start,
+            memory64: windows.memory64.start,
+            ports: windows.ports.start,
+        };
+        for size in (0..u64::BITS).rev().map(|shift| 1_u64 << shift) {
+            for place in 0..self.functions.len() {
+                self.place_bars_of(place, size, &mut cursors)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Places the BARs of `size` bytes of one function.
+    fn place_bars_of(&mut self, place: usize, size: u64, cursors: &mut Cursors) -> Result<(), PlaceError> {
+        let Some(entry) = self.functions.get(place) else { return Ok(()) };
+        let slot = entry.slot;
+        for (number, bar) in (0_u8..).zip(entry.function.bars()) {
+            let Some(Bar { kind, size: this, .. }) = bar else { continue };
+            if this != size {
+                continue;
+            }
+            let low = (&mut cursors.memory32, &self.windows.memory32);
+            let high = (&mut cursors.memory64, &self.windows.memory64);
+            let found = match kind {
+                BarKind::Io => take(&mut cursors.ports, &self.windows.ports, size),
+                BarKind::Memory32 { .. } | BarKind::Rom => take(low.0, low.1, size),
+                BarKind::Memory64 { prefetchable: true } => {
+                    take(high.0, high.1, size).or_else(|| take(low.0, low.1, size))
+                }
+                BarKind::Memory64 { prefetchable: false } => {
+                    take(low.0, low.1, size).or_else(|| take(high.0, high.1, size))
+                }
+            };
+            let address = found.ok_or(PlaceError::NoRoom { slot, bar: number, size })?;
+            self.config_write(slot, register(number), Width::Dword, address as u32);
+            if matches!(kind, BarKind::Memory64 { .. }) {
+                self.config_write(slot, register(number) + 4, Width::Dword, (address >> 32) as u32);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what is mapped agree with where the guest decodes its BARs. Unmaps
+    /// come first; a BAR that was refused because another was in its place is
+    /// tried again, since that one may be gone.
+    pub(super) fn reconcile(&mut self) {
+        for entry in &mut self.functions {
+            let bars = entry.function.bars();
+            for (number, bar) in (0_u8..).zip(bars) {
+                let index = usize::from(number);
+                let wanted = bar.as_ref().and_then(Bar::decoded_at);
+                let mapped = entry.mapped.get_mut(index).and_then(|mapped| {
+                    if mapped.is_some_and(|(gpa, _)| Some(gpa) != wanted) { mapped.take() } else { None }
+                });
+                if mapped.is_some() {
+                    entry.effects.unmap_bar(number);
+                }
+                if let Some(refused) = entry.refused.get_mut(index)
+                    && *refused != wanted
+                {
+                    *refused = None;
+                }
+            }
+        }
+        for place in 0..self.functions.len() {
+            self.map_bars_of(place);
+        }
+    }
+
+    /// Maps what one function decodes and may have there.
+    fn map_bars_of(&mut self, place: usize) {
+        let Some(entry) = self.functions.get(place) else { return };
+        let bars = entry.function.bars();
+        for (number, bar) in (0_u8..).zip(bars) {
+            let Some(bar) = bar else { continue };
+            let Some(gpa) = bar.decoded_at() else { continue };
+            if self.mapped(place, number).is_some() {
+                continue;
+            }
+            let verdict = self.may_be_at(bar.kind, gpa, bar.size);
+            let Some(entry) = self.functions.get_mut(place) else { return };
+            let index = usize::from(number);
+            let (Some(mapped), Some(refused)) = (entry.mapped.get_mut(index), entry.refused.get_mut(index))
+            else {
+                return;
+            };
+            match verdict {
+                Ok(()) => {
+                    *mapped = Some((gpa, bar.size));
+                    *refused = None;
+                    entry.effects.map_bar(number, gpa);
+                }
+                // Said once for each place.
+                Err(refusal) if *refused != Some(gpa) => {
+                    *refused = Some(gpa);
+                    entry.effects.refuse_bar(number, gpa, refusal);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn mapped(&self, place: usize, bar: u8) -> Option<(Gpa, u64)> {
+        *self.functions.get(place)?.mapped.get(usize::from(bar))?
+    }
+
+    /// Whether a BAR may be mapped here: wholly inside one window for its kind,
+    /// and over no BAR that is mapped.
+    fn may_be_at(&self, kind: BarKind, gpa: Gpa, size: u64) -> Result<(), Refusal> {
+        let inside = |window: &Range<u64>| {
+            gpa.0 >= window.start && gpa.0.checked_add(size).is_some_and(|end| end <= window.end)
+        };
+        let windows = &self.windows;
+        let allowed = match kind {
+            BarKind::Io => inside(&windows.ports),
+            _ => inside(&windows.memory32) || inside(&windows.memory64),
+        };
+        if !allowed {
+            return Err(Refusal::OutsideWindows);
+        }
+        for entry in &self.functions {
+            for (bar, mapped) in (0_u8..BARS as u8).zip(&entry.mapped) {
+                // Windows of ports and of memory are disjoint, so a plain
+                // comparison cannot take a port for an address.
+                if let Some((start, length)) = *mapped
+                    && gpa < start + length
+                    && start < gpa + size
+                {
+                    return Err(Refusal::Overlaps { slot: entry.slot, bar });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The next free place of `size` bytes in a window.
+fn take(cursor: &mut u64, window: &Range<u64>, size: u64) -> Option<u64> {
+    let start = Gpa(*cursor).align_up(size)?.0;
+    let end = start.checked_add(size)?;
+    if end > window.end {
+        return None;
+    }
+    *cursor = end;
+    Some(start)
+}

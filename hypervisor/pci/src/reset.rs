@@ -1,0 +1,355 @@
+//! The reset ladder: how a function loses what its last owner left in it.
+//!
+//! Each rung is tried until one is proved to have worked: function-level reset,
+//! D3hot and back, and the reset of the bus behind a bridge, the last only where
+//! everything on that bus belongs to the same guest. A rung counts when command
+//! bits that were set before it are clear after it, the function answers with its
+//! own identity, and what is restored reads back. A function that no rung reset
+//! is quarantined: nobody gets it.
+
+mod saved;
+
+use access::{Clock, ConfigSpace, wait_until};
+use core::fmt;
+
+use spec::Bdf;
+use spec::pci_capability::{advanced_features, express, power};
+use spec::pci_config::{
+    BRIDGE_CONTROL, BRIDGE_CONTROL_SECONDARY_RESET, COMMAND, HEADER_TYPE, HEADER_TYPE_BRIDGE,
+    HEADER_TYPE_MULTI_FUNCTION, SECONDARY_BUS, VENDOR_ID, command,
+};
+
+pub use saved::ResetPath;
+
+const MILLISECOND: u64 = 1_000_000;
+/// How long outstanding requests may take to finish (PCI Express Base
+/// Specification section 2.8: the default completion timeout ends at 50 ms).
+const QUIESCE_NS: u64 = 100 * MILLISECOND;
+/// A function may be silent for so long after a function-level reset (section
+/// 6.6.2) and after a conventional one (section 6.6.1).
+const SILENCE_NS: u64 = 100 * MILLISECOND;
+/// From the end of the silence, a function must answer within so long (section
+/// 6.6.1: 1 s after the reset).
+const RETURN_NS: u64 = 1000 * MILLISECOND;
+/// Time that a change between D0 and D3hot takes (section 5.9).
+const POWER_NS: u64 = 10 * MILLISECOND;
+/// Time that the secondary bus is held in reset (section 7.5.1.3.13: 1 ms or more).
+const HOLD_NS: u64 = 2 * MILLISECOND;
+
+/// A rung of the ladder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetMethod {
+    /// Function-level reset of PCI Express (section 6.6.2).
+    FunctionLevel,
+    /// Function-level reset of conventional PCI's advanced features.
+    AdvancedFeatures,
+    /// D3hot and back to D0, where that loses the state.
+    PowerState,
+    /// Reset of the bus behind the bridge.
+    SecondaryBus,
+}
+
+impl ResetMethod {
+    /// The rungs, in the order of the ladder.
+    pub const LADDER: [Self; 4] =
+        [Self::FunctionLevel, Self::AdvancedFeatures, Self::PowerState, Self::SecondaryBus];
+}
+
+impl fmt::Display for ResetMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FunctionLevel => "function-level reset",
+            Self::AdvancedFeatures => "function-level reset (advanced features)",
+            Self::PowerState => "D3hot and back to D0",
+            Self::SecondaryBus => "secondary bus reset",
+        })
+    }
+}
+
+/// Why a rung does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetFault {
+    /// The function does not answer before it.
+    Absent,
+    /// The function does not answer in time after it.
+    NoReturn,
+    /// Something with another identity answers.
+    Replaced {
+        /// Vendor and device ID that answer.
+        identity: u32,
+    },
+    /// Command bits that were set before it are still set: nothing was reset.
+    NotReset,
+    /// No command bit of the function can be set, so nothing could show a reset.
+    NoWitness,
+    /// A register does not read back what was restored.
+    NotRestored {
+        /// Its offset in configuration space.
+        register: u16,
+    },
+    /// The bridge is not the one above the function.
+    WrongBridge,
+}
+
+impl fmt::Display for ResetFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => write!(f, "the function does not answer"),
+            Self::NoReturn => write!(f, "the function did not come back"),
+            Self::Replaced { identity } => {
+                write!(f, "{:04x}:{:04x} answers instead", identity & 0xffff, identity >> 16)
+            }
+            Self::NotReset => write!(f, "the function kept its state"),
+            Self::NoWitness => write!(f, "no command bit can be set to prove it"),
+            Self::NotRestored { register } => write!(f, "register {register:#x} could not be restored"),
+            Self::WrongBridge => write!(f, "the bridge is not the one above the function"),
+        }
+    }
+}
+
+/// What each rung that was tried came to, in the order of the ladder.
+pub type Attempts = [Option<(ResetMethod, ResetFault)>; ResetMethod::LADDER.len()];
+
+/// A function was reset, proved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResetReport {
+    /// The rung that worked.
+    pub method: ResetMethod,
+    /// The rungs before it that did not.
+    pub failed: Attempts,
+    /// Whether its outstanding requests finished before it was reset.
+    pub quiesced: bool,
+}
+
+impl fmt::Display for ResetReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reset by {}", self.method)?;
+        write_attempts(f, &self.failed)?;
+        if self.quiesced { Ok(()) } else { f.write_str("; requests were outstanding") }
+    }
+}
+
+/// No rung reset the function: it must be given to nobody and stays detached,
+/// with bus mastering off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quarantine {
+    /// The function.
+    pub function: Bdf,
+    /// The rungs that were tried; none where the function offers none.
+    pub failed: Attempts,
+}
+
+impl fmt::Display for Quarantine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is quarantined: ", self.function)?;
+        if self.failed.iter().all(Option::is_none) {
+            return f.write_str("it offers no reset, and its bus is shared or cannot be reset");
+        }
+        f.write_str("no reset worked")?;
+        write_attempts(f, &self.failed)
+    }
+}
+
+fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &Attempts) -> fmt::Result {
+    for (method, fault) in attempts.iter().flatten() {
+        write!(f, "; {method}: {fault}")?;
+    }
+    Ok(())
+}
+
+/// The bus of a function, where all of it belongs to one guest.
+#[derive(Clone, Copy)]
+pub struct OwnedBus<'a> {
+    /// The bridge above it.
+    pub bridge: Bdf,
+    /// The other functions on it (and on buses behind it), all of the same guest:
+    /// they are reset too.
+    pub others: &'a [ResetPath],
+}
+
+/// What a ladder works with.
+struct Ladder<'a, C: ?Sized, T: ?Sized> {
+    config: &'a C,
+    clock: &'a T,
+    path: &'a ResetPath,
+    bus: Option<OwnedBus<'a>>,
+}
+
+impl ResetPath {
+    /// Resets the function, which must be detached from its guest: nothing else
+    /// touches it meanwhile. Afterwards its BARs and PCI Express controls are as at
+    /// boot, decode, bus mastering and messages are off, and INTx is disabled.
+    /// `bus` allows the last rung.
+    ///
+    /// # Errors
+    /// No rung worked; the reasons say why. Bus mastering was turned off.
+    pub fn reset<C: ConfigSpace + ?Sized, T: Clock + ?Sized>(
+        &self,
+        config: &C,
+        clock: &T,
+        bus: Option<OwnedBus<'_>>,
+    ) -> Result<ResetReport, Quarantine> {
+        let ladder = Ladder { config, clock, path: self, bus };
+        let quiesced = ladder.quiesce(self);
+        let mut failed: Attempts = [None; ResetMethod::LADDER.len()];
+        for (method, place) in ResetMethod::LADDER.into_iter().zip(&mut failed) {
+            if !ladder.offers(method) {
+                continue;
+            }
+            match ladder.attempt(method) {
+                Ok(()) => return Ok(ResetReport { method, failed, quiesced }),
+                Err(fault) => *place = Some((method, fault)),
+            }
+        }
+        // A rung that failed halfway may have left decode on.
+        config.write16(self.function(), COMMAND, command::INTERRUPT_DISABLE);
+        Err(Quarantine { function: self.function(), failed })
+    }
+
+    /// The rungs that the function itself offers: not the reset of its bus.
+    pub fn methods(&self) -> impl Iterator<Item = ResetMethod> {
+        ResetMethod::LADDER.into_iter().filter(|method| match method {
+            ResetMethod::FunctionLevel => self.function_level.is_some(),
+            ResetMethod::AdvancedFeatures => self.advanced_features.is_some(),
+            ResetMethod::PowerState => self.power_reset.is_some(),
+            ResetMethod::SecondaryBus => false,
+        })
+    }
+}
+
+impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
+    fn offers(&self, method: ResetMethod) -> bool {
+        match method {
+            ResetMethod::SecondaryBus => self.bus.is_some(),
+            _ => self.path.methods().any(|offered| offered == method),
+        }
+    }
+
+    /// Ends a function's requests: no new ones, and those outstanding get time.
+    fn quiesce(&self, path: &ResetPath) -> bool {
+        let function = path.function();
+        let before = self.config.read16(function, COMMAND);
+        self.config.write16(function, COMMAND, before & !command::BUS_MASTER | command::INTERRUPT_DISABLE);
+        let pending = || {
+            let express = path.express.map(|at| self.config.read16(function, at + express::DEVICE_STATUS));
+            let advanced =
+                path.advanced_features.map(|at| self.config.read8(function, at + advanced_features::STATUS));
+            express.is_some_and(|status| status & express::TRANSACTIONS_PENDING != 0)
+                || advanced.is_some_and(|status| status & advanced_features::TRANSACTIONS_PENDING != 0)
+        };
+        wait_until(self.clock, QUIESCE_NS, || !pending()).is_ok()
+    }
+
+    /// One rung, with its proof.
+    fn attempt(&self, method: ResetMethod) -> Result<(), ResetFault> {
+        if method == ResetMethod::SecondaryBus {
+            return self.reset_bus();
+        }
+        let function = self.path.function();
+        // A silent function is for the bus reset only: it would not hear the others.
+        match self.config.read32(function, VENDOR_ID) {
+            u32::MAX => return Err(ResetFault::Absent),
+            identity if identity != self.path.identity() => return Err(ResetFault::Replaced { identity }),
+            _ => {}
+        }
+        let witness = self.set_witness()?;
+        match method {
+            ResetMethod::FunctionLevel => self.reset_function(),
+            ResetMethod::AdvancedFeatures => self.reset_advanced(),
+            _ => self.cycle_power(),
+        }
+        self.await_return(self.path)?;
+        self.prove(witness)?;
+        self.path.restore(self.config)
+    }
+
+    /// Sets command bits that a reset clears, and returns those that took.
+    fn set_witness(&self) -> Result<u16, ResetFault> {
+        let bits = command::INTERRUPT_DISABLE | command::MEMORY_SPACE | command::IO_SPACE;
+        self.config.write16(self.path.function(), COMMAND, bits);
+        let witness = self.config.read16(self.path.function(), COMMAND) & bits;
+        if witness == 0 { Err(ResetFault::NoWitness) } else { Ok(witness) }
+    }
+
+    fn prove(&self, witness: u16) -> Result<(), ResetFault> {
+        let after = self.config.read16(self.path.function(), COMMAND);
+        if after & (witness | command::BUS_MASTER) == 0 { Ok(()) } else { Err(ResetFault::NotReset) }
+    }
+
+    fn reset_function(&self) {
+        let Some(at) = self.path.function_level else { return };
+        let function = self.path.function();
+        let control = self.config.read16(function, at + express::DEVICE_CONTROL);
+        self.config.write16(function, at + express::DEVICE_CONTROL, control | express::INITIATE_RESET);
+        self.delay(SILENCE_NS);
+    }
+
+    fn reset_advanced(&self) {
+        let Some(at) = self.path.advanced_features else { return };
+        let control = at + advanced_features::CONTROL;
+        self.config.write8(self.path.function(), control, advanced_features::INITIATE_RESET);
+        self.delay(SILENCE_NS);
+    }
+
+    fn cycle_power(&self) {
+        let Some(at) = self.path.power_reset else { return };
+        let function = self.path.function();
+        let register = at + power::CONTROL;
+        // PME status is cleared by writing one: it must not be, and wake-up not left on.
+        let rest = self.config.read16(function, register) & !0x8103 & !power::STATE_MASK;
+        for state in [power::STATE_D3_HOT, power::STATE_D0] {
+            self.config.write16(function, register, rest | state);
+            self.delay(POWER_NS);
+        }
+    }
+
+    fn reset_bus(&self) -> Result<(), ResetFault> {
+        let Some(bus) = self.bus else { return Err(ResetFault::WrongBridge) };
+        let header = self.config.read8(bus.bridge, HEADER_TYPE) & !HEADER_TYPE_MULTI_FUNCTION;
+        let below = self.config.read8(bus.bridge, SECONDARY_BUS);
+        if header != HEADER_TYPE_BRIDGE || below != self.path.function().bus() {
+            return Err(ResetFault::WrongBridge);
+        }
+        for other in bus.others {
+            self.quiesce(other);
+        }
+        // A function that is silent already can hold no witness: that it answers
+        // again is the proof.
+        let silent = self.config.read32(self.path.function(), VENDOR_ID) == u32::MAX;
+        let witness = if silent { 0 } else { self.set_witness()? };
+        let control = self.config.read16(bus.bridge, BRIDGE_CONTROL) & !BRIDGE_CONTROL_SECONDARY_RESET;
+        self.config.write16(bus.bridge, BRIDGE_CONTROL, control | BRIDGE_CONTROL_SECONDARY_RESET);
+        self.delay(HOLD_NS);
+        self.config.write16(bus.bridge, BRIDGE_CONTROL, control);
+        self.delay(SILENCE_NS);
+        self.await_return(self.path)?;
+        self.prove(witness)?;
+        self.path.restore(self.config)?;
+        for other in bus.others {
+            self.await_return(other)?;
+            other.restore(self.config)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the function answers with its identity. While it is not ready
+    /// it reads ones, or vendor ID 1 where the root port shows retries (section
+    /// 2.3.2).
+    fn await_return(&self, path: &ResetPath) -> Result<(), ResetFault> {
+        let mut identity = u32::MAX;
+        let answered = wait_until(self.clock, RETURN_NS, || {
+            identity = self.config.read32(path.function(), VENDOR_ID);
+            identity != u32::MAX && identity & 0xffff != 1
+        });
+        match answered {
+            Err(_) => Err(ResetFault::NoReturn),
+            Ok(()) if identity != path.identity() => Err(ResetFault::Replaced { identity }),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn delay(&self, nanoseconds: u64) {
+        // Nothing ends the wait early, so it ends with the time.
+        let _ = wait_until(self.clock, nanoseconds, || false);
+    }
+}
