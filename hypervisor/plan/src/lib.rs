@@ -10,8 +10,15 @@ extern crate alloc;
 #[cfg(any(test, feature = "toml"))]
 extern crate std;
 
+mod build;
+mod check;
 pub mod config;
+mod problem;
 
+pub use build::{FileKind, FileRef, FunctionPlan, GuestPlan, Plan, Refusal, build, check_without_machine};
+pub use check::machine::HYPERVISOR_MEMORY;
+pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{Config, Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig};
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
+pub use problem::Problem;

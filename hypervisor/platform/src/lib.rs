@@ -19,11 +19,11 @@ pub mod finding;
 pub mod memory;
 pub mod names;
 pub mod pci;
-mod platform;
+mod topology;
 
 pub use acpi::Tables;
 pub use finding::Finding;
 pub use memory::{MemoryKind, MemoryRegion, PhysicalMemory};
 pub use names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
 pub use pci::Function;
-pub use platform::Platform;
+pub use topology::{Group, ISOLATING_SERVICES, Platform};

@@ -1,4 +1,4 @@
-//! The machine as a whole.
+//! The machine as a whole: who is behind whom, who can be kept apart from whom.
 
 use crate::acpi::{
     Dmar, Ecam, Fadt, Hpet, InterruptOverride, IoApic, Madt, NmiSource, Processor, ReservedMemory, Scope,

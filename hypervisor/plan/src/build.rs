@@ -1,0 +1,180 @@
+//! Config x Platform -> Plan.
+
+use crate::check::{devices, files, machine, rules};
+use crate::config::{Config, GuestConfig};
+use crate::problem::Problem;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use platform::names::{DevFn, DeviceId, DevicePath};
+use platform::pci::{Bar, LegacyInterrupt};
+use platform::{Function, Platform};
+use spec::{Bdf, Hpa};
+
+/// What each guest gets on this machine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    /// The guests that can have all they ask for, by name.
+    pub guests: Vec<GuestPlan>,
+    /// The guests that cannot, and every reason why.
+    pub refused: Vec<Refusal>,
+    /// What is wrong with the configuration as a whole.
+    pub problems: Vec<Problem>,
+}
+
+impl Plan {
+    /// Every problem; none means that every guest starts.
+    pub fn all_problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().chain(self.refused.iter().flat_map(|refusal| &refusal.problems))
+    }
+}
+
+/// A guest that does not start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Its name.
+    pub name: String,
+    /// Every reason, at least one.
+    pub problems: Vec<Problem>,
+}
+
+/// What a guest gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GuestPlan {
+    /// Its name.
+    pub name: String,
+    /// What it asked for: files, command line, policies.
+    pub config: GuestConfig,
+    /// APIC IDs of its processors; virtual processor 0 runs on the first.
+    pub apic_ids: Vec<u32>,
+    /// Bytes of memory, a multiple of 2 MiB.
+    pub memory_bytes: u64,
+    /// Its physical functions, in the order of the configuration.
+    pub functions: Vec<FunctionPlan>,
+}
+
+/// A physical function that a guest gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FunctionPlan {
+    /// Where the guest sees it on its bus 0.
+    pub slot: DevFn,
+    /// Its physical address.
+    pub bdf: Bdf,
+    /// Its physical path.
+    pub path: DevicePath,
+    /// Its identity.
+    pub id: DeviceId,
+    /// Every requester ID under which the IOMMU may see it, its own first.
+    pub requesters: Vec<Bdf>,
+    /// Index of the remapping unit that covers it, in the DMAR's units.
+    pub remapping_unit: usize,
+    /// MSI messages it can send; 0 without MSI.
+    pub msi_messages: u16,
+    /// Entries of its MSI-X table; 0 without MSI-X.
+    pub msix_messages: u16,
+    /// What its BARs decode and where the firmware placed them.
+    pub bars: Vec<Bar>,
+    /// Bytes of its expansion ROM; 0 without one.
+    pub rom_bytes: u32,
+    /// Memory that the firmware keeps using with it, as start and bytes: to be mapped
+    /// one to one. Empty unless the configuration allows it.
+    pub reserved_memory: Vec<(Hpa, u64)>,
+    /// Its legacy interrupt, where no other function of the machine shares the line.
+    pub legacy_interrupt: Option<LegacyInterrupt>,
+}
+
+/// What a file of the configuration is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileKind {
+    /// A guest's kernel.
+    Kernel,
+    /// Its initial RAM disk.
+    Initrd,
+    /// A module of its multiboot kernel.
+    Module,
+}
+
+/// A file that a configuration names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileRef<'a> {
+    /// The guest that wants it.
+    pub guest: &'a str,
+    /// What for.
+    pub kind: FileKind,
+    /// Its name, as the configuration says it.
+    pub name: &'a str,
+}
+
+/// Decides what each guest gets on this machine, or why it does not start.
+///
+/// `has_file` tells whether a file is there: in the file system for the host's
+/// check, in the bundle at boot. Where two guests want the same thing, the one that
+/// is first by name has it.
+pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>) -> bool) -> Plan {
+    let mut plan = Plan { problems: rules::check_whole(config), ..Plan::default() };
+    let mut memory = machine::MemoryBudget::new(platform);
+    for (name, guest) in &config.guest {
+        let mut problems = rules::check_guest(config, name, guest);
+        problems.extend(files::check(name, guest, has_file));
+        problems.extend(machine::check_processors(name, guest, platform));
+        problems.extend(devices::check(config, name, guest, platform));
+        // Last, so that a guest that is refused anyway takes no memory from others.
+        if problems.is_empty() {
+            problems.extend(memory.take(name, guest));
+        } else {
+            problems.extend(memory.would_take(name, guest));
+        }
+        if problems.is_empty() {
+            plan.guests.push(plan_guest(name, guest, platform));
+        } else {
+            plan.refused.push(Refusal { name: name.clone(), problems });
+        }
+    }
+    plan
+}
+
+/// What is wrong with a configuration on any machine.
+pub fn check_without_machine(config: &Config, has_file: &dyn Fn(FileRef<'_>) -> bool) -> Vec<Problem> {
+    let mut problems = rules::check_whole(config);
+    for (name, guest) in &config.guest {
+        problems.extend(rules::check_guest(config, name, guest));
+        problems.extend(files::check(name, guest, has_file));
+    }
+    problems
+}
+
+fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan {
+    let processor = |index: &u32| platform.processors().nth(*index as usize).map(|found| found.apic_id);
+    GuestPlan {
+        name: name.to_string(),
+        config: guest.clone(),
+        apic_ids: guest.cpus.iter().filter_map(processor).collect(),
+        memory_bytes: guest.memory.bytes(),
+        functions: guest
+            .pci
+            .iter()
+            .filter_map(|pci| {
+                let function = platform.function_at(&pci.passthrough.path)?;
+                plan_function(pci.slot, function, platform)
+            })
+            .collect(),
+    }
+}
+
+fn plan_function(slot: DevFn, function: &Function, platform: &Platform) -> Option<FunctionPlan> {
+    Some(FunctionPlan {
+        slot,
+        bdf: function.bdf,
+        path: function.path.clone(),
+        id: function.id,
+        requesters: platform.requesters(function),
+        remapping_unit: platform.remapping_unit(function)?,
+        msi_messages: function.capabilities.msi.map_or(0, |msi| msi.messages),
+        msix_messages: function.capabilities.msix.map_or(0, |msix| msix.messages),
+        bars: function.bars.clone(),
+        rom_bytes: function.rom_bytes,
+        reserved_memory: platform.reserved_memory(function).map(|range| (range.start, range.bytes)).collect(),
+        legacy_interrupt: function
+            .interrupt
+            .filter(|interrupt| devices::line_is_usable(function, *interrupt, platform)),
+    })
+}

@@ -1,0 +1,240 @@
+//! PCI functions: are they there, and can they be kept apart from everybody else.
+
+use super::Report;
+use crate::check::rules::earlier_guests;
+use crate::config::{Config, GuestConfig, PciConfig};
+use crate::problem::Problem;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use platform::Group;
+use platform::pci::LegacyInterrupt;
+use platform::{Function, Platform};
+
+/// Fewest interrupt lines that a PIC cannot have.
+const PIC_LINES: u8 = 16;
+
+pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
+    let mut report = Report::of_guest(name);
+    if guest.pci.is_empty() {
+        return report.problems;
+    }
+    for (index, pci) in guest.pci.iter().enumerate() {
+        let key = format!("pci[{index}]");
+        if let Some(owner) = owner_of(config, name, guest, index) {
+            report.add(
+                format_args!("{key}.passthrough.path"),
+                format_args!("{} {owner}", pci.passthrough.path),
+                "pass each function to one guest, once",
+            );
+        }
+        let Some(function) = find(pci, &key, platform, &mut report) else { continue };
+        check_isolation(config, name, function, pci, &key, platform, &mut report);
+        check_interrupts(function, &key, platform, &mut report);
+        check_bars(guest, function, &key, platform, &mut report);
+    }
+    report.problems
+}
+
+/// Who has this function already, as the end of a sentence.
+fn owner_of(config: &Config, name: &str, guest: &GuestConfig, index: usize) -> Option<String> {
+    let path = &guest.pci.get(index)?.passthrough.path;
+    let has = |list: &[PciConfig]| list.iter().any(|other| other.passthrough.path == *path);
+    if guest.pci.get(..index).is_some_and(has) {
+        return Some("is passed through twice".to_string());
+    }
+    let (owner, _) = earlier_guests(config, name).find(|(_, other)| has(&other.pci))?;
+    Some(format!("belongs to guest `{owner}` already"))
+}
+
+/// The function that is meant, if it is there and is what it should be.
+fn find<'p>(pci: &PciConfig, key: &str, platform: &'p Platform, report: &mut Report) -> Option<&'p Function> {
+    let wanted = &pci.passthrough;
+    let elsewhere = || {
+        let mut found = platform.functions.iter().filter(|function| function.id == wanted.id);
+        match (found.next(), found.count()) {
+            (None, _) => format!("no {} is in this machine", wanted.id),
+            (Some(one), 0) => format!("{} is at \"{}\"", wanted.id, one.path),
+            (Some(one), more) => format!("{} is at \"{}\" and {more} more", wanted.id, one.path),
+        }
+    };
+    let Some(function) = platform.function_at(&wanted.path) else {
+        let message = format!("there is no device at {}", wanted.path);
+        report.add(format_args!("{key}.passthrough.path"), message, elsewhere());
+        return None;
+    };
+    if function.id != wanted.id {
+        report.add(
+            format_args!("{key}.passthrough.id"),
+            format_args!("the device at {} is {} and not {}", wanted.path, function.id, wanted.id),
+            format_args!("use id = \"{}\" if that is the one; {}", function.id, elsewhere()),
+        );
+        return None;
+    }
+    if function.is_bridge() {
+        report.add(
+            format_args!("{key}.passthrough.path"),
+            format_args!("the device at {} is a bridge", wanted.path),
+            "pass through the functions behind it",
+        );
+        return None;
+    }
+    Some(function)
+}
+
+fn check_isolation(
+    config: &Config,
+    name: &str,
+    function: &Function,
+    pci: &PciConfig,
+    key: &str,
+    platform: &Platform,
+    report: &mut Report,
+) {
+    let path = format!("{key}.passthrough.path");
+    let at = &function.path;
+    match platform.dmar() {
+        None => {
+            let message = "this machine shows no IOMMU, so a device could reach all memory";
+            report.add(&path, message, "enable VT-d in the firmware, or remove the device");
+        }
+        Some(_) if platform.remapping_unit(function).is_none() => {
+            let message = format!("no IOMMU covers {at}");
+            report.add(&path, message, "pass through a device that one covers");
+        }
+        Some(dmar) if !dmar.interrupt_remapping => {
+            let message = "the IOMMU does not remap interrupts, so a device could forge them";
+            report.add(&path, message, "enable interrupt remapping in the firmware, or remove the device");
+        }
+        Some(_) => {}
+    }
+    if function.capabilities.express.is_some_and(|express| express.phantom_functions) {
+        let message = format!("{at} sends requests under numbers of functions that do not exist");
+        report.add(&path, message, "pass through another device");
+    }
+    if let Some(range) = platform.reserved_memory(function).next()
+        && !pci.allow_reserved_memory
+    {
+        report.add(
+            &path,
+            format_args!(
+                "the firmware uses {at} with {} bytes of its own memory at {:#x} (RMRR)",
+                range.bytes, range.start.0
+            ),
+            "set allow_reserved_memory = true to give the guest's device that memory too",
+        );
+    }
+    check_group(config, name, function, &path, platform, report);
+}
+
+/// Functions that cannot be kept apart belong to one guest.
+fn check_group(
+    config: &Config,
+    name: &str,
+    function: &Function,
+    path: &str,
+    platform: &Platform,
+    report: &mut Report,
+) {
+    let group = platform.group(function);
+    let rival = earlier_guests(config, name).find_map(|(owner, guest)| {
+        let mut others = guest.pci.iter().filter_map(|pci| platform.function_at(&pci.passthrough.path));
+        // The function itself has a message of its own.
+        others
+            .find(|other| other.bdf != function.bdf && platform.group(other) == group)
+            .map(|other| (owner, other))
+    });
+    let Some((owner, other)) = rival else { return };
+    let (at, other) = (&function.path, &other.path);
+    let why = match group {
+        Group::ConventionalBridge(bridge) => {
+            format!("both are behind the PCI bridge {bridge}, which hides from the IOMMU who is who")
+        }
+        Group::Switch(switch) => {
+            format!("both are behind the switch {switch}, which lets them reach each other (no ACS)")
+        }
+        Group::Device(_) | Group::Function(_) => {
+            "they are functions of one device, which does not say that it keeps them apart (no ACS)"
+                .to_string()
+        }
+    };
+    report.add(
+        path,
+        format_args!("{at} cannot be kept apart from {other} of guest `{owner}`: {why}"),
+        "give both to the same guest",
+    );
+}
+
+fn check_interrupts(function: &Function, key: &str, platform: &Platform, report: &mut Report) {
+    let capabilities = &function.capabilities;
+    let Some(interrupt) = function.interrupt else { return };
+    if capabilities.msi.is_some() || capabilities.msix.is_some() {
+        return;
+    }
+    if !line_is_usable(function, interrupt, platform) {
+        let sharer = sharers(function, interrupt, platform).next();
+        let message = match sharer {
+            Some(sharer) => format!(
+                "{} has neither MSI nor MSI-X and shares interrupt line {} with {}",
+                function.path, interrupt.line, sharer.path
+            ),
+            None => format!(
+                "{} has neither MSI nor MSI-X, and the firmware routed its interrupt nowhere",
+                function.path
+            ),
+        };
+        let help = "pass through a device with MSI, or plug it where its line is its own";
+        report.add(format_args!("{key}.passthrough.path"), message, help);
+    }
+}
+
+/// Whether a function's interrupt line leads somewhere and is its alone.
+pub(crate) fn line_is_usable(function: &Function, interrupt: LegacyInterrupt, platform: &Platform) -> bool {
+    (1..PIC_LINES).contains(&interrupt.line) && sharers(function, interrupt, platform).next().is_none()
+}
+
+fn sharers<'p>(
+    function: &'p Function,
+    interrupt: LegacyInterrupt,
+    platform: &'p Platform,
+) -> impl Iterator<Item = &'p Function> {
+    platform.functions.iter().filter(move |other| {
+        other.bdf != function.bdf && other.interrupt.is_some_and(|its| its.line == interrupt.line)
+    })
+}
+
+/// A guest reaches whole pages: what else is on them it would reach too.
+fn check_bars(guest: &GuestConfig, function: &Function, key: &str, platform: &Platform, report: &mut Report) {
+    let path = format!("{key}.passthrough.path");
+    let is_own = |other: &Function| guest.pci.iter().any(|pci| pci.passthrough.path == other.path);
+    for bar in function.bars.iter().filter(|bar| bar.is_memory()) {
+        let Some((first, last)) = bar.pages() else {
+            report.add(
+                &path,
+                format_args!("the firmware gave BAR {} of {} no address", bar.index, function.path),
+                "let the firmware assign resources, or plug the device elsewhere",
+            );
+            continue;
+        };
+        let neighbour =
+            platform.functions.iter().filter(|other| other.bdf != function.bdf && !is_own(other)).find(
+                |other| {
+                    other
+                        .bars
+                        .iter()
+                        .filter_map(|bar| bar.pages())
+                        .any(|(start, end)| start <= last && first <= end)
+                },
+            );
+        if let Some(neighbour) = neighbour {
+            report.add(
+                &path,
+                format_args!(
+                    "BAR {} of {} is on the same page of 4 KiB as a BAR of {}, which the guest would reach too",
+                    bar.index, function.path, neighbour.path
+                ),
+                "give both devices to the same guest, or plug one elsewhere",
+            );
+        }
+    }
+}

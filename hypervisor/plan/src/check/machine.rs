@@ -1,0 +1,89 @@
+//! Processors and memory of this machine.
+
+use super::{Count, Report};
+use crate::check::rules::MEMORY_GRANULE;
+use crate::config::GuestConfig;
+use crate::problem::Problem;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use platform::Platform;
+use platform::names::Memory;
+
+/// Memory that stays with the hypervisor: its image, its heap, its stacks.
+pub const HYPERVISOR_MEMORY: Memory = Memory::mib(32);
+
+pub(crate) fn check_processors(name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
+    let mut report = Report::of_guest(name);
+    let count = platform.processors().count();
+    for (index, cpu) in guest.cpus.iter().enumerate() {
+        if *cpu as usize >= count {
+            let help = match count {
+                0 | 1 => "it has none for guests".to_string(),
+                2 => "use processor 1".to_string(),
+                _ => alloc::format!("use processors from 1 to {}", count - 1),
+            };
+            report.add(
+                format_args!("cpus[{index}]"),
+                format_args!(
+                    "there is no processor {cpu}: this machine has {}, counted from 0",
+                    Count(count, "processor")
+                ),
+                help,
+            );
+        }
+    }
+    report.problems
+}
+
+/// What is left of the machine's memory.
+pub(crate) struct MemoryBudget {
+    total: u64,
+    left: u64,
+}
+
+impl MemoryBudget {
+    pub fn new(platform: &Platform) -> Self {
+        let total: u64 = platform
+            .usable_ram(MEMORY_GRANULE.bytes())
+            .into_iter()
+            // The granule that holds the low memory is lost to guests.
+            .map(|(start, bytes)| (start.0.max(MEMORY_GRANULE.bytes()), start.0.saturating_add(bytes)))
+            .map(|(start, end)| end.saturating_sub(start))
+            // A lying memory map must not wrap around.
+            .fold(0, u64::saturating_add);
+        Self { total, left: total.saturating_sub(HYPERVISOR_MEMORY.bytes()) }
+    }
+
+    /// Takes a guest's memory; a problem where there is not enough.
+    pub fn take(&mut self, name: &str, guest: &GuestConfig) -> Option<Problem> {
+        let problem = self.would_take(name, guest);
+        if problem.is_none() {
+            self.left = self.left.saturating_sub(guest.memory.bytes());
+        }
+        problem
+    }
+
+    /// As [`Self::take`], but takes nothing.
+    pub fn would_take(&self, name: &str, guest: &GuestConfig) -> Option<Problem> {
+        if guest.memory.bytes() <= self.left {
+            return None;
+        }
+        let mut report = Report::of_guest(name);
+        let mib = |bytes: u64| Memory::mib(bytes >> 20);
+        report.add(
+            "memory",
+            format_args!(
+                "{} do not fit: of the machine's {} there are {} left for it",
+                guest.memory,
+                mib(self.total),
+                mib(self.left)
+            ),
+            if self.left >= crate::check::rules::LEAST_MEMORY.bytes() {
+                alloc::format!("give it \"{}\" or less, or less to the guests before it", mib(self.left))
+            } else {
+                "give less to the guests before it".to_string()
+            },
+        );
+        report.problems.pop()
+    }
+}

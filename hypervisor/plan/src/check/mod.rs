@@ -1,0 +1,38 @@
+//! The checks. Each adds every problem that it sees, with the smallest mend.
+
+pub(crate) mod devices;
+pub(crate) mod files;
+pub(crate) mod machine;
+pub(crate) mod rules;
+
+use crate::problem::Problem;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{self, Display};
+
+/// Collects problems of one guest.
+pub(crate) struct Report {
+    prefix: String,
+    pub problems: Vec<Problem>,
+}
+
+impl Report {
+    pub fn of_guest(name: &str) -> Self {
+        Self { prefix: alloc::format!("guest.{name}"), problems: Vec::new() }
+    }
+
+    /// A problem with the guest's key `key`.
+    pub fn add(&mut self, key: impl Display, message: impl Display, help: impl Display) {
+        let path = alloc::format!("{}.{key}", self.prefix);
+        self.problems.push(Problem { path, message: message.to_string(), help: help.to_string() });
+    }
+}
+
+/// `1 processor`, `2 processors`.
+pub(crate) struct Count<'a>(pub usize, pub &'a str);
+
+impl Display for Count<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
+    }
+}

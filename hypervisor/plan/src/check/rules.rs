@@ -1,0 +1,158 @@
+//! What must hold on any machine.
+
+use super::Report;
+use crate::config::{Config, GuestConfig};
+use crate::problem::Problem;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use platform::names::Memory;
+
+/// The processor that stays with the hypervisor: it reads the consoles and ends
+/// guests that never let go of theirs.
+pub const HYPERVISOR_PROCESSOR: u32 = 0;
+/// A guest's memory is mapped in pages of this size at least.
+pub const MEMORY_GRANULE: Memory = Memory::mib(2);
+/// The least memory in which a guest's kernel and tables fit at all.
+pub const LEAST_MEMORY: Memory = Memory::mib(16);
+/// The most memory that a guest's address space has room for: 3 GiB below its
+/// 32-bit PCI window, and from 4 GiB to its 64-bit one at 128 GiB.
+pub const MOST_MEMORY: Memory = Memory::mib(127 << 10);
+/// Longest name of a guest: it stands before every line of its console.
+const LONGEST_NAME: usize = 32;
+/// What the hypervisor's own lines begin with.
+const RESERVED_NAME: &str = "hypervisor";
+/// Most processors of one guest: its APIC IDs and its I/O APIC's share 8 bits.
+const MOST_PROCESSORS: usize = 254;
+
+/// What concerns no single guest.
+pub(crate) fn check_whole(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if config.guest.is_empty() {
+        problems.push(Problem {
+            path: "guest".to_string(),
+            message: "there is no guest".to_string(),
+            help: "add a table such as [guest.linux], with cpus, memory and kernel".to_string(),
+        });
+    }
+    problems
+}
+
+/// What concerns one guest, alone and against those before it.
+pub(crate) fn check_guest(config: &Config, name: &str, guest: &GuestConfig) -> Vec<Problem> {
+    let mut report = Report::of_guest(name);
+    check_name(name, &mut report);
+    check_cpus(config, name, guest, &mut report);
+    check_memory(guest, &mut report);
+    check_slots(guest, &mut report);
+    check_modules(guest, &mut report);
+    report.problems
+}
+
+fn check_name(name: &str, report: &mut Report) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let help = "use up to 32 letters, digits, `-` and `_`";
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
+        report.problems.push(problem_of_name(name, "this is no name for a guest", help));
+    } else if name == RESERVED_NAME {
+        let message = "this name is the hypervisor's own on the console";
+        report.problems.push(problem_of_name(name, message, "choose another name"));
+    }
+}
+
+fn problem_of_name(name: &str, message: &str, help: &str) -> Problem {
+    Problem { path: alloc::format!("guest.{name}"), message: message.to_string(), help: help.to_string() }
+}
+
+fn check_cpus(config: &Config, name: &str, guest: &GuestConfig, report: &mut Report) {
+    if guest.cpus.is_empty() {
+        report.add("cpus", "the guest has no processor", "give it one, such as cpus = [1]");
+    }
+    if guest.cpus.len() > MOST_PROCESSORS {
+        report.add(
+            "cpus",
+            format_args!("the guest has {} processors", guest.cpus.len()),
+            format_args!("give it {MOST_PROCESSORS} at most"),
+        );
+    }
+    for (index, cpu) in guest.cpus.iter().enumerate() {
+        let key = alloc::format!("cpus[{index}]");
+        if *cpu == HYPERVISOR_PROCESSOR {
+            let message = alloc::format!("processor {cpu} stays with the hypervisor");
+            report.add(key, message, "use a processor from 1 on");
+        } else if guest.cpus.iter().take(index).any(|before| before == cpu) {
+            let message = alloc::format!("processor {cpu} is there twice");
+            report.add(key, message, "name each processor once");
+        } else if let Some(owner) = earlier_guests(config, name).find(|(_, other)| other.cpus.contains(cpu)) {
+            let message = alloc::format!("processor {cpu} belongs to guest `{}` already", owner.0);
+            report.add(key, message, "give each processor to one guest");
+        }
+    }
+}
+
+fn check_memory(guest: &GuestConfig, report: &mut Report) {
+    let memory = guest.memory;
+    if memory < LEAST_MEMORY {
+        report.add(
+            "memory",
+            format_args!("{memory} is too little for a guest"),
+            format_args!("give it \"{LEAST_MEMORY}\" or more"),
+        );
+    } else if memory > MOST_MEMORY {
+        report.add(
+            "memory",
+            format_args!("{memory} is more than a guest can have"),
+            format_args!("give it \"{MOST_MEMORY}\" or less"),
+        );
+    } else if memory.bytes() % MEMORY_GRANULE.bytes() != 0 {
+        let rounded = Memory(memory.bytes().next_multiple_of(MEMORY_GRANULE.bytes()));
+        report.add(
+            "memory",
+            format_args!("{memory} is not a multiple of {MEMORY_GRANULE}"),
+            format_args!("use \"{rounded}\""),
+        );
+    }
+}
+
+fn check_slots(guest: &GuestConfig, report: &mut Report) {
+    for (index, pci) in guest.pci.iter().enumerate() {
+        let slot = pci.slot;
+        let key = alloc::format!("pci[{index}].slot");
+        if slot.device() == 0 {
+            let message = "slot 00 holds the guest's host bridge";
+            report.add(key, message, "use a slot from \"01.0\" to \"1f.0\"");
+        } else if slot.function() != 0 {
+            // A guest looks at the other functions of a device only where function 0
+            // says that there are some.
+            let message = alloc::format!("{slot} is function {} of a device", slot.function());
+            report.add(
+                key,
+                message,
+                "each function is a device of its own here: use function 0 of a free slot",
+            );
+        } else if guest.pci.iter().take(index).any(|other| other.slot == slot) {
+            let message = alloc::format!("slot {slot} is used twice");
+            report.add(key, message, "use another slot");
+        }
+    }
+}
+
+fn check_modules(guest: &GuestConfig, report: &mut Report) {
+    for (index, module) in guest.modules.iter().enumerate() {
+        if guest.modules.iter().take(index).any(|before| before == module) {
+            let key = alloc::format!("modules[{index}]");
+            report.add(key, format_args!("module `{module}` is there twice"), "name each module once");
+        }
+    }
+}
+
+/// The guests before this one; they are first to have what two ask for.
+pub(crate) fn earlier_guests<'a>(
+    config: &'a Config,
+    name: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a GuestConfig)> {
+    config
+        .guest
+        .iter()
+        .map(|(other, guest)| (other.as_str(), guest))
+        .take_while(move |(other, _)| *other != name)
+}
