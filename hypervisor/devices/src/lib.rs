@@ -1,2 +1,31 @@
+//! Emulated devices: the chipset and the local APICs of a guest.
+//!
+//! Every model is a state machine. It takes an access and gives back what the
+//! access caused ([`ApicEffect`], [`Effects`]); it never calls anybody, never
+//! allocates, and reads no clock: the caller passes `now`, the time-stamp counter
+//! in ticks. Time only enters where a guest can see it, and what must happen later
+//! is a `deadline` that the caller keeps, not a timer that a model owns.
+//!
+//! What a guest writes is an allegation: every index is masked or looked up, every
+//! period has a floor, and periods that went by unseen become one interrupt.
 #![no_std]
 #![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod chipset;
+pub mod effect;
+pub mod i8042;
+pub mod ioapic;
+pub mod local_apic;
+pub mod pic;
+pub mod pit;
+pub mod pm;
+pub mod rate;
+pub mod rtc;
+pub mod uart;
+
+pub use chipset::{Chipset, ChipsetConfig};
+pub use effect::{Effect, Effects};
+pub use local_apic::{ApicAddress, ApicEffect, Fault, LocalApic};

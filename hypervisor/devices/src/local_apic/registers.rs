@@ -1,0 +1,235 @@
+//! The registers of the local APIC, by number: MSR minus 0x800 in x2APIC mode,
+//! page offset divided by 16 in xAPIC mode (Intel SDM vol. 3 tables 11-1 and 11-6).
+
+use super::timer::MASKED;
+use super::{ApicEffect, ERROR_ILLEGAL_REGISTER, Fault, LocalApic};
+use crate::local_apic::ApicAddress;
+
+const ID: u8 = 0x02;
+const VERSION: u8 = 0x03;
+const TPR: u8 = 0x08;
+const APR: u8 = 0x09;
+const PPR: u8 = 0x0a;
+const EOI: u8 = 0x0b;
+const RRD: u8 = 0x0c;
+const LDR: u8 = 0x0d;
+const DFR: u8 = 0x0e;
+const SVR: u8 = 0x0f;
+const ISR: u8 = 0x10;
+const ISR_LAST: u8 = 0x17;
+const TMR: u8 = 0x18;
+const TMR_LAST: u8 = 0x1f;
+const IRR: u8 = 0x20;
+const IRR_LAST: u8 = 0x27;
+const ESR: u8 = 0x28;
+const ICR: u8 = 0x30;
+const ICR_HIGH: u8 = 0x31;
+const LVT_TIMER: u8 = 0x32;
+const LVT_THERMAL: u8 = 0x33;
+const LVT_PERFORMANCE: u8 = 0x34;
+const LVT_LINT0: u8 = 0x35;
+const LVT_LINT1: u8 = 0x36;
+const LVT_ERROR: u8 = 0x37;
+const INITIAL_COUNT: u8 = 0x38;
+const CURRENT_COUNT: u8 = 0x39;
+const DIVIDE: u8 = 0x3e;
+const SELF_IPI: u8 = 0x3f;
+
+/// Version 0x15 (integrated), LVT entries 0 to 5, end-of-interrupt broadcast can
+/// be suppressed.
+const VERSION_VALUE: u32 = 0x15 | 5 << 16 | 1 << 24;
+
+/// Read-only bits of an LVT entry: delivery status and remote IRR. Both read 0.
+const LVT_READ_ONLY: u32 = 1 << 12 | 1 << 14;
+
+/// Bits that software can set in an LVT entry.
+const fn lvt_writable(register: u8) -> u32 {
+    match register {
+        LVT_TIMER => 0x0007_00ff,
+        LVT_THERMAL | LVT_PERFORMANCE => 0x0001_07ff,
+        LVT_LINT0 | LVT_LINT1 => 0x0001_a7ff,
+        _ => 0x0001_00ff,
+    }
+}
+
+/// Bits that a WRMSR may have set, without #GP; `None` where the register cannot
+/// be written in x2APIC mode at all.
+const fn msr_writable(register: u8) -> Option<u64> {
+    Some(match register {
+        TPR => 0xff,
+        EOI | ESR => 0,
+        SVR => 0x13ff,
+        // The delivery status (bit 12) is gone in this mode, but is written back by
+        // software that knows it from the other.
+        ICR => 0xffff_ffff_000c_dfff,
+        LVT_TIMER..=LVT_ERROR => (lvt_writable(register) | LVT_READ_ONLY) as u64,
+        INITIAL_COUNT => 0xffff_ffff,
+        DIVIDE => 0xb,
+        SELF_IPI => 0xff,
+        _ => return None,
+    })
+}
+
+impl LocalApic {
+    /// RDMSR of `0x800 + register`. Faults outside of x2APIC mode, and for registers
+    /// that do not exist or are write-only.
+    pub fn read(&self, register: u8, now: u64) -> Result<u64, Fault> {
+        if !self.is_x2apic() {
+            return Err(Fault);
+        }
+        match register {
+            ID => Ok(u64::from(self.id)),
+            LDR => Ok(u64::from(ApicAddress::x2apic_logical(self.id))),
+            ICR => Ok(self.icr),
+            APR | RRD | DFR | EOI | ICR_HIGH | SELF_IPI => Err(Fault),
+            _ => self.load(register, now).map(u64::from).ok_or(Fault),
+        }
+    }
+
+    /// WRMSR of `0x800 + register`. Faults outside of x2APIC mode, for registers that
+    /// do not exist or are read-only, and for reserved bits.
+    pub fn write(&mut self, register: u8, value: u64, now: u64) -> Result<ApicEffect, Fault> {
+        if !self.is_x2apic() || value & !msr_writable(register).ok_or(Fault)? != 0 {
+            return Err(Fault);
+        }
+        match register {
+            ICR => Ok(self.send(value)),
+            SELF_IPI => {
+                self.send_self(value as u8);
+                Ok(ApicEffect::None)
+            }
+            _ => self.store(register, value as u32, now).ok_or(Fault),
+        }
+    }
+
+    /// Reads 32 bits of the xAPIC page at `offset` (0 to 0xfff). Where there is no
+    /// register it reads 0 and the ESR says so. In another mode the page is not
+    /// there: ones.
+    pub fn mmio_read(&mut self, offset: u32, now: u64) -> u32 {
+        if !self.is_xapic() {
+            return u32::MAX;
+        }
+        let Some(register) = register_at(offset) else { return self.no_register() };
+        match register {
+            ID => self.id << 24,
+            LDR => u32::from(self.logical) << 24,
+            DFR => u32::from(self.format) << 28 | 0x0fff_ffff,
+            ICR => self.icr as u32,
+            ICR_HIGH => (self.icr >> 32) as u32,
+            // Arbitration is from the time of the APIC bus; EOI is write-only.
+            APR | RRD | EOI => 0,
+            _ => match self.load(register, now) {
+                Some(value) => value,
+                None => self.no_register(),
+            },
+        }
+    }
+
+    /// Writes 32 bits of the xAPIC page at `offset` (0 to 0xfff). Read-only
+    /// registers, the ID among them, ignore it; where there is no register the ESR
+    /// says so. In another mode nothing happens.
+    pub fn mmio_write(&mut self, offset: u32, value: u32, now: u64) -> ApicEffect {
+        if !self.is_xapic() {
+            return ApicEffect::None;
+        }
+        let Some(register) = register_at(offset) else {
+            self.no_register();
+            return ApicEffect::None;
+        };
+        match register {
+            LDR => self.logical = (value >> 24) as u8,
+            DFR => self.format = (value >> 28) as u8,
+            ICR => return self.send(self.icr & !0xffff_ffff | u64::from(value)),
+            // Only the destination is there.
+            ICR_HIGH => self.icr = self.icr & 0xffff_ffff | u64::from(value & 0xff00_0000) << 32,
+            ID | VERSION | APR | PPR | RRD | ISR..=IRR_LAST | CURRENT_COUNT => {}
+            _ => match self.store(register, value, now) {
+                Some(effect) => return effect,
+                None => {
+                    self.no_register();
+                }
+            },
+        }
+        ApicEffect::None
+    }
+
+    /// Registers that read alike in both modes.
+    fn load(&self, register: u8, now: u64) -> Option<u32> {
+        Some(match register {
+            VERSION => VERSION_VALUE,
+            TPR => u32::from(self.tpr),
+            PPR => u32::from(self.ppr),
+            SVR => self.svr,
+            ISR..=ISR_LAST => self.isr.register(register - ISR),
+            TMR..=TMR_LAST => self.tmr.register(register - TMR),
+            IRR..=IRR_LAST => self.irr.register(register - IRR),
+            ESR => self.esr,
+            LVT_TIMER => self.timer.lvt(),
+            LVT_THERMAL..=LVT_ERROR => *self.lvt.get(usize::from(register - LVT_THERMAL))?,
+            INITIAL_COUNT => self.timer.initial_count(),
+            CURRENT_COUNT => self.timer.current_count(now),
+            DIVIDE => self.timer.divide(),
+            _ => return None,
+        })
+    }
+
+    /// Registers that are written alike in both modes.
+    fn store(&mut self, register: u8, value: u32, now: u64) -> Option<ApicEffect> {
+        match register {
+            TPR => {
+                self.tpr = value as u8;
+                self.update_priority();
+            }
+            EOI => return Some(self.end_of_interrupt()),
+            SVR => {
+                self.set_svr(value, now);
+                return Some(ApicEffect::TimerChanged);
+            }
+            ESR => self.esr = core::mem::take(&mut self.errors),
+            LVT_TIMER => {
+                // What was due under the old entry comes before the new one counts.
+                self.expire(now);
+                self.timer.set_lvt(self.lvt_value(register, value), now);
+                return Some(ApicEffect::TimerChanged);
+            }
+            LVT_THERMAL..=LVT_ERROR => {
+                let value = self.lvt_value(register, value);
+                *self.lvt.get_mut(usize::from(register - LVT_THERMAL))? = value;
+            }
+            INITIAL_COUNT => {
+                self.timer.set_initial_count(value, now);
+                return Some(ApicEffect::TimerChanged);
+            }
+            DIVIDE => {
+                self.expire(now);
+                self.timer.set_divide(value, now);
+                return Some(ApicEffect::TimerChanged);
+            }
+            _ => return None,
+        }
+        Some(ApicEffect::None)
+    }
+
+    /// What an LVT entry becomes: a software-disabled APIC keeps it masked.
+    fn lvt_value(&self, register: u8, value: u32) -> u32 {
+        let value = value & lvt_writable(register);
+        if self.is_software_enabled() { value } else { value | MASKED }
+    }
+
+    fn no_register(&mut self) -> u32 {
+        self.report(ERROR_ILLEGAL_REGISTER);
+        0
+    }
+}
+
+/// The register at a page offset; registers are 16 bytes apart and 4 bytes long.
+fn register_at(offset: u32) -> Option<u8> {
+    if offset & 0xf != 0 {
+        return None;
+    }
+    match u8::try_from(offset >> 4) {
+        // Only x2APIC mode has it.
+        Ok(SELF_IPI) | Err(_) => None,
+        Ok(register) => Some(register),
+    }
+}

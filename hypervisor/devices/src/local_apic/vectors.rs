@@ -1,0 +1,77 @@
+//! A set of interrupt vectors: the IRR, ISR and TMR.
+
+/// 256 bits, one for each vector.
+#[derive(Clone, Default, Debug)]
+pub(super) struct VectorSet([u64; 4]);
+
+impl VectorSet {
+    // `vector >> 6` of a u8 is 3 at most, so the indexing below cannot be out of range.
+
+    pub(super) fn insert(&mut self, vector: u8) {
+        self.0[usize::from(vector >> 6)] |= 1 << (vector & 63);
+    }
+
+    pub(super) fn remove(&mut self, vector: u8) {
+        self.0[usize::from(vector >> 6)] &= !(1 << (vector & 63));
+    }
+
+    /// Puts the vector in or takes it out.
+    pub(super) fn set(&mut self, vector: u8, present: bool) {
+        if present { self.insert(vector) } else { self.remove(vector) }
+    }
+
+    pub(super) fn contains(&self, vector: u8) -> bool {
+        self.0[usize::from(vector >> 6)] >> (vector & 63) & 1 != 0
+    }
+
+    /// The highest vector, which is the one of highest priority.
+    pub(super) fn highest(&self) -> Option<u8> {
+        let [a, b, c, d] = self.0;
+        let (word, base) = if d != 0 {
+            (d, 192)
+        } else if c != 0 {
+            (c, 128)
+        } else if b != 0 {
+            (b, 64)
+        } else {
+            (a, 0)
+        };
+        word.checked_ilog2().map(|bit| base + bit as u8)
+    }
+
+    /// The register of 32 vectors that starts at vector `32 * (index & 7)`.
+    pub(super) fn register(&self, index: u8) -> u32 {
+        (self.0[usize::from(index & 7) >> 1] >> (32 * (index & 1))) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_highest_of_any_pair() {
+        for low in 0..=255u8 {
+            for high in low..=255 {
+                let mut set = VectorSet::default();
+                set.insert(low);
+                set.insert(high);
+                assert_eq!(set.highest(), Some(high));
+                set.remove(high);
+                assert_eq!(set.highest(), (low != high).then_some(low));
+            }
+        }
+    }
+
+    #[test]
+    fn shows_registers_of_32_vectors() {
+        for vector in 0..=255u8 {
+            let mut set = VectorSet::default();
+            set.set(vector, true);
+            for index in 0..8 {
+                let expected = if vector / 32 == index { 1 << (vector % 32) } else { 0 };
+                assert_eq!(set.register(index), expected);
+            }
+        }
+    }
+}
