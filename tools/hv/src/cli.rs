@@ -1,0 +1,201 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Build, check, run and measure Bulkhead.
+#[derive(Parser)]
+#[command(name = "cargo hv", bin_name = "cargo hv", version, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  cargo hv run                      boot two Linux guests, each with a PCI device of its own
+  cargo hv check examples/two-linux.toml
+  cargo hv test                     everything; `cargo hv test net` what has `net` in its name")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Build, pack, boot in an emulator and show the consoles
+    Run(Run),
+    /// Run the host's tests, then guests on every path that this machine can emulate
+    Test(Test),
+    /// Print every problem of a configuration, with line, column and the smallest mend
+    Check(Check),
+    /// Make an image to boot from
+    Image(Image),
+    /// Write a board file: what `check` needs to know about a machine
+    Inspect(Inspect),
+    /// Print instructions per exit, boot and footprint as a table
+    Bench(Bench),
+    /// Build the hypervisor's ELF
+    Build(Build),
+    /// Pack a configuration and what it names into a bundle
+    Pack(Pack),
+    /// Make the Linux kernels and initial file systems of the examples
+    Payload(Payload),
+    /// Delete the downloaded packages and package lists
+    CleanCache,
+}
+
+/// `cargo hv run`
+#[derive(Args)]
+#[command(after_help = "\
+Without CONFIG, runs examples/two-linux.toml. Ends with 0 only if every guest ended as its
+configuration expects. Ctrl-T switches which guest is typed to.
+
+Examples:
+  cargo hv run
+  cargo hv run my.toml --keep
+  cargo hv run --headless --log-dir logs --timeout 300")]
+pub struct Run {
+    /// Configuration (TOML)
+    pub config: Option<PathBuf>,
+    /// Show each guest's console line by line and write it to a file; take no input
+    #[arg(long)]
+    pub headless: bool,
+    /// Where NAME.log, hypervisor.log and summary.json are written [default with --headless:
+    /// target/hv/logs]
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// Seconds after which the machine is switched off and the run has failed
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Processor model for the emulator, as QEMU's -cpu takes it
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
+    /// Keep the machine's files (bundle, drive) and say where they are
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `cargo hv test`
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo hv test
+  cargo hv test --list
+  cargo hv test plan::              tests whose name has `plan::` in it")]
+pub struct Test {
+    /// Only tests whose name contains this
+    pub filter: Option<String>,
+    /// Print the names and run nothing
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// `cargo hv check`
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo hv check examples/two-linux.toml
+  cargo hv check appliance.toml --board box.json")]
+pub struct Check {
+    /// Configuration (TOML)
+    pub config: PathBuf,
+    /// The machine it is for, as `cargo hv inspect` writes it [default: examples/boards/q35.json]
+    #[arg(long, value_name = "FILE")]
+    pub board: Option<PathBuf>,
+}
+
+/// `cargo hv image`
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo hv image examples/two-linux.toml -o stick.img
+  cargo hv image appliance.toml -o boot/ --kind pxe")]
+pub struct Image {
+    /// Configuration (TOML)
+    pub config: PathBuf,
+    /// What to write: a file, or a folder for pxe
+    #[arg(short, long, value_name = "PATH")]
+    pub output: PathBuf,
+    /// How it will be booted
+    #[arg(long, value_enum, default_value_t = ImageKind::Uefi)]
+    pub kind: ImageKind,
+}
+
+/// What an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImageKind {
+    /// GPT disk with an EFI system partition
+    Uefi,
+    /// MBR disk for a BIOS
+    Bios,
+    /// Folder for a TFTP server
+    Pxe,
+    /// Hybrid ISO with GRUB, for BIOS and UEFI
+    Iso,
+}
+
+/// `cargo hv inspect`
+#[derive(Args)]
+#[command(after_help = "\
+Run it as root on the machine in question, under any Linux.
+
+Examples:
+  cargo hv inspect -o box.json
+  cargo hv inspect --root copied-from-the-box -o box.json")]
+pub struct Inspect {
+    /// Where the board file goes [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// A copy of the machine's /sys and /proc instead of this machine's
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+}
+
+/// `cargo hv bench`
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo hv bench
+  cargo hv bench --json > bench.json")]
+pub struct Bench {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `cargo hv build`
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  cargo hv build && qemu-system-x86_64 -kernel $(cargo hv build) -initrd bundle ...")]
+pub struct Build {
+    /// Copy the ELF here
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `cargo hv pack`
+#[derive(Args)]
+#[command(after_help = "\
+Files that the configuration names are looked for beside it, then in target/hv/payload.
+
+Example:
+  cargo hv pack examples/two-linux.toml -o two-linux.bundle")]
+pub struct Pack {
+    /// Configuration (TOML)
+    pub config: PathBuf,
+    /// Where the bundle goes
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// `cargo hv payload`
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo hv payload
+  cargo hv payload --update         look for newer packages")]
+pub struct Payload {
+    /// Look for newer packages even if the payload is there
+    #[arg(long)]
+    pub update: bool,
+}

@@ -1,0 +1,297 @@
+//! Debian's packages, through an apt configuration of our own: the machine's archives and keys,
+//! but private lists and cache, and backports. Nothing under /etc or /var/lib/apt changes.
+
+mod apt;
+mod sources;
+mod version;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process;
+use crate::progress::Step;
+use crate::project::{Project, make_folder};
+
+/// The release whose kernels and packages the project is tried with.
+const RELEASE: &str = "bookworm";
+const BACKPORTS: &str = "bookworm-backports";
+
+/// Package lists younger than this are used as they are.
+const LISTS_FRESH: Duration = Duration::from_secs(24 * 3600);
+
+/// QEMU with the machine that the tests use; older ones lack parts of its IOMMU model.
+const QEMU_PACKAGES: [&str; 2] = ["qemu-system-x86", "ovmf"];
+
+/// Debian's archives, ready to be asked.
+pub struct Debian {
+    folder: PathBuf,
+}
+
+impl Debian {
+    /// Prepares the private apt configuration; touches no network.
+    ///
+    /// # Errors
+    /// When this machine does not run Debian 12, or names no archive of it.
+    pub fn open(project: &Project) -> Result<Self> {
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let codename = os_release_value(&release, "VERSION_CODENAME").unwrap_or_default();
+        ensure!(
+            codename == RELEASE,
+            "packages are fetched on Debian 12 ({RELEASE}) only, this is {}",
+            os_release_value(&release, "PRETTY_NAME").unwrap_or_else(|| "something else".to_owned())
+        );
+        let mut found = sources::of_machine(Path::new("/etc/apt"), RELEASE);
+        let Some(main) = found.iter().find(|source| source.suite == RELEASE).cloned() else {
+            bail!(
+                "no archive of {RELEASE} with the component main in /etc/apt/sources.list or sources.list.d"
+            );
+        };
+        if !found.iter().any(|source| source.suite == BACKPORTS) {
+            found.push(main.with_suite(BACKPORTS));
+        }
+        let folder = project.cache().join("apt");
+        apt::write_configuration(&folder, &found)?;
+        Ok(Self { folder })
+    }
+
+    /// Downloads the newest version of `package` whose dependencies satisfy `wanted`, and gives
+    /// the path of its `.deb`. `wanted` sees the version and the `Depends` field.
+    ///
+    /// # Errors
+    /// When no version fits or the archive cannot be reached.
+    pub fn download(&self, package: &str, wanted: impl Fn(&Candidate) -> bool) -> Result<PathBuf> {
+        let _lock = self.lock()?;
+        self.refresh()?;
+        let candidate = self.newest(package, wanted)?;
+        let file = self.folder.join("debs").join(candidate.file_name());
+        if file.is_file() {
+            return Ok(file);
+        }
+        let mut step = Step::start(format!("fetching {package} {}", candidate.version));
+        let partial = self.folder.join("partial");
+        make_folder(&partial)?;
+        apt::retry(&mut step, |step| {
+            let mut command = apt::command(&self.folder, "apt-get");
+            command.current_dir(&partial).args(["download", &candidate.pinned()]);
+            process::run(&mut command, step)
+        })?;
+        let fetched = partial.join(candidate.file_name());
+        ensure!(fetched.is_file(), "apt-get downloaded {package} and left no {}", fetched.display());
+        make_folder(&self.folder.join("debs"))?;
+        std::fs::rename(&fetched, &file).with_context(|| format!("cannot keep {}", file.display()))?;
+        step.done("");
+        Ok(file)
+    }
+
+    /// What the newest fitting version of the meta package `package` depends on first.
+    ///
+    /// # Errors
+    /// As `download`.
+    pub fn first_dependency(&self, package: &str, wanted: impl Fn(&Candidate) -> bool) -> Result<String> {
+        let _lock = self.lock()?;
+        self.refresh()?;
+        let candidate = self.newest(package, wanted)?;
+        let first = candidate.depends.split([',', ' ', '|']).next().unwrap_or_default();
+        ensure!(!first.is_empty(), "{package} {} depends on nothing", candidate.version);
+        Ok(first.to_owned())
+    }
+
+    /// Installs QEMU 10 and the UEFI firmware.
+    ///
+    /// # Errors
+    /// As `install`.
+    pub fn install_qemu(&self) -> Result<()> {
+        self.install(&QEMU_PACKAGES)
+    }
+
+    /// Installs `packages` on the machine, newer ones from backports where they are there.
+    ///
+    /// # Errors
+    /// Without the right to install, the error holds the line to type; otherwise apt's own words.
+    pub fn install(&self, packages: &[&str]) -> Result<()> {
+        let _lock = self.lock()?;
+        self.refresh()?;
+        let Some(mut command) = apt::privileged(&self.folder) else {
+            let mut line = apt::command(&self.folder, "apt-get");
+            line.args(apt::INSTALL).args(packages);
+            bail!("not root, and sudo asks for a password. Type:\n    sudo {}", process::show(&line));
+        };
+        let mut step = Step::start(format!("installing {}", packages.join(", ")));
+        command.args(apt::INSTALL).args(packages);
+        apt::retry(&mut step, |step| process::run(&mut command, step))?;
+        step.done("");
+        Ok(())
+    }
+
+    /// Unpacks a `.deb` into `folder`, which is replaced.
+    ///
+    /// # Errors
+    /// When dpkg refuses.
+    pub fn unpack(deb: &Path, folder: &Path) -> Result<()> {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+        }
+        make_folder(folder)?;
+        let name = deb.file_name().unwrap_or_default().to_string_lossy();
+        let mut step = Step::start(format!("unpacking {name}"));
+        process::run(Command::new("dpkg").arg("-x").arg(deb).arg(folder), &mut step)?;
+        step.done("");
+        Ok(())
+    }
+
+    /// Two apt-get at once break each other, also those of two checkouts: one lock for the cache.
+    fn lock(&self) -> Result<File> {
+        let path = self.folder.join("lock");
+        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        if file.try_lock().is_err() {
+            let step = Step::start("waiting for another `cargo hv` that fetches packages");
+            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+            step.done("");
+        }
+        Ok(file)
+    }
+
+    /// Fetches the package lists if they are old.
+    fn refresh(&self) -> Result<()> {
+        let stamp = self.folder.join("lists.stamp");
+        // The configuration is part of the stamp: new archives need new lists.
+        let configuration = apt::read_sources(&self.folder)?;
+        let age = std::fs::metadata(&stamp)
+            .and_then(|meta| meta.modified())
+            .ok()
+            .and_then(|written| SystemTime::now().duration_since(written).ok());
+        let same = std::fs::read_to_string(&stamp).is_ok_and(|text| text == configuration);
+        if same && age.is_some_and(|age| age < LISTS_FRESH) {
+            return Ok(());
+        }
+        let mut step = Step::start("fetching Debian's package lists");
+        apt::retry(&mut step, |step| {
+            let mut command = apt::command(&self.folder, "apt-get");
+            // By default apt calls an archive that did not answer a warning and succeeds.
+            process::run(command.args(["update", "--error-on=any"]), step)
+        })?;
+        std::fs::write(&stamp, configuration).with_context(|| format!("cannot write {}", stamp.display()))?;
+        step.done("");
+        Ok(())
+    }
+
+    fn newest(&self, package: &str, wanted: impl Fn(&Candidate) -> bool) -> Result<Candidate> {
+        let text = process::output(apt::command(&self.folder, "apt-cache").args(["show", package]))
+            .with_context(|| format!("Debian has no package {package}"))?;
+        newest(parse_candidates(&text), wanted)
+            .with_context(|| format!("no version of {package} in Debian's archives fits"))
+    }
+}
+
+/// One version of a package that the archives offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Name of the binary package.
+    pub package: String,
+    /// Version with epoch and revision.
+    pub version: String,
+    /// Architecture, `all` included.
+    pub architecture: String,
+    /// The field `Depends`, as it is written.
+    pub depends: String,
+}
+
+impl Candidate {
+    fn pinned(&self) -> String {
+        format!("{}={}", self.package, self.version)
+    }
+
+    /// The name that `apt-get download` gives the file: a colon is not welcome in file names.
+    fn file_name(&self) -> String {
+        format!("{}_{}_{}.deb", self.package, self.version.replace(':', "%3a"), self.architecture)
+    }
+}
+
+fn newest(candidates: Vec<Candidate>, wanted: impl Fn(&Candidate) -> bool) -> Option<Candidate> {
+    candidates.into_iter().filter(wanted).max_by(|a, b| version::compare(&a.version, &b.version))
+}
+
+fn parse_candidates(text: &str) -> Vec<Candidate> {
+    let field = |stanza: &str, name: &str| {
+        stanza
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim().to_owned())
+    };
+    text.split("\n\n")
+        .filter_map(|stanza| {
+            Some(Candidate {
+                package: field(stanza, "Package")?,
+                version: field(stanza, "Version")?,
+                architecture: field(stanza, "Architecture")?,
+                depends: field(stanza, "Depends").unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+fn os_release_value(text: &str, name: &str) -> Option<String> {
+    let (_, value) = text.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name)?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOWN: &str = "\
+Package: linux-image-amd64
+Architecture: amd64
+Version: 6.12.95-1~bpo12+1
+Depends: linux-image-6.12.95+deb12-amd64 (= 6.12.95-1~bpo12+1)
+Description: meta package
+ with: a colon
+
+Package: linux-image-amd64
+Architecture: amd64
+Version: 6.1.176-1
+Depends: linux-image-6.1.0-50-amd64 (= 6.1.176-1)
+
+Package: linux-image-amd64
+Architecture: amd64
+Version: 6.1.192-2
+Depends: linux-image-6.1.0-56-amd64 (= 6.1.192-2)
+";
+
+    #[test]
+    fn the_newest_fitting_version_is_taken() {
+        let wanted = |candidate: &Candidate| candidate.depends.starts_with("linux-image-6.1.");
+        let found = newest(parse_candidates(SHOWN), wanted).expect("two versions fit");
+        assert_eq!(found.version, "6.1.192-2");
+    }
+
+    #[test]
+    fn nothing_fitting_is_nothing() {
+        assert_eq!(newest(parse_candidates(SHOWN), |c| c.version.starts_with("7.")), None);
+    }
+
+    #[test]
+    fn an_epoch_is_escaped_in_the_file_name() {
+        let candidate = Candidate {
+            package: "busybox-static".to_owned(),
+            version: "1:1.35.0-4".to_owned(),
+            architecture: "amd64".to_owned(),
+            depends: String::new(),
+        };
+        assert_eq!(candidate.file_name(), "busybox-static_1%3a1.35.0-4_amd64.deb");
+        assert_eq!(candidate.pinned(), "busybox-static=1:1.35.0-4");
+    }
+
+    #[test]
+    fn the_release_is_read_with_and_without_quotes() {
+        let text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_CODENAME=bookworm\n";
+        assert_eq!(os_release_value(text, "VERSION_CODENAME").as_deref(), Some("bookworm"));
+        assert_eq!(os_release_value(text, "PRETTY_NAME").as_deref(), Some("Debian GNU/Linux 12 (bookworm)"));
+        assert_eq!(os_release_value(text, "ID"), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! Building the bare-metal programs: the hypervisor and the test guests.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process;
+use crate::progress::Step;
+use crate::project::Project;
+use crate::toolchain::Toolchain;
+
+/// The package of the hypervisor.
+pub const HYPERVISOR: &str = "kernel";
+
+/// Builds `package` for the bare machine; gives the path of its ELF.
+///
+/// # Errors
+/// When cargo fails; the error holds the compiler's messages.
+pub fn build(project: &Project, toolchain: &Toolchain, package: &str) -> Result<PathBuf> {
+    let mut step = Step::start(format!("building {package}"));
+    let target_folder = project.output().join("bare");
+    let mut cargo = toolchain.cargo();
+    cargo
+        .current_dir(project.root())
+        .args(["build", "--release", "--package", package])
+        .args(["--target", "x86_64-hv.json"])
+        .arg("-Zbuild-std=core,alloc,compiler_builtins")
+        .arg("-Zbuild-std-features=compiler-builtins-mem")
+        .arg("-Zjson-target-spec")
+        .arg("--target-dir")
+        .arg(&target_folder)
+        .arg("--config")
+        .arg(extra_flags(project.root(), toolchain));
+    process::run(&mut cargo, &mut step)?;
+    let elf = target_folder.join("x86_64-hv/release").join(package);
+    ensure!(elf.is_file(), "cargo built {package} and left no {}", elf.display());
+    let size = std::fs::metadata(&elf).with_context(|| format!("cannot read {}", elf.display()))?.len();
+    step.done(&format!("{} KiB with symbols", size / 1024));
+    Ok(elf)
+}
+
+/// Flags beyond those of `.cargo/config.toml`, as a cargo setting that is merged with them.
+fn extra_flags(root: &Path, toolchain: &Toolchain) -> String {
+    // Panic messages carry file names; a build must not tell where it was made.
+    let remap = format!("--remap-path-prefix={}=.", root.display());
+    let flags: Vec<String> = toolchain
+        .rustc_flags()
+        .iter()
+        .copied()
+        .chain(std::iter::once(remap.as_str()))
+        .map(|flag| format!("{flag:?}"))
+        .collect();
+    format!("target.x86_64-hv.rustflags=[{}]", flags.join(","))
+}

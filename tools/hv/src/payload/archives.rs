@@ -1,0 +1,92 @@
+//! The initial file systems: a script as `/init`, busybox, and modules in load order.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::cpio::Archive;
+use super::modules::Modules;
+
+/// The archives, by the names that configurations use.
+pub const NAMES: [&str; 3] = ["net.cpio", "disk.cpio", "shell.cpio"];
+
+/// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
+const NET: [&str; 1] = ["e1000e"];
+const DISK: [&str; 3] = ["nvme", "crc32c_generic", "ext4"];
+
+/// Everything an archive is made of but the scripts.
+pub struct Ingredients {
+    /// The static program.
+    pub busybox: Vec<u8>,
+    /// `lib/modules/VERSION` of the kernel.
+    pub modules: PathBuf,
+    /// SHA-256 of the file that the guest `net` fetches.
+    pub payload_hash: String,
+}
+
+/// The scripts of `tools/guests/linux`.
+pub struct Scripts {
+    files: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Scripts {
+    const FILES: [&'static str; 5] = ["lib.sh", "lease.sh", "net.sh", "disk.sh", "shell.sh"];
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let read = |name: &'static str| Ok((name, super::read(&folder.join(name))?));
+        Ok(Self { files: Self::FILES.into_iter().map(read).collect::<Result<_>>()? })
+    }
+
+    /// A hash over all of them.
+    pub fn fingerprint(&self) -> String {
+        let all: Vec<u8> = self.files.iter().flat_map(|(_, content)| content.iter().copied()).collect();
+        super::hash(&all)
+    }
+
+    fn get(&self, name: &str) -> Result<&[u8]> {
+        let found = self.files.iter().find(|(known, _)| *known == name);
+        found.map(|(_, content)| content.as_slice()).with_context(|| format!("no script {name}"))
+    }
+}
+
+/// Makes the archive `name`.
+///
+/// # Errors
+/// When the kernel lacks a module or a module cannot be read.
+pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result<Vec<u8>> {
+    let (drivers, init): (Vec<&str>, &str) = match name {
+        "net.cpio" => (NET.to_vec(), "net.sh"),
+        "disk.cpio" => (DISK.to_vec(), "disk.sh"),
+        _ => ([&NET[..], &DISK[..]].concat(), "shell.sh"),
+    };
+    let mut archive = Archive::new();
+    for folder in ["proc", "sys", "dev", "run"] {
+        archive.directory(folder);
+    }
+    // Linux opens /dev/console before /init can mount anything.
+    archive.character_device("dev/console", 5, 1);
+    archive.file("bin/busybox", 0o755, &ingredients.busybox);
+    archive.link("bin/sh", "busybox");
+    archive.file("init", 0o755, scripts.get(init)?);
+    archive.file("lib.sh", 0o644, scripts.get("lib.sh")?);
+    archive.file("lease.sh", 0o755, scripts.get("lease.sh")?);
+    archive.file("payload.sha256", 0o644, ingredients.payload_hash.as_bytes());
+    add_modules(&mut archive, &ingredients.modules, &drivers)?;
+    Ok(archive.finish())
+}
+
+/// Numbered names keep the load order where the script's glob sorts them.
+fn add_modules(archive: &mut Archive, folder: &Path, drivers: &[&str]) -> Result<()> {
+    let version = folder.file_name().and_then(|name| name.to_str()).context("the kernel has no version")?;
+    let order = Modules::list(folder)?.load_order(drivers)?;
+    for (index, path) in order.iter().enumerate() {
+        let name = path.file_name().and_then(|name| name.to_str()).context("a module has no name")?;
+        let content = super::read(path)?;
+        archive.file(&format!("lib/modules/{version}/{index:02}-{name}"), 0o644, &content);
+    }
+    Ok(())
+}

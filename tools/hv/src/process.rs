@@ -1,0 +1,121 @@
+//! Running other programs: their output feeds the progress line, and its tail the error.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::progress::Step;
+
+/// Lines of output that an error repeats.
+const TAIL_LINES: usize = 60;
+
+/// Runs `command` to its end; every line it writes becomes a note of `step`.
+///
+/// # Errors
+/// When it cannot be started or ends with a status other than 0; the error holds the last lines.
+pub fn run(command: &mut Command, step: &mut Step) -> Result<()> {
+    let shown = show(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    // Standard output drains on its own thread: a program that fills one pipe while we read
+    // the other would wait for ever.
+    let stdout = child.stdout.take().map(|pipe| std::thread::spawn(move || last_lines(pipe, |_| {})));
+    let stderr = child.stderr.take();
+    let mut tail = stderr.map(|pipe| last_lines(pipe, |line| step.note(line))).unwrap_or_default();
+    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
+    if status.success() {
+        return Ok(());
+    }
+    if let Some(Ok(lines)) = stdout.map(std::thread::JoinHandle::join) {
+        tail.extend(lines);
+    }
+    let tail: Vec<String> = tail.into();
+    bail!("`{shown}` ended with {status}\n{}", tail.join("\n"))
+}
+
+/// Runs `command` and gives its standard output.
+///
+/// # Errors
+/// As `run`.
+pub fn output(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
+    if !output.status.success() {
+        bail!(
+            "`{shown}` ended with {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// `command` as a person would type it (without its environment).
+pub fn show(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| quote(&word.to_string_lossy()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn last_lines(pipe: impl Read, mut each: impl FnMut(&str)) -> VecDeque<String> {
+    let mut tail = VecDeque::with_capacity(TAIL_LINES);
+    for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if line.is_empty() {
+            continue;
+        }
+        each(line.trim_start());
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(line);
+    }
+    tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_command_can_be_pasted_into_a_shell() {
+        let mut command = Command::new("apt-get");
+        command.args(["-o", "Acquire::Retries=3", "it's here", ""]);
+        assert_eq!(show(&command), r"apt-get -o Acquire::Retries=3 'it'\''s here' ''");
+    }
+
+    #[test]
+    fn a_failure_repeats_what_the_program_said() {
+        let mut step = Step::start("failing on purpose");
+        let error = run(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]), &mut step)
+            .expect_err("status 3 is a failure")
+            .to_string();
+        assert!(error.contains("out") && error.contains("err"), "{error}");
+        step.done("");
+    }
+
+    #[test]
+    fn only_the_tail_is_kept() {
+        let text = (0..100).map(|n| format!("{n}\n")).collect::<String>();
+        let tail = last_lines(text.as_bytes(), |_| {});
+        assert_eq!(tail.len(), TAIL_LINES);
+        assert_eq!(tail.back().map(String::as_str), Some("99"));
+    }
+}
