@@ -1,0 +1,139 @@
+//! What leaving the guest costs: TSC ticks a round trip, the loop's own taken off.
+//! Under the emulator's icount a tick is an instruction.
+
+use crate::Environment;
+use core::sync::atomic::{AtomicU64, Ordering};
+use support::apic;
+use support::cpu::{self, cpuid, enable_interrupts, in8, out8, rdtsc, try_vmmcall, wait_for_interrupt};
+use support::edu::Edu;
+use support::time::wait_until;
+use support::trap::{hits, hits_at, last_tsc};
+use support::{ioapic, pci, println, smp};
+
+const ROUNDS: u64 = 1000;
+const IPI: u8 = 0x60;
+const ANSWER: u8 = 0x61;
+const TIMER: u8 = 0x62;
+const MSI: u8 = 0x63;
+
+/// All of them; those with a device or a second processor only where there is one.
+pub fn run(environment: &Environment) {
+    let loop_alone = measure(|| ());
+    let bench = |name: &str, operation: fn()| {
+        println!("bench {name} {}", measure(operation).saturating_sub(loop_alone));
+    };
+    println!("bench empty {loop_alone}");
+    bench("cpuid", || _ = cpuid(0, 0));
+    bench("vmmcall", || _ = try_vmmcall(u64::MAX));
+    bench("rdmsr APIC_BASE", || _ = cpu::try_rdmsr(0x1b));
+    bench("rdmsr EFER", || _ = cpu::try_rdmsr(0xc000_0080));
+    bench("port write 0x80", || out8(0x80, 0));
+    bench("port read PM timer", || _ = cpu::in32(0x608));
+    bench("port write RTC index", || out8(0x70, 0xf));
+    bench("port write UART scratch", || out8(0x3ff, 0));
+    bench("port read UART status", || _ = in8(0x3fd));
+    bench("MMIO write IOAPIC index", || cpu::write32(ioapic::BASE, 0));
+    bench("MMIO read IOAPIC data", || _ = cpu::read32(ioapic::BASE + 0x10));
+    bench("MMIO read ECAM", || _ = cpu::read32(pci::ecam()));
+    bench("x2APIC read TPR", || _ = apic::read(apic::TPR));
+    bench("x2APIC write EOI", apic::end_of_interrupt);
+    bench("x2APIC write timer count", || apic::write(apic::INITIAL, 0));
+    enable_interrupts();
+    self_ipi();
+    timer();
+    if environment.number("cpus", 1) > 1 {
+        two_processors();
+    }
+    device();
+}
+
+/// Ticks of one round of `operation`, loop included.
+#[inline(never)]
+fn measure(operation: fn()) -> u64 {
+    for _ in 0..16 {
+        core::hint::black_box(operation)();
+    }
+    let start = rdtsc();
+    for _ in 0..ROUNDS {
+        core::hint::black_box(operation)();
+    }
+    (rdtsc() - start) / ROUNDS
+}
+
+fn self_ipi() {
+    let before = hits(IPI);
+    let start = rdtsc();
+    for round in 1..=ROUNDS {
+        apic::send(0, apic::SEND_FIXED | u32::from(IPI));
+        while hits(IPI) < before + round {
+            core::hint::spin_loop();
+        }
+    }
+    println!("bench IPI to self {}", (rdtsc() - start) / ROUNDS);
+}
+
+/// From arming the timer to being back behind its handler, and the handler's delay.
+fn timer() {
+    apic::write(apic::DIVIDE, 0xb);
+    apic::write(apic::LVT_TIMER, TIMER.into());
+    let start = rdtsc();
+    for round in 1..=100 {
+        apic::write(apic::INITIAL, 1);
+        if !wait_until(1_000_000, || hits(TIMER) >= round) {
+            println!("bench: FAILED, no timer interrupt in round {round}");
+            return;
+        }
+    }
+    println!("bench timer interrupt {}", (rdtsc() - start) / 100);
+}
+
+static ARRIVED: AtomicU64 = AtomicU64::new(0);
+
+fn answer() -> ! {
+    let mut answered = 0;
+    enable_interrupts();
+    loop {
+        if hits(IPI) > answered {
+            answered += 1;
+            ARRIVED.store(last_tsc(), Ordering::Relaxed);
+            apic::send(0, apic::SEND_FIXED | u32::from(ANSWER));
+        }
+        core::hint::spin_loop();
+    }
+}
+
+fn two_processors() {
+    if !smp::start(1, answer) {
+        println!("bench: FAILED, the second processor does not start");
+        return;
+    }
+    let (rounds, before) = (200, hits(ANSWER));
+    let start = rdtsc();
+    for round in 1..=rounds {
+        apic::send(1, apic::SEND_FIXED | u32::from(IPI));
+        while hits(ANSWER) < before + round {
+            core::hint::spin_loop();
+        }
+    }
+    println!("bench IPI round trip of two {}", (rdtsc() - start) / rounds);
+    println!("bench IPIs answered {}", hits_at(1, IPI));
+}
+
+/// From the write that makes the device send its MSI to the handler.
+fn device() {
+    let Some(edu) = Edu::find(0) else { return };
+    if !edu.function.enable_msi(pci::msi_address(0), MSI.into()) {
+        return;
+    }
+    let mut ticks = 0;
+    for round in 1..=100 {
+        let start = rdtsc();
+        edu.raise();
+        while hits(MSI) < round {
+            wait_for_interrupt();
+        }
+        ticks += last_tsc() - start;
+        edu.acknowledge();
+    }
+    println!("bench MSI to handler {}", ticks / 100);
+}

@@ -1,0 +1,130 @@
+//! Test guests, all in one multiboot kernel: the command line picks one.
+//!
+//! Each prints what it found and powers off. An attack prints `attack NAME: held`
+//! only when it verified that it did no harm that it can see; what it cannot see,
+//! the `neighbour` beside it does.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod bench;
+#[cfg(target_os = "none")]
+mod config;
+#[cfg(target_os = "none")]
+mod cpuid;
+#[cfg(target_os = "none")]
+mod dma;
+#[cfg(target_os = "none")]
+mod faults;
+#[cfg(target_os = "none")]
+mod interrupts;
+#[cfg(target_os = "none")]
+mod lifecycle;
+#[cfg(target_os = "none")]
+mod neighbour;
+#[cfg(target_os = "none")]
+mod rewrite;
+#[cfg(target_os = "none")]
+mod storm;
+#[cfg(target_os = "none")]
+mod sweep;
+#[cfg(target_os = "none")]
+mod timers;
+
+#[cfg(target_os = "none")]
+mod entry {
+    use super::*;
+    use support::multiboot::Information;
+    use support::{apic, power, println, serial, trap};
+
+    /// What a test gets.
+    #[derive(Clone, Copy)]
+    pub struct Environment {
+        /// End of the guest's memory below the devices.
+        pub memory_end: u64,
+        words: &'static str,
+    }
+
+    impl Environment {
+        /// The number behind `key=` on the command line, decimal or 0x.
+        pub fn number(&self, key: &str, otherwise: u64) -> u64 {
+            let value =
+                self.words.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+            let parsed = value.and_then(|text| match text.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            });
+            parsed.unwrap_or(otherwise)
+        }
+
+        /// Whether a word stands on the command line.
+        pub fn has(&self, word: &str) -> bool {
+            self.words.split_whitespace().any(|other| other == word)
+        }
+    }
+
+    /// A test by its name on the command line.
+    type Test = (&'static str, fn(&Environment));
+
+    const TESTS: &[Test] = &[
+        ("hello", lifecycle::hello),
+        ("reboot", lifecycle::reboot),
+        ("triple-fault", lifecycle::triple_fault),
+        ("halt-forever", lifecycle::halt_forever),
+        ("spin", lifecycle::spin),
+        ("neighbour", neighbour::run),
+        ("cpuid", cpuid::run),
+        ("timers", timers::run),
+        ("ipi", interrupts::ipi),
+        ("msi", interrupts::msi),
+        ("pic", interrupts::pic),
+        ("dma", dma::outside),
+        ("forged-msi", dma::forged_msi),
+        ("bars", config::bars),
+        ("config", config::forbidden),
+        ("sweep-ports", sweep::ports),
+        ("sweep-msr", sweep::msrs),
+        ("sweep-mmio", sweep::mmio),
+        ("svm", sweep::svm),
+        ("rewrite", rewrite::run),
+        ("init-storm", storm::run),
+        ("nested-faults", faults::run),
+        ("bench", bench::run),
+    ];
+
+    #[unsafe(no_mangle)]
+    extern "C" fn guest_main(magic: u32, information: u32) -> ! {
+        serial::install();
+        trap::install();
+        let Some(information) = Information::new(magic, information) else {
+            println!("FAILED: the loader is no multiboot loader");
+            power::off();
+        };
+        let environment =
+            Environment { memory_end: information.memory_end(), words: information.command_line() };
+        apic::install(!environment.has("xapic"));
+        let mut words = environment.words.split_whitespace();
+        match words.find_map(|word| TESTS.iter().find(|(name, _)| *name == word)) {
+            Some((name, test)) => {
+                println!("{name}: starting");
+                test(&environment);
+            }
+            None => println!("FAILED: no test on the command line {:?}", environment.words),
+        }
+        power::off()
+    }
+
+    #[panic_handler]
+    fn panic(information: &core::panic::PanicInfo<'_>) -> ! {
+        serial::print_anyway(format_args!("FAILED: {information}\n"));
+        power::off()
+    }
+}
+
+#[cfg(target_os = "none")]
+pub use entry::Environment;
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this is a bare-metal guest: build it with --target x86_64-hv.json");
+    std::process::exit(1);
+}
