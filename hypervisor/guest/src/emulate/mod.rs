@@ -15,13 +15,11 @@ mod execute;
 mod place;
 mod port;
 mod processor;
-mod skip;
 mod string;
 #[cfg(test)]
 mod tests;
 
 pub use port::{Ports, string_port};
-pub use skip::{LengthCache, step_over};
 
 use crate::decode::{self, DecodeError, Instruction, Operation};
 use crate::walk::{self, Bytes};

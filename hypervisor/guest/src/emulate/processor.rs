@@ -178,19 +178,6 @@ impl Processor {
     }
 }
 
-/// Ends an instruction that needs no more than to be stepped over: `rip` is the next.
-#[inline]
-pub(super) fn step_to(vcpu: &mut impl Vcpu, rip: u64) -> Outcome {
-    vcpu.set_rip(rip);
-    vcpu.clear_interrupt_shadow();
-    let flags = vcpu.rflags();
-    if flags & (RFLAGS_TF | RFLAGS_RF) == 0 {
-        return Outcome::Done;
-    }
-    vcpu.set_rflags(flags & !RFLAGS_RF);
-    if flags & RFLAGS_TF != 0 { Outcome::Inject(SINGLE_STEP) } else { Outcome::Done }
-}
-
 /// #SS(0) for the stack segment, #GP(0) for the others.
 #[cold]
 fn segment_fault(name: SegmentName) -> Event {

@@ -1,0 +1,339 @@
+//! What CPUID tells a guest (Intel SDM vol. 2 "CPUID", AMD APM vol. 3 appendix E).
+//!
+//! The policy is the table in [`rows`]: for each leaf, which bits of the host's answer
+//! the guest sees and which are set regardless. What depends on the guest (topology,
+//! frequencies, the hypervisor's own leaves) is computed over it. A leaf that is in no
+//! table is zeros, and so is every bit that no row lets through: a feature of tomorrow's
+//! processor is hidden until somebody has thought about it.
+//!
+//! All this happens once, at boot. An exit looks the answer up by index and adds the
+//! few bits that change while the guest runs.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+use rows::{ROWS, Row, Vendors};
+
+/// Values of EAX, EBX, ECX, EDX.
+pub type Registers = [u32; 4];
+
+const EAX: usize = 0;
+const EBX: usize = 1;
+const ECX: usize = 2;
+const EDX: usize = 3;
+
+/// What of the guest CPUID depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestCpuidConfig {
+    /// Number of vCPUs: cores of one package, without threads.
+    pub vcpus: u32,
+    /// Rate of the TSC, and of the local APIC's timer, in kHz.
+    pub tsc_khz: u32,
+}
+
+/// What of the vCPU CPUID depends on, at the moment of the exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dynamic {
+    /// Its APIC ID.
+    pub apic_id: u32,
+    /// CR4.OSXSAVE.
+    pub cr4_osxsave: bool,
+    /// Whether its local APIC is enabled in IA32_APIC_BASE.
+    pub apic_enabled: bool,
+}
+
+/// Bits of an answer that change while the guest runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fix {
+    Nothing,
+    /// Leaf 1: APIC ID, OSXSAVE, APIC.
+    Features,
+    /// Leaf 8000_0001 of AMD: APIC.
+    ExtendedFeatures,
+    /// Leaf 0xb: x2APIC ID.
+    Topology,
+    /// Leaf 8000_001e: APIC ID and core.
+    ExtendedTopology,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    registers: Registers,
+    fix: Fix,
+}
+
+/// The answers of one leaf, in a row of [`CpuidPolicy::answers`].
+#[derive(Clone, Copy, Default, Debug)]
+struct Slot {
+    first: u8,
+    count: u8,
+    /// Whether the subleaf selects; else the only answer is for all of them.
+    indexed: bool,
+}
+
+/// Leaves from 0 that have a slot.
+const BASIC: u32 = 0x17;
+/// First leaf of the hypervisor's.
+const HYPERVISOR_FIRST: u32 = 0x4000_0000;
+/// How many of those have a slot.
+const HYPERVISOR: u32 = 0x11;
+/// First extended leaf.
+const EXTENDED_FIRST: u32 = 0x8000_0000;
+/// How many of those have a slot.
+const EXTENDED: u32 = 0x22;
+
+/// Answers for one guest.
+#[derive(Clone, Debug)]
+pub struct CpuidPolicy {
+    basic: [Slot; BASIC as usize],
+    hypervisor: [Slot; HYPERVISOR as usize],
+    extended: [Slot; EXTENDED as usize],
+    answers: Vec<Answer>,
+}
+
+impl CpuidPolicy {
+    /// The answers for a guest on a processor whose CPUID is `host` (leaf, subleaf).
+    pub fn new(host: &dyn Fn(u32, u32) -> Registers, config: GuestCpuidConfig) -> Self {
+        let host = Host::new(host);
+        let mut policy = Self {
+            basic: [Slot::default(); BASIC as usize],
+            hypervisor: [Slot::default(); HYPERVISOR as usize],
+            extended: [Slot::default(); EXTENDED as usize],
+            answers: Vec::new(),
+        };
+        for row in ROWS.iter().filter(|row| host.offers(row)) {
+            policy.push_row(&host, row, &config);
+        }
+        policy.push_topology(&config);
+        policy.push_hypervisor(&config);
+        policy
+    }
+
+    /// The answer for `leaf` and `subleaf` on a vCPU in state `dynamic`.
+    #[inline]
+    pub fn lookup(&self, leaf: u32, subleaf: u32, dynamic: Dynamic) -> Registers {
+        let Some(slot) = self.slot(leaf) else { return [0; 4] };
+        let index = if slot.indexed { subleaf } else { 0 };
+        if index >= slot.count.into() {
+            return self.beyond(leaf, subleaf, dynamic);
+        }
+        let Some(answer) = self.answers.get(usize::from(slot.first) + index as usize) else { return [0; 4] };
+        let mut registers = answer.registers;
+        match answer.fix {
+            Fix::Nothing => {}
+            Fix::Features => {
+                registers[EBX] |= dynamic.apic_id << 24;
+                registers[ECX] |= u32::from(dynamic.cr4_osxsave) << 27;
+                registers[EDX] |= u32::from(dynamic.apic_enabled) << 9;
+            }
+            Fix::ExtendedFeatures => registers[EDX] |= u32::from(dynamic.apic_enabled) << 9,
+            Fix::Topology => registers[EDX] = dynamic.apic_id,
+            Fix::ExtendedTopology => {
+                registers[EAX] = dynamic.apic_id;
+                registers[EBX] |= dynamic.apic_id & 0xff;
+            }
+        }
+        registers
+    }
+
+    /// A subleaf after the last: zeros, but that every subleaf of 0xb tells its own
+    /// number and the x2APIC ID.
+    #[cold]
+    fn beyond(&self, leaf: u32, subleaf: u32, dynamic: Dynamic) -> Registers {
+        if leaf == 0xb { [0, 0, subleaf & 0xff, dynamic.apic_id] } else { [0; 4] }
+    }
+
+    #[inline]
+    fn slot(&self, leaf: u32) -> Option<&Slot> {
+        if leaf < BASIC {
+            self.basic.get(leaf as usize)
+        } else if leaf >= EXTENDED_FIRST {
+            self.extended.get((leaf - EXTENDED_FIRST) as usize)
+        } else {
+            self.hypervisor.get(leaf.wrapping_sub(HYPERVISOR_FIRST) as usize)
+        }
+    }
+
+    /// Appends an answer to those of `leaf`. The answers of a leaf are pushed together.
+    fn push(&mut self, leaf: u32, indexed: bool, registers: Registers, fix: Fix) {
+        let next = self.answers.len() as u8;
+        let slot = if leaf < BASIC {
+            self.basic.get_mut(leaf as usize)
+        } else if leaf >= EXTENDED_FIRST {
+            self.extended.get_mut((leaf - EXTENDED_FIRST) as usize)
+        } else {
+            self.hypervisor.get_mut(leaf.wrapping_sub(HYPERVISOR_FIRST) as usize)
+        };
+        let Some(slot) = slot else { return };
+        if slot.count == 0 {
+            *slot = Slot { first: next, count: 0, indexed };
+        }
+        slot.count += 1;
+        self.answers.push(Answer { registers, fix });
+    }
+
+    fn push_row(&mut self, host: &Host, row: &Row, config: &GuestCpuidConfig) {
+        let mut registers = host.read(row.leaf, row.subleaf.unwrap_or(0));
+        for (register, (pass, set)) in registers.iter_mut().zip(row.pass.iter().zip(&row.set)) {
+            *register = *register & pass | set;
+        }
+        let fix = compute(host, row, config, &mut registers);
+        self.push(row.leaf, row.subleaf.is_some(), registers, fix);
+    }
+
+    /// Leaf 0xb: one thread a core, all cores in one package.
+    fn push_topology(&mut self, config: &GuestCpuidConfig) {
+        const THREADS: u32 = 1 << 8;
+        const CORES: u32 = 2 << 8;
+        self.push(0xb, true, [0, 1, THREADS, 0], Fix::Topology);
+        self.push(0xb, true, [id_bits(config.vcpus), config.vcpus, CORES | 1, 0], Fix::Topology);
+    }
+
+    /// The hypervisor's own leaves. They name KVM's interface, the one that every
+    /// kernel of this field knows; only what works here is announced.
+    fn push_hypervisor(&mut self, config: &GuestCpuidConfig) {
+        /// The guest need not delay after port accesses.
+        const NOP_IO_DELAY: u32 = 1 << 1;
+        /// Clock MSRs at 0x4b564d00.
+        const CLOCK: u32 = 1 << 3;
+        /// APIC IDs of 15 bits in MSIs.
+        const EXTENDED_DESTINATION: u32 = 1 << 15;
+        /// The clock is the same on all processors.
+        const CLOCK_STABLE: u32 = 1 << 24;
+        let text = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
+        let last = HYPERVISOR_FIRST + HYPERVISOR - 1;
+        self.push(
+            HYPERVISOR_FIRST,
+            false,
+            [last, text(*b"KVMK"), text(*b"VMKV"), text(*b"M\0\0\0")],
+            Fix::Nothing,
+        );
+        let features = NOP_IO_DELAY | CLOCK | EXTENDED_DESTINATION | CLOCK_STABLE;
+        self.push(HYPERVISOR_FIRST + 1, false, [features, 0, 0, 0], Fix::Nothing);
+        // The virtual APIC's timer counts TSC ticks.
+        self.push(last, false, [config.tsc_khz, config.tsc_khz, 0, 0], Fix::Nothing);
+    }
+}
+
+/// Bits that APIC IDs of `vcpus` processors take.
+fn id_bits(vcpus: u32) -> u32 {
+    u32::BITS - vcpus.saturating_sub(1).leading_zeros()
+}
+
+/// What of a leaf depends on more than the host's answer.
+fn compute(host: &Host, row: &Row, config: &GuestCpuidConfig, registers: &mut Registers) -> Fix {
+    let vcpus = config.vcpus.clamp(1, 255);
+    // Cores that share a cache, or a package, less one.
+    let others = (1 << id_bits(vcpus)) - 1;
+    match row.leaf {
+        0 => registers[EAX] = host.last_basic,
+        1 => {
+            const HTT: u32 = 1 << 28;
+            if vcpus > 1 {
+                registers[EBX] |= vcpus << 16;
+                registers[EDX] |= HTT;
+            }
+            return Fix::Features;
+        }
+        // Deterministic cache parameters: the last level is shared by all.
+        4 if registers[EAX] & 0x1f != 0 => {
+            let shared = if registers[EAX] >> 5 & 7 >= 3 { others } else { 0 };
+            registers[EAX] |= others.min(0x3f) << 26 | shared << 14;
+        }
+        0xd => extended_state(host, row.subleaf.unwrap_or(0), registers),
+        // Ratio 1 of a crystal that ticks as the TSC does.
+        0x15 => *registers = [1, 1, config.tsc_khz.saturating_mul(1000), 0],
+        0x16 => *registers = [config.tsc_khz / 1000 & 0xffff, config.tsc_khz / 1000 & 0xffff, 0, 0],
+        0x8000_0000 => registers[EAX] = host.last_extended,
+        0x8000_0001 if host.amd => {
+            const COMPATIBLE_LEGACY: u32 = 1 << 1;
+            if vcpus > 1 {
+                registers[ECX] |= COMPATIBLE_LEGACY;
+            }
+            return Fix::ExtendedFeatures;
+        }
+        0x8000_0008 => {
+            // Five levels are not offered, so linear addresses have 48 bits.
+            let physical = registers[EAX] & 0xff;
+            let linear = (registers[EAX] >> 8 & 0xff).min(48);
+            registers[EAX] = linear << 8 | physical;
+            if host.amd {
+                registers[ECX] = id_bits(vcpus) << 12 | (vcpus - 1);
+            }
+        }
+        0x8000_001d if registers[EAX] & 0x1f != 0 && registers[EAX] >> 5 & 7 >= 3 => {
+            registers[EAX] |= others << 14;
+        }
+        0x8000_001e => return Fix::ExtendedTopology,
+        _ => {}
+    }
+    Fix::Nothing
+}
+
+/// Leaf 0xd: x87, SSE and AVX state, if the host has them.
+///
+/// The sizes are those of everything that is offered, also while the guest has enabled
+/// less: a guest that believes them allocates enough.
+fn extended_state(host: &Host, subleaf: u32, registers: &mut Registers) {
+    const LEGACY_AND_HEADER: u32 = 576;
+    const AVX: u32 = 1 << 2;
+    let mut size = LEGACY_AND_HEADER;
+    if host.read(0xd, 0)[EAX] & AVX != 0 {
+        let [bytes, offset, _, _] = host.read(0xd, 2);
+        size = offset.saturating_add(bytes);
+    }
+    match subleaf {
+        0 => {
+            registers[EBX] = size;
+            registers[ECX] = size;
+        }
+        // XSAVEC and XSAVES make this the size of the compacted form.
+        1 if registers[EAX] & 1 << 1 != 0 => registers[EBX] = size,
+        _ => {}
+    }
+}
+
+/// The host's CPUID, with limits.
+struct Host<'a> {
+    cpuid: &'a dyn Fn(u32, u32) -> Registers,
+    amd: bool,
+    /// Last basic leaf that the guest gets.
+    last_basic: u32,
+    /// Last extended leaf that the guest gets.
+    last_extended: u32,
+    host_basic: u32,
+    host_extended: u32,
+}
+
+impl<'a> Host<'a> {
+    fn new(cpuid: &'a dyn Fn(u32, u32) -> Registers) -> Self {
+        let [host_basic, ebx, ecx, edx] = cpuid(0, 0);
+        let vendor = [ebx, edx, ecx].map(u32::to_le_bytes);
+        let amd = [*b"AuthenticAMD", *b"HygonGenuine"].iter().any(|name| vendor.as_flattened() == name);
+        let host_extended = cpuid(EXTENDED_FIRST, 0)[EAX];
+        // Leaf 0xb is ours, whatever the host has.
+        let last_basic = host_basic.clamp(0xb, if amd { 0xd } else { 0x16 });
+        let last_extended = host_extended.clamp(EXTENDED_FIRST, if amd { 0x8000_0021 } else { 0x8000_0008 });
+        Self { cpuid, amd, last_basic, last_extended, host_basic, host_extended }
+    }
+
+    /// Whether the host has the leaf of `row`, for its vendor.
+    fn offers(&self, row: &Row) -> bool {
+        let vendor = match row.vendors {
+            Vendors::All => true,
+            Vendors::Intel => !self.amd,
+            Vendors::Amd => self.amd,
+        };
+        let last = if row.leaf >= EXTENDED_FIRST { self.last_extended } else { self.last_basic };
+        vendor && row.leaf <= last
+    }
+
+    /// The host's answer; zeros for a leaf that it does not have (Intel processors give
+    /// the last leaf's answer then).
+    fn read(&self, leaf: u32, subleaf: u32) -> Registers {
+        let last = if leaf >= EXTENDED_FIRST { self.host_extended } else { self.host_basic };
+        if leaf <= last { (self.cpuid)(leaf, subleaf) } else { [0; 4] }
+    }
+}
