@@ -21,6 +21,8 @@ mod formats;
 mod frames_needed;
 mod map;
 mod page_table;
+#[cfg(test)]
+mod tests;
 mod unmap;
 
 pub use changed::{Changed, Unflushed};

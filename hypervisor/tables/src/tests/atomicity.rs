@@ -1,0 +1,119 @@
+//! At every moment of an update the walk of any address gives the old or the new
+//! translation.
+
+use super::recorder::{Recorder, views};
+use super::{GIB1, KIB4, MIB2, four_levels, not_coherent};
+use crate::{Ept, Format, Geometry, MemoryType, Npt, PageTable, Permissions, Translation, VtdSecondLevel};
+use spec::Hpa;
+use std::vec::Vec;
+
+const HOLE: u64 = 5 * MIB2 + 3 * KIB4;
+
+/// Addresses around every border that the updates below have.
+fn probes() -> Vec<u64> {
+    let borders = [0, KIB4, MIB2, HOLE, HOLE + KIB4, 6 * MIB2, GIB1, GIB1 + MIB2, 2 * GIB1, 2 * GIB1 + MIB2];
+    borders.iter().flat_map(|at| [at.wrapping_sub(1), *at, at + 1]).filter(|at| *at >> 48 == 0).collect()
+}
+
+fn target(found: Option<Translation>) -> Option<(Hpa, Permissions)> {
+    found.map(|found| (found.output, found.permissions))
+}
+
+/// Runs `update` and replays what reached memory.
+fn check<F: Format>(
+    geometry: Geometry,
+    prepare: impl FnOnce(&mut PageTable<F>, &mut Recorder),
+    update: impl FnOnce(&mut PageTable<F>, &mut Recorder),
+) {
+    let mut memory = Recorder::new(64);
+    let mut table = PageTable::<F>::new(&mut memory, geometry).unwrap();
+    prepare(&mut table, &mut memory);
+    let before = memory.words();
+    memory.events.borrow_mut().clear();
+    update(&mut table, &mut memory);
+    let after = memory.words();
+    let events = memory.events.borrow().clone();
+    assert!(!events.is_empty());
+    let mut seen = 0;
+    let mut last = before.clone();
+    views(&before, &events, geometry.coherent, |view| {
+        seen += 1;
+        for probe in probes() {
+            let now = target(table.translate(view, probe));
+            let old = target(table.translate(&before, probe));
+            let new = target(table.translate(&after, probe));
+            assert!(now == old || now == new, "{probe:#x} gave {now:?}, neither {old:?} nor {new:?}");
+        }
+        last = view.clone();
+    });
+    assert!(seen > 1);
+    for probe in probes() {
+        assert_eq!(table.translate(&last, probe), table.translate(&after, probe), "not written back");
+    }
+}
+
+fn map<F: Format>(table: &mut PageTable<F>, memory: &mut Recorder, input: u64, output: u64, bytes: u64) {
+    table
+        .map(memory, input, Hpa(output), bytes, Permissions::READ_WRITE, MemoryType::WriteBack)
+        .unwrap()
+        .flushed(memory);
+}
+
+fn every_update<F: Format>(geometry: Geometry) {
+    // Into an empty table, with pages of every size.
+    check::<F>(geometry, |_, _| {}, |t, m| map(t, m, GIB1 - MIB2 - KIB4, 5 * GIB1 - MIB2 - KIB4, 2 * GIB1));
+    // Beside what is there.
+    check::<F>(geometry, |t, m| map(t, m, 0, GIB1, MIB2), |t, m| map(t, m, MIB2, 7 * GIB1, 3 * KIB4));
+    // A whole subtree.
+    check::<F>(
+        geometry,
+        |t, m| map(t, m, KIB4, GIB1 + KIB4, 2 * GIB1),
+        |t, m| {
+            let changed = t.unmap(m, 0, 512 * GIB1).unwrap();
+            assert!(changed.retired_frames() > 2);
+            core::mem::forget(changed);
+        },
+    );
+    // A page out of the middle of 1 GiB: two splits.
+    check::<F>(
+        geometry,
+        |t, m| map(t, m, 0, 4 * GIB1, 2 * GIB1),
+        |t, m| core::mem::forget(t.unmap(m, HOLE, KIB4).unwrap()),
+    );
+    // From inside one 1 GiB page to inside the next.
+    check::<F>(
+        geometry,
+        |t, m| map(t, m, 0, 4 * GIB1, 2 * GIB1),
+        |t, m| core::mem::forget(t.unmap(m, HOLE, GIB1).unwrap()),
+    );
+}
+
+#[test]
+fn no_walk_is_torn_npt() {
+    every_update::<Npt>(four_levels());
+}
+
+#[test]
+fn no_walk_is_torn_ept() {
+    every_update::<Ept>(four_levels());
+}
+
+#[test]
+fn no_walk_is_torn_vtd_snooping() {
+    every_update::<VtdSecondLevel>(four_levels());
+}
+
+#[test]
+fn no_walk_is_torn_vtd_not_snooping() {
+    every_update::<VtdSecondLevel>(not_coherent());
+}
+
+#[test]
+fn three_levels_too() {
+    let geometry = Geometry { levels: 3, ..not_coherent() };
+    check::<VtdSecondLevel>(
+        geometry,
+        |t, m| map(t, m, 0, 4 * GIB1, 2 * GIB1),
+        |t, m| core::mem::forget(t.unmap(m, HOLE, KIB4).unwrap()),
+    );
+}

@@ -1,0 +1,114 @@
+//! Memory that remembers writes and write-backs in one order.
+
+use access::{TableMemory, frames::FakeFrames};
+use core::cell::RefCell;
+use spec::Hpa;
+use std::collections::{BTreeMap, BTreeSet};
+use std::vec::Vec;
+
+/// One thing that reached memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    Write(Hpa, u64),
+    WriteBack(Hpa, u64),
+}
+
+/// Fake frames with one log for writes and write-backs.
+pub struct Recorder {
+    pub frames: FakeFrames,
+    pub events: RefCell<Vec<Event>>,
+}
+
+impl Recorder {
+    pub fn new(frames: usize) -> Self {
+        Self { frames: FakeFrames::new(frames), events: RefCell::default() }
+    }
+
+    pub fn words(&self) -> Words {
+        let frames = self.frames.frames.iter();
+        let words = frames.flat_map(|(hpa, words)| {
+            words.iter().enumerate().map(move |(index, word)| (hpa + index as u64 * 8, *word))
+        });
+        Words(words.filter(|(_, word)| *word != 0).collect())
+    }
+}
+
+impl TableMemory for Recorder {
+    fn allocate(&mut self) -> Option<Hpa> {
+        self.frames.allocate()
+    }
+    fn allocate_contiguous(&mut self, frames: usize) -> Option<Hpa> {
+        self.frames.allocate_contiguous(frames)
+    }
+    fn free(&mut self, frame: Hpa) {
+        self.frames.free(frame);
+    }
+    fn read(&self, hpa: Hpa) -> u64 {
+        self.frames.read(hpa)
+    }
+    fn write(&mut self, hpa: Hpa, value: u64) {
+        self.events.borrow_mut().push(Event::Write(hpa, value));
+        self.frames.write(hpa, value);
+    }
+    fn write_back(&self, hpa: Hpa, bytes: u64) {
+        self.events.borrow_mut().push(Event::WriteBack(hpa, bytes));
+    }
+}
+
+/// Memory as one walker sees it. What was never written is zero.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Words(pub BTreeMap<u64, u64>);
+
+impl TableMemory for Words {
+    fn allocate(&mut self) -> Option<Hpa> {
+        None
+    }
+    fn allocate_contiguous(&mut self, _frames: usize) -> Option<Hpa> {
+        None
+    }
+    fn free(&mut self, _frame: Hpa) {}
+    fn read(&self, hpa: Hpa) -> u64 {
+        self.0.get(&hpa.0).copied().unwrap_or(0)
+    }
+    fn write(&mut self, hpa: Hpa, value: u64) {
+        self.0.insert(hpa.0, value);
+    }
+    fn write_back(&self, _hpa: Hpa, _bytes: u64) {}
+}
+
+/// Every view of memory that a walker may have while `events` happen to `before`.
+/// A snooping walker sees each write at once. Another one sees what was written
+/// back, and besides whatever single line a cache may have evicted by itself.
+pub fn views(before: &Words, events: &[Event], coherent: bool, mut check: impl FnMut(&Words)) {
+    let mut newest = before.clone();
+    let mut memory = before.clone();
+    let mut dirty = BTreeSet::new();
+    for event in events {
+        match *event {
+            Event::Write(at, value) => {
+                newest.write(at, value);
+                dirty.insert(at.0 & !63);
+                if coherent {
+                    check(&newest);
+                } else {
+                    let mut evicted = memory.clone();
+                    copy_line(&newest, &mut evicted, at.0 & !63);
+                    check(&evicted);
+                }
+            }
+            Event::WriteBack(at, bytes) => {
+                for line in (at.0 & !63..at.0 + bytes).step_by(64) {
+                    copy_line(&newest, &mut memory, line);
+                    dirty.remove(&line);
+                }
+                check(&memory);
+            }
+        }
+    }
+}
+
+fn copy_line(from: &Words, to: &mut Words, line: u64) {
+    for at in (line..line + 64).step_by(8) {
+        to.write(Hpa(at), from.read(Hpa(at)));
+    }
+}
