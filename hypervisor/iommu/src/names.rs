@@ -1,0 +1,84 @@
+//! Who asks, and what is granted.
+
+use core::fmt;
+use spec::{Bdf, apic::DeliveryMode};
+
+/// The requester ID that a transaction carries, on its PCI segment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Requester {
+    /// PCI segment.
+    pub segment: u16,
+    /// Requester ID.
+    pub id: Bdf,
+}
+
+impl Requester {
+    /// `id` on `segment`.
+    pub const fn new(segment: u16, id: Bdf) -> Self {
+        Self { segment, id }
+    }
+}
+
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}:{}", self.segment, self.id)
+    }
+}
+
+impl fmt::Debug for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A function with every requester ID under which its DMA can arrive: its own, and
+/// those of bridges and quirks on the way (PCI Express to PCI/PCI-X Bridge
+/// Specification, section 2.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Function<'a> {
+    /// The function's own requester ID.
+    pub requester: Requester,
+    /// Others, on the same segment. All of them are granted or none.
+    pub aliases: &'a [Bdf],
+}
+
+/// Which requesters an interrupt entry accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InterruptSource {
+    /// This one alone.
+    Exact(Bdf),
+    /// Any on these buses: a function behind a bridge that may use either its own
+    /// or the bridge's requester ID.
+    Buses {
+        /// First bus.
+        first: u8,
+        /// Last bus.
+        last: u8,
+    },
+}
+
+/// A domain: one guest's memory as its devices see it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct DomainId(pub u16);
+
+/// The interrupt that a requester may send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct RemappedInterrupt {
+    /// Vector at the processor.
+    pub vector: u8,
+    /// Physical APIC ID of the processor.
+    pub destination: u32,
+    /// How the processor takes it: fixed, lowest priority or NMI.
+    pub mode: DeliveryMode,
+    /// Level-triggered rather than edge-triggered.
+    pub level: bool,
+}
+
+/// What to write into a device's MSI or MSI-X entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct HostMsi {
+    /// Message address.
+    pub address: u64,
+    /// Message data. A function with several MSI messages adds the message's number.
+    pub data: u32,
+}

@@ -1,0 +1,85 @@
+//! Fault recording (VT-d specification sections 7.3 and 11.4.7).
+
+use super::capabilities::Capabilities;
+use crate::{Fault, FaultKind, HostMsi, Requester};
+use access::RegisterWindow;
+use spec::Bdf;
+use spec::vtd::{
+    FAULT_INTERRUPT_MASK, capability, fault_reason, fault_record as record, fault_status, is_interrupt_fault,
+    register,
+};
+
+/// Has the unit send `message` when it records a fault. This message is not itself
+/// remapped.
+pub(crate) fn set_interrupt(registers: &impl RegisterWindow, message: HostMsi) {
+    registers.write32(register::FAULT_DATA, message.data);
+    registers.write32(register::FAULT_ADDRESS, message.address as u32);
+    registers.write32(register::FAULT_UPPER_ADDRESS, (message.address >> 32) as u32);
+    registers.write32(register::FAULT_CONTROL, 0);
+}
+
+/// Has the unit record faults silently.
+pub(crate) fn mask_interrupt(registers: &impl RegisterWindow) {
+    registers.write32(register::FAULT_CONTROL, FAULT_INTERRUPT_MASK);
+}
+
+/// What one look at the unit found.
+#[derive(Default)]
+pub(crate) struct Recorded {
+    /// A fault.
+    pub fault: Option<Fault>,
+    /// More faults happened than there was room for.
+    pub overflowed: bool,
+}
+
+/// Takes the oldest recorded fault and makes its register free again.
+pub(crate) fn take(
+    registers: &impl RegisterWindow,
+    capabilities: Capabilities,
+    unit: usize,
+    segment: u16,
+) -> Recorded {
+    let status = registers.read32(register::FAULT_STATUS);
+    let fault = (status & fault_status::PENDING != 0)
+        .then(|| take_record(registers, capabilities, unit, segment, fault_status::first_record(status)))
+        .flatten();
+    // The unit records nothing more while the overflow bit is set, so this comes
+    // after a register was freed.
+    let overflowed = status & fault_status::OVERFLOW != 0;
+    if overflowed {
+        registers.write32(register::FAULT_STATUS, fault_status::OVERFLOW);
+    }
+    Recorded { fault, overflowed }
+}
+
+/// Reads and frees the record at `first`, or the next one that holds a fault.
+fn take_record(
+    registers: &impl RegisterWindow,
+    capabilities: Capabilities,
+    unit: usize,
+    segment: u16,
+    first: usize,
+) -> Option<Fault> {
+    let records = capability::fault_records(capabilities.cap);
+    let (at, high) = (0..records).find_map(|step| {
+        let index = (first + step) % records;
+        let at = capability::fault_records_offset(capabilities.cap) + index * record::BYTES;
+        let high = registers.read64(at + 8);
+        (high & record::VALID_HIGH != 0).then_some((at, high))
+    })?;
+    let low = registers.read64(at);
+    registers.write32(at + record::VALID_OFFSET, record::VALID);
+    let code = record::reason(high);
+    let (kind, address) = if is_interrupt_fault(code) {
+        (FaultKind::Interrupt, u64::from(record::interrupt_index(low)))
+    } else {
+        let kind = match (high & record::TYPE_1 != 0, high & record::TYPE_2 != 0) {
+            (false, _) => FaultKind::Write,
+            (true, false) => FaultKind::Read,
+            (true, true) => FaultKind::Atomic,
+        };
+        (kind, record::page(low))
+    };
+    let source = Requester::new(segment, Bdf(record::source(high)));
+    Some(Fault { unit, source, address, kind, reason: fault_reason(code), code })
+}
