@@ -1,2 +1,28 @@
+//! A guest at run time: its exit loop, interrupt delivery, instruction emulation,
+//! loaders, and the tables that say what its processors are.
+//!
+//! The loop is [`processor::VirtualProcessor::run`]: an exit comes in, a resume goes
+//! out. What the guest's processors share is a [`partition::Partition`]; the machine
+//! around it is behind [`host::Host`].
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod assignment;
+pub mod clock;
+pub mod cpuid;
+pub mod decode;
+pub mod emulate;
+pub mod exits;
+pub mod host;
+pub mod layout;
+// pub mod loader;
+pub mod mailbox;
+pub mod msr;
+pub mod partition;
+pub mod processor;
+pub mod walk;
+
+pub use partition::{End, Partition};
+pub use processor::VirtualProcessor;

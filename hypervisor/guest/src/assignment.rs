@@ -1,0 +1,456 @@
+//! The functions that a guest owns, and what its accesses to them cause in the
+//! nested tables, the IOMMU and the interrupt remapping.
+//!
+//! Order is everything here. A function is given in this order: reset with proof,
+//! the domain attached, then bus mastering allowed; the guest itself turns it on. It is taken
+//! back in the opposite order, and the guest's memory is scrubbed only after that.
+
+use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host};
+use crate::layout;
+use crate::mailbox;
+use crate::partition::Partition;
+use access::{Clock, ConfigSpace, RegisterWindow, TableMemory};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use devices::ApicAddress;
+use iommu::{DomainId, Function, Iommu, IommuError, RemappedInterrupt, Requester};
+use pci::{
+    GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Quarantine, ResetPath, Slot,
+};
+use spec::apic::{DeliveryMode, decode_msi};
+use spec::{Bdf, Gpa, Hpa, Width};
+use spin::mutex::TicketMutex;
+use tables::{Changed, Format, MapError, MemoryType, PageTable, Permissions};
+
+/// Number of places for BARs of a function.
+const BARS: usize = 7;
+/// How many refusals of one guest are logged.
+const REFUSALS_LOGGED: u32 = 16;
+
+/// One function of the guest, apart from what the guest sees of it.
+pub struct Assignment {
+    /// Where the guest sees it.
+    pub slot: Slot,
+    /// Its requester ID.
+    pub requester: Requester,
+    /// Other requester IDs under which its requests can arrive.
+    pub aliases: Box<[Bdf]>,
+    /// How it is reset.
+    pub reset: ResetPath,
+    attached: bool,
+    mapped: [Option<Gpa>; BARS],
+}
+
+impl Assignment {
+    /// A function that is not attached yet.
+    pub fn new(slot: Slot, requester: Requester, aliases: Box<[Bdf]>, reset: ResetPath) -> Self {
+        Self { slot, requester, aliases, reset, attached: false, mapped: [None; BARS] }
+    }
+}
+
+/// Why a guest does not get its functions.
+#[derive(Debug)]
+pub enum AssignError {
+    /// No reset of the function worked.
+    Quarantined(Quarantine),
+    /// The IOMMU refused.
+    Iommu(Requester, IommuError),
+}
+
+impl fmt::Display for AssignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quarantined(quarantine) => quarantine.fmt(f),
+            Self::Iommu(requester, error) => write!(f, "{requester}: {error}"),
+        }
+    }
+}
+
+/// The guest's PCI bus with the functions that it owns.
+///
+/// `C` reaches configuration space, `W` the trapped pages of BARs, `I` is the IOMMU,
+/// `M` the pool of the nested tables, whose format is `F`; `T` tells the time.
+pub struct AssignedBus<C, W, I: 'static, M, F: Format, T> {
+    bus: GuestBus<PassedThrough<C, W>>,
+    assignments: Vec<Assignment>,
+    config: C,
+    clock: T,
+    iommu: &'static TicketMutex<I>,
+    domain: Option<DomainId>,
+    nested: PageTable<F>,
+    pool: M,
+    /// Frames that other processors may still walk, until they have taken the
+    /// FLUSH note.
+    retired: Option<Changed>,
+    /// APIC ID of the processor behind each vCPU.
+    apic_ids: Box<[u32]>,
+    refusals: u32,
+}
+
+/// The parts of an [`AssignedBus`].
+pub struct Parts<C, W, I: 'static, M, F: Format, T> {
+    /// The bus with every function inserted and its BARs placed.
+    pub bus: GuestBus<PassedThrough<C, W>>,
+    /// The functions, one for each that was inserted.
+    pub assignments: Vec<Assignment>,
+    /// Configuration space of the machine.
+    pub config: C,
+    /// The time.
+    pub clock: T,
+    /// The IOMMUs.
+    pub iommu: &'static TicketMutex<I>,
+    /// The domain that maps the guest's memory; `None` for a guest without functions.
+    pub domain: Option<DomainId>,
+    /// The nested tables, which map the guest's memory.
+    pub nested: PageTable<F>,
+    /// Where they take frames from.
+    pub pool: M,
+    /// APIC ID of the processor behind each vCPU.
+    pub apic_ids: Box<[u32]>,
+}
+
+impl<C, W, I, M, F, T> AssignedBus<C, W, I, M, F, T>
+where
+    C: ConfigSpace,
+    W: RegisterWindow,
+    I: Iommu,
+    M: TableMemory,
+    F: Format,
+    T: Clock,
+{
+    /// The bus; nothing is given to the guest yet.
+    pub fn new(parts: Parts<C, W, I, M, F, T>) -> Self {
+        let Parts { bus, assignments, config, clock, iommu, domain, nested, pool, apic_ids } = parts;
+        Self {
+            bus,
+            assignments,
+            config,
+            clock,
+            iommu,
+            domain,
+            nested,
+            pool,
+            retired: None,
+            apic_ids,
+            refusals: 0,
+        }
+    }
+
+    /// Gives the guest its functions. `report` hears how each was reset.
+    ///
+    /// # Errors
+    /// A function could not be reset or attached; then none is given.
+    pub fn assign(
+        &mut self,
+        mut report: impl FnMut(&Assignment, fmt::Arguments<'_>),
+    ) -> Result<(), AssignError> {
+        for index in 0..self.assignments.len() {
+            if let Err(error) = self.assign_one(index, &mut report) {
+                self.detach_all();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn assign_one(
+        &mut self,
+        index: usize,
+        report: &mut impl FnMut(&Assignment, fmt::Arguments<'_>),
+    ) -> Result<(), AssignError> {
+        let Some(assignment) = self.assignments.get_mut(index) else { return Ok(()) };
+        let outcome =
+            assignment.reset.reset(&self.config, &self.clock, None).map_err(AssignError::Quarantined)?;
+        report(assignment, format_args!("{outcome}"));
+        let requester = assignment.requester;
+        if let Some(domain) = self.domain {
+            let function = Function { requester, aliases: &assignment.aliases };
+            self.iommu
+                .lock()
+                .attach(function, domain)
+                .map_err(|error| AssignError::Iommu(requester, error))?;
+            assignment.attached = true;
+        }
+        let attached = assignment.attached;
+        if let Some(function) = self.bus.function_mut(assignment.slot) {
+            function.start();
+            function.allow_bus_master(attached);
+        }
+        Ok(())
+    }
+
+    /// Takes every function back: bus mastering off, domain detached, reset. The
+    /// guest's processors have left. Returns false when a function may still reach
+    /// the guest's memory: then that must never be used for anything else.
+    pub fn revoke<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) -> bool {
+        for assignment in &self.assignments {
+            if let Some(function) = self.bus.function_mut(assignment.slot) {
+                function.allow_bus_master(false);
+            }
+        }
+        let detached = self.detach_all();
+        self.bus.reset();
+        self.apply_effects(partition);
+        for assignment in &self.assignments {
+            if let Err(quarantine) = assignment.reset.reset(&self.config, &self.clock, None) {
+                partition.host.log(partition, format_args!("{quarantine}"));
+            }
+        }
+        // No processor of the guest runs: nothing walks what was retired.
+        self.free_retired();
+        detached
+    }
+
+    fn detach_all(&mut self) -> bool {
+        let mut clean = true;
+        for assignment in self.assignments.iter_mut().filter(|assignment| assignment.attached) {
+            match self.iommu.lock().detach(assignment.requester) {
+                Ok(()) => assignment.attached = false,
+                Err(_) => clean = false,
+            }
+        }
+        clean
+    }
+
+    fn free_retired(&mut self) {
+        if let Some(changed) = self.retired.take() {
+            changed.flushed(&mut self.pool);
+        }
+    }
+
+    fn apply_effects<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) {
+        while let Some((slot, effect)) = self.bus.next_effect() {
+            self.apply(partition, slot, effect);
+        }
+    }
+
+    fn apply<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot, effect: PciEffect) {
+        match effect {
+            PciEffect::MapBar { bar, gpa } => {
+                if let Err(error) = self.map_bar(partition, slot, bar, gpa) {
+                    self.refuse(partition, format_args!("{slot} BAR {bar} at {gpa} is not mapped: {error}"));
+                }
+            }
+            PciEffect::UnmapBar { bar } => self.unmap_bar(partition, slot, bar),
+            PciEffect::BarRefused { bar, gpa, refusal } => {
+                self.refuse(
+                    partition,
+                    format_args!("{slot} BAR {bar} moved to {gpa}, which is refused: {refusal:?}"),
+                );
+            }
+            PciEffect::Message(change) => self.message(partition, slot, change),
+            PciEffect::ResetRequested => self.reset_one(partition, slot),
+            // The function itself lets the guest's bit through, once allowed.
+            PciEffect::BusMaster(_) => {}
+            // No line is given to any guest yet, so none can change.
+            PciEffect::InterruptPin(_) => {}
+        }
+    }
+
+    fn refuse<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, text: fmt::Arguments<'_>) {
+        if self.refusals < REFUSALS_LOGGED {
+            self.refusals += 1;
+            partition.host.log(partition, text);
+        }
+    }
+
+    fn map_bar<H: Host<Bus = Self>>(
+        &mut self,
+        partition: &Partition<H>,
+        slot: Slot,
+        bar: u8,
+        gpa: Gpa,
+    ) -> Result<(), MapError> {
+        self.reclaim(partition);
+        let Self { bus, nested, pool, assignments, .. } = self;
+        let Some(function) = bus.function(slot) else { return Ok(()) };
+        let Some(Some(host)) = function.bars().get(usize::from(bar)).map(|bar| bar.and_then(|bar| bar.host))
+        else {
+            return Ok(());
+        };
+        for range in function.direct_ranges(bar) {
+            let (input, output) = (gpa.0 + range.offset, Hpa(host.0 + range.offset));
+            let added = nested.map(
+                pool,
+                input,
+                output,
+                range.bytes,
+                Permissions::READ_WRITE,
+                MemoryType::Uncached,
+            )?;
+            // Processors cache no absent entries: nothing to flush.
+            added.flushed(pool);
+        }
+        if let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.slot == slot)
+            && let Some(place) = assignment.mapped.get_mut(usize::from(bar))
+        {
+            *place = Some(gpa);
+        }
+        Ok(())
+    }
+
+    /// The function's decode stays on in the machine, so a processor that has not
+    /// flushed yet reaches nothing but what its guest owns; its note is taken before
+    /// it enters the guest again.
+    fn unmap_bar<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot, bar: u8) {
+        let Self { bus, nested, pool, assignments, retired, .. } = self;
+        let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.slot == slot) else {
+            return;
+        };
+        let Some(gpa) = assignment.mapped.get_mut(usize::from(bar)).and_then(Option::take) else { return };
+        let Some(function) = bus.function(slot) else { return };
+        for range in function.direct_ranges(bar) {
+            let Ok(changed) = nested.unmap(pool, gpa.0 + range.offset, range.bytes) else { continue };
+            *retired = Some(match retired.take() {
+                Some(before) => before.and(pool, changed),
+                None => changed,
+            });
+        }
+        for vcpu in 0..partition.mailboxes.len() {
+            partition.notify(usize::MAX, vcpu, mailbox::FLUSH);
+        }
+    }
+
+    /// Gives retired frames back once every processor has taken its FLUSH note.
+    fn reclaim<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) {
+        if !partition.mailboxes.iter().any(|mailbox| mailbox.has(mailbox::FLUSH)) {
+            self.free_retired();
+        }
+    }
+
+    fn message<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot, change: MessageChange) {
+        let Some(assignment) = self.assignments.iter().find(|assignment| assignment.slot == slot) else {
+            return;
+        };
+        let requester = assignment.requester;
+        let interrupt =
+            change.message.and_then(|message| self.translate(partition, message.address, message.data));
+        let host = match interrupt {
+            Some(interrupt) => self.iommu.lock().remap(requester, change.index, interrupt),
+            None => {
+                // What was never remapped cannot be released, which is no harm.
+                let _ = self.iommu.lock().release(requester, change.index);
+                if let Some(message) = change.message {
+                    let text = format_args!("{slot} message {}: no vCPU takes {message:x?}", change.index);
+                    self.refuse(partition, text);
+                }
+                return self.answer(slot, change.index, None);
+            }
+        };
+        match host {
+            Ok(host) => {
+                self.answer(slot, change.index, Some(HostMsi { address: host.address, data: host.data }));
+            }
+            Err(error) => {
+                self.refuse(partition, format_args!("{slot} message {}: {error}", change.index));
+                self.answer(slot, change.index, None);
+            }
+        }
+    }
+
+    fn answer(&mut self, slot: Slot, index: u16, host: Option<HostMsi>) {
+        if let Some(function) = self.bus.function_mut(slot) {
+            // Refused where the guest has changed its mind since, which it said in
+            // an effect of its own.
+            let _ = function.set_host_message(index, host);
+        }
+    }
+
+    /// What the guest's message means on the machine: its own vector, at the
+    /// processor behind the vCPU that it addresses.
+    fn translate<H: Host<Bus = Self>>(
+        &self,
+        partition: &Partition<H>,
+        address: u64,
+        data: u32,
+    ) -> Option<RemappedInterrupt> {
+        let message = decode_msi(address, data)?;
+        if !matches!(message.mode, DeliveryMode::Fixed | DeliveryMode::LowestPriority)
+            || message.vector < FIRST_GUEST_VECTOR
+        {
+            return None;
+        }
+        let addressed = |mailbox: &mailbox::Mailbox| {
+            ApicAddress::from_bits(mailbox.address()).matches(&message.destination)
+        };
+        let vcpu = partition.mailboxes.iter().position(addressed)?;
+        Some(RemappedInterrupt {
+            vector: message.vector,
+            destination: *self.apic_ids.get(vcpu)?,
+            mode: DeliveryMode::Fixed,
+            level: false,
+        })
+    }
+
+    fn reset_one<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot) {
+        let Some(assignment) = self.assignments.iter().find(|assignment| assignment.slot == slot) else {
+            return;
+        };
+        let attached = assignment.attached;
+        let result = assignment.reset.reset(&self.config, &self.clock, None);
+        let Some(function) = self.bus.function_mut(slot) else { return };
+        match result {
+            Ok(_) => {
+                function.start();
+                function.allow_bus_master(attached);
+            }
+            Err(quarantine) => {
+                function.allow_bus_master(false);
+                self.refuse(partition, format_args!("{quarantine}"));
+            }
+        }
+    }
+}
+
+impl<H, C, W, I, M, F, T> BusAccess<H> for AssignedBus<C, W, I, M, F, T>
+where
+    H: Host<Bus = Self>,
+    C: ConfigSpace + Send,
+    W: RegisterWindow + Send,
+    I: Iommu + Send,
+    M: TableMemory + Send,
+    F: Format + Send,
+    T: Clock + Send,
+{
+    fn port_read(&mut self, port: u16, width: Width) -> Option<u32> {
+        if let Some(value) = self.bus.port_read(port, width) {
+            return Some(value);
+        }
+        let target = self.bus.port_bar_target(port)?;
+        Some(self.bus.bar_read(target, width) as u32)
+    }
+
+    fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool {
+        if !self.bus.port_write(port, width, value) {
+            let Some(target) = self.bus.port_bar_target(port) else { return false };
+            self.bus.bar_write(target, width, value.into());
+        }
+        self.apply_effects(partition);
+        true
+    }
+
+    fn memory_read(&mut self, gpa: Gpa, width: Width) -> Option<u64> {
+        if let Some(offset) = ecam_offset(gpa) {
+            return Some(self.bus.ecam_read(offset, width));
+        }
+        let target = self.bus.memory_target(gpa)?;
+        Some(self.bus.bar_read(target, width))
+    }
+
+    fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> bool {
+        if let Some(offset) = ecam_offset(gpa) {
+            self.bus.ecam_write(offset, width, value);
+        } else if let Some(target) = self.bus.memory_target(gpa) {
+            self.bus.bar_write(target, width, value);
+        } else {
+            return false;
+        }
+        self.apply_effects(partition);
+        true
+    }
+}
+
+fn ecam_offset(gpa: Gpa) -> Option<u64> {
+    gpa.0.checked_sub(layout::ECAM.0).filter(|&offset| offset < layout::ECAM_BYTES)
+}

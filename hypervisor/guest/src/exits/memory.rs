@@ -1,0 +1,126 @@
+//! Accesses to guest-physical addresses that are not memory.
+
+use super::{apic, end, raise};
+use crate::emulate::{self, Bus, Outcome};
+use crate::host::{BusAccess, Host};
+use crate::layout;
+use crate::partition::{End, Partition};
+use crate::processor::VirtualProcessor;
+use access::vcpu::{NestedAccess, Vcpu};
+use devices::LocalApic;
+use spec::{Gpa, Width};
+
+/// How many stray accesses of a vCPU are logged.
+const STRAYS_LOGGED: u32 = 8;
+const PAGE: u64 = 0x1000;
+
+/// Handles an access outside the guest's memory.
+pub fn handle<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    gpa: Gpa,
+    access: NestedAccess,
+) {
+    let mut bus = Mmio { partition, index: vp.index, apic: &mut vp.apic, attention: false, stray: None };
+    let outcome = emulate::access(&mut vp.cpu, &partition.memory, &mut bus, gpa, access);
+    let (attention, stray) = (bus.attention, bus.stray);
+    if attention {
+        vp.attention = true;
+        vp.cpu.set_cr8(vp.apic.task_priority() >> 4);
+    }
+    if let Some(gpa) = stray {
+        log_stray(vp, partition, gpa, access);
+    }
+    match outcome {
+        Outcome::Done | Outcome::Retry => {}
+        Outcome::Inject(event) => raise(vp, event),
+        Outcome::Unsupported { bytes } => {
+            let rip = vp.cpu.rip();
+            partition.host.log(
+                partition,
+                format_args!(
+                    "vCPU {}: {access:?} at {gpa} by what is not emulated: {bytes:02x?} at {rip:#x}",
+                    vp.index
+                ),
+            );
+            end(vp, partition, End::BadAccess);
+        }
+    }
+}
+
+#[cold]
+fn log_stray<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    gpa: Gpa,
+    access: NestedAccess,
+) {
+    if vp.strays < STRAYS_LOGGED {
+        vp.strays += 1;
+        let more = if vp.strays == STRAYS_LOGGED { " (more are not logged)" } else { "" };
+        partition.host.log(
+            partition,
+            format_args!("vCPU {}: {access:?} at {gpa}, where it has nothing{more}", vp.index),
+        );
+    }
+}
+
+/// What stands in the guest's physical address space besides memory.
+struct Mmio<'a, H: Host> {
+    partition: &'a Partition<H>,
+    index: usize,
+    apic: &'a mut LocalApic,
+    attention: bool,
+    stray: Option<Gpa>,
+}
+
+impl<H: Host> Mmio<'_, H> {
+    fn is_local_apic(&self, gpa: Gpa) -> bool {
+        gpa.0 & !(PAGE - 1) == layout::LOCAL_APIC.0 && self.apic.is_enabled() && !self.apic.is_x2apic()
+    }
+}
+
+impl<H: Host> Bus for Mmio<'_, H> {
+    fn read(&mut self, gpa: Gpa, width: Width) -> u64 {
+        let offset = gpa.0 & (PAGE - 1);
+        if self.is_local_apic(gpa) {
+            // Other widths are undefined (Intel SDM vol. 3 section 11.4.1); they give
+            // the bytes of the register that they fall into.
+            let value = self.apic.mmio_read(offset as u32 & !3, self.partition.host.now());
+            return u64::from(value) >> (8 * (offset & 3)) & width.mask();
+        }
+        if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
+            let (value, attention) =
+                self.partition.with_chipset(self.index, |chipset, _, _| chipset.ioapic_read(offset as u32));
+            self.attention |= attention;
+            return u64::from(value) & width.mask();
+        }
+        self.partition.bus().memory_read(gpa, width).unwrap_or_else(|| {
+            self.stray = Some(gpa);
+            width.mask()
+        })
+    }
+
+    fn write(&mut self, gpa: Gpa, width: Width, value: u64) {
+        let offset = gpa.0 & (PAGE - 1);
+        if self.is_local_apic(gpa) {
+            if width == Width::Dword && offset & 3 == 0 {
+                let effect = self.apic.mmio_write(offset as u32, value as u32, self.partition.host.now());
+                self.attention |= apic::apply(self.partition, self.index, self.apic, effect);
+            }
+            return;
+        }
+        if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
+            let (_, attention) = self.partition.with_chipset(self.index, |chipset, effects, _| {
+                chipset.ioapic_write(offset as u32, value as u32, effects)
+            });
+            self.attention |= attention;
+            return;
+        }
+        if self.partition.bus().memory_write(self.partition, gpa, width, value) {
+            self.attention = true;
+        } else {
+            self.stray = Some(gpa);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What to do about each exit, once for both vendors.
+
+mod apic;
+mod memory;
+mod msr;
+mod port;
+
+use crate::cpuid::Dynamic;
+use crate::decode::{CodeSize, Control, Known, control_write, length_of, length_of_word};
+use crate::host::Host;
+use crate::partition::{End, Partition};
+use crate::processor::{Activity, VirtualProcessor};
+use crate::walk::{self, Paging};
+use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, Vcpu};
+
+/// Handles `exit`.
+#[inline]
+pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, exit: Exit) {
+    match exit {
+        Exit::Cpuid => cpuid(vp, partition),
+        Exit::NestedFault { gpa, access } => memory::handle(vp, partition, gpa, access),
+        Exit::ReadMsr => msr::read(vp, partition),
+        Exit::WriteMsr => msr::write(vp, partition),
+        Exit::Port(access) => port::handle(vp, partition, access),
+        Exit::Interrupt | Exit::Kick => vp.absorb_interrupts(),
+        Exit::InterruptWindow | Exit::NmiWindow => vp.attention = true,
+        Exit::Halt => halt(vp, partition),
+        Exit::Hypercall => hypercall(vp, partition),
+        Exit::Idle => step(vp, partition, Known::Idle),
+        Exit::WriteBackCaches => step(vp, partition, Known::WriteBackCaches),
+        other => rare(vp, partition, other),
+    }
+}
+
+#[cold]
+fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, exit: Exit) {
+    match exit {
+        Exit::Shutdown => {
+            partition.host.log(partition, format_args!("vCPU {}: triple fault", vp.index));
+            end(vp, partition, End::TripleFault);
+        }
+        Exit::Exception { vector, error } => exception(vp, partition, vector, error),
+        Exit::Unavailable => raise(vp, Event::UNDEFINED),
+        Exit::WriteControl { register, value } => write_control(vp, partition, register, value),
+        Exit::SetXcr => raise(vp, Event::PROTECTION),
+        // INIT reached the machine's processor: nobody here sends it; stay.
+        Exit::Init => {}
+        Exit::InvalidState => {
+            let control = vp.cpu.control();
+            partition.host.log(
+                partition,
+                format_args!(
+                    "vCPU {}: the processor refuses its state at {:#x}: {control:x?}",
+                    vp.index,
+                    vp.cpu.rip()
+                ),
+            );
+            end(vp, partition, End::InvalidState);
+        }
+        other => {
+            partition.host.log(
+                partition,
+                format_args!("vCPU {}: an exit that has no business here: {other:?}", vp.index),
+            );
+            end(vp, partition, End::InvalidState);
+        }
+    }
+}
+
+/// Ends the guest and makes this vCPU notice.
+pub fn end<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, end: End) {
+    partition.request_end(end);
+    vp.attention = true;
+}
+
+/// Delivers an exception at the next entry.
+pub fn raise<V: Vcpu>(vp: &mut VirtualProcessor<V>, event: Event) {
+    vp.exception = Some(event);
+    vp.attention = true;
+}
+
+/// The size of code that the vCPU is executing.
+pub fn code_size<V: Vcpu>(cpu: &V) -> CodeSize {
+    const LONG: u16 = 1 << 9;
+    const DEFAULT_32: u16 = 1 << 10;
+    const EFER_LMA: u64 = 1 << 10;
+    const RFLAGS_VM: u64 = 1 << 17;
+    let attributes = cpu.segment(SegmentName::Cs).attributes;
+    if attributes & LONG != 0 && cpu.control().efer & EFER_LMA != 0 {
+        CodeSize::Bits64
+    } else if attributes & DEFAULT_32 != 0 && cpu.rflags() & RFLAGS_VM == 0 {
+        CodeSize::Bits32
+    } else {
+        CodeSize::Bits16
+    }
+}
+
+/// Steps over the instruction that exited, which the exit said to be `known`. False
+/// where the bytes are no longer that instruction, or cannot be fetched: then
+/// nothing was done and the guest executes again what is there now.
+#[inline]
+pub fn advance<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    known: Known,
+) -> bool {
+    let rip = vp.cpu.rip();
+    let next = match vp.cpu.next_rip() {
+        Some(next) => next,
+        None => {
+            let Some(length) = instruction_length(vp, partition, rip, known) else { return false };
+            let next = rip.wrapping_add(length.into());
+            if code_size(&vp.cpu) == CodeSize::Bits64 { next } else { next & 0xffff_ffff }
+        }
+    };
+    vp.cpu.set_rip(next);
+    vp.cpu.clear_interrupt_shadow();
+    // The processor would have trapped after the instruction.
+    const RFLAGS_TF: u64 = 1 << 8;
+    if vp.cpu.rflags() & RFLAGS_TF != 0 {
+        raise(vp, Event::Exception { vector: 1, error: None });
+    }
+    true
+}
+
+#[inline]
+fn instruction_length<V: Vcpu, H: Host>(
+    vp: &VirtualProcessor<V>,
+    partition: &Partition<H>,
+    rip: u64,
+    known: Known,
+) -> Option<u8> {
+    let size = code_size(&vp.cpu);
+    if size == CodeSize::Bits64
+        && let Some(word) = walk::fetch_fast(&partition.memory, &vp.cpu.control(), rip)
+        && let Ok(length) = length_of_word(word, size, known)
+    {
+        return Some(length);
+    }
+    let bytes = fetch(vp, partition, rip, size)?;
+    length_of(bytes.as_slice(), size, known).ok()
+}
+
+#[cold]
+fn fetch<V: Vcpu, H: Host>(
+    vp: &VirtualProcessor<V>,
+    partition: &Partition<H>,
+    rip: u64,
+    size: CodeSize,
+) -> Option<walk::Bytes> {
+    let linear = match size {
+        CodeSize::Bits64 => rip,
+        _ => vp.cpu.segment(SegmentName::Cs).base.wrapping_add(rip) & 0xffff_ffff,
+    };
+    walk::fetch(&partition.memory, &Paging::of(&vp.cpu), linear).ok()
+}
+
+fn step<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, known: Known) {
+    advance(vp, partition, known);
+}
+
+fn cpuid<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
+    const CR4_OSXSAVE: u64 = 1 << 18;
+    if !advance(vp, partition, Known::Cpuid) {
+        return;
+    }
+    let dynamic = Dynamic {
+        apic_id: vp.index as u32,
+        cr4_osxsave: vp.cpu.control().cr4 & CR4_OSXSAVE != 0,
+        apic_enabled: vp.apic.is_enabled(),
+    };
+    let leaf = vp.cpu.register(RAX) as u32;
+    let subleaf = vp.cpu.register(RCX) as u32;
+    let [eax, ebx, ecx, edx] = partition.cpuid.lookup(leaf, subleaf, dynamic);
+    vp.cpu.set_register(RAX, eax.into());
+    vp.cpu.set_register(RBX, ebx.into());
+    vp.cpu.set_register(RCX, ecx.into());
+    vp.cpu.set_register(RDX, edx.into());
+}
+
+fn halt<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
+    if advance(vp, partition, Known::Halt) {
+        vp.activity = Activity::Halted;
+        vp.attention = true;
+    }
+}
+
+/// There are no hypercalls yet: the answer is that of KVM for an unknown one, since
+/// that is whose interface CPUID names.
+fn hypercall<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
+    const NO_SUCH_CALL: i64 = -1000;
+    if advance(vp, partition, Known::Hypercall) {
+        vp.cpu.set_register(RAX, NO_SUCH_CALL as u64);
+    }
+}
+
+/// An intercepted exception belongs to the guest, but for a machine check.
+fn exception<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    vector: u8,
+    error: u32,
+) {
+    const ALIGNMENT_CHECK: u8 = 17;
+    const MACHINE_CHECK: u8 = 18;
+    match vector {
+        MACHINE_CHECK => {
+            partition.host.log(partition, format_args!("vCPU {}: machine check while it ran", vp.index));
+            end(vp, partition, End::Stopped);
+        }
+        ALIGNMENT_CHECK => raise(vp, Event::Exception { vector, error: Some(error) }),
+        _ => raise(vp, Event::Exception { vector, error: None }),
+    }
+}
+
+/// MOV to CR8 while an interrupt waits for a lower task priority.
+fn write_control<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    register: u8,
+    value: Option<u64>,
+) {
+    let size = code_size(&vp.cpu);
+    let decoded =
+        fetch(vp, partition, vp.cpu.rip(), size).and_then(|bytes| control_write(bytes.as_slice(), size).ok());
+    let Some((Control::Move { register: 8, source }, _)) = decoded else {
+        return raise(vp, Event::PROTECTION);
+    };
+    let value = value.unwrap_or_else(|| vp.cpu.register(source.into()));
+    if register != 8 || value > 15 {
+        return raise(vp, Event::PROTECTION);
+    }
+    if advance(vp, partition, Known::Control) {
+        vp.cpu.set_cr8(value as u8);
+        vp.attention = true;
+    }
+}

@@ -1,0 +1,63 @@
+//! Port accesses.
+
+use super::{advance, raise};
+use crate::decode::Known;
+use crate::emulate::{self, Outcome, Ports};
+use crate::host::Host;
+use crate::partition::Partition;
+use crate::processor::VirtualProcessor;
+use access::vcpu::{PortAccess, RAX, Vcpu};
+use spec::Width;
+
+/// Handles IN, OUT, INS and OUTS.
+pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, access: PortAccess) {
+    if access.string {
+        return string(vp, partition, access);
+    }
+    if !advance(vp, partition, Known::Port) {
+        return;
+    }
+    let mask = access.width.mask();
+    if !access.input {
+        let value = vp.cpu.register(RAX) & mask;
+        vp.attention |= partition.port_write(vp.index, access.port, access.width, value as u32);
+        return;
+    }
+    let (value, attention) = partition.port_read(vp.index, access.port, access.width);
+    vp.attention |= attention;
+    let rax = vp.cpu.register(RAX);
+    // IN of 32 bits clears the upper half, as every 32-bit operation does.
+    let kept = if access.width == Width::Dword { 0 } else { rax & !mask };
+    vp.cpu.set_register(RAX, kept | u64::from(value) & mask);
+}
+
+/// The guest's ports, for a string instruction.
+struct GuestPorts<'a, H: Host> {
+    partition: &'a Partition<H>,
+    index: usize,
+    attention: bool,
+}
+
+impl<H: Host> Ports for GuestPorts<'_, H> {
+    fn input(&mut self, port: u16, width: Width) -> u32 {
+        let (value, attention) = self.partition.port_read(self.index, port, width);
+        self.attention |= attention;
+        value
+    }
+
+    fn output(&mut self, port: u16, width: Width, value: u32) {
+        self.attention |= self.partition.port_write(self.index, port, width, value);
+    }
+}
+
+#[cold]
+fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, access: PortAccess) {
+    let mut ports = GuestPorts { partition, index: vp.index, attention: false };
+    let outcome = emulate::string_port(&mut vp.cpu, &partition.memory, &mut ports, access);
+    vp.attention |= ports.attention;
+    match outcome {
+        Outcome::Done | Outcome::Retry => {}
+        Outcome::Inject(event) => raise(vp, event),
+        Outcome::Unsupported { .. } => raise(vp, access::vcpu::Event::PROTECTION),
+    }
+}

@@ -1,0 +1,57 @@
+//! What a guest at run time needs of the machine around it.
+
+use crate::partition::Partition;
+use access::GuestMemory;
+use core::fmt;
+use spec::{Gpa, Width};
+
+/// The machine as a running guest sees it. `kernel` implements it over the real
+/// one, tests over a script. Every method may be called from any processor.
+pub trait Host: Sized {
+    /// The guest's memory.
+    type Memory: GuestMemory;
+    /// What stands on the guest's PCI bus.
+    type Bus: BusAccess<Self>;
+
+    /// The time-stamp counter.
+    fn now(&self) -> u64;
+    /// Sets this processor's timer to the TSC value `deadline`, or switches it off.
+    /// When it fires, the guest exits with vector [`TIMER_VECTOR`].
+    fn arm_timer(&self, deadline: Option<u64>);
+    /// Makes the processor that runs vCPU `vcpu` of the partition exit and look at
+    /// its mailbox.
+    fn kick(&self, partition: &Partition<Self>, vcpu: usize);
+    /// Writes part of a guest's console line; `complete` ends the line.
+    fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool);
+    /// Writes a line about a guest to the hypervisor's log.
+    fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>);
+}
+
+/// The guest's PCI bus, as the exit handlers reach it. What an access asks of the
+/// nested tables, the IOMMU and the interrupt remapping is done before it returns.
+pub trait BusAccess<H: Host>: Send {
+    /// Reads a port: configuration mechanism 1 or an I/O BAR. `None` where the bus
+    /// has nothing there, such as a byte at 0xcf9.
+    fn port_read(&mut self, port: u16, width: Width) -> Option<u32>;
+    /// Writes a port; false where the bus has nothing there.
+    fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool;
+    /// Reads memory-mapped configuration space or a trapped part of a BAR; `None`
+    /// where nothing decodes the address.
+    fn memory_read(&mut self, gpa: Gpa, width: Width) -> Option<u64>;
+    /// Writes there; false where nothing decodes the address.
+    fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> bool;
+    /// A level-triggered vector of the guest was acknowledged at its local APIC.
+    fn end_of_interrupt(&mut self, partition: &Partition<H>, vector: u8) {
+        let _ = (partition, vector);
+    }
+}
+
+/// The hypervisor's own timer vector: a reserved exception vector, which no guest
+/// can have a device use.
+pub const TIMER_VECTOR: u8 = 0x16;
+/// The vector with which one processor makes another look at its mailbox.
+pub const KICK_VECTOR: u8 = 0x18;
+/// The vector of the IOMMUs' fault events.
+pub const FAULT_VECTOR: u8 = 0x19;
+/// The lowest vector that a guest's device may use.
+pub const FIRST_GUEST_VECTOR: u8 = 0x20;

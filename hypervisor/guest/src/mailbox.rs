@@ -1,0 +1,145 @@
+//! What other processors leave for a virtual processor.
+//!
+//! A vCPU's state belongs to the processor that runs it. Others (a sibling's IPI,
+//! an IOAPIC, the steward) leave a note here and then kick that processor; it takes
+//! the notes before its next entry. Notes only accumulate, so nothing is lost
+//! whatever the order.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+/// One vCPU's mailbox.
+#[derive(Default)]
+pub struct Mailbox {
+    /// Edge-triggered vectors, a bit each.
+    edge: [AtomicU64; 4],
+    /// Level-triggered vectors, a bit each.
+    level: [AtomicU64; 4],
+    notes: AtomicU32,
+    /// The local APIC's address ([`devices::local_apic::ApicAddress`]) for senders.
+    address: AtomicU64,
+}
+
+/// A non-maskable interrupt.
+pub const NMI: u32 = 1 << 8;
+/// INIT.
+pub const INIT: u32 = 1 << 9;
+/// A start-up message; its vector is in the low byte.
+pub const START_UP: u32 = 1 << 10;
+/// The 8259A's output changed or a chipset timer was set: look at the chipset.
+pub const CHIPSET: u32 = 1 << 11;
+/// The nested tables lost an entry: forget translations.
+pub const FLUSH: u32 = 1 << 12;
+/// The partition is ending: leave the loop.
+pub const STOP: u32 = 1 << 13;
+
+/// What was in a mailbox.
+#[derive(Default, Debug, PartialEq, Eq, Clone, Copy)]
+pub struct Mail {
+    /// Edge-triggered vectors.
+    pub edge: [u64; 4],
+    /// Level-triggered vectors.
+    pub level: [u64; 4],
+    /// See the constants of this module.
+    pub notes: u32,
+}
+
+impl Mailbox {
+    /// Leaves an interrupt.
+    pub fn post_vector(&self, vector: u8, level: bool) {
+        let words = if level { &self.level } else { &self.edge };
+        words[usize::from(vector >> 6)].fetch_or(1 << (vector & 63), Release);
+    }
+
+    /// Leaves notes.
+    pub fn post(&self, notes: u32) {
+        self.notes.fetch_or(notes, Release);
+    }
+
+    /// Leaves a start-up message. The first since the last INIT counts, as a
+    /// processor that has started ignores later ones.
+    pub fn post_start_up(&self, vector: u8) {
+        let _ = self.notes.fetch_update(AcqRel, Acquire, |notes| {
+            (notes & START_UP == 0).then_some(notes & !0xff | START_UP | u32::from(vector))
+        });
+    }
+
+    /// Leaves an INIT: start-up messages before it no longer count.
+    pub fn post_init(&self) {
+        let _ = self.notes.fetch_update(AcqRel, Acquire, |notes| Some(notes & !(0xff | START_UP) | INIT));
+    }
+
+    /// Takes everything.
+    pub fn take(&self) -> Mail {
+        let mut mail = Mail { notes: self.notes.swap(0, Acquire), ..Mail::default() };
+        for (taken, word) in mail.edge.iter_mut().zip(&self.edge) {
+            if word.load(Relaxed) != 0 {
+                *taken = word.swap(0, Acquire);
+            }
+        }
+        for (taken, word) in mail.level.iter_mut().zip(&self.level) {
+            if word.load(Relaxed) != 0 {
+                *taken = word.swap(0, Acquire);
+            }
+        }
+        mail
+    }
+
+    /// Whether any of these notes waits.
+    pub fn has(&self, notes: u32) -> bool {
+        self.notes.load(Acquire) & notes != 0
+    }
+
+    /// Publishes the local APIC's address.
+    pub fn set_address(&self, bits: u64) {
+        self.address.store(bits, Release);
+    }
+
+    /// The local APIC's address as last published.
+    pub fn address(&self) -> u64 {
+        self.address.load(Acquire)
+    }
+}
+
+/// The vectors in a bitmap, lowest first.
+pub fn vectors(words: [u64; 4]) -> impl Iterator<Item = u8> {
+    words.into_iter().enumerate().flat_map(|(index, mut word)| {
+        core::iter::from_fn(move || {
+            if word == 0 {
+                return None;
+            }
+            let bit = word.trailing_zeros();
+            word &= word - 1;
+            Some((index as u32 * 64 + bit) as u8)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn what_is_posted_is_taken_once() {
+        let mailbox = Mailbox::default();
+        mailbox.post_vector(0x31, false);
+        mailbox.post_vector(0xff, true);
+        mailbox.post(NMI);
+        let mail = mailbox.take();
+        assert_eq!(vectors(mail.edge).collect::<Vec<_>>(), [0x31]);
+        assert_eq!(vectors(mail.level).collect::<Vec<_>>(), [0xff]);
+        assert_eq!(mail.notes, NMI);
+        assert_eq!(mailbox.take(), Mail::default());
+    }
+
+    #[test]
+    fn the_first_start_up_after_init_counts() {
+        let mailbox = Mailbox::default();
+        mailbox.post_start_up(0x10);
+        mailbox.post_init();
+        mailbox.post_start_up(0x9a);
+        mailbox.post_start_up(0x77);
+        assert_eq!(mailbox.take().notes, INIT | START_UP | 0x9a);
+    }
+}

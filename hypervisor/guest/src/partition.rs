@@ -1,0 +1,348 @@
+//! A guest at run time: what its processors share.
+
+use crate::cpuid::CpuidPolicy;
+use crate::host::{BusAccess, Host};
+use crate::layout::GuestLayout;
+use crate::mailbox::{self, Mailbox};
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::*};
+use devices::{ApicAddress, Chipset, Effect, Effects};
+use spec::Width;
+use spec::apic::{DeliveryMode, Destination, InterruptMessage};
+use spin::mutex::TicketMutex;
+
+/// How a guest ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum End {
+    /// It powered itself off.
+    PowerOff = 1,
+    /// It reset itself.
+    Reboot = 2,
+    /// A triple fault.
+    TripleFault = 3,
+    /// The processor refused its state.
+    InvalidState = 4,
+    /// It fetched instructions from outside its memory, or used one on a device
+    /// that the hypervisor does not emulate.
+    BadAccess = 5,
+    /// It was stopped from outside.
+    Stopped = 6,
+}
+
+impl End {
+    /// A word for it, as the summary prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PowerOff => "power-off",
+            Self::Reboot => "reboot",
+            Self::TripleFault => "triple-fault",
+            Self::InvalidState => "invalid-state",
+            Self::BadAccess => "bad-access",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::PowerOff,
+            2 => Self::Reboot,
+            3 => Self::TripleFault,
+            4 => Self::InvalidState,
+            5 => Self::BadAccess,
+            6 => Self::Stopped,
+            _ => return None,
+        })
+    }
+}
+
+/// Longest piece of a console line that is written at once.
+const LINE_BYTES: usize = 240;
+
+/// The chipset with what belongs under its lock.
+pub struct ChipsetState {
+    /// The models.
+    pub chipset: Chipset,
+    effects: Effects,
+    line: [u8; LINE_BYTES],
+    line_bytes: usize,
+}
+
+/// A guest: what all its processors share.
+pub struct Partition<H: Host> {
+    /// Number among the guests of the Plan.
+    pub index: usize,
+    /// Name in the configuration.
+    pub name: String,
+    /// The machine.
+    pub host: H,
+    /// Its memory.
+    pub memory: H::Memory,
+    /// Its physical address space.
+    pub layout: GuestLayout,
+    /// What CPUID tells it.
+    pub cpuid: CpuidPolicy,
+    /// TSC ticks a second.
+    pub tsc_hz: u64,
+    /// Seconds since 1970 when the TSC was 0.
+    pub epoch_at_zero: u64,
+    /// One for each vCPU.
+    pub mailboxes: Box<[Mailbox]>,
+    chipset: TicketMutex<ChipsetState>,
+    /// TSC at which the chipset wants a tick; `u64::MAX` for never. vCPU 0 sees to it.
+    chipset_deadline: AtomicU64,
+    /// The 8259A's output line.
+    external: AtomicU8,
+    bus: TicketMutex<H::Bus>,
+    end: AtomicU8,
+}
+
+impl<H: Host> Partition<H> {
+    /// A partition that has not started.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        index: usize,
+        name: String,
+        host: H,
+        memory: H::Memory,
+        layout: GuestLayout,
+        cpuid: CpuidPolicy,
+        tsc_hz: u64,
+        epoch_at_zero: u64,
+        vcpus: usize,
+        chipset: Chipset,
+        bus: H::Bus,
+    ) -> Self {
+        Self {
+            index,
+            name,
+            host,
+            memory,
+            layout,
+            cpuid,
+            tsc_hz,
+            epoch_at_zero,
+            mailboxes: (0..vcpus).map(|_| Mailbox::default()).collect(),
+            chipset: TicketMutex::new(ChipsetState {
+                chipset,
+                effects: Effects::new(),
+                line: [0; LINE_BYTES],
+                line_bytes: 0,
+            }),
+            chipset_deadline: AtomicU64::new(u64::MAX),
+            external: AtomicU8::new(0),
+            bus: TicketMutex::new(bus),
+            end: AtomicU8::new(0),
+        }
+    }
+
+    /// How it ended, once it did.
+    pub fn ended(&self) -> Option<End> {
+        End::from_code(self.end.load(Acquire))
+    }
+
+    /// Ends the guest: the first call counts. Every vCPU leaves its loop at its
+    /// next exit, which this brings about.
+    pub fn request_end(&self, end: End) {
+        if self.end.compare_exchange(0, end as u8, AcqRel, Acquire).is_ok() {
+            for (vcpu, mailbox) in self.mailboxes.iter().enumerate() {
+                mailbox.post(mailbox::STOP);
+                self.host.kick(self, vcpu);
+            }
+        }
+    }
+
+    /// Makes the partition startable again with a fresh chipset, after all its
+    /// vCPUs have left and its memory was loaded anew.
+    pub fn restart(&self, chipset: Chipset) {
+        let mut state = self.chipset.lock();
+        state.chipset = chipset;
+        state.effects.clear();
+        self.chipset_deadline.store(u64::MAX, Release);
+        self.external.store(0, Release);
+        for mailbox in &self.mailboxes {
+            mailbox.take();
+        }
+        self.end.store(0, Release);
+    }
+
+    /// The PCI bus. Taken before the chipset where both are needed.
+    pub fn bus(&self) -> spin::mutex::TicketMutexGuard<'_, H::Bus> {
+        self.bus.lock()
+    }
+
+    /// Lets `access` use the chipset from vCPU `from`, then does what it caused.
+    /// Returns what `access` returned and whether the caller has to look at its
+    /// own interrupts and timers again.
+    pub fn with_chipset<R>(
+        &self,
+        from: usize,
+        access: impl FnOnce(&mut Chipset, &mut Effects, u64) -> R,
+    ) -> (R, bool) {
+        let now = self.host.now();
+        let mut guard = self.chipset.lock();
+        let state = &mut *guard;
+        let result = access(&mut state.chipset, &mut state.effects, now);
+        let mut attention = false;
+        while let Some(effect) = state.effects.pop() {
+            attention |= self.chipset_effect(from, effect, &mut state.line, &mut state.line_bytes);
+        }
+        let deadline = state.chipset.deadline().unwrap_or(u64::MAX);
+        if deadline != self.chipset_deadline.swap(deadline, AcqRel) {
+            attention |= self.notify(from, 0, mailbox::CHIPSET);
+        }
+        (result, attention)
+    }
+
+    fn chipset_effect(
+        &self,
+        from: usize,
+        effect: Effect,
+        line: &mut [u8; LINE_BYTES],
+        used: &mut usize,
+    ) -> bool {
+        match effect {
+            Effect::Message(message) => self.route(from, message),
+            Effect::External(level) => {
+                self.external.store(level.into(), Release);
+                level && self.notify(from, 0, mailbox::CHIPSET)
+            }
+            Effect::Transmit(byte) => {
+                self.transmit(byte, line, used);
+                false
+            }
+            Effect::PowerOff { sleep_type } => {
+                if sleep_type == crate::layout::SLEEP_TYPE_OFF {
+                    self.request_end(End::PowerOff);
+                }
+                true
+            }
+            Effect::Reset => {
+                self.request_end(End::Reboot);
+                true
+            }
+        }
+    }
+
+    fn transmit(&self, byte: u8, line: &mut [u8; LINE_BYTES], used: &mut usize) {
+        if byte == b'\n' {
+            let text = line.get(..*used).unwrap_or(&[]);
+            self.host.console(self, text.strip_suffix(b"\r").unwrap_or(text), true);
+            *used = 0;
+            return;
+        }
+        if let Some(place) = line.get_mut(*used) {
+            *place = byte;
+            *used += 1;
+        }
+        if *used == LINE_BYTES {
+            self.host.console(self, line, false);
+            *used = 0;
+        }
+    }
+
+    /// Writes what the guest has printed of a line that it has not ended, such as
+    /// a prompt. Called when the guest has nothing to do.
+    pub fn flush_console(&self) {
+        let Some(mut guard) = self.chipset.try_lock() else { return };
+        let state = &mut *guard;
+        if state.line_bytes > 0 {
+            self.host.console(self, state.line.get(..state.line_bytes).unwrap_or(&[]), false);
+            state.line_bytes = 0;
+        }
+    }
+
+    /// TSC at which the chipset wants a tick.
+    pub fn chipset_deadline(&self) -> u64 {
+        self.chipset_deadline.load(Acquire)
+    }
+
+    /// Whether the 8259A asks for an interrupt.
+    pub fn external_pending(&self) -> bool {
+        self.external.load(Acquire) != 0
+    }
+
+    /// Leaves notes for vCPU `to`. Returns true where that is the caller itself,
+    /// which then has to look; else kicks it.
+    pub fn notify(&self, from: usize, to: usize, notes: u32) -> bool {
+        let Some(mailbox) = self.mailboxes.get(to) else { return false };
+        mailbox.post(notes);
+        if to != from {
+            self.host.kick(self, to);
+        }
+        to == from
+    }
+
+    /// Takes an interrupt message to the vCPUs that it addresses. Returns whether
+    /// the sender is one of them.
+    pub fn route(&self, from: usize, message: InterruptMessage) -> bool {
+        let mut own = false;
+        for (to, mailbox) in self.mailboxes.iter().enumerate() {
+            let addressed = match message.destination {
+                Destination::ToSelf => to == from,
+                Destination::AllButSelf => {
+                    to != from && ApicAddress::from_bits(mailbox.address()).matches(&message.destination)
+                }
+                ref destination => ApicAddress::from_bits(mailbox.address()).matches(destination),
+            };
+            if !addressed || !self.deliver(mailbox, message) {
+                continue;
+            }
+            if to == from {
+                own = true;
+            } else {
+                self.host.kick(self, to);
+            }
+            if message.mode == DeliveryMode::LowestPriority {
+                break;
+            }
+        }
+        own
+    }
+
+    fn deliver(&self, mailbox: &Mailbox, message: InterruptMessage) -> bool {
+        match message.mode {
+            DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
+                mailbox.post_vector(message.vector, message.level);
+            }
+            DeliveryMode::Nmi => mailbox.post(mailbox::NMI),
+            DeliveryMode::Init => mailbox.post_init(),
+            DeliveryMode::StartUp => mailbox.post_start_up(message.vector),
+            DeliveryMode::ExtInt => mailbox.post(mailbox::CHIPSET),
+            // There is no system management mode here.
+            DeliveryMode::Smi => return false,
+        }
+        true
+    }
+
+    /// Reads a port of the bus or the chipset. Returns the value, and whether the
+    /// caller has to look at its interrupts and timers.
+    pub fn port_read(&self, from: usize, port: u16, width: Width) -> (u32, bool) {
+        if is_bus_port(port)
+            && let Some(value) = self.bus().port_read(port, width)
+        {
+            return (value, false);
+        }
+        self.with_chipset(from, |chipset, effects, now| chipset.port_read(port, width, now, effects))
+    }
+
+    /// Writes a port of the bus or the chipset. Returns whether the caller has to
+    /// look at its interrupts and timers.
+    pub fn port_write(&self, from: usize, port: u16, width: Width, value: u32) -> bool {
+        if is_bus_port(port) && self.bus().port_write(self, port, width, value) {
+            return true;
+        }
+        self.with_chipset(from, |chipset, effects, now| chipset.port_write(port, width, value, now, effects))
+            .1
+    }
+}
+
+/// Whether the PCI bus may have something at `port`: configuration mechanism 1, or
+/// the window for I/O BARs.
+const fn is_bus_port(port: u16) -> bool {
+    port & !7 == crate::layout::PCI_CONFIG_PORT || port >= IO_BAR_WINDOW
+}
+
+/// First port of the window for I/O BARs, which goes to the last port.
+const IO_BAR_WINDOW: u16 = 0xc000;

@@ -1,0 +1,290 @@
+//! A virtual processor's loop: exit in, resume out.
+
+use crate::exits;
+use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, TIMER_VECTOR};
+use crate::mailbox::{self, Mail, vectors};
+use crate::msr::{LoggedOnce, Mtrrs};
+use crate::partition::{End, Partition};
+use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
+use devices::LocalApic;
+
+/// What a virtual processor is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activity {
+    /// Executing.
+    Running,
+    /// In HLT.
+    Halted,
+    /// After INIT, until a start-up message.
+    WaitForStartUp,
+}
+
+/// A virtual processor with its local APIC. It belongs to one physical processor,
+/// which alone touches it; others use its [`crate::mailbox::Mailbox`].
+pub struct VirtualProcessor<V> {
+    /// Number among the guest's vCPUs; also its APIC ID.
+    pub index: usize,
+    /// The vendor's part.
+    pub cpu: V,
+    /// Its local APIC.
+    pub apic: LocalApic,
+    /// What it is doing.
+    pub activity: Activity,
+    /// Interrupts or timers have to be looked at before the next entry. While it is
+    /// false an exit costs no more than its own handling.
+    pub attention: bool,
+    /// An exception to deliver at the next entry.
+    pub exception: Option<Event>,
+    /// An NMI waits.
+    nmi: bool,
+    /// What this processor's timer is set to.
+    armed: Option<u64>,
+    /// Exits by kind.
+    pub exits: [u64; EXIT_KINDS],
+    /// Memory type registers.
+    pub mtrrs: Mtrrs,
+    /// MSRs whose refusal was logged.
+    pub refused_msrs: LoggedOnce,
+    /// Accesses to nothing whose first few were logged.
+    pub strays: u32,
+    /// Paravirtual clock registers: wall clock and system time.
+    pub clock_msrs: [u64; 2],
+}
+
+impl<V: Vcpu> VirtualProcessor<V> {
+    /// A virtual processor after INIT; the first runs, the others wait for a
+    /// start-up message.
+    pub fn new(index: usize, cpu: V) -> Self {
+        Self {
+            index,
+            cpu,
+            apic: LocalApic::new(index as u32, index == 0),
+            activity: if index == 0 { Activity::Running } else { Activity::WaitForStartUp },
+            attention: true,
+            exception: None,
+            nmi: false,
+            armed: None,
+            exits: [0; EXIT_KINDS],
+            mtrrs: Mtrrs::default(),
+            refused_msrs: LoggedOnce::default(),
+            strays: 0,
+            clock_msrs: [0; 2],
+        }
+    }
+
+    /// Back to the state of [`VirtualProcessor::new`]; the exit counters go on.
+    pub fn restart(&mut self) {
+        self.cpu.reset();
+        self.apic = LocalApic::new(self.index as u32, self.index == 0);
+        self.activity = if self.index == 0 { Activity::Running } else { Activity::WaitForStartUp };
+        self.attention = true;
+        self.exception = None;
+        self.nmi = false;
+        self.mtrrs = Mtrrs::default();
+        self.clock_msrs = [0; 2];
+    }
+
+    /// Runs the guest on this processor until the guest ends.
+    pub fn run<H: Host>(&mut self, partition: &Partition<H>) -> End {
+        self.publish_address(partition);
+        loop {
+            let resume = match self.attention {
+                false => Resume::default(),
+                true => match self.attend(partition) {
+                    Some(resume) => resume,
+                    None => {
+                        self.disarm(partition);
+                        return partition.ended().unwrap_or(End::Stopped);
+                    }
+                },
+            };
+            let exit = self.cpu.enter(resume);
+            self.exits[exit.kind()] += 1;
+            exits::handle(self, partition, exit);
+        }
+    }
+
+    /// Tells other processors which messages reach this one.
+    pub fn publish_address<H: Host>(&self, partition: &Partition<H>) {
+        if let Some(mailbox) = partition.mailboxes.get(self.index) {
+            mailbox.set_address(self.apic.address().to_bits());
+        }
+    }
+
+    /// Takes mail and timers, sleeps while there is nothing to run, and says what
+    /// the next entry delivers. `None`: the guest ends.
+    fn attend<H: Host>(&mut self, partition: &Partition<H>) -> Option<Resume> {
+        let mailbox = partition.mailboxes.get(self.index)?;
+        // MOV to CR8 does not exit.
+        let priority = self.cpu.cr8();
+        if priority != self.apic.task_priority() >> 4 {
+            self.apic.set_task_priority(priority);
+        }
+        loop {
+            self.take_mail(mailbox.take(), partition)?;
+            self.run_timers(partition);
+            match self.activity {
+                Activity::Running => break,
+                Activity::Halted if self.wakes(partition) => self.activity = Activity::Running,
+                _ => {
+                    partition.flush_console();
+                    self.cpu.sleep();
+                    self.absorb_interrupts();
+                }
+            }
+        }
+        Some(self.resume(partition))
+    }
+
+    fn take_mail<H: Host>(&mut self, mail: Mail, partition: &Partition<H>) -> Option<()> {
+        for vector in vectors(mail.edge) {
+            self.apic.accept(vector, false);
+        }
+        for vector in vectors(mail.level) {
+            self.apic.accept(vector, true);
+        }
+        if mail.notes == 0 {
+            return Some(());
+        }
+        if mail.notes & mailbox::STOP != 0 {
+            return None;
+        }
+        if mail.notes & mailbox::FLUSH != 0 {
+            self.cpu.flush_translations();
+        }
+        if mail.notes & mailbox::INIT != 0 {
+            self.initialize(partition);
+        }
+        if mail.notes & mailbox::START_UP != 0 && self.activity == Activity::WaitForStartUp {
+            self.start_up(mail.notes as u8);
+        }
+        self.nmi |= mail.notes & mailbox::NMI != 0;
+        Some(())
+    }
+
+    /// INIT: back to reset, but for the APIC's base and ID; the first processor
+    /// starts at the reset vector at once, which is memory of the guest's.
+    fn initialize<H: Host>(&mut self, partition: &Partition<H>) {
+        self.cpu.reset();
+        self.apic.reset();
+        self.exception = None;
+        self.nmi = false;
+        self.activity = if self.index == 0 { Activity::Running } else { Activity::WaitForStartUp };
+        self.publish_address(partition);
+    }
+
+    /// A start-up message: real mode at page `page` (Intel SDM vol. 3 section 9.4.4).
+    fn start_up(&mut self, page: u8) {
+        let base = u64::from(page) << 12;
+        let segment = Segment { selector: u16::from(page) << 8, attributes: 0x9b, limit: 0xffff, base };
+        self.cpu.set_segment(SegmentName::Cs, segment);
+        self.cpu.set_rip(0);
+        self.activity = Activity::Running;
+    }
+
+    /// What the hardware delivered to this physical processor.
+    pub fn absorb_interrupts(&mut self) {
+        self.attention = true;
+        for vector in vectors(self.cpu.take_interrupts()) {
+            match vector {
+                TIMER_VECTOR => self.armed = None,
+                KICK_VECTOR => {}
+                // A passed-through device's entry holds the guest's own vector.
+                vector if vector >= FIRST_GUEST_VECTOR => self.apic.accept(vector, false),
+                _ => {}
+            }
+        }
+    }
+
+    fn run_timers<H: Host>(&mut self, partition: &Partition<H>) {
+        let now = partition.host.now();
+        if self.apic.deadline().is_some_and(|deadline| deadline <= now) {
+            self.apic.expire(now);
+        }
+        let mut next = self.apic.deadline().unwrap_or(u64::MAX);
+        if self.index == 0 {
+            if partition.chipset_deadline() <= now {
+                partition.with_chipset(0, |chipset, effects, now| chipset.tick(now, effects));
+                if let Some(mailbox) = partition.mailboxes.first() {
+                    let mail = mailbox.take();
+                    // An end is noticed again through `ended`; nothing is lost.
+                    if self.take_mail(mail, partition).is_none() {
+                        mailbox.post(mailbox::STOP);
+                    }
+                }
+            }
+            next = next.min(partition.chipset_deadline());
+        }
+        let next = (next != u64::MAX).then_some(next);
+        if next != self.armed {
+            partition.host.arm_timer(next);
+            self.armed = next;
+        }
+    }
+
+    fn disarm<H: Host>(&mut self, partition: &Partition<H>) {
+        partition.host.arm_timer(None);
+        self.armed = None;
+    }
+
+    fn external<H: Host>(&self, partition: &Partition<H>) -> bool {
+        self.index == 0 && partition.external_pending() && self.apic.accepts_external()
+    }
+
+    /// Whether something ends a HLT. With interrupts off only an NMI does (and
+    /// INIT, which changes the activity itself).
+    fn wakes<H: Host>(&self, partition: &Partition<H>) -> bool {
+        const RFLAGS_IF: u64 = 1 << 9;
+        if self.nmi || self.exception.is_some() {
+            return true;
+        }
+        self.cpu.rflags() & RFLAGS_IF != 0 && (self.apic.deliverable().is_some() || self.external(partition))
+    }
+
+    fn resume<H: Host>(&mut self, partition: &Partition<H>) -> Resume {
+        let mut resume = Resume::default();
+        let external = self.external(partition);
+        let waiting = external || self.apic.deliverable().is_some();
+        if let Some(exception) = self.exception.take() {
+            // Whatever else waits is looked at again after the next exit.
+            resume.inject = Some(exception);
+            self.attention = waiting || self.nmi;
+            resume.interrupt_window = waiting;
+            return resume;
+        }
+        self.attention = false;
+        if self.nmi {
+            if self.cpu.can_take_nmi() {
+                self.nmi = false;
+                resume.inject = Some(Event::Nmi);
+                self.attention = waiting;
+                resume.interrupt_window = waiting;
+                return resume;
+            }
+            resume.nmi_window = true;
+            self.attention = true;
+        }
+        if !waiting {
+            return resume;
+        }
+        if !self.cpu.can_take_interrupt() {
+            resume.interrupt_window = true;
+            self.attention = true;
+            return resume;
+        }
+        resume.inject = self.next_interrupt(external, partition).map(Event::Interrupt);
+        resume
+    }
+
+    fn next_interrupt<H: Host>(&mut self, external: bool, partition: &Partition<H>) -> Option<u8> {
+        if external {
+            let (vector, _) =
+                partition.with_chipset(self.index, |chipset, _, _| chipset.acknowledge_external());
+            self.attention = true;
+            return Some(vector);
+        }
+        let vector = self.apic.deliverable()?;
+        self.apic.acknowledge(vector);
+        Some(vector)
+    }
+}
