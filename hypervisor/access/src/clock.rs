@@ -63,7 +63,13 @@ mod tests {
     fn gives_up_after_the_time() {
         let clock = SteppingClock::new(10);
         let mut polls = 0;
-        assert_eq!(wait_until(&clock, 100, || { polls += 1; false }), Err(TimedOut));
+        assert_eq!(
+            wait_until(&clock, 100, || {
+                polls += 1;
+                false
+            }),
+            Err(TimedOut)
+        );
         assert!(polls > 5);
     }
 
@@ -71,6 +77,12 @@ mod tests {
     fn asks_once_more_when_time_is_up() {
         let clock = SteppingClock::new(1000);
         let mut polls = 0;
-        assert_eq!(wait_until(&clock, 100, || { polls += 1; polls == 2 }), Ok(()));
+        assert_eq!(
+            wait_until(&clock, 100, || {
+                polls += 1;
+                polls == 2
+            }),
+            Ok(())
+        );
     }
 }

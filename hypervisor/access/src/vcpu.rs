@@ -202,9 +202,27 @@ pub const EXIT_KINDS: usize = 21;
 impl Exit {
     /// Short names for tables of exits, in the order of [`Exit::kind`].
     pub const KIND_NAMES: [&'static str; EXIT_KINDS] = [
-        "cpuid", "hypercall", "rdmsr", "wrmsr", "port", "mmio", "interrupt", "kick",
-        "interrupt-window", "nmi-window", "halt", "idle", "shutdown", "cr-write", "xsetbv", "wbinvd",
-        "exception", "init", "unavailable", "invalid-state", "unexpected",
+        "cpuid",
+        "hypercall",
+        "rdmsr",
+        "wrmsr",
+        "port",
+        "mmio",
+        "interrupt",
+        "kick",
+        "interrupt-window",
+        "nmi-window",
+        "halt",
+        "idle",
+        "shutdown",
+        "cr-write",
+        "xsetbv",
+        "wbinvd",
+        "exception",
+        "init",
+        "unavailable",
+        "invalid-state",
+        "unexpected",
     ];
 
     /// Index of this exit's kind in tables of counters.

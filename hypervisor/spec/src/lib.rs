@@ -10,10 +10,10 @@ pub mod address;
 pub mod apic;
 pub mod msr;
 pub mod pci;
-mod text;
 pub mod pci_capability;
 pub mod pci_config;
 pub mod svm;
+mod text;
 pub mod vtd;
 pub mod width;
 

@@ -2,8 +2,8 @@
 //! event is injected. Nothing here touches hardware, so all of it runs on the host.
 
 use access::vcpu::{Event, Exit, NestedAccess, PortAccess};
-use spec::svm::{Control, Save, Vmcb, VmcbSegment, clean, exit_code, intercept1, intercept2, tlb_control};
 use spec::svm::virtual_interrupt;
+use spec::svm::{Control, Save, Vmcb, VmcbSegment, clean, exit_code, intercept1, intercept2, tlb_control};
 use spec::{Gpa, Width};
 
 /// EFER.SVME: must be set in the guest's EFER too, and is hidden from it.
@@ -130,7 +130,8 @@ pub const fn reinjection(exit_interrupt_info: u64) -> u64 {
     }
     let kind = exit_interrupt_info >> EVENT_TYPE_SHIFT & 7;
     let vector = exit_interrupt_info & 0xff;
-    let software = kind == EVENT_TYPE_SOFTWARE || kind == EVENT_TYPE_EXCEPTION && (vector == 3 || vector == 4);
+    let software =
+        kind == EVENT_TYPE_SOFTWARE || kind == EVENT_TYPE_EXCEPTION && (vector == 3 || vector == 4);
     if software { 0 } else { exit_interrupt_info }
 }
 
@@ -175,10 +176,9 @@ pub fn decode_exit(control: &Control) -> Exit {
         code @ exit_code::WRITE_CR0..exit_code::EXCEPTION if code < exit_code::WRITE_CR0 + 16 => {
             Exit::WriteControl { register: (code - exit_code::WRITE_CR0) as u8, value: None }
         }
-        code @ exit_code::EXCEPTION..exit_code::INTR => Exit::Exception {
-            vector: (code - exit_code::EXCEPTION) as u8,
-            error: control.exit_info1 as u32,
-        },
+        code @ exit_code::EXCEPTION..exit_code::INTR => {
+            Exit::Exception { vector: (code - exit_code::EXCEPTION) as u8, error: control.exit_info1 as u32 }
+        }
         // 64 ones by the manual; 32 ones on one emulator.
         exit_code::INVALID | 0xffff_ffff => Exit::InvalidState,
         code => Exit::Unexpected(code),
@@ -219,7 +219,8 @@ fn decode_nested_fault(control: &Control) -> Exit {
 /// the wish back. The pending virtual interrupt never reaches the guest: the exit
 /// comes first.
 pub fn request_interrupt_window(control: &mut Control, wanted: bool) {
-    const WISH: u64 = virtual_interrupt::IRQ | virtual_interrupt::IGNORE_TPR | 0xf << virtual_interrupt::PRIORITY_SHIFT;
+    const WISH: u64 =
+        virtual_interrupt::IRQ | virtual_interrupt::IGNORE_TPR | 0xf << virtual_interrupt::PRIORITY_SHIFT;
     if (control.intercept1 & intercept1::VINTR != 0) == wanted {
         return;
     }
@@ -280,9 +281,21 @@ mod tests {
 
     #[test]
     fn ports_are_decoded() {
-        let outb = Exit::Port(PortAccess { port: 0x3f8, width: Width::Byte, input: false, string: false, repeat: false });
+        let outb = Exit::Port(PortAccess {
+            port: 0x3f8,
+            width: Width::Byte,
+            input: false,
+            string: false,
+            repeat: false,
+        });
         assert_eq!(exited(exit_code::IOIO, 0x3f8 << 16 | 1 << 4, 0), outb);
-        let insd = Exit::Port(PortAccess { port: 0xcfc, width: Width::Dword, input: true, string: true, repeat: true });
+        let insd = Exit::Port(PortAccess {
+            port: 0xcfc,
+            width: Width::Dword,
+            input: true,
+            string: true,
+            repeat: true,
+        });
         assert_eq!(exited(exit_code::IOIO, 0xcfc << 16 | 4 << 4 | 0b1101, 0), insd);
     }
 

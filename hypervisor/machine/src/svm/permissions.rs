@@ -85,7 +85,9 @@ mod tests {
 
     #[test]
     fn what_can_switch_virtualisation_or_reach_others_exits() {
-        for never in [msr::EFER, msr::VM_CR, msr::VM_HSAVE_PA, msr::APIC_BASE, msr::X2APIC_FIRST + 0x30, msr::PAT] {
+        for never in
+            [msr::EFER, msr::VM_CR, msr::VM_HSAVE_PA, msr::APIC_BASE, msr::X2APIC_FIRST + 0x30, msr::PAT]
+        {
             assert!(!PASSED_MSRS.contains(&never));
         }
     }
