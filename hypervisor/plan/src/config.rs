@@ -1,4 +1,7 @@
 //! The configuration: what the user asks for.
+//!
+//! The tables are written down once, in the macros below: from the same lines come
+//! the types, the reader of TOML with its messages, and the reference.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -6,138 +9,202 @@ use alloc::vec::Vec;
 use platform::names::{DevFn, DeviceId, DevicePath, Memory};
 use serde::{Deserialize, Serialize};
 
-/// A whole configuration.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
+/// Declares a table of the configuration. A key is required unless it says
+/// `= default`.
+macro_rules! table {
+    (
+        $(#[doc = $doc:literal])*
+        pub struct $name:ident {
+            $( $(#[doc = $key_doc:literal])* pub $key:ident: $type:ty $(= $default:expr)?, )*
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+        pub struct $name {
+            $( $(#[doc = $key_doc])* pub $key: $type, )*
+        }
+
+        #[cfg(feature = "toml")]
+        impl crate::text::Table for $name {
+            const DOC: &'static [&'static str] = &[$($doc),*];
+
+            fn keys() -> Vec<crate::text::Key> {
+                Vec::from([$(
+                    crate::text::Key::of::<$type>(
+                        stringify!($key),
+                        &[$($key_doc),*],
+                        table!(@option $($default)?),
+                    ),
+                )*])
+            }
+
+            fn read(table: &mut crate::text::TableReader<'_, '_>) -> Option<Self> {
+                // Every key is read before any is missed, so that each is told.
+                $( let $key = table.key(stringify!($key), table!(@option $($default)?)); )*
+                Some(Self { $( $key: $key?, )* })
+            }
+        }
+    };
+    (@option) => { None };
+    (@option $default:expr) => { Some($default) };
+}
+
+/// Declares a key's choices, each a word in kebab case.
+macro_rules! choice {
+    (
+        $(#[doc = $doc:literal])*
+        pub enum $name:ident {
+            $( $(#[doc = $word_doc:literal])* $word:ident = $text:literal, )*
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+        pub enum $name {
+            $( $(#[doc = $word_doc])* $word, )*
+        }
+
+        impl $name {
+            /// Every choice, as the configuration writes it.
+            pub const ALL: &'static [(Self, &'static str)] = &[$( (Self::$word, $text) ),*];
+
+            /// The choice as the configuration writes it.
+            pub const fn text(self) -> &'static str {
+                match self { $( Self::$word => $text, )* }
+            }
+        }
+
+        #[cfg(feature = "toml")]
+        impl crate::text::Choice for $name {
+            const WORDS: &'static [(Self, &'static str, &'static [&'static str])] =
+                &[$( (Self::$word, $text, &[$($word_doc),*]) ),*];
+        }
+    };
+}
+
+table! {
+    /// A whole configuration.
+    pub struct Config {
+        /// What concerns the hypervisor itself.
+        pub hypervisor: HypervisorConfig = HypervisorConfig::default(),
+        /// The guests, by name: up to 32 letters, digits, `-` and `_`.
+        pub guest: BTreeMap<String, GuestConfig> = BTreeMap::new(),
+    }
+}
+
+table! {
     /// What concerns the hypervisor itself.
-    #[serde(default)]
-    pub hypervisor: HypervisorConfig,
-    /// The guests, by name.
-    #[serde(default)]
-    pub guest: BTreeMap<String, GuestConfig>,
-}
-
-/// What concerns the hypervisor itself.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HypervisorConfig {
-    /// Where the log and the guests' consoles go, besides the framebuffer.
-    #[serde(default)]
-    pub console: Console,
-}
-
-/// Where the log and the guests' consoles go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Console {
-    /// The machine's first serial port, at I/O port 0x3f8.
-    #[default]
-    Com1,
-    /// Nowhere but the framebuffer.
-    None,
-}
-
-/// One guest.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GuestConfig {
-    /// Physical processors that belong to the guest alone, by their place among the
-    /// machine's usable processors, counted from 0 in the order of the MADT. Its
-    /// first virtual processor runs on the first of them, and so on.
-    pub cpus: Vec<u32>,
-    /// Memory, a multiple of 2 MiB.
-    pub memory: Memory,
-    /// Kernel: a Linux bzImage, an ELF with a PVH note, or a multiboot 1 kernel.
-    pub kernel: String,
-    /// Initial RAM disk of a Linux kernel.
-    #[serde(default)]
-    pub initrd: Option<String>,
-    /// Modules of a multiboot kernel, in order.
-    #[serde(default)]
-    pub modules: Vec<String>,
-    /// Kernel command line.
-    #[serde(default)]
-    pub command_line: String,
-    /// What follows when the guest powers itself off.
-    #[serde(default = "EndPolicy::off")]
-    pub on_power_off: EndPolicy,
-    /// What follows when the guest resets itself.
-    #[serde(default = "EndPolicy::restart")]
-    pub on_reboot: EndPolicy,
-    /// What follows a triple fault or a forbidden access.
-    #[serde(default = "EndPolicy::off")]
-    pub on_crash: EndPolicy,
-    /// How often the guest is started again before it stays off; no limit if absent.
-    #[serde(default)]
-    pub max_restarts: Option<u32>,
-    /// How the guest must end for the run to count as expected.
-    #[serde(default)]
-    pub expect: Expect,
-    /// PCI functions of the guest.
-    #[serde(default)]
-    pub pci: Vec<PciConfig>,
-}
-
-/// What follows the end of a guest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EndPolicy {
-    /// The guest stays off.
-    Off,
-    /// The guest starts again, its memory scrubbed and its devices reset.
-    Restart,
-    /// Every guest is stopped.
-    HaltAll,
-}
-
-impl EndPolicy {
-    fn off() -> Self {
-        Self::Off
-    }
-    fn restart() -> Self {
-        Self::Restart
+    pub struct HypervisorConfig {
+        /// Where the log and the guests' consoles go, besides the screen.
+        pub console: Console = Console::Com1,
     }
 }
 
-/// How a guest must end for the run to count as expected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Expect {
-    /// It powers itself off.
-    #[default]
-    PowerOff,
-    /// It resets itself, and its policy or its last restart lets it stay off.
-    Reboot,
-    /// It crashes.
-    Crash,
-    /// It never starts: the machine cannot give it what it asks for.
-    Refused,
-    /// It still runs when everything is stopped.
-    Running,
+impl Default for HypervisorConfig {
+    fn default() -> Self {
+        Self { console: Console::Com1 }
+    }
 }
 
-/// One PCI function of a guest.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PciConfig {
-    /// Where the guest sees it on its bus 0.
-    pub slot: DevFn,
-    /// The physical function that is passed through.
-    pub passthrough: Passthrough,
-    /// Accept a function that the firmware still uses for transfers of its own
-    /// (an RMRR of the DMAR table covers it).
-    #[serde(default)]
-    pub allow_reserved_memory: bool,
+impl Default for Config {
+    fn default() -> Self {
+        Self { hypervisor: HypervisorConfig::default(), guest: BTreeMap::new() }
+    }
 }
 
-/// A physical function, named by its place and by its identity: the guest gets it
-/// only if both match.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Passthrough {
-    /// Its path from the root.
-    pub path: DevicePath,
-    /// Its vendor and device ID.
-    pub id: DeviceId,
+choice! {
+    /// Where the log and the guests' consoles go.
+    pub enum Console {
+        /// the machine's first serial port, at I/O port 0x3f8
+        Com1 = "com1",
+        /// nowhere else
+        None = "none",
+    }
+}
+
+table! {
+    /// One guest.
+    pub struct GuestConfig {
+        /// Physical processors that belong to the guest alone, by their place among the
+        /// machine's usable processors, counted from 0 in the order of the MADT. Its
+        /// first virtual processor runs on the first of them, and so on. Processor 0
+        /// stays with the hypervisor.
+        pub cpus: Vec<u32>,
+        /// Memory, a multiple of 2 MiB.
+        pub memory: Memory,
+        /// Kernel: a Linux bzImage, an ELF with a PVH note, or a multiboot 1 kernel.
+        /// File names are relative to the configuration's folder.
+        pub kernel: String,
+        /// Initial RAM disk of a Linux kernel.
+        pub initrd: Option<String> = None,
+        /// Modules of a multiboot kernel, in order.
+        pub modules: Vec<String> = Vec::new(),
+        /// Kernel command line.
+        pub command_line: String = String::new(),
+        /// What follows when the guest powers itself off.
+        pub on_power_off: EndPolicy = EndPolicy::Off,
+        /// What follows when the guest resets itself.
+        pub on_reboot: EndPolicy = EndPolicy::Restart,
+        /// What follows a triple fault or a forbidden access.
+        pub on_crash: EndPolicy = EndPolicy::Off,
+        /// How often the guest is started again before it stays off; without it there
+        /// is no limit.
+        pub max_restarts: Option<u32> = None,
+        /// How the guest must end for the run to count as expected.
+        pub expect: Expect = Expect::PowerOff,
+        /// PCI functions of the guest.
+        pub pci: Vec<PciConfig> = Vec::new(),
+    }
+}
+
+choice! {
+    /// What follows the end of a guest.
+    pub enum EndPolicy {
+        /// the guest stays off
+        Off = "off",
+        /// the guest starts again, its memory scrubbed and its devices reset
+        Restart = "restart",
+        /// every guest is stopped
+        HaltAll = "halt-all",
+    }
+}
+
+choice! {
+    /// How a guest must end for the run to count as expected.
+    pub enum Expect {
+        /// it powers itself off
+        PowerOff = "power-off",
+        /// it resets itself, and its policy or its last restart lets it stay off
+        Reboot = "reboot",
+        /// it crashes
+        Crash = "crash",
+        /// it never starts: the machine cannot give it what it asks for
+        Refused = "refused",
+        /// it still runs when everything is stopped
+        Running = "running",
+    }
+}
+
+table! {
+    /// One PCI function of a guest.
+    pub struct PciConfig {
+        /// Where the guest sees it on its bus 0: a device from 01 to 1f, function 0.
+        pub slot: DevFn,
+        /// The physical function that is passed through.
+        pub passthrough: Passthrough,
+        /// Accept a function that the firmware still uses for transfers of its own
+        /// (an RMRR of the DMAR table covers it).
+        pub allow_reserved_memory: bool = false,
+    }
+}
+
+table! {
+    /// A physical function, named by its place and by its identity: the guest gets it
+    /// only if both match.
+    pub struct Passthrough {
+        /// Its path from the root, such as `00:02.0`, or `00:1c.0/00.0` for a function
+        /// behind a bridge.
+        pub path: DevicePath,
+        /// Its vendor and device ID.
+        pub id: DeviceId,
+    }
 }

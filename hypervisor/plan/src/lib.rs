@@ -14,6 +14,8 @@ mod build;
 mod check;
 pub mod config;
 mod problem;
+#[cfg(feature = "toml")]
+pub mod text;
 
 pub use build::{FileKind, FileRef, FunctionPlan, GuestPlan, Plan, Refusal, build, check_without_machine};
 pub use check::machine::HYPERVISOR_MEMORY;
@@ -22,3 +24,5 @@ pub use config::{Config, Console, EndPolicy, Expect, GuestConfig, HypervisorConf
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
 pub use problem::Problem;
+#[cfg(feature = "toml")]
+pub use text::reference;

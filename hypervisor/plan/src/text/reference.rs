@@ -1,0 +1,42 @@
+//! The reference of the configuration, from the declarations of its tables.
+
+use super::reader::Table;
+use crate::config::Config;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// The reference of every key, in Markdown.
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration reference\n\nA configuration is one TOML file. Every key that is not in these \
+         tables is an error.\n",
+    );
+    let mut tables = Vec::new();
+    for key in Config::keys() {
+        (key.tables)(key.name, &mut tables);
+    }
+    for (header, doc, keys) in tables {
+        text += &format!("\n## `[{header}]`\n\n{}\n\n| key | what | default |\n|---|---|---|\n", join(doc));
+        for key in keys {
+            let default = match &key.default {
+                None => "required".to_string(),
+                Some(default) if default == "none" || default == "see below" => default.clone(),
+                Some(default) => format!("`{default}`"),
+            };
+            let mut what = format!("{} ({})", join(key.doc), key.kind);
+            if !key.words.is_empty() {
+                let words: Vec<_> =
+                    key.words.iter().map(|(word, doc)| format!("`\"{word}\"`: {}", join(doc))).collect();
+                what = format!("{} {}", join(key.doc), words.join("; "));
+            }
+            text += &format!("| `{}` | {} | {default} |\n", key.name, what.replace('|', "\\|"));
+        }
+    }
+    text
+}
+
+/// Lines of documentation as one paragraph.
+fn join(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,225 @@
+//! What keys hold: numbers, text, names, lists, tables.
+
+use super::reader::{Choice, Key, Reader, Table, Value, closest, list};
+use crate::config::{Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use platform::names::{DevFn, DeviceId, DevicePath, Memory};
+use toml::Spanned;
+use toml::de::DeValue;
+
+/// Tells that a value is of another type than `kind`.
+fn wrong_type<T>(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>, kind: &str) -> Option<T> {
+    let found = value.get_ref().type_str();
+    reader.tell(value.span(), format!("expected {kind}, found {}", article(found)), String::new());
+    None
+}
+
+fn article(noun: &str) -> String {
+    let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {noun}", if vowel { "an" } else { "a" })
+}
+
+impl Value for u32 {
+    fn kind() -> String {
+        "a number".to_string()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        let Some(number) = value.get_ref().as_integer() else {
+            return wrong_type(value, reader, &Self::kind());
+        };
+        let parsed = Self::from_str_radix(number.as_str(), number.radix()).ok();
+        if parsed.is_none() {
+            let message = format!("{number} is out of range");
+            reader.tell(value.span(), message, format!("use a number from 0 to {}", Self::MAX));
+        }
+        parsed
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for bool {
+    fn kind() -> String {
+        "true or false".to_string()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        value.get_ref().as_bool().or_else(|| wrong_type(value, reader, &Self::kind()))
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for String {
+    fn kind() -> String {
+        "text".to_string()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        match value.get_ref().as_str() {
+            Some(text) => Some(text.to_string()),
+            None => wrong_type(value, reader, &Self::kind()),
+        }
+    }
+    fn text(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// Types that are written as text.
+macro_rules! named {
+    ($($type:ty: $kind:literal),* $(,)?) => { $(
+        impl Value for $type {
+            fn kind() -> String {
+                $kind.to_string()
+            }
+            fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+                let Some(text) = value.get_ref().as_str() else {
+                    return wrong_type(value, reader, &Self::kind());
+                };
+                match text.parse() {
+                    Ok(parsed) => Some(parsed),
+                    Err(error) => {
+                        let message = format!("{text:?} is not {}", Self::kind());
+                        reader.tell(value.span(), message, error.to_string());
+                        None
+                    }
+                }
+            }
+            fn text(&self) -> String {
+                format!("\"{self}\"")
+            }
+        }
+    )* };
+}
+
+named! {
+    Memory: "a size such as \"256 MiB\"",
+    DevFn: "a device and function such as \"01.0\"",
+    DevicePath: "a path such as \"00:02.0\"",
+    DeviceId: "an identity such as \"8086:10d3\"",
+}
+
+/// Types that are one of some words.
+macro_rules! chosen {
+    ($($type:ty),*) => { $(
+        impl Value for $type {
+            fn kind() -> String {
+                words::<$type>().iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+            }
+            fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+                read_choice(value, reader)
+            }
+            fn text(&self) -> String {
+                let word = <$type as Choice>::WORDS.iter().find(|(choice, ..)| choice == self);
+                word.map(|(_, word, _)| format!("\"{word}\"")).unwrap_or_default()
+            }
+            fn words() -> Vec<(&'static str, &'static [&'static str])> {
+                <$type as Choice>::WORDS.iter().map(|(_, word, doc)| (*word, *doc)).collect()
+            }
+        }
+    )* };
+}
+
+chosen!(Console, EndPolicy, Expect);
+
+fn words<C: Choice>() -> Vec<&'static str> {
+    C::WORDS.iter().map(|(_, word, _)| *word).collect()
+}
+
+fn read_choice<C: Choice>(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<C> {
+    let words = words::<C>();
+    let Some(text) = value.get_ref().as_str() else {
+        return wrong_type(value, reader, &format!("one of {}", list(&words)));
+    };
+    let choice = C::WORDS.iter().find(|(_, word, _)| *word == text);
+    if choice.is_none() {
+        let help = match closest(text, &words) {
+            Some(close) => format!("did you mean \"{close}\"?"),
+            None => format!("use one of {}", list(&words)),
+        };
+        reader.tell(value.span(), format!("unknown choice {text:?}"), help);
+    }
+    choice.map(|(choice, ..)| *choice)
+}
+
+impl<V: Value> Value for Option<V> {
+    fn kind() -> String {
+        V::kind()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        V::read(value, reader).map(Some)
+    }
+    fn text(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_string(), V::text)
+    }
+    fn tables(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+        V::tables(header, list);
+    }
+}
+
+impl<V: Value> Value for Vec<V> {
+    fn kind() -> String {
+        format!("a list, each {}", V::kind())
+    }
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        let Some(array) = value.get_ref().as_array() else {
+            return wrong_type(value, reader, &Self::kind());
+        };
+        // Every element is read before any is missed.
+        let elements: Vec<_> = array
+            .iter()
+            .enumerate()
+            .map(|(index, element)| {
+                reader.part(&format!("[{index}]"), element.span(), |reader| V::read(element, reader))
+            })
+            .collect();
+        elements.into_iter().collect()
+    }
+    fn text(&self) -> String {
+        let elements: Vec<_> = self.iter().map(V::text).collect();
+        format!("[{}]", elements.join(", "))
+    }
+    fn tables(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+        V::tables(&format!("[{header}]"), list);
+    }
+}
+
+/// Tables inside tables.
+macro_rules! nested {
+    ($($type:ty),*) => { $(
+        impl Value for $type {
+            fn kind() -> String {
+                "a table".to_string()
+            }
+            fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+                match value.get_ref().as_table() {
+                    Some(table) => reader.read_table(table, value.span()),
+                    None => wrong_type(value, reader, &Self::kind()),
+                }
+            }
+            fn text(&self) -> String {
+                "see below".to_string()
+            }
+            fn tables(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+                list_table::<$type>(header, list);
+            }
+        }
+    )* };
+}
+
+nested!(HypervisorConfig, GuestConfig, PciConfig, Passthrough);
+
+/// Lists a table, and after it the tables that its keys lead to.
+fn list_table<T: Table>(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+    let keys = T::keys();
+    let nested: Vec<_> = keys.iter().map(|key| (key.name, key.tables)).collect();
+    list.push((header.to_string(), T::DOC, keys));
+    // Brackets of a list of tables go around the whole header.
+    let plain = header.trim_matches(['[', ']']);
+    for (name, tables) in nested {
+        tables(&format!("{plain}.{name}"), list);
+    }
+}
