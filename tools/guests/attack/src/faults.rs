@@ -13,12 +13,15 @@ const DEPTH: u64 = 80;
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// #DB after every instruction, its handler's return included; #UD inside the
-/// handler of #UD; breakpoints on the stack that exceptions are delivered to; at
-/// last no handler at all.
-pub fn run(_: &Environment) {
+/// handler of #UD; with `stack-breakpoints` breakpoints on the stack that exceptions
+/// are delivered to (QEMU 10.0 stops at an assertion of its own there, hypervisor or
+/// not); at last no handler at all.
+pub fn run(environment: &Environment) {
     single_steps();
     handlers_in_handlers();
-    breakpoint_on_the_stack();
+    if environment.has("stack-breakpoints") {
+        breakpoint_on_the_stack();
+    }
     println!("nested-faults: ending by a triple fault");
     power::triple_fault()
 }

@@ -106,6 +106,8 @@ unsafe extern "C" {
     static trap_stubs: u8;
     static __fixups_start: [u64; 2];
     static __fixups_end: [u64; 2];
+    static __image_start: u8;
+    static __bss_end: u8;
 }
 
 /// How an interrupt is acknowledged.
@@ -157,7 +159,9 @@ fn exception(frame: &mut Frame, vector: u8) {
     }
     let mark = u64::from(vector) + 1;
     let [start, bytes, resume] = [0, 1, 2].map(|index: usize| WILD[index].load(Ordering::Relaxed));
-    if frame.rip.wrapping_sub(start) < bytes {
+    // Wild code may have jumped; only in the image it is a fault of ours.
+    let image = (&raw const __image_start) as u64..(&raw const __bss_end) as u64;
+    if frame.rip.wrapping_sub(start) < bytes || bytes > 0 && !image.contains(&frame.rip) {
         WILD_MARK.store(mark, Ordering::Relaxed);
         frame.rip = resume;
         return;
@@ -193,8 +197,11 @@ struct Table([[u64; 2]; 256]);
 
 static mut TABLE: Table = Table([[0; 2]; 256]);
 
-/// Fills the table and loads it on this processor.
+/// Fills the table and loads it on this processor, and masks the 8259As: firmware
+/// leaves their timer on, at a vector that is an exception's.
 pub fn install() {
+    out8(0x21, 0xff);
+    out8(0xa1, 0xff);
     let base = (&raw const trap_stubs) as u64;
     for vector in 0..256 {
         let at = base + 16 * vector as u64;
@@ -243,29 +250,61 @@ pub fn last_tsc() -> u64 {
     LAST.load(Ordering::Relaxed)
 }
 
+// call_wild_code(start, argument): keeps nothing in registers, since wild code may
+// change every one of them, the stack pointer too.
+global_asm!(
+    r#"
+    .section .text.wild, "ax"
+call_wild_code:
+    pushq %rbx
+    pushq %rbp
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    pushfq
+    movq %rsp, wild_stack
+    movq %rdi, %rbx
+    movq %rsi, %rdi
+    movq %rdi, %rsi
+    movl $1, %ecx
+    movl $0x10000, %eax
+    call *%rbx
+    .globl call_wild_end
+call_wild_end:
+    movq wild_stack, %rsp
+    popfq
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbp
+    popq %rbx
+    cld
+    ret
+    .section .bss.wild, "aw", @nobits
+    .balign 8
+wild_stack: .skip 8
+    "#,
+    options(att_syntax)
+);
+
+unsafe extern "C" {
+    fn call_wild_code(start: u64, argument: u64);
+    static call_wild_end: u8;
+}
+
 /// Calls code at `start` that may raise anything within its `bytes`, with RDI =
-/// `argument`; gives the exception if one ended it.
+/// RSI = `argument`, RCX = 1 and EAX a masked redirection entry; gives the exception if one
+/// ended it.
 pub fn call_wild(start: u64, bytes: u64, argument: u64) -> Option<u8> {
     WILD_MARK.store(0, Ordering::Relaxed);
+    WILD[2].store((&raw const call_wild_end) as u64, Ordering::Relaxed);
     WILD[1].store(bytes, Ordering::Relaxed);
     WILD[0].store(start, Ordering::Relaxed);
-    // SAFETY: the code may change what the clobbers name, and returns or faults; a
-    // fault goes on at 2, with the stack pointer as it was at the call.
-    unsafe {
-        asm!(
-            "lea {resume}, [rip + 2f]",
-            "mov [{slot}], {resume}",
-            "mov r12, rsp",
-            "call {start}",
-            "2: mov rsp, r12",
-            resume = out(reg) _,
-            slot = in(reg) WILD[2].as_ptr(),
-            start = in(reg) start,
-            inout("rdi") argument => _,
-            out("rax") _, out("rcx") _, out("rdx") _, out("rsi") _,
-            out("r8") _, out("r9") _, out("r10") _, out("r11") _, out("r12") _,
-        );
-    }
+    // SAFETY: registers and stack are restored whatever the code does; that it leaves
+    // memory of Rust objects alone is its author's part.
+    unsafe { call_wild_code(start, argument) };
     WILD[1].store(0, Ordering::Relaxed);
     match WILD_MARK.load(Ordering::Relaxed) {
         0 => None,
