@@ -122,8 +122,9 @@ impl Chipset {
         self.ioapic.read(offset)
     }
 
-    /// Writes 32 bits of the IOAPIC's window. It can open a pin that somebody waits
-    /// for, so ask for [`deadline`](Self::deadline) again.
+    /// Writes 32 bits of the IOAPIC's window. It can open a pin that the timer waits
+    /// for, so ask for [`deadline`](Self::deadline) again. Edges that the masked timer
+    /// made meanwhile come as one, at once.
     pub fn ioapic_write(&mut self, offset: u32, value: u32, out: &mut Effects) {
         self.ioapic.write(offset, value, out);
     }
@@ -137,6 +138,10 @@ impl Chipset {
     /// 8259A's line. GSI 2 is IRQ 0; GSI 0 is no IRQ. Where several functions share
     /// a GSI, the level is the OR of theirs and the caller's to form.
     pub fn set_line(&mut self, gsi: u8, level: bool, out: &mut Effects) {
+        // Levels are set again after every access to a device; mostly they stand.
+        if self.ioapic.is_asserted(gsi) == level {
+            return;
+        }
         self.ioapic.set_line(gsi, level, out);
         if let Some(irq) = irq_of(gsi) {
             self.pics.set_line(irq, level);

@@ -23,13 +23,15 @@ pub enum Effect {
 
 /// A queue of effects that never allocates.
 ///
-/// One call of a [`Chipset`](crate::Chipset) method adds at most 29 effects, the
-/// worst being an end of interrupt for a vector that all 24 IOAPIC pins share (24
-/// messages). A port access of 4 bytes adds at most 4 times 3 (a byte sent, a
-/// message, an INTR change), after at most 4 lines times 3 for time that went by.
-/// So a queue that the caller empties after every call cannot overflow. If it does
-/// because nobody emptied it, the newest effect is dropped and
-/// [`overflowed`](Self::overflowed) says so; nothing panics.
+/// One call of a [`Chipset`](crate::Chipset) method adds at most 24 effects: an end
+/// of interrupt for a vector that all 24 IOAPIC pins share sends 24 messages. The
+/// time that went by adds at most 6 (a message and an INTR change for each of timer,
+/// clock and SCI), and a port access of 4 bytes at most 12 more (for each byte what
+/// the register does, a message, an INTR change). So a queue that the caller empties
+/// after every call cannot overflow. If it does because nobody emptied it, the newest
+/// effect is dropped and [`overflowed`](Self::overflowed) says so; nothing panics.
+///
+/// It is half a KiB: keep one for each processor instead of making one for each exit.
 #[derive(Clone, Debug)]
 pub struct Effects {
     queue: [Effect; Effects::CAPACITY],

@@ -7,6 +7,9 @@
 use crate::effect::{Effect, Effects};
 use spec::apic::{DeliveryMode, Destination, InterruptMessage};
 
+#[cfg(test)]
+mod tests;
+
 /// Number of pins.
 pub const PINS: u8 = 24;
 
@@ -69,13 +72,11 @@ impl Ioapic {
         match register {
             REGISTER_ID | REGISTER_ARBITRATION => u32::from(self.id) << 24,
             REGISTER_VERSION => VERSION,
-            _ => match redirection_half(register)
-                .and_then(|(pin, high)| Some((self.redirections.get(pin)?, high)))
-            {
-                Some((entry, true)) => (entry >> 32) as u32,
-                Some((entry, false)) => *entry as u32,
-                None => 0,
-            },
+            _ => {
+                let Some((pin, high)) = redirection_half(register) else { return 0 };
+                let entry = self.redirections.get(pin).copied().unwrap_or(0);
+                if high { (entry >> 32) as u32 } else { entry as u32 }
+            }
         }
     }
 
@@ -137,6 +138,11 @@ impl Ioapic {
                 self.send_level(pin, out);
             }
         }
+    }
+
+    /// Level of a pin as last set.
+    pub const fn is_asserted(&self, pin: u8) -> bool {
+        pin < PINS && self.asserted >> pin & 1 != 0
     }
 
     /// Whether an interrupt at this pin would go anywhere.

@@ -377,6 +377,8 @@ impl LocalApic {
 
     /// Software disable: all LVT entries are masked and stay so (section 11.4.7.2).
     fn set_svr(&mut self, value: u32, now: u64) {
+        // What was due before comes before.
+        self.expire(now);
         self.svr = value & (0xff | SVR_ENABLED | SVR_SUPPRESS_EOI_BROADCAST);
         if !self.is_software_enabled() {
             for entry in &mut self.lvt {

@@ -5,6 +5,9 @@
 //! that a PC of the last thirty years had; the data sheet's spurious IRQ 7 comes
 //! where the request was masked, or a level went away, between INTR and INTA.
 
+#[cfg(test)]
+mod tests;
+
 /// Line of the master at which the slave is.
 const CASCADE: u8 = 2;
 

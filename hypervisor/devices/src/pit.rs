@@ -6,6 +6,9 @@
 
 use crate::rate::Rate;
 
+#[cfg(test)]
+mod tests;
+
 /// Input clock in Hz.
 pub const PIT_HZ: u64 = 1_193_182;
 
@@ -209,7 +212,7 @@ impl Channel {
         let initial = u64::from(self.initial);
         match self.mode {
             2 | 3 => {
-                let periods = clock.saturating_sub(self.origin) / initial + 1;
+                let periods = (clock.saturating_sub(self.origin) / initial).checked_add(1)?;
                 self.origin.checked_add(periods.checked_mul(initial)?)
             }
             _ => self.origin.checked_add(initial).filter(|rise| *rise > clock),

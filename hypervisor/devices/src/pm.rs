@@ -4,6 +4,9 @@
 use crate::effect::{Effect, Effects};
 use crate::rate::Rate;
 
+#[cfg(test)]
+mod tests;
+
 /// First port of PM1 status and enable (2 bytes each).
 pub const PM1_EVENT: u16 = 0x600;
 /// First port of PM1 control (2 bytes).
@@ -112,6 +115,7 @@ impl PowerManagement {
                 // SLP_EN is write-only, and bits 3 to 8 are reserved.
                 self.control = self.control & kept | bits & SLEEP_TYPE | SCI_ENABLE;
                 if bits & SLEEP_ENABLE != 0 {
+                    // Software that comes back from a sleep nobody granted waits for this.
                     self.status |= WAKE;
                     out.push(Effect::PowerOff { sleep_type: ((self.control & SLEEP_TYPE) >> 10) as u8 });
                 }
@@ -123,7 +127,7 @@ impl PowerManagement {
 
     fn plan(&mut self) {
         self.deadline = if self.enable & TIMER != 0 && self.status & TIMER == 0 {
-            self.timer.tick_of((self.halves + 1) << 31)
+            (self.halves + 1).checked_mul(1 << 31).and_then(|count| self.timer.tick_of(count))
         } else {
             None
         };

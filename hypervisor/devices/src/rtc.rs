@@ -8,6 +8,9 @@ use crate::rate::Rate;
 
 mod calendar;
 
+#[cfg(test)]
+mod tests;
+
 use calendar::{Calendar, DateTime};
 
 const SECONDS: u8 = 0x00;
@@ -288,7 +291,7 @@ impl Rtc {
             SECONDS => time.second = number.min(59),
             MINUTES => time.minute = number.min(59),
             HOURS => time.hour = calendar.decode_hour(value),
-            WEEKDAY => time.weekday = (number + 6) % 7,
+            WEEKDAY => time.weekday = (number % 7 + 6) % 7,
             DAY => time.day = number.clamp(1, 31),
             MONTH => time.month = number.clamp(1, 12),
             YEAR => time.year = time.year / 100 * 100 + u16::from(number % 100),
@@ -344,13 +347,16 @@ impl Rtc {
         // While the line is high nothing can raise it.
         if !self.line() {
             if wanted & PERIODIC != 0 {
-                consider(self.period_shift().map(|shift| ((self.settled >> shift) + 1) << shift));
+                consider(
+                    self.period_shift()
+                        .and_then(|shift| ((self.settled >> shift) + 1).checked_mul(1 << shift)),
+                );
             }
             if wanted & UPDATE_ENDED != 0 && running {
-                consider(Some(next_second << SECOND_SHIFT));
+                consider(next_second.checked_mul(CRYSTAL_HZ));
             }
             if wanted & ALARM != 0 && running {
-                consider(self.next_alarm(next_second).map(|second| second << SECOND_SHIFT));
+                consider(self.next_alarm(next_second).and_then(|second| second.checked_mul(CRYSTAL_HZ)));
             }
         }
         self.deadline = next.and_then(|clock| self.rate.tick_of(clock));

@@ -4,6 +4,9 @@
 //! is always empty. Received bytes below the FIFO's trigger level interrupt at once
 //! with the character timeout, as if four character times had passed.
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes in the receive FIFO.
 pub const FIFO_BYTES: usize = 16;
 
