@@ -11,6 +11,8 @@ use crate::toolchain::Toolchain;
 
 /// The package of the hypervisor.
 pub const HYPERVISOR: &str = "kernel";
+/// The package of the bare-metal test guest.
+pub const TEST_GUEST: &str = "testguest";
 
 /// Builds `package` for the bare machine; gives the path of its ELF.
 ///

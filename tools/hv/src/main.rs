@@ -1,16 +1,23 @@
 //! `cargo hv`: the whole face of the project.
 #![forbid(unsafe_code)]
 
+mod check;
 mod cli;
+mod config;
 mod debian;
+mod emulated;
+mod image;
 mod kernel;
-
+mod pack;
 mod payload;
 mod process;
 mod progress;
 mod project;
+mod run;
 mod symbols;
+mod testing;
 mod toolchain;
+mod workshop;
 
 use std::process::ExitCode;
 
@@ -18,11 +25,13 @@ use anyhow::{Context, Result};
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
+use crate::config::Source;
 use crate::project::Project;
-use crate::toolchain::Toolchain;
+use crate::workshop::Workshop;
 
 fn main() -> ExitCode {
-    match Project::find().and_then(|project| dispatch(&project, Cli::parse().command)) {
+    let command = Cli::parse().command;
+    match Project::find().and_then(|project| dispatch(&project, &command)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -31,22 +40,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(project: &Project, command: Command) -> Result<ExitCode> {
+fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
+    let workshop = Workshop::new(project);
     match command {
-        Command::Build(build) => {
-            let elf = kernel::build(project, &Toolchain::prepare(project)?, kernel::HYPERVISOR)?;
-            if let Some(output) = build.output {
-                std::fs::copy(&elf, &output).with_context(|| format!("cannot write {}", output.display()))?;
-            }
-            println!("{}", elf.display());
+        Command::Run(options) => return run::run(&workshop, options),
+        Command::Test(options) => return testing::run(&workshop, options),
+        Command::Check(options) => return check::run(project, options),
+        Command::Image(options) => image::run(&workshop, options)?,
+        Command::Build(options) => build(&workshop, options)?,
+        Command::Pack(options) => {
+            let source = Source::read(&options.config)?;
+            workshop.pack(&source, &config::folder_of(&options.config), &options.output)?;
         }
-        Command::Payload(payload) => {
-            let folder = payload::prepare(project, payload.update)?;
-            println!("{}", folder.display());
-        }
-        Command::Pack(pack) => {
-            let elf = kernel::build(project, &Toolchain::prepare(project)?, kernel::HYPERVISOR)?;
-        }
+        Command::Payload(options) => println!("{}", payload::prepare(project, options.update)?.display()),
         Command::CleanCache => {
             let cache = project.cache();
             std::fs::remove_dir_all(cache).with_context(|| format!("cannot delete {}", cache.display()))?;
@@ -55,4 +61,14 @@ fn dispatch(project: &Project, command: Command) -> Result<ExitCode> {
         _ => anyhow::bail!("this verb has not landed yet"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The path is all that goes to standard output, so that it can be used in `$(...)`.
+fn build(workshop: &Workshop, options: &cli::Build) -> Result<()> {
+    let elf = workshop.hypervisor()?;
+    if let Some(output) = &options.output {
+        std::fs::copy(elf, output).with_context(|| format!("cannot write {}", output.display()))?;
+    }
+    println!("{}", options.output.as_ref().unwrap_or(elf).display());
+    Ok(())
 }

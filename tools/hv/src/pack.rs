@@ -1,1 +1,98 @@
+//! Packing: a configuration and every file that it names, in one bundle.
 
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use handoff::{Builder, ItemKind};
+
+use crate::config::{Shelves, Source};
+use crate::progress::Step;
+use crate::symbols;
+
+/// Packs `source` with the symbols of the hypervisor `elf` into the bundle at `output`.
+///
+/// # Errors
+/// When the configuration or a file that it names is not in order.
+pub fn pack(source: &Source, shelves: &Shelves, elf: &Path, output: &Path) -> Result<()> {
+    let step = Step::start(format!("packing {}", source.name));
+    let has_file = |file: plan::FileRef<'_>| shelves.find(file.name).is_some();
+    let problems = plan::check_without_machine(&source.config, &has_file);
+    if !problems.is_empty() {
+        return Err(source.refuse(problems.iter()).into());
+    }
+    let bytes = build(&source.config, shelves, elf)?;
+    std::fs::write(output, &bytes).with_context(|| format!("cannot write {}", output.display()))?;
+    step.done(&format!("{} KiB in {}", bytes.len() / 1024, output.display()));
+    Ok(())
+}
+
+fn build(config: &plan::Config, shelves: &Shelves, elf: &Path) -> Result<Vec<u8>> {
+    let mut builder = Builder::new(config).map_err(|error| anyhow!("{error}"))?;
+    let mut add = |kind, guest: &str, name: &str, contents| {
+        builder.add(kind, guest, name, contents).map_err(|error| anyhow!("{error}"))
+    };
+    for (name, guest) in &config.guest {
+        add(ItemKind::Kernel, name, &guest.kernel, read(shelves, &guest.kernel)?)?;
+        if let Some(initrd) = &guest.initrd {
+            add(ItemKind::Initrd, name, initrd, read(shelves, initrd)?)?;
+        }
+        for module in &guest.modules {
+            add(ItemKind::Module, name, module, read(shelves, module)?)?;
+        }
+    }
+    let elf = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    add(ItemKind::Symbols, "", "symbols", symbols::table(&elf)?)?;
+    builder.build().map_err(|error| anyhow!("{error}"))
+}
+
+fn read(shelves: &Shelves, name: &str) -> Result<Vec<u8>> {
+    let path = shelves.find(name).with_context(|| format!("there is no file {name}"))?;
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "\
+[guest.one]
+cpus = [1]
+memory = \"64 MiB\"
+kernel = \"image\"
+initrd = \"disk\"
+";
+
+    /// A folder with the files `image` and `disk`, and a configuration that names them.
+    fn scene(name: &str) -> (std::path::PathBuf, Source) {
+        let folder = std::env::temp_dir().join(format!("hv-pack-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder in the temporary one");
+        std::fs::write(folder.join("image"), b"kernel's bytes").expect("written");
+        std::fs::write(folder.join("disk"), b"initrd's bytes").expect("written");
+        (folder, Source::parse(CONFIG.to_owned(), "x.toml".to_owned()).expect("a configuration"))
+    }
+
+    #[test]
+    fn the_bundle_holds_what_the_configuration_names() {
+        let (folder, source) = scene("whole");
+        let output = folder.join("bundle");
+        let elf = std::env::current_exe().expect("a path");
+        pack(&source, &Shelves::new([folder.clone()]), &elf, &output).expect("packed");
+        let bytes = std::fs::read(&output).expect("readable");
+        std::fs::remove_dir_all(&folder).expect("removed");
+        let bundle = handoff::Bundle::parse(&bytes).expect("a bundle");
+        let contents = |kind| bundle.find(kind, "one").map(|item| item.contents.to_vec());
+        assert_eq!(contents(ItemKind::Kernel).as_deref(), Some(&b"kernel's bytes"[..]));
+        assert_eq!(contents(ItemKind::Initrd).as_deref(), Some(&b"initrd's bytes"[..]));
+    }
+
+    #[test]
+    fn a_missing_file_is_told_with_its_line() {
+        let (folder, source) = scene("missing");
+        std::fs::remove_file(folder.join("disk")).expect("removed");
+        let error = pack(&source, &Shelves::new([folder.clone()]), Path::new("/"), &folder.join("bundle"))
+            .expect_err("the initrd is missing")
+            .to_string();
+        std::fs::remove_dir_all(&folder).expect("removed");
+        assert!(error.contains("x.toml:5:") && error.contains("`disk`"), "{error}");
+    }
+}

@@ -16,6 +16,18 @@ const TAIL_LINES: usize = 60;
 /// # Errors
 /// When it cannot be started or ends with a status other than 0; the error holds the last lines.
 pub fn run(command: &mut Command, step: &mut Step) -> Result<()> {
+    drive(command, step, None)
+}
+
+/// As `run`, but `each` gets the lines of standard output, which no error repeats.
+///
+/// # Errors
+/// As `run`.
+pub fn stream(command: &mut Command, step: &mut Step, mut each: impl FnMut(&str) + Send) -> Result<()> {
+    drive(command, step, Some(&mut each))
+}
+
+fn drive(command: &mut Command, step: &mut Step, each: Option<&mut (dyn FnMut(&str) + Send)>) -> Result<()> {
     let shown = show(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -23,20 +35,27 @@ pub fn run(command: &mut Command, step: &mut Step) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{shown}`"))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     // Standard output drains on its own thread: a program that fills one pipe while we read
     // the other would wait for ever.
-    let stdout = child.stdout.take().map(|pipe| std::thread::spawn(move || last_lines(pipe, |_| {})));
-    let stderr = child.stderr.take();
-    let mut tail = stderr.map(|pipe| last_lines(pipe, |line| step.note(line))).unwrap_or_default();
+    let mut tail = std::thread::scope(|scope| {
+        let output = scope.spawn(move || match (stdout, each) {
+            (Some(pipe), Some(each)) => {
+                last_lines(pipe, each);
+                VecDeque::new()
+            }
+            (Some(pipe), None) => last_lines(pipe, |_| {}),
+            (None, _) => VecDeque::new(),
+        });
+        let mut tail = stderr.map(|pipe| last_lines(pipe, |line| step.note(line))).unwrap_or_default();
+        tail.extend(output.join().unwrap_or_default());
+        tail
+    });
     let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
     if status.success() {
         return Ok(());
     }
-    if let Some(Ok(lines)) = stdout.map(std::thread::JoinHandle::join) {
-        tail.extend(lines);
-    }
-    let tail: Vec<String> = tail.into();
-    bail!("`{shown}` ended with {status}\n{}", tail.join("\n"))
+    bail!("`{shown}` ended with {status}\n{}", tail.make_contiguous().join("\n"))
 }
 
 /// Runs `command` and gives its standard output.

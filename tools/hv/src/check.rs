@@ -1,0 +1,72 @@
+//! `cargo hv check`: every problem of a configuration on a machine, before it goes there.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use platform::Platform;
+
+use crate::cli;
+use crate::config::{Refused, Shelves, Source, folder_of};
+use crate::payload;
+use crate::project::Project;
+
+/// Checks, prints every problem, and gives the status.
+///
+/// # Errors
+/// When the configuration or the board file cannot be read.
+pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
+    let board = options.board.clone().unwrap_or_else(|| project.default_board());
+    let platform = read_board(&board)?;
+    let source = match Source::read(&options.config) {
+        Ok(source) => source,
+        Err(error) => match error.downcast::<Refused>() {
+            Ok(refused) => return Ok(refuse(&refused)),
+            Err(error) => return Err(error),
+        },
+    };
+    let shelves = Shelves::new([folder_of(&options.config)]);
+    // A file of the payload is made when it is needed, so it counts as there.
+    let has_file = |file: plan::FileRef<'_>| {
+        shelves.find(file.name).is_some() || payload::outputs().any(|made| made == file.name)
+    };
+    let plan = plan::build(&source.config, &platform, &has_file);
+    let refused = source.refuse(plan.all_problems());
+    if refused.count > 0 {
+        return Ok(refuse(&refused));
+    }
+    for guest in &plan.guests {
+        println!("{}", describe(guest));
+    }
+    println!("no problems on the board {}", board.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refuse(refused: &Refused) -> ExitCode {
+    eprintln!("{refused}");
+    ExitCode::FAILURE
+}
+
+/// What a guest gets, in one line.
+fn describe(guest: &plan::GuestPlan) -> String {
+    let functions: Vec<String> =
+        guest.functions.iter().map(|function| format!("{} ({})", function.path, function.id)).collect();
+    let functions = if functions.is_empty() { "no PCI function".to_owned() } else { functions.join(", ") };
+    let plural = if guest.apic_ids.len() == 1 { "" } else { "s" };
+    format!(
+        "{}: {} processor{plural}, {} MiB, {functions}",
+        guest.name,
+        guest.apic_ids.len(),
+        guest.memory_bytes >> 20
+    )
+}
+
+/// Reads a board file.
+///
+/// # Errors
+/// When it cannot be read or is none.
+pub fn read_board(path: &Path) -> Result<Platform> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the board {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no board file", path.display()))
+}

@@ -1,0 +1,159 @@
+//! Reading a configuration, and showing what is wrong with it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use plan::text::{Diagnostic, SourceMap};
+
+/// A configuration that is right by itself.
+pub struct Source {
+    /// What it says.
+    pub config: plan::Config,
+    /// Where it says it.
+    pub map: SourceMap,
+    /// Its text.
+    pub text: String,
+    /// Its file, or a name for it.
+    pub name: String,
+}
+
+/// Every problem of a configuration, ready to be printed.
+#[derive(Debug)]
+pub struct Refused {
+    /// The problems, with their lines.
+    pub text: String,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plural = if self.count == 1 { "" } else { "s" };
+        write!(f, "{} problem{plural} in the configuration\n{}", self.count, self.text.trim_end())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Source {
+    /// Reads the configuration at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read; `Refused` when it is no configuration.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        Self::parse(text, path.display().to_string())
+    }
+
+    /// Reads the configuration `text`; `name` stands in messages.
+    ///
+    /// # Errors
+    /// `Refused` when it is no configuration.
+    pub fn parse(text: String, name: String) -> Result<Self> {
+        match plan::text::parse(&text) {
+            Ok((config, map)) => Ok(Self { config, map, text, name }),
+            Err(diagnostics) => Err(refuse(&diagnostics, &text, &name).into()),
+        }
+    }
+
+    /// Gives problems their places.
+    pub fn refuse<'a>(&self, problems: impl Iterator<Item = &'a plan::Problem>) -> Refused {
+        let mut diagnostics: Vec<_> = problems.map(|problem| self.map.locate(problem)).collect();
+        diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+        refuse(&diagnostics, &self.text, &self.name)
+    }
+}
+
+fn refuse(diagnostics: &[Diagnostic], text: &str, name: &str) -> Refused {
+    let text = diagnostics.iter().map(|diagnostic| render(diagnostic, text, name)).collect();
+    Refused { text, count: diagnostics.len() }
+}
+
+/// One problem with its line, as a compiler shows it. The first line has the usual
+/// `FILE:LINE:COLUMN`, which editors find.
+fn render(diagnostic: &Diagnostic, text: &str, name: &str) -> String {
+    let key = if diagnostic.path.is_empty() { "the text" } else { &diagnostic.path };
+    let place = format!("{name}:{}:{}", diagnostic.line, diagnostic.column);
+    let length = diagnostic.span.len().min(text.len().saturating_sub(diagnostic.span.start));
+    let label = LabeledSpan::new(Some("here".to_owned()), diagnostic.span.start.min(text.len()), length);
+    let mut report =
+        MietteDiagnostic::new(format!("{place}: {key}: {}", diagnostic.message)).with_label(label);
+    if !diagnostic.help.is_empty() {
+        report = report.with_help(diagnostic.help.clone());
+    }
+    let report = Report::new(report).with_source_code(NamedSource::new(name, text.to_owned()));
+    let theme = if colourful() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(110).with_links(false);
+    let mut shown = String::new();
+    match handler.render_report(&mut shown, report.as_ref()) {
+        Ok(()) => shown,
+        Err(_) => format!("{place}: {key}: {}; {}\n", diagnostic.message, diagnostic.help),
+    }
+}
+
+fn colourful() -> bool {
+    use std::io::IsTerminal as _;
+    std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal()
+}
+
+/// The folders in which files that a configuration names are looked for, in order.
+pub struct Shelves(Vec<PathBuf>);
+
+impl Shelves {
+    /// Shelves in this order.
+    pub fn new(folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self(folders.into_iter().collect())
+    }
+
+    /// The file `name`, if it is there.
+    pub fn find(&self, name: &str) -> Option<PathBuf> {
+        self.0.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+    }
+}
+
+/// The folder that a configuration's own files are beside.
+pub fn folder_of(config: &Path) -> PathBuf {
+    match config.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        match Source::parse(text.to_owned(), "x.toml".to_owned()) {
+            Ok(_) => panic!("this is no configuration"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_problem_is_shown_with_line_column_and_help() {
+        let text = refused("[hypervisor]\nconsol = \"com1\"\n");
+        assert!(text.contains("x.toml:2:1"), "{text}");
+        assert!(text.contains("did you mean `console`?"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_toml_has_a_place_too() {
+        let text = refused("[hypervisor\n");
+        assert!(text.contains("x.toml:1:"), "{text}");
+    }
+
+    #[test]
+    fn every_problem_is_shown() {
+        let text = refused("[hypervisor]\na = 1\nb = 2\n");
+        assert!(text.starts_with("2 problems"), "{text}");
+    }
+
+    #[test]
+    fn a_configuration_without_a_folder_is_in_this_one() {
+        assert_eq!(folder_of(Path::new("x.toml")), Path::new("."));
+        assert_eq!(folder_of(Path::new("a/x.toml")), Path::new("a"));
+    }
+}

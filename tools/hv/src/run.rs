@@ -1,0 +1,139 @@
+//! `cargo hv run`: from nothing to guests on an emulated machine.
+
+use std::io::IsTerminal as _;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lab::{Boot, Consoles, Ended, Logs, Machine, PayloadServer, Summary, View};
+
+use crate::cli;
+use crate::config::{Source, folder_of};
+use crate::emulated;
+use crate::progress::Step;
+use crate::project::make_folder;
+use crate::workshop::Workshop;
+
+/// Runs; the status is 0 only if everything ended as the configuration expects.
+///
+/// # Errors
+/// When something cannot be built, packed or started.
+pub fn run(workshop: &Workshop, options: &cli::Run) -> Result<ExitCode> {
+    let config = options.config.clone().unwrap_or_else(|| workshop.project().default_config());
+    let source = Source::read(&config)?;
+    let files = Files::new(workshop.project().output().join("run"), options.keep)?;
+    workshop.prepare_tools()?;
+    let bundle = files.folder.join("bundle");
+    workshop.pack(&source, &folder_of(&config), &bundle)?;
+
+    let server = PayloadServer::start()?;
+    let elf = workshop.hypervisor()?.clone();
+    let boot = Boot::Kernel { elf, initrd: Some(bundle), command_line: String::new() };
+    let machine = choose_processor(Machine::everyday(workshop.qemu()?, boot), options.cpu.as_deref());
+    let (machine, missing) =
+        emulated::equip(machine, &source.config, &files.folder, server.port(), options.keep)?;
+    for line in missing {
+        eprintln!("  !! {line}");
+    }
+    let logs = log_folder(workshop, options);
+    let (summary, ended) = emulate(&machine, options, logs.as_deref(), &files.folder)?;
+    report(&summary, ended, logs.as_deref(), options)?;
+    if options.keep {
+        println!("kept {}", files.folder.display());
+    }
+    let good = matches!(ended, Ended::ByItself(_)) && summary.is_as_expected();
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn emulate(
+    machine: &Machine,
+    options: &cli::Run,
+    logs: Option<&Path>,
+    scratch: &Path,
+) -> Result<(Summary, Ended)> {
+    let interactive = !options.headless && std::io::stdin().is_terminal();
+    let step = Step::start("starting the machine");
+    let mut running = machine.start(logs.unwrap_or(scratch))?;
+    step.done(if interactive { "Ctrl-T switches the guest that is typed to" } else { "" });
+    let view = if options.headless { View::Lines } else { View::of_stdout() };
+    let mut consoles = Consoles::on_stdout(view, logs.map(Logs::new).transpose()?);
+    let mut summary = Summary::default();
+    let timeout = options.timeout.map(Duration::from_secs);
+    let started = Instant::now();
+    let ended = lab::session::run(&mut running, &mut consoles, timeout, interactive, |line| {
+        summary.take(line);
+        ControlFlow::Continue(())
+    })?;
+    if ended == Ended::Killed && timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
+        eprintln!("  !! switched off after {} s", started.elapsed().as_secs());
+    }
+    let messages = running.messages();
+    if summary.hypervisor.is_none() && !messages.trim().is_empty() {
+        eprintln!("the emulator said:\n{}", messages.trim_end());
+    }
+    Ok((summary, ended))
+}
+
+fn report(summary: &Summary, ended: Ended, logs: Option<&Path>, options: &cli::Run) -> Result<()> {
+    println!("\n{}", summary.to_table().trim_end());
+    if let Some(folder) = logs {
+        let path = folder.join("summary.json");
+        let text = format!("{:#}\n", summary.to_json());
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("logs: {}", folder.display());
+    }
+    if ended == Ended::Killed && options.timeout.is_none() {
+        println!("stopped before the guests had ended");
+    }
+    Ok(())
+}
+
+/// KVM where its guests can virtualise themselves, which the flag of the processor tells; the
+/// device alone says nothing. A model that was asked for is emulated.
+fn choose_processor(machine: Machine, model: Option<&str>) -> Machine {
+    match model {
+        Some(model) => machine.cpu_model(model),
+        None if can_nest() => machine.kvm(),
+        None => machine,
+    }
+}
+
+fn can_nest() -> bool {
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let amd_v =
+        flags.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|flag| flag == "svm"));
+    let enabled = std::fs::read_to_string("/sys/module/kvm_amd/parameters/nested")
+        .is_ok_and(|value| matches!(value.trim(), "1" | "Y"));
+    let usable = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    amd_v && enabled && usable
+}
+
+fn log_folder(workshop: &Workshop, options: &cli::Run) -> Option<PathBuf> {
+    let default = || options.headless.then(|| workshop.project().output().join("logs"));
+    options.log_dir.clone().or_else(default)
+}
+
+/// The files of one run, removed at its end unless they shall be kept.
+struct Files {
+    folder: PathBuf,
+    keep: bool,
+}
+
+impl Files {
+    fn new(parent: PathBuf, keep: bool) -> Result<Self> {
+        let folder = parent.join(std::process::id().to_string());
+        make_folder(&folder)?;
+        Ok(Self { folder, keep })
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed now is in target/hv, which `cargo clean` removes.
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `cargo hv test`: the host's tests, then guests on emulated machines.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use lab::{Report, Runner};
+use serde_json::Value;
+
+use crate::cli;
+use crate::process;
+use crate::progress::Step;
+use crate::workshop::Workshop;
+
+/// Before the names of tests on the host: crate and path of the test follow.
+const HOST: &str = "host/";
+
+/// Runs the tests; the status is 0 only if none failed. The last line is always
+/// `N passed, N failed, N skipped`.
+///
+/// # Errors
+/// When the host's tests do not build.
+pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
+    let filter = options.filter.as_deref().unwrap_or_default();
+    let binaries = build(workshop.project().root())?;
+    let scenarios = lab::scenarios::all();
+    if options.list {
+        for binary in &binaries {
+            binary.list()?.iter().for_each(|name| println!("{}", binary.full(name)));
+        }
+        scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut report = Report::default();
+    for binary in &binaries {
+        report.add(binary.run(filter)?);
+    }
+    let logs = workshop.project().output().join("test-logs");
+    let guests = Runner::new(workshop, &logs).run(&scenarios, filter, &mut std::io::stdout())?;
+    report.add(guests);
+    println!("{report}");
+    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A test program of the host.
+struct Binary {
+    krate: String,
+    program: PathBuf,
+    /// Where cargo would run it: the folder of its package.
+    folder: PathBuf,
+}
+
+/// Builds the test programs of the default members.
+fn build(root: &Path) -> Result<Vec<Binary>> {
+    let mut step = Step::start("building the host's tests");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root).args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    let mut found = BTreeMap::new();
+    process::stream(&mut cargo, &mut step, |line| {
+        if let Some(binary) = parse_artifact(line) {
+            found.insert((binary.krate.clone(), binary.program.clone()), binary);
+        }
+    })?;
+    step.done(&format!("{} programs", found.len()));
+    ensure!(!found.is_empty(), "cargo built no tests");
+    Ok(found.into_values().collect())
+}
+
+/// A test program out of cargo's messages, which are one JSON object per line.
+fn parse_artifact(line: &str) -> Option<Binary> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let is_test = message["profile"]["test"].as_bool()?;
+    let program = PathBuf::from(message["executable"].as_str().filter(|_| is_test)?);
+    let folder = Path::new(message["manifest_path"].as_str()?).parent()?.to_path_buf();
+    Some(Binary { krate: message["target"]["name"].as_str()?.to_owned(), program, folder })
+}
+
+impl Binary {
+    fn full(&self, name: &str) -> String {
+        format!("{HOST}{}::{name}", self.krate)
+    }
+
+    fn list(&self) -> Result<Vec<String>> {
+        let text = process::output(self.command().args(["--list", "--format", "terse"]))?;
+        Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+    }
+
+    /// Runs those of its tests whose full name contains `filter`; one line each.
+    fn run(&self, filter: &str) -> Result<Report> {
+        let wanted: Vec<String> =
+            self.list()?.into_iter().filter(|name| self.full(name).contains(filter)).collect();
+        if wanted.is_empty() {
+            return Ok(Report::default());
+        }
+        let output = self
+            .command()
+            .arg("--exact")
+            .args(&wanted)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut report = Report::default();
+        let mut stdout = std::io::stdout().lock();
+        for name in &wanted {
+            let full = self.full(name);
+            match verdict(&text, name) {
+                Verdict::Passed => {
+                    report.passed += 1;
+                    writeln!(stdout, "ok {full}")?;
+                }
+                Verdict::Ignored => {
+                    report.skipped += 1;
+                    writeln!(stdout, "skipped {full}: marked as slow")?;
+                }
+                Verdict::Failed => {
+                    report.failed += 1;
+                    writeln!(stdout, "FAILED {full}")?;
+                }
+            }
+        }
+        if report.failed > 0 {
+            // The whole story, once: the harness's own account of what failed.
+            let story = text.split_once("\nfailures:\n").map_or(&*text, |(_, story)| story);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            for line in story.lines().chain(errors.lines()) {
+                writeln!(stdout, "    {line}")?;
+            }
+        }
+        Ok(report)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        // Tests that read files of their package expect what cargo would give them.
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        command
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    Ignored,
+}
+
+/// How the harness says that `name` went; a test it never came to has failed, for the program
+/// ended before.
+fn verdict(output: &str, name: &str) -> Verdict {
+    let said = output.lines().find_map(|line| {
+        let rest = line.strip_prefix("test ")?.strip_prefix(name)?;
+        let (mark, word) = rest.split_once("... ")?;
+        matches!(mark, " " | " - should panic ").then_some(word)
+    });
+    match said {
+        Some(word) if word.starts_with("ok") => Verdict::Passed,
+        Some(word) if word.starts_with("ignored") => Verdict::Ignored,
+        _ => Verdict::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "\
+running 4 tests
+test a::one ... ok
+test a::one_more ... FAILED
+test b - should panic ... ok
+test slow ... ignored, takes minutes
+";
+
+    #[test]
+    fn verdicts_are_read_from_the_harness() {
+        assert_eq!(verdict(OUTPUT, "a::one"), Verdict::Passed);
+        assert_eq!(verdict(OUTPUT, "a::one_more"), Verdict::Failed);
+        assert_eq!(verdict(OUTPUT, "b"), Verdict::Passed);
+        assert_eq!(verdict(OUTPUT, "slow"), Verdict::Ignored);
+    }
+
+    #[test]
+    fn a_test_that_never_ran_has_failed() {
+        assert_eq!(verdict(OUTPUT, "aborted"), Verdict::Failed);
+    }
+
+    #[test]
+    fn only_test_programs_are_taken_from_cargo() {
+        let message = |test: bool, executable: &str| {
+            format!(
+                r#"{{"manifest_path":"/p/plan/Cargo.toml","target":{{"name":"plan"}},"profile":{{"test":{test}}},"executable":{executable}}}"#
+            )
+        };
+        let binary = parse_artifact(&message(true, r#""/t/plan-1""#)).expect("a test program");
+        assert_eq!((binary.krate.as_str(), binary.folder.as_path()), ("plan", Path::new("/p/plan")));
+        assert!(parse_artifact(&message(false, r#""/t/hv""#)).is_none());
+        assert!(parse_artifact(&message(true, "null")).is_none());
+        assert!(parse_artifact("not json").is_none());
+    }
+}

@@ -1,0 +1,170 @@
+//! Makes what a run needs, each thing once: emulator, hypervisor, guests, bundles, images.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use lab::Qemu;
+
+use crate::config::{Shelves, Source};
+use crate::debian::Debian;
+use crate::kernel;
+use crate::pack;
+use crate::payload;
+use crate::progress::Step;
+use crate::project::Project;
+use crate::toolchain::Toolchain;
+
+/// The name under which configurations find the bare-metal test guest.
+const TEST_GUEST: &str = "testguest";
+
+/// Makes things and keeps them.
+pub struct Workshop {
+    project: Project,
+    qemu: OnceCell<Qemu>,
+    toolchain: OnceCell<Toolchain>,
+    hypervisor: OnceCell<PathBuf>,
+    testguest: OnceCell<PathBuf>,
+}
+
+impl Workshop {
+    /// A workshop with nothing made yet.
+    pub fn new(project: &Project) -> Self {
+        Self {
+            project: project.clone(),
+            qemu: OnceCell::new(),
+            toolchain: OnceCell::new(),
+            hypervisor: OnceCell::new(),
+            testguest: OnceCell::new(),
+        }
+    }
+
+    /// The folders.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// An emulator that is new enough, installed where that is allowed.
+    ///
+    /// # Errors
+    /// When there is none and none can be installed.
+    pub fn qemu(&self) -> Result<&Qemu> {
+        once(&self.qemu, || {
+            let missing = match Qemu::find() {
+                Ok(qemu) => return Ok(qemu),
+                Err(error) => error,
+            };
+            Debian::open(&self.project)
+                .and_then(|debian| debian.install_qemu())
+                .with_context(|| format!("{missing:#}"))?;
+            Qemu::find()
+        })
+    }
+
+    /// The toolchain of the bare machine.
+    ///
+    /// # Errors
+    /// When there is none and none can be installed.
+    pub fn toolchain(&self) -> Result<&Toolchain> {
+        once(&self.toolchain, || Toolchain::prepare(&self.project))
+    }
+
+    /// The hypervisor's ELF.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub fn hypervisor(&self) -> Result<&PathBuf> {
+        once(&self.hypervisor, || kernel::build(&self.project, self.toolchain()?, kernel::HYPERVISOR))
+    }
+
+    /// The test guest's ELF.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub fn testguest(&self) -> Result<&PathBuf> {
+        once(&self.testguest, || kernel::build(&self.project, self.toolchain()?, kernel::TEST_GUEST))
+    }
+
+    /// Where the files that `config` names are: beside it, then among what is made here. Makes
+    /// what it names and is not beside it.
+    ///
+    /// # Errors
+    /// When something cannot be made.
+    pub fn shelves(&self, config: &plan::Config, folder: &Path) -> Result<Shelves> {
+        let beside = Shelves::new([folder.to_path_buf()]);
+        let absent: Vec<&str> = named_files(config).filter(|name| beside.find(name).is_none()).collect();
+        let mut folders = vec![folder.to_path_buf()];
+        if payload::outputs().any(|made| absent.contains(&made)) {
+            folders.push(payload::prepare(&self.project, false)?);
+        }
+        if absent.contains(&TEST_GUEST) {
+            folders.extend(self.testguest()?.parent().map(Path::to_path_buf));
+        }
+        Ok(Shelves::new(folders))
+    }
+
+    /// Packs `source`, whose own files are in `folder`, into the bundle at `output`.
+    ///
+    /// # Errors
+    /// When the configuration or a file that it names is not in order.
+    pub fn pack(&self, source: &Source, folder: &Path, output: &Path) -> Result<()> {
+        let elf = self.hypervisor()?;
+        let shelves = self.shelves(&source.config, folder)?;
+        pack::pack(source, &shelves, elf, output)
+    }
+
+    /// Says which tools are used.
+    ///
+    /// # Errors
+    /// When one is missing and cannot be installed.
+    pub fn prepare_tools(&self) -> Result<()> {
+        let (toolchain, qemu) = (self.toolchain()?, self.qemu()?);
+        let step = Step::start("tools");
+        let (major, minor) = qemu.version();
+        step.done(&format!("{}, QEMU {major}.{minor}", toolchain.describe()));
+        Ok(())
+    }
+}
+
+/// The files that a configuration names.
+fn named_files(config: &plan::Config) -> impl Iterator<Item = &str> {
+    config.guest.values().flat_map(|guest| {
+        std::iter::once(&guest.kernel).chain(&guest.initrd).chain(&guest.modules).map(String::as_str)
+    })
+}
+
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if let Some(made) = cell.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
+}
+
+impl lab::Workshop for Workshop {
+    fn qemu(&self) -> Result<Qemu> {
+        self.qemu().cloned()
+    }
+
+    fn hypervisor(&self) -> Result<PathBuf> {
+        self.hypervisor().cloned()
+    }
+
+    fn testguest(&self) -> Result<PathBuf> {
+        self.testguest().cloned()
+    }
+
+    fn pack(&self, config: &str, folder: &Path, bundle: &Path) -> Result<()> {
+        let name = bundle.with_extension("toml");
+        let source = Source::parse(config.to_owned(), name.display().to_string())?;
+        self.pack(&source, folder, bundle)
+    }
+
+    fn image(&self, kind: lab::scenario::ImageKind, bundle: &Path, folder: &Path) -> Result<PathBuf> {
+        crate::image::make(self.hypervisor()?, bundle, folder, kind.into())
+    }
+
+    fn root(&self) -> &Path {
+        self.project.root()
+    }
+}
