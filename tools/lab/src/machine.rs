@@ -162,6 +162,14 @@ impl Machine {
         self.network(slot, "e1000e", "")
     }
 
+    /// The same, and DHCP tells the guest by its boot file's name that the payload is
+    /// served at this TCP port of the host.
+    pub fn e1000e_to(self, slot: u8, port: u16) -> Self {
+        self.argument("-netdev")
+            .argument(format!("user,id=net{slot:x},bootfile=http://10.0.2.2:{port}/payload"))
+            .device(&format!("e1000e,netdev=net{slot:x},addr={slot:x}"))
+    }
+
     /// A virtio NIC at 00:`slot`.0 on a NAT network of its own.
     pub fn virtio_net(self, slot: u8) -> Self {
         self.network(slot, "virtio-net-pci", ",iommu_platform=on,disable-legacy=on")

@@ -118,11 +118,11 @@ impl<'a> Runner<'a> {
         let _ = std::fs::remove_dir_all(&folder);
         let logs = Logs::new(&folder)?;
         let server = if scenario.serves_http { Some(PayloadServer::start()?) } else { None };
-        let boot = match self.boot(scenario, &folder, server.as_ref())? {
+        let boot = match self.boot(scenario, &folder)? {
             Ok(boot) => boot,
             Err(why) => return Ok(Outcome::Skipped(why)),
         };
-        let machine = self.machine(scenario, boot, &folder)?;
+        let machine = self.machine(scenario, boot, &folder, server.as_ref())?;
         let mut running = machine.start(&folder)?;
         let mut consoles = Consoles::on_stdout(self.view, Some(logs));
         let mut judge = Judge::new(scenario);
@@ -148,21 +148,27 @@ impl<'a> Runner<'a> {
         })
     }
 
-    fn machine(&self, scenario: &Scenario, boot: Boot, folder: &Path) -> Result<Machine> {
-        let machine = Machine::everyday(&self.workshop.qemu()?, boot);
-        let Some(mib) = scenario.drive_mib else { return Ok((scenario.shape)(machine)) };
-        let image = folder.join("nvme.img");
-        std::fs::File::create(&image)?.set_len(mib << 20)?;
-        Ok((scenario.shape)(machine.nvme(3, &image, false)))
+    fn machine(
+        &self,
+        scenario: &Scenario,
+        boot: Boot,
+        folder: &Path,
+        server: Option<&PayloadServer>,
+    ) -> Result<Machine> {
+        let mut machine = Machine::everyday(&self.workshop.qemu()?, boot);
+        if let Some(server) = server {
+            machine = machine.e1000e_to(2, server.port());
+        }
+        if let Some(mib) = scenario.drive_mib {
+            let image = folder.join("nvme.img");
+            std::fs::File::create(&image)?.set_len(mib << 20)?;
+            machine = machine.nvme(3, &image, false);
+        }
+        Ok((scenario.shape)(machine))
     }
 
     /// What the machine starts with, or why this one cannot.
-    fn boot(
-        &self,
-        scenario: &Scenario,
-        folder: &Path,
-        server: Option<&PayloadServer>,
-    ) -> Result<Result<Boot, String>> {
+    fn boot(&self, scenario: &Scenario, folder: &Path) -> Result<Result<Boot, String>> {
         let (kind, config) = match &scenario.subject {
             Subject::Bare(command_line) => {
                 let elf = self.workshop.testguest()?;
@@ -179,9 +185,13 @@ impl<'a> Runner<'a> {
                 (text, path.parent().unwrap_or(self.workshop.root()).to_owned())
             }
         };
-        let port = server.map_or(0, PayloadServer::port);
         let bundle = folder.join("bundle");
-        self.workshop.pack(&text.replace("{http_port}", &port.to_string()), &base, &bundle)?;
+        self.workshop.pack(&text, &base, &bundle)?;
+        if let Some(damage) = scenario.damage {
+            let mut bytes = std::fs::read(&bundle)?;
+            damage(&mut bytes);
+            std::fs::write(&bundle, bytes)?;
+        }
         let Some(kind) = kind else {
             let elf = self.workshop.hypervisor()?;
             return Ok(Ok(Boot::Kernel { elf, initrd: Some(bundle), command_line: String::new() }));

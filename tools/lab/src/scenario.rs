@@ -70,7 +70,7 @@ pub enum Subject {
 /// Where a configuration stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Config {
-    /// Here. `{http_port}` becomes the payload server's port.
+    /// Here.
     Inline(String),
     /// In a file, named from the project's root.
     File(String),
@@ -90,6 +90,7 @@ pub struct Scenario {
     pub(crate) serves_http: bool,
     pub(crate) drive_mib: Option<u64>,
     pub(crate) skip: Option<fn() -> Option<String>>,
+    pub(crate) damage: Option<fn(&mut Vec<u8>)>,
 }
 
 /// A text on a console.
@@ -122,6 +123,7 @@ impl Scenario {
             serves_http: false,
             drive_mib: None,
             skip: None,
+            damage: None,
         }
     }
 
@@ -169,7 +171,14 @@ impl Scenario {
         self
     }
 
-    /// Serves the 8 MiB payload meanwhile; `{http_port}` in the configuration.
+    /// Damages the bundle before the boot.
+    pub fn damage(mut self, damage: fn(&mut Vec<u8>)) -> Self {
+        self.damage = Some(damage);
+        self
+    }
+
+    /// Serves the 8 MiB payload meanwhile, to an e1000e at 00:02.0 that learns its
+    /// address by DHCP, as the boot file's.
     pub fn serves_http(mut self) -> Self {
         self.serves_http = true;
         self

@@ -1,0 +1,56 @@
+//! An attacker beside a neighbour: the attack must fail, and the neighbour must see
+//! nothing of it.
+
+use super::{EDU, Guest, POWER_OFF, TRIPLE_FAULT, hosted};
+use crate::scenario::Scenario;
+
+/// All of them. The seconds are the neighbour's: it watches longer than the attack
+/// takes.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        attack("dma", "dma", 25),
+        attack("forged-msi", "forged-msi", 25),
+        attack("bars", "bars", 5),
+        attack("config", "config", 8),
+        attack("sweep-ports", "sweep-ports", 30),
+        attack("sweep-msr", "sweep-msr", 10),
+        attack("sweep-mmio", "sweep-mmio", 8),
+        // Behind the guest's memory, where the host's goes on.
+        attack("sweep-mmio-behind", "sweep-mmio from=0x4000000 to=0xc0000000 step=0x800000", 8),
+        attack("sweep-mmio-high", "sweep-mmio from=0x100000000 to=0x2000000000 step=0x10000000", 8),
+        attack("svm", "svm", 3),
+        attack("rewrite", "rewrite", 15),
+        attack("init-storm", "init-storm rounds=500", 10),
+        // Messages through the memory-mapped APIC take another way in.
+        attack("init-storm-xapic", "init-storm rounds=200 xapic", 10),
+        nested_faults(),
+    ]
+}
+
+fn attacker(command_line: &str) -> Guest {
+    Guest::new("attacker", &[2, 3], command_line)
+        .passes("01.0", "00:04.0", EDU)
+        .passes("02.0", "00:05.0", EDU)
+}
+
+fn beside_neighbour(name: &str, attacker: Guest, seconds: u64) -> Scenario {
+    let neighbour = Guest::new("neighbour", &[1], &format!("neighbour seconds={seconds}"));
+    hosted(&format!("attack/{name}"), &[attacker, neighbour])
+        .expect("neighbour", "neighbour: unharmed")
+        .ends("neighbour", POWER_OFF)
+        .within(60 + 2 * seconds)
+}
+
+fn attack(name: &str, command_line: &str, seconds: u64) -> Scenario {
+    let test = command_line.split(' ').next().unwrap_or(name);
+    beside_neighbour(name, attacker(command_line), seconds)
+        .expect("attacker", &format!("attack {test}: held"))
+        .ends("attacker", POWER_OFF)
+}
+
+/// Its last step is a triple fault, which must end the attacker alone.
+fn nested_faults() -> Scenario {
+    beside_neighbour("nested-faults", attacker("nested-faults").set("expect", "\"crash\""), 8)
+        .expect("attacker", "nested-faults: ending")
+        .ends("attacker", TRIPLE_FAULT)
+}

@@ -1,0 +1,56 @@
+//! One bundle through every door, and bundles that are damaged.
+
+use super::{EDU, Guest, POWER_OFF, config, lab_machine, no_failure};
+use crate::demux::HYPERVISOR;
+use crate::scenario::{ImageKind, Scenario, Subject};
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    let kinds = [
+        ("bios", ImageKind::Bios),
+        ("uefi", ImageKind::Uefi),
+        ("pxe", ImageKind::Pxe),
+        ("iso", ImageKind::Iso),
+    ];
+    let mut list: Vec<_> = kinds.into_iter().map(|(name, kind)| from_image(name, kind)).collect();
+    list.push(damaged("truncated-bundle", |bundle| bundle.truncate(bundle.len() / 2)));
+    list.push(damaged("empty-bundle", Vec::clear));
+    list.push(damaged("corrupt-kernel", |bundle| flip(bundle, |bytes| bytes * 3 / 4)));
+    list.push(damaged("corrupt-header", |bundle| flip(bundle, |_| 5)));
+    list
+}
+
+/// Ends like `-kernel`, which every other scenario boots by.
+fn from_image(name: &str, kind: ImageKind) -> Scenario {
+    let guests =
+        [Guest::new("one", &[1], "hello"), Guest::new("two", &[2, 3], "msi").passes("01.0", "00:04.0", EDU)];
+    no_failure(Scenario::new(&format!("boot/{name}"), Subject::Image(kind, config(&guests))))
+        .on(|machine| lab_machine(machine.vga()))
+        .expect("one", "hello, world")
+        .expect("two", "msi: done")
+        .ends("one", POWER_OFF)
+        .ends("two", POWER_OFF)
+        .within(120)
+}
+
+/// The hypervisor must say that its bundle is not in order, start nothing of it, and
+/// not panic.
+fn damaged(name: &str, damage: fn(&mut Vec<u8>)) -> Scenario {
+    let guest = Guest::new("one", &[1], "hello");
+    Scenario::new(&format!("boot/{name}"), Subject::Hypervisor(config(&[guest])))
+        .on(lab_machine)
+        .damage(damage)
+        .expect(HYPERVISOR, "bundle")
+        .forbid("one", "hello, world")
+        .forbid(HYPERVISOR, "panicked")
+        .may_run_on()
+        .within(30)
+}
+
+/// Turns a bit over in the byte that `place` finds for the bundle's length.
+fn flip(bundle: &mut [u8], place: fn(usize) -> usize) {
+    let at = place(bundle.len());
+    if let Some(byte) = bundle.get_mut(at) {
+        *byte ^= 0x10;
+    }
+}

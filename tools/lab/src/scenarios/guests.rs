@@ -1,0 +1,72 @@
+//! What a guest's machine must do; first on the emulator itself, which proves the
+//! test guest right, then under the hypervisor.
+
+use super::{EDU, Guest, POWER_OFF, hosted, lab_machine, no_failure};
+use crate::demux::FIRMWARE;
+use crate::scenario::{Scenario, Subject};
+
+/// Tests by their command line, and the line that says that all went well.
+const TESTS: &[(&str, &str)] = &[
+    ("hello", "hello, world"),
+    ("cpuid", "cpuid: ok"),
+    ("timers", "timers: done"),
+    ("timers xapic", "timers: done"),
+    ("ipi", "ipi: done"),
+    ("ipi xapic", "ipi: done"),
+    ("msi", "msi: done"),
+    ("pic", "pic: done"),
+    ("pic xapic", "pic: done"),
+];
+
+/// The guest alone on the emulator. Attacks too: there is nobody to attack, but what
+/// they believe of their own machine must hold.
+pub fn bare() -> Vec<Scenario> {
+    let attacks = [
+        "dma",
+        "forged-msi",
+        "bars",
+        "config",
+        "sweep-ports",
+        "sweep-msr",
+        "sweep-mmio",
+        "svm",
+        "rewrite",
+        "init-storm",
+    ];
+    let mut list: Vec<_> = TESTS.iter().map(|(test, done)| alone(test, done)).collect();
+    list.extend(attacks.map(|test| alone(test, &format!("attack {test}: held"))));
+    list.push(alone("neighbour seconds=2", "neighbour: unharmed"));
+    list.push(alone("nested-faults", "nested-faults: ending"));
+    list
+}
+
+fn alone(test: &str, done: &str) -> Scenario {
+    let subject = Subject::Bare(test.to_owned());
+    no_failure(Scenario::new(&format!("bare/{}", name_of(test)), subject).on(lab_machine))
+        .expect(FIRMWARE, done)
+}
+
+/// The same under the hypervisor.
+fn hosted_one(test: &str, done: &str) -> Scenario {
+    let guest = Guest::new("one", &[1, 2], test).passes("01.0", "00:04.0", EDU);
+    hosted(&format!("guest/{}", name_of(test)), &[guest]).expect("one", done).ends("one", POWER_OFF)
+}
+
+/// All of them, and two guests that share nothing but the serial line.
+pub fn hosted_tests() -> Vec<Scenario> {
+    let mut list: Vec<_> = TESTS.iter().map(|(test, done)| hosted_one(test, done)).collect();
+    let two = [Guest::new("one", &[1], "hello"), Guest::new("two", &[2, 3], "ipi")];
+    list.push(
+        hosted("guest/two", &two)
+            .expect("one", "hello, world")
+            .expect("two", "ipi: done")
+            .ends("one", POWER_OFF)
+            .ends("two", POWER_OFF),
+    );
+    list
+}
+
+fn name_of(test: &str) -> String {
+    let words = test.split_whitespace().filter(|word| !word.contains('='));
+    words.collect::<Vec<_>>().join("-")
+}

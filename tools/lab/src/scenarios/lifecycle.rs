@@ -1,0 +1,61 @@
+//! How guests end, and what follows.
+
+use super::{EDU, Guest, POWER_OFF, REBOOT, REFUSED, STOPPED, TRIPLE_FAULT, hosted};
+use crate::scenario::Scenario;
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        starts_again("reboot", REBOOT, "on_reboot", "reboot"),
+        starts_again("triple-fault", TRIPLE_FAULT, "on_crash", "crash"),
+        stopped_by_another("spin", "spin: spinning"),
+        stopped_by_another("halt-forever", "halt-forever: halting"),
+        refused("absent-device", "00:1d.7", EDU),
+        refused("other-device", "00:04.0", "8086:10d3"),
+    ]
+}
+
+/// Ends by itself, is started once more in clean memory, then stays off, while a
+/// neighbour watches.
+fn starts_again(test: &str, end: &str, policy: &str, expect: &str) -> Scenario {
+    let guest = Guest::new("one", &[1, 2], test)
+        .set(policy, "\"restart\"")
+        .set("max_restarts", "1")
+        .set("expect", &format!("{expect:?}"))
+        .passes("01.0", "00:04.0", EDU);
+    hosted(&format!("lifecycle/{test}"), &[guest, Guest::new("neighbour", &[3], "neighbour seconds=4")])
+        .expect("one", "memory is clean")
+        .expect("one", "starting")
+        .expect("one", "memory is clean")
+        .expect("neighbour", "neighbour: unharmed")
+        .ends("one", end)
+        .ends("neighbour", POWER_OFF)
+}
+
+/// Never ends and never exits: another guest's end must stop it all the same.
+fn stopped_by_another(test: &str, says: &str) -> Scenario {
+    let guests = [
+        Guest::new("stubborn", &[2], test).set("expect", "\"running\""),
+        Guest::new("master", &[1], "neighbour seconds=3").set("on_power_off", "\"halt-all\""),
+    ];
+    hosted(&format!("lifecycle/{test}"), &guests)
+        .expect("stubborn", says)
+        .expect("master", "neighbour: unharmed")
+        .ends("stubborn", STOPPED)
+        .ends("master", POWER_OFF)
+        .within(30)
+}
+
+/// Asks for a function that the machine does not have like that.
+fn refused(name: &str, path: &str, id: &str) -> Scenario {
+    let guests = [
+        Guest::new("wanting", &[2], "hello").set("expect", "\"refused\"").passes("01.0", path, id),
+        Guest::new("content", &[1], "hello"),
+    ];
+    hosted(&format!("refused/{name}"), &guests)
+        .expect("hypervisor", path)
+        .expect("content", "hello, world")
+        .forbid("wanting", "hello")
+        .ends("wanting", REFUSED)
+        .ends("content", POWER_OFF)
+}

@@ -1,0 +1,46 @@
+//! The same guest on machines that lack something or are built oddly.
+
+use super::{EDU, Guest, POWER_OFF, REFUSED, hosted, lab_machine};
+use crate::machine::{Iommu, Machine};
+use crate::scenario::Scenario;
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        runs("no-legacy-devices", |machine| {
+            lab_machine(machine).machine_options("pit=off,hpet=off,i8042=off,pic=off")
+        }),
+        runs("little-memory-below-4g", |machine| {
+            lab_machine(machine).memory_mib(2048).machine_options("max-ram-below-4g=1G")
+        }),
+        // 3 cores in a socket take 2 bits of the APIC ID: 3 is missing.
+        runs("sparse-apic-ids", |machine| {
+            lab_machine(machine).argument("-smp").argument("6,sockets=2,cores=3,threads=1")
+        }),
+        runs("narrow-iommu", narrow_iommu),
+        without_iommu(),
+    ]
+}
+
+/// 39 bits of address space: tables of three levels.
+fn narrow_iommu(machine: Machine) -> Machine {
+    lab_machine(machine.iommu(Iommu::None).argument("-device").argument("intel-iommu,intremap=on,aw-bits=39"))
+}
+
+fn runs(name: &str, shape: fn(Machine) -> Machine) -> Scenario {
+    let guest = Guest::new("one", &[1, 2], "msi").passes("01.0", "00:04.0", EDU);
+    hosted(&format!("machine/{name}"), &[guest]).on(shape).expect("one", "msi: done").ends("one", POWER_OFF)
+}
+
+/// Without an IOMMU a guest with a device is refused, one without runs.
+fn without_iommu() -> Scenario {
+    let guests = [
+        Guest::new("wanting", &[2], "msi").set("expect", "\"refused\"").passes("01.0", "00:04.0", EDU),
+        Guest::new("content", &[1], "hello"),
+    ];
+    hosted("machine/no-iommu", &guests)
+        .on(|machine| lab_machine(machine.iommu(Iommu::None)))
+        .expect("content", "hello, world")
+        .ends("wanting", REFUSED)
+        .ends("content", POWER_OFF)
+}
