@@ -1,0 +1,173 @@
+//! The differentiated system description table: what a bus cannot tell about itself.
+
+use super::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
+use crate::layout::{
+    COM1_GSI, COM1_PORT, ECAM, ECAM_BYTES, GuestLayout, PCI_CONFIG_PORT, PCI_WINDOW_32, PCI_WINDOW_32_BYTES,
+    PCI_WINDOW_64, PCI_WINDOW_64_BYTES, PM1A_EVENT_PORT, RTC_GSI, RTC_PORT, SLEEP_TYPE_OFF, intx_gsi,
+};
+use acpi_tables::Aml;
+use acpi_tables::aml::{
+    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package,
+    PackageBuilder, Path, ResourceTemplate, Scope, ZERO,
+};
+use acpi_tables::sdt::Sdt;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Bytes in the table's header.
+const HEADER_BYTES: u32 = 36;
+/// Slots on the bus.
+const SLOTS: u8 = 32;
+/// Interrupt pins of a slot.
+const PINS: u8 = 4;
+
+/// Builds the table.
+pub(super) fn build(layout: &GuestLayout) -> Vec<u8> {
+    let mut table = Sdt::new(*b"DSDT", HEADER_BYTES, 2, OEM, OEM_TABLE, OEM_REVISION);
+    table.append_slice(&soft_off());
+    table.append_slice(&in_system_bus(host_bridge()));
+    table.append_slice(&in_system_bus(motherboard()));
+    table.append_slice(&in_system_bus(serial_port()));
+    table.append_slice(&in_system_bus(clock()));
+    for number in 0..layout.vcpus() {
+        table.append_slice(&in_system_bus(processor(number)));
+    }
+    table.as_slice().to_vec()
+}
+
+/// `\_SB` around a device.
+fn in_system_bus(device: Vec<u8>) -> Vec<u8> {
+    Scope::raw(Path::new("\\_SB_"), device)
+}
+
+/// `Name (name, value)`.
+fn name(name: &str, value: &dyn Aml) -> Name {
+    Name::new(Path::new(name), value)
+}
+
+/// `\_S5`: what to write to the control registers to switch off.
+fn soft_off() -> Vec<u8> {
+    let package = Package::new(vec![&SLEEP_TYPE_OFF, &SLEEP_TYPE_OFF, &ZERO, &ZERO]);
+    bytes_of(&name("\\_S5_", &package))
+}
+
+/// The PCI Express root of bus 0. There is no `_OSC`: hot-plug and error reporting are
+/// not the guest's.
+fn host_bridge() -> Vec<u8> {
+    let cacheable = AddressSpaceCacheable::NotCacheable;
+    let last = |start: u64, bytes: u64| start + bytes - 1;
+    let config_end = PCI_CONFIG_PORT + 8;
+    let resources = ResourceTemplate::new(vec![
+        &AddressSpace::<u16>::new_bus_number(0, 0) as &dyn Aml,
+        &IO::new(PCI_CONFIG_PORT, PCI_CONFIG_PORT, 1, 8),
+        &AddressSpace::<u16>::new_io(0, PCI_CONFIG_PORT - 1, None),
+        &AddressSpace::<u16>::new_io(config_end, u16::MAX, None),
+        &AddressSpace::<u32>::new_memory(
+            cacheable,
+            true,
+            PCI_WINDOW_32.0 as u32,
+            last(PCI_WINDOW_32.0, PCI_WINDOW_32_BYTES) as u32,
+            None,
+        ),
+        &AddressSpace::<u64>::new_memory(
+            cacheable,
+            true,
+            PCI_WINDOW_64.0,
+            last(PCI_WINDOW_64.0, PCI_WINDOW_64_BYTES),
+            None,
+        ),
+    ])
+    .to_bytes();
+    bytes_of(&Device::new(
+        Path::new("PCI0"),
+        vec![
+            &name("_HID", &EISAName::new("PNP0A08")),
+            &name("_CID", &EISAName::new("PNP0A03")),
+            &name("_UID", &ZERO),
+            &name("_SEG", &ZERO),
+            &name("_BBN", &ZERO),
+            &name("_CRS", &Raw(resources)),
+            &name("_PRT", &interrupt_routing()),
+        ],
+    ))
+}
+
+/// `_PRT`: each pin of each slot, and the input of the IOAPIC behind it.
+fn interrupt_routing() -> PackageBuilder {
+    let mut table = PackageBuilder::new();
+    for slot in 0..SLOTS {
+        for pin in 0..PINS {
+            let address = u32::from(slot) << 16 | 0xffff;
+            let gsi = intx_gsi(slot, pin);
+            table.add_element(&Package::new(vec![&address, &pin, &ZERO, &gsi]));
+        }
+    }
+    table
+}
+
+/// What is on the board and not to be given to anybody: ECAM (that is what kernels
+/// look for before they use it) and the power management ports.
+fn motherboard() -> Vec<u8> {
+    let resources = ResourceTemplate::new(vec![
+        &Memory32Fixed::new(true, ECAM.0 as u32, ECAM_BYTES as u32) as &dyn Aml,
+        &IO::new(PM1A_EVENT_PORT, PM1A_EVENT_PORT, 1, 12),
+    ])
+    .to_bytes();
+    bytes_of(&Device::new(
+        Path::new("MBRD"),
+        vec![&name("_HID", &EISAName::new("PNP0C02")), &name("_UID", &ZERO), &name("_CRS", &Raw(resources))],
+    ))
+}
+
+/// The 16550.
+fn serial_port() -> Vec<u8> {
+    legacy_device("COM1", "PNP0501", COM1_PORT, 8, COM1_GSI)
+}
+
+/// The real-time clock.
+fn clock() -> Vec<u8> {
+    legacy_device("RTC_", "PNP0B00", RTC_PORT, 2, RTC_GSI)
+}
+
+/// A device with ports and an edge-triggered interrupt.
+fn legacy_device(path: &str, id: &str, port: u16, ports: u8, gsi: u8) -> Vec<u8> {
+    let resources = ResourceTemplate::new(vec![
+        &IO::new(port, port, 1, ports) as &dyn Aml,
+        &Interrupt::new(true, true, false, false, gsi.into()),
+    ])
+    .to_bytes();
+    bytes_of(&Device::new(
+        Path::new(path),
+        vec![&name("_HID", &EISAName::new(id)), &name("_UID", &ZERO), &name("_CRS", &Raw(resources))],
+    ))
+}
+
+/// A processor, named by the UID that it has in the MADT.
+fn processor(number: u32) -> Vec<u8> {
+    bytes_of(&Device::new(
+        Path::new(&format!("C{number:03X}")),
+        vec![&name("_HID", &"ACPI0007"), &name("_UID", &number)],
+    ))
+}
+
+/// Encoded AML. The library's lists borrow their elements, and a list of temporaries
+/// does not outlive its statement; its encoding does.
+struct Raw(Vec<u8>);
+
+impl Aml for Raw {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        sink.vec(&self.0);
+    }
+}
+
+/// Encoding of a list before its elements go.
+trait ToBytes {
+    fn to_bytes(&self) -> Vec<u8>;
+}
+
+impl ToBytes for ResourceTemplate<'_> {
+    fn to_bytes(&self) -> Vec<u8> {
+        bytes_of(self)
+    }
+}
