@@ -104,3 +104,53 @@ impl Default for I8042 {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(i8042: &mut I8042, value: u8) -> Option<Effect> {
+        let mut out = Effects::new();
+        i8042.write(0x64, value, &mut out);
+        out.pop()
+    }
+
+    #[test]
+    fn is_there_with_nothing_plugged_in() {
+        let mut i8042 = I8042::new();
+        assert_eq!(i8042.read(0x64) & 3, 0, "ready for a command, and nothing to read");
+        assert_eq!(command(&mut i8042, 0xaa), None);
+        assert_eq!((i8042.read(0x64) & 1, i8042.read(0x60), i8042.read(0x64) & 1), (1, 0x55, 0));
+        command(&mut i8042, 0xab);
+        assert_ne!(i8042.read(0x60), 0, "the keyboard port fails its test");
+        // A command to a keyboard is answered by nobody.
+        let mut out = Effects::new();
+        i8042.write(0x60, 0xf4, &mut out);
+        assert_eq!(i8042.read(0x64) & 1, 0);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn keeps_its_configuration() {
+        let mut i8042 = I8042::new();
+        command(&mut i8042, 0x60);
+        i8042.write(0x60, 0x45, &mut Effects::new());
+        command(&mut i8042, 0xad);
+        command(&mut i8042, 0x20);
+        assert_eq!(i8042.read(0x60), 0x55);
+    }
+
+    #[test]
+    fn resets() {
+        let mut i8042 = I8042::new();
+        assert_eq!(command(&mut i8042, 0xfe), Some(Effect::Reset));
+        assert_eq!(command(&mut i8042, 0xff), None, "no line pulsed");
+        assert_eq!(command(&mut i8042, 0xd1), None);
+        let mut out = Effects::new();
+        i8042.write(0x60, 0x03, &mut out);
+        assert!(out.is_empty(), "A20 is no reset");
+        command(&mut i8042, 0xd1);
+        i8042.write(0x60, 0x02, &mut out);
+        assert_eq!(out.pop(), Some(Effect::Reset));
+    }
+}
