@@ -94,6 +94,9 @@ impl InterruptTable {
 
     /// The first run of `entries` free entries, and its place in the order.
     fn free_run(&self, entries: u32) -> Option<(usize, u16)> {
+        if entries == 0 {
+            return None;
+        }
         let mut free = 0;
         for (position, grant) in self.grants.iter().enumerate() {
             if free + entries <= u32::from(grant.first) {
@@ -101,7 +104,7 @@ impl InterruptTable {
             }
             free = u32::from(grant.first) + u32::from(grant.entries);
         }
-        (entries > 0 && free + entries <= self.entries).then_some((self.grants.len(), free as u16))
+        (free + entries <= self.entries).then_some((self.grants.len(), free as u16))
     }
 
     /// Index in the table of a requester's interrupt `index`.
@@ -113,7 +116,7 @@ impl InterruptTable {
         Ok((grant.first + index, grant))
     }
 
-    /// Makes a requester's entries absent; returns them. They still may be cached:
+    /// Makes a requester's entries absent. They still may be cached:
     /// [`InterruptTable::forget`] the run once they are flushed.
     pub fn clear_all(
         &self,

@@ -1,0 +1,152 @@
+//! Taking units over, in whatever state they are.
+
+use super::mock::Mood;
+use super::*;
+use crate::{InterruptSource, IommuError};
+use access::RegisterWindow;
+use spec::vtd::{capability, extended, global, register};
+use spec::{Gpa, Hpa};
+use tables::Permissions;
+
+fn reaches_nothing(mock: &MockUnit) {
+    for id in [NIC, DISK, BRIDGE, Bdf(0), Bdf(0xffff)] {
+        for address in [0, PAGE, 0x10_0000, 0x1_0000_0000, 0xffff_ffff_f000] {
+            assert_eq!(mock.dma(id, address, false), None, "{id} reads {address:#x}");
+            assert_eq!(mock.dma(id, address, true), None, "{id} writes {address:#x}");
+        }
+        assert_eq!(mock.interrupt(id, 0xfee0_0000, 0x41), None, "compatibility format");
+        for handle in [0, 1, 255, 256, 0x8000] {
+            assert_eq!(mock.interrupt(id, spec::vtd::remappable::msi_address(handle), 0), None);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_reachable_at_the_start() {
+    for bench in benches() {
+        reaches_nothing(&bench.mock);
+    }
+}
+
+#[test]
+fn a_unit_that_is_off_lets_everything_through() {
+    // What the tests above would show if they could not fail.
+    let mock = MockUnit::new(Ram::new(1, true), PLAIN_CAP, COHERENT_ECAP);
+    assert_eq!(mock.dma(NIC, PAGE, true), Some(PAGE));
+    assert_eq!(mock.interrupt(NIC, 0xfee0_1000, 0x41), Some((0x41, 1)));
+}
+
+#[test]
+fn tables_are_in_force_before_they_are_switched_on() {
+    let bench = Bench::with(QEMU_CAP | capability::PROTECTED_MEMORY, QEMU_ECAP, LIMITS);
+    let expected =
+        ["root", "context", "iotlb", "wait", "table", "interrupts", "wait", "remapping on", "translation on"];
+    assert_eq!(bench.mock.log(), expected);
+}
+
+#[test]
+fn protected_memory_is_released_last() {
+    let ram = Ram::new(20, true);
+    let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
+    mock.0.borrow_mut().protected = 1 << 31 | 1;
+    let bench = Bench::start(mock, ram, LIMITS);
+    assert_eq!(bench.mock.log().last(), Some(&"protected memory off"));
+    assert_eq!(bench.mock.0.borrow().protected, 0);
+}
+
+#[test]
+fn a_unit_that_runs_is_taken_over_without_a_gap() {
+    for mut before in benches() {
+        let domain = before.units.create_domain(&[who(NIC)]).unwrap();
+        before.units.map(domain, Gpa(0), Hpa(0x4000_0000), PAGE, Permissions::READ_WRITE).unwrap();
+        before.units.attach(alone(NIC), domain).unwrap();
+        before.units.grant_interrupts(who(NIC), InterruptSource::Exact(NIC), 1).unwrap();
+        let msi = before.units.remap(who(NIC), 0, edge(0x41, 0)).unwrap();
+        assert!(before.mock.dma(NIC, 0, true).is_some());
+        assert!(before.mock.interrupt(NIC, msi.address, msi.data).is_some());
+        // Firmware also let compatibility interrupts pass, and left faults behind.
+        before.mock.0.borrow_mut().status |= global::COMPATIBILITY_INTERRUPTS;
+        before.mock.dma(DISK, 0, true);
+        before.mock.log();
+
+        let mut after = Bench::start(before.mock, before.ram, LIMITS);
+        assert!(!after.mock.log().contains(&"translation off"));
+        assert_eq!(after.units.next_fault(), None);
+        reaches_nothing(&after.mock);
+    }
+}
+
+#[test]
+fn a_queue_that_stands_on_an_error_is_taken_over() {
+    let before = Bench::with(PLAIN_CAP, COHERENT_ECAP, LIMITS);
+    // The next slot holds zeros, which are no descriptor.
+    let tail = before.mock.read64(register::QUEUE_TAIL);
+    before.mock.write64(register::QUEUE_TAIL, tail + 16);
+    assert_ne!(before.mock.read32(register::FAULT_STATUS) & 1 << 4, 0);
+    let after = Bench::start(before.mock, before.ram, LIMITS);
+    assert!(after.units.verdict(0).unwrap().is_ok());
+    reaches_nothing(&after.mock);
+}
+
+#[test]
+fn a_unit_without_what_isolation_needs_is_left_out_with_the_reason() {
+    let lacks = |cap, ecap| match Bench::with(cap, ecap, LIMITS).units.verdict(0) {
+        Some(Err(IommuError::Lacks(what))) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lacks(QEMU_CAP, QEMU_ECAP & !extended::QUEUED_INVALIDATION), "queued invalidation");
+    assert_eq!(lacks(QEMU_CAP, QEMU_ECAP & !extended::INTERRUPT_REMAPPING), "interrupt remapping");
+    let no_x2apic = lacks(QEMU_CAP, QEMU_ECAP & !extended::EXTENDED_INTERRUPTS);
+    assert!(no_x2apic.contains("x2APIC"));
+    assert!(lacks(QEMU_CAP & !(0x1f << 8), QEMU_ECAP).contains("tables"));
+}
+
+#[test]
+fn a_unit_that_never_answers_is_left_out_and_never_hangs() {
+    for mood in [Mood::Deaf, Mood::Stuck] {
+        let ram = Ram::new(20, true);
+        let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
+        mock.set_mood(mood);
+        let mut bench = Bench::start(mock, ram, LIMITS);
+        assert!(matches!(bench.units.verdict(0), Some(Err(IommuError::TimedOut(_)))));
+        assert_eq!(bench.units.create_domain(&[who(NIC)]), Err(IommuError::UnitDown(0)));
+        assert_eq!(bench.units.remap(who(NIC), 0, edge(0x41, 0)), Err(IommuError::UnitDown(0)));
+        assert_eq!(bench.units.next_fault(), None);
+    }
+}
+
+#[test]
+fn too_few_frames_leave_the_unit_out() {
+    for frames in 0..LIMITS.unit.frames_needed(0) {
+        let ram = Ram::new(frames, true);
+        let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
+        let bench = Bench::start(mock, ram, LIMITS);
+        assert!(bench.units.verdict(0).unwrap().is_err());
+    }
+    let ram = Ram::new(LIMITS.unit.frames_needed(0), true);
+    let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
+    assert!(Bench::start(mock, ram, LIMITS).units.verdict(0).unwrap().is_ok());
+}
+
+#[test]
+fn each_function_is_served_by_the_unit_that_names_it() {
+    let ram = Ram::new(60, true);
+    let mock = || MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
+    let unit =
+        |segment, include_all, scopes| UnitDescription { registers: mock(), segment, include_all, scopes };
+    let units = VtdUnits::new(
+        Vec::from([
+            unit(0, true, Vec::new()),
+            unit(0, false, Vec::from([Scope::Function(NIC), Scope::Buses { first: 1, last: 3 }])),
+            unit(1, false, Vec::from([Scope::Function(NIC)])),
+        ]),
+        ram.clone(),
+        SteppingClock::new(1000),
+        LIMITS,
+    );
+    assert_eq!(units.unit_of(who(NIC)), Some(1));
+    assert_eq!(units.unit_of(who(Bdf::new(3, 31, 7))), Some(1));
+    assert_eq!(units.unit_of(who(Bdf::new(4, 0, 0))), Some(0));
+    assert_eq!(units.unit_of(Requester::new(1, NIC)), Some(2));
+    assert_eq!(units.unit_of(Requester::new(1, DISK)), None);
+}

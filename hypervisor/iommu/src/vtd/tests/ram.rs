@@ -1,0 +1,106 @@
+//! Memory as the processor and as the unit see it.
+
+use access::{TableMemory, frames::FakeFrames};
+use spec::Hpa;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// What the unit finds where nothing was written back: an entry that leads to
+/// memory of somebody else.
+const STALE: u64 = 0x6666_6000 | 3;
+
+struct State {
+    frames: FakeFrames,
+    /// What the unit sees where it does not snoop.
+    seen: BTreeMap<u64, u64>,
+    snooped: bool,
+    /// The unit read a frame after it was freed.
+    read_freed: bool,
+}
+
+/// Frames shared by the driver and the unit.
+#[derive(Clone)]
+pub struct Ram(Rc<RefCell<State>>);
+
+impl Ram {
+    pub fn new(frames: usize, snooped: bool) -> Self {
+        let frames = FakeFrames::new(frames);
+        Self(Rc::new(RefCell::new(State { frames, seen: BTreeMap::new(), snooped, read_freed: false })))
+    }
+
+    pub fn left(&self) -> usize {
+        self.0.borrow().frames.left
+    }
+
+    pub fn read_freed(&self) -> bool {
+        self.0.borrow().read_freed
+    }
+
+    /// What the unit reads.
+    pub fn fetch(&self, at: u64) -> u64 {
+        let mut state = self.0.borrow_mut();
+        if !state.frames.frames.contains_key(&(at & !0xfff)) {
+            state.read_freed = true;
+            return STALE;
+        }
+        if state.snooped { state.frames.read(Hpa(at)) } else { state.seen[&at] }
+    }
+
+    /// What the unit writes; processors snoop it.
+    pub fn store32(&self, at: u64, value: u32) {
+        let mut state = self.0.borrow_mut();
+        let word = at & !7;
+        let old = state.frames.read(Hpa(word));
+        let shift = 8 * (at & 4);
+        let new = old & !(0xffff_ffff << shift) | u64::from(value) << shift;
+        state.frames.frames.get_mut(&(at & !0xfff)).unwrap()[(at & 0xfff) as usize / 8] = new;
+        state.seen.insert(word, new);
+    }
+
+    /// Everything reaches memory, as when write buffers are flushed.
+    pub fn drain_buffers(&self) {
+        let State { frames, seen, .. } = &mut *self.0.borrow_mut();
+        for (frame, words) in &frames.frames {
+            for (index, word) in (0..).zip(words) {
+                seen.insert(frame + index * 8, *word);
+            }
+        }
+    }
+}
+
+impl Ram {
+    /// One frame reaches memory.
+    pub fn drain_frame(&self, frame: u64) {
+        self.write_back(Hpa(frame), 4096);
+    }
+}
+
+impl TableMemory for Ram {
+    fn allocate(&mut self) -> Option<Hpa> {
+        self.allocate_contiguous(1)
+    }
+    fn allocate_contiguous(&mut self, frames: usize) -> Option<Hpa> {
+        let mut state = self.0.borrow_mut();
+        let start = state.frames.allocate_contiguous(frames)?;
+        for word in 0..frames as u64 * 512 {
+            state.seen.insert(start.0 + word * 8, STALE);
+        }
+        Some(start)
+    }
+    fn free(&mut self, frame: Hpa) {
+        self.0.borrow_mut().frames.free(frame);
+    }
+    fn read(&self, hpa: Hpa) -> u64 {
+        self.0.borrow().frames.read(hpa)
+    }
+    fn write(&mut self, hpa: Hpa, value: u64) {
+        self.0.borrow_mut().frames.write(hpa, value);
+    }
+    fn write_back(&self, hpa: Hpa, bytes: u64) {
+        let State { frames, seen, .. } = &mut *self.0.borrow_mut();
+        for at in (hpa.0 & !63..(hpa.0 + bytes).next_multiple_of(64)).step_by(8) {
+            seen.insert(at, frames.read(Hpa(at)));
+        }
+    }
+}
