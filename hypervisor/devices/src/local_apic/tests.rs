@@ -71,10 +71,9 @@ fn each_door_is_shut_in_the_others_mode() {
 #[test]
 fn x2apic_registers_fault_as_the_table_says() {
     let mut apic = x2apic(0);
-    let readable = |register: u8| {
-        matches!(register, 0x02 | 0x03 | 0x08 | 0x0a | 0x0d | 0x0f | 0x10..=0x28 | 0x30 | 0x32..=0x39 | 0x3e)
-    };
-    let writable = |register: u8| matches!(register, 0x08 | 0x0b | 0x0f | 0x28 | 0x30 | 0x32..=0x38 | 0x3e | 0x3f);
+    let readable = |register: u8| matches!(register, 0x02 | 0x03 | 0x08 | 0x0a | 0x0d | 0x0f | 0x10..=0x28 | 0x30 | 0x32..=0x39 | 0x3e);
+    let writable =
+        |register: u8| matches!(register, 0x08 | 0x0b | 0x0f | 0x28 | 0x30 | 0x32..=0x38 | 0x3e | 0x3f);
     for register in 0..=255 {
         assert_eq!(apic.read(register, 0).is_ok(), readable(register), "read {register:#x}");
         assert_eq!(apic.write(register, 0, 0).is_ok(), writable(register), "write {register:#x}");
@@ -158,10 +157,7 @@ fn level_is_reported_unless_suppressed() {
         apic.accept(0x31, level);
         assert_eq!(apic.read(0x19, 0), Ok(if level { 1 << 17 } else { 0 }), "TMR");
         assert_eq!(take(&mut apic), Some(0x31));
-        assert_eq!(
-            apic.write(0x0b, 0, 0),
-            Ok(ApicEffect::EndOfInterrupt { vector: 0x31, level: reported })
-        );
+        assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::EndOfInterrupt { vector: 0x31, level: reported }));
     }
 }
 
@@ -562,7 +558,8 @@ fn step() -> impl Strategy<Value = Step> {
         any::<u8>().prop_map(Step::Read),
         (register, value.clone()).prop_map(|(register, value)| Step::Write(register, value)),
         (0..0x1100u32).prop_map(Step::MmioRead),
-        (0..0x40u32, value.clone()).prop_map(|(register, value)| Step::MmioWrite(register << 4, value as u32)),
+        (0..0x40u32, value.clone())
+            .prop_map(|(register, value)| Step::MmioWrite(register << 4, value as u32)),
         (any::<u32>(), any::<u32>()).prop_map(|(offset, value)| Step::MmioWrite(offset, value)),
         (0..4u64).prop_map(|mode| Step::Base(0xfee0_0000 | mode << 10)),
         any::<u64>().prop_map(Step::Base),
