@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod assignment;
+pub mod acpi;
 pub mod clock;
 pub mod cpuid;
 pub mod decode;
