@@ -9,8 +9,8 @@
 
 extern crate alloc;
 
-pub mod assignment;
 pub mod acpi;
+pub mod assignment;
 pub mod clock;
 pub mod cpuid;
 pub mod decode;
@@ -18,7 +18,7 @@ pub mod emulate;
 pub mod exits;
 pub mod host;
 pub mod layout;
-// pub mod loader;
+pub mod loader;
 pub mod mailbox;
 pub mod msr;
 pub mod partition;
