@@ -71,26 +71,31 @@ fn refuse(diagnostics: &[Diagnostic], text: &str, name: &str) -> Refused {
     Refused { text, count: diagnostics.len() }
 }
 
-/// One problem with its line, as a compiler shows it. The first line has the usual
+/// One problem with its line, as a compiler shows it; the frame's first line has the usual
 /// `FILE:LINE:COLUMN`, which editors find.
 fn render(diagnostic: &Diagnostic, text: &str, name: &str) -> String {
     let key = if diagnostic.path.is_empty() { "the text" } else { &diagnostic.path };
     let place = format!("{name}:{}:{}", diagnostic.line, diagnostic.column);
     let length = diagnostic.span.len().min(text.len().saturating_sub(diagnostic.span.start));
     let label = LabeledSpan::new(Some("here".to_owned()), diagnostic.span.start.min(text.len()), length);
-    let mut report =
-        MietteDiagnostic::new(format!("{place}: {key}: {}", diagnostic.message)).with_label(label);
+    let mut report = MietteDiagnostic::new(format!("{key}: {}", diagnostic.message)).with_label(label);
     if !diagnostic.help.is_empty() {
         report = report.with_help(diagnostic.help.clone());
     }
     let report = Report::new(report).with_source_code(NamedSource::new(name, text.to_owned()));
     let theme = if colourful() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(110).with_links(false);
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(width()).with_links(false);
     let mut shown = String::new();
     match handler.render_report(&mut shown, report.as_ref()) {
         Ok(()) => shown,
         Err(_) => format!("{place}: {key}: {}; {}\n", diagnostic.message, diagnostic.help),
     }
+}
+
+/// In a pipe or a file nothing is wrapped, so that a message can be searched for.
+fn width() -> usize {
+    use std::io::IsTerminal as _;
+    if std::io::stderr().is_terminal() { 110 } else { 10_000 }
 }
 
 fn colourful() -> bool {

@@ -7,6 +7,7 @@ mod config;
 mod debian;
 mod emulated;
 mod image;
+mod inspect;
 mod kernel;
 mod pack;
 mod payload;
@@ -47,6 +48,7 @@ fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
         Command::Test(options) => return testing::run(&workshop, options),
         Command::Check(options) => return check::run(project, options),
         Command::Image(options) => image::run(&workshop, options)?,
+        Command::Inspect(options) => inspect::run(options)?,
         Command::Build(options) => build(&workshop, options)?,
         Command::Pack(options) => {
             let source = Source::read(&options.config)?;

@@ -1,0 +1,54 @@
+//! `cargo hv inspect`: a board file from a machine that runs Linux.
+//!
+//! The very code that scans the machine at boot reads it here, over what Linux shows in /sys.
+
+mod firmware;
+mod pci;
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use platform::{Platform, Tables};
+
+use crate::cli;
+
+/// Writes the board file.
+///
+/// # Errors
+/// When Linux does not show the machine's tables or functions.
+pub fn run(options: &cli::Inspect) -> Result<()> {
+    let platform = read(&options.root)?;
+    let mut text = serde_json::to_string_pretty(&platform).context("the board cannot be written as JSON")?;
+    text.push('\n');
+    match &options.output {
+        Some(path) => {
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?
+        }
+        None => std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?,
+    }
+    eprintln!(
+        "{} processors, {} PCI functions, {}",
+        platform.processors().count(),
+        platform.functions.len(),
+        match &platform.tables.dmar {
+            Some(dmar) => format!("VT-d with {} units", dmar.units.len()),
+            None =>
+                "no VT-d: switch it on in the firmware's setup, or nothing can be passed through".to_owned(),
+        }
+    );
+    for finding in platform.all_findings() {
+        eprintln!("  !! {finding}");
+    }
+    Ok(())
+}
+
+/// Reads the machine whose /sys is below `root`.
+fn read(root: &Path) -> Result<Platform> {
+    let (memory, rsdp) = firmware::tables(&root.join("sys/firmware/acpi/tables"))?;
+    let map = firmware::memory_map(&root.join("sys/firmware/memmap"))?;
+    let config = pci::Sysfs::read(&root.join("sys/bus/pci/devices"))?;
+    let platform = Platform::discover(Tables::read(&memory, rsdp), map, &config);
+    ensure!(platform.processors().next().is_some(), "the machine's tables name no processor");
+    Ok(platform)
+}
