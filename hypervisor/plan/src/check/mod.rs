@@ -4,6 +4,8 @@ pub(crate) mod devices;
 pub(crate) mod files;
 pub(crate) mod machine;
 pub(crate) mod rules;
+#[cfg(test)]
+mod tests;
 
 use crate::problem::Problem;
 use alloc::string::{String, ToString};

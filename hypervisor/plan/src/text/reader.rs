@@ -29,6 +29,8 @@ pub trait Choice: Copy + PartialEq + 'static {
 pub trait Value: Sized {
     /// What it is, for messages and for the reference: `a number`.
     fn kind() -> String;
+    /// What one looks like, for messages: `1`.
+    fn example() -> String;
     /// Reads it; `None` where it is wrong, which was told.
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self>;
     /// A default as the configuration would write it.
@@ -47,8 +49,8 @@ pub struct Key {
     pub name: &'static str,
     /// Its documentation, line by line.
     pub doc: &'static [&'static str],
-    /// What it holds.
-    pub kind: String,
+    /// What it looks like.
+    pub example: String,
     /// Its default; `None` where it is required.
     pub default: Option<String>,
     /// What each of its words means.
@@ -61,7 +63,7 @@ impl Key {
     /// The key `name` that holds a `V`.
     pub fn of<V: Value>(name: &'static str, doc: &'static [&'static str], default: Option<V>) -> Self {
         let default = default.map(|value| value.text());
-        Self { name, doc, kind: V::kind(), default, words: V::words(), tables: V::tables }
+        Self { name, doc, example: V::example(), default, words: V::words(), tables: V::tables }
     }
 }
 
@@ -131,7 +133,7 @@ impl TableReader<'_, '_> {
     pub fn key<V: Value>(&mut self, name: &'static str, default: Option<V>) -> Option<V> {
         let Some((_, value)) = self.table.iter().find(|(key, _)| key.get_ref().as_ref() == name) else {
             if default.is_none() {
-                let help = format!("add {name} = ..., {}", V::kind());
+                let help = format!("add {name} = {}", V::example());
                 self.reader.tell(self.span.clone(), format!("the key `{name}` is missing"), help);
             }
             return default;
@@ -140,15 +142,21 @@ impl TableReader<'_, '_> {
     }
 }
 
-/// The known name that was probably meant: at most a third of it is wrong.
+/// The known name that was probably meant: at most a third of it is wrong, or it
+/// begins as the other does.
 pub(super) fn closest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
     let wanted = plain(name);
     let distance = |candidate: &str| strsim::damerau_levenshtein(&plain(candidate), &wanted);
     let best = known.iter().copied().min_by_key(|candidate| distance(candidate))?;
-    let is_close = distance(best) <= (best.len() / 3).max(1);
-    let is_part = wanted.len() > 2 && (best.starts_with(&wanted) || wanted.starts_with(best));
-    (is_close || is_part).then_some(best)
+    if distance(best) <= (best.len() / 3).max(1) {
+        return Some(best);
+    }
+    let is_start = |candidate: &&str| {
+        let candidate = plain(candidate);
+        wanted.len() > 2 && (candidate.starts_with(&wanted) || wanted.starts_with(&candidate))
+    };
+    known.iter().copied().find(is_start)
 }
 
 /// `` `a`, `b` and `c` ``.
@@ -165,15 +173,26 @@ pub(super) fn list(names: &[&str]) -> String {
     text
 }
 
+/// Tells that a value is of another type than `V`.
+pub(super) fn wrong_type<V: Value>(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<V> {
+    let found = value.get_ref().type_str();
+    let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    let message = format!("{article} {found} does not fit here: expected {}", V::kind());
+    reader.tell(value.span(), message, format!("write it as {}", V::example()));
+    None
+}
+
 /// A table by its keys.
 impl<V: Value> Value for BTreeMap<String, V> {
     fn kind() -> String {
         "tables by name".to_string()
     }
+    fn example() -> String {
+        format!("{{ NAME = {} }}", V::example())
+    }
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(table) = value.get_ref().as_table() else {
-            reader.tell(value.span(), format!("expected {}", Self::kind()), String::new());
-            return None;
+            return wrong_type(value, reader);
         };
         // Every entry is read before any is missed.
         let entries: Vec<_> = table

@@ -17,20 +17,21 @@ pub fn reference() -> String {
         (key.tables)(key.name, &mut tables);
     }
     for (header, doc, keys) in tables {
-        text += &format!("\n## `[{header}]`\n\n{}\n\n| key | what | default |\n|---|---|---|\n", join(doc));
+        text += &format!(
+            "\n## `[{header}]`\n\n{}\n\n| key | what | example | default |\n|---|---|---|---|\n",
+            join(doc)
+        );
         for key in keys {
             let default = match &key.default {
                 None => "required".to_string(),
                 Some(default) if default == "none" || default == "see below" => default.clone(),
                 Some(default) => format!("`{default}`"),
             };
-            let mut what = format!("{} ({})", join(key.doc), key.kind);
-            if !key.words.is_empty() {
-                let words: Vec<_> =
-                    key.words.iter().map(|(word, doc)| format!("`\"{word}\"`: {}", join(doc))).collect();
-                what = format!("{} {}", join(key.doc), words.join("; "));
+            let mut what = join(key.doc);
+            for (word, doc) in &key.words {
+                what += &format!(" `\"{word}\"`: {}.", join(doc));
             }
-            text += &format!("| `{}` | {} | {default} |\n", key.name, what.replace('|', "\\|"));
+            text += &format!("| `{}` | {what} | `{}` | {default} |\n", key.name, key.example);
         }
     }
     text

@@ -1,6 +1,6 @@
 //! What keys hold: numbers, text, names, lists, tables.
 
-use super::reader::{Choice, Key, Reader, Table, Value, closest, list};
+use super::reader::{Choice, Key, Reader, Table, Value, closest, list, wrong_type};
 use crate::config::{Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -9,25 +9,16 @@ use platform::names::{DevFn, DeviceId, DevicePath, Memory};
 use toml::Spanned;
 use toml::de::DeValue;
 
-/// Tells that a value is of another type than `kind`.
-fn wrong_type<T>(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>, kind: &str) -> Option<T> {
-    let found = value.get_ref().type_str();
-    reader.tell(value.span(), format!("expected {kind}, found {}", article(found)), String::new());
-    None
-}
-
-fn article(noun: &str) -> String {
-    let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
-    format!("{} {noun}", if vowel { "an" } else { "a" })
-}
-
 impl Value for u32 {
     fn kind() -> String {
         "a number".to_string()
     }
+    fn example() -> String {
+        "1".to_string()
+    }
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(number) = value.get_ref().as_integer() else {
-            return wrong_type(value, reader, &Self::kind());
+            return wrong_type(value, reader);
         };
         let parsed = Self::from_str_radix(number.as_str(), number.radix()).ok();
         if parsed.is_none() {
@@ -45,8 +36,11 @@ impl Value for bool {
     fn kind() -> String {
         "true or false".to_string()
     }
+    fn example() -> String {
+        "true".to_string()
+    }
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
-        value.get_ref().as_bool().or_else(|| wrong_type(value, reader, &Self::kind()))
+        value.get_ref().as_bool().or_else(|| wrong_type(value, reader))
     }
     fn text(&self) -> String {
         self.to_string()
@@ -57,10 +51,13 @@ impl Value for String {
     fn kind() -> String {
         "text".to_string()
     }
+    fn example() -> String {
+        "\"...\"".to_string()
+    }
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
         match value.get_ref().as_str() {
             Some(text) => Some(text.to_string()),
-            None => wrong_type(value, reader, &Self::kind()),
+            None => wrong_type(value, reader),
         }
     }
     fn text(&self) -> String {
@@ -70,14 +67,17 @@ impl Value for String {
 
 /// Types that are written as text.
 macro_rules! named {
-    ($($type:ty: $kind:literal),* $(,)?) => { $(
+    ($($type:ty: $kind:literal, $example:literal;)*) => { $(
         impl Value for $type {
             fn kind() -> String {
                 $kind.to_string()
             }
+            fn example() -> String {
+                $example.to_string()
+            }
             fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
                 let Some(text) = value.get_ref().as_str() else {
-                    return wrong_type(value, reader, &Self::kind());
+                    return wrong_type(value, reader);
                 };
                 match text.parse() {
                     Ok(parsed) => Some(parsed),
@@ -96,10 +96,10 @@ macro_rules! named {
 }
 
 named! {
-    Memory: "a size such as \"256 MiB\"",
-    DevFn: "a device and function such as \"01.0\"",
-    DevicePath: "a path such as \"00:02.0\"",
-    DeviceId: "an identity such as \"8086:10d3\"",
+    Memory: "a size", "\"256 MiB\"";
+    DevFn: "a device and function", "\"01.0\"";
+    DevicePath: "a path from the root", "\"00:02.0\"";
+    DeviceId: "a vendor and device ID", "\"8086:10d3\"";
 }
 
 /// Types that are one of some words.
@@ -108,6 +108,9 @@ macro_rules! chosen {
         impl Value for $type {
             fn kind() -> String {
                 words::<$type>().iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+            }
+            fn example() -> String {
+                words::<$type>().first().map(|word| format!("\"{word}\"")).unwrap_or_default()
             }
             fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
                 read_choice(value, reader)
@@ -129,10 +132,10 @@ fn words<C: Choice>() -> Vec<&'static str> {
     C::WORDS.iter().map(|(_, word, _)| *word).collect()
 }
 
-fn read_choice<C: Choice>(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<C> {
+fn read_choice<C: Choice + Value>(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<C> {
     let words = words::<C>();
     let Some(text) = value.get_ref().as_str() else {
-        return wrong_type(value, reader, &format!("one of {}", list(&words)));
+        return wrong_type(value, reader);
     };
     let choice = C::WORDS.iter().find(|(_, word, _)| *word == text);
     if choice.is_none() {
@@ -149,6 +152,9 @@ impl<V: Value> Value for Option<V> {
     fn kind() -> String {
         V::kind()
     }
+    fn example() -> String {
+        V::example()
+    }
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
         V::read(value, reader).map(Some)
     }
@@ -164,9 +170,12 @@ impl<V: Value> Value for Vec<V> {
     fn kind() -> String {
         format!("a list, each {}", V::kind())
     }
+    fn example() -> String {
+        format!("[{}]", V::example())
+    }
     fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(array) = value.get_ref().as_array() else {
-            return wrong_type(value, reader, &Self::kind());
+            return wrong_type(value, reader);
         };
         // Every element is read before any is missed.
         let elements: Vec<_> = array
@@ -194,10 +203,13 @@ macro_rules! nested {
             fn kind() -> String {
                 "a table".to_string()
             }
+            fn example() -> String {
+                "{ ... }".to_string()
+            }
             fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
                 match value.get_ref().as_table() {
                     Some(table) => reader.read_table(table, value.span()),
-                    None => wrong_type(value, reader, &Self::kind()),
+                    None => wrong_type(value, reader),
                 }
             }
             fn text(&self) -> String {
