@@ -11,6 +11,8 @@ extern crate std;
 
 pub mod clock;
 pub mod config_space;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fake_pci;
 pub mod frames;
 pub mod memory;
 pub mod registers;

@@ -19,7 +19,9 @@ use spec::{Bdf, Gpa, Width};
 use crate::bar::GuestBars;
 use crate::capability::CapabilityFault;
 use crate::effect::PciEffects;
-use crate::function::{BARS, Bar, HostMsi, MessageChange, MessageRefused, PciFunction, TrappedRegion};
+use crate::function::{
+    BARS, Bar, BarKind, HostMsi, MessageChange, MessageRefused, PciFunction, TrappedRegion,
+};
 use crate::image::ConfigImage;
 use message::Messages;
 use msi::{Msi, MsiWish};
@@ -220,8 +222,8 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         let mut wanted = 0;
         for bar in self.bars.current(&self.image, 0).iter().flatten() {
             wanted |= match bar.kind {
-                crate::function::BarKind::Io => command::IO_SPACE,
-                crate::function::BarKind::Rom => 0,
+                BarKind::Io => command::IO_SPACE,
+                BarKind::Rom => 0,
                 _ => command::MEMORY_SPACE,
             };
         }
@@ -275,7 +277,9 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         // Entries of the one are no entries of the other: begin anew.
         if msix.enabled != self.seen.msix.enabled {
             for index in 0..self.messages.count() {
-                self.messages.want(index, None, false);
+                if self.messages.want(index, None, false) {
+                    effects.messages();
+                }
             }
         }
         (self.seen.msix, self.seen.msi) = (msix, msi);
@@ -318,6 +322,13 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
             for index in 0..msix.entries() {
                 msix.settle(&window, index, wish, &self.messages);
             }
+        }
+    }
+
+    /// Makes one entry of the hardware's MSI-X table follow the guest's.
+    fn settle_entry(&mut self, index: u16) {
+        if let Some((msix, window)) = table(&mut self.msix, &self.trapped) {
+            msix.settle(&window, index, self.seen.msix, &self.messages);
         }
     }
 
@@ -409,9 +420,13 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for PassedThrough<C, W> {
         if let (true, Some(msi), Some(host)) = (msi, &self.msi, message) {
             msi.check(&self.seen.msi, &self.messages, index, host)?;
         }
+        // The hardware holds it already: a write would stop messages for nothing.
+        if self.messages.host(index) == message {
+            return Ok(());
+        }
         // The hardware makes the other messages of MSI out of the first: they are
         // answered for anew when it changes.
-        if msi && index == 0 && self.messages.host(0) != message {
+        if msi && index == 0 {
             for other in 1..self.messages.count() {
                 self.messages.set_host(other, None);
             }
@@ -420,7 +435,11 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for PassedThrough<C, W> {
         if let Some(host) = message {
             self.program(index, host);
         }
-        self.settle_messages_hardware();
+        if msi {
+            self.settle_messages_hardware();
+        } else {
+            self.settle_entry(index);
+        }
         Ok(())
     }
 }

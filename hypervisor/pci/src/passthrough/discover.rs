@@ -347,8 +347,8 @@ fn lay_extended<C: ConfigSpace>(
         Ok(())
     })
     .err();
-    // The list starts at a fixed place: where nothing shown is there, an empty
-    // structure leads on (PCI Express Base Specification section 7.9.28).
+    // The list starts at a fixed place: where nothing shown is there, a null
+    // capability leads on (PCI Express Base Specification section 7.9).
     if shown.first().is_some_and(|(_, _, at, _)| *at != FIRST_EXTENDED) {
         shown.insert(0, (0, 0, FIRST_EXTENDED, 4));
     }

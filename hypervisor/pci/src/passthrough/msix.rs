@@ -23,7 +23,7 @@ struct TableEntry {
 }
 
 impl TableEntry {
-    /// All zeros but masked (PCI Express Base Specification section 7.7.2.7).
+    /// All zeros but masked (PCI Express Base Specification section 7.7.2).
     const RESET: Self = Self {
         message: GuestMsi { address: 0, data: 0 },
         control: msix::ENTRY_MASKED,
@@ -150,7 +150,7 @@ impl Msix {
         let place = usize::from(index);
         let Some(entry) = self.table.get_mut(place) else { return };
         // Address and data must not change while the entry is unmasked (section
-        // 7.7.2.7); the read makes the posted mask arrive first.
+        // 6.1.4.2); the read makes the posted mask arrive first.
         window.write32(place, 12, msix::ENTRY_MASKED);
         window.read32(place, 12);
         entry.hardware_masked = true;

@@ -4,7 +4,7 @@
 use access::{ConfigSpace, RegisterWindow};
 use spec::Width;
 
-use super::{PassedThrough, table};
+use super::PassedThrough;
 use crate::effect::PciEffects;
 use crate::function::TrappedRegion;
 
@@ -86,9 +86,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
             return;
         }
         self.want_message(index, effects);
-        if let Some((msix, window)) = table(&mut self.msix, &self.trapped) {
-            msix.settle(&window, index, self.seen.msix, &self.messages);
-        }
+        self.settle_entry(index);
     }
 
     fn owner(&self, bar: u8, offset: u64, width: Width) -> Owner {

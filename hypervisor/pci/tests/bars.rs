@@ -1,0 +1,171 @@
+//! BARs: sizing them in the machine, and what a guest does to its own.
+
+mod common;
+
+use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
+use common::*;
+use pci::bar::{BarFault, size_bars};
+use pci::function::{PageRange, ROM};
+use pci::passthrough::Rom;
+use pci::{BarKind, Grant, PassedThrough, PassthroughError, PciFunction, TrappedRegion};
+use spec::{Hpa, Width};
+
+fn discover(function: FakeFunction) -> Result<(), PassthroughError> {
+    let machine = machine(function);
+    PassedThrough::discover(&machine.0, AT, &Grant::default(), |_, _| Some(&machine.1)).map(drop)
+}
+
+#[test]
+fn sizing_finds_kinds_and_sizes_and_restores_everything() {
+    let config = FakeConfigSpace::with([(AT, FakeFunction::e1000e())]);
+    config.change(AT, |function| function.put(4, 2, 7));
+    let before = config.functions.borrow()[&AT].bytes.clone();
+    let bars = size_bars(&config, AT).unwrap();
+    let found = bars.map(|bar| bar.map(|bar| (bar.kind, bar.size, bar.host.0)));
+    let memory = BarKind::Memory32 { prefetchable: false };
+    assert_eq!(found[0], Some((memory, 0x2_0000, 0xfebc_0000)));
+    assert_eq!(found[2], Some((BarKind::Io, 32, 0xc040)));
+    assert_eq!(found[3], Some((memory, 0x4000, 0xfebb_0000)));
+    assert_eq!(found[4], None);
+    assert_eq!(config.functions.borrow()[&AT].bytes, before);
+    // Decode and bus mastering were off before the first BAR was written.
+    let writes = config.take_writes();
+    assert_eq!(writes.first(), Some(&(AT, 4, Width::Word, 0)));
+    assert_eq!(writes.last(), Some(&(AT, 4, Width::Word, 7)));
+}
+
+#[test]
+fn a_wide_bar_takes_two_registers_and_is_not_truncated() {
+    let function = FakeFunction::new(1, 2, 3).memory_bar(2, 1 << 33, 0x80_0000_0000, true, true);
+    let config = FakeConfigSpace::with([(AT, function)]);
+    let bars = size_bars(&config, AT).unwrap();
+    let bar = bars[2].unwrap();
+    assert_eq!((bar.kind, bar.size), (BarKind::Memory64 { prefetchable: true }, 1 << 33));
+    assert_eq!(bar.host, Hpa(0x80_0000_0000));
+    assert_eq!(bars[3], None);
+}
+
+#[test]
+fn bars_that_make_no_sense_are_refused() {
+    let mut holes = FakeFunction::new(1, 2, 3).memory_bar(0, 0x1000, 0x8000_0000, false, false);
+    holes.allow(0x10, 4, 0xfffd_f000);
+    let mut reserved = FakeFunction::new(1, 2, 3).memory_bar(1, 0x1000, 0x8000_0000, false, false);
+    reserved.put(0x14, 4, 0x8000_0002);
+    let half = FakeFunction::new(1, 2, 3).memory_bar(5, 0x1000, 0x8000_0000, true, false);
+    for (function, bar, fault) in [
+        (holes, 0, BarFault::Malformed),
+        (reserved, 1, BarFault::Malformed),
+        (half, 5, BarFault::HalfMissing),
+    ] {
+        assert_eq!(discover(function), Err(PassthroughError::Bar { bar, fault }));
+    }
+}
+
+#[test]
+fn what_is_no_placed_endpoint_is_refused() {
+    assert_eq!(discover(FakeFunction::bridge(1)), Err(PassthroughError::NotEndpoint { header: 1 }));
+    let unplaced = FakeFunction::new(1, 2, 3).memory_bar(1, 0x1000, 0, false, false);
+    assert_eq!(discover(unplaced), Err(PassthroughError::Unplaced { bar: 1 }));
+    let empty = FakeConfigSpace::default();
+    let none = PassedThrough::discover(&empty, AT, &Grant::default(), |_, _| None::<FakeWindow>);
+    assert!(matches!(none, Err(PassthroughError::Absent)));
+    let machine = machine(FakeFunction::nvme());
+    let none = PassedThrough::discover(&machine.0, AT, &Grant::default(), |_, _| None::<FakeWindow>);
+    assert!(matches!(none, Err(PassthroughError::NoWindow { host: Hpa(0x8_fe00_6000) })));
+    // Ports that the firmware gave no place are hidden instead.
+    assert_eq!(discover(FakeFunction::new(1, 2, 3).port_bar(0, 32, 0)), Ok(()));
+}
+
+#[test]
+fn a_guest_sizes_its_bars_as_on_hardware() {
+    let machine = machine(FakeFunction::e1000e());
+    let mut given = give(&machine, &Grant::default());
+    for (register, mask) in [(0x10, 0xfffe_0000), (0x18, 0xffff_ffe1), (0x1c, 0xffff_c000), (0x20, 0)] {
+        write(&mut given, register, Width::Dword, u32::MAX);
+        assert_eq!(given.config_read(register, Width::Dword), mask, "{register:#x}");
+    }
+    assert_eq!(given.config_read(0x30, Width::Dword), 0);
+    write(&mut given, 0x30, Width::Dword, u32::MAX);
+    assert_eq!(given.config_read(0x30, Width::Dword), 0, "no ROM");
+    assert_eq!(machine.0.take_writes(), []);
+}
+
+#[test]
+fn the_halves_of_a_wide_bar_move_it_one_by_one() {
+    let function = FakeFunction::new(1, 2, 3).memory_bar(0, 0x4000, 0x10_0000_0000, true, true);
+    let machine = machine(function);
+    let mut given = give(&machine, &Grant::default());
+    write(&mut given, 0x10, Width::Dword, u32::MAX);
+    write(&mut given, 0x14, Width::Dword, u32::MAX);
+    assert_eq!(given.config_read(0x10, Width::Dword), 0xffff_c00c);
+    assert_eq!(given.config_read(0x14, Width::Dword), u32::MAX);
+    write(&mut given, 0x10, Width::Dword, 0xc000_0000);
+    write(&mut given, 0x14, Width::Dword, 0x20);
+    assert_eq!(write(&mut given, 4, Width::Byte, 2), [map(0, 0x20_c000_0000)]);
+    assert_eq!(write(&mut given, 0x14, Width::Dword, 0x30), [unmap(0), map(0, 0x30_c000_0000)]);
+    assert_eq!(write(&mut given, 0x10, Width::Dword, 0xd000_0000), [unmap(0), map(0, 0x30_d000_0000)]);
+    assert_eq!(write(&mut given, 0x10, Width::Dword, 0xd000_0008), [], "nothing moved");
+    // One byte moves it too.
+    assert_eq!(write(&mut given, 0x17, Width::Byte, 1), [unmap(0), map(0, 0x0100_0030_d000_0000)]);
+}
+
+#[test]
+fn a_table_page_is_trapped_and_the_rest_is_direct() {
+    let machine = machine(FakeFunction::nvme());
+    let given = give(&machine, &Grant::default());
+    // 65 entries of 16 bytes at 0x2000 take a page; the pending bits are apart.
+    assert_eq!(given.trapped_regions(), [TrappedRegion { bar: 0, offset: 0x2000, bytes: 0x1000 }]);
+    let direct: Vec<_> = given.direct_ranges(0).collect();
+    let expected = [PageRange { offset: 0, bytes: 0x2000 }, PageRange { offset: 0x3000, bytes: 0x1000 }];
+    assert_eq!(direct, expected);
+    assert_eq!(given.direct_ranges(1).count(), 0);
+    assert_eq!(given.direct_ranges(200).count(), 0);
+}
+
+#[test]
+fn a_bar_smaller_than_a_page_is_trapped_as_a_whole() {
+    let function = FakeFunction::new(1, 2, 3).memory_bar(0, 0x100, 0x8000_0700, false, false);
+    let machine = machine(function);
+    let mut opened = Vec::new();
+    let given = PassedThrough::discover(&machine.0, AT, &Grant::default(), |hpa, bytes| {
+        opened.push((hpa, bytes));
+        Some(&machine.1)
+    });
+    let mut given = given.unwrap();
+    assert_eq!(opened, [(Hpa(0x8000_0700), 0x100)]);
+    assert_eq!(given.trapped_regions(), [TrappedRegion { bar: 0, offset: 0, bytes: 0x100 }]);
+    assert_eq!(given.direct_ranges(0).count(), 0);
+    write_bar(&mut given, 0, 0x10, Width::Word, 0x1234);
+    assert_eq!(machine.1.take_writes(), [(0x10, 2, 0x1234)], "in the guest's width");
+    assert_eq!(given.bar_read(0, 0x10, Width::Qword), 0x1234);
+    // Its neighbour's bytes are out of reach.
+    write_bar(&mut given, 0, 0xfe, Width::Dword, u64::MAX);
+    write_bar(&mut given, 0, 0x100, Width::Dword, u64::MAX);
+    write_bar(&mut given, 0, u64::MAX, Width::Qword, u64::MAX);
+    assert_eq!(machine.1.take_writes(), [(0xfe, 1, 0xff), (0xff, 1, 0xff)]);
+    assert_eq!(given.bar_read(0, 0x100, Width::Dword), 0xffff_ffff);
+    assert_eq!(given.bar_read(0, u64::MAX - 2, Width::Qword), u64::MAX);
+    assert_eq!(given.bar_read(5, 0, Width::Byte), 0xff);
+}
+
+#[test]
+fn a_granted_rom_is_a_copy() {
+    let machine = machine(FakeFunction::e1000e());
+    let rom = Some(Rom { host: Hpa(0x1234_5000), bytes: 0x8000 });
+    let mut given = give(&machine, &Grant { rom, ..Grant::default() });
+    write(&mut given, 0x30, Width::Dword, 0xffff_fffe);
+    assert_eq!(given.config_read(0x30, Width::Dword), 0xffff_8000);
+    write(&mut given, 0x30, Width::Dword, 0xc010_0000);
+    write(&mut given, 0x10, Width::Dword, 0xc000_0000);
+    let on = write(&mut given, 4, Width::Word, 2);
+    assert!(!on.contains(&map(ROM, 0xc010_0000)), "its own enable bit is off");
+    assert_eq!(write(&mut given, 0x30, Width::Byte, 1), [map(ROM, 0xc010_0000)]);
+    assert_eq!(given.bars()[6].unwrap().host, Some(Hpa(0x1234_5000)));
+    assert_eq!(given.direct_ranges(ROM).collect::<Vec<_>>(), [PageRange { offset: 0, bytes: 0x8000 }]);
+    assert_eq!(machine.0.functions.borrow()[&AT].get(0x30, 4), 0);
+    let odd = Some(Rom { host: Hpa(0x1234_5000), bytes: 0x7000 });
+    let refused = PassedThrough::discover(&machine.0, AT, &Grant { rom: odd, ..Grant::default() }, |_, _| {
+        Some(&machine.1)
+    });
+    assert!(matches!(refused, Err(PassthroughError::Rom)));
+}

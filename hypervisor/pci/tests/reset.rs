@@ -1,0 +1,175 @@
+//! The reset ladder, with functions that do as they are told and others.
+
+mod common;
+
+use access::clock::SteppingClock;
+use access::fake_pci::{FakeConfigSpace, FakeFunction, ResetBehaviour};
+use common::AT;
+use pci::reset::{OwnedBus, ResetFault};
+use pci::{Quarantine, ResetMethod, ResetPath};
+use spec::{Bdf, Width};
+
+const BRIDGE: Bdf = Bdf::new(0, 3, 0);
+const WORKS: ResetBehaviour = ResetBehaviour::Works { silent_reads: 7 };
+
+fn machine(function: FakeFunction) -> FakeConfigSpace {
+    FakeConfigSpace::with([(BRIDGE, FakeFunction::bridge(1)), (AT, function)])
+}
+
+fn path(config: &FakeConfigSpace) -> ResetPath {
+    ResetPath::discover(config, AT).unwrap()
+}
+
+fn clock() -> SteppingClock {
+    SteppingClock::new(500_000)
+}
+
+const ALONE: Option<OwnedBus<'static>> = Some(OwnedBus { bridge: BRIDGE, others: &[] });
+
+#[test]
+fn function_level_reset_restores_and_leaves_everything_off() {
+    let config = machine(FakeFunction::nvme());
+    let path = path(&config);
+    config.change(AT, |function| {
+        function.put(4, 2, 7);
+        function.put(0x42, 2, 0x8040);
+        function.put(0x3c, 1, 11);
+    });
+    let report = path.reset(&config, &clock(), None).unwrap();
+    assert_eq!(report.method, ResetMethod::FunctionLevel);
+    assert!(report.quiesced && report.failed.iter().all(Option::is_none));
+    let after = config.functions.borrow()[&AT].clone();
+    assert_eq!(after.get(0x10, 4), 0xfe00_4004);
+    assert_eq!(after.get(0x14, 4), 0x8);
+    assert_eq!(after.get(4, 2), 0x0400);
+    assert_eq!(after.get(0x42, 2), 0x0040);
+    assert_eq!(after.get(0x88, 2), 0x2810);
+    assert_eq!(after.get(0x3c, 1), 0, "as at boot");
+    // Bus mastering was off before anything else.
+    assert_eq!(config.writes.borrow()[0], (AT, 4, Width::Word, 0x0403));
+    assert_eq!(report.to_string(), "reset by function-level reset");
+}
+
+#[test]
+fn outstanding_requests_get_time_and_are_reported() {
+    let config = machine(FakeFunction::nvme());
+    let path = path(&config);
+    config.change(AT, |function| function.put(0x8a, 2, 0x20));
+    let report = path.reset(&config, &clock(), None).unwrap();
+    assert!(!report.quiesced);
+    assert!(report.to_string().ends_with("; requests were outstanding"));
+}
+
+#[test]
+fn the_ladder_climbs_past_resets_that_do_nothing() {
+    let mut function = FakeFunction::e1000e();
+    let config = machine(function.clone());
+    let report = path(&config).reset(&config, &clock(), ALONE).unwrap();
+    assert_eq!(report.method, ResetMethod::SecondaryBus);
+    assert_eq!(report.failed[2], Some((ResetMethod::PowerState, ResetFault::NotReset)));
+    assert!(report.to_string().contains("D3hot and back to D0: the function kept its state"));
+    assert_eq!(config.functions.borrow()[&AT].get(0x10, 4), 0xfebc_0000);
+    assert_eq!(config.functions.borrow()[&BRIDGE].get(0x3e, 2), 0, "the bus is out of reset");
+
+    function.power_state = WORKS;
+    let config = machine(function);
+    let report = path(&config).reset(&config, &clock(), ALONE).unwrap();
+    assert_eq!(report.method, ResetMethod::PowerState);
+    assert_eq!(config.functions.borrow()[&AT].get(0xcc, 2) & 3, 0);
+}
+
+#[test]
+fn conventional_functions_have_a_rung_of_their_own() {
+    let mut function = FakeFunction::new(1, 2, 3)
+        .memory_bar(0, 0x1000, 0x8000_0000, false, false)
+        .with_advanced_features(0x50);
+    function.function_level = WORKS;
+    let config = machine(function);
+    let path = path(&config);
+    assert_eq!(path.methods().collect::<Vec<_>>(), [ResetMethod::AdvancedFeatures]);
+    assert_eq!(path.reset(&config, &clock(), None).unwrap().method, ResetMethod::AdvancedFeatures);
+    assert_eq!(config.functions.borrow()[&AT].get(0x10, 4), 0x8000_0000);
+}
+
+#[test]
+fn a_function_that_never_returns_is_quarantined() {
+    let mut function = FakeFunction::nvme();
+    function.function_level = ResetBehaviour::Kills;
+    let config = machine(function.clone());
+    let path = path(&config);
+    let quarantine = path.reset(&config, &clock(), None).unwrap_err();
+    assert_eq!(quarantine.failed[0], Some((ResetMethod::FunctionLevel, ResetFault::NoReturn)));
+    let sentence = "01:00.0 is quarantined: no reset worked; \
+                    function-level reset: the function did not come back";
+    assert_eq!(quarantine.to_string(), sentence);
+    // The reset of its bus revives it, where the bus is its guest's alone.
+    let report = path.reset(&config, &clock(), ALONE).unwrap();
+    assert_eq!(report.method, ResetMethod::SecondaryBus);
+    assert_eq!(report.failed[0], Some((ResetMethod::FunctionLevel, ResetFault::Absent)));
+
+    function.bus = ResetBehaviour::Kills;
+    let config = machine(function);
+    let quarantine = path.reset(&config, &clock(), ALONE).unwrap_err();
+    assert_eq!(quarantine.failed[3], Some((ResetMethod::SecondaryBus, ResetFault::NoReturn)));
+}
+
+#[test]
+fn without_any_way_it_is_quarantined_with_bus_mastering_off() {
+    let function =
+        FakeFunction::new(0x1234, 0x11e8, 0xff_0000).memory_bar(0, 0x10_0000, 0xfea0_0000, false, false);
+    let config = machine(function);
+    let path = path(&config);
+    config.change(AT, |function| function.put(4, 2, 7));
+    let quarantine = path.reset(&config, &clock(), None).unwrap_err();
+    assert_eq!(quarantine, Quarantine { function: AT, failed: [None; 4] });
+    assert!(quarantine.to_string().contains("offers no reset"));
+    assert_eq!(config.functions.borrow()[&AT].get(4, 2), 0x0400);
+}
+
+#[test]
+fn another_identity_after_the_reset_is_no_success() {
+    let mut function = FakeFunction::nvme();
+    function.identity_after = Some(0x5678_1234);
+    let config = machine(function);
+    let quarantine = path(&config).reset(&config, &clock(), None).unwrap_err();
+    let fault = ResetFault::Replaced { identity: 0x5678_1234 };
+    assert_eq!(quarantine.failed[0], Some((ResetMethod::FunctionLevel, fault)));
+    assert!(quarantine.to_string().contains("1234:5678 answers instead"));
+}
+
+#[test]
+fn a_bar_that_does_not_take_its_address_again_is_no_success() {
+    let config = machine(FakeFunction::nvme());
+    let path = path(&config);
+    config.change(AT, |function| function.allow(0x10, 4, 0));
+    let quarantine = path.reset(&config, &clock(), None).unwrap_err();
+    let fault = ResetFault::NotRestored { register: 0x10 };
+    assert_eq!(quarantine.failed[0], Some((ResetMethod::FunctionLevel, fault)));
+}
+
+#[test]
+fn a_bus_is_reset_with_all_that_is_on_it_or_not_at_all() {
+    let other = Bdf::new(1, 0, 1);
+    let config = FakeConfigSpace::with([
+        (BRIDGE, FakeFunction::bridge(1)),
+        (AT, FakeFunction::e1000e()),
+        (other, FakeFunction::nvme()),
+    ]);
+    let others = [ResetPath::discover(&config, other).unwrap()];
+    let bus = Some(OwnedBus { bridge: BRIDGE, others: &others });
+    config.change(other, |function| function.put(4, 2, 7));
+    path(&config).reset(&config, &clock(), bus).unwrap();
+    assert_eq!(config.functions.borrow()[&other].get(0x10, 4), 0xfe00_4004);
+    assert_eq!(config.functions.borrow()[&other].get(4, 2), 0x0400);
+    // A bridge that leads elsewhere is not touched.
+    config.change(BRIDGE, |bridge| bridge.put(0x19, 1, 2));
+    config.take_writes();
+    let quarantine = path(&config).reset(&config, &clock(), bus).unwrap_err();
+    assert_eq!(quarantine.failed[3], Some((ResetMethod::SecondaryBus, ResetFault::WrongBridge)));
+    assert!(config.take_writes().iter().all(|write| write.0 != BRIDGE));
+}
+
+#[test]
+fn an_absent_function_has_no_path() {
+    assert!(ResetPath::discover(&FakeConfigSpace::default(), AT).is_none());
+}
