@@ -361,10 +361,11 @@ proptest! {
             for (place, (start, end, memory)) in ranges.iter().enumerate() {
                 let windows = Windows::STANDARD;
                 let inside = |window: &std::ops::Range<u64>| *start >= window.start && *end <= window.end;
-                prop_assert!(match memory {
+                let allowed = match memory {
                     true => inside(&windows.memory32) || inside(&windows.memory64),
                     false => inside(&windows.ports),
-                });
+                };
+                prop_assert!(allowed);
                 for (other, other_end, _) in &ranges[place + 1..] {
                     prop_assert!(end <= other || other_end <= start);
                 }

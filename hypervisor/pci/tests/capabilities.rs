@@ -44,11 +44,11 @@ fn a_structure_past_the_end_or_in_another_is_reported() {
     assert_eq!(shown, [(id::MSIX, 0x40)]);
     assert_eq!(fault, Some(CapabilityFault::Truncated { at: 0xf8, id: 0x10 }));
     let (shown, fault) = self::fault(|function| {
-        function.put(0x41, 1, 0x44);
-        function.put(0x44, 1, id::POWER_MANAGEMENT.into());
+        function.put(0x81, 1, 0xa0);
+        function.put(0xa0, 1, id::POWER_MANAGEMENT.into());
     });
-    assert_eq!(shown, [(id::MSIX, 0x40)]);
-    assert_eq!(fault, Some(CapabilityFault::Truncated { at: 0x44, id: 1 }));
+    assert_eq!(shown, [(id::MSIX, 0x40), (id::EXPRESS, 0x80)]);
+    assert_eq!(fault, Some(CapabilityFault::Truncated { at: 0xa0, id: 1 }));
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn several_msi_messages_must_be_contiguous() {
     assert_eq!(given.set_host_message(0, Some(HostMsi { address: 0xfee0_0018, data: 0x1_0000 })), refused);
     given.set_host_message(0, Some(host(8))).unwrap();
     assert_eq!(given.set_host_message(1, Some(host(10))), refused);
-    assert_eq!(machine.0.functions.borrow()[&AT].get(0x60, 4), 0xffff_fffe, "one is open");
+    assert_eq!(machine.0.functions.borrow()[&AT].get(0x60, 4) & 0xf, 0xe, "one is open");
     for index in 1..4 {
         given.set_host_message(index, Some(host(8 + u32::from(index)))).unwrap();
     }

@@ -80,7 +80,7 @@ fn the_ladder_climbs_past_resets_that_do_nothing() {
 
 #[test]
 fn conventional_functions_have_a_rung_of_their_own() {
-    let mut function = FakeFunction::new(1, 2, 3)
+    let mut function = FakeFunction::new(0x10ec, 0x8139, 0x02_0000)
         .memory_bar(0, 0x1000, 0x8000_0000, false, false)
         .with_advanced_features(0x50);
     function.function_level = WORKS;
