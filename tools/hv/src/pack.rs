@@ -6,15 +6,14 @@ use anyhow::{Context, Result, anyhow};
 use handoff::{Builder, ItemKind};
 
 use crate::config::{Shelves, Source};
-use crate::progress::Step;
 use crate::symbols;
 
-/// Packs `source` with the symbols of the hypervisor `elf` into the bundle at `output`.
+/// Packs `source` with the symbols of the hypervisor `elf` into the bundle at `output`;
+/// gives the bundle's size in bytes.
 ///
 /// # Errors
 /// When the configuration or a file that it names is not in order.
-pub fn pack(source: &Source, shelves: &Shelves, elf: &Path, output: &Path) -> Result<()> {
-    let step = Step::start(format!("packing {}", source.name));
+pub fn pack(source: &Source, shelves: &Shelves, elf: &Path, output: &Path) -> Result<usize> {
     let has_file = |file: plan::FileRef<'_>| shelves.find(file.name).is_some();
     let problems = plan::check_without_machine(&source.config, &has_file);
     if !problems.is_empty() {
@@ -22,8 +21,7 @@ pub fn pack(source: &Source, shelves: &Shelves, elf: &Path, output: &Path) -> Re
     }
     let bytes = build(&source.config, shelves, elf)?;
     std::fs::write(output, &bytes).with_context(|| format!("cannot write {}", output.display()))?;
-    step.done(&format!("{} KiB in {}", bytes.len() / 1024, output.display()));
-    Ok(())
+    Ok(bytes.len())
 }
 
 fn build(config: &plan::Config, shelves: &Shelves, elf: &Path) -> Result<Vec<u8>> {

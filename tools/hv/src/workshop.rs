@@ -108,9 +108,11 @@ impl Workshop {
     /// # Errors
     /// When the configuration or a file that it names is not in order.
     pub fn pack(&self, source: &Source, folder: &Path, output: &Path) -> Result<()> {
-        let elf = self.hypervisor()?;
-        let shelves = self.shelves(&source.config, folder)?;
-        pack::pack(source, &shelves, elf, output)
+        let (elf, shelves) = (self.hypervisor()?, self.shelves(&source.config, folder)?);
+        let step = Step::start(format!("packing {}", source.name));
+        let bytes = pack::pack(source, &shelves, elf, output)?;
+        step.done(&format!("{} KiB", bytes / 1024));
+        Ok(())
     }
 
     /// Says which tools are used.
@@ -157,7 +159,9 @@ impl lab::Workshop for Workshop {
     fn pack(&self, config: &str, folder: &Path, bundle: &Path) -> Result<()> {
         let name = bundle.with_extension("toml");
         let source = Source::parse(config.to_owned(), name.display().to_string())?;
-        self.pack(&source, folder, bundle)
+        // Quietly: a test is one line.
+        let shelves = self.shelves(&source.config, folder)?;
+        pack::pack(&source, &shelves, self.hypervisor()?, bundle).map(drop)
     }
 
     fn image(&self, kind: lab::scenario::ImageKind, bundle: &Path, folder: &Path) -> Result<PathBuf> {
