@@ -156,7 +156,9 @@ impl Chipset {
     }
 
     /// The processor's INTA cycle: gives the vector (a spurious one if INTR fell in
-    /// between). Look at [`external_pending`](Self::external_pending) after it.
+    /// between). It mostly drops INTR, and no effect tells of that: whoever keeps its
+    /// level takes it from [`external_pending`](Self::external_pending) afterwards,
+    /// under the same lock, or goes on taking spurious interrupts for ever.
     pub fn acknowledge_external(&mut self) -> u8 {
         let vector = self.pics.acknowledge();
         self.external = self.pics.is_requesting();

@@ -31,7 +31,7 @@ pub struct Fault;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum ApicEffect {
-    /// Nothing.
+    /// Nothing but this APIC's own state, which its [`ApicAddress`] is part of.
     None,
     /// The guest sent this message. A fixed self-IPI never shows up here: it is
     /// already in this APIC's IRR.
@@ -265,12 +265,13 @@ impl LocalApic {
         }
     }
 
-    /// CR8: the class of the task priority, 0 to 15.
+    /// Task priority register, 8 bits: the class is its upper half, which is CR8.
     pub fn task_priority(&self) -> u8 {
-        self.tpr >> 4
+        self.tpr
     }
 
-    /// Writes CR8 (bits 0 to 3 count).
+    /// Writes CR8 (bits 0 to 3 count): the class of the task priority. The lower half
+    /// becomes 0, so call it only where CR8 changed.
     pub fn set_task_priority(&mut self, cr8: u8) {
         self.tpr = cr8 << 4;
         self.update_priority();

@@ -261,21 +261,19 @@ impl Pics {
     pub fn acknowledge(&mut self) -> u8 {
         let Some(line) = self.master.requested() else { return self.master.base | 7 };
         self.master.acknowledge(line);
-        let vector = if line == CASCADE {
-            // The slave's own spurious interrupt leaves the cascade in service at the
-            // master, as software that knows it expects.
-            let vector = match self.slave.requested() {
-                Some(line) => {
-                    self.slave.acknowledge(line);
-                    self.slave.base | line
-                }
-                None => self.slave.base | 7,
-            };
-            self.cascade();
-            vector
-        } else {
-            self.master.base | line
+        if line != CASCADE {
+            return self.master.base | line;
+        }
+        // A spurious interrupt of the slave leaves the cascade in service at the
+        // master, as software that knows it expects.
+        let vector = match self.slave.requested() {
+            Some(line) => {
+                self.slave.acknowledge(line);
+                self.slave.base | line
+            }
+            None => self.slave.base | 7,
         };
+        self.cascade();
         vector
     }
 

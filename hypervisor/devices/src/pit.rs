@@ -252,7 +252,7 @@ impl Pit {
             }
             0x61 => {
                 // Bit 4 toggled with each memory refresh, about every 15 µs.
-                let refresh = (clock / 18 & 1) as u8;
+                let refresh = ((clock / 18) & 1) as u8;
                 let output = self.channels.get(2).is_some_and(|channel| channel.output(clock));
                 self.speaker | refresh << 4 | u8::from(output) << 5
             }
@@ -348,7 +348,7 @@ impl Pit {
 
 /// Four decimal digits.
 const fn to_bcd(value: u16) -> u16 {
-    value % 10 | (value / 10 % 10) << 4 | (value / 100 % 10) << 8 | (value / 1000 % 10) << 12
+    (value % 10) | (value / 10 % 10) << 4 | (value / 100 % 10) << 8 | (value / 1000 % 10) << 12
 }
 
 /// The inverse for what a guest writes: digits above 9 count as what they say.

@@ -182,8 +182,8 @@ impl LocalApic {
             }
             EOI => return Some(self.end_of_interrupt()),
             SVR => {
+                // Masking can only take a deadline away, so the caller's stays good.
                 self.set_svr(value, now);
-                return Some(ApicEffect::TimerChanged);
             }
             ESR => self.esr = core::mem::take(&mut self.errors),
             LVT_TIMER => {

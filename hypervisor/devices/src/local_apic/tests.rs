@@ -62,7 +62,7 @@ fn each_door_is_shut_in_the_others_mode() {
     let mut apic = x2apic(3);
     assert_eq!(apic.read(0x02, 0), Ok(3));
     assert_eq!(apic.mmio_read(0x20, 0), u32::MAX);
-    assert_eq!(apic.mmio_write(0x300, 0x440_00, 0), ApicEffect::None);
+    assert_eq!(apic.mmio_write(0x300, 0x4_4000, 0), ApicEffect::None);
     apic.set_base(0xfee0_0000).unwrap();
     assert_eq!(apic.mmio_read(0x20, 0), u32::MAX);
     assert_eq!(apic.read(0x02, 0), Err(Fault));
@@ -107,7 +107,7 @@ fn priority_decides_what_is_deliverable() {
     apic.accept(0x52, false);
     assert_eq!(apic.deliverable(), Some(0x52));
     apic.set_task_priority(5);
-    assert_eq!(apic.task_priority(), 5);
+    assert_eq!(apic.task_priority(), 0x50);
     assert_eq!(apic.deliverable(), None);
     assert_eq!(apic.pending_below_priority(), Some(0x52));
     apic.set_task_priority(4);
@@ -132,7 +132,7 @@ fn priority_decides_what_is_deliverable() {
 fn tpr_keeps_its_subclass_and_cr8_its_class() {
     let mut apic = x2apic(0);
     let _ = apic.write(0x08, 0x37, 0).unwrap();
-    assert_eq!((apic.task_priority(), apic.read(0x0a, 0)), (3, Ok(0x37)));
+    assert_eq!((apic.task_priority(), apic.read(0x0a, 0)), (0x37, Ok(0x37)));
     apic.set_task_priority(0xf4);
     assert_eq!(apic.read(0x08, 0), Ok(0x40));
 }
@@ -195,6 +195,14 @@ fn software_disable_masks_and_takes_nothing() {
     assert_eq!(take(&mut apic), Some(0x50));
     assert_eq!(take(&mut apic), None);
     assert!(!apic.accepts_external());
+}
+
+#[test]
+fn software_enable_shows_in_the_address() {
+    let mut apic = LocalApic::new(1, false);
+    assert!(!apic.address().software_enabled);
+    assert_eq!(apic.mmio_write(0xf0, 0x1ff, 0), ApicEffect::None);
+    assert!(apic.address().software_enabled);
 }
 
 #[test]
@@ -370,7 +378,7 @@ fn an_error_interrupt_with_an_illegal_vector_does_not_recurse() {
 #[test]
 fn absent_xapic_registers_are_errors() {
     let mut apic = LocalApic::new(0, true);
-    for offset in [0, 0x10, 0x24, 0x3f0, 0x2f0, 0x400, 0xff0, 0x1000, 0x1020, u32::MAX & !0xf] {
+    for offset in [0, 0x10, 0x24, 0x3f0, 0x2f0, 0x400, 0xff0, 0x1000, 0x1020, 0xffff_fff0] {
         assert_eq!(apic.mmio_read(offset, 0), 0, "{offset:#x}");
         let _ = apic.mmio_write(0x280, 0, 0);
         assert_eq!(apic.mmio_read(0x280, 0), 0x80, "{offset:#x}");
@@ -603,7 +611,7 @@ proptest! {
             // higher than all that is in service and the task priority.
             if let Some(vector) = apic.deliverable() {
                 prop_assert!(vector >= FIRST_LEGAL_VECTOR);
-                prop_assert!(vector >> 4 > apic.task_priority());
+                prop_assert!(vector >> 4 > apic.task_priority() >> 4);
                 prop_assert!(apic.isr.highest().is_none_or(|busy| vector >> 4 > busy >> 4));
                 prop_assert!(apic.irr.contains(vector));
                 prop_assert_eq!(apic.pending_below_priority(), None);

@@ -72,7 +72,7 @@ pub(super) struct Calendar {
 
 impl Calendar {
     pub(super) const fn encode(self, number: u8) -> u8 {
-        if self.binary { number } else { number / 10 << 4 | number % 10 }
+        if self.binary { number } else { ((number / 10) << 4) | (number % 10) }
     }
 
     /// Digits above 9, which only a guest in error writes, count as what they say.
@@ -86,7 +86,7 @@ impl Calendar {
             return self.encode(hour);
         }
         let afternoon = if hour >= 12 { 0x80 } else { 0 };
-        let hour = if hour % 12 == 0 { 12 } else { hour % 12 };
+        let hour = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
         self.encode(hour) | afternoon
     }
 
