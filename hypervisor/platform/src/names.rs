@@ -254,3 +254,60 @@ fn hex(text: &str, most_digits: usize) -> Option<u16> {
     }
     u16::from_str_radix(text, 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!("256 MiB".parse(), Ok(Memory::mib(256)));
+        assert_eq!(" 3GiB ".parse(), Ok(Memory::mib(3072)));
+        assert_eq!(Memory(3 << 20 | 1 << 10).to_string(), "3073 KiB");
+        assert_eq!(Memory(5).to_string(), "5 bytes");
+        for wrong in
+            ["", "1", "MiB", "-1 MiB", "+1 MiB", "1.5 GiB", "1 MB", "1 mib", "99999999999 TiB", "1 MiB x"]
+        {
+            assert!(wrong.parse::<Memory>().is_err(), "{wrong:?} was read");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let path: DevicePath = "00:1c.4/0.0/1F.7".parse().unwrap();
+        assert_eq!(path.to_string(), "00:1c.4/00.0/1f.7");
+        let deep = alloc::format!("00:{}", ["00.0"; 33].join("/"));
+        assert!(deep.parse::<DevicePath>().is_err());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_in_compact_formats_too() {
+        let no_hops = postcard::to_allocvec(&(0u8, Vec::<DevFn>::new())).unwrap();
+        assert!(postcard::from_bytes::<DevicePath>(&no_hops).is_err());
+        let many = postcard::to_allocvec(&(0u8, alloc::vec![DevFn::new(0, 0); 33])).unwrap();
+        assert!(postcard::from_bytes::<DevicePath>(&many).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn texts_read_back(bus: u8, hops in prop::collection::vec(any::<u8>(), 1..33), vendor: u16, device: u16, size: u32) {
+            let path = DevicePath { root_bus: bus, hops: hops.into_iter().map(DevFn::from_byte).collect() };
+            prop_assert_eq!(path.to_string().parse(), Ok(path.clone()));
+            prop_assert_eq!(postcard::from_bytes(&postcard::to_allocvec(&path).unwrap()), Ok(path));
+            let id = DeviceId { vendor, device };
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+            let memory = Memory(u64::from(size.max(1)) << 10);
+            prop_assert_eq!(memory.to_string().parse(), Ok(memory));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9a-fA-F:./ KMGTiBx+é-]{0,20}") {
+            let _ = text.parse::<Memory>();
+            let _ = text.parse::<DevFn>();
+            let _ = text.parse::<DevicePath>();
+            let _ = text.parse::<DeviceId>();
+        }
+    }
+}

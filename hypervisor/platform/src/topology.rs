@@ -309,3 +309,6 @@ fn resolve(functions: &[Function], scope: &Scope) -> Option<Bdf> {
 fn describe(scope: &Scope) -> DevicePath {
     DevicePath { root_bus: scope.start_bus, hops: scope.path.clone() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! Who is behind whom, on board files that QEMU gave.
+
+use super::*;
+use crate::acpi::RemappingUnit;
+use crate::names::DevFn;
+use alloc::string::ToString;
+use alloc::vec;
+
+fn bridges() -> Platform {
+    serde_json::from_str(include_str!("../../../plan/tests/boards/bridges.json")).unwrap()
+}
+
+fn at<'p>(platform: &'p Platform, path: &str) -> &'p Function {
+    platform.function_at(&path.parse().unwrap()).unwrap()
+}
+
+#[test]
+fn a_board_file_reads_back() {
+    let platform = bridges();
+    let json = serde_json::to_string(&platform).unwrap();
+    assert_eq!(serde_json::from_str::<Platform>(&json).unwrap(), platform);
+    let compact = postcard::to_allocvec(&platform).unwrap();
+    assert_eq!(postcard::from_bytes::<Platform>(&compact).unwrap(), platform);
+    assert!(compact.len() * 8 < json.len());
+}
+
+#[test]
+fn requesters() {
+    let platform = bridges();
+    let of = |path| platform.requesters(at(&platform, path));
+    assert_eq!(of("00:07.1"), [Bdf::new(0, 7, 1)]);
+    assert_eq!(of("00:04.0/02.0"), [Bdf::new(1, 2, 0), Bdf::new(1, 0, 0)]);
+    assert_eq!(of("00:06.0/00.0/01.0/00.0"), [Bdf::new(6, 0, 0)]);
+    // Were the bridge a conventional one, it would put its own number.
+    let mut platform = bridges();
+    platform.functions.iter_mut().find(|f| f.bdf == Bdf::new(0, 4, 0)).unwrap().capabilities.express = None;
+    let requesters = platform.requesters(at(&platform, "00:04.0/02.0"));
+    assert_eq!(requesters, [Bdf::new(1, 2, 0), Bdf::new(0, 4, 0)]);
+}
+
+#[test]
+fn groups() {
+    let mut platform = bridges();
+    let of = |platform: &Platform, path| platform.group(at(platform, path));
+    assert_eq!(of(&platform, "00:0a.0"), Group::Function(Bdf::new(0, 0xa, 0)));
+    assert_eq!(of(&platform, "00:07.1"), Group::Device(Bdf::new(0, 7, 0)));
+    assert_eq!(of(&platform, "00:04.0/01.0"), Group::ConventionalBridge(Bdf::new(0, 4, 0)));
+    assert_eq!(of(&platform, "00:05.0/00.0"), Group::Function(Bdf::new(2, 0, 0)));
+    assert_eq!(of(&platform, "00:06.0/00.0/01.0/00.0"), Group::Switch(Bdf::new(3, 0, 0)));
+    assert_eq!(of(&platform, "80:00.0/00.0"), Group::Function(Bdf::new(0x81, 0, 0)));
+    // A root port of several functions without ACS.
+    let port = platform.functions.iter_mut().find(|f| f.bdf == Bdf::new(0, 5, 0)).unwrap();
+    port.multifunction = true;
+    port.capabilities.access_control = Some(ISOLATING_SERVICES & !4);
+    assert_eq!(of(&platform, "00:05.0/00.0"), Group::Device(Bdf::new(0, 5, 0)));
+}
+
+#[test]
+fn units_cover_by_name_or_the_rest() {
+    let mut platform = bridges();
+    let unit = |platform: &Platform, path| platform.remapping_unit(at(platform, path));
+    assert_eq!(unit(&platform, "00:07.1"), Some(0));
+    assert_eq!(unit(&platform, "00:06.0/00.0/01.0/00.0"), Some(0), "behind a bridge that is named");
+    let units = &mut platform.tables.dmar.as_mut().unwrap().units;
+    units[0].scopes.retain(|scope| scope.requester == Some(Bdf::new(0, 7, 0)));
+    assert_eq!(unit(&platform, "00:07.1"), None);
+    let rest =
+        RemappingUnit { base: Hpa(1), register_bytes: 4096, segment: 0, include_all: true, scopes: vec![] };
+    platform.tables.dmar.as_mut().unwrap().units.insert(0, rest);
+    assert_eq!(unit(&platform, "00:07.1"), Some(0));
+    assert_eq!(
+        unit(&platform, "00:07.0"),
+        Some(1),
+        "a unit that names it comes before one that covers the rest"
+    );
+    platform.tables.dmar.as_mut().unwrap().units[0].segment = 1;
+    assert_eq!(unit(&platform, "00:07.1"), None, "another segment");
+}
+
+#[test]
+fn sources_of_interrupts() {
+    let platform = bridges();
+    assert_eq!(platform.io_apic_source(&platform.io_apics()[0]), Some((0, Bdf::new(0xff, 0, 0))));
+    assert_eq!(platform.hpet_source(&platform.hpet().unwrap()), None);
+}
+
+#[test]
+fn scopes_lead_through_bridges_or_are_told() {
+    let mut platform = bridges();
+    let scope = |kind, path: &[DevFn]| Scope { kind, start_bus: 0, path: path.into(), requester: None };
+    let unit = &mut platform.tables.dmar.as_mut().unwrap().units[0];
+    unit.scopes = vec![
+        scope(ScopeKind::Endpoint, &[DevFn::new(6, 0), DevFn::new(0, 0), DevFn::new(1, 0), DevFn::new(0, 0)]),
+        scope(ScopeKind::Endpoint, &[DevFn::new(0x11, 0)]),
+        scope(ScopeKind::Bridge, &[DevFn::new(7, 0), DevFn::new(0, 0)]),
+        scope(ScopeKind::IoApic(3), &[DevFn::new(0x1e, 7)]),
+        scope(ScopeKind::Endpoint, &[]),
+    ];
+    let mut list = Vec::new();
+    platform.resolve_scopes(&mut Findings::new(&mut list, "DMAR"));
+    let found: Vec<_> =
+        platform.dmar().unwrap().units[0].scopes.iter().map(|scope| scope.requester).collect();
+    assert_eq!(found, [Some(Bdf::new(6, 0, 0)), None, None, Some(Bdf::new(0, 0x1e, 7)), None]);
+    let told: Vec<_> = list.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:11.0",
+            "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:07.0/00.0",
+            "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:",
+        ]
+    );
+}
+
+#[test]
+fn parents_in_a_loop_come_to_an_end() {
+    let mut platform = bridges();
+    platform.functions.iter_mut().find(|f| f.bdf == Bdf::new(0, 6, 0)).unwrap().parent =
+        Some(Bdf::new(3, 0, 0));
+    let function = at(&platform, "00:06.0/00.0/01.0/00.0");
+    assert_eq!(platform.bridges_above(function).count(), platform.functions.len());
+    assert_eq!(platform.group(function), Group::Switch(Bdf::new(3, 0, 0)));
+}
+
+#[test]
+fn nothing_is_where_no_table_says_so() {
+    let platform = Platform::discover(Tables::default(), vec![], &crate::pci::tests::FakeBus::default());
+    assert!(platform.functions.is_empty());
+    assert_eq!(platform.processors().count(), 0);
+    assert_eq!(platform.findings, []);
+}
