@@ -11,7 +11,21 @@ const HOLE: u64 = 5 * MIB2 + 3 * KIB4;
 
 /// Addresses around every border that the updates below have.
 fn probes() -> Vec<u64> {
-    let borders = [0, KIB4, MIB2, HOLE, HOLE + KIB4, 6 * MIB2, GIB1, GIB1 + MIB2, 2 * GIB1, 2 * GIB1 + MIB2];
+    let borders = [
+        0,
+        KIB4,
+        MIB2,
+        HOLE,
+        HOLE + KIB4,
+        6 * MIB2,
+        GIB1 - MIB2 - KIB4,
+        GIB1,
+        GIB1 + MIB2,
+        2 * GIB1,
+        2 * GIB1 + MIB2,
+        3 * GIB1 - MIB2,
+        3 * GIB1,
+    ];
     borders.iter().flat_map(|at| [at.wrapping_sub(1), *at, at + 1]).filter(|at| *at >> 48 == 0).collect()
 }
 

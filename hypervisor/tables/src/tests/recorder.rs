@@ -3,12 +3,18 @@
 use access::{TableMemory, frames::FakeFrames};
 use core::cell::RefCell;
 use spec::Hpa;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::vec::Vec;
+
+/// What memory holds where nothing was written back: a page of somebody else, at
+/// every level.
+const STALE: u64 = 0x3_8000_0087;
 
 /// One thing that reached memory.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
+    /// A frame was taken. Its zeros may be in a cache; memory has what was there.
+    Allocate(Hpa),
     Write(Hpa, u64),
     WriteBack(Hpa, u64),
 }
@@ -35,7 +41,9 @@ impl Recorder {
 
 impl TableMemory for Recorder {
     fn allocate(&mut self) -> Option<Hpa> {
-        self.frames.allocate()
+        let frame = self.frames.allocate()?;
+        self.events.borrow_mut().push(Event::Allocate(frame));
+        Some(frame)
     }
     fn allocate_contiguous(&mut self, frames: usize) -> Option<Hpa> {
         self.frames.allocate_contiguous(frames)
@@ -82,12 +90,15 @@ impl TableMemory for Words {
 pub fn views(before: &Words, events: &[Event], coherent: bool, mut check: impl FnMut(&Words)) {
     let mut newest = before.clone();
     let mut memory = before.clone();
-    let mut dirty = BTreeSet::new();
     for event in events {
         match *event {
+            Event::Allocate(frame) => {
+                for index in 0..512 {
+                    memory.write(frame + index * 8, STALE);
+                }
+            }
             Event::Write(at, value) => {
                 newest.write(at, value);
-                dirty.insert(at.0 & !63);
                 if coherent {
                     check(&newest);
                 } else {
@@ -99,12 +110,12 @@ pub fn views(before: &Words, events: &[Event], coherent: bool, mut check: impl F
             Event::WriteBack(at, bytes) => {
                 for line in (at.0 & !63..at.0 + bytes).step_by(64) {
                     copy_line(&newest, &mut memory, line);
-                    dirty.remove(&line);
                 }
                 check(&memory);
             }
         }
     }
+    check(if coherent { &newest } else { &memory });
 }
 
 fn copy_line(from: &Words, to: &mut Words, line: u64) {

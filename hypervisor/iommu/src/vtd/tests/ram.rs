@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What the unit finds where nothing was written back: an entry that leads to
-/// memory of somebody else.
-const STALE: u64 = 0x6666_6000 | 3;
+/// memory of somebody else, or lets any requester send an interrupt.
+const STALE: u64 = 0x6660_0003;
 
 struct State {
     frames: FakeFrames,
