@@ -34,7 +34,7 @@ pub struct Running {
     errors: PathBuf,
     started: Instant,
     /// Dropped last, when the emulator is gone.
-    _private: PrivateFolder,
+    private: PrivateFolder,
 }
 
 impl Machine {
@@ -71,16 +71,15 @@ impl Machine {
 
         let mut group = Group::spawn(self.qemu().program(), &arguments, &errors)?;
         let started = Instant::now();
-        let mut connect = |listener: Listener| {
-            listener.accept(&mut group).with_context(|| {
-                let said = std::fs::read_to_string(&errors).unwrap_or_default();
-                format!("{} did not start: {}", self.qemu().program().display(), said.trim())
-            })
-        };
-        // The emulator opens character devices in the order of their arguments.
-        let serial = connect(serial)?;
-        let qmp = Qmp::new(connect(qmp)?)?;
-        Ok(Running { group, serial, qmp, errors, started, _private: private })
+        // The emulator opens character devices in the order of their arguments, and may
+        // still find fault with a device after that.
+        let mut connect = || Ok((serial.accept(&mut group)?, Qmp::new(qmp.accept(&mut group)?)?));
+        let (serial, qmp) = connect().map_err(|error: anyhow::Error| {
+            group.kill();
+            let said = std::fs::read_to_string(&errors).unwrap_or_default();
+            error.context(format!("{} did not start: {}", self.qemu().program().display(), said.trim()))
+        })?;
+        Ok(Running { group, serial, qmp, errors, started, private })
     }
 }
 
@@ -110,6 +109,11 @@ impl Running {
     /// When the emulator was started.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The private folder of its sockets, which goes with it.
+    pub fn folder(&self) -> &Path {
+        &self.private.0
     }
 
     /// What the emulator itself said so far.
@@ -178,7 +182,7 @@ impl Listener {
         format!("socket,id={id},server=off,path={}", self.path.display()).into()
     }
 
-    fn accept(self, group: &mut Group) -> Result<UnixStream> {
+    fn accept(&self, group: &mut Group) -> Result<UnixStream> {
         let end = Instant::now() + START;
         loop {
             match self.socket.accept() {
