@@ -297,9 +297,9 @@ impl FakeFunction {
         }
         let covers = |at: u16| offset <= at && at < offset + width.bytes() as u16;
         let bit = |at: u16, bit: u16| covers(at) && (value >> (8 * (at - offset))) as u8 >> bit & 1 != 0;
-        if self.express.is_some_and(|at| bit(at + express::DEVICE_CONTROL + 1, 7)) {
-            self.reset(self.function_level);
-        } else if self.advanced.is_some_and(|at| bit(at + advanced_features::CONTROL, 0)) {
+        if self.express.is_some_and(|at| bit(at + express::DEVICE_CONTROL + 1, 7))
+            || self.advanced.is_some_and(|at| bit(at + advanced_features::CONTROL, 0))
+        {
             self.reset(self.function_level);
         } else if let Some(at) = self.power
             && before == Some(power::STATE_D3_HOT)

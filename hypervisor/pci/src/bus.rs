@@ -169,8 +169,8 @@ impl<F: PciFunction> GuestBus<F> {
             return Some(self.address);
         }
         let (slot, offset, bytes) = self.port_target(port, width)?;
-        let mask = Width::Dword.mask() as u32;
-        let Some(slot) = slot else { return Some(width.mask() as u32 & mask) };
+        let ones = width.mask() as u32;
+        let Some(slot) = slot else { return Some(ones) };
         if bytes == width.bytes() {
             return Some(self.config_read(slot, offset, width));
         }
@@ -178,7 +178,7 @@ impl<F: PciFunction> GuestBus<F> {
         let inside = (0..bytes as u16).fold(0, |value, index| {
             value | self.config_read(slot, offset + index, Width::Byte) << (8 * index)
         });
-        Some(inside | width.mask() as u32 & mask << (8 * bytes))
+        Some(inside | ones & u32::MAX << (8 * bytes))
     }
 
     /// Writes a port from 0xcf8 to 0xcff. False: the access is none of
@@ -323,7 +323,8 @@ impl<F: PciFunction> GuestBus<F> {
     /// The function (`None`: none can answer), register and number of bytes that
     /// an access to the data port reaches; `None` if it is none of this mechanism.
     fn port_target(&self, port: u16, width: Width) -> Option<(Option<Slot>, u16, u64)> {
-        let byte = port.checked_sub(port::DATA).filter(|byte| *byte < 4)?;
+        // Ports take no more than 4 bytes at once.
+        let byte = port.checked_sub(port::DATA).filter(|byte| *byte < 4 && width <= Width::Dword)?;
         let bus = self.address >> 16 & 0xff;
         let slot = (self.address & port::ENABLE != 0 && bus == 0).then_some(Slot((self.address >> 8) as u8));
         let register = (self.address & 0xfc) as u16 + byte;
