@@ -23,6 +23,8 @@ pub mod mailbox;
 pub mod msr;
 pub mod partition;
 pub mod processor;
+#[cfg(test)]
+mod testing;
 pub mod walk;
 
 pub use partition::{End, Partition};

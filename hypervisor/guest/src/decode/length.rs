@@ -58,7 +58,7 @@ pub fn length_of(bytes: &[u8], size: CodeSize, known: Known) -> Result<u8, Decod
         (_, 0x0f) => after_0f(&mut cursor, &prefixes, size, known)?,
         _ => return Err(DecodeError::Unsupported),
     }
-    // LOCK on any of these is #UD, but for AMD's way to CR8 outside 64-bit mode.
+    // LOCK on any of these is #UD, but for the moves that have looked at it already.
     if prefixes.lock && known != Known::Control {
         return Err(DecodeError::Unsupported);
     }
@@ -78,10 +78,10 @@ fn after_0f(
         | (Known::WriteMsr, 0x30)
         | (Known::ReadTsc, 0x31)
         | (Known::ReadCounter, 0x33)
-        | (Known::WriteBackCaches, 0x08 | 0x09)
-        | (Known::Control, 0x06) => Ok(()),
+        | (Known::WriteBackCaches, 0x08 | 0x09) => Ok(()),
+        (Known::Control, 0x06) if !prefixes.lock => Ok(()),
         // The mod field of MOV CRn is ignored: the operand is always a register.
-        (Known::Control, 0x20 | 0x22) => cursor.byte().map(|_| ()),
+        (Known::Control, 0x20 | 0x22) => control_register(cursor.byte()?, prefixes).map(|_| ()),
         (_, 0x01) => group_7(cursor, prefixes, size, known),
         _ => Err(DecodeError::Unsupported),
     }
@@ -101,7 +101,7 @@ fn group_7(
         Known::SetXcr => &[0xd1],
         Known::ReadTscAux => &[0xf9],
         // LMSW takes a register or memory.
-        Known::Control if modrm >> 3 & 7 == 6 => {
+        Known::Control if modrm >> 3 & 7 == 6 && !prefixes.lock => {
             if modrm >> 6 == 3 {
                 cursor.byte()?;
             } else {
@@ -114,7 +114,9 @@ fn group_7(
         }
         _ => &[],
     };
-    if !expected.contains(&modrm) {
+    // With 66, F2 or F3 these are other instructions, or #UD.
+    let bare = !prefixes.operand_size && prefixes.repeat == Repeat::None;
+    if !expected.contains(&modrm) || !bare {
         return Err(DecodeError::Unsupported);
     }
     cursor.byte().map(|_| ())
@@ -132,6 +134,17 @@ pub fn length_of_word(word: u64, size: CodeSize, known: Known) -> Result<u8, Dec
         _ => return length_of(&word.to_le_bytes(), size, known),
     };
     if word as u16 == bare { Ok(2) } else { length_of(&word.to_le_bytes(), size, known) }
+}
+
+/// The control register that the reg field of `modrm` names; #UD for those that do not
+/// exist.
+fn control_register(modrm: u8, prefixes: &Prefixes) -> Result<u8, DecodeError> {
+    match (modrm >> 3 & 7 | prefixes.rex_r(), prefixes.lock) {
+        (number @ (0 | 2 | 3 | 4 | 8), false) => Ok(number),
+        // AMD reaches CR8 with LOCK MOV CR0 (APM vol. 3, "MOV CRn").
+        (0, true) => Ok(8),
+        _ => Err(DecodeError::Unsupported),
+    }
 }
 
 /// A write of a control register.
@@ -166,9 +179,10 @@ pub fn control_write(bytes: &[u8], size: CodeSize) -> Result<(Control, u8), Deco
         0x06 if !prefixes.lock => Control::ClearTaskSwitched,
         0x22 => {
             let modrm = cursor.byte()?;
-            // AMD reaches CR8 with LOCK MOV CR0 (APM vol. 3, "MOV CRn").
-            let high = if prefixes.lock { 8 } else { prefixes.rex_r() };
-            Control::Move { register: modrm >> 3 & 7 | high, source: modrm & 7 | prefixes.rex_b() }
+            Control::Move {
+                register: control_register(modrm, &prefixes)?,
+                source: modrm & 7 | prefixes.rex_b(),
+            }
         }
         0x01 if !prefixes.lock => {
             let modrm = cursor.byte()?;

@@ -1,0 +1,173 @@
+//! A vCPU that is nothing but its registers, for the tests of this crate.
+
+use access::vcpu::{ControlRegisters, Event, Exit, Resume, Segment, SegmentName, Vcpu};
+use alloc::vec::Vec;
+use spec::Width;
+
+use crate::emulate::Bus;
+use crate::walk::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE};
+use spec::Gpa;
+
+/// Registers that a test sets and looks at. It never runs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StillVcpu {
+    pub registers: [u64; 16],
+    pub rip: u64,
+    pub rflags: u64,
+    pub control: ControlRegisters,
+    pub segments: [Segment; 8],
+    pub level: u8,
+    pub fetched: Vec<u8>,
+    pub shadow: bool,
+    pub tables: [(u64, u16); 2],
+}
+
+impl StillVcpu {
+    /// In 64-bit mode at privilege level 0, with page tables at `cr3`.
+    pub fn long(cr3: u64) -> Self {
+        let mut vcpu = Self::flat(0xa9b);
+        vcpu.control.cr0 |= CR0_PG;
+        vcpu.control.cr3 = cr3;
+        vcpu.control.cr4 = CR4_PAE;
+        vcpu.control.efer = EFER_LME | EFER_LMA | EFER_NXE;
+        vcpu
+    }
+
+    /// In flat 32-bit protected mode without paging.
+    pub fn protected() -> Self {
+        Self::flat(0xc9b)
+    }
+
+    /// In real mode.
+    pub fn real() -> Self {
+        let mut vcpu = Self::flat(0x9b);
+        vcpu.control.cr0 = 0;
+        for segment in &mut vcpu.segments {
+            segment.limit = 0xffff;
+        }
+        vcpu
+    }
+
+    fn flat(code: u16) -> Self {
+        let data = Segment { selector: 0x18, attributes: 0xc93, limit: u32::MAX, base: 0 };
+        let mut segments = [data; 8];
+        segments[SegmentName::Cs as usize].attributes = code;
+        Self {
+            registers: [0; 16],
+            rip: 0,
+            rflags: 2,
+            control: ControlRegisters { cr0: CR0_PE, ..ControlRegisters::default() },
+            segments,
+            level: 0,
+            fetched: Vec::new(),
+            shadow: true,
+            tables: [(0, 0); 2],
+        }
+    }
+
+    pub fn segment_mut(&mut self, name: SegmentName) -> &mut Segment {
+        &mut self.segments[name as usize]
+    }
+}
+
+impl Vcpu for StillVcpu {
+    fn enter(&mut self, _: Resume) -> Exit {
+        unimplemented!("a still vCPU does not run")
+    }
+    fn register(&self, index: usize) -> u64 {
+        self.registers[index]
+    }
+    fn set_register(&mut self, index: usize, value: u64) {
+        self.registers[index] = value;
+    }
+    fn rip(&self) -> u64 {
+        self.rip
+    }
+    fn set_rip(&mut self, value: u64) {
+        self.rip = value;
+    }
+    fn rflags(&self) -> u64 {
+        self.rflags
+    }
+    fn set_rflags(&mut self, value: u64) {
+        self.rflags = value;
+    }
+    fn control(&self) -> ControlRegisters {
+        self.control
+    }
+    fn set_control(&mut self, control: ControlRegisters) {
+        self.control = control;
+    }
+    fn segment(&self, name: SegmentName) -> Segment {
+        self.segments[name as usize]
+    }
+    fn set_segment(&mut self, name: SegmentName, segment: Segment) {
+        self.segments[name as usize] = segment;
+    }
+    fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
+        self.tables[usize::from(interrupt)] = (base, limit);
+    }
+    fn privilege_level(&self) -> u8 {
+        self.level
+    }
+    fn read_msr(&self, _: u32) -> Option<u64> {
+        None
+    }
+    fn write_msr(&mut self, _: u32, _: u64) -> bool {
+        false
+    }
+    fn next_rip(&self) -> Option<u64> {
+        None
+    }
+    fn fetched_bytes(&self) -> &[u8] {
+        &self.fetched
+    }
+    fn can_take_interrupt(&self) -> bool {
+        false
+    }
+    fn can_take_nmi(&self) -> bool {
+        false
+    }
+    fn clear_interrupt_shadow(&mut self) {
+        self.shadow = false;
+    }
+    fn cr8(&self) -> u8 {
+        0
+    }
+    fn set_cr8(&mut self, _: u8) {}
+    fn take_interrupts(&mut self) -> [u64; 4] {
+        [0; 4]
+    }
+    fn sleep(&mut self) {}
+    fn flush_translations(&mut self) {}
+    fn reset(&mut self) {}
+}
+
+/// One access to a [`RecordingBus`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BusAccess {
+    Read(u64, Width),
+    Write(u64, Width, u64),
+}
+
+/// Registers that read as set and remember what was done to them.
+#[derive(Clone, Default, Debug)]
+pub struct RecordingBus {
+    pub reads_as: u64,
+    pub log: Vec<BusAccess>,
+}
+
+impl Bus for RecordingBus {
+    fn read(&mut self, gpa: Gpa, width: Width) -> u64 {
+        self.log.push(BusAccess::Read(gpa.0, width));
+        self.reads_as
+    }
+    fn write(&mut self, gpa: Gpa, width: Width, value: u64) {
+        self.log.push(BusAccess::Write(gpa.0, width, value));
+    }
+}
+
+/// #GP(0), #SS(0) or another exception with error code 0.
+pub fn fault(vector: u8) -> Event {
+    Event::Exception { vector, error: Some(0) }
+}
