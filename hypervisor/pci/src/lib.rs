@@ -11,6 +11,13 @@
 //! - [`passthrough`]: a function of the machine behind its policy.
 //! - [`bus`]: the guest's bus 0, its decoders and the placement of BARs.
 //! - [`reset`]: the reset ladder with its proof.
+//!
+//! The life of a passed-through function: [`ResetPath::discover`] and
+//! [`PassedThrough::discover`] at boot, before any guest runs; the reset with its
+//! proof; the domain attached; [`PassedThrough::start`]; then
+//! [`PassedThrough::allow_bus_master`]. On [`PciEffect::ResetRequested`] the reset
+//! and `start` come again. INTx, where it was granted, is enabled at each start
+//! until an effect says otherwise.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -194,6 +194,23 @@ fn express_is_shown_without_link_and_forwards_only_the_request_size() {
 }
 
 #[test]
+fn the_first_version_of_express_fits_into_the_last_bytes() {
+    // Where QEMU's 82574L has it: 20 bytes at 0xe0.
+    let mut function = FakeFunction::e1000e().capability(0, 0xe0, &[0x01, 0, 0xc0, 0x80]);
+    function.put(0x61, 1, 0xa0);
+    function.put(0xa1, 1, 0xe0);
+    function.put(0xd1, 1, 0xa0);
+    function.put(0xe0, 1, id::EXPRESS.into());
+    let machine = machine(function);
+    let mut given = give(&machine, &Grant::default());
+    let shown = [(id::POWER_MANAGEMENT, 0xc8), (id::MSI, 0xd0), (id::MSIX, 0xa0), (id::EXPRESS, 0xe0)];
+    assert_eq!(chain(&mut given), shown);
+    assert_eq!(given.capability_fault(), None);
+    assert_eq!(given.config_read(0xe2, Width::Word), 0x0091);
+    assert_eq!(given.config_read(0xf0, Width::Dword), 0);
+}
+
+#[test]
 fn a_function_level_reset_is_asked_for_and_not_forwarded() {
     let machine = machine(FakeFunction::nvme());
     let mut given = give(&machine, &Grant { interrupt_pin: true, ..Grant::default() });

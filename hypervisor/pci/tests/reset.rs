@@ -6,7 +6,7 @@ use access::clock::SteppingClock;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, ResetBehaviour};
 use common::AT;
 use pci::reset::{OwnedBus, ResetFault};
-use pci::{Quarantine, ResetMethod, ResetPath};
+use pci::{Grant, PciEffect, Quarantine, ResetMethod, ResetPath};
 use spec::{Bdf, Width};
 
 const BRIDGE: Bdf = Bdf::new(0, 3, 0);
@@ -167,6 +167,27 @@ fn a_bus_is_reset_with_all_that_is_on_it_or_not_at_all() {
     let quarantine = path(&config).reset(&config, &clock(), bus).unwrap_err();
     assert_eq!(quarantine.failed[3], Some((ResetMethod::SecondaryBus, ResetFault::WrongBridge)));
     assert!(config.take_writes().iter().all(|write| write.0 != BRIDGE));
+}
+
+#[test]
+fn a_guest_that_resets_its_function_gets_it_back_as_at_boot() {
+    let machine = common::machine(FakeFunction::nvme());
+    let path = path(&machine.0);
+    let mut given = common::give(&machine, &Grant::default());
+    given.allow_bus_master(true);
+    common::write(&mut given, 0x10, Width::Dword, 0xc000_0000);
+    common::write(&mut given, 4, Width::Word, 6);
+    assert!(common::write(&mut given, 0x89, Width::Byte, 0x80).contains(&PciEffect::ResetRequested));
+    assert_eq!(path.reset(&machine.0, &clock(), None).unwrap().method, ResetMethod::FunctionLevel);
+    given.start();
+    let after = machine.0.functions.borrow()[&AT].clone();
+    assert_eq!(after.get(4, 2), 0x0402, "decoding again, not mastering");
+    assert_eq!((after.get(0x10, 4), after.get(0x14, 4)), (0xfe00_4004, 8));
+    // The driver begins anew, and bus mastering is still its to turn on.
+    common::write(&mut given, 0x10, Width::Dword, 0xc000_0000);
+    let on = common::write(&mut given, 4, Width::Word, 6);
+    assert_eq!(on, [common::map(0, 0xc000_0000), PciEffect::BusMaster(true)]);
+    assert_eq!(machine.0.functions.borrow()[&AT].get(4, 2), 0x0406);
 }
 
 #[test]
