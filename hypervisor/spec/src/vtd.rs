@@ -225,8 +225,6 @@ pub mod descriptor {
     pub const fn wait(status: u64, value: u32) -> [u64; 2] {
         [5 | 1 << 5 | (value as u64) << 32, status & !3]
     }
-    /// Wait, and tell nobody: a descriptor that does nothing.
-    pub const NOTHING: [u64; 2] = [5, 0];
 }
 
 /// Interrupt remapping entries, section 9.10, as two halves of 64 bits.

@@ -39,7 +39,7 @@ fn tables_of_level(geometry: Geometry, level: u8, extent: Extent) -> u64 {
         return touched;
     }
     // Whole spans are leaves one level up; only cut ones need a table.
-    let cut_first = extent.input % span != 0;
+    let cut_first = !extent.input.is_multiple_of(span);
     let cut_last = last % span != span - 1;
     let cuts = u64::from(cut_first) + u64::from(cut_last);
     cuts.min(touched)

@@ -122,11 +122,14 @@ impl Queue {
         let reported = wait_until(clock, TIMEOUT_NS, || {
             let errors = registers.read32(register::FAULT_STATUS);
             if errors & fault_status::QUEUE_ERROR != 0 {
-                // The head stands on the malformed descriptor: let it do nothing.
+                // The head stands on the malformed descriptor: put one there that every
+                // unit takes and that harms nobody.
                 refused = true;
                 let head = registers.read64(register::QUEUE_HEAD) / descriptor::BYTES % SLOTS;
-                self.write_slot(memory, head, descriptor::NOTHING);
+                self.write_slot(memory, head, descriptor::INTERRUPTS_GLOBAL);
                 registers.write32(register::FAULT_STATUS, fault_status::QUEUE_ERROR);
+                // Some units look at the queue again only when the tail is written.
+                registers.write64(register::QUEUE_TAIL, self.tail * descriptor::BYTES);
             }
             let device = errors & (fault_status::COMPLETION_ERROR | fault_status::TIME_OUT_ERROR);
             if device != 0 {

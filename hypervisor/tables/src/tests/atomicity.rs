@@ -85,20 +85,20 @@ fn every_update<F: Format>(geometry: Geometry) {
         |t, m| {
             let changed = t.unmap(m, 0, 512 * GIB1).unwrap();
             assert!(changed.retired_frames() > 2);
-            core::mem::forget(changed);
+            drop(changed);
         },
     );
     // A page out of the middle of 1 GiB: two splits.
     check::<F>(
         geometry,
         |t, m| map(t, m, 0, 4 * GIB1, 2 * GIB1),
-        |t, m| core::mem::forget(t.unmap(m, HOLE, KIB4).unwrap()),
+        |t, m| drop(t.unmap(m, HOLE, KIB4).unwrap()),
     );
     // From inside one 1 GiB page to inside the next.
     check::<F>(
         geometry,
         |t, m| map(t, m, 0, 4 * GIB1, 2 * GIB1),
-        |t, m| core::mem::forget(t.unmap(m, HOLE, GIB1).unwrap()),
+        |t, m| drop(t.unmap(m, HOLE, GIB1).unwrap()),
     );
 }
 
@@ -128,6 +128,6 @@ fn three_levels_too() {
     check::<VtdSecondLevel>(
         geometry,
         |t, m| map(t, m, 0, 4 * GIB1, 2 * GIB1),
-        |t, m| core::mem::forget(t.unmap(m, HOLE, KIB4).unwrap()),
+        |t, m| drop(t.unmap(m, HOLE, KIB4).unwrap()),
     );
 }

@@ -241,7 +241,8 @@ impl State {
         Some(((low >> 16) as u8, if extended { (low >> 32) as u32 } else { (low >> 40) as u32 & 0xff }))
     }
 
-    fn run_queue(&mut self) {
+    /// Works off the queue, as far as the mood allows.
+    pub fn run_queue(&mut self) {
         if self.status & global::QUEUED_INVALIDATION == 0 {
             return;
         }
@@ -374,7 +375,6 @@ impl State {
             register::GLOBAL_COMMAND => self.command(value as u32),
             register::FAULT_STATUS => {
                 self.fault_status &= !(value as u32);
-                self.run_queue();
             }
             register::PROTECTED_MEMORY => {
                 let on = value as u32 & 1 << 31;

@@ -56,7 +56,7 @@ fn apply(bench: &mut Bench, domains: &mut [DomainId; 2], model: &mut Model, oper
             assert_eq!(done, model.attached[function].take().is_some());
         }
         Operation::Map { domain, first, chunks, output } => {
-            let wanted = |chunk: u64| (1 + output) << 30 | chunk * CHUNK;
+            let wanted = |chunk: u64| ((1 + output) << 30) + chunk * CHUNK;
             let mapped = &mut model.mapped[domain];
             let clash = (first..first + chunks).any(|c| mapped.get(&c).is_some_and(|at| *at != wanted(c)));
             let rights = Permissions::READ_WRITE;
