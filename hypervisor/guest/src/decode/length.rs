@@ -114,9 +114,14 @@ fn group_7(
         }
         _ => &[],
     };
-    // With 66, F2 or F3 these are other instructions, or #UD.
-    let bare = !prefixes.operand_size && prefixes.repeat == Repeat::None;
-    if !expected.contains(&modrm) || !bare {
+    // With 66, F2 or F3 most of these are other instructions, or #UD.
+    let repeats = prefixes.repeat != Repeat::None;
+    let taken = match modrm {
+        0xf9 => false,
+        0xd9 => repeats,
+        _ => repeats || prefixes.operand_size,
+    };
+    if !expected.contains(&modrm) || taken {
         return Err(DecodeError::Unsupported);
     }
     cursor.byte().map(|_| ())
