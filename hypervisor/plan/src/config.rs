@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 macro_rules! table {
     (
         $(#[doc = $doc:literal])*
+        $(#[derive($derived:ident)])?
         pub struct $name:ident {
             $( $(#[doc = $key_doc:literal])* pub $key:ident: $type:ty $(= $default:expr)?, )*
         }
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+        $(#[derive($derived)])?
         pub struct $name {
             $( $(#[doc = $key_doc])* pub $key: $type, )*
         }
@@ -83,6 +85,7 @@ macro_rules! choice {
 
 table! {
     /// A whole configuration.
+    #[derive(Default)]
     pub struct Config {
         /// What concerns the hypervisor itself.
         pub hypervisor: HypervisorConfig = HypervisorConfig::default(),
@@ -102,12 +105,6 @@ table! {
 impl Default for HypervisorConfig {
     fn default() -> Self {
         Self { console: Console::Com1 }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { hypervisor: HypervisorConfig::default(), guest: BTreeMap::new() }
     }
 }
 

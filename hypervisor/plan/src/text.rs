@@ -17,7 +17,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-pub use reader::{Choice, Key, Table, TableReader, Value};
+pub use reader::{Choice, Key, Reader, Table, TableDoc, TableReader, Value};
 pub use reference::reference;
 
 /// A problem with its place in the text.

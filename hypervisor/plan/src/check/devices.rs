@@ -8,48 +8,73 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::Group;
+use platform::names::Memory;
 use platform::pci::LegacyInterrupt;
 use platform::{Function, Platform};
+use spec::Hpa;
 
 /// Fewest interrupt lines that a PIC cannot have.
 const PIC_LINES: u8 = 16;
 
+/// A function that a guest asks for.
+struct Request<'a> {
+    config: &'a Config,
+    /// The guest's name.
+    name: &'a str,
+    guest: &'a GuestConfig,
+    pci: &'a PciConfig,
+    /// Its place in the guest's list.
+    index: usize,
+    platform: &'a Platform,
+}
+
+impl Request<'_> {
+    /// The path of a key of the request.
+    fn key(&self, key: &str) -> String {
+        format!("pci[{}].passthrough.{key}", self.index)
+    }
+}
+
 pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
-    if guest.pci.is_empty() {
-        return report.problems;
-    }
     for (index, pci) in guest.pci.iter().enumerate() {
-        let key = format!("pci[{index}]");
-        if let Some(owner) = owner_of(config, name, guest, index) {
-            report.add(
-                format_args!("{key}.passthrough.path"),
-                format_args!("{} {owner}", pci.passthrough.path),
-                "pass each function to one guest, once",
-            );
-        }
-        let Some(function) = find(pci, &key, platform, &mut report) else { continue };
-        check_isolation(config, name, function, pci, &key, platform, &mut report);
-        check_interrupts(function, &key, platform, &mut report);
-        check_bars(guest, function, &key, platform, &mut report);
+        let request = Request { config, name, guest, pci, index, platform };
+        check_owner(&request, &mut report);
+        let Some(function) = find(&request, &mut report) else { continue };
+        check_iommu(&request, function, &mut report);
+        check_reserved_memory(&request, function, &mut report);
+        check_group(&request, function, &mut report);
+        check_interrupts(&request, function, &mut report);
+        check_bars(&request, function, &mut report);
     }
     report.problems
 }
 
+fn check_owner(request: &Request<'_>, report: &mut Report) {
+    if let Some(owner) = owner_of(request) {
+        report.add(
+            request.key("path"),
+            format_args!("{} {owner}", request.pci.passthrough.path),
+            "pass each function to one guest, once",
+        );
+    }
+}
+
 /// Who has this function already, as the end of a sentence.
-fn owner_of(config: &Config, name: &str, guest: &GuestConfig, index: usize) -> Option<String> {
-    let path = &guest.pci.get(index)?.passthrough.path;
+fn owner_of(request: &Request<'_>) -> Option<String> {
+    let path = &request.pci.passthrough.path;
     let has = |list: &[PciConfig]| list.iter().any(|other| other.passthrough.path == *path);
-    if guest.pci.get(..index).is_some_and(has) {
+    if request.guest.pci.get(..request.index).is_some_and(has) {
         return Some("is passed through twice".to_string());
     }
-    let (owner, _) = earlier_guests(config, name).find(|(_, other)| has(&other.pci))?;
+    let (owner, _) = earlier_guests(request.config, request.name).find(|(_, other)| has(&other.pci))?;
     Some(format!("belongs to guest `{owner}` already"))
 }
 
 /// The function that is meant, if it is there and is what it should be.
-fn find<'p>(pci: &PciConfig, key: &str, platform: &'p Platform, report: &mut Report) -> Option<&'p Function> {
-    let wanted = &pci.passthrough;
+fn find<'p>(request: &Request<'p>, report: &mut Report) -> Option<&'p Function> {
+    let wanted = &request.pci.passthrough;
+    let platform = request.platform;
     let elsewhere = || {
         let mut found = platform.functions.iter().filter(|function| function.id == wanted.id);
         match (found.next(), found.count()) {
@@ -60,12 +85,12 @@ fn find<'p>(pci: &PciConfig, key: &str, platform: &'p Platform, report: &mut Rep
     };
     let Some(function) = platform.function_at(&wanted.path) else {
         let message = format!("there is no device at {}", wanted.path);
-        report.add(format_args!("{key}.passthrough.path"), message, elsewhere());
+        report.add(request.key("path"), message, elsewhere());
         return None;
     };
     if function.id != wanted.id {
         report.add(
-            format_args!("{key}.passthrough.id"),
+            request.key("id"),
             format_args!("the device at {} is {} and not {}", wanted.path, function.id, wanted.id),
             format_args!("use id = \"{}\" if that is the one; {}", function.id, elsewhere()),
         );
@@ -73,7 +98,7 @@ fn find<'p>(pci: &PciConfig, key: &str, platform: &'p Platform, report: &mut Rep
     }
     if function.is_bridge() {
         report.add(
-            format_args!("{key}.passthrough.path"),
+            request.key("path"),
             format_args!("the device at {} is a bridge", wanted.path),
             "pass through the functions behind it",
         );
@@ -82,16 +107,8 @@ fn find<'p>(pci: &PciConfig, key: &str, platform: &'p Platform, report: &mut Rep
     Some(function)
 }
 
-fn check_isolation(
-    config: &Config,
-    name: &str,
-    function: &Function,
-    pci: &PciConfig,
-    key: &str,
-    platform: &Platform,
-    report: &mut Report,
-) {
-    let path = format!("{key}.passthrough.path");
+fn check_iommu(request: &Request<'_>, function: &Function, report: &mut Report) {
+    let (platform, path) = (request.platform, request.key("path"));
     let at = &function.path;
     match platform.dmar() {
         None => {
@@ -112,32 +129,55 @@ fn check_isolation(
         let message = format!("{at} sends requests under numbers of functions that do not exist");
         report.add(&path, message, "pass through another device");
     }
-    if let Some(range) = platform.reserved_memory(function).next()
-        && !pci.allow_reserved_memory
-    {
-        report.add(
-            &path,
-            format_args!(
-                "the firmware uses {at} with {} bytes of its own memory at {:#x} (RMRR)",
-                range.bytes, range.start.0
-            ),
-            "set allow_reserved_memory = true to give the guest's device that memory too",
-        );
+}
+
+/// The firmware's own transfers go on while the guest has the function, so their
+/// memory must be mapped for it, one to one.
+fn check_reserved_memory(request: &Request<'_>, function: &Function, report: &mut Report) {
+    let (platform, path) = (request.platform, request.key("path"));
+    let at = &function.path;
+    for range in platform.reserved_memory(function) {
+        let what = format!("{} bytes of its own memory at {:#x} (RMRR)", range.bytes, range.start.0);
+        let (start, end) = (range.start.0, range.start.0.saturating_add(range.bytes));
+        let is_free = |(ram, bytes): &(Hpa, u64)| start < ram.0.saturating_add(*bytes) && ram.0 < end;
+        if !request.pci.allow_reserved_memory {
+            report.add(
+                &path,
+                format_args!("the firmware uses {at} with {what}"),
+                "set allow_reserved_memory = true to give the guest's device that memory too",
+            );
+        } else if platform.usable_ram(4096).iter().any(is_free) {
+            // Anybody may be given that memory, and the device would write to it.
+            report.add(
+                &path,
+                format_args!("the firmware uses {at} with {what}, but its memory map says that it is free"),
+                "pass through another device",
+            );
+        } else if ram_of(request.guest).into_iter().any(|(low, high)| start < high && low < end) {
+            report.add(
+                &path,
+                format_args!("the firmware uses {at} with {what}, where the guest's own memory is"),
+                format_args!("give the guest \"{}\" or less", Memory::mib(start >> 21 << 1)),
+            );
+        }
     }
-    check_group(config, name, function, &path, platform, report);
+}
+
+/// The guest-physical ranges of a guest's memory, as first address and end: up to
+/// the 32-bit PCI window, and the rest from 4 GiB.
+fn ram_of(guest: &GuestConfig) -> [(u64, u64); 2] {
+    const LOW_END: u64 = 0xc000_0000;
+    const HIGH_START: u64 = 1 << 32;
+    let bytes = guest.memory.bytes();
+    let high_bytes = bytes.saturating_sub(LOW_END);
+    [(0, bytes.min(LOW_END)), (HIGH_START, HIGH_START.saturating_add(high_bytes))]
 }
 
 /// Functions that cannot be kept apart belong to one guest.
-fn check_group(
-    config: &Config,
-    name: &str,
-    function: &Function,
-    path: &str,
-    platform: &Platform,
-    report: &mut Report,
-) {
+fn check_group(request: &Request<'_>, function: &Function, report: &mut Report) {
+    let platform = request.platform;
     let group = platform.group(function);
-    let rival = earlier_guests(config, name).find_map(|(owner, guest)| {
+    let rival = earlier_guests(request.config, request.name).find_map(|(owner, guest)| {
         let mut others = guest.pci.iter().filter_map(|pci| platform.function_at(&pci.passthrough.path));
         // The function itself has a message of its own.
         others
@@ -159,13 +199,14 @@ fn check_group(
         }
     };
     report.add(
-        path,
+        request.key("path"),
         format_args!("{at} cannot be kept apart from {other} of guest `{owner}`: {why}"),
         "give both to the same guest",
     );
 }
 
-fn check_interrupts(function: &Function, key: &str, platform: &Platform, report: &mut Report) {
+fn check_interrupts(request: &Request<'_>, function: &Function, report: &mut Report) {
+    let platform = request.platform;
     let capabilities = &function.capabilities;
     let Some(interrupt) = function.interrupt else { return };
     if capabilities.msi.is_some() || capabilities.msix.is_some() {
@@ -184,7 +225,7 @@ fn check_interrupts(function: &Function, key: &str, platform: &Platform, report:
             ),
         };
         let help = "pass through a device with MSI, or plug it where its line is its own";
-        report.add(format_args!("{key}.passthrough.path"), message, help);
+        report.add(request.key("path"), message, help);
     }
 }
 
@@ -204,9 +245,10 @@ fn sharers<'p>(
 }
 
 /// A guest reaches whole pages: what else is on them it would reach too.
-fn check_bars(guest: &GuestConfig, function: &Function, key: &str, platform: &Platform, report: &mut Report) {
-    let path = format!("{key}.passthrough.path");
-    let is_own = |other: &Function| guest.pci.iter().any(|pci| pci.passthrough.path == other.path);
+fn check_bars(request: &Request<'_>, function: &Function, report: &mut Report) {
+    let path = request.key("path");
+    let own = &request.guest.pci;
+    let is_own = |other: &Function| own.iter().any(|pci| pci.passthrough.path == other.path);
     for bar in function.bars.iter().filter(|bar| bar.is_memory()) {
         let Some((first, last)) = bar.pages() else {
             report.add(
@@ -216,16 +258,18 @@ fn check_bars(guest: &GuestConfig, function: &Function, key: &str, platform: &Pl
             );
             continue;
         };
-        let neighbour =
-            platform.functions.iter().filter(|other| other.bdf != function.bdf && !is_own(other)).find(
-                |other| {
-                    other
-                        .bars
-                        .iter()
-                        .filter_map(|bar| bar.pages())
-                        .any(|(start, end)| start <= last && first <= end)
-                },
-            );
+        let neighbour = request
+            .platform
+            .functions
+            .iter()
+            .filter(|other| other.bdf != function.bdf && !is_own(other))
+            .find(|other| {
+                other
+                    .bars
+                    .iter()
+                    .filter_map(|bar| bar.pages())
+                    .any(|(start, end)| start <= last && first <= end)
+            });
         if let Some(neighbour) = neighbour {
             report.add(
                 &path,

@@ -103,7 +103,7 @@ fn check_memory(guest: &GuestConfig, report: &mut Report) {
             format_args!("{memory} is more than a guest can have"),
             format_args!("give it \"{MOST_MEMORY}\" or less"),
         );
-    } else if memory.bytes() % MEMORY_GRANULE.bytes() != 0 {
+    } else if !memory.bytes().is_multiple_of(MEMORY_GRANULE.bytes()) {
         let rounded = Memory(memory.bytes().next_multiple_of(MEMORY_GRANULE.bytes()));
         report.add(
             "memory",

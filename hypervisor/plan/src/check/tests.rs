@@ -22,9 +22,12 @@ fn bridges() -> Platform {
     serde_json::from_str(include_str!("../../tests/boards/bridges.json")).unwrap()
 }
 
+/// A guest: its name, its keys, path and identity of its functions.
+type Ask<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// A configuration of guests, each with its keys besides kernel and memory, and the
 /// path and identity of its functions.
-fn config(guests: &[(&str, &str, &[(&str, &str)])]) -> Config {
+fn config(guests: &[Ask<'_>]) -> Config {
     let mut text = String::new();
     for (name, keys, functions) in guests {
         text += &format!("[guest.{name}]\nkernel = \"vmlinuz\"\n{keys}\n");
@@ -296,9 +299,37 @@ fn memory_that_the_firmware_keeps_using() {
          (RMRR); set allow_reserved_memory = true to give the guest's device that memory too"
         ]
     );
-    config.guest.get_mut("a").unwrap().pci[0].allow_reserved_memory = true;
+    let guest = config.guest.get_mut("a").unwrap();
+    guest.pci[0].allow_reserved_memory = true;
+    guest.memory = Memory::mib(1800);
+    // A guest's own memory has its place there too, and so may any other's.
+    let told = problems(&config, &board);
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].ends_with("but its memory map says that it is free; pass through another device"),
+        "{told:?}"
+    );
+    board.memory.push(MemoryRegion {
+        start: Hpa(0x6000_0000),
+        bytes: 0x2000_0000,
+        kind: MemoryKind::Reserved,
+    });
+    config.guest.get_mut("a").unwrap().memory = Memory::mib(1400);
+    board.tables.dmar.as_mut().unwrap().reserved[0].start = Hpa(0x7f00_0000);
+    assert_eq!(problems(&config, &board), [""; 0]);
+    let reserved = &mut board.tables.dmar.as_mut().unwrap().reserved[0];
+    reserved.start = Hpa(0x4010_0000);
+    board.memory.push(MemoryRegion { start: Hpa(0x4000_0000), bytes: 0x20_0000, kind: MemoryKind::Reserved });
+    assert_eq!(
+        problems(&config, &board),
+        [
+            "guest.a.pci[0].passthrough.path: the firmware uses 00:02.0 with 8192 bytes of its own memory at 0x40100000 \
+         (RMRR), where the guest's own memory is; give the guest \"1 GiB\" or less"
+        ]
+    );
+    config.guest.get_mut("a").unwrap().memory = Memory::mib(1024);
     let plan = plan(&config, &board);
-    assert_eq!(plan.guests[0].functions[0].reserved_memory, [(Hpa(0x7e00_0000), 0x2000)]);
+    assert_eq!(plan.guests[0].functions[0].reserved_memory, [(Hpa(0x4010_0000), 0x2000)]);
 }
 
 #[test]

@@ -36,11 +36,21 @@ pub trait Value: Sized {
     /// A default as the configuration would write it.
     fn text(&self) -> String;
     /// The tables it leads to, as the reference lists them, with their headers.
-    fn tables(_header: &str, _list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {}
+    fn tables(_header: &str, _list: &mut Vec<TableDoc>) {}
     /// What each word means, for a choice.
     fn words() -> Vec<(&'static str, &'static [&'static str])> {
         Vec::new()
     }
+}
+
+/// A table as the reference describes it.
+pub struct TableDoc {
+    /// What stands between the outer brackets of its header.
+    pub header: String,
+    /// Its documentation, line by line.
+    pub doc: &'static [&'static str],
+    /// Its keys, in order.
+    pub keys: Vec<Key>,
 }
 
 /// A key as the reference describes it.
@@ -56,7 +66,7 @@ pub struct Key {
     /// What each of its words means.
     pub words: Vec<(&'static str, &'static [&'static str])>,
     /// Lists the tables that it leads to.
-    pub(super) tables: fn(&str, &mut Vec<(String, &'static [&'static str], Vec<Key>)>),
+    pub(super) tables: fn(&str, &mut Vec<TableDoc>),
 }
 
 impl Key {
@@ -209,7 +219,7 @@ impl<V: Value> Value for BTreeMap<String, V> {
     fn text(&self) -> String {
         "none".to_string()
     }
-    fn tables(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+    fn tables(header: &str, list: &mut Vec<TableDoc>) {
         V::tables(&format!("{header}.NAME"), list);
     }
 }

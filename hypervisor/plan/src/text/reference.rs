@@ -1,6 +1,6 @@
 //! The reference of the configuration, from the declarations of its tables.
 
-use super::reader::Table;
+use super::reader::{Table, TableDoc};
 use crate::config::Config;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -16,7 +16,7 @@ pub fn reference() -> String {
     for key in Config::keys() {
         (key.tables)(key.name, &mut tables);
     }
-    for (header, doc, keys) in tables {
+    for TableDoc { header, doc, keys } in tables {
         text += &format!(
             "\n## `[{header}]`\n\n{}\n\n| key | what | example | default |\n|---|---|---|---|\n",
             join(doc)

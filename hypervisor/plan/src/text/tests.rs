@@ -206,6 +206,17 @@ fn the_reference_lists_every_table_and_key() {
     assert!(text.contains("| `\"off\"` | `\"restart\"` |"));
 }
 
+/// `BLESS=1 cargo test -p plan reference` writes it anew.
+#[test]
+fn the_reference_in_the_examples_is_this_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/reference.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap();
+    assert!(written == reference(), "run: BLESS=1 cargo test -p plan reference");
+}
+
 #[test]
 fn suggestions_are_close_or_none() {
     let known = vec!["memory", "kernel", "cpus"];

@@ -1,6 +1,6 @@
 //! What keys hold: numbers, text, names, lists, tables.
 
-use super::reader::{Choice, Key, Reader, Table, Value, closest, list, wrong_type};
+use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -161,7 +161,7 @@ impl<V: Value> Value for Option<V> {
     fn text(&self) -> String {
         self.as_ref().map_or_else(|| "none".to_string(), V::text)
     }
-    fn tables(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+    fn tables(header: &str, list: &mut Vec<TableDoc>) {
         V::tables(header, list);
     }
 }
@@ -191,7 +191,7 @@ impl<V: Value> Value for Vec<V> {
         let elements: Vec<_> = self.iter().map(V::text).collect();
         format!("[{}]", elements.join(", "))
     }
-    fn tables(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+    fn tables(header: &str, list: &mut Vec<TableDoc>) {
         V::tables(&format!("[{header}]"), list);
     }
 }
@@ -215,7 +215,7 @@ macro_rules! nested {
             fn text(&self) -> String {
                 "see below".to_string()
             }
-            fn tables(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+            fn tables(header: &str, list: &mut Vec<TableDoc>) {
                 list_table::<$type>(header, list);
             }
         }
@@ -225,10 +225,10 @@ macro_rules! nested {
 nested!(HypervisorConfig, GuestConfig, PciConfig, Passthrough);
 
 /// Lists a table, and after it the tables that its keys lead to.
-fn list_table<T: Table>(header: &str, list: &mut Vec<(String, &'static [&'static str], Vec<Key>)>) {
+fn list_table<T: Table>(header: &str, list: &mut Vec<TableDoc>) {
     let keys = T::keys();
     let nested: Vec<_> = keys.iter().map(|key| (key.name, key.tables)).collect();
-    list.push((header.to_string(), T::DOC, keys));
+    list.push(TableDoc { header: header.to_string(), doc: T::DOC, keys });
     // Brackets of a list of tables go around the whole header.
     let plain = header.trim_matches(['[', ']']);
     for (name, tables) in nested {

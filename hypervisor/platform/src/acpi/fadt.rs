@@ -22,6 +22,16 @@ pub enum Register {
     },
 }
 
+impl Register {
+    /// The port, where it is one.
+    pub const fn port(self) -> Option<u16> {
+        match self {
+            Self::Port(port) => Some(port),
+            Self::Memory(_) | Self::Config { .. } => None,
+        }
+    }
+}
+
 /// What the FADT says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fadt {

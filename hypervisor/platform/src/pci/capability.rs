@@ -227,7 +227,7 @@ impl Capabilities {
                 return;
             }
             match head as u16 {
-                extended_id::ACCESS_CONTROL => {
+                extended_id::ACCESS_CONTROL if offset <= 0xff8 => {
                     self.access_control = Some(config.read16(function, offset + 4));
                 }
                 extended_id::ALTERNATIVE_ROUTING => self.alternative_routing = true,

@@ -363,7 +363,10 @@ fn capability_lists_that_lie() {
         extended(0x100, 0x0401_0009),
         ["00:01.0: its extended capabilities lead to offset 0x40; the rest is ignored"]
     );
-    // The last register of the space: nothing behind it is read.
+    // In the last register of the space: nothing behind it is read.
+    let last = FakeFunction::new("8086:1", 0).express(0).with(0x100, &[9, 0, 0xc1, 0xff]);
+    let (function, _) = FakeBus::scan_one(last.with(0xffc, &[0x0d, 0, 1, 0]));
+    assert_eq!(function.capabilities.access_control, None);
     assert_eq!(extended(0x100, 0xffc1_0009), [""; 0]);
 }
 
