@@ -143,7 +143,7 @@ fn run<F: Format>(geometry: Geometry, operations: Vec<Operation>) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
 
     #[test]
     fn behaves_like_a_map_npt(operations in prop::collection::vec(operation(), 1..10)) {

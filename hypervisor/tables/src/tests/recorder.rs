@@ -84,10 +84,11 @@ impl TableMemory for Words {
     fn write_back(&self, _hpa: Hpa, _bytes: u64) {}
 }
 
-/// Every view of memory that a walker may have while `events` happen to `before`.
+/// Shows `check` every view of memory that a walker may have while `events` happen to `before`.
 /// A snooping walker sees each write at once. Another one sees what was written
-/// back, and besides whatever single line a cache may have evicted by itself.
-pub fn views(before: &Words, events: &[Event], coherent: bool, mut check: impl FnMut(&Words)) {
+/// back, and besides whatever single line a cache may have evicted by itself. Gives the
+/// last view.
+pub fn views(before: &Words, events: &[Event], coherent: bool, mut check: impl FnMut(&Words)) -> Words {
     let mut newest = before.clone();
     let mut memory = before.clone();
     for event in events {
@@ -102,9 +103,10 @@ pub fn views(before: &Words, events: &[Event], coherent: bool, mut check: impl F
                 if coherent {
                     check(&newest);
                 } else {
-                    let mut evicted = memory.clone();
-                    copy_line(&newest, &mut evicted, at.0 & !63);
-                    check(&evicted);
+                    let kept = line(&memory, at.0 & !63);
+                    copy_line(&newest, &mut memory, at.0 & !63);
+                    check(&memory);
+                    memory.0.extend(kept);
                 }
             }
             Event::WriteBack(at, bytes) => {
@@ -115,11 +117,15 @@ pub fn views(before: &Words, events: &[Event], coherent: bool, mut check: impl F
             }
         }
     }
-    check(if coherent { &newest } else { &memory });
+    let last = if coherent { newest } else { memory };
+    check(&last);
+    last
+}
+
+fn line(words: &Words, line: u64) -> [(u64, u64); 8] {
+    core::array::from_fn(|word| line + word as u64 * 8).map(|at| (at, words.read(Hpa(at))))
 }
 
 fn copy_line(from: &Words, to: &mut Words, line: u64) {
-    for at in (line..line + 64).step_by(8) {
-        to.write(Hpa(at), from.read(Hpa(at)));
-    }
+    to.0.extend(self::line(from, line));
 }

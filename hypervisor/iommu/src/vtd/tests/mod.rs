@@ -8,6 +8,7 @@ mod invalidation;
 mod mock;
 mod property;
 mod ram;
+mod torn;
 
 use crate::vtd::{Limits, Scope, UnitDescription, UnitLimits, VtdUnits};
 use crate::{Function, Iommu, RemappedInterrupt, Requester};

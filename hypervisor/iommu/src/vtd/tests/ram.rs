@@ -5,6 +5,7 @@ use spec::Hpa;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::vec::Vec;
 
 /// What the unit finds where nothing was written back: an entry that leads to
 /// memory of somebody else, or lets any requester send an interrupt.
@@ -31,6 +32,11 @@ impl Ram {
 
     pub fn left(&self) -> usize {
         self.0.borrow().frames.left
+    }
+
+    /// The writes since the last call, in order.
+    pub fn writes(&self) -> Vec<(Hpa, u64)> {
+        core::mem::take(&mut self.0.borrow_mut().frames.log)
     }
 
     pub fn read_freed(&self) -> bool {
