@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::names::{DevFn, DeviceId, DevicePath};
 use platform::pci::{Bar, LegacyInterrupt};
-use platform::{Function, Platform};
+use platform::{AccessControl, Function, Platform};
 use spec::{Bdf, Hpa};
 
 /// What each guest gets on this machine.
@@ -67,6 +67,9 @@ pub struct FunctionPlan {
     pub requesters: Vec<Bdf>,
     /// Index of the remapping unit that covers it, in the DMAR's units.
     pub remapping_unit: usize,
+    /// Whose access control services must be enabled, and which, before it may master
+    /// the bus: without them it could reach its neighbours past the IOMMU.
+    pub access_controls: Vec<(Bdf, AccessControl)>,
     /// MSI messages it can send; 0 without MSI.
     pub msi_messages: u16,
     /// Entries of its MSI-X table; 0 without MSI-X.
@@ -168,6 +171,7 @@ fn plan_function(slot: DevFn, function: &Function, platform: &Platform) -> Optio
         id: function.id,
         requesters: platform.requesters(function),
         remapping_unit: platform.remapping_unit(function)?,
+        access_controls: platform.access_controls(function),
         msi_messages: function.capabilities.msi.map_or(0, |msi| msi.messages),
         msix_messages: function.capabilities.msix.map_or(0, |msix| msix.messages),
         bars: function.bars.clone(),

@@ -2,7 +2,16 @@
 //! this reads the tables and configuration space through the qtest channel, with
 //! the same code as the hypervisor.
 //!
-//!     cargo run -p platform --example qemu_board -- qemu-system-x86_64 -M q35 ... > q35.json
+//! The everyday machine of `examples/boards/q35.json`:
+//!
+//! ```text
+//! cargo run -p platform --example qemu_board -- qemu-system-x86_64 \
+//!     -machine q35,kernel-irqchip=split -cpu EPYC,+svm,+npt,+x2apic -smp 4 -m 2G \
+//!     -nodefaults -device intel-iommu,intremap=on,eim=on,caching-mode=on,device-iotlb=on,aw-bits=48 \
+//!     -netdev user,id=net2 -device e1000e,netdev=net2,addr=2 \
+//!     -drive if=none,id=nvme3,format=raw,file.driver=null-co,file.size=256M \
+//!     -device nvme,serial=bulkhead3,drive=nvme3,addr=3 > examples/boards/q35.json
+//! ```
 
 use access::ConfigSpace;
 use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform, Tables};

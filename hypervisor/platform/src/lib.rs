@@ -25,5 +25,5 @@ pub use acpi::Tables;
 pub use finding::Finding;
 pub use memory::{MemoryKind, MemoryRegion, PhysicalMemory};
 pub use names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
-pub use pci::Function;
-pub use topology::{Group, ISOLATING_SERVICES, Platform};
+pub use pci::{AccessControl, Function};
+pub use topology::{Group, Platform};

@@ -7,7 +7,7 @@ use crate::acpi::{
 use crate::finding::{Finding, Findings, finding};
 use crate::memory::{MemoryRegion, usable_ram};
 use crate::names::DevicePath;
-use crate::pci::{self, Function, PortType};
+use crate::pci::{self, AccessControl, Function, PortType};
 use access::ConfigSpace;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -26,12 +26,6 @@ pub struct Platform {
     /// What makes no sense about the PCI functions; `tables` has its own findings.
     pub findings: Vec<Finding>,
 }
-
-/// What PCI Express access control services a port needs so that functions behind
-/// it reach others only through the root complex, and so through the IOMMU: source
-/// validation, request redirect, completion redirect, upstream forwarding
-/// (PCI Express Base Specification 6.0, section 7.7.11.2).
-pub const ISOLATING_SERVICES: u16 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4;
 
 /// Functions that cannot be kept apart: they reach each other without passing the
 /// IOMMU, or it cannot tell their requests apart.
@@ -162,8 +156,9 @@ impl Platform {
         requesters
     }
 
-    /// The functions that a function cannot be kept apart from. The widest reason
-    /// counts.
+    /// The functions that a function cannot be kept apart from, once the access
+    /// control services of [`Platform::access_controls`] are enabled. The widest
+    /// reason counts.
     pub fn group(&self, function: &Function) -> Group {
         let mut group = if isolates_functions(function) {
             Group::Function(function.bdf)
@@ -171,8 +166,7 @@ impl Platform {
             Group::Device(Bdf::new(function.bdf.bus(), function.bdf.device(), 0))
         };
         for bridge in self.bridges_above(function) {
-            let services = bridge.capabilities.access_control.unwrap_or(0);
-            let isolates = services & ISOLATING_SERVICES == ISOLATING_SERVICES;
+            let isolates = bridge.capabilities.access_control.is_some_and(AccessControl::isolates);
             match bridge.capabilities.express.map(|express| express.port) {
                 Some(PortType::ToConventional | PortType::FromConventional) | None => {
                     group = Group::ConventionalBridge(bridge.bdf);
@@ -187,6 +181,17 @@ impl Platform {
             }
         }
         group
+    }
+
+    /// Whose access control services must be enabled to keep a function apart from
+    /// others, and which: those of the ports above it, and where its device has
+    /// several functions its own.
+    pub fn access_controls(&self, function: &Function) -> Vec<(Bdf, AccessControl)> {
+        let own = Some(function).filter(|function| function.multifunction);
+        own.into_iter()
+            .chain(self.bridges_above(function))
+            .filter_map(|function| Some((function.bdf, function.capabilities.access_control?)))
+            .collect()
     }
 
     /// The remapping unit that covers a function, as an index into the DMAR's

@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::acpi::{ReservedMemory, Scope, ScopeKind};
-use platform::{DevFn, Memory, MemoryKind, MemoryRegion, Platform};
+use platform::{AccessControl, DevFn, Memory, MemoryKind, MemoryRegion, Platform};
 use spec::{Bdf, Hpa};
 
 const TWO_LINUX: &str = include_str!("../../../../examples/two-linux.toml");
@@ -371,10 +371,16 @@ fn devices_that_reach_each_other() {
     let mut board = bridges();
     for function in &mut board.functions {
         if function.id.to_string() == "104c:8233" {
-            function.capabilities.access_control = Some(0x5f);
+            function.capabilities.access_control = Some(AccessControl { offset: 0x100, services: 0x5f });
         }
     }
-    assert_eq!(problems(&config_switch, &board), [""; 0]);
+    let plan = plan(&config_switch, &board);
+    assert_eq!(plan.all_problems().count(), 0);
+    // The port of each, and the root port above both.
+    let ports: Vec<_> =
+        plan.guests.iter().map(|guest| &guest.functions[0].access_controls).map(|list| list.len()).collect();
+    assert_eq!(ports, [2, 2]);
+    assert_eq!(plan.guests[1].functions[0].access_controls[0].0, Bdf::new(4, 1, 0));
 
     let edu = [("00:07.0", "1234:11e8"), ("00:07.1", "1234:11e8")];
     let config_device = config(&[("a", "cpus = [1]", &edu[..1]), ("b", "cpus = [2]", &edu[1..])]);

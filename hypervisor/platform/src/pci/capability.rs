@@ -21,8 +21,8 @@ pub struct Capabilities {
     pub power_management: Option<u16>,
     /// A function-level reset by the advanced features of conventional PCI.
     pub advanced_features_reset: bool,
-    /// The access control services it has (ACS capability register).
-    pub access_control: Option<u16>,
+    /// Access control services.
+    pub access_control: Option<AccessControl>,
     /// Alternative routing ID: it has up to 256 functions.
     pub alternative_routing: bool,
     /// Address translation services.
@@ -107,6 +107,28 @@ impl PortType {
             10 => Self::EventCollector,
             _ => Self::Unknown,
         }
+    }
+}
+
+/// Access control services (section 7.7.11). They do nothing until they are enabled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccessControl {
+    /// Offset of the capability.
+    pub offset: u16,
+    /// The services that it has, as bits of its capability register; the same bits of
+    /// the control register, 2 bytes further on, enable them.
+    pub services: u16,
+}
+
+impl AccessControl {
+    /// What a port needs so that functions behind it reach others only through the
+    /// root complex, and so through the IOMMU: source validation, request redirect,
+    /// completion redirect, upstream forwarding.
+    pub const ISOLATING: u16 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4;
+
+    /// Whether it has them all.
+    pub const fn isolates(self) -> bool {
+        self.services & Self::ISOLATING == Self::ISOLATING
     }
 }
 
@@ -228,7 +250,8 @@ impl Capabilities {
             }
             match head as u16 {
                 extended_id::ACCESS_CONTROL if offset <= 0xff8 => {
-                    self.access_control = Some(config.read16(function, offset + 4));
+                    let services = config.read16(function, offset + 4);
+                    self.access_control = Some(AccessControl { offset, services });
                 }
                 extended_id::ALTERNATIVE_ROUTING => self.alternative_routing = true,
                 extended_id::ADDRESS_TRANSLATION => self.address_translation = true,

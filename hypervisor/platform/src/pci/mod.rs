@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use spec::{Bdf, Hpa};
 
-pub use capability::{Capabilities, Express, Msi, Msix, PortType, SrIov};
+pub use capability::{AccessControl, Capabilities, Express, Msi, Msix, PortType, SrIov};
 pub(crate) use scan::scan;
 
 /// A function as the scan found it.

@@ -322,7 +322,7 @@ fn capabilities() {
             }),
             power_management: Some(0x40),
             advanced_features_reset: true,
-            access_control: Some(0x5f),
+            access_control: Some(AccessControl { offset: 0x100, services: 0x5f }),
             alternative_routing: true,
             address_translation: true,
             sr_iov: Some(SrIov { offset: 0x160, total: 8, device: 0x10ca }),

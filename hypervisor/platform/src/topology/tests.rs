@@ -51,8 +51,20 @@ fn groups() {
     // A root port of several functions without ACS.
     let port = platform.functions.iter_mut().find(|f| f.bdf == Bdf::new(0, 5, 0)).unwrap();
     port.multifunction = true;
-    port.capabilities.access_control = Some(ISOLATING_SERVICES & !4);
+    let weak = AccessControl { offset: 0x100, services: AccessControl::ISOLATING & !4 };
+    port.capabilities.access_control = Some(weak);
     assert_eq!(of(&platform, "00:05.0/00.0"), Group::Device(Bdf::new(0, 5, 0)));
+}
+
+#[test]
+fn access_controls() {
+    let platform = bridges();
+    let of = |path| -> Vec<Bdf> {
+        platform.access_controls(at(&platform, path)).into_iter().map(|(bdf, _)| bdf).collect()
+    };
+    assert_eq!(of("00:05.0/00.0"), [Bdf::new(0, 5, 0)]);
+    assert_eq!(of("00:06.0/00.0/01.0/00.0"), [Bdf::new(0, 6, 0)]);
+    assert_eq!(of("00:07.0"), []);
 }
 
 #[test]
