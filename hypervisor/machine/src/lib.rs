@@ -1,1 +1,46 @@
+//! The machine: the one crate that may touch hardware.
+//!
+//! Everything unsafe of the hypervisor is here, behind the traits of `access` and
+//! a few plain functions. The parts that only compute build and test on the host;
+//! what needs the bare machine (doors, stubs, the panic handler, the global
+//! allocator) is gated by `target_os = "none"`.
+//!
+//! Order of life: a door of [`boot`] takes what the loader gives, [`boot::start`]
+//! makes page tables, stacks, descriptors and the log, and calls the kernel's
+//! `hypervisor_main`.
 #![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod apic;
+pub mod boot;
+pub mod config_space;
+pub mod console;
+pub mod descriptors;
+pub mod framebuffer;
+pub mod frames;
+pub mod guest_ram;
+pub mod heap;
+pub mod interrupts;
+pub mod ioapic;
+pub mod layout;
+pub mod log;
+pub mod memory_map;
+pub mod mmio;
+pub mod page_table;
+pub mod paging;
+#[cfg(target_os = "none")]
+pub mod panic;
+pub mod ports;
+pub mod power;
+pub mod processor;
+pub mod registers;
+pub mod serial;
+pub mod svm;
+pub mod symbols;
+pub mod timer;
+pub mod trampoline;
+pub mod tsc;
+pub mod wall_clock;

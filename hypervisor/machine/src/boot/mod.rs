@@ -1,0 +1,18 @@
+//! From a loader to the kernel's `hypervisor_main`.
+//!
+//! Three doors, one hand-off: [`pvh`], [`multiboot`] and [`loader`] (bootloader_api)
+//! turn what they get into a [`Handoff`]; [`start`] does the rest alike.
+
+#[cfg(target_os = "none")]
+mod entry;
+pub mod handoff;
+#[cfg(target_os = "none")]
+mod loader;
+pub mod multiboot;
+pub mod pvh;
+#[cfg(target_os = "none")]
+mod start;
+
+pub use handoff::{Handoff, Physical};
+#[cfg(target_os = "none")]
+pub use start::{STACK_BYTES, command_line, door, ramdisk, start_tsc};

@@ -1,0 +1,270 @@
+//! The log on a framebuffer.
+//!
+//! A framebuffer is slow to read, so the text is kept in memory too; scrolling
+//! redraws only the characters that differ.
+
+use bootloader_api::info::{FrameBufferInfo, PixelFormat};
+use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
+use spec::Hpa;
+
+use crate::paging::{self, Caching, MapError, Rights};
+
+const HEIGHT: RasterHeight = RasterHeight::Size16;
+const WEIGHT: FontWeight = FontWeight::Regular;
+const GLYPH_WIDTH: usize = get_raster_width(WEIGHT, HEIGHT);
+const GLYPH_HEIGHT: usize = HEIGHT.val();
+const MAX_COLUMNS: usize = 240;
+const MAX_ROWS: usize = 80;
+/// Screens wider than this show every dot twice as wide and high.
+const WIDE_PIXELS: usize = 2560;
+
+/// Where the dots go. Writes outside are dropped.
+pub trait Dots {
+    /// Stores `value` at byte `offset`.
+    fn store(&mut self, offset: usize, value: u8);
+}
+
+/// The mapped framebuffer.
+pub struct Mapped {
+    start: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: the window is mapped on every processor, and the console's lock serialises
+// its users.
+unsafe impl Send for Mapped {}
+
+impl Dots for Mapped {
+    fn store(&mut self, offset: usize, value: u8) {
+        if offset < self.bytes {
+            // SAFETY: inside the window that `Screen::map` mapped writable; nothing
+            // but the screen reads it.
+            unsafe { self.start.add(offset).write_volatile(value) };
+        }
+    }
+}
+
+/// Text on a framebuffer of any stride, of 1 to 8 bytes a dot.
+pub struct Screen<D = Mapped> {
+    dots: D,
+    info: FrameBufferInfo,
+    scale: usize,
+    columns: usize,
+    rows: usize,
+    /// What is shown; 0 is blank.
+    cells: [[u8; MAX_COLUMNS]; MAX_ROWS],
+    column: usize,
+    row: usize,
+    escape: Escape,
+}
+
+/// Terminal control sequences are swallowed (ECMA-48 section 5.4).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escape {
+    None,
+    Started,
+    Control,
+}
+
+impl Screen {
+    /// Maps the framebuffer at `hpa`, write-combining.
+    pub fn map(hpa: Hpa, info: FrameBufferInfo) -> Result<Self, MapError> {
+        let start =
+            paging::map_window(hpa, info.byte_len as u64, Rights::ReadWrite, Caching::WriteCombining)?;
+        Ok(Self::new(Mapped { start, bytes: info.byte_len }, info))
+    }
+
+    /// The virtual address of the framebuffer's first byte.
+    pub fn address(&self) -> u64 {
+        self.dots.start as u64
+    }
+}
+
+impl<D: Dots> Screen<D> {
+    fn new(dots: D, info: FrameBufferInfo) -> Self {
+        let scale = if info.width > WIDE_PIXELS { 2 } else { 1 };
+        let mut screen = Self {
+            dots,
+            info,
+            scale,
+            columns: (info.width / (GLYPH_WIDTH * scale)).min(MAX_COLUMNS),
+            rows: (info.height / (GLYPH_HEIGHT * scale)).min(MAX_ROWS),
+            cells: [[0; MAX_COLUMNS]; MAX_ROWS],
+            column: 0,
+            row: 0,
+            escape: Escape::None,
+        };
+        screen.clear();
+        screen
+    }
+
+    /// Lines that are visible at once.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn clear(&mut self) {
+        let row_bytes = self.info.width.saturating_mul(self.info.bytes_per_pixel);
+        for y in 0..self.info.height {
+            let start = y.saturating_mul(self.info.stride).saturating_mul(self.info.bytes_per_pixel);
+            (0..row_bytes).for_each(|offset| self.dots.store(start.saturating_add(offset), 0));
+        }
+    }
+
+    /// Shows text; line ends and tabs move, other control characters are ignored.
+    pub fn put(&mut self, text: &[u8]) {
+        if self.columns == 0 || self.rows == 0 {
+            return;
+        }
+        for byte in text {
+            match (self.escape, byte) {
+                (_, 0x1b) => self.escape = Escape::Started,
+                (Escape::Started, b'[') => self.escape = Escape::Control,
+                (Escape::Started, _) => self.escape = Escape::None,
+                (Escape::Control, 0x40..=0x7e) => self.escape = Escape::None,
+                (Escape::Control, _) => {}
+                (Escape::None, b'\n') => self.next_row(),
+                (Escape::None, b'\r') => self.column = 0,
+                (Escape::None, b'\t') => self.column = (self.column + 8) & !7,
+                (Escape::None, b' '..=b'~') => self.put_character(*byte),
+                (Escape::None, _) => {}
+            }
+        }
+    }
+
+    fn put_character(&mut self, character: u8) {
+        if self.column >= self.columns {
+            self.next_row();
+        }
+        self.set_cell(self.row, self.column, character);
+        self.column += 1;
+    }
+
+    fn next_row(&mut self) {
+        self.column = 0;
+        if self.row + 1 < self.rows {
+            self.row += 1;
+            return;
+        }
+        for row in 0..self.rows {
+            for column in 0..self.columns {
+                let below = if row + 1 < self.rows { self.cells[row + 1][column] } else { 0 };
+                self.set_cell(row, column, below);
+            }
+        }
+    }
+
+    fn set_cell(&mut self, row: usize, column: usize, character: u8) {
+        let same = |a: u8, b: u8| a == b || (matches!(a, 0 | b' ') && matches!(b, 0 | b' '));
+        if !same(self.cells[row][column], character) {
+            self.draw(row, column, character);
+        }
+        self.cells[row][column] = character;
+    }
+
+    fn draw(&mut self, row: usize, column: usize, character: u8) {
+        let shown = if character == 0 { ' ' } else { character.into() };
+        let Some(glyph) = get_raster(shown, WEIGHT, HEIGHT) else { return };
+        for (y, line) in glyph.rows().enumerate() {
+            for (x, intensity) in line.iter().enumerate() {
+                for dot in 0..self.scale * self.scale {
+                    let x = (column * GLYPH_WIDTH + x) * self.scale + dot % self.scale;
+                    let y = (row * GLYPH_HEIGHT + y) * self.scale + dot / self.scale;
+                    self.dot(x, y, *intensity);
+                }
+            }
+        }
+    }
+
+    fn dot(&mut self, x: usize, y: usize, intensity: u8) {
+        let bytes = self.info.bytes_per_pixel.min(8);
+        let Some(start) = y
+            .checked_mul(self.info.stride)
+            .and_then(|line| line.checked_add(x))
+            .and_then(|dot| dot.checked_mul(self.info.bytes_per_pixel))
+        else {
+            return;
+        };
+        for offset in 0..bytes {
+            let value = match self.info.pixel_format {
+                PixelFormat::Unknown { red_position, green_position, blue_position } => {
+                    let at = |position: u8| usize::from(position / 8) == offset;
+                    if at(red_position) || at(green_position) || at(blue_position) { intensity } else { 0 }
+                }
+                _ if offset < 3 => intensity,
+                _ => 0,
+            };
+            self.dots.store(start + offset, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    impl Dots for Vec<u8> {
+        fn store(&mut self, offset: usize, value: u8) {
+            if let Some(byte) = self.get_mut(offset) {
+                *byte = value;
+            }
+        }
+    }
+
+    fn screen(width: usize, height: usize, stride: usize, bytes_per_pixel: usize) -> Screen<Vec<u8>> {
+        let byte_len = stride * height * bytes_per_pixel;
+        let info = FrameBufferInfo {
+            byte_len,
+            width,
+            height,
+            pixel_format: PixelFormat::Bgr,
+            bytes_per_pixel,
+            stride,
+        };
+        Screen::new(vec![0; byte_len], info)
+    }
+
+    fn row(screen: &Screen<Vec<u8>>, row: usize) -> &[u8] {
+        let cells = &screen.cells[row];
+        &cells[..cells.iter().position(|cell| *cell == 0).unwrap_or(cells.len())]
+    }
+
+    #[test]
+    fn scrolls_and_draws_what_a_fresh_screen_would_show() {
+        for bytes_per_pixel in [3, 4] {
+            let mut scrolled = screen(200, 50, 210, bytes_per_pixel);
+            scrolled.put(b"one\r\ntwo\r\nthree\r\n\x1b[31mfo\x1b[0mur");
+            assert_eq!(
+                (row(&scrolled, 0), row(&scrolled, 1), row(&scrolled, 2)),
+                (&b"two"[..], &b"three"[..], &b"four"[..])
+            );
+            let mut fresh = screen(200, 50, 210, bytes_per_pixel);
+            fresh.put(b"two\r\nthree\r\nfour");
+            assert!(fresh.dots == scrolled.dots);
+            assert!(fresh.dots.iter().any(|byte| *byte != 0));
+        }
+    }
+
+    #[test]
+    fn wraps_long_lines_and_stays_within_the_stride() {
+        let mut screen = screen(3 * GLYPH_WIDTH, 40, 3 * GLYPH_WIDTH + 5, 4);
+        screen.put(b"WWWWW");
+        assert_eq!((row(&screen, 0), row(&screen, 1)), (&b"WWW"[..], &b"WW"[..]));
+        let line_bytes = (3 * GLYPH_WIDTH + 5) * 4;
+        let padding =
+            screen.dots.chunks(line_bytes).all(|line| line[3 * GLYPH_WIDTH * 4..].iter().all(|b| *b == 0));
+        assert!(padding);
+    }
+
+    #[test]
+    fn survives_absurd_geometry() {
+        let mut tiny = screen(1, 1, 1, 4);
+        tiny.put(b"text\r\n");
+        let mut info = screen(100, 100, 100, 4).info;
+        (info.stride, info.bytes_per_pixel) = (usize::MAX, usize::MAX);
+        let mut screen = Screen::new(vec![0; 16], info);
+        screen.put(b"text");
+    }
+}

@@ -1,0 +1,160 @@
+//! When nothing can go on: say where and why, stop everything.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use crate::console;
+use crate::interrupts::{Frame, exception_name};
+use crate::registers;
+use crate::{apic, layout, paging, power, processor, symbols};
+
+/// Not 0: a processor that gets an NMI stops for ever. The NMI stub reads it.
+pub static STOPPING: AtomicU8 = AtomicU8::new(0);
+static PANICKING: AtomicBool = AtomicBool::new(false);
+
+const BACKTRACE_FRAMES: usize = 32;
+const LAST_LINES: usize = 16;
+
+/// Stops the other processors: each halts at its NMI, wherever it is (a guest's turn
+/// ends first).
+pub fn stop_others() {
+    STOPPING.store(1, Ordering::SeqCst);
+    apic::send_nmi_to_others();
+}
+
+/// Names an address for the report.
+struct Place(u64);
+
+impl core::fmt::Display for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match symbols::find(self.0) {
+            Some((name, offset)) => write!(f, "{:#018x} {name}+{offset:#x}", self.0),
+            None => write!(f, "{:#018x}", self.0),
+        }
+    }
+}
+
+/// Calls `each` with the return addresses from the frame that RBP points to. Frames
+/// must rise within one stack, so the walk ends; nothing unmapped is read.
+fn for_each_return(mut rbp: u64, mut each: impl FnMut(u64)) {
+    for _ in 0..BACKTRACE_FRAMES {
+        if rbp == 0 || rbp % 8 != 0 || !is_stack(rbp) || !is_stack(rbp + 8) {
+            return;
+        }
+        // SAFETY: both words are mapped, aligned memory of a stack; what is there may
+        // be anything.
+        let (next, address) =
+            unsafe { ((rbp as *const u64).read_volatile(), ((rbp + 8) as *const u64).read_volatile()) };
+        if address == 0 {
+            return;
+        }
+        each(address);
+        if next <= rbp {
+            return;
+        }
+        rbp = next;
+    }
+}
+
+fn is_stack(address: u64) -> bool {
+    let (start, end) = layout::image().data;
+    let area = layout::STACKS..layout::STACKS + layout::STACKS_BYTES;
+    (area.contains(&address) || (start..end).contains(&address)) && paging::is_mapped(address)
+}
+
+fn print_registers(frame: &Frame) {
+    let [r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax] = frame.general;
+    log::error!("rip {}", Place(frame.rip));
+    log::error!("rsp {:#018x} rflags {:#x} cs {:#x} ss {:#x}", frame.rsp, frame.rflags, frame.cs, frame.ss);
+    log::error!("rax {rax:#018x} rbx {rbx:#018x} rcx {rcx:#018x} rdx {rdx:#018x}");
+    log::error!("rsi {rsi:#018x} rdi {rdi:#018x} rbp {rbp:#018x} r8  {r8:#018x}");
+    log::error!("r9  {r9:#018x} r10 {r10:#018x} r11 {r11:#018x} r12 {r12:#018x}");
+    log::error!("r13 {r13:#018x} r14 {r14:#018x} r15 {r15:#018x}");
+    print_control();
+}
+
+fn print_control() {
+    log::error!(
+        "cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x}",
+        registers::read_cr0(),
+        registers::read_cr2(),
+        registers::read_cr3(),
+        registers::read_cr4()
+    );
+}
+
+/// Makes this processor the only one that runs and the console its own. A second
+/// failure, in the report itself, ends here.
+fn begin() {
+    if PANICKING.swap(true, Ordering::SeqCst) {
+        power::debug_exit(0x1f);
+        registers::halt_forever();
+    }
+    stop_others();
+    console::break_lock();
+}
+
+fn finish(rbp: u64) -> ! {
+    log::error!("backtrace:");
+    for_each_return(rbp, |address| log::error!("  {}", Place(address)));
+    log::error!("the last lines were:");
+    console::replay(LAST_LINES);
+    log::error!("the hypervisor has stopped");
+    power::debug_exit(0x1f);
+    registers::halt_forever()
+}
+
+/// Reports an exception of the hypervisor itself and stops.
+pub(crate) fn exception(frame: &Frame) -> ! {
+    begin();
+    log::error!(
+        "processor {}: exception {} ({}), error code {:#x}",
+        processor::current_index(),
+        frame.vector,
+        exception_name(frame.vector),
+        frame.error
+    );
+    print_registers(frame);
+    finish(frame.rbp())
+}
+
+/// Reports a machine check. Returns where the processor says that it can go on (Intel
+/// SDM vol. 3 section 17.3.1.2, AMD APM vol. 2 section 9.3.1).
+pub(crate) fn machine_check(frame: &Frame) {
+    const CAPABILITIES: u32 = 0x179;
+    const STATUS: u32 = 0x17a;
+    const BANK_0_STATUS: u32 = 0x401;
+    const RESTART_VALID: u64 = 1 << 0;
+    const CONTEXT_CORRUPT: u64 = 1 << 57;
+    // SAFETY: a processor that raises machine checks has these registers, four for
+    // each bank that the capabilities count.
+    let (status, banks) =
+        unsafe { (registers::read_msr(STATUS), registers::read_msr(CAPABILITIES) as u32 & 0xff) };
+    log::error!("processor {}: machine check, status {status:#x}", processor::current_index());
+    let mut corrupt = status & RESTART_VALID == 0;
+    for bank in 0..banks.min(64) {
+        // SAFETY: as above; writing 0 clears the bank.
+        let error = unsafe { registers::read_msr(BANK_0_STATUS + 4 * bank) };
+        if error >> 63 != 0 {
+            log::error!("machine check bank {bank}: {error:#x}");
+            corrupt |= error & CONTEXT_CORRUPT != 0;
+            // SAFETY: as above.
+            unsafe { registers::write_msr(BANK_0_STATUS + 4 * bank, 0) };
+        }
+    }
+    if corrupt {
+        exception(frame);
+    }
+    // SAFETY: as above; clearing the status allows the next machine check.
+    unsafe { registers::write_msr(STATUS, 0) };
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    let rbp: u64;
+    // SAFETY: reading RBP has no effect; frame pointers are on in this target.
+    unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
+    begin();
+    log::error!("processor {}: {info}", processor::current_index());
+    print_control();
+    finish(rbp)
+}

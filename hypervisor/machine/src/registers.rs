@@ -1,0 +1,107 @@
+//! Control registers, model-specific registers, CPUID, flags and the TSC.
+
+use core::arch::asm;
+use core::arch::x86_64::{__cpuid_count, CpuidResult};
+
+/// CR4.PGE: global pages (Intel SDM vol. 3 section 2.5).
+pub const CR4_PGE: u64 = 1 << 7;
+/// CR4.OSFXSR.
+pub const CR4_OSFXSR: u64 = 1 << 9;
+/// CR4.OSXMMEXCPT.
+pub const CR4_OSXMMEXCPT: u64 = 1 << 10;
+/// CR4.LA57: five-level paging.
+pub const CR4_LA57: u64 = 1 << 12;
+/// CR4.PCIDE: process-context identifiers.
+pub const CR4_PCIDE: u64 = 1 << 17;
+/// CR4.OSXSAVE: XSETBV and XGETBV.
+pub const CR4_OSXSAVE: u64 = 1 << 18;
+
+/// Reads a model-specific register.
+///
+/// # Safety
+/// The processor has this register; else it raises #GP, which ends the hypervisor.
+#[inline(always)]
+pub unsafe fn read_msr(msr: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: the caller promises that the register exists; reading MSRs that the
+    // hypervisor names has no effect on memory.
+    unsafe { asm!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    (high as u64) << 32 | low as u64
+}
+
+/// Writes a model-specific register.
+///
+/// # Safety
+/// The register exists, `value` is valid in it, and what the write changes about
+/// the processor breaks no assumption of running code.
+#[inline(always)]
+pub unsafe fn write_msr(msr: u32, value: u64) {
+    // SAFETY: the caller's promise. No `nomem`: a write may order memory accesses.
+    unsafe {
+        asm!("wrmsr", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack))
+    };
+}
+
+/// CPUID leaf `leaf`, subleaf `subleaf`. The target requires a 64-bit processor,
+/// so the instruction exists.
+#[inline]
+pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
+    #[allow(unused_unsafe)] // newer compilers made the intrinsic safe
+    // SAFETY: CPUID exists on every x86-64 processor and touches no memory.
+    unsafe {
+        __cpuid_count(leaf, subleaf)
+    }
+}
+
+/// The time-stamp counter, not before earlier loads are done.
+#[inline(always)]
+pub fn read_tsc() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: LFENCE and RDTSC read no memory; CR4.TSD does not matter at level 0.
+    unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nomem, nostack)) };
+    (high as u64) << 32 | low as u64
+}
+
+macro_rules! control_register {
+    ($read:ident, $write:ident, $name:literal) => {
+        #[doc = concat!("Reads ", $name, ".")]
+        #[inline]
+        pub fn $read() -> u64 {
+            let value: u64;
+            // SAFETY: reading a control register at level 0 has no side effect.
+            unsafe { asm!(concat!("mov {}, ", $name), out(reg) value, options(nomem, nostack)) };
+            value
+        }
+
+        #[doc = concat!("Writes ", $name, ".")]
+        ///
+        /// # Safety
+        /// The value is valid, and the code, stack and data in use stay mapped and
+        /// allowed under it.
+        #[inline]
+        pub unsafe fn $write(value: u64) {
+            // SAFETY: the caller's promise.
+            unsafe { asm!(concat!("mov ", $name, ", {}"), in(reg) value, options(nostack)) };
+        }
+    };
+}
+
+control_register!(read_cr0, write_cr0, "cr0");
+control_register!(read_cr2, write_cr2, "cr2");
+control_register!(read_cr3, write_cr3, "cr3");
+control_register!(read_cr4, write_cr4, "cr4");
+
+/// Drops this processor's cached translation of one page, global or not.
+#[inline]
+pub fn invalidate_page(virtual_address: u64) {
+    // SAFETY: INVLPG only drops a cached translation.
+    unsafe { asm!("invlpg [{}]", in(reg) virtual_address, options(nostack)) };
+}
+
+/// Stops this processor for ever. NMIs are taken and it stops again.
+pub fn halt_forever() -> ! {
+    loop {
+        // SAFETY: with interrupts off HLT waits; it touches no memory.
+        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}
