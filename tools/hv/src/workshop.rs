@@ -165,7 +165,7 @@ impl lab::Workshop for Workshop {
     }
 
     fn image(&self, kind: lab::scenario::ImageKind, bundle: &Path, folder: &Path) -> Result<PathBuf> {
-        crate::image::make(self.hypervisor()?, bundle, folder, kind.into())
+        crate::image::make(self, bundle, folder, kind.into())
     }
 
     fn root(&self) -> &Path {

@@ -12,7 +12,7 @@ use crate::progress::Step;
 use crate::project::make_folder;
 
 /// `apt-get install`, without what is merely recommended.
-pub const INSTALL: [&str; 5] = ["install", "-y", "--no-install-recommends", "-t", super::BACKPORTS];
+pub const INSTALL: [&str; 3] = ["install", "-y", "--no-install-recommends"];
 
 /// Waits before the second and later attempts at something that needs the network.
 const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(20)];

@@ -105,23 +105,27 @@ impl Debian {
     /// # Errors
     /// As `install`.
     pub fn install_qemu(&self) -> Result<()> {
-        self.install(&QEMU_PACKAGES)
+        self.install_from(&["-t", BACKPORTS], &QEMU_PACKAGES)
     }
 
-    /// Installs `packages` on the machine, newer ones from backports where they are there.
+    /// Installs `packages` on the machine.
     ///
     /// # Errors
     /// Without the right to install, the error holds the line to type; otherwise apt's own words.
     pub fn install(&self, packages: &[&str]) -> Result<()> {
+        self.install_from(&[], packages)
+    }
+
+    fn install_from(&self, release: &[&str], packages: &[&str]) -> Result<()> {
         let _lock = self.lock()?;
         self.refresh()?;
         let Some(mut command) = apt::privileged(&self.folder) else {
             let mut line = apt::command(&self.folder, "apt-get");
-            line.args(apt::INSTALL).args(packages);
+            line.args(apt::INSTALL).args(release).args(packages);
             bail!("not root, and sudo asks for a password. Type:\n    sudo {}", process::show(&line));
         };
         let mut step = Step::start(format!("installing {}", packages.join(", ")));
-        command.args(apt::INSTALL).args(packages);
+        command.args(apt::INSTALL).args(release).args(packages);
         apt::retry(&mut step, |step| process::run(&mut command, step))?;
         step.done("");
         Ok(())
