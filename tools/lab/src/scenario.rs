@@ -85,6 +85,7 @@ pub struct Scenario {
     pub(crate) expect: Vec<Expected>,
     pub(crate) forbidden: Vec<Expected>,
     pub(crate) ends: Vec<(String, String)>,
+    pub(crate) all_as_expected: bool,
     pub(crate) timeout: Duration,
     pub(crate) may_run_on: bool,
     pub(crate) serves_http: bool,
@@ -118,6 +119,7 @@ impl Scenario {
             expect: Vec::new(),
             forbidden: Vec::new(),
             ends: Vec::new(),
+            all_as_expected: false,
             timeout: Duration::from_secs(60),
             may_run_on: false,
             serves_http: false,
@@ -155,6 +157,13 @@ impl Scenario {
     /// The summary must say that `guest` ended by `end`.
     pub fn ends(mut self, guest: &str, end: &str) -> Self {
         self.ends.push((guest.to_owned(), end.to_owned()));
+        self
+    }
+
+    /// The summary must say that every guest ended, or was refused, as its
+    /// configuration expects.
+    pub fn all_as_expected(mut self) -> Self {
+        self.all_as_expected = true;
         self
     }
 
@@ -209,6 +218,7 @@ pub struct Judge {
     pending: Vec<Expected>,
     forbidden: Vec<Expected>,
     ends: Vec<(String, String)>,
+    all_as_expected: bool,
     offence: Option<String>,
     /// The summary so far.
     pub summary: Summary,
@@ -221,6 +231,7 @@ impl Judge {
             pending: scenario.expect.clone(),
             forbidden: scenario.forbidden.clone(),
             ends: scenario.ends.clone(),
+            all_as_expected: scenario.all_as_expected,
             offence: None,
             summary: Summary::default(),
         }
@@ -272,7 +283,13 @@ impl Judge {
                 Some(_) => {}
             }
         }
-        Ok(())
+        match &self.summary.hypervisor {
+            None if self.all_as_expected => Err("the hypervisor did not come to its end".to_owned()),
+            Some(own) if self.all_as_expected && !self.summary.is_as_expected() => {
+                Err(format!("{} of {} guests ended as expected", own.as_expected, own.guests))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -330,5 +347,15 @@ mod tests {
         assert_eq!(verdict(&scenario, &crashed), Err("guest net ended by crashed, not by off".into()));
         assert_eq!(verdict(&scenario, &[("hypervisor", "summary guest=net end=off")]), Ok(()));
         assert!(verdict(&scenario, &[("net", "summary guest=net end=off")]).is_err());
+    }
+
+    #[test]
+    fn the_hypervisor_counts_who_ended_as_expected() {
+        let scenario = Scenario::new("x", Subject::Bare(String::new())).all_as_expected();
+        assert_eq!(verdict(&scenario, &[]), Err("the hypervisor did not come to its end".into()));
+        let one = [("hypervisor", "summary hypervisor guests=2 as_expected=1")];
+        assert_eq!(verdict(&scenario, &one), Err("1 of 2 guests ended as expected".into()));
+        let both = [("hypervisor", "summary hypervisor guests=2 as_expected=2")];
+        assert_eq!(verdict(&scenario, &both), Ok(()));
     }
 }

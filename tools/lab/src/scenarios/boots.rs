@@ -30,6 +30,7 @@ fn from_image(name: &str, kind: ImageKind) -> Scenario {
         .expect("two", "msi: done")
         .ends("one", POWER_OFF)
         .ends("two", POWER_OFF)
+        .all_as_expected()
         .within(120)
 }
 

@@ -1,6 +1,6 @@
 //! How guests end, and what follows.
 
-use super::{EDU, Guest, POWER_OFF, REBOOT, REFUSED, STOPPED, TRIPLE_FAULT, hosted};
+use super::{EDU, Guest, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted};
 use crate::scenario::Scenario;
 
 /// All of them.
@@ -53,9 +53,8 @@ fn refused(name: &str, path: &str, id: &str) -> Scenario {
         Guest::new("content", &[1], "hello"),
     ];
     hosted(&format!("refused/{name}"), &guests)
-        .expect("hypervisor", path)
+        .expect("hypervisor", "wanting is refused")
         .expect("content", "hello, world")
         .forbid("wanting", "hello")
-        .ends("wanting", REFUSED)
         .ends("content", POWER_OFF)
 }

@@ -21,5 +21,6 @@ fn two_linux() -> Scenario {
         .forbid("hypervisor", "panicked")
         .ends("net", POWER_OFF)
         .ends("disk", POWER_OFF)
+        .all_as_expected()
         .within(300)
 }
