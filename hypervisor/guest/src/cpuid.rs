@@ -245,7 +245,12 @@ fn compute(host: &Host, row: &Row, config: &GuestCpuidConfig, registers: &mut Re
         0xd => extended_state(host, row.subleaf.unwrap_or(0), registers),
         // Ratio 1 of a crystal that ticks as the TSC does.
         0x15 => *registers = [1, 1, config.tsc_khz.saturating_mul(1000), 0],
-        0x16 => *registers = [config.tsc_khz / 1000 & 0xffff, config.tsc_khz / 1000 & 0xffff, 0, 0],
+        0x16 => {
+            *registers = {
+                let mhz = (config.tsc_khz / 1000) & 0xffff;
+                [mhz, mhz, 0, 0]
+            }
+        }
         0x8000_0000 => registers[EAX] = host.last_extended,
         0x8000_0001 if host.amd => {
             const COMPATIBLE_LEGACY: u32 = 1 << 1;

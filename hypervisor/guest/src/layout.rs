@@ -157,7 +157,7 @@ impl GuestLayout {
     pub const fn new(memory_bytes: u64, vcpus: u32) -> Result<Self, LayoutError> {
         if memory_bytes < MEMORY_BYTES_MIN
             || memory_bytes > MEMORY_BYTES_MAX
-            || memory_bytes % spec::address::PAGE_BYTES != 0
+            || !memory_bytes.is_multiple_of(spec::address::PAGE_BYTES)
         {
             return Err(LayoutError::Memory);
         }
@@ -292,7 +292,7 @@ mod tests {
     fn windows_do_not_meet_memory_at_its_largest() {
         let layout = GuestLayout::new(MEMORY_BYTES_MAX, 1).unwrap();
         assert_eq!(layout.memory_map().last().unwrap().end(), PCI_WINDOW_64);
-        assert!(PCI_WINDOW_32.0 + PCI_WINDOW_32_BYTES <= ECAM.0);
+        const { assert!(PCI_WINDOW_32.0 + PCI_WINDOW_32_BYTES <= ECAM.0) };
     }
 
     #[test]

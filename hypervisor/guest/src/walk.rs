@@ -181,7 +181,7 @@ impl Paging {
             let impossible = large && (level > 3 || pointer_of_pae);
             // Between the attribute table's bit 12 and the frame, a large page has
             // address bits that must be 0.
-            let below = if large { (1u64 << shift) - 1 & ADDRESS & !(1 << 12) } else { 0 };
+            let below = if large { ((1u64 << shift) - 1) & ADDRESS & !(1 << 12) } else { 0 };
             if entry & (reserved | below) != 0 || impossible {
                 return Err(self.fault(linear, access, error::PROTECTION | error::RESERVED));
             }

@@ -49,8 +49,8 @@ pub fn length_of(bytes: &[u8], size: CodeSize, known: Known) -> Result<u8, Decod
     let prefixes = Prefixes::decode(&mut cursor, size)?;
     match (known, cursor.byte()?) {
         (Known::Halt, 0xf4) => {}
-        // With REX.B it is XCHG with R8.
-        (Known::Idle, 0x90) if prefixes.repeat == Repeat::Equal && prefixes.rex_b() == 0 => {}
+        // REX.B would make the bare opcode an XCHG with R8; PAUSE ignores it.
+        (Known::Idle, 0x90) if prefixes.repeat == Repeat::Equal => {}
         (Known::Port, 0xe4..=0xe7) => {
             cursor.byte()?;
         }
@@ -260,7 +260,7 @@ mod tests {
         for bytes in [&[0x0f, 0x0b, 0][..], &[0x90, 0x90, 0x90], &[0xf0, 0x0f, 0xa2], &[0x0f, 0x30, 0]] {
             assert_eq!(length_of(bytes, Bits64, Known::Cpuid), Err(DecodeError::Unsupported));
         }
-        // NOP and XCHG R8,RAX are no PAUSE.
+        // NOP is no PAUSE.
         assert_eq!(length_of(&[0x90], Bits64, Known::Idle), Err(DecodeError::Unsupported));
         // In 32-bit code 48 is DEC EAX, no prefix.
         assert!(length_of(&[0x48, 0x0f, 0xa2], Bits32, Known::Cpuid).is_err());

@@ -93,7 +93,7 @@ impl<'a> Header<'a> {
             return Err(LoadError::Unsupported("the kernel is a zImage, which is loaded below 640 KiB"));
         }
         let end = header::MAGIC + u64::from(u8_at(file, header::JUMP).ok_or(SHORT)?);
-        if end > header::END_MAX || end < header::INIT_SIZE + 4 {
+        if !(header::INIT_SIZE + 4..=header::END_MAX).contains(&end) {
             return Err(LoadError::Malformed("the bzImage's setup header has an impossible length"));
         }
         let alignment = u64::from(u32_at(file, header::ALIGNMENT).ok_or(SHORT)?);
