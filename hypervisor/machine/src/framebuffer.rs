@@ -82,6 +82,12 @@ impl Screen {
 
 impl<D: Dots> Screen<D> {
     fn new(dots: D, info: FrameBufferInfo) -> Self {
+        // A geometry that contradicts itself shows nothing.
+        let dots_in = info.stride.checked_mul(info.height).and_then(|d| d.checked_mul(info.bytes_per_pixel));
+        let sound = (1..=8).contains(&info.bytes_per_pixel)
+            && info.width <= info.stride
+            && dots_in.is_some_and(|bytes| bytes <= info.byte_len);
+        let info = if sound { info } else { FrameBufferInfo { width: 0, height: 0, ..info } };
         let scale = if info.width > WIDE_PIXELS { 2 } else { 1 };
         let mut screen = Self {
             dots,
