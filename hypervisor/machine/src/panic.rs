@@ -91,13 +91,14 @@ fn begin() {
     }
     stop_others();
     console::break_lock();
+    // First, so that they are what led here and not this report.
+    log::error!("the hypervisor stops; the last lines were:");
+    console::replay(LAST_LINES + 1);
 }
 
 fn finish(rbp: u64) -> ! {
     log::error!("backtrace:");
     for_each_return(rbp, |address| log::error!("  {}", Place(address)));
-    log::error!("the last lines were:");
-    console::replay(LAST_LINES);
     log::error!("the hypervisor has stopped");
     power::debug_exit(0x1f);
     registers::halt_forever()

@@ -113,10 +113,17 @@ fn declared(cpuid: impl Fn(u32) -> Leaf) -> Option<(Source, u64)> {
 }
 
 fn measured(platform: &Platform) -> Option<(Source, u64)> {
-    let by_pm_timer = || Some((Source::PmTimer, measure_pm_timer(platform.pm_timer?)?));
-    let by_hpet = || Some((Source::Hpet, measure_hpet(platform.hpet?)?));
-    let by_pit = || Some((Source::Pit, measure_pit()?));
+    let by_pm_timer = || Some((Source::PmTimer, median(|| measure_pm_timer(platform.pm_timer?))?));
+    let by_hpet = || Some((Source::Hpet, median(|| measure_hpet(platform.hpet?))?));
+    let by_pit = || Some((Source::Pit, median(measure_pit)?));
     by_pm_timer().or_else(by_hpet).or_else(by_pit)
+}
+
+/// The middle of three: a stall (SMM, a hypervisor above) spoils one.
+fn median(measure: impl Fn() -> Option<u64>) -> Option<u64> {
+    let mut rates = [measure()?, measure()?, measure()?];
+    rates.sort_unstable();
+    Some(rates[1])
 }
 
 /// A declared rate counts if the measured one is within 1 % of it (measurements are
@@ -336,6 +343,17 @@ mod tests {
         }
         assert_eq!(simulate(0xff_ffff, 0, 2_000_000), None);
         assert_eq!(measure(|| u64::MAX, || 0, 0xff_ffff, PM_TIMER_HZ), None);
+    }
+
+    #[test]
+    fn one_stalled_measurement_does_not_count() {
+        let rates = Cell::new(0);
+        let measure = || {
+            rates.set(rates.get() + 1);
+            Some([2_300, 3_400, 2_301][rates.get() - 1])
+        };
+        assert_eq!(median(measure), Some(2_301));
+        assert_eq!(median(|| None), None);
     }
 
     #[test]
