@@ -162,11 +162,11 @@ fn watch(machine: &Machine, folder: &Path, title: &str, mut each: impl FnMut(&Li
         step.note(&line.text);
         summary.take(line);
         each(line);
-        ControlFlow::Continue(())
+        if crate::run::has_stopped(line) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     ensure!(
         matches!(ended, lab::Ended::ByItself(_)),
-        "{title}: no end after {} s; what was said is in {}",
+        "{title}: the machine had to be stopped (after {} s at most); what was said is in {}",
         TIMEOUT.as_secs(),
         folder.display()
     );

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use lab::{Boot, Consoles, Ended, Logs, Machine, PayloadServer, Summary, View};
+use lab::{Boot, Consoles, Ended, Line, Logs, Machine, PayloadServer, Summary, View};
 
 use crate::cli;
 use crate::config::{Source, folder_of};
@@ -38,6 +38,7 @@ pub fn run(workshop: &Workshop, options: &cli::Run) -> Result<ExitCode> {
         eprintln!("  !! {line}");
     }
     let logs = log_folder(workshop, options);
+    logs.as_deref().map(make_folder).transpose()?;
     let (summary, ended) = emulate(&machine, options, logs.as_deref(), &files.folder)?;
     report(&summary, ended, logs.as_deref(), options)?;
     if options.keep {
@@ -64,16 +65,27 @@ fn emulate(
     let started = Instant::now();
     let ended = lab::session::run(&mut running, &mut consoles, timeout, interactive, |line| {
         summary.take(line);
-        ControlFlow::Continue(())
+        if has_stopped(line) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if ended == Ended::Killed && timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
         eprintln!("  !! switched off after {} s", started.elapsed().as_secs());
     }
     let messages = running.messages();
-    if summary.hypervisor.is_none() && !messages.trim().is_empty() {
-        eprintln!("the emulator said:\n{}", messages.trim_end());
+    let messages: Vec<&str> = messages.lines().filter(|line| !is_noise(line)).collect();
+    if summary.hypervisor.is_none() && !messages.is_empty() {
+        eprintln!("the emulator said:\n{}", messages.join("\n"));
     }
     Ok((summary, ended))
+}
+
+/// Whether this is the last line of a hypervisor that has panicked: the machine would stay on.
+pub fn has_stopped(line: &Line) -> bool {
+    line.owner == lab::demux::HYPERVISOR && line.text.ends_with("the hypervisor has stopped")
+}
+
+/// QEMU names every feature of the processor model that it does not emulate, once a processor.
+fn is_noise(line: &str) -> bool {
+    line.contains("TCG doesn't support requested feature")
 }
 
 fn report(summary: &Summary, ended: Ended, logs: Option<&Path>, options: &cli::Run) -> Result<()> {

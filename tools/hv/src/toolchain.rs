@@ -66,7 +66,9 @@ impl Toolchain {
             Self::Nightly { .. } => "rustup nightly",
             Self::Debian => "Debian",
         };
-        format!("{} ({origin})", version.trim_end())
+        // `rustc 1.96.0`: what follows is the commit and the vendor's remarks.
+        let version: Vec<&str> = version.split_whitespace().take(2).collect();
+        format!("{} ({origin})", version.join(" "))
     }
 
     /// `cargo` of this toolchain, in an environment that leads to this toolchain only.
