@@ -17,6 +17,7 @@ use devices::ApicAddress;
 use iommu::{DomainId, Function, Iommu, IommuError, RemappedInterrupt, Requester};
 use pci::{
     GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Quarantine, ResetPath, Slot,
+    reset::{OwnedBus, ResetReport},
 };
 use spec::apic::{DeliveryMode, decode_msi};
 use spec::{Bdf, Gpa, Hpa, Width};
@@ -38,15 +39,44 @@ pub struct Assignment {
     pub aliases: Box<[Bdf]>,
     /// How it is reset.
     pub reset: ResetPath,
+    /// Its bus, where all of it is this guest's.
+    pub bus: Option<ResettableBus>,
     attached: bool,
     mapped: [Option<Gpa>; BARS],
 }
 
 impl Assignment {
     /// A function that is not attached yet.
-    pub fn new(slot: Slot, requester: Requester, aliases: Box<[Bdf]>, reset: ResetPath) -> Self {
-        Self { slot, requester, aliases, reset, attached: false, mapped: [None; BARS] }
+    pub fn new(
+        slot: Slot,
+        requester: Requester,
+        aliases: Box<[Bdf]>,
+        reset: ResetPath,
+        bus: Option<ResettableBus>,
+    ) -> Self {
+        Self { slot, requester, aliases, reset, bus, attached: false, mapped: [None; BARS] }
     }
+
+    /// Resets the function by the first rung of the ladder that works. The whole bus
+    /// only where `alone`: while the guest runs, its other functions there work.
+    fn reset(
+        &self,
+        config: &impl ConfigSpace,
+        clock: &impl Clock,
+        alone: bool,
+    ) -> Result<ResetReport, Quarantine> {
+        let bus = self.bus.as_ref().filter(|bus| alone || bus.others.is_empty());
+        let owned = bus.map(|bus| OwnedBus { bridge: bus.bridge, others: &bus.others });
+        self.reset.reset(config, clock, owned)
+    }
+}
+
+/// A bus that belongs to one guest as a whole, so that it may be reset.
+pub struct ResettableBus {
+    /// The bridge above it.
+    pub bridge: Bdf,
+    /// The guest's other functions on it.
+    pub others: Box<[ResetPath]>,
 }
 
 /// Why a guest does not get its functions.
@@ -137,7 +167,9 @@ where
         }
     }
 
-    /// Gives the guest its functions. `report` hears how each was reset.
+    /// Gives the guest its functions: every one is reset before any may do something,
+    /// since the reset of one may be that of its whole bus. `report` hears how each was
+    /// reset.
     ///
     /// # Errors
     /// A function could not be reset or attached; then none is given.
@@ -145,8 +177,13 @@ where
         &mut self,
         mut report: impl FnMut(&Assignment, fmt::Arguments<'_>),
     ) -> Result<(), AssignError> {
+        for assignment in &self.assignments {
+            let outcome =
+                assignment.reset(&self.config, &self.clock, true).map_err(AssignError::Quarantined)?;
+            report(assignment, format_args!("{outcome}"));
+        }
         for index in 0..self.assignments.len() {
-            if let Err(error) = self.assign_one(index, &mut report) {
+            if let Err(error) = self.attach(index) {
                 self.detach_all();
                 return Err(error);
             }
@@ -154,15 +191,8 @@ where
         Ok(())
     }
 
-    fn assign_one(
-        &mut self,
-        index: usize,
-        report: &mut impl FnMut(&Assignment, fmt::Arguments<'_>),
-    ) -> Result<(), AssignError> {
+    fn attach(&mut self, index: usize) -> Result<(), AssignError> {
         let Some(assignment) = self.assignments.get_mut(index) else { return Ok(()) };
-        let outcome =
-            assignment.reset.reset(&self.config, &self.clock, None).map_err(AssignError::Quarantined)?;
-        report(assignment, format_args!("{outcome}"));
         let requester = assignment.requester;
         if let Some(domain) = self.domain {
             let function = Function { requester, aliases: &assignment.aliases };
@@ -193,7 +223,7 @@ where
         self.bus.reset();
         self.apply_effects(partition);
         for assignment in &self.assignments {
-            if let Err(quarantine) = assignment.reset.reset(&self.config, &self.clock, None) {
+            if let Err(quarantine) = assignment.reset(&self.config, &self.clock, true) {
                 partition.host.log(partition, format_args!("{quarantine}"));
             }
         }
@@ -388,7 +418,7 @@ where
             return;
         };
         let attached = assignment.attached;
-        let result = assignment.reset.reset(&self.config, &self.clock, None);
+        let result = assignment.reset(&self.config, &self.clock, false);
         let Some(function) = self.bus.function_mut(slot) else { return };
         match result {
             Ok(_) => {

@@ -6,7 +6,7 @@ use crate::mailbox::{self, Mail, vectors};
 use crate::msr::{LoggedOnce, Mtrrs};
 use crate::partition::{End, Partition};
 use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
-use devices::LocalApic;
+use devices::{Effect, LocalApic};
 
 /// What a virtual processor is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -278,8 +278,11 @@ impl<V: Vcpu> VirtualProcessor<V> {
 
     fn next_interrupt<H: Host>(&mut self, external: bool, partition: &Partition<H>) -> Option<u8> {
         if external {
-            let (vector, _) =
-                partition.with_chipset(self.index, |chipset, _, _| chipset.acknowledge_external());
+            let (vector, _) = partition.with_chipset(self.index, |chipset, effects, _| {
+                let vector = chipset.acknowledge_external();
+                effects.push(Effect::External(chipset.external_pending()));
+                vector
+            });
             self.attention = true;
             return Some(vector);
         }

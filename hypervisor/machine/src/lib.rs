@@ -35,6 +35,7 @@ pub mod page_table;
 pub mod paging;
 #[cfg(target_os = "none")]
 pub mod panic;
+pub mod pic;
 pub mod ports;
 pub mod power;
 pub mod processor;

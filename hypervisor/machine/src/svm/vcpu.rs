@@ -2,16 +2,16 @@
 
 use super::control::{self, EFER_LMA, EFER_SVME, Roots};
 use super::{Features, world};
-use crate::interrupts;
+use crate::{interrupts, registers};
 use access::vcpu::{
     ControlRegisters, Event, Exit, GeneralRegisters, RAX, RSP, Resume, Segment, SegmentName, Vcpu,
 };
 use spec::svm::{Vmcb, VmcbSegment, clean};
 use spec::{Hpa, msr};
-use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
 const RFLAGS_IF: u64 = 1 << 9;
 const SHADOW: u64 = 1;
+const VM_CR_SVMDIS: u64 = 1 << 4;
 
 /// Switches AMD-V on for this processor.
 ///
@@ -23,13 +23,12 @@ pub unsafe fn enable(host_save: Hpa) {
     // SAFETY: VM_CR exists with AMD-V; clearing SVMDIS has an effect only where
     // firmware left it unlocked. SVME and VM_HSAVE_PA only prepare for VMRUN.
     unsafe {
-        let mut vm_cr = Msr::new(msr::VM_CR);
-        let value = vm_cr.read();
-        if value & 1 << 4 != 0 {
-            vm_cr.write(value & !(1 << 4));
+        let vm_cr = registers::read_msr(msr::VM_CR);
+        if vm_cr & VM_CR_SVMDIS != 0 {
+            registers::write_msr(msr::VM_CR, vm_cr & !VM_CR_SVMDIS);
         }
-        Efer::update(|efer| efer.insert(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE));
-        Msr::new(msr::VM_HSAVE_PA).write(host_save.0);
+        registers::write_msr(msr::EFER, registers::read_msr(msr::EFER) | EFER_SVME);
+        registers::write_msr(msr::VM_HSAVE_PA, host_save.0);
     }
 }
 
@@ -82,6 +81,16 @@ impl SvmVcpu {
         };
         vcpu.reset();
         vcpu
+    }
+
+    /// Lets this processor take events again, as outside of a guest's loop.
+    pub fn release(&mut self) {
+        if self.started {
+            self.started = false;
+            // SAFETY: `enter` closed it on this processor; the host's GS and TR are
+            // loaded.
+            unsafe { world::open() };
+        }
     }
 
     fn segment_mut(&mut self, name: SegmentName) -> &mut VmcbSegment {
@@ -369,7 +378,7 @@ impl Vcpu for SvmVcpu {
         control::reset_registers(&mut self.vmcb.save);
         self.registers = GeneralRegisters::default();
         // RDX holds the processor's signature after INIT (CPUID 1 EAX).
-        self.registers.0[access::vcpu::RDX] = core::arch::x86_64::__cpuid(1).eax.into();
+        self.registers.0[access::vcpu::RDX] = registers::cpuid(1, 0).eax.into();
         self.flush = true;
         self.interrupted = 0;
         self.in_nmi = false;

@@ -94,6 +94,15 @@ pub unsafe fn close() {
     unsafe { asm!("clgi", "sti", options(nostack)) }
 }
 
+/// Ends what [`close`] began: interrupts are off by their flag again, and NMIs come.
+///
+/// # Safety
+/// As for [`close`].
+pub unsafe fn open() {
+    // SAFETY: as for `close`.
+    unsafe { asm!("cli", "stgi", options(nostack)) }
+}
+
 /// Takes what is pending: interrupts and NMIs run through the host's own table.
 ///
 /// # Safety

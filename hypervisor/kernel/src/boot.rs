@@ -1,0 +1,366 @@
+//! The order of boot: from a loader's hand-off to running guests.
+//!
+//! Deny-all comes before anything that could let a device or a guest do something;
+//! what is allocated is allocated here.
+
+use crate::guests::{self, Common, Guest};
+use crate::host::{IOMMUS, Iommus, MACHINE, Machine};
+use crate::lifecycle::{self, BUNDLE, COMMON};
+use crate::steward;
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use bootloader_api::BootInfo;
+use bootloader_api::info::MemoryRegionKind;
+use guest::host::FAULT_VECTOR;
+use handoff::bundle::{Bundle, ItemKind};
+use iommu::vtd::{Limits, Scope, UnitDescription, UnitLimits, VtdUnits};
+use machine::config_space::MachineConfigSpace;
+use machine::frames::{self, Pool};
+use machine::mmio::Window;
+use machine::svm::{self, Features};
+use machine::tsc::{self, TscClock};
+use machine::{
+    apic, console, heap, ioapic, paging, pic, power, processor, registers, symbols, timer, wall_clock,
+};
+use plan::{FileKind, FileRef, GuestPlan, Plan};
+use platform::acpi::{ScopeKind, Tables};
+use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform};
+use spec::Hpa;
+use spin::mutex::TicketMutex;
+use tables::{Geometry, PageSize};
+
+/// What the boot itself needs of heap, besides what the machine's size adds.
+const HEAP_BYTES: u64 = 4 << 20;
+/// Heap for what is kept about each processor and each function.
+const HEAP_BYTES_PER_GIB: u64 = 64 << 10;
+const FRAME: u64 = 4096;
+
+/// Runs everything. Comes back when the machine could not be turned off.
+pub fn run(boot: &'static BootInfo) {
+    log::info!("Bulkhead {} by {:?}", env!("CARGO_PKG_VERSION"), machine::boot::door());
+    let heap_bytes = HEAP_BYTES + (frames::ram_bytes() >> 30) * HEAP_BYTES_PER_GIB;
+    if !heap::init(heap_bytes) {
+        return log::error!("there is no memory for a heap of {heap_bytes} bytes");
+    }
+    let bundle = match open_bundle(boot) {
+        Ok(bundle) => BUNDLE.call_once(|| bundle),
+        Err(error) => return log::error!("the bundle cannot be used: {error}"),
+    };
+    let tables = read_tables(boot);
+    let tsc_hz = start_clocks(&tables);
+    let config = config_space(&tables);
+    let platform = Platform::discover(tables, memory_regions(boot), config);
+    for finding in platform.all_findings() {
+        log::warn!("{finding}");
+    }
+    describe(&platform, tsc_hz);
+    let plan = plan::build(bundle.config(), &platform, &|file| has_file(bundle, file));
+    let clock = TscClock::new(tsc_hz, machine::boot::start_tsc());
+    let opted_out = platform.tables.dmar.as_ref().is_none_or(|dmar| dmar.x2apic_opt_out);
+    let mut iommus = start_iommus(&platform, &plan, clock, !opted_out);
+    // Interrupts to IDs above 254 need remapping, so it comes first.
+    if !opted_out && !iommus.is_empty() {
+        apic::use_x2apic();
+    }
+    set_fault_interrupt(&mut iommus);
+    log::info!("local APICs in {} mode", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
+    IOMMUS.call_once(|| TicketMutex::new(iommus));
+    mask_ioapics(&platform);
+    let common = match common(config, clock, tsc_hz) {
+        Ok(common) => COMMON.call_once(|| common),
+        Err(reason) => return log::error!("no guest can run: {reason}"),
+    };
+    run_guests(plan, platform, common, bundle);
+}
+
+fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &Bundle<'_>) {
+    let mut refused_as_expected = 0;
+    for refusal in &plan.refused {
+        let expected = bundle.config().guest.get(&refusal.name).map(|guest| guest.expect);
+        refused_as_expected += usize::from(expected == Some(plan::Expect::Refused));
+        for problem in &refusal.problems {
+            log::error!("{} is refused: {problem}", refusal.name);
+        }
+    }
+    for problem in &plan.problems {
+        log::error!("{problem}");
+    }
+    let mut refused = plan.refused.len();
+    let mut built: Vec<Guest> = Vec::with_capacity(plan.guests.len());
+    for guest_plan in plan.guests {
+        let name = guest_plan.name.clone();
+        match guests::build(built.len(), guest_plan, &platform, common) {
+            Ok(guest) => built.push(guest),
+            Err(reason) => {
+                refused += 1;
+                log::error!("{name} is refused: {reason}");
+            }
+        }
+    }
+    let apic_ids: Vec<u32> = platform.processors().map(|processor| processor.apic_id).collect();
+    let off = soft_off(&platform);
+    let guests: Box<[Guest]> = built.into_boxed_slice();
+    let machine = MACHINE.call_once(|| Machine { guests, refused_as_expected, refused });
+    let running = processor::start_others(&apic_ids, processor_main);
+    log::info!("{running} processors, {} guests, {} refused", machine.guests.len(), refused);
+    report_missing(machine);
+    steward::watch(machine, common.tsc_hz);
+    steward::finish(machine);
+    match off {
+        Some(off) => power::power_off(&off),
+        None => log::warn!("the firmware does not say how to turn the machine off"),
+    }
+}
+
+/// A guest whose processor did not start never runs: say so and end it.
+fn report_missing(machine: &Machine) {
+    let started: Vec<u32> = (0..processor::count()).filter_map(processor::apic_id).collect();
+    for guest in &machine.guests {
+        if let Some(missing) = guest.plan.apic_ids.iter().find(|id| !started.contains(id)) {
+            log::error!("{} is refused: its processor with APIC ID {missing} did not start", guest.plan.name);
+            lifecycle::give_up(guest);
+        }
+    }
+}
+
+/// A processor other than the first: it runs its vCPU, then sleeps.
+extern "C" fn processor_main(index: usize) -> ! {
+    let id = processor::apic_id(index);
+    let machine = MACHINE.wait();
+    let place = machine.guests.iter().find_map(|guest| {
+        let vcpu = guest.plan.apic_ids.iter().position(|&owned| Some(owned) == id)?;
+        Some((guest, vcpu))
+    });
+    if let Some((guest, vcpu)) = place {
+        match enable_virtualization() {
+            Ok(()) => lifecycle::run(guest, vcpu),
+            Err(reason) => {
+                log::error!("{} does not start: {reason}", guest.plan.name);
+                lifecycle::give_up(guest);
+            }
+        }
+    }
+    lifecycle::park()
+}
+
+fn enable_virtualization() -> Result<(), &'static str> {
+    features().map_err(|_| "one of its processors has no AMD-V, or firmware locked it off")?;
+    let host_save = frames::take(FRAME, FRAME).ok_or("there is no memory for a state-save area")?;
+    // SAFETY: the frame was just taken and is never given back; `features` found AMD-V
+    // not locked off on this processor.
+    unsafe { svm::enable(host_save) };
+    Ok(())
+}
+
+fn features() -> Result<Features, svm::Unsupported> {
+    let cpuid = |leaf, subleaf| {
+        let result = registers::cpuid(leaf, subleaf);
+        [result.eax, result.ebx, result.ecx, result.edx]
+    };
+    // SAFETY: VM_CR exists where CPUID has AMD-V, and only then is it read.
+    Features::detect(cpuid, || unsafe { registers::read_msr(spec::msr::VM_CR) })
+}
+
+fn common(
+    config: &'static MachineConfigSpace,
+    clock: TscClock,
+    tsc_hz: u64,
+) -> Result<Common, alloc::string::String> {
+    let features = features().map_err(|error| error.to_string())?;
+    log::info!("AMD-V: {features:?}");
+    let (io_map, msr_map) = Common::permission_maps().ok_or("there is no memory for the permission maps")?;
+    let epoch_at_zero = wall_clock::read().unwrap_or(0).saturating_sub(registers::read_tsc() / tsc_hz.max(1));
+    Ok(Common { features, max_page: max_page(), io_map, msr_map, tsc_hz, epoch_at_zero, config, clock })
+}
+
+/// 1 GiB pages: CPUID 8000_0001 EDX bit 26.
+fn max_page() -> PageSize {
+    if registers::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0 { PageSize::Size1GiB } else { PageSize::Size2MiB }
+}
+
+/// Finds the bundle and verifies its header and configuration; each guest's
+/// processor verifies what that guest is started from.
+fn open_bundle(boot: &'static BootInfo) -> Result<Bundle<'static>, alloc::string::String> {
+    let address = boot.ramdisk_addr.into_option().ok_or("the loader passed no ramdisk with it")?;
+    // SAFETY: the door mapped this many bytes there, read-only, for good; nobody
+    // writes them.
+    let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, boot.ramdisk_len as usize) };
+    let bundle = Bundle::open(bytes).map_err(|error| error.to_string())?;
+    if let Some(item) = bundle.find(ItemKind::Symbols, "") {
+        match item.verify() {
+            Ok(()) if symbols::set_symbols(item.contents) => {}
+            _ => log::warn!("the symbols in the bundle cannot be used"),
+        }
+    }
+    log::info!("bundle of {} KiB with {} items", bytes.len() >> 10, bundle.items().len());
+    Ok(bundle)
+}
+
+fn has_file(bundle: &Bundle<'_>, file: FileRef<'_>) -> bool {
+    let kind = match file.kind {
+        FileKind::Kernel => ItemKind::Kernel,
+        FileKind::Initrd => ItemKind::Initrd,
+        FileKind::Module => ItemKind::Module,
+    };
+    bundle.items().iter().any(|item| item.kind == kind && item.guest == file.guest && item.name == file.name)
+}
+
+/// Physical memory for the parsers of the firmware's tables.
+struct Memory;
+
+impl PhysicalMemory for Memory {
+    fn read(&self, hpa: Hpa, out: &mut [u8]) -> bool {
+        paging::read_physical(hpa, out).is_ok()
+    }
+}
+
+fn read_tables(boot: &BootInfo) -> Tables {
+    let rsdp = boot.rsdp_addr.into_option().unwrap_or(0);
+    Tables::read(&Memory, Hpa(rsdp))
+}
+
+fn start_clocks(tables: &Tables) -> u64 {
+    let pm_timer = tables.fadt.as_ref().and_then(|fadt| {
+        let port = fadt.pm_timer?.port()?;
+        Some(tsc::PmTimer { port, wide: fadt.pm_timer_32_bits })
+    });
+    let hpet = tables.hpet.as_ref().and_then(|hpet| Window::map(hpet.base, 1024).ok());
+    let hpet = hpet.as_ref().map(|window| window as &dyn access::RegisterWindow);
+    let rate = tsc::calibrate(&tsc::Platform { pm_timer, hpet });
+    if let Some((source, declared)) = rate.contradicted {
+        log::warn!("{source:?} declares a TSC of {declared} Hz, which is measured otherwise");
+    }
+    pic::mask_all();
+    if let Err(error) = apic::init() {
+        log::error!("the local APIC: {error:?}");
+    }
+    timer::calibrate(rate.hz);
+    timer::init();
+    rate.hz
+}
+
+fn config_space(tables: &Tables) -> &'static MachineConfigSpace {
+    let mut config = MachineConfigSpace::new();
+    for ecam in tables.ecam.iter().filter(|ecam| ecam.segment == 0) {
+        if let Err(error) = config.add_ecam(ecam.base, ecam.first_bus, ecam.last_bus) {
+            log::warn!("the configuration space at {} cannot be mapped: {error:?}", ecam.base);
+        }
+    }
+    Box::leak(Box::new(config))
+}
+
+fn memory_regions(boot: &BootInfo) -> Vec<MemoryRegion> {
+    let kind = |kind| match kind {
+        MemoryRegionKind::Usable => MemoryKind::Usable,
+        _ => MemoryKind::Reserved,
+    };
+    boot.memory_regions
+        .iter()
+        .map(|region| MemoryRegion {
+            start: Hpa(region.start),
+            bytes: region.end.saturating_sub(region.start),
+            kind: kind(region.kind),
+        })
+        .collect()
+}
+
+fn describe(platform: &Platform, tsc_hz: u64) {
+    log::info!(
+        "{} processors, {} MiB of memory, TSC at {}.{:03} MHz, {} PCI functions",
+        platform.processors().count(),
+        frames::ram_bytes() >> 20,
+        tsc_hz / 1_000_000,
+        tsc_hz / 1000 % 1000,
+        platform.functions.len(),
+    );
+}
+
+/// Takes over every remapping unit: from here on no device reaches anything.
+fn start_iommus(platform: &Platform, plan: &Plan, clock: TscClock, x2apic: bool) -> Iommus {
+    let none = Vec::new();
+    let units = platform.tables.dmar.as_ref().map_or(&none, |dmar| &dmar.units);
+    let functions = || plan.guests.iter().flat_map(|guest| &guest.functions);
+    let messages: u32 = functions().map(|f| u32::from(f.msi_messages.max(f.msix_messages))).sum();
+    let limits =
+        UnitLimits { interrupts: messages + 256, interrupt_sources: functions().count() + 8, x2apic };
+    let mut buses: Vec<u8> = functions().flat_map(|f| &f.requesters).map(|id| id.bus()).collect();
+    buses.sort_unstable();
+    buses.dedup();
+    let geometry = Geometry { levels: 4, max_page: PageSize::Size2MiB, coherent: false, force_snoop: false };
+    let domains: usize =
+        plan.guests.iter().map(|guest: &GuestPlan| guests::domain_frames(guest, geometry)).sum();
+    let frames = units.len() * limits.frames_needed(buses.len().max(1)) + domains + 512;
+    let descriptions = units.iter().filter_map(|unit| {
+        let registers = Window::map(unit.base, unit.register_bytes.max(FRAME))
+            .inspect_err(|error| log::error!("the IOMMU unit at {} cannot be mapped: {error:?}", unit.base))
+            .ok()?;
+        let scopes = unit.scopes.iter().filter_map(|scope| resolve(platform, scope)).collect();
+        Some(UnitDescription { registers, segment: unit.segment, include_all: unit.include_all, scopes })
+    });
+    let pool =
+        Pool::new(frames).or_else(|| Pool::new(0)).unwrap_or_else(|| panic!("no memory for IOMMU tables"));
+    let iommus = VtdUnits::new(
+        descriptions.collect(),
+        pool,
+        clock,
+        Limits {
+            unit: limits,
+            domains: plan.guests.len() + 1,
+            requesters: functions().map(|f| f.requesters.len()).sum(),
+        },
+    );
+    for unit in 0..iommus.len() {
+        match iommus.verdict(unit) {
+            Some(Ok(capabilities)) => log::info!("IOMMU unit {unit} denies everything: {capabilities:?}"),
+            Some(Err(error)) => log::error!("IOMMU unit {unit} is not in force: {error}"),
+            None => {}
+        }
+    }
+    iommus
+}
+
+/// Faults interrupt the boot processor. The fault event is no remappable request of a
+/// device: the unit writes it as it is (VT-d specification section 7.3).
+fn set_fault_interrupt(iommus: &mut Iommus) {
+    let id = u64::from(apic::id());
+    let address = 0xfee0_0000 | (id & 0xff) << 12 | (id >> 8) << 40;
+    iommus.set_fault_interrupt(iommu::HostMsi { address, data: FAULT_VECTOR.into() });
+}
+
+fn resolve(platform: &Platform, scope: &platform::acpi::Scope) -> Option<Scope> {
+    let id = scope.requester?;
+    if scope.kind != ScopeKind::Bridge {
+        return Some(Scope::Function(id));
+    }
+    let bridge = platform.function(id)?.bridge.as_ref()?;
+    Some(Scope::Buses { first: bridge.secondary, last: bridge.subordinate })
+}
+
+/// No pin of any IOAPIC interrupts anybody.
+fn mask_ioapics(platform: &Platform) {
+    for io_apic in &platform.tables.madt.io_apics {
+        let window = Window::map(io_apic.base, 0x1000).ok();
+        if window.and_then(ioapic::IoApic::new).is_none() {
+            log::warn!("the IOAPIC at {} does not answer", io_apic.base);
+        }
+    }
+}
+
+fn soft_off(platform: &Platform) -> Option<power::SoftOff> {
+    let fadt = platform.tables.fadt.as_ref()?;
+    let types = platform.tables.soft_off?;
+    Some(power::SoftOff {
+        pm1a_control: fadt.pm1a_control?.port()?,
+        pm1b_control: fadt.pm1b_control.and_then(|register| register.port()),
+        sleep_type_a: types.pm1a,
+        sleep_type_b: types.pm1b,
+    })
+}
+
+/// The log goes to the console whatever happened; nothing is left to do.
+pub fn stay() -> ! {
+    log::info!("the machine stays on, halted");
+    let _ = console::lines_written();
+    registers::halt_forever()
+}

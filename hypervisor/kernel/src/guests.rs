@@ -1,0 +1,331 @@
+//! From a guest's Plan to everything that it needs at run time, all of it allocated
+//! here.
+
+use crate::host::{Bus, Here, IOMMUS, Iommus};
+use crate::lifecycle::Lifecycle;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use devices::{Chipset, ChipsetConfig};
+use guest::VirtualProcessor;
+use guest::assignment::{Assignment, Parts, ResettableBus};
+use guest::cpuid::{CpuidPolicy, GuestCpuidConfig};
+use guest::layout::GuestLayout;
+use guest::partition::Partition;
+use iommu::{DomainId, InterruptSource, Iommu, Requester};
+use machine::config_space::MachineConfigSpace;
+use machine::frames::{self, Pool};
+use machine::guest_ram::{Block, GuestRam};
+use machine::mmio::Window;
+use machine::svm::permissions::{IO_MAP_BYTES, MSR_MAP_BYTES, fill_msr_map};
+use machine::svm::{Features, SvmFrames, SvmVcpu};
+use machine::tsc::TscClock;
+use machine::{layout, registers};
+use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
+use plan::{FunctionPlan, GuestPlan};
+use platform::Platform;
+use spec::{Bdf, Gpa, Hpa};
+use spin::mutex::TicketMutex;
+use tables::{Extent, Geometry, MemoryType, Npt, PageSize, PageTable, Permissions, frames_needed};
+
+const MIB_2: u64 = 2 << 20;
+const FRAME: u64 = 4096;
+
+/// A guest: its Plan, what its processors share, and each of those.
+pub struct Guest {
+    /// What it gets.
+    pub plan: GuestPlan,
+    /// What its processors share.
+    pub partition: Partition<Here>,
+    /// Its processors. Each is locked by the physical processor that runs it.
+    pub vcpus: Box<[TicketMutex<VirtualProcessor<SvmVcpu>>]>,
+    /// Where it is in its life.
+    pub lifecycle: Lifecycle,
+    /// The hypervisor's own memory for it, in bytes.
+    pub overhead_bytes: u64,
+}
+
+/// What all guests have in common.
+pub struct Common {
+    /// What the processors offer.
+    pub features: Features,
+    /// The largest page of nested tables.
+    pub max_page: PageSize,
+    /// 12 KiB port map, all ones.
+    pub io_map: Hpa,
+    /// 8 KiB MSR map.
+    pub msr_map: Hpa,
+    /// TSC ticks a second.
+    pub tsc_hz: u64,
+    /// Seconds since 1970 when the TSC was 0.
+    pub epoch_at_zero: u64,
+    /// Configuration space.
+    pub config: &'static MachineConfigSpace,
+    /// The time.
+    pub clock: TscClock,
+}
+
+impl Common {
+    /// Takes and fills the permission maps.
+    pub fn permission_maps() -> Option<(Hpa, Hpa)> {
+        let io_map = frames::take(IO_MAP_BYTES as u64, FRAME)?;
+        let msr_map = frames::take(MSR_MAP_BYTES as u64, FRAME)?;
+        // SAFETY: both blocks were just taken, so they are RAM of the direct map, of
+        // these sizes, that nobody else uses; u8 has no invalid values.
+        unsafe {
+            layout::direct(io_map).write_bytes(0xff, IO_MAP_BYTES);
+            fill_msr_map(&mut *layout::direct(msr_map).cast::<[u8; MSR_MAP_BYTES]>());
+        }
+        Some((io_map, msr_map))
+    }
+
+    /// A chipset whose clock starts now.
+    pub fn chipset(&self, layout: &GuestLayout) -> Chipset {
+        let start = registers::read_tsc();
+        let [low, high] = layout.ram();
+        Chipset::new(ChipsetConfig {
+            tsc_hz: self.tsc_hz,
+            epoch_seconds: self.epoch_at_zero + start / self.tsc_hz.max(1),
+            start,
+            ioapic_id: layout.ioapic_id(),
+            low_memory_bytes: low.bytes,
+            high_memory_bytes: high.bytes,
+        })
+    }
+}
+
+/// Builds a guest. The error is a sentence for the log.
+pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common) -> Result<Guest, String> {
+    let before = frames::free_bytes();
+    let vcpus = plan.apic_ids.len();
+    let layout = GuestLayout::new(plan.memory_bytes, vcpus as u32).map_err(|error| format!("{error:?}"))?;
+    let blocks = take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
+    let functions = discover_functions(&plan, common)?;
+    let (nested, pool) = map_memory(&blocks, &functions, common)?;
+    let domain = match plan.functions.is_empty() {
+        true => None,
+        false => Some(create_domain(&plan, &blocks)?),
+    };
+    let frames = |vmcb, host| SvmFrames {
+        vmcb,
+        host,
+        io_map: common.io_map,
+        msr_map: common.msr_map,
+        nested: nested.root(),
+    };
+    let vcpus: Box<[_]> = (0..vcpus)
+        .map(|vcpu| Some(TicketMutex::new(VirtualProcessor::new(vcpu, new_vcpu(frames, common.features)?))))
+        .collect::<Option<_>>()
+        .ok_or("there is no memory for its processors")?;
+    let bus = build_bus(&plan, platform, functions, nested, pool, domain, common)?;
+    // SAFETY: `take_memory` took the blocks for this guest alone.
+    let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
+    let cpuid = CpuidPolicy::new(
+        &|leaf, subleaf| {
+            let result = registers::cpuid(leaf, subleaf);
+            [result.eax, result.ebx, result.ecx, result.edx]
+        },
+        GuestCpuidConfig { vcpus: vcpus.len() as u32, tsc_khz: (common.tsc_hz / 1000) as u32 },
+    );
+    let chipset = common.chipset(&layout);
+    let partition = Partition::new(
+        index,
+        plan.name.clone(),
+        Here,
+        memory,
+        layout,
+        cpuid,
+        common.tsc_hz,
+        common.epoch_at_zero,
+        vcpus.len(),
+        chipset,
+        bus,
+    );
+    let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
+    let lifecycle = Lifecycle::new(vcpus.len());
+    Ok(Guest { plan, partition, vcpus, lifecycle, overhead_bytes })
+}
+
+fn new_vcpu(frames: impl Fn(Hpa, Hpa) -> SvmFrames, features: Features) -> Option<SvmVcpu> {
+    let vmcb = frames::take(FRAME, FRAME)?;
+    let host = frames::take(FRAME, FRAME)?;
+    // SAFETY: the frame was just taken and is this vCPU's for good; zeros are a valid
+    // control block. The vCPU runs on one processor, where `lifecycle::processor_main`
+    // enabled AMD-V.
+    unsafe {
+        let block = layout::direct(vmcb).cast::<spec::svm::Vmcb>();
+        block.write_bytes(0, 1);
+        Some(SvmVcpu::new(&mut *block, frames(vmcb, host), features))
+    }
+}
+
+/// The guest's memory in as few blocks as the machine has.
+fn take_memory(layout: &GuestLayout) -> Option<Box<[Block]>> {
+    let mut blocks = Vec::new();
+    for range in layout.ram() {
+        let (mut gpa, mut left) = (range.start, range.bytes);
+        let mut piece = left;
+        while left > 0 {
+            piece = piece.min(left);
+            // 1 GiB pages need both addresses aligned to them.
+            let alignment = if piece >= 1 << 30 { 1 << 30 } else { MIB_2 };
+            match frames::take(piece, alignment).or_else(|| frames::take(piece, MIB_2)) {
+                Some(hpa) => {
+                    blocks.push(Block { gpa, hpa, bytes: piece });
+                    gpa = gpa + piece;
+                    left -= piece;
+                }
+                None => {
+                    piece = (piece / 2) & !(MIB_2 - 1);
+                    if piece == 0 {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+    Some(blocks.into_boxed_slice())
+}
+
+type Function = PassedThrough<&'static MachineConfigSpace, Window>;
+
+fn discover_functions(plan: &GuestPlan, common: &Common) -> Result<Vec<(Function, ResetPath)>, String> {
+    let discover = |function: &FunctionPlan| {
+        let open = |hpa: Hpa, bytes| Window::map(hpa, bytes).ok();
+        let passed = PassedThrough::discover(common.config, function.bdf, &Grant::default(), open)
+            .map_err(|error| format!("{}: {error}", function.bdf))?;
+        let reset = ResetPath::discover(common.config, function.bdf)
+            .ok_or_else(|| format!("{} does not answer", function.bdf))?;
+        Ok((passed, reset))
+    };
+    plan.functions.iter().map(discover).collect()
+}
+
+/// Nested tables that map the guest's memory, with frames enough for its BARs
+/// wherever it moves them.
+fn map_memory(
+    blocks: &[Block],
+    functions: &[(Function, ResetPath)],
+    common: &Common,
+) -> Result<(PageTable<Npt>, Pool), String> {
+    use pci::PciFunction;
+    let geometry = Geometry::processor(4, common.max_page);
+    let memory =
+        blocks.iter().map(|block| Extent { input: block.gpa.0, output: block.hpa.0, bytes: block.bytes });
+    // A BAR at its worst place: no large page fits, and what it left is not back yet.
+    let bars = functions.iter().flat_map(|(function, _)| function.bars()).flatten();
+    let worst = bars.filter(|bar| bar.kind.is_memory()).flat_map(|bar| {
+        let extent = Extent { input: 0x1000, output: 0, bytes: bar.size.max(FRAME) };
+        [extent; 3]
+    });
+    let frames = frames_needed(geometry, memory.chain(worst)) + tables::SPLIT_FRAMES;
+    let mut pool =
+        Pool::new(frames).ok_or_else(|| format!("there is no memory for {frames} table frames"))?;
+    let mut nested = PageTable::new(&mut pool, geometry).map_err(|error| format!("{error}"))?;
+    for block in blocks {
+        nested
+            .map(&mut pool, block.gpa.0, block.hpa, block.bytes, Permissions::ALL, MemoryType::WriteBack)
+            .map_err(|error| format!("its memory cannot be mapped: {error}"))?
+            .flushed(&mut pool);
+    }
+    Ok((nested, pool))
+}
+
+fn requester(function: &FunctionPlan) -> Requester {
+    Requester::new(0, function.bdf)
+}
+
+fn create_domain(plan: &GuestPlan, blocks: &[Block]) -> Result<DomainId, String> {
+    let mut iommus = IOMMUS.get().ok_or("there is no IOMMU")?.lock();
+    let requesters: Vec<Requester> = plan.functions.iter().map(requester).collect();
+    let domain = iommus.create_domain(&requesters).map_err(|error| format!("{error}"))?;
+    let mut map = |gpa, hpa, bytes| {
+        iommus
+            .map(domain, gpa, hpa, bytes, Permissions::READ_WRITE)
+            .map_err(|error| format!("its memory cannot be mapped for DMA: {error}"))
+    };
+    for block in blocks {
+        map(block.gpa, block.hpa, block.bytes)?;
+    }
+    for function in &plan.functions {
+        for &(start, bytes) in &function.reserved_memory {
+            map(Gpa(start.0), start, bytes)?;
+        }
+    }
+    Ok(domain)
+}
+
+fn build_bus(
+    plan: &GuestPlan,
+    platform: &Platform,
+    functions: Vec<(Function, ResetPath)>,
+    nested: PageTable<Npt>,
+    pool: Pool,
+    domain: Option<DomainId>,
+    common: &Common,
+) -> Result<Bus, String> {
+    let iommu: &'static TicketMutex<Iommus> = IOMMUS.get().ok_or("there is no IOMMU")?;
+    let mut bus = GuestBus::new(Windows::STANDARD);
+    let mut assignments = Vec::with_capacity(functions.len());
+    for (function_plan, (function, reset)) in plan.functions.iter().zip(functions) {
+        let slot = Slot::new(function_plan.slot.device(), function_plan.slot.function());
+        let requester = requester(function_plan);
+        let messages = function.message_count();
+        if messages > 0 {
+            iommu
+                .lock()
+                .grant_interrupts(requester, InterruptSource::Exact(function_plan.bdf), messages)
+                .map_err(|error| format!("{}: {error}", function_plan.bdf))?;
+        }
+        if let Some(fault) = function.capability_fault() {
+            log::warn!("{}: {}: its capability list is broken: {fault:?}", plan.name, function_plan.bdf);
+        }
+        bus.insert(slot, function).map_err(|taken| format!("slot {} is taken", taken.0))?;
+        let aliases =
+            function_plan.requesters.iter().copied().filter(|&id| id != function_plan.bdf).collect();
+        let owned_bus = owned_bus(plan, platform, function_plan.bdf, common);
+        assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus));
+    }
+    bus.place_bars().map_err(|error| format!("{error:?}"))?;
+    Ok(Bus::new(Parts {
+        bus,
+        assignments,
+        config: common.config,
+        clock: common.clock,
+        iommu,
+        domain,
+        nested,
+        pool,
+        apic_ids: plan.apic_ids.clone().into_boxed_slice(),
+    }))
+}
+
+/// The bus of a function, where all of it belongs to this guest: it may be reset as a
+/// whole.
+fn owned_bus(plan: &GuestPlan, platform: &Platform, function: Bdf, common: &Common) -> Option<ResettableBus> {
+    let bridge = platform.function(function)?.parent?;
+    let mut others = Vec::new();
+    for other in &platform.functions {
+        if other.bdf == function || other.bdf.bus() != function.bus() {
+            continue;
+        }
+        if !plan.functions.iter().any(|owned| owned.bdf == other.bdf) {
+            return None;
+        }
+        others.push(ResetPath::discover(common.config, other.bdf)?);
+    }
+    Some(ResettableBus { bridge, others: others.into_boxed_slice() })
+}
+
+/// Frames that the domains' tables take at most, for the IOMMUs' pool.
+pub fn domain_frames(plan: &GuestPlan, geometry: Geometry) -> usize {
+    if plan.functions.is_empty() {
+        return 0;
+    }
+    // The guest's memory is in few blocks, but where is not known yet: every 2 MiB
+    // that starts and ends a block may be cut.
+    let extent = Extent { input: 0, output: MIB_2, bytes: plan.memory_bytes };
+    let high = Extent { input: 1 << 32, output: MIB_2, bytes: plan.memory_bytes };
+    frames_needed(geometry, [extent, high]) * 2 + 64
+}

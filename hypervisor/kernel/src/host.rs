@@ -1,0 +1,74 @@
+//! The machine, as running guests see it through [`guest::host::Host`].
+
+use crate::guests::Guest;
+use alloc::boxed::Box;
+use core::fmt;
+use guest::assignment::AssignedBus;
+use guest::host::{Host, KICK_VECTOR};
+use guest::partition::Partition;
+use iommu::vtd::VtdUnits;
+use machine::config_space::MachineConfigSpace;
+use machine::frames::Pool;
+use machine::guest_ram::GuestRam;
+use machine::mmio::Window;
+use machine::tsc::TscClock;
+use machine::{apic, console, registers, timer};
+use spin::Once;
+use spin::mutex::TicketMutex;
+use tables::Npt;
+
+/// The IOMMUs of the machine.
+pub type Iommus = VtdUnits<Window, Pool, TscClock>;
+/// The PCI bus of a guest.
+pub type Bus = AssignedBus<&'static MachineConfigSpace, Window, Iommus, Pool, Npt, TscClock>;
+
+/// Everything that lives as long as the machine is on.
+pub struct Machine {
+    /// The guests that the Plan lets start, in its order.
+    pub guests: Box<[Guest]>,
+    /// Number of guests that the Plan refused as they were expected to be.
+    pub refused_as_expected: usize,
+    /// Number of guests that the Plan refused.
+    pub refused: usize,
+}
+
+/// The machine, once everything is allocated.
+pub static MACHINE: Once<Machine> = Once::new();
+/// The IOMMUs, once they deny everything.
+pub static IOMMUS: Once<TicketMutex<Iommus>> = Once::new();
+
+/// The way from a partition to the machine.
+#[derive(Clone, Copy)]
+pub struct Here;
+
+impl Host for Here {
+    type Memory = GuestRam;
+    type Bus = Bus;
+
+    #[inline]
+    fn now(&self) -> u64 {
+        registers::read_tsc()
+    }
+
+    fn arm_timer(&self, deadline: Option<u64>) {
+        match deadline {
+            Some(deadline) => timer::arm_timer(deadline),
+            None => timer::disarm_timer(),
+        }
+    }
+
+    fn kick(&self, partition: &Partition<Self>, vcpu: usize) {
+        let guest = MACHINE.get().and_then(|machine| machine.guests.get(partition.index));
+        if let Some(&id) = guest.and_then(|guest| guest.plan.apic_ids.get(vcpu)) {
+            apic::send_interrupt(id, KICK_VECTOR);
+        }
+    }
+
+    fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool) {
+        console::write_line(&partition.name, complete, line);
+    }
+
+    fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>) {
+        log::info!("{}: {text}", partition.name);
+    }
+}

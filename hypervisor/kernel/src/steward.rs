@@ -1,0 +1,101 @@
+//! What the boot processor does while the guests run: console input, IOMMU faults,
+//! and the end.
+
+use crate::guests::Guest;
+use crate::host::{IOMMUS, Machine};
+use crate::summary;
+use core::sync::atomic::{AtomicUsize, Ordering::*};
+use guest::host::KICK_VECTOR;
+use guest::partition::End;
+use iommu::{Fault, FaultKind, Iommu};
+use machine::{apic, console, interrupts, processor, registers, timer};
+use spec::Bdf;
+
+/// Ctrl-T moves the console's focus to the next guest.
+const NEXT_FOCUS: u8 = 0x14;
+/// How often the serial port is asked for input: it has no interrupt of its own here,
+/// and a person does not notice.
+const INPUT_PERIODS_PER_SECOND: u64 = 50;
+/// How many faults of one guest are logged, so that a storm fills no log.
+const FAULTS_LOGGED: u32 = 20;
+
+static FOCUS: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes the steward look at once.
+pub fn wake() {
+    if let Some(id) = processor::apic_id(0) {
+        apic::send_interrupt(id, KICK_VECTOR);
+    }
+}
+
+/// Watches over the guests until all are over.
+pub fn watch(machine: &Machine, tsc_hz: u64) {
+    let period = tsc_hz / INPUT_PERIODS_PER_SECOND;
+    let mut logged = alloc::vec![0u32; machine.guests.len() + 1];
+    while !machine.guests.iter().all(|guest| guest.lifecycle.is_over()) {
+        while let Some(byte) = console::read_byte() {
+            input(machine, byte);
+        }
+        drain_faults(machine, &mut logged);
+        timer::arm_timer(registers::read_tsc() + period);
+        interrupts::halt_until_interrupt();
+        interrupts::take_vectors();
+        interrupts::was_kicked();
+    }
+    timer::disarm_timer();
+    drain_faults(machine, &mut logged);
+}
+
+fn input(machine: &Machine, byte: u8) {
+    let guests = machine.guests.len();
+    if byte == NEXT_FOCUS {
+        let focus = (FOCUS.load(Relaxed) + 1) % guests.max(1);
+        FOCUS.store(focus, Relaxed);
+        if let Some(guest) = machine.guests.get(focus) {
+            log::info!("you type to {} (Ctrl-T for the next guest)", guest.partition.name);
+        }
+        return;
+    }
+    if let Some(guest) = machine.guests.get(FOCUS.load(Relaxed))
+        && guest.partition.ended().is_none()
+    {
+        // A full queue loses the byte, as a serial port does.
+        let _ =
+            guest.partition.with_chipset(usize::MAX, |chipset, effects, _| chipset.receive(byte, effects));
+    }
+}
+
+/// Logs what the IOMMUs refused, with whose it was.
+fn drain_faults(machine: &Machine, logged: &mut [u32]) {
+    let Some(iommus) = IOMMUS.get() else { return };
+    // Bounded: a storm must not keep the steward from everything else.
+    for _ in 0..64 {
+        let Some(fault) = iommus.lock().next_fault() else { return };
+        let owner = machine.guests.iter().position(|guest| owns(guest, fault.source.id));
+        let Some(count) = logged.get_mut(owner.unwrap_or(machine.guests.len())) else { continue };
+        *count = count.saturating_add(1);
+        if *count <= FAULTS_LOGGED {
+            log_fault(machine, owner, &fault, *count == FAULTS_LOGGED);
+        }
+    }
+}
+
+fn log_fault(machine: &Machine, owner: Option<usize>, fault: &Fault, last: bool) {
+    let name =
+        owner.and_then(|owner| machine.guests.get(owner)).map_or("nobody", |guest| &guest.partition.name);
+    let what = if fault.kind == FaultKind::Interrupt { "interrupt" } else { "DMA" };
+    let more = if last { "; more are not logged" } else { "" };
+    log::warn!("{what} of {name} blocked: {fault}{more}");
+}
+
+fn owns(guest: &Guest, id: Bdf) -> bool {
+    guest.plan.functions.iter().any(|function| function.requesters.contains(&id))
+}
+
+/// Ends everything: the summary, then the machine.
+pub fn finish(machine: &Machine) {
+    for guest in &machine.guests {
+        guest.partition.request_end(End::Stopped);
+    }
+    summary::write(machine);
+}
