@@ -63,6 +63,7 @@ pub fn run(boot: &'static BootInfo) {
     if !opted_out && !iommus.is_empty() {
         apic::use_x2apic();
     }
+    timer::init();
     set_fault_interrupt(&mut iommus);
     log::info!("local APICs in {} mode", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
     IOMMUS.call_once(|| TicketMutex::new(iommus));
@@ -126,6 +127,7 @@ fn report_missing(machine: &Machine) {
 
 /// A processor other than the first: it runs its vCPU, then sleeps.
 extern "C" fn processor_main(index: usize) -> ! {
+    timer::init();
     let id = processor::apic_id(index);
     let machine = MACHINE.wait();
     let place = machine.guests.iter().find_map(|guest| {
@@ -236,7 +238,6 @@ fn start_clocks(tables: &Tables) -> u64 {
         log::error!("the local APIC: {error:?}");
     }
     timer::calibrate(rate.hz);
-    timer::init();
     rate.hz
 }
 
