@@ -60,6 +60,10 @@ impl End {
 /// Longest piece of a console line that is written at once.
 const LINE_BYTES: usize = 240;
 
+/// An unfinished line waits for this part of a second: a prompt shows at once, and a
+/// line that is printed piece by piece stays one.
+const UNFINISHED_LINES_PER_SECOND: u64 = 10;
+
 /// The chipset with what belongs under its lock.
 pub struct ChipsetState {
     /// The models.
@@ -92,6 +96,8 @@ pub struct Partition<H: Host> {
     chipset: TicketMutex<ChipsetState>,
     /// TSC at which the chipset wants a tick; `u64::MAX` for never. vCPU 0 sees to it.
     chipset_deadline: AtomicU64,
+    /// TSC at which an unfinished console line is written; `u64::MAX` for never.
+    console_deadline: AtomicU64,
     /// The 8259A's output line.
     external: AtomicU8,
     bus: TicketMutex<H::Bus>,
@@ -131,6 +137,7 @@ impl<H: Host> Partition<H> {
                 line_bytes: 0,
             }),
             chipset_deadline: AtomicU64::new(u64::MAX),
+            console_deadline: AtomicU64::new(u64::MAX),
             external: AtomicU8::new(0),
             bus: TicketMutex::new(bus),
             end: AtomicU8::new(0),
@@ -161,6 +168,8 @@ impl<H: Host> Partition<H> {
         state.effects.clear();
         self.chipset_deadline.store(u64::MAX, Release);
         self.external.store(0, Release);
+        self.console_deadline.store(u64::MAX, Release);
+        state.line_bytes = 0;
         for mailbox in &self.mailboxes {
             mailbox.take();
         }
@@ -210,7 +219,7 @@ impl<H: Host> Partition<H> {
             }
             Effect::Transmit(byte) => {
                 self.transmit(byte, line, used);
-                false
+                self.watch_console(from, *used > 0)
             }
             Effect::PowerOff { sleep_type } => {
                 if sleep_type == crate::layout::SLEEP_TYPE_OFF {
@@ -242,11 +251,29 @@ impl<H: Host> Partition<H> {
         }
     }
 
-    /// Writes what the guest has printed of a line that it has not ended, such as
-    /// a prompt. Called when the guest has nothing to do.
+    /// Sets or clears the time at which an unfinished line is written. Returns whether
+    /// the caller has to look at its timers.
+    fn watch_console(&self, from: usize, unfinished: bool) -> bool {
+        if !unfinished {
+            self.console_deadline.store(u64::MAX, Release);
+            return false;
+        }
+        let deadline = self.host.now() + self.tsc_hz / UNFINISHED_LINES_PER_SECOND;
+        let unset = self.console_deadline.compare_exchange(u64::MAX, deadline, AcqRel, Acquire).is_ok();
+        unset && self.notify(from, 0, mailbox::CHIPSET)
+    }
+
+    /// TSC at which [`Partition::flush_console`] is due.
+    pub fn console_deadline(&self) -> u64 {
+        self.console_deadline.load(Acquire)
+    }
+
+    /// Writes what the guest has printed of a line that it has not ended, such as a
+    /// prompt.
     pub fn flush_console(&self) {
-        let Some(mut guard) = self.chipset.try_lock() else { return };
+        let mut guard = self.chipset.lock();
         let state = &mut *guard;
+        self.console_deadline.store(u64::MAX, Release);
         if state.line_bytes > 0 {
             self.host.console(self, state.line.get(..state.line_bytes).unwrap_or(&[]), false);
             state.line_bytes = 0;

@@ -127,7 +127,6 @@ impl<V: Vcpu> VirtualProcessor<V> {
                 Activity::Running => break,
                 Activity::Halted if self.wakes(partition) => self.activity = Activity::Running,
                 _ => {
-                    partition.flush_console();
                     self.cpu.sleep();
                     self.absorb_interrupts();
                 }
@@ -213,7 +212,10 @@ impl<V: Vcpu> VirtualProcessor<V> {
                     }
                 }
             }
-            next = next.min(partition.chipset_deadline());
+            if partition.console_deadline() <= now {
+                partition.flush_console();
+            }
+            next = next.min(partition.chipset_deadline()).min(partition.console_deadline());
         }
         let next = (next != u64::MAX).then_some(next);
         if next != self.armed {
