@@ -49,55 +49,131 @@ pub fn equip(
     let memory: u64 = guests().map(|guest| guest.memory.bytes() >> 20).sum::<u64>() + SPARE_MIB;
     machine = machine.cpus(most.max(LEAST_CPUS)).memory_mib(u32::try_from(memory).unwrap_or(u32::MAX));
     let mut missing = Vec::new();
-    let mut slots = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
     for PciConfig { passthrough, .. } in guests().flat_map(|guest| &guest.pci) {
         let id = passthrough.id.to_string();
         let model = MODELS.iter().find(|(known, _)| *known == id).map(|(_, model)| *model);
-        let (Some(slot), Some(model)) = (root_slot(&passthrough.path), model) else {
+        let (Some(place), Some(model)) = (Place::of(&passthrough.path), model) else {
             missing.push(format!("the emulated machine has no {id} at {}", passthrough.path));
             continue;
         };
-        if slots.contains(&slot) {
+        if places.contains(&place) {
             continue; // Two guests want it; the hypervisor says to whom it goes.
         }
-        slots.push(slot);
-        machine = match model {
-            Model::Edu => machine.edu(slot),
-            Model::Nvme => {
-                let image = folder.join(format!("drive-{slot:02x}.img"));
-                let file = std::fs::File::create(&image)
-                    .with_context(|| format!("cannot make {}", image.display()))?;
-                file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
-                machine.nvme(slot, &image, keep)
-            }
-            // The boot file name tells the guest `net` where the payload is.
-            Model::Network(model) => machine
-                .argument("-netdev")
-                .argument(format!("user,id=net{slot:x},bootfile=http://10.0.2.2:{http_port}/payload"))
-                .device(&format!("{model},netdev=net{slot:x},addr={slot:x}")),
-        };
+        if let Some(port) = place.new_port(&places) {
+            machine = machine.device(&port);
+        }
+        machine = add(machine, model, place, folder, http_port, keep)?;
+        places.push(place);
     }
     Ok((machine, missing))
 }
 
-/// The slot of a function 0 on bus 00; other places need bridges that are not emulated here.
-fn root_slot(path: &DevicePath) -> Option<u8> {
-    let text = path.to_string();
-    let slot = text.strip_prefix("00:")?.strip_suffix(".0")?;
-    u8::from_str_radix(slot, 16).ok().filter(|slot| (1..0x1f).contains(slot))
+fn add(
+    machine: Machine,
+    model: Model,
+    place: Place,
+    folder: &Path,
+    http_port: u16,
+    keep: bool,
+) -> Result<Machine> {
+    let (name, at) = (place.name(), place.property());
+    Ok(match model {
+        // The whole address space: by default the device would mask addresses to 28 bits.
+        Model::Edu => machine.device(&format!("edu,{at},dma_mask=0xffffffffffffffff")),
+        Model::Nvme => {
+            let image = folder.join(format!("drive-{name}.img"));
+            let file =
+                std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
+            file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
+            let snapshot = if keep { "off" } else { "on" };
+            // In a list of options QEMU takes two commas for one.
+            let file = image.display().to_string().replace(',', ",,");
+            machine
+                .argument("-drive")
+                .argument(format!("if=none,id=drive{name},format=raw,snapshot={snapshot},file={file}"))
+                .device(&format!("nvme,serial=bulkhead{name},drive=drive{name},{at}"))
+        }
+        // The boot file name tells the guest `net` where the payload is.
+        Model::Network(model) => machine
+            .argument("-netdev")
+            .argument(format!("user,id=net{name},bootfile=http://10.0.2.2:{http_port}/payload"))
+            .device(&format!("{model},netdev=net{name},{at}")),
+    })
+}
+
+/// Where a function 0 is: on bus 00, or alone behind a root port, where a reset of the whole bus
+/// reaches nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// The device's slot, or its root port's.
+    root: u8,
+    /// The slot behind the port.
+    behind: Option<u8>,
+}
+
+impl Place {
+    /// `00:02.0` or `00:02.0/00.0`; deeper places need switches that are not emulated here.
+    fn of(path: &DevicePath) -> Option<Self> {
+        let text = path.to_string();
+        let mut parts = text.strip_prefix("00:")?.split('/').map(slot);
+        let place =
+            Self { root: parts.next()??, behind: parts.next().map(|slot| slot.ok_or(())).transpose().ok()? };
+        // The host bridge is slot 0, the chipset slot 1f; a port has one device.
+        let valid = (1..0x1f).contains(&place.root) && place.behind.unwrap_or(0) == 0;
+        (valid && parts.next().is_none()).then_some(place)
+    }
+
+    fn name(self) -> String {
+        format!("{:x}", self.root)
+    }
+
+    fn property(self) -> String {
+        match self.behind {
+            Some(slot) => format!("bus=port{},addr={slot:x}", self.name()),
+            None => format!("addr={:x}", self.root),
+        }
+    }
+
+    /// The root port that it needs and that none of `others` has brought.
+    fn new_port(self, others: &[Self]) -> Option<String> {
+        let there = others.iter().any(|other| other.root == self.root);
+        let (name, root) = (self.name(), self.root);
+        (self.behind.is_some() && !there)
+            .then(|| format!("pcie-root-port,id=port{name},chassis={root},addr={root:x}"))
+    }
+}
+
+/// The slot in `02.0`.
+fn slot(part: &str) -> Option<u8> {
+    u8::from_str_radix(part.strip_suffix(".0")?, 16).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn place(text: &str) -> Option<Place> {
+        Place::of(&text.parse().expect("a path"))
+    }
+
     #[test]
-    fn only_functions_of_the_root_bus_can_be_placed() {
-        let slot = |text: &str| root_slot(&text.parse().expect("a path"));
-        assert_eq!(slot("00:02.0"), Some(2));
-        assert_eq!(slot("00:1e.0"), Some(0x1e));
-        assert_eq!(slot("00:02.1"), None);
-        assert_eq!(slot("00:1f.0"), None, "the chipset is there");
+    fn functions_are_on_the_root_bus_or_behind_a_port() {
+        assert_eq!(place("00:02.0"), Some(Place { root: 2, behind: None }));
+        assert_eq!(place("00:1e.0/00.0"), Some(Place { root: 0x1e, behind: Some(0) }));
+        assert_eq!(place("00:02.1"), None);
+        assert_eq!(place("00:1f.0"), None, "the chipset is there");
+        assert_eq!(place("00:02.0/01.0"), None, "a port has one device");
+        assert_eq!(place("00:02.0/00.1"), None);
+        assert_eq!(place("00:02.0/00.0/00.0"), None);
+    }
+
+    #[test]
+    fn a_port_comes_before_its_device_and_once() {
+        let place = place("00:02.0/00.0").expect("a place");
+        assert_eq!(place.property(), "bus=port2,addr=0");
+        assert_eq!(place.new_port(&[]).as_deref(), Some("pcie-root-port,id=port2,chassis=2,addr=2"));
+        assert_eq!(place.new_port(&[place]), None);
     }
 
     #[test]
