@@ -30,6 +30,30 @@ pub struct GuestRam {
     blocks: Box<[Block]>,
     /// Virtual address minus hpa.
     offset: u64,
+    /// The first block, where nearly everything is that a guest's page tables and
+    /// kernel text need: its gpa, its size less 7, and its virtual address.
+    first: Quick,
+}
+
+/// A block, prepared for reads of 8 bytes: the exits of processors that do not tell
+/// the next RIP walk the guest's page tables, and this is what those walks cost.
+struct Quick {
+    gpa: u64,
+    places: u64,
+    address: u64,
+}
+
+impl Quick {
+    fn new(blocks: &[Block], offset: u64) -> Self {
+        match blocks.first() {
+            Some(block) => Self {
+                gpa: block.gpa.0,
+                places: block.bytes.saturating_sub(7),
+                address: block.hpa.0.wrapping_add(offset),
+            },
+            None => Self { gpa: 0, places: 0, address: 0 },
+        }
+    }
 }
 
 // SAFETY: the memory behind the blocks is shared with the guest's processors
@@ -62,7 +86,8 @@ impl GuestRam {
         {
             return Err(BadBlocks);
         }
-        Ok(Self { blocks, offset })
+        let first = Quick::new(&blocks, offset);
+        Ok(Self { blocks, offset, first })
     }
 
     /// The blocks, ascending by gpa.
@@ -121,6 +146,13 @@ impl GuestRam {
         pass(true)
     }
 
+    #[cold]
+    fn read64_slowly(&self, gpa: Gpa) -> Result<u64, OutOfBounds> {
+        let mut bytes = [0; 8];
+        self.read(gpa, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     /// Fills all of the guest's memory with zeros.
     pub fn zero_all(&self) {
         for block in &self.blocks {
@@ -139,6 +171,23 @@ impl GuestRam {
 }
 
 impl GuestMemory for GuestRam {
+    #[inline(always)]
+    fn read64(&self, gpa: Gpa) -> Result<u64, OutOfBounds> {
+        let within = gpa.0.wrapping_sub(self.first.gpa);
+        if within < self.first.places {
+            let value;
+            // SAFETY: 8 bytes from there are in the first block, which `new` was
+            // promised to be this guest's; the compiler sees no more than a number.
+            unsafe {
+                asm!("mov {0}, qword ptr [{1}]", out(reg) value,
+                     in(reg) self.first.address.wrapping_add(within),
+                     options(nostack, preserves_flags, readonly));
+            }
+            return Ok(value);
+        }
+        self.read64_slowly(gpa)
+    }
+
     #[inline]
     fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
         if let Some(source) = self.pointer(gpa, bytes.len() as u64) {
@@ -278,6 +327,17 @@ mod tests {
         // SAFETY: one page after the last block's start is leaked memory of the test.
         let between = unsafe { *((ram.offset + 0x2000) as *const u8) };
         assert_eq!(between, 0xee);
+    }
+
+    #[test]
+    fn quick_reads_end_where_the_block_does() {
+        let ram = ram();
+        ram.write(Gpa(0x1ff8), &[1, 2, 3, 4, 5, 6, 7, 8]).expect("inside");
+        ram.write(Gpa(0x2000), &[9]).expect("the next block");
+        assert_eq!(ram.read64(Gpa(0x1ff8)), Ok(0x0807_0605_0403_0201));
+        assert_eq!(ram.read64(Gpa(0x1ff9)), Ok(0x0908_0706_0504_0302), "across two blocks");
+        assert_eq!(ram.read64(Gpa(0x2ffc)), Err(OutOfBounds));
+        assert_eq!(ram.read64(Gpa(u64::MAX - 3)), Err(OutOfBounds));
     }
 
     #[test]

@@ -128,17 +128,25 @@ fn group_7(
 }
 
 /// As [`length_of`] for the eight bytes of `word`, little-endian: the hot path takes
-/// the bare two-byte instructions without decoding anything.
+/// bare instructions without decoding anything.
 #[inline]
 pub fn length_of_word(word: u64, size: CodeSize, known: Known) -> Result<u8, DecodeError> {
-    let bare = match known {
-        Known::Cpuid => 0xa20f,
-        Known::WriteMsr => 0x300f,
-        Known::ReadMsr => 0x320f,
-        Known::ReadTsc => 0x310f,
+    // What the instruction is without prefixes, and how many bytes that is.
+    let (bare, length) = match known {
+        Known::Cpuid => (0xa20f, 2),
+        Known::WriteMsr => (0x300f, 2),
+        Known::ReadMsr => (0x320f, 2),
+        Known::ReadTsc => (0x310f, 2),
+        Known::Halt => (0xf4, 1),
+        // AMD's; Intel's takes the long way on the processors that lack the next RIP.
+        Known::Hypercall => (0xd9_010f, 3),
         _ => return length_of(&word.to_le_bytes(), size, known),
     };
-    if word as u16 == bare { Ok(2) } else { length_of(&word.to_le_bytes(), size, known) }
+    if word & ((1 << (8 * length)) - 1) == bare {
+        Ok(length)
+    } else {
+        length_of(&word.to_le_bytes(), size, known)
+    }
 }
 
 /// The control register that the reg field of `modrm` names; #UD for those that do not
