@@ -156,18 +156,30 @@ impl Machine {
         self.argument("-device").argument(device)
     }
 
-    /// An 82574L (MSI-X, no FLR) at 00:`slot`.0 on a NAT network of its own, where
-    /// 10.0.2.2 is the host's loopback.
+    /// A root port at 00:`slot`.0, `port` and the slot in hexadecimal by name: what is
+    /// alone behind it is reset by a reset of its bus, whether or not it has one of its
+    /// own.
+    pub fn root_port(self, slot: u8) -> Self {
+        self.device(&format!("pcie-root-port,id=port{slot:x},chassis={slot},addr={slot:x}"))
+    }
+
+    /// An 82574L (MSI-X) on a NAT network of its own, where 10.0.2.2 is the host's
+    /// loopback; at 00:`slot`.0/00.0, for it has no FLR and keeps its state in D3hot.
     pub fn e1000e(self, slot: u8) -> Self {
-        self.network(slot, "e1000e", "")
+        self.e1000e_on(slot, "")
     }
 
     /// The same, and DHCP tells the guest by its boot file's name that the payload is
     /// served at this TCP port of the host.
     pub fn e1000e_to(self, slot: u8, port: u16) -> Self {
-        self.argument("-netdev")
-            .argument(format!("user,id=net{slot:x},bootfile=http://10.0.2.2:{port}/payload"))
-            .device(&format!("e1000e,netdev=net{slot:x},addr={slot:x}"))
+        self.e1000e_on(slot, &format!(",bootfile=http://10.0.2.2:{port}/payload"))
+    }
+
+    fn e1000e_on(self, slot: u8, network: &str) -> Self {
+        self.root_port(slot)
+            .argument("-netdev")
+            .argument(format!("user,id=net{slot:x}{network}"))
+            .device(&format!("e1000e,netdev=net{slot:x},bus=port{slot:x},addr=0"))
     }
 
     /// A virtio NIC at 00:`slot`.0 on a NAT network of its own.
@@ -194,10 +206,16 @@ impl Machine {
             .device(&format!("nvme,serial=bulkhead{slot:x},drive=nvme{slot:x},addr={slot:x}"))
     }
 
-    /// QEMU's teaching device at 00:`slot`.0: a DMA engine that takes any address (it
-    /// would mask them to 28 bits by default), an interrupt by MSI or INTx.
+    /// QEMU's teaching device at 00:`slot`.0/00.0, for it has no reset of its own: a DMA
+    /// engine that takes any address (it would mask them to 28 bits by default), an
+    /// interrupt by MSI or INTx.
     pub fn edu(self, slot: u8) -> Self {
-        self.device(&format!("edu,addr={slot:x},dma_mask=0xffffffffffffffff"))
+        self.root_port(slot).device(&format!("edu,bus=port{slot:x},addr=0,{EDU_DMA}"))
+    }
+
+    /// The same at 00:`slot`.0, for a guest that has the whole machine.
+    pub fn edu_on_root_bus(self, slot: u8) -> Self {
+        self.device(&format!("edu,addr={slot:x},{EDU_DMA}"))
     }
 
     /// A PCI bridge at 00:`slot`.0 with an e1000 and an rtl8139 behind it, which the
@@ -311,6 +329,9 @@ impl Machine {
 /// Name of the private copy of OVMF's variables in a run's folder.
 pub(crate) const VARIABLES: &str = "variables.fd";
 
+/// `edu` with all of the address space.
+const EDU_DMA: &str = "dma_mask=0xffffffffffffffff";
+
 #[derive(Default)]
 struct Arguments(Vec<OsString>);
 
@@ -359,8 +380,18 @@ mod tests {
         let text = text(&machine.e1000e(2).edu(4).legacy_bridge(6));
         let iommu = text.find("intel-iommu").unwrap();
         assert!(iommu < text.find("e1000e").unwrap(), "{text}");
-        assert!(text.contains("e1000e,netdev=net2,addr=2"), "{text}");
+        assert!(text.contains("e1000e,netdev=net2,bus=port2,addr=0"), "{text}");
         assert!(text.contains("rtl8139,bus=bridge6,addr=2"), "{text}");
+    }
+
+    #[test]
+    fn a_device_without_a_reset_stands_behind_its_port() {
+        let machine = everyday();
+        let text = text(&machine.e1000e_to(0x1a, 80).edu(4));
+        let port = text.find("pcie-root-port,id=port1a,chassis=26,addr=1a").unwrap();
+        assert!(port < text.find("bus=port1a,addr=0").unwrap(), "{text}");
+        assert!(text.contains("pcie-root-port,id=port4,chassis=4,addr=4"), "{text}");
+        assert!(text.contains("edu,bus=port4,addr=0,"), "{text}");
     }
 
     #[test]

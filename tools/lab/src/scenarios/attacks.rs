@@ -1,7 +1,7 @@
 //! An attacker beside a neighbour: the attack must fail, and the neighbour must see
 //! nothing of it.
 
-use super::{EDU, Guest, POWER_OFF, TRIPLE_FAULT, hosted};
+use super::{EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, TRIPLE_FAULT, hosted};
 use crate::scenario::Scenario;
 
 /// All of them. The seconds are the neighbour's: it watches longer than the attack
@@ -28,9 +28,11 @@ pub fn all() -> Vec<Scenario> {
 }
 
 fn attacker(command_line: &str) -> Guest {
-    Guest::new("attacker", &[2, 3], command_line)
-        .passes("01.0", "00:04.0", EDU)
-        .passes("02.0", "00:05.0", EDU)
+    Guest::new("attacker", &[2, 3], command_line).passes("01.0", EDU_PATH, EDU).passes(
+        "02.0",
+        OTHER_EDU_PATH,
+        EDU,
+    )
 }
 
 fn beside_neighbour(name: &str, attacker: Guest, seconds: u64) -> Scenario {

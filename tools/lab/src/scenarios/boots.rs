@@ -1,6 +1,6 @@
 //! One bundle through every door, and bundles that are damaged.
 
-use super::{EDU, Guest, POWER_OFF, config, lab_machine, no_failure};
+use super::{EDU, EDU_PATH, Guest, POWER_OFF, config, lab_machine, no_failure};
 use crate::demux::HYPERVISOR;
 use crate::scenario::{ImageKind, Scenario, Subject};
 
@@ -23,7 +23,7 @@ pub fn all() -> Vec<Scenario> {
 /// Ends like `-kernel`, which every other scenario boots by.
 fn from_image(name: &str, kind: ImageKind) -> Scenario {
     let guests =
-        [Guest::new("one", &[1], "hello"), Guest::new("two", &[2, 3], "msi").passes("01.0", "00:04.0", EDU)];
+        [Guest::new("one", &[1], "hello"), Guest::new("two", &[2, 3], "msi").passes("01.0", EDU_PATH, EDU)];
     no_failure(Scenario::new(&format!("boot/{name}"), Subject::Image(kind, config(&guests))))
         .on(|machine| lab_machine(machine.vga()))
         .expect("one", "hello, world")

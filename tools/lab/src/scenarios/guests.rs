@@ -1,7 +1,7 @@
 //! What a guest's machine must do; first on the emulator itself, which proves the
 //! test guest right, then under the hypervisor.
 
-use super::{EDU, Guest, POWER_OFF, hosted, lab_machine, no_failure};
+use super::{EDU, EDU_PATH, Guest, POWER_OFF, bare_machine, hosted, no_failure};
 use crate::demux::FIRMWARE;
 use crate::scenario::{Scenario, Subject};
 
@@ -42,13 +42,13 @@ pub fn bare() -> Vec<Scenario> {
 
 fn alone(test: &str, done: &str) -> Scenario {
     let subject = Subject::Bare(test.to_owned());
-    no_failure(Scenario::new(&format!("bare/{}", name_of(test)), subject).on(lab_machine))
+    no_failure(Scenario::new(&format!("bare/{}", name_of(test)), subject).on(bare_machine))
         .expect(FIRMWARE, done)
 }
 
 /// The same under the hypervisor.
 fn hosted_one(test: &str, done: &str) -> Scenario {
-    let guest = Guest::new("one", &[1, 2], test).passes("01.0", "00:04.0", EDU);
+    let guest = Guest::new("one", &[1, 2], test).passes("01.0", EDU_PATH, EDU);
     hosted(&format!("guest/{}", name_of(test)), &[guest]).expect("one", done).ends("one", POWER_OFF)
 }
 

@@ -1,6 +1,6 @@
 //! How guests end, and what follows.
 
-use super::{EDU, Guest, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted};
+use super::{EDU, EDU_PATH, Guest, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted};
 use crate::scenario::Scenario;
 
 /// All of them.
@@ -11,7 +11,7 @@ pub fn all() -> Vec<Scenario> {
         stopped_by_another("spin", "spin: spinning"),
         stopped_by_another("halt-forever", "halt-forever: halting"),
         refused("absent-device", "00:1d.7", EDU),
-        refused("other-device", "00:04.0", "8086:10d3"),
+        refused("other-device", EDU_PATH, "8086:10d3"),
     ]
 }
 
@@ -22,7 +22,7 @@ fn starts_again(test: &str, end: &str, policy: &str, expect: &str) -> Scenario {
         .set(policy, "\"restart\"")
         .set("max_restarts", "1")
         .set("expect", &format!("{expect:?}"))
-        .passes("01.0", "00:04.0", EDU);
+        .passes("01.0", EDU_PATH, EDU);
     hosted(&format!("lifecycle/{test}"), &[guest, Guest::new("neighbour", &[3], "neighbour seconds=4")])
         .expect("one", "memory is clean")
         .expect("one", "starting")

@@ -1,6 +1,6 @@
 //! The same guest on machines that lack something or are built oddly.
 
-use super::{EDU, Guest, POWER_OFF, hosted, lab_machine};
+use super::{EDU, EDU_PATH, Guest, POWER_OFF, hosted, lab_machine};
 use crate::machine::{Iommu, Machine};
 use crate::scenario::Scenario;
 
@@ -28,14 +28,14 @@ fn narrow_iommu(machine: Machine) -> Machine {
 }
 
 fn runs(name: &str, shape: fn(Machine) -> Machine) -> Scenario {
-    let guest = Guest::new("one", &[1, 2], "msi").passes("01.0", "00:04.0", EDU);
+    let guest = Guest::new("one", &[1, 2], "msi").passes("01.0", EDU_PATH, EDU);
     hosted(&format!("machine/{name}"), &[guest]).on(shape).expect("one", "msi: done").ends("one", POWER_OFF)
 }
 
 /// Without an IOMMU a guest with a device is refused, one without runs.
 fn without_iommu() -> Scenario {
     let guests = [
-        Guest::new("wanting", &[2], "msi").set("expect", "\"refused\"").passes("01.0", "00:04.0", EDU),
+        Guest::new("wanting", &[2], "msi").set("expect", "\"refused\"").passes("01.0", EDU_PATH, EDU),
         Guest::new("content", &[1], "hello"),
     ];
     hosted("machine/no-iommu", &guests)

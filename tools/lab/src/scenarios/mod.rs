@@ -21,6 +21,9 @@ const STOPPED: &str = "stopped";
 
 /// Vendor and device of QEMU's `edu`.
 const EDU: &str = "1234:11e8";
+/// Where the lab's machine has one, and the other.
+const EDU_PATH: &str = "00:04.0/00.0";
+const OTHER_EDU_PATH: &str = "00:05.0/00.0";
 
 /// All of them, in the order in which they run: what the later ones lean on first.
 pub fn all() -> Vec<Scenario> {
@@ -89,9 +92,15 @@ pub(crate) fn hosted(name: &str, guests: &[Guest]) -> Scenario {
         .all_as_expected()
 }
 
-/// 4 processors, of which guests get 1 to 3, and two `edu` at 00:04.0 and 00:05.0.
+/// 4 processors, of which guests get 1 to 3, and two `edu`, at [`EDU_PATH`] and
+/// [`OTHER_EDU_PATH`].
 pub(crate) fn lab_machine(machine: Machine) -> Machine {
     machine.cpus(4).memory_mib(1024).edu(4).edu(5)
+}
+
+/// The same for a test guest that is alone with it and looks at bus 0 only.
+pub(crate) fn bare_machine(machine: Machine) -> Machine {
+    machine.cpus(4).memory_mib(1024).edu_on_root_bus(4).edu_on_root_bus(5)
 }
 
 fn no_failure(scenario: Scenario) -> Scenario {
