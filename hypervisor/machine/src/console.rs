@@ -161,6 +161,13 @@ fn write_to(console: &mut Console, prefix: &str, text: fmt::Arguments) {
     lines.console.end();
 }
 
+/// Waits until everything written has left the machine.
+pub fn drain() {
+    if let Some(serial) = &mut CONSOLE.lock().serial {
+        serial.drain();
+    }
+}
+
 /// A character that somebody typed, if there is one. Never waits.
 pub fn read_byte() -> Option<u8> {
     CONSOLE.try_lock()?.serial.as_mut()?.receive()

@@ -4,7 +4,7 @@ use core::arch::asm;
 use spec::Hpa;
 
 use crate::paging::{self, Caching, Rights};
-use crate::{ports, registers, tsc};
+use crate::{console, ports, registers, tsc};
 
 /// What `\_S5` and the FADT say about turning off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +38,7 @@ fn sleep_control(old: u16, sleep_type: u8) -> u16 {
 /// Turns the machine off. Returns if it is still on after a second: then there is
 /// nothing but to stay halted.
 pub fn power_off(off: &SoftOff) {
+    console::drain();
     let registers = [(Some(off.pm1a_control), off.sleep_type_a), (off.pm1b_control, off.sleep_type_b)];
     // The type goes into both before either is enabled.
     for enable in [0, SLEEP_ENABLE] {
@@ -54,6 +55,7 @@ pub fn power_off(off: &SoftOff) {
 /// Resets the machine: by the FADT's register, then port 0xcf9, then the keyboard
 /// controller, then a triple fault.
 pub fn reset(register: Option<(ResetRegister, u8)>) -> ! {
+    console::drain();
     if let Some((register, value)) = register {
         write_reset(register, value);
         tsc::delay_us(50_000);

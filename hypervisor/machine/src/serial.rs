@@ -7,9 +7,14 @@ const BASE: u16 = 0x3f8;
 const DATA_READY: u8 = 1 << 0;
 /// Line status: the transmitter can take data.
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
+/// Line status: nothing is left to send, in the FIFO or on the line.
+const ALL_SENT: u8 = 1 << 6;
 /// Polls before a transmitter counts as stuck; each takes about a microsecond on
 /// real hardware, and 16 characters at 115200 baud take 1.4 ms.
 const POLLS: u32 = 100_000;
+/// Polls until the last characters must be out, a few seconds: an emulator's reader
+/// may be slow.
+const LAST_POLLS: u32 = 20 * POLLS;
 /// A transmitter that was stuck this often is not asked again.
 const PATIENCE: u8 = 3;
 
@@ -69,6 +74,13 @@ impl Serial {
             }
             self.room -= 1;
             write(0, *byte);
+        }
+    }
+
+    /// Waits until everything is on the line, before the machine goes off.
+    pub fn drain(&mut self) {
+        if self.failures < PATIENCE {
+            let _ = (0..LAST_POLLS).any(|_| read(5) & ALL_SENT != 0);
         }
     }
 

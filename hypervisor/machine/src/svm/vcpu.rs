@@ -83,11 +83,26 @@ impl SvmVcpu {
         vcpu
     }
 
+    /// Makes this processor take events only where the guest's loop lets it, until
+    /// [`SvmVcpu::release`].
+    #[inline]
+    fn hold_events(&mut self) {
+        if !self.started {
+            self.started = true;
+            // SAFETY: `new` was promised that this processor runs the vCPU alone and
+            // has SVM enabled; `host` is the vCPU's own frame.
+            unsafe {
+                world::save_host(self.frames.host.0);
+                world::close();
+            }
+        }
+    }
+
     /// Lets this processor take events again, as outside of a guest's loop.
     pub fn release(&mut self) {
         if self.started {
             self.started = false;
-            // SAFETY: `enter` closed it on this processor; the host's GS and TR are
+            // SAFETY: `hold_events` closed it on this processor; the host's GS and TR are
             // loaded.
             unsafe { world::open() };
         }
@@ -160,15 +175,7 @@ impl SvmVcpu {
 
 impl Vcpu for SvmVcpu {
     fn enter(&mut self, resume: Resume) -> Exit {
-        if !self.started {
-            self.started = true;
-            // SAFETY: `new` was promised that this processor runs the vCPU alone and
-            // has SVM enabled; `host` is the vCPU's own frame.
-            unsafe {
-                world::save_host(self.frames.host.0);
-                world::close();
-            }
-        }
+        self.hold_events();
         self.prepare(resume);
         // SAFETY: `close` cleared GIF and every path since has left it clear;
         // the frames are this vCPU's by the contract of `new`.
@@ -363,6 +370,8 @@ impl Vcpu for SvmVcpu {
     }
 
     fn sleep(&mut self) {
+        // A vCPU may sleep before it ever entered its guest; `release` undoes this too.
+        self.hold_events();
         // SAFETY: as for the window in `finish`.
         unsafe { world::sleep() }
     }
