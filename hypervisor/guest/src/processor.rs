@@ -1,5 +1,6 @@
 //! A virtual processor's loop: exit in, resume out.
 
+use crate::emulate::Decoded;
 use crate::exits;
 use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, TIMER_VECTOR};
 use crate::mailbox::{self, Mail, vectors};
@@ -47,6 +48,8 @@ pub struct VirtualProcessor<V> {
     pub refused_msrs: LoggedOnce,
     /// Accesses to nothing whose first few were logged.
     pub strays: u32,
+    /// Instructions that reached devices lately.
+    pub decoded: Decoded,
     /// Paravirtual clock registers: wall clock and system time.
     pub clock_msrs: [u64; 2],
 }
@@ -68,6 +71,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             mtrrs: Mtrrs::default(),
             refused_msrs: LoggedOnce::default(),
             strays: 0,
+            decoded: Decoded::default(),
             clock_msrs: [0; 2],
         }
     }

@@ -139,8 +139,13 @@ impl Paging {
             return Ok(Gpa(linear & 0xffff_ffff));
         }
         if self.control.efer & EFER_LMA != 0 {
-            let levels = if self.control.cr4 & CR4_LA57 != 0 { 5 } else { 4 };
-            return self.walk_wide(memory, linear, access, levels);
+            if self.control.cr4 & CR4_LA57 != 0 {
+                return self.walk_wide(memory, linear, access, 5);
+            }
+            return match self.walk_quickly(memory, linear, access) {
+                Some(gpa) => Ok(gpa),
+                None => self.walk_wide(memory, linear, access, 4),
+            };
         }
         let linear = linear & 0xffff_ffff;
         if self.control.cr4 & CR4_PAE != 0 {
@@ -150,8 +155,40 @@ impl Paging {
         }
     }
 
-    /// Tables of 8-byte entries: PAE (3 levels) and long mode (4 or 5).
+    /// The walk of four levels when nothing is to be said or done about it: every
+    /// entry is present and accessed, a written page is dirty, the rights suffice.
+    /// `None` for everything else, which [`Self::walk_wide`] then looks at properly.
     #[inline]
+    fn walk_quickly<M: GuestMemory>(&self, memory: &M, linear: u64, access: Access) -> Option<Gpa> {
+        const NEEDED: u64 = PRESENT | ACCESSED;
+        let (mut all, mut any, mut table) = (u64::MAX, 0, self.control.cr3);
+        for shift in [39, 30, 21, 12] {
+            let slot = Gpa(table & ADDRESS | (linear >> shift & 0x1ff) << 3);
+            let entry = memory.read64(slot).ok()?;
+            all &= entry;
+            any |= entry;
+            if all & NEEDED != NEEDED || (shift == 39 && entry & PAGE_SIZE != 0) {
+                return None;
+            }
+            if shift == 12 || entry & PAGE_SIZE != 0 {
+                let offset = (1u64 << shift) - 1;
+                // Bit 12 of a large page is its attribute table's.
+                let reserved = offset & ADDRESS & if shift == 12 { 0 } else { !(1 << 12) };
+                let undone = access == Access::Write && entry & DIRTY == 0;
+                let illegal = any & NO_EXECUTE != 0 && self.control.efer & EFER_NXE == 0;
+                if entry & reserved != 0 || undone || illegal {
+                    return None;
+                }
+                self.check(linear, access, all, any & NO_EXECUTE).ok()?;
+                return Some(Gpa(entry & ADDRESS & !offset | linear & offset));
+            }
+            table = entry;
+        }
+        None
+    }
+
+    /// Tables of 8-byte entries: PAE (3 levels) and long mode (4 or 5).
+    #[cold]
     fn walk_wide<M: GuestMemory>(
         &self,
         memory: &M,
@@ -367,6 +404,16 @@ impl Bytes {
         copy
     }
 
+    /// The bytes and how many they are, as one number.
+    #[inline]
+    pub fn key(&self) -> u128 {
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(self.bytes) {
+            *to = from;
+        }
+        u128::from_le_bytes(key) | u128::from(self.len) << 120
+    }
+
     /// The bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
@@ -379,6 +426,16 @@ impl Bytes {
 /// before it.
 pub fn fetch<M: GuestMemory>(memory: &M, paging: &Paging, linear: u64) -> Result<Bytes, PageFault> {
     let here = paging.translate(memory, linear, Access::Fetch)?;
+    if linear & 0xfff <= 0xff0
+        && let (Ok(low), Ok(high)) = (memory.read64(here), memory.read64(here + 8))
+    {
+        let both = u128::from(high) << 64 | u128::from(low);
+        let mut bytes = [0; INSTRUCTION_BYTES_MAX];
+        for (to, from) in bytes.iter_mut().zip(both.to_le_bytes()) {
+            *to = from;
+        }
+        return Ok(Bytes { bytes, len: INSTRUCTION_BYTES_MAX as u8 });
+    }
     let first = (4096 - (linear & 0xfff) as usize).min(INSTRUCTION_BYTES_MAX);
     let mut bytes = [0; INSTRUCTION_BYTES_MAX];
     let (head, tail) = bytes.split_at_mut(first);

@@ -127,26 +127,21 @@ fn group_7(
     cursor.byte().map(|_| ())
 }
 
-/// As [`length_of`] for the eight bytes of `word`, little-endian: the hot path takes
-/// bare instructions without decoding anything.
-#[inline]
-pub fn length_of_word(word: u64, size: CodeSize, known: Known) -> Result<u8, DecodeError> {
-    // What the instruction is without prefixes, and how many bytes that is.
+/// Length of an instruction that is `known` and has no prefixes, given the eight bytes at
+/// its start, little-endian; `None` if it is anything else: then [`length_of`] tells.
+#[inline(always)]
+pub fn length_of_bare(word: u64, known: Known) -> Option<u64> {
     let (bare, length) = match known {
         Known::Cpuid => (0xa20f, 2),
         Known::WriteMsr => (0x300f, 2),
         Known::ReadMsr => (0x320f, 2),
         Known::ReadTsc => (0x310f, 2),
         Known::Halt => (0xf4, 1),
-        // AMD's; Intel's takes the long way on the processors that lack the next RIP.
+        // AMD's; Intel's processors all tell the next RIP.
         Known::Hypercall => (0xd9_010f, 3),
-        _ => return length_of(&word.to_le_bytes(), size, known),
+        _ => return None,
     };
-    if word & ((1 << (8 * length)) - 1) == bare {
-        Ok(length)
-    } else {
-        length_of(&word.to_le_bytes(), size, known)
-    }
+    (word & ((1 << (8 * length)) - 1) == bare).then_some(length)
 }
 
 /// The control register that the reg field of `modrm` names; #UD for those that do not
@@ -246,7 +241,8 @@ mod tests {
                 padded.resize(8, 0xcc);
                 let word = u64::from_le_bytes(padded.clone().try_into().unwrap());
                 assert_eq!(length_of(&padded, size, known), Ok(length), "{known:?}");
-                assert_eq!(length_of_word(word, size, known), Ok(length), "{known:?}");
+                let bare = length_of_bare(word, known);
+                assert!(bare.is_none_or(|bare| bare == u64::from(length)), "{known:?}");
                 let short = &bytes[..bytes.len() - 1];
                 assert_eq!(length_of(short, size, known), Err(DecodeError::Truncated));
             }

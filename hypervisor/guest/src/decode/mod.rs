@@ -18,7 +18,7 @@ mod operation;
 mod oracle;
 mod prefix;
 
-pub use length::{Control, Known, control_write, length_of, length_of_word};
+pub use length::{Control, Known, control_write, length_of, length_of_bare};
 pub use operation::{
     Address, Alu, BitOperation, DecodeError, Extension, IndexRegister, Instruction, Operation, Register,
     Source, StringOperation,

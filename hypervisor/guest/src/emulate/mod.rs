@@ -11,6 +11,7 @@
 //! trace, and a string instruction is restartable at the element that faulted.
 
 mod alu;
+mod decoded;
 mod execute;
 mod place;
 mod port;
@@ -21,10 +22,11 @@ mod tests;
 
 pub use port::{Ports, string_port};
 
-use crate::decode::{self, DecodeError, Instruction, Operation};
+use crate::decode::{DecodeError, Instruction, Operation};
 use crate::walk::{self, Bytes};
 use access::GuestMemory;
 use access::vcpu::{Event, NestedAccess, Vcpu};
+pub use decoded::Decoded;
 use processor::Processor;
 use spec::{Gpa, Width};
 
@@ -67,6 +69,7 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     memory: &M,
     bus: &mut B,
+    decoded: &mut Decoded,
     fault: Gpa,
     access: NestedAccess,
 ) -> Outcome {
@@ -75,7 +78,7 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
         return Outcome::Unsupported { bytes: Bytes::default() };
     }
     let processor = Processor::of(vcpu);
-    let (instruction, bytes) = match fetch(vcpu, memory, &processor) {
+    let (instruction, bytes) = match fetch(vcpu, memory, &processor, decoded) {
         Ok(fetched) => fetched,
         Err(outcome) => return outcome,
     };
@@ -96,10 +99,11 @@ fn fetch<V: Vcpu, M: GuestMemory>(
     vcpu: &mut V,
     memory: &M,
     processor: &Processor,
+    decoded: &mut Decoded,
 ) -> Result<(Instruction, Bytes), Outcome> {
     let given = Bytes::new(vcpu.fetched_bytes());
     if !given.as_slice().is_empty()
-        && let Ok(instruction) = decode::decode(given.as_slice(), processor.code_size)
+        && let Ok(instruction) = decoded.decode(vcpu.rip(), &given, processor.code_size)
     {
         return Ok((instruction, given));
     }
@@ -108,7 +112,7 @@ fn fetch<V: Vcpu, M: GuestMemory>(
         Ok(bytes) => bytes,
         Err(fault) => return Err(processor::page_fault(vcpu, fault)),
     };
-    match decode::decode(bytes.as_slice(), processor.code_size) {
+    match decoded.decode(vcpu.rip(), &bytes, processor.code_size) {
         Ok(instruction) => Ok((instruction, bytes)),
         // The rest is on a page that cannot be fetched any more: the processor will
         // find that out.

@@ -6,7 +6,7 @@
 
 use super::processor::Processor;
 use super::string::Strings;
-use super::{Bus, Outcome, fetch};
+use super::{Bus, Decoded, Outcome, fetch};
 use crate::decode::{Operation, StringOperation};
 use access::GuestMemory;
 use access::vcpu::{PortAccess, RDX, Vcpu};
@@ -29,7 +29,7 @@ pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
     access: PortAccess,
 ) -> Outcome {
     let processor = Processor::of(vcpu);
-    let (instruction, bytes) = match fetch(vcpu, memory, &processor) {
+    let (instruction, bytes) = match fetch(vcpu, memory, &processor, &mut Decoded::default()) {
         Ok(fetched) => fetched,
         Err(outcome) => return outcome,
     };

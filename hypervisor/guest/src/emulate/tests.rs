@@ -54,7 +54,14 @@ impl Machine {
     }
 
     fn run_at(&mut self, gpa: u64) -> Outcome {
-        access(&mut self.vcpu, &self.memory, &mut self.bus, Gpa(gpa), NestedAccess::Read)
+        access(
+            &mut self.vcpu,
+            &self.memory,
+            &mut self.bus,
+            &mut Decoded::default(),
+            Gpa(gpa),
+            NestedAccess::Read,
+        )
     }
 
     fn run(&mut self) -> Outcome {
@@ -221,7 +228,14 @@ fn unsupported_says_what_it_is() {
     assert_eq!(bytes.as_slice()[..3], [0x0f, 0x11, 0x03]);
     assert_eq!(machine.vcpu, before);
     for kind in [NestedAccess::Fetch, NestedAccess::Walk] {
-        let outcome = access(&mut machine.vcpu, &machine.memory, &mut machine.bus, Gpa(DEVICE_GPA), kind);
+        let outcome = access(
+            &mut machine.vcpu,
+            &machine.memory,
+            &mut machine.bus,
+            &mut Decoded::default(),
+            Gpa(DEVICE_GPA),
+            kind,
+        );
         assert_eq!(outcome, Outcome::Unsupported { bytes: Bytes::default() });
     }
 }

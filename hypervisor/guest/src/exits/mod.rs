@@ -6,7 +6,7 @@ mod msr;
 mod port;
 
 use crate::cpuid::Dynamic;
-use crate::decode::{CodeSize, Control, Known, control_write, length_of, length_of_word};
+use crate::decode::{CodeSize, Control, Known, control_write, length_of, length_of_bare};
 use crate::host::Host;
 use crate::partition::{End, Partition};
 use crate::processor::{Activity, VirtualProcessor};
@@ -98,19 +98,27 @@ pub fn code_size<V: Vcpu>(cpu: &V) -> CodeSize {
 /// Steps over the instruction that exited, which the exit said to be `known`. False
 /// where the bytes are no longer that instruction, or cannot be fetched: then
 /// nothing was done and the guest executes again what is there now.
-#[inline]
+///
+/// Inlined with a constant `known`: in 64-bit code this is the walk to the bytes and one
+/// comparison.
+#[inline(always)]
 pub fn advance<V: Vcpu, H: Host>(
     vp: &mut VirtualProcessor<V>,
     partition: &Partition<H>,
     known: Known,
 ) -> bool {
     let rip = vp.cpu.rip();
-    let next = match vp.cpu.next_rip() {
-        Some(next) => next,
-        None => {
-            let Some(length) = instruction_length(vp, partition, rip, known) else { return false };
-            let next = rip.wrapping_add(length.into());
-            if code_size(&vp.cpu) == CodeSize::Bits64 { next } else { next & 0xffff_ffff }
+    let next = if let Some(next) = vp.cpu.next_rip() {
+        next
+    } else if code_size(&vp.cpu) == CodeSize::Bits64
+        && let Some(word) = walk::fetch_fast(&partition.memory, &vp.cpu.control(), rip)
+        && let Some(length) = length_of_bare(word, known)
+    {
+        rip.wrapping_add(length)
+    } else {
+        match next_by_decoding(vp, partition, rip, known) {
+            Some(next) => next,
+            None => return false,
         }
     };
     vp.cpu.set_rip(next);
@@ -123,22 +131,19 @@ pub fn advance<V: Vcpu, H: Host>(
     true
 }
 
-#[inline]
-fn instruction_length<V: Vcpu, H: Host>(
+#[cold]
+#[inline(never)]
+fn next_by_decoding<V: Vcpu, H: Host>(
     vp: &VirtualProcessor<V>,
     partition: &Partition<H>,
     rip: u64,
     known: Known,
-) -> Option<u8> {
+) -> Option<u64> {
     let size = code_size(&vp.cpu);
-    if size == CodeSize::Bits64
-        && let Some(word) = walk::fetch_fast(&partition.memory, &vp.cpu.control(), rip)
-        && let Ok(length) = length_of_word(word, size, known)
-    {
-        return Some(length);
-    }
     let bytes = fetch(vp, partition, rip, size)?;
-    length_of(bytes.as_slice(), size, known).ok()
+    let length = length_of(bytes.as_slice(), size, known).ok()?;
+    let next = rip.wrapping_add(length.into());
+    Some(if size == CodeSize::Bits64 { next } else { next & 0xffff_ffff })
 }
 
 #[cold]
