@@ -263,6 +263,9 @@ pub struct Resume {
     pub interrupt_window: bool,
     /// Exit with [`Exit::NmiWindow`] once an NMI can be taken.
     pub nmi_window: bool,
+    /// Exit with [`Exit::WriteControl`] when the guest writes CR8: an interrupt waits
+    /// for a lower task priority.
+    pub priority_window: bool,
 }
 
 /// One virtual processor on the physical processor that runs it.

@@ -271,6 +271,13 @@ impl<V: Vcpu> VirtualProcessor<V> {
             self.attention = true;
         }
         if !waiting {
+            // What an interrupt in service holds back shows at its end; what the task
+            // priority holds back, at a MOV to CR8, which exits only if asked for.
+            let held = self.apic.pending_below_priority();
+            if held.is_some_and(|vector| vector >> 4 <= self.apic.task_priority() >> 4) {
+                resume.priority_window = true;
+                self.attention = true;
+            }
             return resume;
         }
         if !self.cpu.can_take_interrupt() {

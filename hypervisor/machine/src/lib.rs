@@ -24,6 +24,8 @@ pub mod descriptors;
 pub mod framebuffer;
 pub mod frames;
 pub mod guest_ram;
+#[cfg(target_os = "none")]
+pub mod guest_registers;
 pub mod heap;
 pub mod interrupts;
 pub mod ioapic;

@@ -247,6 +247,16 @@ pub fn watch_iret(control: &mut Control, wanted: bool) {
     }
 }
 
+/// Asks for an exit at the guest's next write of CR8, or takes the wish back. Writes
+/// alone: one emulator loses the exits of CR reads.
+pub fn watch_priority(control: &mut Control, wanted: bool) {
+    const WRITE_CR8: u32 = 1 << (16 + 8);
+    if (control.intercept_cr & WRITE_CR8 != 0) != wanted {
+        control.intercept_cr ^= WRITE_CR8;
+        control.clean &= !clean::INTERCEPTS;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -365,6 +375,19 @@ mod tests {
         request_interrupt_window(control, false);
         assert_eq!(control.virtual_interrupt, virtual_interrupt::MASKING | 5);
         assert_eq!(control.clean & clean::INTERCEPTS, 0);
+    }
+
+    #[test]
+    fn priority_is_watched_only_while_asked_for() {
+        let mut vmcb = Box::new(Vmcb::ZERO);
+        vmcb.control.clean = clean::ALL;
+        watch_priority(&mut vmcb.control, false);
+        assert_eq!((vmcb.control.intercept_cr, vmcb.control.clean), (0, clean::ALL));
+        watch_priority(&mut vmcb.control, true);
+        assert_eq!(vmcb.control.intercept_cr, 1 << 24);
+        assert_eq!(vmcb.control.clean & clean::INTERCEPTS, 0);
+        watch_priority(&mut vmcb.control, false);
+        assert_eq!(vmcb.control.intercept_cr, 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::control::{self, EFER_LMA, EFER_SVME, Roots};
 use super::{Features, world};
-use crate::{interrupts, registers};
+use crate::{guest_registers, interrupts, registers};
 use access::vcpu::{
     ControlRegisters, Event, Exit, GeneralRegisters, RAX, RSP, Resume, Segment, SegmentName, Vcpu,
 };
@@ -59,6 +59,8 @@ pub struct SvmVcpu {
     /// An NMI was injected and its handler has not returned yet.
     in_nmi: bool,
     started: bool,
+    /// Registers that VMRUN does not switch hold what an earlier run left.
+    dirty_processor: bool,
 }
 
 impl SvmVcpu {
@@ -78,6 +80,7 @@ impl SvmVcpu {
             interrupted: 0,
             in_nmi: false,
             started: false,
+            dirty_processor: true,
         };
         vcpu.reset();
         vcpu
@@ -95,6 +98,12 @@ impl SvmVcpu {
                 world::save_host(self.frames.host.0);
                 world::close();
             }
+        }
+        if self.dirty_processor {
+            self.dirty_processor = false;
+            // SAFETY: the hypervisor uses none of these registers, and the guest that
+            // owns this processor begins anew.
+            unsafe { guest_registers::reset() };
         }
     }
 
@@ -140,6 +149,7 @@ impl SvmVcpu {
             control::watch_iret(control, true);
         }
         control::request_interrupt_window(control, resume.interrupt_window);
+        control::watch_priority(control, resume.priority_window);
         control.tlb_control = control::flush_command(self.flush, self.features.flush_by_asid);
     }
 
@@ -391,5 +401,6 @@ impl Vcpu for SvmVcpu {
         self.flush = true;
         self.interrupted = 0;
         self.in_nmi = false;
+        self.dirty_processor = true;
     }
 }
