@@ -8,7 +8,8 @@
 //! cargo run -p platform --example qemu_board -- qemu-system-x86_64 \
 //!     -machine q35,kernel-irqchip=split -cpu EPYC,+svm,+npt,+x2apic -smp 4 -m 2G \
 //!     -nodefaults -device intel-iommu,intremap=on,eim=on,caching-mode=on,device-iotlb=on,aw-bits=48 \
-//!     -netdev user,id=net2 -device e1000e,netdev=net2,addr=2 \
+//!     -device pcie-root-port,id=port2,chassis=2,addr=2 \
+//!     -netdev user,id=net2 -device e1000e,netdev=net2,bus=port2,addr=0 \
 //!     -drive if=none,id=nvme3,format=raw,file.driver=null-co,file.size=256M \
 //!     -device nvme,serial=bulkhead3,drive=nvme3,addr=3 > examples/boards/q35.json
 //! ```
