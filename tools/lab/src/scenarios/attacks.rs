@@ -2,14 +2,17 @@
 //! nothing of it.
 
 use super::{EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, TRIPLE_FAULT, hosted};
+use crate::demux::HYPERVISOR;
 use crate::scenario::Scenario;
 
 /// All of them. The seconds are the neighbour's: it watches longer than the attack
 /// takes.
 pub fn all() -> Vec<Scenario> {
     vec![
-        attack("dma", "dma", 25),
-        attack("forged-msi", "forged-msi", 25),
+        attack("dma", "dma", 25).expect(HYPERVISOR, "DMA of attacker blocked"),
+        // Whose they are QEMU does not say.
+        attack("forged-msi", "forged-msi remappable", 25).expect(HYPERVISOR, "sent interrupt"),
+        attack("forged-msi-compatibility", "forged-msi", 25).skip_if(compatibility_messages),
         attack("bars", "bars", 5),
         attack("config", "config", 8),
         attack("sweep-ports", "sweep-ports", 30),
@@ -55,4 +58,12 @@ fn nested_faults() -> Scenario {
     beside_neighbour("nested-faults", attacker("nested-faults").set("expect", "\"crash\""), 8)
         .expect("attacker", "nested-faults: ending")
         .ends("attacker", TRIPLE_FAULT)
+}
+
+/// What keeps messages of the compatibility format away is one bit of the unit, which
+/// no emulator obeys; the unit's tests show that it is never set.
+fn compatibility_messages() -> Option<String> {
+    Some(
+        "QEMU delivers interrupt messages of the compatibility format even where VT-d blocks them".to_owned(),
+    )
 }
