@@ -313,7 +313,10 @@ impl<H: Host> Partition<H> {
                 }
                 ref destination => ApicAddress::from_bits(mailbox.address()).matches(destination),
             };
-            if !addressed || !self.deliver(mailbox, message) {
+            // Arbitration passes over an APIC that its software has switched off.
+            let arbitrated = message.mode == DeliveryMode::LowestPriority;
+            let off = arbitrated && !ApicAddress::from_bits(mailbox.address()).software_enabled;
+            if !addressed || off || !self.deliver(mailbox, message) {
                 continue;
             }
             if to == from {

@@ -101,11 +101,12 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     }
     let apic_ids: Vec<u32> = platform.processors().map(|processor| processor.apic_id).collect();
     let off = soft_off(&platform);
-    let guests: Box<[Guest]> = built.into_boxed_slice();
-    let machine = MACHINE.call_once(|| Machine { guests, refused_as_expected, refused });
     let running = processor::start_others(&apic_ids, processor_main);
-    log::info!("{running} processors, {} guests, {} refused", machine.guests.len(), refused);
-    report_missing(machine);
+    report_missing(&built);
+    log::info!("{running} processors, {} guests, {refused} refused", built.len());
+    // The other processors wait for this.
+    let machine =
+        MACHINE.call_once(|| Machine { guests: built.into_boxed_slice(), refused_as_expected, refused });
     steward::watch(machine, common.tsc_hz);
     steward::finish(machine);
     match off {
@@ -114,12 +115,13 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     }
 }
 
-/// A guest whose processor did not start never runs: say so and end it.
-fn report_missing(machine: &Machine) {
-    let started: Vec<u32> = (0..processor::count()).filter_map(processor::apic_id).collect();
-    for guest in &machine.guests {
+/// A guest whose processors are not all there never runs: say so.
+fn report_missing(guests: &[Guest]) {
+    let started: Vec<u32> = (1..processor::count()).filter_map(processor::apic_id).collect();
+    for guest in guests {
         if let Some(missing) = guest.plan.apic_ids.iter().find(|id| !started.contains(id)) {
-            log::error!("{} is refused: its processor with APIC ID {missing} did not start", guest.plan.name);
+            let why = if *missing == apic::id() { "runs the hypervisor itself" } else { "did not start" };
+            log::error!("{} is refused: the processor with APIC ID {missing} {why}", guest.plan.name);
             lifecycle::give_up(guest);
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::host::{Bus, Here, IOMMUS, Iommus};
 use crate::lifecycle::Lifecycle;
+use access::ConfigSpace;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -25,6 +26,7 @@ use machine::{layout, registers};
 use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
 use plan::{FunctionPlan, GuestPlan};
 use platform::Platform;
+use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
 use spin::mutex::TicketMutex;
 use tables::{Extent, Geometry, MemoryType, Npt, PageSize, PageTable, Permissions, frames_needed};
@@ -101,6 +103,7 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
     let vcpus = plan.apic_ids.len();
     let layout = GuestLayout::new(plan.memory_bytes, vcpus as u32).map_err(|error| format!("{error:?}"))?;
     let blocks = take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
+    enable_access_controls(&plan, common.config);
     let functions = discover_functions(&plan, common)?;
     let (nested, pool) = map_memory(&blocks, &functions, common)?;
     let domain = match plan.functions.is_empty() {
@@ -275,7 +278,7 @@ fn build_bus(
         if messages > 0 {
             iommu
                 .lock()
-                .grant_interrupts(requester, InterruptSource::Exact(function_plan.bdf), messages)
+                .grant_interrupts(requester, interrupt_source(function_plan), messages)
                 .map_err(|error| format!("{}: {error}", function_plan.bdf))?;
         }
         if let Some(fault) = function.capability_fault() {
@@ -299,6 +302,30 @@ fn build_bus(
         pool,
         apic_ids: plan.apic_ids.clone().into_boxed_slice(),
     }))
+}
+
+/// Whose ID the function's messages may carry: its own, or behind a bridge to
+/// conventional PCI that of the bridge too, which is of the same bus.
+fn interrupt_source(function: &FunctionPlan) -> InterruptSource {
+    let buses = || function.requesters.iter().map(|id| id.bus());
+    match (buses().min(), buses().max()) {
+        (Some(first), Some(last)) if function.requesters.len() > 1 => InterruptSource::Buses { first, last },
+        _ => InterruptSource::Exact(function.bdf),
+    }
+}
+
+/// Keeps functions apart on their way to the IOMMU: the Plan counts on these services.
+fn enable_access_controls(plan: &GuestPlan, config: &MachineConfigSpace) {
+    const CONTROL: u16 = 6;
+    const TRANSLATION_BLOCKING: u16 = 1 << 1;
+    for (bdf, controls) in plan.functions.iter().flat_map(|function| &function.access_controls) {
+        let wanted = controls.services & (AccessControl::ISOLATING | TRANSLATION_BLOCKING);
+        config.write16(*bdf, controls.offset + CONTROL, wanted);
+        let enabled = config.read16(*bdf, controls.offset + CONTROL);
+        if enabled & wanted != wanted {
+            log::warn!("{}: {bdf} did not enable access control services {wanted:#x}", plan.name);
+        }
+    }
 }
 
 /// The bus of a function, where all of it belongs to this guest: it may be reset as a

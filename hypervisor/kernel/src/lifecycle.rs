@@ -104,6 +104,9 @@ pub fn run(guest: &Guest, vcpu: usize) {
     let Some(processor) = guest.vcpus.get(vcpu) else { return };
     let mut run = 0;
     loop {
+        if lifecycle.is_over() {
+            return;
+        }
         if vcpu == 0 {
             match start(guest) {
                 Ok(entry) => {
