@@ -48,6 +48,8 @@ pub struct VirtualProcessor<V> {
     pub refused_msrs: LoggedOnce,
     /// Accesses to nothing whose first few were logged.
     pub strays: u32,
+    /// TSC at the first of the exits in a row for an instruction that is not emulated.
+    pub unemulated_since: Option<u64>,
     /// Instructions that reached devices lately.
     pub decoded: Decoded,
     /// Paravirtual clock registers: wall clock and system time.
@@ -71,6 +73,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             mtrrs: Mtrrs::default(),
             refused_msrs: LoggedOnce::default(),
             strays: 0,
+            unemulated_since: None,
             decoded: Decoded::default(),
             clock_msrs: [0; 2],
         }
@@ -84,6 +87,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.attention = true;
         self.exception = None;
         self.nmi = false;
+        self.unemulated_since = None;
         self.mtrrs = Mtrrs::default();
         self.clock_msrs = [0; 2];
     }
@@ -304,3 +308,6 @@ impl<V: Vcpu> VirtualProcessor<V> {
         Some(vector)
     }
 }
+
+#[cfg(test)]
+mod tests;

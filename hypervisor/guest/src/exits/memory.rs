@@ -6,12 +6,18 @@ use crate::host::{BusAccess, Host};
 use crate::layout;
 use crate::partition::{End, Partition};
 use crate::processor::VirtualProcessor;
+use crate::walk::Bytes;
 use access::vcpu::{NestedAccess, Vcpu};
 use devices::LocalApic;
 use spec::{Gpa, Width};
 
 /// How many stray accesses of a vCPU are logged.
 const STRAYS_LOGGED: u32 = 8;
+/// For this part of a second a vCPU may exit again and again for an instruction that is
+/// not emulated. Another vCPU may have rewritten the one that exited before it was
+/// fetched here: then what is there now runs, or exits for itself. A processor that is
+/// itself emulated may execute the old one for as long as the writer is not scheduled.
+const REWRITES_PER_SECOND: u64 = 4;
 const PAGE: u64 = 0x1000;
 
 /// Handles an access outside the guest's memory.
@@ -32,20 +38,36 @@ pub fn handle<V: Vcpu, H: Host>(
         log_stray(vp, partition, gpa, access);
     }
     match outcome {
-        Outcome::Done | Outcome::Retry => {}
-        Outcome::Inject(event) => raise(vp, event),
-        Outcome::Unsupported { bytes } => {
-            let rip = vp.cpu.rip();
-            partition.host.log(
-                partition,
-                format_args!(
-                    "vCPU {}: {access:?} at {gpa} by what is not emulated: {bytes:02x?} at {rip:#x}",
-                    vp.index
-                ),
-            );
-            end(vp, partition, End::BadAccess);
+        Outcome::Done | Outcome::Retry => vp.unemulated_since = None,
+        Outcome::Inject(event) => {
+            vp.unemulated_since = None;
+            raise(vp, event);
         }
+        Outcome::Unsupported { bytes } => unsupported(vp, partition, gpa, access, bytes),
     }
+}
+
+#[cold]
+fn unsupported<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    gpa: Gpa,
+    access: NestedAccess,
+    bytes: Bytes,
+) {
+    // Code or page tables where there is no memory: no instruction was fetched.
+    let fetched = !matches!(access, NestedAccess::Fetch | NestedAccess::Walk);
+    let now = partition.host.now();
+    let since = *vp.unemulated_since.get_or_insert(now);
+    if fetched && now.saturating_sub(since) < partition.tsc_hz / REWRITES_PER_SECOND {
+        return;
+    }
+    let (index, rip, code) = (vp.index, vp.cpu.rip(), bytes.as_slice());
+    partition.host.log(
+        partition,
+        format_args!("vCPU {index}: {access:?} at {gpa} by what is not emulated: {code:02x?} at {rip:#x}"),
+    );
+    end(vp, partition, End::BadAccess);
 }
 
 #[cold]

@@ -1,0 +1,418 @@
+//! The loop over a scripted vCPU and host: what is asked of each entry.
+
+extern crate std;
+
+use super::*;
+use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
+use crate::host::{BusAccess, FAULT_VECTOR};
+use crate::layout::GuestLayout;
+use crate::testing::StillVcpu;
+use access::memory::VecMemory;
+use access::vcpu::{ControlRegisters, Exit, RAX, RCX, RDX};
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use devices::{Chipset, ChipsetConfig};
+use spec::{Gpa, Width, msr};
+use std::collections::VecDeque;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+const IF: u64 = 1 << 9;
+
+#[derive(Default)]
+struct FakeHost {
+    now: Cell<u64>,
+    armed: RefCell<Vec<Option<u64>>>,
+    kicked: RefCell<Vec<usize>>,
+    logged: RefCell<Vec<String>>,
+}
+
+struct NoBus;
+
+impl Host for FakeHost {
+    type Memory = VecMemory;
+    type Bus = NoBus;
+    fn now(&self) -> u64 {
+        self.now.set(self.now.get() + 1);
+        self.now.get()
+    }
+    fn arm_timer(&self, deadline: Option<u64>) {
+        self.armed.borrow_mut().push(deadline);
+    }
+    fn kick(&self, _: &Partition<Self>, vcpu: usize) {
+        self.kicked.borrow_mut().push(vcpu);
+    }
+    fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
+    fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {
+        self.logged.borrow_mut().push(text.to_string());
+    }
+}
+
+impl BusAccess<FakeHost> for NoBus {
+    fn port_read(&mut self, _: u16, _: Width) -> Option<u32> {
+        None
+    }
+    fn port_write(&mut self, _: &Partition<FakeHost>, _: u16, _: Width, _: u32) -> bool {
+        false
+    }
+    fn memory_read(&mut self, _: Gpa, _: Width) -> Option<u64> {
+        None
+    }
+    fn memory_write(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width, _: u64) -> bool {
+        false
+    }
+}
+
+fn partition(vcpus: usize) -> Partition<FakeHost> {
+    let config = ChipsetConfig {
+        tsc_hz: 1_000_000_000,
+        epoch_seconds: 0,
+        start: 0,
+        ioapic_id: vcpus as u8,
+        low_memory_bytes: 1 << 20,
+        high_memory_bytes: 0,
+    };
+    Partition::new(
+        0,
+        "test".into(),
+        FakeHost::default(),
+        VecMemory::new(1 << 16),
+        GuestLayout::new(64 << 20, vcpus as u32).unwrap(),
+        CpuidPolicy::new(&|_, _| [0; 4], GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: 1_000_000 }),
+        config.tsc_hz,
+        0,
+        vcpus,
+        Chipset::new(config),
+        NoBus,
+    )
+}
+
+/// What one turn in the guest brings, or one sleep.
+#[derive(Clone, Default)]
+struct Turn {
+    exit: Option<Exit>,
+    vectors: Vec<u8>,
+    registers: Vec<(usize, u64)>,
+    rflags: Option<u64>,
+}
+
+fn exit(exit: Exit) -> Turn {
+    Turn { exit: Some(exit), ..Turn::default() }
+}
+
+fn device(vector: u8) -> Turn {
+    Turn { exit: Some(Exit::Interrupt), vectors: std::vec![vector], ..Turn::default() }
+}
+
+/// A vCPU whose exits are a script; it ends the partition when that is over.
+struct Scripted<'a> {
+    still: StillVcpu,
+    turns: VecDeque<Turn>,
+    sleeps: VecDeque<Turn>,
+    slept: usize,
+    resumes: Vec<Resume>,
+    interrupts: [u64; 4],
+    cr8: u8,
+    partition: &'a Partition<FakeHost>,
+}
+
+impl Scripted<'_> {
+    fn play(&mut self, turn: &Turn) {
+        for vector in &turn.vectors {
+            self.interrupts[usize::from(vector >> 6)] |= 1 << (vector & 63);
+        }
+        for &(register, value) in &turn.registers {
+            self.still.registers[register] = value;
+        }
+        if let Some(flags) = turn.rflags {
+            self.still.rflags = flags;
+        }
+    }
+}
+
+impl Vcpu for Scripted<'_> {
+    fn enter(&mut self, resume: Resume) -> Exit {
+        self.resumes.push(resume);
+        let Some(turn) = self.turns.pop_front() else {
+            self.partition.request_end(End::Stopped);
+            return Exit::Kick;
+        };
+        self.play(&turn);
+        if turn.exit == Some(Exit::Interrupt) {
+            self.partition.host.now.set(self.partition.host.now.get() + 1000);
+        }
+        turn.exit.unwrap_or(Exit::Kick)
+    }
+    fn register(&self, index: usize) -> u64 {
+        self.still.register(index)
+    }
+    fn set_register(&mut self, index: usize, value: u64) {
+        self.still.set_register(index, value);
+    }
+    fn rip(&self) -> u64 {
+        self.still.rip
+    }
+    fn set_rip(&mut self, value: u64) {
+        self.still.rip = value;
+    }
+    fn rflags(&self) -> u64 {
+        self.still.rflags
+    }
+    fn set_rflags(&mut self, value: u64) {
+        self.still.rflags = value;
+    }
+    fn control(&self) -> ControlRegisters {
+        self.still.control
+    }
+    fn set_control(&mut self, control: ControlRegisters) {
+        self.still.control = control;
+    }
+    fn segment(&self, name: SegmentName) -> Segment {
+        self.still.segment(name)
+    }
+    fn set_segment(&mut self, name: SegmentName, segment: Segment) {
+        self.still.set_segment(name, segment);
+    }
+    fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
+        self.still.set_descriptor_table(interrupt, base, limit);
+    }
+    fn privilege_level(&self) -> u8 {
+        0
+    }
+    fn read_msr(&self, _: u32) -> Option<u64> {
+        None
+    }
+    fn write_msr(&mut self, _: u32, _: u64) -> bool {
+        false
+    }
+    fn next_rip(&self) -> Option<u64> {
+        Some(self.still.rip + 2)
+    }
+    fn fetched_bytes(&self) -> &[u8] {
+        &[]
+    }
+    fn can_take_interrupt(&self) -> bool {
+        self.still.rflags & IF != 0
+    }
+    fn can_take_nmi(&self) -> bool {
+        true
+    }
+    fn clear_interrupt_shadow(&mut self) {}
+    fn cr8(&self) -> u8 {
+        self.cr8
+    }
+    fn set_cr8(&mut self, value: u8) {
+        self.cr8 = value;
+    }
+    fn take_interrupts(&mut self) -> [u64; 4] {
+        core::mem::take(&mut self.interrupts)
+    }
+    fn sleep(&mut self) {
+        self.slept += 1;
+        match self.sleeps.pop_front() {
+            Some(turn) => self.play(&turn),
+            None => self.partition.request_end(End::Stopped),
+        }
+    }
+    fn flush_translations(&mut self) {}
+    fn reset(&mut self) {
+        self.still.rip = 0xfff0;
+    }
+}
+
+/// Plays the script on vCPU `index`, whose local APIC software has switched on in
+/// x2APIC mode; interrupts are enabled.
+fn play<'a>(
+    partition: &'a Partition<FakeHost>,
+    index: usize,
+    turns: &[Turn],
+    sleeps: &[Turn],
+) -> VirtualProcessor<Scripted<'a>> {
+    let mut still = StillVcpu::long(0);
+    still.rflags = 2 | IF;
+    let cpu = Scripted {
+        still,
+        turns: turns.iter().cloned().collect(),
+        sleeps: sleeps.iter().cloned().collect(),
+        slept: 0,
+        resumes: Vec::new(),
+        interrupts: [0; 4],
+        cr8: 0,
+        partition,
+    };
+    let mut vp = VirtualProcessor::new(index, cpu);
+    let base = vp.apic.base();
+    vp.apic.set_base(base | 0xc00).unwrap();
+    vp.apic.write(0x0f, 0x1ff, 0).unwrap();
+    assert_eq!(vp.run(partition), End::Stopped);
+    vp
+}
+
+fn injected(vp: &VirtualProcessor<Scripted<'_>>) -> Vec<Option<Event>> {
+    vp.cpu.resumes.iter().map(|resume| resume.inject).collect()
+}
+
+#[test]
+fn a_devices_vector_is_the_guests_own() {
+    let partition = partition(1);
+    let vp = play(&partition, 0, &[device(0x31)], &[]);
+    assert_eq!(injected(&vp), [None, Some(Event::Interrupt(0x31))]);
+}
+
+#[test]
+fn the_hypervisors_own_vectors_never_reach_the_guest() {
+    let partition = partition(1);
+    let vp = play(&partition, 0, &[device(TIMER_VECTOR), device(KICK_VECTOR), device(FAULT_VECTOR)], &[]);
+    assert_eq!(injected(&vp), [None; 4]);
+}
+
+#[test]
+fn an_interrupt_waits_for_its_window() {
+    let partition = partition(1);
+    let masked = Turn { rflags: Some(2), ..device(0x31) };
+    let open = Turn { rflags: Some(2 | IF), ..exit(Exit::InterruptWindow) };
+    let vp = play(&partition, 0, &[masked, exit(Exit::Cpuid), open], &[]);
+    let windows: Vec<bool> = vp.cpu.resumes.iter().map(|resume| resume.interrupt_window).collect();
+    assert_eq!(windows, [false, true, true, false], "the wish lasts over other exits");
+    assert_eq!(injected(&vp), [None, None, None, Some(Event::Interrupt(0x31))]);
+}
+
+#[test]
+fn the_higher_vector_comes_first_and_the_lower_at_its_end() {
+    let partition = partition(1);
+    let both = Turn { exit: Some(Exit::Interrupt), vectors: std::vec![0x41, 0x81], ..Turn::default() };
+    let end = Turn { registers: std::vec![(RCX, 0x80b), (RAX, 0), (RDX, 0)], ..exit(Exit::WriteMsr) };
+    let vp = play(&partition, 0, &[both, end], &[]);
+    assert_eq!(injected(&vp), [None, Some(Event::Interrupt(0x81)), Some(Event::Interrupt(0x41))]);
+}
+
+#[test]
+fn what_the_task_priority_holds_back_waits_for_cr8() {
+    let partition = partition(1);
+    let raise = Turn { registers: std::vec![(RCX, 0x808), (RAX, 0x50), (RDX, 0)], ..exit(Exit::WriteMsr) };
+    let vp = play(&partition, 0, &[raise, device(0x41), exit(Exit::Cpuid)], &[]);
+    let watched: Vec<bool> = vp.cpu.resumes.iter().map(|resume| resume.priority_window).collect();
+    assert_eq!(watched, [false, false, true, true]);
+    assert_eq!(injected(&vp), [None; 4]);
+}
+
+#[test]
+fn halt_sleeps_until_an_interrupt() {
+    let partition = partition(1);
+    let spurious = Turn::default();
+    let wake = Turn { vectors: std::vec![0x40], ..Turn::default() };
+    let vp = play(&partition, 0, &[exit(Exit::Halt)], &[spurious, wake]);
+    assert_eq!(vp.cpu.slept, 2);
+    assert_eq!(vp.cpu.still.rip, 2, "HLT was stepped over once");
+    assert_eq!(injected(&vp)[1], Some(Event::Interrupt(0x40)));
+}
+
+#[test]
+fn halt_with_interrupts_off_ends_only_by_nmi() {
+    let partition = partition(2);
+    let halt = Turn { rflags: Some(2), ..exit(Exit::Halt) };
+    let interrupt = Turn { vectors: std::vec![0x40], ..Turn::default() };
+    partition.mailboxes[0].post(mailbox::NMI);
+    let vp = play(&partition, 0, &[halt.clone()], &[interrupt.clone(), interrupt]);
+    assert_eq!(injected(&vp), [Some(Event::Nmi)], "it never runs again after the HLT");
+    assert_eq!(vp.cpu.slept, 3);
+}
+
+#[test]
+fn a_second_processor_waits_for_its_start_up() {
+    let partition = partition(2);
+    let vp = play(&partition, 1, &[exit(Exit::Cpuid)], &[]);
+    assert_eq!((vp.cpu.slept, vp.cpu.resumes.len()), (1, 0));
+
+    let partition = self::partition(2);
+    partition.mailboxes[1].post_init();
+    partition.mailboxes[1].post_start_up(0x9a);
+    let vp = play(&partition, 1, &[], &[]);
+    assert_eq!(vp.cpu.resumes.len(), 1);
+    let code = vp.cpu.still.segments[SegmentName::Cs as usize];
+    assert_eq!((code.base, code.selector, vp.cpu.still.rip), (0x9_a000, 0x9a00, 0));
+}
+
+#[test]
+fn an_ipi_goes_to_the_others_mailbox_and_kicks_it() {
+    let partition = partition(2);
+    let mut other = LocalApic::new(1, false);
+    other.set_base(other.base() | 0xc00).unwrap();
+    other.write(0x0f, 0x1ff, 0).unwrap();
+    partition.mailboxes[1].set_address(other.address().to_bits());
+    let send = Turn { registers: std::vec![(RCX, 0x830), (RAX, 0x77), (RDX, 1)], ..exit(Exit::WriteMsr) };
+    play(&partition, 0, &[send], &[]);
+    assert_eq!(partition.host.kicked.borrow().first(), Some(&1));
+    assert_eq!(vectors(partition.mailboxes[1].take().edge).collect::<Vec<_>>(), [0x77]);
+}
+
+#[test]
+fn the_timer_is_armed_and_its_vector_delivered() {
+    let partition = partition(1);
+    let set = |number, value| Turn {
+        registers: std::vec![(RCX, number), (RAX, value), (RDX, 0)],
+        ..exit(Exit::WriteMsr)
+    };
+    const DEADLINE_MODE: u64 = 2 << 17;
+    let turns = [set(0x832, DEADLINE_MODE | 0xec), set(msr::TSC_DEADLINE.into(), 500), device(TIMER_VECTOR)];
+    let vp = play(&partition, 0, &turns, &[]);
+    assert!(partition.host.armed.borrow().contains(&Some(500)));
+    assert_eq!(injected(&vp).last(), Some(&Some(Event::Interrupt(0xec))));
+}
+
+#[test]
+fn a_refused_msr_faults_at_the_instruction_and_is_logged_once() {
+    let partition = partition(1);
+    let read = Turn { registers: std::vec![(RCX, 0xc001_0117)], ..exit(Exit::ReadMsr) };
+    let vp = play(&partition, 0, &[read.clone(), read], &[]);
+    assert_eq!(injected(&vp), [None, Some(Event::PROTECTION), Some(Event::PROTECTION)]);
+    assert_eq!(vp.cpu.still.rip, 0);
+    assert_eq!(partition.host.logged.borrow().len(), 1);
+}
+
+#[test]
+fn instructions_that_the_machine_lacks_are_undefined() {
+    let partition = partition(1);
+    let vp = play(&partition, 0, &[exit(Exit::Unavailable)], &[]);
+    assert_eq!(injected(&vp), [None, Some(Event::UNDEFINED)]);
+}
+
+#[test]
+fn every_exit_is_survived() {
+    let exits = [
+        Exit::Cpuid,
+        Exit::Hypercall,
+        Exit::ReadMsr,
+        Exit::WriteMsr,
+        Exit::NestedFault { gpa: Gpa(0xfee0_0000), access: access::vcpu::NestedAccess::Walk },
+        Exit::Idle,
+        Exit::Shutdown,
+        Exit::WriteControl { register: 8, value: None },
+        Exit::SetXcr,
+        Exit::WriteBackCaches,
+        Exit::Exception { vector: 18, error: 0 },
+        Exit::Exception { vector: 17, error: 0 },
+        Exit::Init,
+        Exit::InvalidState,
+        Exit::Unexpected(0x999),
+    ];
+    for one in exits {
+        let partition = partition(1);
+        let cpu_partition = &partition;
+        let mut vp = VirtualProcessor::new(
+            0,
+            Scripted {
+                still: StillVcpu::long(0),
+                turns: [exit(one)].into(),
+                sleeps: VecDeque::new(),
+                slept: 0,
+                resumes: Vec::new(),
+                interrupts: [0; 4],
+                cr8: 0,
+                partition: cpu_partition,
+            },
+        );
+        vp.run(&partition);
+        assert_eq!(vp.exits[one.kind()], 1 + u64::from(one == Exit::Kick), "{one:?}");
+    }
+}
