@@ -11,7 +11,7 @@ use guest::host::Host;
 use guest::loader::{self, Entry, LoadImage};
 use guest::partition::End;
 use handoff::bundle::{Bundle, ItemKind};
-use machine::{interrupts, registers};
+use machine::{heap, interrupts, registers};
 use plan::{EndPolicy, Expect};
 use spin::Once;
 
@@ -176,6 +176,7 @@ fn wait_for_run(lifecycle: &Lifecycle, last: u32) -> Option<u32> {
 
 /// Scrubs the guest's memory, loads it and gives it its functions.
 fn start(guest: &Guest) -> Result<Entry, String> {
+    let _loading = heap::loading();
     let partition = &guest.partition;
     partition.memory.zero_all();
     let bundle = BUNDLE.get().ok_or("there is no bundle")?;

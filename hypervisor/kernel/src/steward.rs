@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::*};
 use guest::host::KICK_VECTOR;
 use guest::partition::End;
 use iommu::{Fault, FaultKind, Iommu};
-use machine::{apic, console, interrupts, processor, registers, timer};
+use machine::{apic, console, heap, interrupts, processor, registers, timer};
 use spec::Bdf;
 
 /// Ctrl-T moves the console's focus to the next guest.
@@ -32,6 +32,7 @@ pub fn wake() {
 pub fn watch(machine: &Machine, tsc_hz: u64) {
     let period = tsc_hz / INPUT_PERIODS_PER_SECOND;
     let mut logged = alloc::vec![0u32; machine.guests.len() + 1];
+    heap::seal();
     while !machine.guests.iter().all(|guest| guest.lifecycle.is_over()) {
         while let Some(byte) = console::read_byte() {
             input(machine, byte);

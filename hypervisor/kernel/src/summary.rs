@@ -10,6 +10,7 @@ use machine::{boot, frames, heap, layout};
 
 /// Writes one line for each guest and one for the hypervisor.
 pub fn write(machine: &Machine) {
+    let _reporting = heap::loading();
     let mut line = String::new();
     for guest in &machine.guests {
         line.clear();
@@ -22,10 +23,11 @@ pub fn write(machine: &Machine) {
     let as_expected = ended.count() + machine.refused_as_expected;
     let guest_bytes: u64 = machine.guests.iter().map(|guest| guest.plan.memory_bytes).sum();
     log::info!(
-        "summary hypervisor image_bytes={} memory_bytes={} heap_bytes={} boot_ticks={} guests={} as_expected={}",
+        "summary hypervisor image_bytes={} memory_bytes={} heap_bytes={} late_allocations={} boot_ticks={} guests={} as_expected={}",
         layout::image_bytes(),
         (frames::ram_bytes() - frames::free_bytes()).saturating_sub(guest_bytes),
         heap::bytes(),
+        heap::late_allocations(),
         first_instruction(machine),
         machine.guests.len() + machine.refused,
         as_expected,

@@ -14,6 +14,8 @@ use crate::layout;
 pub struct BootHeap {
     talc: spin::Mutex<Talc<Manual, DefaultBinning>>,
     sealed: AtomicBool,
+    /// How many guests are being loaded.
+    loading: AtomicU64,
     late: AtomicU64,
     bytes: AtomicU64,
 }
@@ -22,6 +24,7 @@ pub struct BootHeap {
 static HEAP: BootHeap = BootHeap {
     talc: spin::Mutex::new(Talc::new(Manual)),
     sealed: AtomicBool::new(false),
+    loading: AtomicU64::new(0),
     late: AtomicU64::new(0),
     bytes: AtomicU64::new(0),
 };
@@ -30,7 +33,7 @@ static HEAP: BootHeap = BootHeap {
 // lock serialises its users.
 unsafe impl GlobalAlloc for BootHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if self.sealed.load(Ordering::Relaxed) {
+        if self.sealed.load(Ordering::Relaxed) && self.loading.load(Ordering::Relaxed) == 0 {
             self.report_late(layout);
         }
         // SAFETY: `GlobalAlloc` promises a size above 0.
@@ -71,10 +74,26 @@ pub fn init(bytes: u64) -> bool {
     claimed.is_some()
 }
 
-/// Ends the time of allocations: each later one is counted, and the first is an error
-/// in the log.
+/// Ends the time of allocations: each later one outside of [`loading`] is counted, and
+/// the first is an error in the log.
 pub fn seal() {
     HEAP.sealed.store(true, Ordering::Relaxed);
+}
+
+/// While it lives, allocations are no bug even after [`seal`]: a guest is being loaded
+/// again, or the end is being reported. What is taken is given back when that is done.
+pub struct Loading(());
+
+/// Begins such a time.
+pub fn loading() -> Loading {
+    HEAP.loading.fetch_add(1, Ordering::Relaxed);
+    Loading(())
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        HEAP.loading.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Allocations since [`seal`]; 0 in a hypervisor without bugs.
