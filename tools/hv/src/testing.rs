@@ -27,10 +27,13 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
     let binaries = if may_be_on_host(filter) { build(workshop.project().root())? } else { Vec::new() };
     let scenarios = lab::scenarios::all();
     if options.list {
+        let mut names = Vec::new();
         for binary in &binaries {
-            binary.list()?.iter().for_each(|name| println!("{}", binary.full(name)));
+            names.extend(binary.list()?.iter().map(|name| binary.full(name)));
         }
-        scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
+        names.extend(scenarios.iter().map(|scenario| scenario.name().to_string()));
+        // A reader that has seen enough, such as `head`, is no error.
+        let _ = writeln!(std::io::stdout(), "{}", names.join("\n"));
         return Ok(ExitCode::SUCCESS);
     }
     let mut report = Report::default();
