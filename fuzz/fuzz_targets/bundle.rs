@@ -1,0 +1,36 @@
+//! A bundle: every byte string is refused, or verified to the last bit.
+#![no_main]
+
+use fuzz::Input;
+use fuzz::sealed::seal;
+use handoff::{Bundle, ItemKind};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let mut input = Input::new(data);
+    let (kind, flip) = (input.u8(), usize::from(input.u16()));
+    let mut bytes = input.rest().to_vec();
+    if kind & 1 != 0 {
+        seal(&mut bytes);
+    }
+    let opened = Bundle::open(&bytes);
+    let Ok(bundle) = Bundle::parse(&bytes) else {
+        // Whoever opens only verifies what it uses.
+        return opened.iter().flat_map(Bundle::items).for_each(|item| drop(item.verify()));
+    };
+    assert!(opened.is_ok());
+    for item in bundle.items() {
+        assert_eq!(item.verify(), Ok(()));
+        assert_eq!(bundle.bytes()[item.offset..][..item.contents.len()], *item.contents);
+        assert_eq!(item.kind.is_of_guest(), !item.guest.is_empty());
+        assert!(item.offset.is_multiple_of(4096));
+        assert!(bundle.find(item.kind, item.guest).is_some());
+    }
+    for guest in bundle.config().guest.keys() {
+        assert!(bundle.modules(guest).all(|item| item.kind == ItemKind::Module));
+    }
+    // No bit of it changes without notice.
+    let length = bundle.bytes().len();
+    bytes[flip % length] ^= 1 << (kind >> 5);
+    assert!(Bundle::parse(&bytes).is_err(), "byte {} changed without notice", flip % length);
+});

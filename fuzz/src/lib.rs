@@ -1,0 +1,14 @@
+//! What the fuzz targets share: how bytes become accesses, and the worlds that the
+//! code under test is put in.
+//!
+//! Bytes are read from the front, in a fixed order, so that `examples/seeds.rs` can
+//! write the corpus by hand. Where the bytes end, zeros follow.
+
+pub mod firmware;
+pub mod input;
+pub mod machine;
+pub mod remapping;
+pub mod sealed;
+pub mod watched;
+
+pub use input::Input;
