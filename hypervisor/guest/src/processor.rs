@@ -1,7 +1,7 @@
 //! A virtual processor's loop: exit in, resume out.
 
 use crate::emulate::Decoded;
-use crate::exits;
+use crate::exits::{self, Unemulated};
 use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, TIMER_VECTOR};
 use crate::mailbox::{self, Mail, vectors};
 use crate::msr::{LoggedOnce, Mtrrs};
@@ -48,8 +48,8 @@ pub struct VirtualProcessor<V> {
     pub refused_msrs: LoggedOnce,
     /// Accesses to nothing whose first few were logged.
     pub strays: u32,
-    /// TSC at the first of the exits in a row for an instruction that is not emulated.
-    pub unemulated_since: Option<u64>,
+    /// Exits in a row for instructions that are not emulated.
+    pub unemulated: Unemulated,
     /// Instructions that reached devices lately.
     pub decoded: Decoded,
     /// Paravirtual clock registers: wall clock and system time.
@@ -73,7 +73,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             mtrrs: Mtrrs::default(),
             refused_msrs: LoggedOnce::default(),
             strays: 0,
-            unemulated_since: None,
+            unemulated: Unemulated::default(),
             decoded: Decoded::default(),
             clock_msrs: [0; 2],
         }
@@ -87,7 +87,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.attention = true;
         self.exception = None;
         self.nmi = false;
-        self.unemulated_since = None;
+        self.unemulated = Unemulated::default();
         self.mtrrs = Mtrrs::default();
         self.clock_msrs = [0; 2];
     }

@@ -17,7 +17,9 @@ const STRAYS_LOGGED: u32 = 8;
 /// not emulated. Another vCPU may have rewritten the one that exited before it was
 /// fetched here: then what is there now runs, or exits for itself. A processor that is
 /// itself emulated may execute the old one for as long as the writer is not scheduled.
-const REWRITES_PER_SECOND: u64 = 4;
+const PATIENCES_PER_SECOND: u64 = 4;
+/// Exits further apart than this part of a second are not in a row.
+const GAPS_PER_SECOND: u64 = 50;
 const PAGE: u64 = 0x1000;
 
 /// Handles an access outside the guest's memory.
@@ -38,9 +40,9 @@ pub fn handle<V: Vcpu, H: Host>(
         log_stray(vp, partition, gpa, access);
     }
     match outcome {
-        Outcome::Done | Outcome::Retry => vp.unemulated_since = None,
+        Outcome::Done | Outcome::Retry => vp.unemulated = Unemulated::default(),
         Outcome::Inject(event) => {
-            vp.unemulated_since = None;
+            vp.unemulated = Unemulated::default();
             raise(vp, event);
         }
         Outcome::Unsupported { bytes } => unsupported(vp, partition, gpa, access, bytes),
@@ -57,9 +59,7 @@ fn unsupported<V: Vcpu, H: Host>(
 ) {
     // Code or page tables where there is no memory: no instruction was fetched.
     let fetched = !matches!(access, NestedAccess::Fetch | NestedAccess::Walk);
-    let now = partition.host.now();
-    let since = *vp.unemulated_since.get_or_insert(now);
-    if fetched && now.saturating_sub(since) < partition.tsc_hz / REWRITES_PER_SECOND {
+    if fetched && !vp.unemulated.lasts(partition.host.now(), partition.tsc_hz) {
         return;
     }
     let (index, rip, code) = (vp.index, vp.cpu.rip(), bytes.as_slice());
@@ -68,6 +68,25 @@ fn unsupported<V: Vcpu, H: Host>(
         format_args!("vCPU {index}: {access:?} at {gpa} by what is not emulated: {code:02x?} at {rip:#x}"),
     );
     end(vp, partition, End::BadAccess);
+}
+
+/// Exits in a row for instructions that are not emulated.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Unemulated {
+    /// TSC at the first and the last one; 0 for none.
+    first: u64,
+    last: u64,
+}
+
+impl Unemulated {
+    /// Counts one more, and tells whether this has gone on for too long.
+    fn lasts(&mut self, now: u64, tsc_hz: u64) -> bool {
+        if now.saturating_sub(self.last) > tsc_hz / GAPS_PER_SECOND {
+            self.first = now;
+        }
+        self.last = now;
+        now.saturating_sub(self.first) > tsc_hz / PATIENCES_PER_SECOND
+    }
 }
 
 #[cold]
@@ -144,5 +163,25 @@ impl<H: Host> Bus for Mmio<'_, H> {
         } else {
             self.stray = Some(gpa);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HZ: u64 = 1000;
+
+    #[test]
+    fn what_is_never_emulated_ends_after_the_time() {
+        let mut exits = Unemulated::default();
+        let end = (5000..).step_by(10).find(|&now| exits.lasts(now, HZ));
+        assert_eq!(end, Some(5000 + HZ / PATIENCES_PER_SECOND + 10));
+    }
+
+    #[test]
+    fn exits_far_apart_are_not_in_a_row() {
+        let mut exits = Unemulated::default();
+        assert!((5000..50_000).step_by(21).all(|now| !exits.lasts(now, HZ)));
     }
 }

@@ -5,6 +5,8 @@ mod memory;
 mod msr;
 mod port;
 
+pub use memory::Unemulated;
+
 use crate::cpuid::Dynamic;
 use crate::decode::{CodeSize, Control, Known, control_write, length_of, length_of_bare};
 use crate::host::Host;
