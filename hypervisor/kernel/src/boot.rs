@@ -7,6 +7,7 @@ use crate::guests::{self, Common, Guest};
 use crate::host::{IOMMUS, Iommus, MACHINE, Machine};
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::steward;
+use access::RegisterWindow;
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -26,7 +27,7 @@ use machine::{
 use plan::{FileKind, FileRef, GuestPlan, Plan};
 use platform::acpi::{ScopeKind, Tables};
 use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform};
-use spec::Hpa;
+use spec::{Hpa, vtd};
 use spin::mutex::TicketMutex;
 use tables::{Geometry, PageSize};
 
@@ -57,10 +58,10 @@ pub fn run(boot: &'static BootInfo) {
     describe(&platform, tsc_hz);
     let plan = plan::build(bundle.config(), &platform, &|file| has_file(bundle, file));
     let clock = TscClock::new(tsc_hz, machine::boot::start_tsc());
-    let opted_out = platform.tables.dmar.as_ref().is_none_or(|dmar| dmar.x2apic_opt_out);
-    let mut iommus = start_iommus(&platform, &plan, clock, !opted_out);
+    let x2apic = may_use_x2apic(&platform);
+    let mut iommus = start_iommus(&platform, &plan, clock, x2apic);
     // Interrupts to IDs above 254 need remapping, so it comes first.
-    if !opted_out && !iommus.is_empty() {
+    if x2apic && !iommus.is_empty() {
         apic::use_x2apic();
     }
     timer::init();
@@ -277,6 +278,19 @@ fn describe(platform: &Platform, tsc_hz: u64) {
         tsc_hz / 1000 % 1000,
         platform.functions.len(),
     );
+}
+
+/// Whether the local APICs can be in x2APIC mode: the firmware does not ask against it,
+/// and every remapping unit can send interrupts there (VT-d specification section
+/// 5.1.4). Where the firmware left them in that mode there is no choice.
+fn may_use_x2apic(platform: &Platform) -> bool {
+    let Some(dmar) = &platform.tables.dmar else { return false };
+    let is_extended = |base| {
+        let registers = Window::map(base, FRAME).ok();
+        let capability = registers.map_or(0, |unit| unit.read64(vtd::register::EXTENDED_CAPABILITY));
+        capability & vtd::extended::EXTENDED_INTERRUPTS != 0
+    };
+    apic::is_x2apic() || !dmar.x2apic_opt_out && dmar.units.iter().all(|unit| is_extended(unit.base))
 }
 
 /// Takes over every remapping unit: from here on no device reaches anything.

@@ -1,6 +1,7 @@
 //! The same guest on machines that lack something or are built oddly.
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, hosted, lab_machine};
+use crate::demux::HYPERVISOR;
 use crate::machine::{Iommu, Machine};
 use crate::scenario::Scenario;
 
@@ -17,14 +18,17 @@ pub fn all() -> Vec<Scenario> {
         runs("sparse-apic-ids", |machine| {
             lab_machine(machine).argument("-smp").argument("6,sockets=2,cores=3,threads=1")
         }),
-        runs("narrow-iommu", narrow_iommu),
+        runs("narrow-iommu", |machine| with_iommu(machine, "eim=on,aw-bits=39")),
+        // It cannot send interrupts to processors in x2APIC mode.
+        runs("old-iommu", |machine| with_iommu(machine, "eim=off")).expect(HYPERVISOR, "xAPIC mode"),
         without_iommu(),
     ]
 }
 
-/// 39 bits of address space: tables of three levels.
-fn narrow_iommu(machine: Machine) -> Machine {
-    lab_machine(machine.iommu(Iommu::None).argument("-device").argument("intel-iommu,intremap=on,aw-bits=39"))
+fn with_iommu(machine: Machine, properties: &str) -> Machine {
+    // Devices find their IOMMU only if it stands before them.
+    let unit = format!("intel-iommu,intremap=on,{properties}");
+    lab_machine(machine.iommu(Iommu::None).device(&unit))
 }
 
 fn runs(name: &str, shape: fn(Machine) -> Machine) -> Scenario {
