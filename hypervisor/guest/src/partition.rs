@@ -91,6 +91,8 @@ pub struct Partition<H: Host> {
     pub tsc_hz: u64,
     /// Seconds since 1970 when the TSC was 0.
     pub epoch_at_zero: u64,
+    /// An access to nothing ends the guest; else it reads ones and writes nothing.
+    pub strays_crash: bool,
     /// One for each vCPU.
     pub mailboxes: Box<[Mailbox]>,
     chipset: TicketMutex<ChipsetState>,
@@ -129,6 +131,7 @@ impl<H: Host> Partition<H> {
             cpuid,
             tsc_hz,
             epoch_at_zero,
+            strays_crash: false,
             mailboxes: (0..vcpus).map(|_| Mailbox::default()).collect(),
             chipset: TicketMutex::new(ChipsetState {
                 chipset,

@@ -48,6 +48,10 @@ pub fn run(boot: &'static BootInfo) {
         Ok(bundle) => BUNDLE.call_once(|| bundle),
         Err(error) => return log::error!("the bundle cannot be used: {error}"),
     };
+    if bundle.config().hypervisor.console == plan::Console::None {
+        log::info!("the configuration asks for no console but the screen");
+        console::leave_serial();
+    }
     let tables = read_tables(boot);
     let tsc_hz = start_clocks(&tables);
     let config = config_space(&tables);

@@ -24,7 +24,7 @@ use machine::svm::{Features, SvmFrames, SvmVcpu};
 use machine::tsc::TscClock;
 use machine::{layout, registers};
 use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
-use plan::{FunctionPlan, GuestPlan};
+use plan::{FunctionPlan, GuestPlan, StrayAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
@@ -132,7 +132,7 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
         GuestCpuidConfig { vcpus: vcpus.len() as u32, tsc_khz: (common.tsc_hz / 1000) as u32 },
     );
     let chipset = common.chipset(&layout);
-    let partition = Partition::new(
+    let mut partition = Partition::new(
         index,
         plan.name.clone(),
         Here,
@@ -145,6 +145,7 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
         chipset,
         bus,
     );
+    partition.strays_crash = plan.config.stray_access == StrayAccess::Crash;
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
     let lifecycle = Lifecycle::new(vcpus.len());
     Ok(Guest { plan, partition, vcpus, lifecycle, overhead_bytes })

@@ -108,6 +108,11 @@ pub fn init_serial() {
     CONSOLE.lock().serial = Serial::probe();
 }
 
+/// Writes nothing more to COM1, as the configuration asks; the screen goes on.
+pub fn leave_serial() {
+    CONSOLE.lock().serial = None;
+}
+
 /// Shows every further line on `screen` too, and the lines so far.
 pub fn attach_screen(mut screen: Screen) {
     let mut console = CONSOLE.lock();

@@ -143,6 +143,9 @@ table! {
         pub on_reboot: EndPolicy = EndPolicy::Restart,
         /// What follows a triple fault or a forbidden access.
         pub on_crash: EndPolicy = EndPolicy::Off,
+        /// What an access to an address that is neither the guest's memory nor any of
+        /// its devices does.
+        pub stray_access: StrayAccess = StrayAccess::Ignore,
         /// How often the guest is started again before it stays off; without it there
         /// is no limit.
         pub max_restarts: Option<u32> = None,
@@ -162,6 +165,16 @@ choice! {
         Restart = "restart",
         /// every guest is stopped
         HaltAll = "halt-all",
+    }
+}
+
+choice! {
+    /// What an access to nothing does.
+    pub enum StrayAccess {
+        /// reads ones, writes nothing, as on a bus, and is logged
+        Ignore = "ignore",
+        /// ends the guest as a crash does
+        Crash = "crash",
     }
 }
 

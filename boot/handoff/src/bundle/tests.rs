@@ -17,6 +17,7 @@ fn config() -> Config {
         on_power_off: plan::EndPolicy::Off,
         on_reboot: plan::EndPolicy::Restart,
         on_crash: plan::EndPolicy::HaltAll,
+        stray_access: plan::StrayAccess::Crash,
         max_restarts: Some(3),
         expect: plan::Expect::PowerOff,
         pci: vec![],

@@ -38,6 +38,9 @@ pub fn handle<V: Vcpu, H: Host>(
     }
     if let Some(gpa) = stray {
         log_stray(vp, partition, gpa, access);
+        if partition.strays_crash {
+            end(vp, partition, End::BadAccess);
+        }
     }
     match outcome {
         Outcome::Done | Outcome::Retry => vp.unemulated = Unemulated::default(),

@@ -1,7 +1,7 @@
 //! What keys hold: numbers, text, names, lists, tables.
 
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
-use crate::config::{Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig};
+use crate::config::{Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig, StrayAccess};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -126,7 +126,7 @@ macro_rules! chosen {
     )* };
 }
 
-chosen!(Console, EndPolicy, Expect);
+chosen!(Console, EndPolicy, Expect, StrayAccess);
 
 fn words<C: Choice>() -> Vec<&'static str> {
     C::WORDS.iter().map(|(_, word, _)| *word).collect()
