@@ -29,6 +29,8 @@ mod storm;
 mod sweep;
 #[cfg(target_os = "none")]
 mod timers;
+#[cfg(target_os = "none")]
+mod wild;
 
 #[cfg(target_os = "none")]
 mod entry {
@@ -88,6 +90,8 @@ mod entry {
         ("rewrite", rewrite::run),
         ("init-storm", storm::run),
         ("nested-faults", faults::run),
+        ("wild-fetch", wild::fetch),
+        ("unemulated", wild::unemulated),
         ("bench", bench::run),
     ];
 

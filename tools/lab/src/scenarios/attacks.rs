@@ -1,7 +1,7 @@
 //! An attacker beside a neighbour: the attack must fail, and the neighbour must see
 //! nothing of it.
 
-use super::{EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, TRIPLE_FAULT, hosted};
+use super::{BAD_ACCESS, EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, TRIPLE_FAULT, hosted};
 use crate::demux::HYPERVISOR;
 use crate::scenario::Scenario;
 
@@ -13,11 +13,11 @@ pub fn all() -> Vec<Scenario> {
         // Whose they are QEMU does not say.
         attack("forged-msi", "forged-msi remappable", 25).expect(HYPERVISOR, "sent interrupt"),
         attack("forged-msi-compatibility", "forged-msi", 25).skip_if(compatibility_messages),
-        attack("bars", "bars", 5),
+        attack("bars", "bars", 5).expect(HYPERVISOR, "which is refused"),
         attack("config", "config", 8),
         attack("sweep-ports", "sweep-ports", 30),
         attack("sweep-msr", "sweep-msr", 10),
-        attack("sweep-mmio", "sweep-mmio", 8),
+        attack("sweep-mmio", "sweep-mmio", 8).expect(HYPERVISOR, "where it has nothing"),
         // Behind the guest's memory, where the host's goes on.
         attack("sweep-mmio-behind", "sweep-mmio from=0x4000000 to=0xc0000000 step=0x800000", 8),
         attack("sweep-mmio-high", "sweep-mmio from=0x100000000 to=0x2000000000 step=0x10000000", 8),
@@ -26,7 +26,9 @@ pub fn all() -> Vec<Scenario> {
         attack("init-storm", "init-storm rounds=500", 10),
         // Messages through the memory-mapped APIC take another way in.
         attack("init-storm-xapic", "init-storm rounds=200 xapic", 10),
-        nested_faults(),
+        fatal("nested-faults", TRIPLE_FAULT),
+        fatal("wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
+        fatal("unemulated", BAD_ACCESS).expect(HYPERVISOR, "by what is not emulated"),
     ]
 }
 
@@ -53,11 +55,11 @@ fn attack(name: &str, command_line: &str, seconds: u64) -> Scenario {
         .ends("attacker", POWER_OFF)
 }
 
-/// Its last step is a triple fault, which must end the attacker alone.
-fn nested_faults() -> Scenario {
-    beside_neighbour("nested-faults", attacker("nested-faults").set("expect", "\"crash\""), 8)
-        .expect("attacker", "nested-faults: ending")
-        .ends("attacker", TRIPLE_FAULT)
+/// Its last step must end the attacker alone, by `end`.
+fn fatal(name: &str, end: &str) -> Scenario {
+    beside_neighbour(name, attacker(name).set("expect", "\"crash\""), 8)
+        .expect("attacker", &format!("{name}: ending"))
+        .ends("attacker", end)
 }
 
 /// What keeps messages of the compatibility format away is one bit of the unit, which

@@ -18,6 +18,7 @@ const POWER_OFF: &str = "power-off";
 const REBOOT: &str = "reboot";
 const TRIPLE_FAULT: &str = "triple-fault";
 const STOPPED: &str = "stopped";
+const BAD_ACCESS: &str = "bad-access";
 
 /// Vendor and device of QEMU's `edu`.
 const EDU: &str = "1234:11e8";
