@@ -7,6 +7,7 @@ use crate::guests::{self, Common, Guest};
 use crate::host::{IOMMUS, Iommus, MACHINE, Machine};
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::steward;
+use access::ConfigSpace;
 use access::RegisterWindow;
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -27,6 +28,7 @@ use machine::{
 use plan::{FileKind, FileRef, GuestPlan, Plan};
 use platform::acpi::{ScopeKind, Tables};
 use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform};
+use spec::pci_config::{COMMAND, command};
 use spec::{Hpa, vtd};
 use spin::mutex::TicketMutex;
 use tables::{Geometry, PageSize};
@@ -39,7 +41,7 @@ const FRAME: u64 = 4096;
 
 /// Runs everything. Comes back when the machine could not be turned off.
 pub fn run(boot: &'static BootInfo) {
-    log::info!("Bulkhead {} by {:?}", env!("CARGO_PKG_VERSION"), machine::boot::door());
+    log::info!("Bulkhead {}, entered by {}", env!("CARGO_PKG_VERSION"), machine::boot::door());
     let heap_bytes = HEAP_BYTES + (frames::ram_bytes() >> 30) * HEAP_BYTES_PER_GIB;
     if !heap::init(heap_bytes) {
         return log::error!("there is no memory for a heap of {heap_bytes} bytes");
@@ -73,6 +75,7 @@ pub fn run(boot: &'static BootInfo) {
     log::info!("local APICs in {} mode", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
     IOMMUS.call_once(|| TicketMutex::new(iommus));
     mask_ioapics(&platform);
+    quiet_functions(&platform, config);
     let common = match common(config, clock, tsc_hz) {
         Ok(common) => COMMON.call_once(|| common),
         Err(reason) => return log::error!("no guest can run: {reason}"),
@@ -333,7 +336,7 @@ fn start_iommus(platform: &Platform, plan: &Plan, clock: TscClock, x2apic: bool)
     );
     for unit in 0..iommus.len() {
         match iommus.verdict(unit) {
-            Some(Ok(capabilities)) => log::info!("IOMMU unit {unit} denies everything: {capabilities:?}"),
+            Some(Ok(capabilities)) => log::info!("IOMMU unit {unit} denies everything: {capabilities:x?}"),
             Some(Err(error)) => log::error!("IOMMU unit {unit} is not in force: {error}"),
             None => {}
         }
@@ -356,6 +359,25 @@ fn resolve(platform: &Platform, scope: &platform::acpi::Scope) -> Option<Scope> 
     }
     let bridge = platform.function(id)?.bridge.as_ref()?;
     Some(Scope::Buses { first: bridge.secondary, last: bridge.subordinate })
+}
+
+/// Functions that firmware or a loader left working stop: nobody's memory may be the
+/// target of what they were told before. Spared are screens, and what firmware says
+/// that it goes on using. A guest turns its own on again.
+fn quiet_functions(platform: &Platform, config: &MachineConfigSpace) {
+    const DISPLAY: u8 = 0x03;
+    let endpoints = platform.functions.iter().filter(|function| function.bridge.is_none());
+    for function in endpoints {
+        let reserved = platform.reserved_memory(function).next().is_some();
+        if (function.class >> 16) as u8 == DISPLAY || reserved {
+            continue;
+        }
+        let before = config.read16(function.bdf, COMMAND);
+        if before & command::BUS_MASTER != 0 {
+            config.write16(function.bdf, COMMAND, before & !command::BUS_MASTER);
+            log::info!("{} was left working by the firmware and is stopped", function.bdf);
+        }
+    }
 }
 
 /// No pin of any IOAPIC interrupts anybody.

@@ -103,7 +103,7 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
     let vcpus = plan.apic_ids.len();
     let layout = GuestLayout::new(plan.memory_bytes, vcpus as u32).map_err(|error| format!("{error:?}"))?;
     let blocks = take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
-    enable_access_controls(&plan, common.config);
+    enable_access_controls(&plan, common.config)?;
     let functions = discover_functions(&plan, common)?;
     let (nested, pool) = map_memory(&blocks, &functions, common)?;
     let domain = match plan.functions.is_empty() {
@@ -315,8 +315,9 @@ fn interrupt_source(function: &FunctionPlan) -> InterruptSource {
     }
 }
 
-/// Keeps functions apart on their way to the IOMMU: the Plan counts on these services.
-fn enable_access_controls(plan: &GuestPlan, config: &MachineConfigSpace) {
+/// Keeps functions apart on their way to the IOMMU: the Plan counts on these services,
+/// so a port that does not take them is an error.
+fn enable_access_controls(plan: &GuestPlan, config: &MachineConfigSpace) -> Result<(), String> {
     const CONTROL: u16 = 6;
     const TRANSLATION_BLOCKING: u16 = 1 << 1;
     for (bdf, controls) in plan.functions.iter().flat_map(|function| &function.access_controls) {
@@ -324,9 +325,12 @@ fn enable_access_controls(plan: &GuestPlan, config: &MachineConfigSpace) {
         config.write16(*bdf, controls.offset + CONTROL, wanted);
         let enabled = config.read16(*bdf, controls.offset + CONTROL);
         if enabled & wanted != wanted {
-            log::warn!("{}: {bdf} did not enable access control services {wanted:#x}", plan.name);
+            return Err(format!(
+                "{bdf} does not enable access control services {wanted:#x} but {enabled:#x}"
+            ));
         }
     }
+    Ok(())
 }
 
 /// The bus of a function, where all of it belongs to this guest: it may be reset as a

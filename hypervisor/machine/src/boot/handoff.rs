@@ -24,6 +24,16 @@ pub enum Door {
     Bootloader,
 }
 
+impl core::fmt::Display for Door {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Pvh => "its PVH note",
+            Self::Multiboot2 => "multiboot2",
+            Self::Bootloader => "the bootloader crate",
+        })
+    }
+}
+
 /// Where the ACPI root pointer is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rsdp {
