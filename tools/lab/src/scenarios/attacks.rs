@@ -27,6 +27,7 @@ pub fn all() -> Vec<Scenario> {
         // Messages through the memory-mapped APIC take another way in.
         attack("init-storm-xapic", "init-storm rounds=200 xapic", 10),
         fatal("nested-faults", TRIPLE_FAULT),
+        stray_crash(),
         fatal("wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
         fatal("unemulated", BAD_ACCESS).expect(HYPERVISOR, "by what is not emulated"),
     ]
@@ -60,6 +61,15 @@ fn fatal(name: &str, end: &str) -> Scenario {
     beside_neighbour(name, attacker(name).set("expect", "\"crash\""), 8)
         .expect("attacker", &format!("{name}: ending"))
         .ends("attacker", end)
+}
+
+/// The first stray access ends a guest whose configuration wants that.
+fn stray_crash() -> Scenario {
+    let attacker = attacker("sweep-mmio").set("stray_access", "\"crash\"").set("expect", "\"crash\"");
+    beside_neighbour("stray-crash", attacker, 4)
+        .expect("attacker", "sweep-mmio: 0xc0000000 to")
+        .forbid("attacker", "places")
+        .ends("attacker", BAD_ACCESS)
 }
 
 /// What keeps messages of the compatibility format away is one bit of the unit, which
