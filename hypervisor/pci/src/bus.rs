@@ -249,8 +249,9 @@ impl<F: PciFunction> GuestBus<F> {
         if slot == Slot(0) {
             self.bridge.config_write(offset, width, value, &mut PciEffects::new());
         } else if let Some(entry) = self.find(slot).and_then(|place| self.functions.get_mut(place)) {
-            entry.function.config_write(offset, width, value, &mut entry.effects);
-            if entry.effects.take_mappings() {
+            let mut asked = PciEffects::new();
+            entry.function.config_write(offset, width, value, &mut asked);
+            if entry.effects.absorb(&asked) {
                 self.reconcile();
             }
         }
@@ -277,8 +278,9 @@ impl<F: PciFunction> GuestBus<F> {
     /// Writes `width` bytes of a BAR.
     pub fn bar_write(&mut self, target: BarTarget, width: Width, value: u64) {
         if let Some(entry) = self.functions.get_mut(target.entry) {
-            entry.function.bar_write(target.bar, target.offset, width, value, &mut entry.effects);
-            if entry.effects.take_mappings() {
+            let mut asked = PciEffects::new();
+            entry.function.bar_write(target.bar, target.offset, width, value, &mut asked);
+            if entry.effects.absorb(&asked) {
                 self.reconcile();
             }
         }
@@ -306,8 +308,9 @@ impl<F: PciFunction> GuestBus<F> {
         self.address = 0;
         self.bridge.reset(&mut PciEffects::new());
         for entry in &mut self.functions {
-            entry.function.reset(&mut entry.effects);
-            entry.effects.take_mappings();
+            let mut asked = PciEffects::new();
+            entry.function.reset(&mut asked);
+            entry.effects.absorb(&asked);
         }
         self.reconcile();
     }

@@ -153,12 +153,16 @@ impl PciEffects {
         self.reset = true;
     }
 
-    /// Forgets the mappings that are to be made and unmade, and tells whether
-    /// there were any: the bus decides about them, for it sees every function.
-    pub(crate) fn take_mappings(&mut self) -> bool {
-        let any = self.map | self.unmap != 0;
-        (self.map, self.unmap) = (0, 0);
-        any
+    /// Adds what a function asks for, which is newer than what is here, but for its
+    /// mappings, and tells whether it has any: the bus decides about them, for it sees
+    /// every function. What the bus decided before stays: one access can be several
+    /// writes.
+    pub(crate) fn absorb(&mut self, asked: &Self) -> bool {
+        self.bus_master = asked.bus_master.or(self.bus_master);
+        self.interrupt_pin = asked.interrupt_pin.or(self.interrupt_pin);
+        self.messages |= asked.messages;
+        self.reset |= asked.reset;
+        asked.map | asked.unmap != 0
     }
 
     /// Takes the next effect that takes something away from the guest.

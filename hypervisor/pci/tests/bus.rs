@@ -234,6 +234,44 @@ fn bars_are_mapped_nowhere_but_in_free_parts_of_the_windows() {
 }
 
 #[test]
+fn one_access_of_several_writes_loses_no_effect() {
+    let machine = Machine::new();
+    let set_up = || {
+        let mut bus = machine.bus(Windows::STANDARD);
+        bus.place_bars().unwrap();
+        bus.config_write(NIC, 4, Width::Word, 2);
+        effects(&mut bus);
+        bus
+    };
+    // Both BARs leave the windows.
+    let mut bus = set_up();
+    bus.ecam_write(u64::from(NIC.0) << 12 | 0x10, Width::Qword, 0xfffe_0000_8106_0000);
+    let expected = [
+        unmap(NIC, 0),
+        unmap(NIC, 1),
+        refused(NIC, 0, 0x8106_0000, Refusal::OutsideWindows),
+        refused(NIC, 1, 0xfffe_0000, Refusal::OutsideWindows),
+    ];
+    assert_eq!(effects(&mut bus), expected);
+    // Both go to new places.
+    let mut bus = set_up();
+    bus.ecam_write(u64::from(NIC.0) << 12 | 0x10, Width::Qword, 0xd002_0000_d000_0000);
+    let maps = [map(NIC, 0, 0xd000_0000), map(NIC, 1, 0xd002_0000)];
+    assert_eq!(effects(&mut bus), [vec![unmap(NIC, 0), unmap(NIC, 1)], maps.to_vec()].concat());
+    // Bytes 1 to 3 of one BAR: it moves twice, and is unmapped where it was.
+    let mut bus = set_up();
+    bus.port_write(0xcf8, Width::Dword, 0x8000_0810);
+    bus.port_write(0xcfd, Width::Dword, 0x00d0_0a00);
+    assert_eq!(effects(&mut bus), [unmap(NIC, 0), map(NIC, 0, 0xd00a_0000)]);
+    // A reset before anybody took the effects.
+    let mut bus = set_up();
+    bus.config_write(NIC, 0x10, Width::Dword, 0);
+    bus.reset();
+    let unmaps: Vec<_> = [0, 1, 3].map(|bar| unmap(NIC, bar)).to_vec();
+    assert_eq!(effects(&mut bus)[..3], unmaps);
+}
+
+#[test]
 fn a_refused_bar_is_mapped_once_its_place_is_free() {
     let machine = Machine::new();
     let mut bus = machine.bus(Windows::STANDARD);
