@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
     for number in 0..=32 {
         let slot = Slot::new(number, 0);
         machine::walk_as_guest(|offset, width| bus.config_read(slot, offset, width));
-        for offset in (0..4096).step_by(4) {
+        for offset in (0..4096).step_by(44) {
             bus.ecam_read(u64::from(slot.0) << 12 | offset, Width::Dword);
         }
         if bus.function(slot).is_none() && number > 0 {
