@@ -334,8 +334,16 @@ impl LocalApic {
         self.expire(now);
     }
 
-    /// Ends the highest interrupt in service; nothing where none is.
-    fn end_of_interrupt(&mut self) -> ApicEffect {
+    /// Whether the end of the interrupt in service can be left to the guest: `vector` is
+    /// the highest in service, no IOAPIC waits for its end, and nothing is pending that
+    /// the end would have to let through.
+    pub fn can_end_silently(&self, vector: u8) -> bool {
+        self.isr.highest() == Some(vector) && !self.tmr.contains(vector) && self.irr.highest().is_none()
+    }
+
+    /// Ends the highest interrupt in service; nothing where none is. What a write of
+    /// the EOI register does, for an end that the guest noted elsewhere.
+    pub fn end_of_interrupt(&mut self) -> ApicEffect {
         let Some(vector) = self.isr.highest() else { return ApicEffect::None };
         self.isr.remove(vector);
         self.update_priority();

@@ -198,6 +198,8 @@ impl CpuidPolicy {
         const NOP_IO_DELAY: u32 = 1 << 1;
         /// Clock MSRs at 0x4b564d00.
         const CLOCK: u32 = 1 << 3;
+        /// Ends of interrupts without a write to the local APIC.
+        const SILENT_END: u32 = 1 << 6;
         /// APIC IDs of 15 bits in MSIs.
         const EXTENDED_DESTINATION: u32 = 1 << 15;
         /// The clock is the same on all processors.
@@ -210,7 +212,7 @@ impl CpuidPolicy {
             [last, text(*b"KVMK"), text(*b"VMKV"), text(*b"M\0\0\0")],
             Fix::Nothing,
         );
-        let features = NOP_IO_DELAY | CLOCK | EXTENDED_DESTINATION | CLOCK_STABLE;
+        let features = NOP_IO_DELAY | CLOCK | SILENT_END | EXTENDED_DESTINATION | CLOCK_STABLE;
         self.push(HYPERVISOR_FIRST + 1, false, [features, 0, 0, 0], Fix::Nothing);
         // The virtual APIC's timer counts TSC ticks.
         self.push(last, false, [config.tsc_khz, config.tsc_khz, 0, 0], Fix::Nothing);

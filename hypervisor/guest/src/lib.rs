@@ -23,6 +23,7 @@ pub mod mailbox;
 pub mod msr;
 pub mod partition;
 pub mod processor;
+pub mod silent_end;
 #[cfg(test)]
 mod testing;
 pub mod walk;

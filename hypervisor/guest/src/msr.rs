@@ -23,6 +23,8 @@ pub enum Policy {
     WallClock,
     /// Paravirtual system time: a gpa to keep it at, bit 0 enables.
     SystemTime,
+    /// Paravirtual end of interrupt: a gpa at which it is noted, bit 0 enables.
+    SilentEnd,
     /// The time-stamp counter: reads as it is; writes are dropped, since other
     /// processors and the paravirtual clock rely on it.
     Tsc,
@@ -70,6 +72,7 @@ const TABLE: &[Row] = &[
     (msr::X2APIC_FIRST, msr::X2APIC_LAST, Policy::X2Apic(0)),
     (0x4b56_4d00, 0x4b56_4d00, Policy::WallClock),
     (0x4b56_4d01, 0x4b56_4d01, Policy::SystemTime),
+    (0x4b56_4d04, 0x4b56_4d04, Policy::SilentEnd),
     (msr::EFER, msr::SFMASK, Policy::Backend),
     (msr::FS_BASE, msr::KERNEL_GS_BASE, Policy::Backend),
     // SYSCFG, HWCR: nothing set (AMD).

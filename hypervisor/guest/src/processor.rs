@@ -6,6 +6,7 @@ use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, TIMER_VECTOR};
 use crate::mailbox::{self, Mail, vectors};
 use crate::msr::{LoggedOnce, Mtrrs};
 use crate::partition::{End, Partition};
+use crate::silent_end::SilentEnd;
 use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
 use devices::{Effect, LocalApic};
 
@@ -50,6 +51,8 @@ pub struct VirtualProcessor<V> {
     pub strays: u32,
     /// Exits in a row for instructions that are not emulated.
     pub unemulated: Unemulated,
+    /// Ends of interrupts without exits.
+    pub silent_end: SilentEnd,
     /// Instructions that reached devices lately.
     pub decoded: Decoded,
     /// Paravirtual clock registers: wall clock and system time.
@@ -74,6 +77,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             refused_msrs: LoggedOnce::default(),
             strays: 0,
             unemulated: Unemulated::default(),
+            silent_end: SilentEnd::default(),
             decoded: Decoded::default(),
             clock_msrs: [0; 2],
         }
@@ -89,6 +93,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.nmi = false;
         self.unemulated = Unemulated::default();
         self.mtrrs = Mtrrs::default();
+        self.silent_end = SilentEnd::default();
         self.clock_msrs = [0; 2];
     }
 
@@ -108,6 +113,9 @@ impl<V: Vcpu> VirtualProcessor<V> {
             };
             let exit = self.cpu.enter(resume);
             self.exits[exit.kind()] += 1;
+            if self.silent_end.is_offered() {
+                self.silent_end.settle(&partition.memory, &mut self.apic);
+            }
             exits::handle(self, partition, exit);
         }
     }
@@ -174,6 +182,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn initialize<H: Host>(&mut self, partition: &Partition<H>) {
         self.cpu.reset();
         self.apic.reset();
+        self.silent_end = SilentEnd::default();
         self.exception = None;
         self.nmi = false;
         self.activity = if self.index == 0 { Activity::Running } else { Activity::WaitForStartUp };
@@ -305,6 +314,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         }
         let vector = self.apic.deliverable()?;
         self.apic.acknowledge(vector);
+        self.silent_end.offer(&partition.memory, &self.apic, vector);
         Some(vector)
     }
 }

@@ -41,6 +41,7 @@ fn value_of<V: Vcpu, H: Host>(
         Policy::Mtrr(index) => Some(vp.mtrrs.read(index)),
         Policy::WallClock => Some(vp.clock_msrs[0]),
         Policy::SystemTime => Some(vp.clock_msrs[1]),
+        Policy::SilentEnd => Some(vp.silent_end.register()),
         Policy::Tsc => Some(partition.host.now()),
         Policy::Constant(value) => Some(value),
         Policy::Deny => None,
@@ -94,6 +95,7 @@ fn set<V: Vcpu, H: Host>(
             clock::write_system_time(&partition.memory, value, partition.tsc_hz);
             true
         }
+        Policy::SilentEnd => vp.silent_end.set_register(value),
         Policy::Tsc | Policy::Constant(_) => true,
         Policy::Deny => false,
     }
