@@ -299,6 +299,12 @@ where
         else {
             return Ok(());
         };
+        // Before the first page: should a later one fail, all are taken back together.
+        if let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.slot == slot)
+            && let Some(place) = assignment.mapped.get_mut(usize::from(bar))
+        {
+            *place = Some(gpa);
+        }
         for range in function.direct_ranges(bar) {
             let (input, output) = (gpa.0 + range.offset, Hpa(host.0 + range.offset));
             let added = nested.map(
@@ -311,11 +317,6 @@ where
             )?;
             // Processors cache no absent entries: nothing to flush.
             added.flushed(pool);
-        }
-        if let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.slot == slot)
-            && let Some(place) = assignment.mapped.get_mut(usize::from(bar))
-        {
-            *place = Some(gpa);
         }
         Ok(())
     }
