@@ -4,34 +4,32 @@
 //! what is allocated is allocated here.
 
 use crate::guests::{self, Common, Guest};
-use crate::host::{IOMMUS, Iommus, MACHINE, Machine};
+use crate::host::{IOMMUS, MACHINE, Machine};
+use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::steward;
 use access::ConfigSpace;
-use access::RegisterWindow;
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
-use guest::host::FAULT_VECTOR;
 use handoff::bundle::{Bundle, ItemKind};
-use iommu::vtd::{Limits, Scope, UnitDescription, UnitLimits, VtdUnits};
 use machine::config_space::MachineConfigSpace;
-use machine::frames::{self, Pool};
+use machine::frames;
 use machine::mmio::Window;
 use machine::svm::{self, Features};
 use machine::tsc::{self, TscClock};
 use machine::{
     apic, console, heap, ioapic, paging, pic, power, processor, registers, symbols, timer, wall_clock,
 };
-use plan::{FileKind, FileRef, GuestPlan, Plan};
-use platform::acpi::{ScopeKind, Tables};
+use plan::{FileKind, FileRef, Plan};
+use platform::acpi::Tables;
 use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform};
+use spec::Hpa;
 use spec::pci_config::{COMMAND, command};
-use spec::{Hpa, vtd};
 use spin::mutex::TicketMutex;
-use tables::{Geometry, PageSize};
+use tables::PageSize;
 
 /// What the boot itself needs of heap, besides what the machine's size adds.
 const HEAP_BYTES: u64 = 4 << 20;
@@ -64,16 +62,16 @@ pub fn run(boot: &'static BootInfo) {
     describe(&platform, tsc_hz);
     let plan = plan::build(bundle.config(), &platform, &|file| has_file(bundle, file));
     let clock = TscClock::new(tsc_hz, machine::boot::start_tsc());
-    let x2apic = may_use_x2apic(&platform);
-    let mut iommus = start_iommus(&platform, &plan, clock, x2apic);
+    let x2apic = iommus::may_use_x2apic(&platform);
+    let mut units = iommus::start(&platform, &plan, clock, x2apic);
     // Interrupts to IDs above 254 need remapping, so it comes first.
-    if x2apic && !iommus.is_empty() {
+    if x2apic && !units.is_empty() {
         apic::use_x2apic();
     }
     timer::init();
-    set_fault_interrupt(&mut iommus);
+    iommus::set_fault_interrupt(&mut units);
     log::info!("local APICs in {} mode", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
-    IOMMUS.call_once(|| TicketMutex::new(iommus));
+    IOMMUS.call_once(|| TicketMutex::new(units));
     mask_ioapics(&platform);
     quiet_functions(&platform, config);
     let common = match common(config, clock, tsc_hz) {
@@ -285,80 +283,6 @@ fn describe(platform: &Platform, tsc_hz: u64) {
         tsc_hz / 1000 % 1000,
         platform.functions.len(),
     );
-}
-
-/// Whether the local APICs can be in x2APIC mode: the firmware does not ask against it,
-/// and every remapping unit can send interrupts there (VT-d specification section
-/// 5.1.4). Where the firmware left them in that mode there is no choice.
-fn may_use_x2apic(platform: &Platform) -> bool {
-    let Some(dmar) = &platform.tables.dmar else { return false };
-    let is_extended = |base| {
-        let registers = Window::map(base, FRAME).ok();
-        let capability = registers.map_or(0, |unit| unit.read64(vtd::register::EXTENDED_CAPABILITY));
-        capability & vtd::extended::EXTENDED_INTERRUPTS != 0
-    };
-    apic::is_x2apic() || !dmar.x2apic_opt_out && dmar.units.iter().all(|unit| is_extended(unit.base))
-}
-
-/// Takes over every remapping unit: from here on no device reaches anything.
-fn start_iommus(platform: &Platform, plan: &Plan, clock: TscClock, x2apic: bool) -> Iommus {
-    let none = Vec::new();
-    let units = platform.tables.dmar.as_ref().map_or(&none, |dmar| &dmar.units);
-    let functions = || plan.guests.iter().flat_map(|guest| &guest.functions);
-    let messages: u32 = functions().map(|f| u32::from(f.msi_messages.max(f.msix_messages))).sum();
-    let limits =
-        UnitLimits { interrupts: messages + 256, interrupt_sources: functions().count() + 8, x2apic };
-    let mut buses: Vec<u8> = functions().flat_map(|f| &f.requesters).map(|id| id.bus()).collect();
-    buses.sort_unstable();
-    buses.dedup();
-    let geometry = Geometry { levels: 4, max_page: PageSize::Size2MiB, coherent: false, force_snoop: false };
-    let domains: usize =
-        plan.guests.iter().map(|guest: &GuestPlan| guests::domain_frames(guest, geometry)).sum();
-    let frames = units.len() * limits.frames_needed(buses.len().max(1)) + domains + 512;
-    let descriptions = units.iter().filter_map(|unit| {
-        let registers = Window::map(unit.base, unit.register_bytes.max(FRAME))
-            .inspect_err(|error| log::error!("the IOMMU unit at {} cannot be mapped: {error:?}", unit.base))
-            .ok()?;
-        let scopes = unit.scopes.iter().filter_map(|scope| resolve(platform, scope)).collect();
-        Some(UnitDescription { registers, segment: unit.segment, include_all: unit.include_all, scopes })
-    });
-    let pool =
-        Pool::new(frames).or_else(|| Pool::new(0)).unwrap_or_else(|| panic!("no memory for IOMMU tables"));
-    let iommus = VtdUnits::new(
-        descriptions.collect(),
-        pool,
-        clock,
-        Limits {
-            unit: limits,
-            domains: plan.guests.len() + 1,
-            requesters: functions().map(|f| f.requesters.len()).sum(),
-        },
-    );
-    for unit in 0..iommus.len() {
-        match iommus.verdict(unit) {
-            Some(Ok(capabilities)) => log::info!("IOMMU unit {unit} denies everything: {capabilities:x?}"),
-            Some(Err(error)) => log::error!("IOMMU unit {unit} is not in force: {error}"),
-            None => {}
-        }
-    }
-    iommus
-}
-
-/// Faults interrupt the boot processor. The fault event is no remappable request of a
-/// device: the unit writes it as it is (VT-d specification section 7.3).
-fn set_fault_interrupt(iommus: &mut Iommus) {
-    let id = u64::from(apic::id());
-    let address = 0xfee0_0000 | (id & 0xff) << 12 | (id >> 8) << 40;
-    iommus.set_fault_interrupt(iommu::HostMsi { address, data: FAULT_VECTOR.into() });
-}
-
-fn resolve(platform: &Platform, scope: &platform::acpi::Scope) -> Option<Scope> {
-    let id = scope.requester?;
-    if scope.kind != ScopeKind::Bridge {
-        return Some(Scope::Function(id));
-    }
-    let bridge = platform.function(id)?.bridge.as_ref()?;
-    Some(Scope::Buses { first: bridge.secondary, last: bridge.subordinate })
 }
 
 /// Functions that firmware or a loader left working stop: nobody's memory may be the

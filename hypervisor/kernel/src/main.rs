@@ -12,6 +12,8 @@ mod guests;
 #[cfg(target_os = "none")]
 mod host;
 #[cfg(target_os = "none")]
+mod iommus;
+#[cfg(target_os = "none")]
 mod lifecycle;
 #[cfg(target_os = "none")]
 mod steward;
