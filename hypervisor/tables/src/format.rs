@@ -36,7 +36,7 @@ impl PageSize {
     }
 }
 
-/// Bytes that one entry of a table of `level` (1 to 5) translates.
+/// Bytes that one entry of a table of `level` (1 to 6) translates.
 pub(crate) const fn entry_bytes(level: u8) -> u64 {
     1 << (12 + 9 * (level as u32 - 1))
 }

@@ -1,8 +1,8 @@
 //! Second-stage page tables: what guests and their devices may reach.
 //!
 //! There is one walker, [`PageTable`]; a [`Format`] says what the bits of an entry
-//! are. [`Npt`] and [`Ept`] translate a guest's processors, [`VtdSecondLevel`] its
-//! devices. Hardware walks the tables while they change, so:
+//! are. [`Npt`] and [`Ept`] translate a guest's processors, [`VtdSecondLevel`] and
+//! [`AmdVi`] its devices. Hardware walks the tables while they change, so:
 //! - every entry is written whole, and a table is complete (and written back, for
 //!   a walker that does not snoop) before the entry that leads to it;
 //! - a change happens wholly or not at all: [`PageTable::map`] looks for overlaps
@@ -27,6 +27,6 @@ mod unmap;
 
 pub use changed::{Changed, Unflushed};
 pub use format::{Format, MemoryType, PageSize, Permissions};
-pub use formats::{Ept, Npt, VtdSecondLevel};
+pub use formats::{AmdVi, Ept, Npt, VtdSecondLevel};
 pub use frames_needed::{Extent, SPLIT_FRAMES, frames_needed};
 pub use page_table::{Geometry, MapError, PageTable, Translation};

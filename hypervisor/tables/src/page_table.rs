@@ -26,9 +26,15 @@ impl Geometry {
         Self { levels, max_page, coherent: true, force_snoop: false }
     }
 
-    /// Width of an input address in bits.
+    /// Width of an input address in bits; 6 levels translate more than there are.
     pub const fn input_bits(self) -> u32 {
-        12 + 9 * self.levels as u32
+        let bits = 12 + 9 * self.levels as u32;
+        if bits < u64::BITS { bits } else { u64::BITS }
+    }
+
+    /// Whether addresses below `end` are within the width.
+    const fn translates_up_to(self, end: u64) -> bool {
+        self.input_bits() == u64::BITS || end <= 1 << self.input_bits()
     }
 }
 
@@ -114,7 +120,7 @@ impl<F: Format> PageTable<F> {
 
     /// What the walker makes of `input`; `None` where it faults.
     pub fn translate(&self, memory: &(impl TableMemory + ?Sized), input: u64) -> Option<Translation> {
-        if input >> self.geometry.input_bits() != 0 {
+        if !self.geometry.translates_up_to(input.checked_add(1).unwrap_or(u64::MAX)) {
             return None;
         }
         let mut table = self.root;
@@ -176,7 +182,7 @@ impl<F: Format> PageTable<F> {
             return Err(MapError::Misaligned);
         }
         let end = input.checked_add(bytes).ok_or(MapError::OutOfRange)?;
-        if end > 1 << self.geometry.input_bits() { Err(MapError::OutOfRange) } else { Ok(()) }
+        if self.geometry.translates_up_to(end) { Ok(()) } else { Err(MapError::OutOfRange) }
     }
 
     pub(crate) fn write_back(&self, memory: &(impl TableMemory + ?Sized), at: Hpa, bytes: u64) {
@@ -208,7 +214,7 @@ pub(crate) fn slots(level: u8, start: u64, bytes: u64) -> impl Iterator<Item = S
     core::iter::from_fn(move || {
         (at < end).then(|| {
             let start = at;
-            at = end.min((at & !(entry_bytes(level) - 1)) + entry_bytes(level));
+            at = end.min((at & !(entry_bytes(level) - 1)).saturating_add(entry_bytes(level)));
             Slot { start, bytes: at - start }
         })
     })

@@ -3,7 +3,7 @@
 
 use super::recorder::{Recorder, Words, views};
 use super::{GIB1, KIB4, MIB2, four_levels, not_coherent};
-use crate::{Ept, Format, Geometry, MemoryType, Npt, PageTable, Permissions, Translation, VtdSecondLevel};
+use crate::{AmdVi, Ept, Format, Geometry, MemoryType, Npt, PageTable, Permissions, Translation, VtdSecondLevel};
 use spec::Hpa;
 
 const HOLE: u64 = 5 * MIB2 + 3 * KIB4;
@@ -112,6 +112,26 @@ fn no_walk_is_torn_vtd_snooping() {
 #[test]
 fn no_walk_is_torn_vtd_not_snooping() {
     every_update::<VtdSecondLevel>(not_coherent());
+}
+
+#[test]
+fn no_walk_is_torn_amdvi_snooping() {
+    every_update::<AmdVi>(four_levels());
+}
+
+#[test]
+fn no_walk_is_torn_amdvi_not_snooping() {
+    every_update::<AmdVi>(not_coherent());
+}
+
+#[test]
+fn six_levels_too() {
+    let geometry = Geometry { levels: 6, ..not_coherent() };
+    check::<AmdVi>(
+        geometry,
+        |t, m| map(t, m, 0, 4 * GIB1, 2 * GIB1),
+        |t, m| drop(t.unmap(m, HOLE, KIB4).unwrap()),
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::recorder::{Event, Recorder};
 use super::{GIB1, KIB4, MIB2, four_levels, not_coherent};
 use crate::{
-    Ept, Extent, Geometry, MapError, MemoryType, Npt, PageSize, PageTable, Permissions, SPLIT_FRAMES,
+    AmdVi, Ept, Extent, Geometry, MapError, MemoryType, Npt, PageSize, PageTable, Permissions, SPLIT_FRAMES,
     VtdSecondLevel, frames_needed,
 };
 use access::{TableMemory, frames::FakeFrames};
@@ -123,6 +123,24 @@ fn levels_are_those_of_the_format() {
     assert_eq!(PageTable::<VtdSecondLevel>::new(&mut memory, geometry(6)).err(), Some(MapError::Levels(6)));
     assert!(PageTable::<VtdSecondLevel>::new(&mut memory, geometry(3)).is_ok());
     assert!(PageTable::<Npt>::new(&mut memory, geometry(5)).is_ok());
+    assert_eq!(PageTable::<AmdVi>::new(&mut memory, geometry(3)).err(), Some(MapError::Levels(3)));
+    assert_eq!(PageTable::<AmdVi>::new(&mut memory, geometry(7)).err(), Some(MapError::Levels(7)));
+}
+
+#[test]
+fn six_levels_translate_the_highest_addresses() {
+    let mut memory = FakeFrames::new(20);
+    let geometry = Geometry { levels: 6, ..four_levels() };
+    let mut table = PageTable::<AmdVi>::new(&mut memory, geometry).unwrap();
+    let high = 0xffff_ffff_c000_0000;
+    table.map(&mut memory, high - GIB1, Hpa(GIB1), GIB1, RW, WB).unwrap().flushed(&mut memory);
+    table.map(&mut memory, high, Hpa(KIB4), KIB4, RW, WB).unwrap().flushed(&mut memory);
+    let at = |input| table.translate(&memory, input).map(|found| found.output);
+    assert_eq!(at(high - 1), Some(Hpa(2 * GIB1 - 1)));
+    assert_eq!(at(high + 7), Some(Hpa(KIB4 + 7)));
+    assert_eq!((at(u64::MAX), at(0), at(high - GIB1 - 1)), (None, None, None));
+    table.unmap(&mut memory, high - GIB1, GIB1 + KIB4).unwrap().flushed(&mut memory);
+    assert_eq!(table.translate(&memory, high), None);
 }
 
 #[test]

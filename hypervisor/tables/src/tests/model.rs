@@ -3,7 +3,7 @@
 use super::recorder::{Recorder, views};
 use super::{KIB4, four_levels, not_coherent};
 use crate::{
-    Extent, Geometry, MapError, MemoryType, Npt, PageTable, Permissions, SPLIT_FRAMES, VtdSecondLevel,
+    AmdVi, Extent, Geometry, MapError, MemoryType, Npt, PageTable, Permissions, SPLIT_FRAMES, VtdSecondLevel,
 };
 use crate::{Format, frames_needed};
 use proptest::prelude::*;
@@ -153,6 +153,15 @@ proptest! {
     #[test]
     fn behaves_like_a_map_vtd(operations in prop::collection::vec(operation(), 1..10)) {
         run::<VtdSecondLevel>(not_coherent(), operations)?;
+    }
+
+    #[test]
+    fn behaves_like_a_map_amdvi(
+        levels in 4u8..=6,
+        coherent: bool,
+        operations in prop::collection::vec(operation(), 1..10),
+    ) {
+        run::<AmdVi>(Geometry { levels, coherent, ..not_coherent() }, operations)?;
     }
 
     #[test]
