@@ -16,6 +16,13 @@ pub trait TableMemory {
     fn read(&self, hpa: Hpa) -> u64;
     /// Writes the 8 bytes at `hpa`, a multiple of 8 in a frame of this pool.
     fn write(&mut self, hpa: Hpa, value: u64);
+    /// Writes the 16 bytes at `hpa`, a multiple of 16, so that hardware sees all of
+    /// them change or none. By default as two writes, the high half first; a pool that
+    /// hardware reads does better.
+    fn write_pair(&mut self, hpa: Hpa, [low, high]: [u64; 2]) {
+        self.write(hpa + 8, high);
+        self.write(hpa, low);
+    }
     /// Writes the cache lines of `bytes` bytes at `hpa` back to memory, for a
     /// reader that does not snoop.
     fn write_back(&self, hpa: Hpa, bytes: u64);
@@ -30,8 +37,10 @@ pub struct FakeFrames {
     pub left: usize,
     /// Frames that were given back.
     pub freed: std::vec::Vec<Hpa>,
-    /// Every write, in order, with its value.
+    /// Every write, in order, with its value; both halves of a pair, the high one first.
     pub log: std::vec::Vec<(Hpa, u64)>,
+    /// Where pairs were written, in order.
+    pub pairs: std::vec::Vec<Hpa>,
     /// Every write-back, in order, with its length in bytes.
     pub write_backs: core::cell::RefCell<std::vec::Vec<(Hpa, u64)>>,
     next: u64,
@@ -46,6 +55,7 @@ impl FakeFrames {
             left: frames,
             freed: Default::default(),
             log: Default::default(),
+            pairs: Default::default(),
             write_backs: Default::default(),
             next: 0x10_0000,
         }
@@ -79,6 +89,12 @@ impl TableMemory for FakeFrames {
         self.log.push((hpa, value));
         let frame = self.frames.get_mut(&hpa.align_down(4096).0).expect("a write outside the pool");
         frame[hpa.page_offset() as usize / 8] = value;
+    }
+    fn write_pair(&mut self, hpa: Hpa, [low, high]: [u64; 2]) {
+        assert!(hpa.is_aligned(16), "a pair at {hpa}");
+        self.pairs.push(hpa);
+        self.write(hpa + 8, high);
+        self.write(hpa, low);
     }
     fn write_back(&self, hpa: Hpa, bytes: u64) {
         self.write_backs.borrow_mut().push((hpa, bytes));

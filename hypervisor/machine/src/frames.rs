@@ -311,6 +311,29 @@ impl TableMemory for Pool {
         unsafe { self.pointer(hpa).write_volatile(value) };
     }
 
+    fn write_pair(&mut self, hpa: Hpa, [low, high]: [u64; 2]) {
+        assert!(hpa.is_aligned(16), "{hpa} is no place for a pair");
+        let (pointer, second) = (self.pointer(hpa), self.pointer(hpa + 8));
+        // SAFETY: `pointer` checked bounds; both halves are aligned. CMPXCHG16B is on
+        // every processor with an IOMMU that has entries of 16 bytes. RBX, which the
+        // compiler keeps to itself, is put back.
+        unsafe {
+            core::arch::asm!(
+                "xchg rbx, {low}",
+                "2:",
+                "lock cmpxchg16b [{pointer}]",
+                "jnz 2b",
+                "mov rbx, {low}",
+                low = inout(reg) low => _,
+                pointer = in(reg) pointer,
+                inout("rax") pointer.read_volatile() => _,
+                inout("rdx") second.read_volatile() => _,
+                in("rcx") high,
+                options(nostack),
+            );
+        }
+    }
+
     fn write_back(&self, hpa: Hpa, bytes: u64) {
         let Some(end) = hpa.checked_add(bytes) else { return };
         let mut line = hpa.align_down(self.line_bytes);

@@ -120,3 +120,21 @@ fn contiguous_frames_are_aligned_and_what_was_skipped_is_not_lost() {
 fn an_entry_outside_the_pool_is_refused() {
     pool(1).read(Hpa(0x10_1000));
 }
+
+#[test]
+fn a_pair_replaces_both_halves_and_nothing_else() {
+    let mut pool = pool(1);
+    let frame = pool.allocate().expect("a frame");
+    pool.write_pair(frame + 16, [1, 2]);
+    pool.write_pair(frame + 16, [3, u64::MAX]);
+    let words: Vec<u64> = (0..5).map(|word| pool.read(frame + word * 8)).collect();
+    assert_eq!(words, [0, 0, 3, u64::MAX, 0]);
+}
+
+#[test]
+#[should_panic(expected = "no place for a pair")]
+fn a_pair_must_be_aligned() {
+    let mut pool = pool(1);
+    let frame = pool.allocate().expect("a frame");
+    pool.write_pair(frame + 8, [1, 2]);
+}

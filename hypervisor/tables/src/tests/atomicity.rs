@@ -3,7 +3,9 @@
 
 use super::recorder::{Recorder, Words, views};
 use super::{GIB1, KIB4, MIB2, four_levels, not_coherent};
-use crate::{AmdVi, Ept, Format, Geometry, MemoryType, Npt, PageTable, Permissions, Translation, VtdSecondLevel};
+use crate::{
+    AmdVi, Ept, Format, Geometry, MemoryType, Npt, PageTable, Permissions, Translation, VtdSecondLevel,
+};
 use spec::Hpa;
 
 const HOLE: u64 = 5 * MIB2 + 3 * KIB4;
