@@ -5,11 +5,11 @@
 use access::clock::SteppingClock;
 use fuzz::Input;
 use fuzz::remapping::{LyingUnit, SharedFrames};
-use iommu::vtd::{Limits, Scope, UnitDescription, UnitLimits, VtdUnits};
+use iommu::vtd::{Limits, UnitDescription, UnitLimits, VtdUnits};
 use iommu::{DomainId, Function, InterruptSource, Iommu, RemappedInterrupt, Requester};
 use libfuzzer_sys::fuzz_target;
 use spec::apic::DeliveryMode;
-use spec::{Bdf, Gpa, Hpa};
+use spec::{Bdf, Gpa, Hpa, RequesterRange};
 use tables::Permissions;
 
 const LIMITS: Limits = Limits {
@@ -29,11 +29,15 @@ type Units = VtdUnits<LyingUnit, SharedFrames, SteppingClock>;
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
     let frames = SharedFrames::new(FRAMES);
-    let describe =
-        |registers, include_all, scopes| UnitDescription { registers, segment: 0, include_all, scopes };
+    let describe = |registers, include_all, requesters| UnitDescription {
+        registers,
+        segment: 0,
+        include_all,
+        requesters,
+    };
     let first = LyingUnit::new(frames.clone(), &mut input);
     let rest = LyingUnit::new(frames.clone(), &mut input);
-    let scope = vec![Scope::Function(Bdf::new(0, 2, 0)), Scope::Buses { first: 4, last: 5 }];
+    let scope = vec![RequesterRange::one(Bdf::new(0, 2, 0)), RequesterRange::buses(4, 5)];
     let descriptions = vec![describe(first.clone(), false, scope), describe(rest.clone(), true, Vec::new())];
     let mut units = VtdUnits::new(descriptions, frames.clone(), SteppingClock::new(POLL_NS), LIMITS);
     for (index, unit) in [&first, &rest].into_iter().enumerate() {

@@ -125,7 +125,7 @@ pub fn check(platform: &Platform) {
         assert!(platform.bridges_above(function).all(|bridge| bridge.bridge.is_some()));
         let _ = (platform.group(function), platform.access_controls(function));
         let unit = platform.remapping_unit(function);
-        assert!(unit.is_none_or(|unit| unit < platform.dmar().map_or(0, |dmar| dmar.units.len())));
+        assert!(unit.is_none_or(|unit| unit < platform.remapping.units.len()));
         platform.reserved_memory(function).for_each(drop);
     }
     for io_apic in platform.io_apics() {

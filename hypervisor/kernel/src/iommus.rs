@@ -5,14 +5,13 @@ use crate::host::Iommus;
 use access::RegisterWindow;
 use alloc::vec::Vec;
 use guest::host::FAULT_VECTOR;
-use iommu::vtd::{Limits, Scope, UnitDescription, UnitLimits, VtdUnits};
+use iommu::vtd::{Limits, UnitDescription, UnitLimits, VtdUnits};
 use machine::apic;
 use machine::frames::Pool;
 use machine::mmio::Window;
 use machine::tsc::TscClock;
 use plan::{GuestPlan, Plan};
-use platform::Platform;
-use platform::acpi::ScopeKind;
+use platform::{Platform, Remapping};
 use spec::vtd;
 use tables::{Geometry, PageSize};
 
@@ -22,19 +21,19 @@ const FRAME: u64 = 4096;
 /// and every remapping unit can send interrupts there (VT-d specification section
 /// 5.1.4). Where the firmware left them in that mode there is no choice.
 pub fn may_use_x2apic(platform: &Platform) -> bool {
-    let Some(dmar) = &platform.tables.dmar else { return false };
+    let Remapping { units, x2apic_opt_out, .. } = &platform.remapping;
     let is_extended = |base| {
         let registers = Window::map(base, FRAME).ok();
         let capability = registers.map_or(0, |unit| unit.read64(vtd::register::EXTENDED_CAPABILITY));
         capability & vtd::extended::EXTENDED_INTERRUPTS != 0
     };
-    apic::is_x2apic() || !dmar.x2apic_opt_out && dmar.units.iter().all(|unit| is_extended(unit.base))
+    !units.is_empty()
+        && (apic::is_x2apic() || !x2apic_opt_out && units.iter().all(|unit| is_extended(unit.base)))
 }
 
 /// Takes over every remapping unit: from here on no device reaches anything.
 pub fn start(platform: &Platform, plan: &Plan, clock: TscClock, x2apic: bool) -> Iommus {
-    let none = Vec::new();
-    let units = platform.tables.dmar.as_ref().map_or(&none, |dmar| &dmar.units);
+    let units = &platform.remapping.units;
     let functions = || plan.guests.iter().flat_map(|guest| &guest.functions);
     let messages: u32 = functions().map(|f| u32::from(f.msi_messages.max(f.msix_messages))).sum();
     let limits =
@@ -50,8 +49,12 @@ pub fn start(platform: &Platform, plan: &Plan, clock: TscClock, x2apic: bool) ->
         let registers = Window::map(unit.base, unit.register_bytes.max(FRAME))
             .inspect_err(|error| log::error!("the IOMMU unit at {} cannot be mapped: {error:?}", unit.base))
             .ok()?;
-        let scopes = unit.scopes.iter().filter_map(|scope| resolve(platform, scope)).collect();
-        Some(UnitDescription { registers, segment: unit.segment, include_all: unit.include_all, scopes })
+        Some(UnitDescription {
+            registers,
+            segment: unit.segment,
+            include_all: unit.serves_rest,
+            requesters: unit.served().collect(),
+        })
     });
     let pool =
         Pool::new(frames).or_else(|| Pool::new(0)).unwrap_or_else(|| panic!("no memory for IOMMU tables"));
@@ -81,13 +84,4 @@ pub fn set_fault_interrupt(iommus: &mut Iommus) {
     let id = u64::from(apic::id());
     let address = 0xfee0_0000 | (id & 0xff) << 12 | (id >> 8) << 40;
     iommus.set_fault_interrupt(iommu::HostMsi { address, data: FAULT_VECTOR.into() });
-}
-
-fn resolve(platform: &Platform, scope: &platform::acpi::Scope) -> Option<Scope> {
-    let id = scope.requester?;
-    if scope.kind != ScopeKind::Bridge {
-        return Some(Scope::Function(id));
-    }
-    let bridge = platform.function(id)?.bridge.as_ref()?;
-    Some(Scope::Buses { first: bridge.secondary, last: bridge.subordinate })
 }

@@ -65,7 +65,7 @@ pub struct FunctionPlan {
     pub id: DeviceId,
     /// Every requester ID under which the IOMMU may see it, its own first.
     pub requesters: Vec<Bdf>,
-    /// Index of the remapping unit that covers it, in the DMAR's units.
+    /// Index of the remapping unit that serves it, in the platform's units.
     pub remapping_unit: usize,
     /// Whose access control services must be enabled, and which, before it may master
     /// the bus: without them it could reach its neighbours past the IOMMU.

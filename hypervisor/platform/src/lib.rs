@@ -19,6 +19,7 @@ pub mod finding;
 pub mod memory;
 pub mod names;
 pub mod pci;
+pub mod remapping;
 mod topology;
 
 pub use acpi::Tables;
@@ -26,4 +27,5 @@ pub use finding::Finding;
 pub use memory::{MemoryKind, MemoryRegion, PhysicalMemory};
 pub use names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
 pub use pci::{AccessControl, Function};
-pub use topology::{Group, Platform};
+pub use remapping::Remapping;
+pub use topology::{Group, IoApicPin, Platform};

@@ -1,23 +1,25 @@
 //! The machine as a whole: who is behind whom, who can be kept apart from whom.
 
-use crate::acpi::{
-    Dmar, Ecam, Fadt, Hpet, InterruptOverride, IoApic, Madt, NmiSource, Processor, ReservedMemory, Scope,
-    ScopeKind, SoftOff, Tables,
-};
+use crate::acpi::{Ecam, Fadt, Hpet, InterruptOverride, IoApic, Madt, NmiSource, Processor, SoftOff, Tables};
 use crate::finding::{Finding, Findings, finding};
 use crate::memory::{MemoryRegion, usable_ram};
 use crate::names::DevicePath;
 use crate::pci::{self, AccessControl, Function, PortType};
+use crate::remapping::{Remapping, ReservedMemory};
 use access::ConfigSpace;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use spec::{Bdf, Hpa};
 
+/// PCI segment of every function that is looked at.
+const SEGMENT: u16 = 0;
+
 /// The machine: what its tables say, its memory, its PCI functions. As JSON it is
 /// a board file.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Board")]
 pub struct Platform {
-    /// What the ACPI tables say; the requesters of DMAR scopes are filled in.
+    /// What the ACPI tables say.
     pub tables: Tables,
     /// The memory map.
     pub memory: Vec<MemoryRegion>,
@@ -25,6 +27,28 @@ pub struct Platform {
     pub functions: Vec<Function>,
     /// What makes no sense about the PCI functions; `tables` has its own findings.
     pub findings: Vec<Finding>,
+    /// What remaps DMA and interrupts. It follows from the tables and the functions, so
+    /// a board file does not have it.
+    #[serde(skip_serializing)]
+    pub remapping: Remapping,
+}
+
+/// A board file as it is written.
+#[derive(Deserialize)]
+struct Board {
+    tables: Tables,
+    memory: Vec<MemoryRegion>,
+    functions: Vec<Function>,
+    findings: Vec<Finding>,
+}
+
+impl From<Board> for Platform {
+    fn from(board: Board) -> Self {
+        let Board { tables, memory, functions, findings } = board;
+        // Whoever wrote the file had the findings.
+        let remapping = Remapping::new(&tables, &functions, &mut Findings::new(&mut Vec::new(), ""));
+        Self { tables, memory, functions, findings, remapping }
+    }
 }
 
 /// Functions that cannot be kept apart: they reach each other without passing the
@@ -43,6 +67,19 @@ pub enum Group {
     Switch(Bdf),
 }
 
+/// A pin of an I/O APIC, and what remaps the interrupts of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IoApicPin {
+    /// The I/O APIC.
+    pub io_apic: IoApic,
+    /// Which of its pins, from 0.
+    pub pin: u8,
+    /// The unit that remaps its interrupts, as an index into the units of
+    /// [`Platform::remapping`], and the requester ID that they carry; `None` where no
+    /// table says.
+    pub source: Option<(usize, Bdf)>,
+}
+
 impl Platform {
     /// Scans PCI and joins it with what the tables say and with the memory map.
     pub fn discover(tables: Tables, memory: Vec<MemoryRegion>, config: &dyn ConfigSpace) -> Self {
@@ -51,7 +88,7 @@ impl Platform {
         let mut findings = Findings::new(&mut list, "PCI");
         let buses = platform.buses(&mut findings);
         platform.functions = pci::scan(config, buses, &mut findings);
-        platform.resolve_scopes(&mut findings.of("DMAR"));
+        platform.remapping = Remapping::new(&platform.tables, &platform.functions, &mut findings);
         platform.findings = list;
         platform
     }
@@ -68,37 +105,6 @@ impl Platform {
             (Some(first), Some(last)) => first..=last,
             // Ports 0xcf8 and 0xcfc reach every bus.
             _ => 0..=255,
-        }
-    }
-
-    fn resolve_scopes(&mut self, findings: &mut Findings<'_>) {
-        let Some(Dmar { units, reserved, .. }) = &mut self.tables.dmar else { return };
-        let functions = &self.functions;
-        for unit in units.iter_mut().filter(|unit| unit.segment == 0) {
-            for scope in &mut unit.scopes {
-                scope.requester = resolve(functions, scope);
-                if scope.requester.is_none() {
-                    finding!(
-                        findings,
-                        "the unit at {} names a device that is not there: {}",
-                        unit.base,
-                        describe(scope)
-                    );
-                }
-            }
-        }
-        for range in reserved.iter_mut().filter(|range| range.segment == 0) {
-            for scope in &mut range.scopes {
-                scope.requester = resolve(functions, scope);
-                if scope.requester.is_none() {
-                    finding!(
-                        findings,
-                        "the reserved memory at {} is for a device that is not there: {}",
-                        range.start,
-                        describe(scope)
-                    );
-                }
-            }
         }
     }
 
@@ -130,9 +136,10 @@ impl Platform {
         core::iter::successors(above(function), move |bridge| above(bridge)).take(self.functions.len())
     }
 
-    /// Every requester ID under which the IOMMU may see a function, its own first
-    /// (PCI Express to PCI Bridge Specification 1.0, section 2.3). Each needs a
-    /// context entry, and each may be the source of its interrupts.
+    /// Every requester ID under which the IOMMU may see a function, its own first: what
+    /// the bridges above it make of it (PCI Express to PCI Bridge Specification 1.0,
+    /// section 2.3), and what the tables say. Each needs an entry in the unit's tables,
+    /// and each may be the source of its interrupts.
     pub fn requesters(&self, function: &Function) -> Vec<Bdf> {
         let mut requesters = Vec::from([function.bdf]);
         let mut add = |requester| {
@@ -153,6 +160,7 @@ impl Platform {
                 Some(_) => {}
             }
         }
+        self.remapping.aliases_of(SEGMENT, function.bdf).for_each(add);
         requesters
     }
 
@@ -194,56 +202,46 @@ impl Platform {
             .collect()
     }
 
-    /// The remapping unit that covers a function, as an index into the DMAR's
-    /// units: the one whose scope names it or a bridge above it, else the one that
-    /// covers the rest (VT-d Specification 4.1, section 8.3).
+    /// The remapping unit that serves a function, as an index into the units of
+    /// [`Platform::remapping`].
     pub fn remapping_unit(&self, function: &Function) -> Option<usize> {
-        let units = &self.tables.dmar.as_ref()?.units;
-        let named = |unit: &crate::acpi::RemappingUnit| {
-            unit.segment == 0 && unit.scopes.iter().any(|scope| self.is_in_scope(function, scope))
-        };
-        let rest = |unit: &crate::acpi::RemappingUnit| unit.segment == 0 && unit.include_all;
-        units.iter().position(named).or_else(|| units.iter().position(rest))
+        self.remapping.unit_of(SEGMENT, function.bdf)
+    }
+
+    /// Whether a function is a remapping unit itself, which nobody may be given.
+    pub fn is_remapping_unit(&self, function: &Function) -> bool {
+        self.remapping.is_unit(SEGMENT, function.bdf)
     }
 
     /// The reserved memory that the firmware uses this function with.
-    pub fn reserved_memory<'s>(&'s self, function: &'s Function) -> impl Iterator<Item = &'s ReservedMemory> {
-        let ranges = self.tables.dmar.iter().flat_map(|dmar| &dmar.reserved);
-        ranges.filter(move |range| {
-            range.segment == 0 && range.scopes.iter().any(|scope| self.is_in_scope(function, scope))
-        })
+    pub fn reserved_memory<'s>(&'s self, function: &Function) -> impl Iterator<Item = &'s ReservedMemory> {
+        let requesters = self.requesters(function);
+        self.remapping
+            .reserved
+            .iter()
+            .filter(move |range| requesters.iter().any(|id| range.is_used_by(SEGMENT, *id)))
     }
 
-    fn is_in_scope(&self, function: &Function, scope: &Scope) -> bool {
-        let Some(requester) = scope.requester else { return false };
-        match scope.kind {
-            ScopeKind::Endpoint => requester == function.bdf,
-            ScopeKind::Bridge => {
-                requester == function.bdf
-                    || self.bridges_above(function).any(|bridge| bridge.bdf == requester)
-            }
-            _ => false,
-        }
+    /// The I/O APIC with the pin of a global system interrupt, and what remaps it.
+    /// `None` where no I/O APIC starts at or below it. How many pins an I/O APIC has
+    /// only its registers tell.
+    pub fn io_apic_pin(&self, gsi: u32) -> Option<IoApicPin> {
+        let below = self.tables.madt.io_apics.iter().filter(|io_apic| io_apic.gsi_base <= gsi);
+        let io_apic = *below.max_by_key(|io_apic| io_apic.gsi_base)?;
+        let pin = u8::try_from(gsi - io_apic.gsi_base).ok()?;
+        Some(IoApicPin { io_apic, pin, source: self.io_apic_source(&io_apic) })
     }
 
     /// The unit that remaps the interrupts of an I/O APIC, and the source ID that
     /// they carry.
     pub fn io_apic_source(&self, io_apic: &IoApic) -> Option<(usize, Bdf)> {
-        self.interrupt_source(ScopeKind::IoApic(io_apic.id))
+        self.remapping.io_apic(io_apic.id)
     }
 
     /// The unit that remaps the interrupts of the timer block, and the source ID
     /// that they carry.
     pub fn hpet_source(&self, hpet: &Hpet) -> Option<(usize, Bdf)> {
-        self.interrupt_source(ScopeKind::Hpet(hpet.number))
-    }
-
-    fn interrupt_source(&self, kind: ScopeKind) -> Option<(usize, Bdf)> {
-        let units = &self.tables.dmar.as_ref()?.units;
-        units.iter().enumerate().find_map(|(index, unit)| {
-            let scope = unit.scopes.iter().find(|scope| scope.kind == kind)?;
-            Some((index, scope.requester?))
-        })
+        self.remapping.hpet(hpet.number)
     }
 
     /// The usable RAM, rounded inward to multiples of `alignment` bytes (a power of
@@ -272,10 +270,6 @@ impl Platform {
     pub fn ecam(&self) -> &[Ecam] {
         &self.tables.ecam
     }
-    /// DMA and interrupt remapping; `None` without VT-d.
-    pub fn dmar(&self) -> Option<&Dmar> {
-        self.tables.dmar.as_ref()
-    }
     /// Fixed hardware.
     pub fn fadt(&self) -> Option<&Fadt> {
         self.tables.fadt.as_ref()
@@ -293,26 +287,6 @@ impl Platform {
 /// Whether a function is kept apart from the others of its device.
 fn isolates_functions(function: &Function) -> bool {
     !function.multifunction || function.capabilities.access_control.is_some()
-}
-
-/// Follows a scope's path. The buses between are those that the bridges have now.
-fn resolve(functions: &[Function], scope: &Scope) -> Option<Bdf> {
-    let mut bus = scope.start_bus;
-    let (last, bridges) = scope.path.split_last()?;
-    for hop in bridges {
-        let bdf = Bdf::new(bus, hop.device(), hop.function());
-        let bridge = functions.iter().find(|function| function.bdf == bdf)?.bridge?;
-        bus = bridge.secondary;
-    }
-    let bdf = Bdf::new(bus, last.device(), last.function());
-    // I/O APICs and timers often have a number of which no function is visible.
-    let must_exist = matches!(scope.kind, ScopeKind::Endpoint | ScopeKind::Bridge);
-    (!must_exist || functions.iter().any(|function| function.bdf == bdf)).then_some(bdf)
-}
-
-/// A scope's path as people write it.
-fn describe(scope: &Scope) -> DevicePath {
-    DevicePath { root_bus: scope.start_bus, hops: scope.path.clone() }
 }
 
 #[cfg(test)]

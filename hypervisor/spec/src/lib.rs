@@ -18,5 +18,5 @@ pub mod vtd;
 pub mod width;
 
 pub use address::{Gpa, Hpa};
-pub use pci::Bdf;
+pub use pci::{Bdf, RequesterRange};
 pub use width::Width;

@@ -59,6 +59,40 @@ impl FromStr for Bdf {
     }
 }
 
+/// The requester IDs from `first` to `last`, both included; none where `last` comes
+/// before `first`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequesterRange {
+    /// First requester ID.
+    pub first: Bdf,
+    /// Last requester ID.
+    pub last: Bdf,
+}
+
+impl RequesterRange {
+    /// Every requester ID of a segment.
+    pub const ALL: Self = Self { first: Bdf(0), last: Bdf(0xffff) };
+
+    /// One requester ID alone.
+    pub const fn one(id: Bdf) -> Self {
+        Self { first: id, last: id }
+    }
+    /// All of the buses from `first` to `last`.
+    pub const fn buses(first: u8, last: u8) -> Self {
+        Self { first: Bdf::new(first, 0, 0), last: Bdf::new(last, 31, 7) }
+    }
+    /// Whether `id` is one of them.
+    pub const fn contains(self, id: Bdf) -> bool {
+        self.first.0 <= id.0 && id.0 <= self.last.0
+    }
+}
+
+impl fmt::Display for RequesterRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{} to {}", self.first, self.last) }
+    }
+}
+
 // `00:02.0` for people, the requester ID in compact formats.
 impl Serialize for Bdf {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -18,4 +18,4 @@ mod units;
 
 pub use capabilities::Capabilities;
 pub use unit::UnitLimits;
-pub use units::{Limits, Scope, UnitDescription, VtdUnits};
+pub use units::{Limits, UnitDescription, VtdUnits};

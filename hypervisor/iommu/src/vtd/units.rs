@@ -8,24 +8,10 @@ use crate::{
 };
 use access::{Clock, RegisterWindow, TableMemory};
 use alloc::vec::Vec;
-use spec::{Bdf, Gpa, Hpa};
+use spec::{Gpa, Hpa, RequesterRange};
 use tables::Permissions;
 
-/// What a unit's scope in the DMAR table covers (VT-d specification section 8.3.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// One function, or an IOAPIC or HPET by its requester ID.
-    Function(Bdf),
-    /// A bridge's buses, from its secondary to its subordinate.
-    Buses {
-        /// First bus.
-        first: u8,
-        /// Last bus.
-        last: u8,
-    },
-}
-
-/// A unit as the DMAR table describes it.
+/// A unit as the tables describe it.
 pub struct UnitDescription<R> {
     /// Its registers.
     pub registers: R,
@@ -33,8 +19,8 @@ pub struct UnitDescription<R> {
     pub segment: u16,
     /// It serves what no other unit of the segment names.
     pub include_all: bool,
-    /// What it names.
-    pub scopes: Vec<Scope>,
+    /// What it names: functions, what is behind bridges, IOAPICs and HPETs.
+    pub requesters: Vec<RequesterRange>,
 }
 
 /// How much the Plan provides for.
@@ -52,7 +38,7 @@ pub struct Limits {
 struct Slot<R> {
     segment: u16,
     include_all: bool,
-    scopes: Vec<Scope>,
+    requesters: Vec<RequesterRange>,
     unit: Result<Unit<R>, IommuError>,
 }
 
@@ -91,7 +77,7 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> VtdUnits<R, M, C> {
             .map(|description| Slot {
                 segment: description.segment,
                 include_all: description.include_all,
-                scopes: description.scopes,
+                requesters: description.requesters,
                 unit: Unit::start(description.registers, &mut memory, &clock, limits.unit),
             })
             .collect();
@@ -122,7 +108,7 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> VtdUnits<R, M, C> {
     /// segment that serves the rest.
     pub fn unit_of(&self, requester: Requester) -> Option<usize> {
         let on_segment = |slot: &&Slot<R>| slot.segment == requester.segment;
-        let named = |slot: &Slot<R>| slot.scopes.iter().any(|scope| scope.covers(requester.id));
+        let named = |slot: &Slot<R>| slot.requesters.iter().any(|range| range.contains(requester.id));
         self.units
             .iter()
             .position(|slot| on_segment(&slot) && !slot.include_all && named(slot))
@@ -209,15 +195,6 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> VtdUnits<R, M, C> {
         }
         let (unit, memory, clock) = self.unit(requester)?;
         unit.attach(memory, clock, requester.id, root, tag(domain))
-    }
-}
-
-impl Scope {
-    fn covers(self, id: Bdf) -> bool {
-        match self {
-            Self::Function(function) => function == id,
-            Self::Buses { first, last } => (first..=last).contains(&id.bus()),
-        }
     }
 }
 

@@ -110,20 +110,18 @@ fn find<'p>(request: &Request<'p>, report: &mut Report) -> Option<&'p Function> 
 fn check_iommu(request: &Request<'_>, function: &Function, report: &mut Report) {
     let (platform, path) = (request.platform, request.key("path"));
     let at = &function.path;
-    match platform.dmar() {
-        None => {
-            let message = "this machine shows no IOMMU, so a device could reach all memory";
-            report.add(&path, message, "enable VT-d in the firmware, or remove the device");
-        }
-        Some(_) if platform.remapping_unit(function).is_none() => {
-            let message = format!("no IOMMU covers {at}");
-            report.add(&path, message, "pass through a device that one covers");
-        }
-        Some(dmar) if !dmar.interrupt_remapping => {
-            let message = "the IOMMU does not remap interrupts, so a device could forge them";
-            report.add(&path, message, "enable interrupt remapping in the firmware, or remove the device");
-        }
-        Some(_) => {}
+    if platform.remapping.is_absent() {
+        let message = "this machine shows no IOMMU, so a device could reach all memory";
+        report.add(&path, message, "enable the IOMMU (VT-d, AMD-Vi) in the firmware, or remove the device");
+    } else if platform.is_remapping_unit(function) {
+        let message = format!("{at} is an IOMMU itself");
+        report.add(&path, message, "pass through another device");
+    } else if platform.remapping_unit(function).is_none() {
+        let message = format!("no IOMMU covers {at}");
+        report.add(&path, message, "pass through a device that one covers");
+    } else if !platform.remapping.interrupts {
+        let message = "the IOMMU does not remap interrupts, so a device could forge them";
+        report.add(&path, message, "enable interrupt remapping in the firmware, or remove the device");
     }
     if function.capabilities.express.is_some_and(|express| express.phantom_functions) {
         let message = format!("{at} sends requests under numbers of functions that do not exist");
@@ -137,7 +135,7 @@ fn check_reserved_memory(request: &Request<'_>, function: &Function, report: &mu
     let (platform, path) = (request.platform, request.key("path"));
     let at = &function.path;
     for range in platform.reserved_memory(function) {
-        let what = format!("{} bytes of its own memory at {:#x} (RMRR)", range.bytes, range.start.0);
+        let what = format!("{} bytes of its own memory at {:#x}", range.bytes, range.start.0);
         let (start, end) = (range.start.0, range.start.0.saturating_add(range.bytes));
         let is_free = |(ram, bytes): &(Hpa, u64)| start < ram.0.saturating_add(*bytes) && ram.0 < end;
         if !request.pci.allow_reserved_memory {

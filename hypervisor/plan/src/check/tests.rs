@@ -5,9 +5,9 @@ use crate::{Config, Plan, build, check_without_machine};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use platform::acpi::{ReservedMemory, Scope, ScopeKind};
+use platform::remapping::ReservedMemory;
 use platform::{AccessControl, DevFn, Memory, MemoryKind, MemoryRegion, Platform};
-use spec::{Bdf, Hpa};
+use spec::{Bdf, Hpa, RequesterRange};
 
 const TWO_LINUX: &str = include_str!("../../../../examples/two-linux.toml");
 
@@ -254,7 +254,7 @@ fn a_device_for_two() {
 fn no_iommu() {
     let config = config(&[("a", "cpus = [1]", &[("00:02.0", "8086:10d3")]), ("b", "cpus = [2]", &[])]);
     let mut board = q35();
-    board.tables.dmar.as_mut().unwrap().interrupt_remapping = false;
+    board.remapping.interrupts = false;
     assert_eq!(
         problems(&config, &board),
         [
@@ -262,19 +262,17 @@ fn no_iommu() {
          enable interrupt remapping in the firmware, or remove the device"
         ]
     );
-    board.tables.dmar.as_mut().unwrap().units[0]
-        .scopes
-        .retain(|scope| scope.requester != Some(Bdf::new(0, 2, 0)));
+    board.remapping.units[0].requesters.retain(|range| !range.contains(Bdf::new(0, 2, 0)));
     assert_eq!(
         problems(&config, &board),
         ["guest.a.pci[0].passthrough.path: no IOMMU covers 00:02.0; pass through a device that one covers"]
     );
-    board.tables.dmar = None;
+    board.remapping = platform::Remapping::default();
     assert_eq!(
         problems(&config, &board),
         [
             "guest.a.pci[0].passthrough.path: this machine shows no IOMMU, so a device could reach all memory; enable \
-         VT-d in the firmware, or remove the device"
+         the IOMMU (VT-d, AMD-Vi) in the firmware, or remove the device"
         ]
     );
     // The guest without a device starts all the same.
@@ -285,23 +283,19 @@ fn no_iommu() {
 fn memory_that_the_firmware_keeps_using() {
     let mut config = config(&[("a", "cpus = [1]", &[("00:02.0", "8086:10d3")])]);
     let mut board = q35();
-    board.tables.dmar.as_mut().unwrap().reserved.push(ReservedMemory {
+    board.remapping.reserved.push(ReservedMemory {
         start: Hpa(0x7e00_0000),
         bytes: 0x2000,
         segment: 0,
-        scopes: [Scope {
-            kind: ScopeKind::Endpoint,
-            start_bus: 0,
-            path: [DevFn::new(2, 0)].into(),
-            requester: Some(Bdf::new(0, 2, 0)),
-        }]
-        .into(),
+        users: [RequesterRange::one(Bdf::new(0, 2, 0))].into(),
+        readable: true,
+        writable: true,
     });
     assert_eq!(
         problems(&config, &board),
         [
-            "guest.a.pci[0].passthrough.path: the firmware uses 00:02.0 with 8192 bytes of its own memory at 0x7e000000 \
-         (RMRR); set allow_reserved_memory = true to give the guest's device that memory too"
+            "guest.a.pci[0].passthrough.path: the firmware uses 00:02.0 with 8192 bytes of its own memory at 0x7e000000; \
+         set allow_reserved_memory = true to give the guest's device that memory too"
         ]
     );
     let guest = config.guest.get_mut("a").unwrap();
@@ -320,16 +314,16 @@ fn memory_that_the_firmware_keeps_using() {
         kind: MemoryKind::Reserved,
     });
     config.guest.get_mut("a").unwrap().memory = Memory::mib(1400);
-    board.tables.dmar.as_mut().unwrap().reserved[0].start = Hpa(0x7f00_0000);
+    board.remapping.reserved[0].start = Hpa(0x7f00_0000);
     assert_eq!(problems(&config, &board), [""; 0]);
-    let reserved = &mut board.tables.dmar.as_mut().unwrap().reserved[0];
+    let reserved = &mut board.remapping.reserved[0];
     reserved.start = Hpa(0x4010_0000);
     board.memory.push(MemoryRegion { start: Hpa(0x4000_0000), bytes: 0x20_0000, kind: MemoryKind::Reserved });
     assert_eq!(
         problems(&config, &board),
         [
-            "guest.a.pci[0].passthrough.path: the firmware uses 00:02.0 with 8192 bytes of its own memory at 0x40100000 \
-         (RMRR), where the guest's own memory is; give the guest \"1 GiB\" or less"
+            "guest.a.pci[0].passthrough.path: the firmware uses 00:02.0 with 8192 bytes of its own memory at 0x40100000, \
+         where the guest's own memory is; give the guest \"1 GiB\" or less"
         ]
     );
     config.guest.get_mut("a").unwrap().memory = Memory::mib(1024);

@@ -5,7 +5,7 @@ use crate::finding::{Findings, finding};
 use crate::names::DevFn;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
-use spec::{Bdf, Hpa};
+use spec::Hpa;
 
 /// What the DMAR table says.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -17,14 +17,14 @@ pub struct Dmar {
     /// The firmware asks not to enable x2APIC mode (flag X2APIC_OPT_OUT).
     pub x2apic_opt_out: bool,
     /// Remapping units.
-    pub units: Vec<RemappingUnit>,
+    pub units: Vec<Drhd>,
     /// Memory that the firmware's devices keep using.
-    pub reserved: Vec<ReservedMemory>,
+    pub reserved: Vec<Rmrr>,
 }
 
 /// A remapping unit (DRHD, section 8.3).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RemappingUnit {
+pub struct Drhd {
     /// Its registers.
     pub base: Hpa,
     /// Bytes of its registers.
@@ -39,7 +39,7 @@ pub struct RemappingUnit {
 
 /// A range that the firmware's devices keep using (RMRR, section 8.4).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ReservedMemory {
+pub struct Rmrr {
     /// First byte, page-aligned.
     pub start: Hpa,
     /// Bytes, whole pages.
@@ -73,12 +73,9 @@ pub struct Scope {
     pub kind: ScopeKind,
     /// The bus on which the path starts.
     pub start_bus: u8,
-    /// Device and function, bridge after bridge.
+    /// Device and function, bridge after bridge. For I/O APICs and timers it leads to
+    /// the source ID of their interrupts, which need not be a function that can be seen.
     pub path: Vec<DevFn>,
-    /// What the path leads to, once the buses between are known. For I/O APICs and
-    /// timers the source ID of their interrupts, which need not be a function that
-    /// can be seen.
-    pub requester: Option<Bdf>,
 }
 
 /// Where the structures begin.
@@ -130,7 +127,7 @@ impl Dmar {
     fn unit(&mut self, structure: &[u8], findings: &mut Findings<'_>) -> Option<()> {
         let base = Hpa(u64_at(structure, 8)?);
         let pages_log2 = u8_at(structure, 5)? & 15;
-        let unit = RemappingUnit {
+        let unit = Drhd {
             base,
             register_bytes: 4096 << pages_log2,
             segment: u16_at(structure, 6)?,
@@ -163,7 +160,7 @@ impl Dmar {
         }
         let start = base.align_down(4096);
         let bytes = (Hpa(limit.0 | 4095) - start).saturating_add(1);
-        self.reserved.push(ReservedMemory { start, bytes, segment, scopes });
+        self.reserved.push(Rmrr { start, bytes, segment, scopes });
         Some(())
     }
 }
@@ -214,5 +211,5 @@ fn scope(scope: &[u8], findings: &mut Findings<'_>) -> Option<Scope> {
         }
         path.push(DevFn::new(device, function));
     }
-    Some(Scope { kind, start_bus: u8_at(scope, 5)?, path, requester: None })
+    Some(Scope { kind, start_bus: u8_at(scope, 5)?, path })
 }

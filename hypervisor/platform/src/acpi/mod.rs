@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use spec::Hpa;
 
-pub use dmar::{Dmar, RemappingUnit, ReservedMemory, Scope, ScopeKind};
+pub use dmar::Dmar;
 pub use fadt::{Fadt, Register};
 pub use hpet::Hpet;
 pub use madt::{InterruptOverride, IoApic, LocalNmi, Madt, NmiSource, Processor, Trigger};

@@ -1,5 +1,6 @@
 //! Tables made by hand: right ones, and what real firmware does wrong.
 
+use super::dmar::ScopeKind;
 use super::*;
 use crate::memory::MemoryImage;
 use crate::names::DevFn;

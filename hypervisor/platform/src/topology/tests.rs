@@ -1,9 +1,6 @@
 //! Who is behind whom, on board files that QEMU gave.
 
 use super::*;
-use crate::acpi::RemappingUnit;
-use crate::names::DevFn;
-use alloc::string::ToString;
 use alloc::vec;
 
 fn bridges() -> Platform {
@@ -68,60 +65,20 @@ fn access_controls() {
 }
 
 #[test]
-fn units_cover_by_name_or_the_rest() {
-    let mut platform = bridges();
-    let unit = |platform: &Platform, path| platform.remapping_unit(at(platform, path));
-    assert_eq!(unit(&platform, "00:07.1"), Some(0));
-    assert_eq!(unit(&platform, "00:06.0/00.0/01.0/00.0"), Some(0), "behind a bridge that is named");
-    let units = &mut platform.tables.dmar.as_mut().unwrap().units;
-    units[0].scopes.retain(|scope| scope.requester == Some(Bdf::new(0, 7, 0)));
-    assert_eq!(unit(&platform, "00:07.1"), None);
-    let rest =
-        RemappingUnit { base: Hpa(1), register_bytes: 4096, segment: 0, include_all: true, scopes: vec![] };
-    platform.tables.dmar.as_mut().unwrap().units.insert(0, rest);
-    assert_eq!(unit(&platform, "00:07.1"), Some(0));
-    assert_eq!(
-        unit(&platform, "00:07.0"),
-        Some(1),
-        "a unit that names it comes before one that covers the rest"
-    );
-    platform.tables.dmar.as_mut().unwrap().units[0].segment = 1;
-    assert_eq!(unit(&platform, "00:07.1"), None, "another segment");
-}
-
-#[test]
 fn sources_of_interrupts() {
     let platform = bridges();
     assert_eq!(platform.io_apic_source(&platform.io_apics()[0]), Some((0, Bdf::new(0xff, 0, 0))));
     assert_eq!(platform.hpet_source(&platform.hpet().unwrap()), None);
-}
-
-#[test]
-fn scopes_lead_through_bridges_or_are_told() {
-    let mut platform = bridges();
-    let scope = |kind, path: &[DevFn]| Scope { kind, start_bus: 0, path: path.into(), requester: None };
-    let unit = &mut platform.tables.dmar.as_mut().unwrap().units[0];
-    unit.scopes = vec![
-        scope(ScopeKind::Endpoint, &[DevFn::new(6, 0), DevFn::new(0, 0), DevFn::new(1, 0), DevFn::new(0, 0)]),
-        scope(ScopeKind::Endpoint, &[DevFn::new(0x11, 0)]),
-        scope(ScopeKind::Bridge, &[DevFn::new(7, 0), DevFn::new(0, 0)]),
-        scope(ScopeKind::IoApic(3), &[DevFn::new(0x1e, 7)]),
-        scope(ScopeKind::Endpoint, &[]),
-    ];
-    let mut list = Vec::new();
-    platform.resolve_scopes(&mut Findings::new(&mut list, "DMAR"));
-    let found: Vec<_> =
-        platform.dmar().unwrap().units[0].scopes.iter().map(|scope| scope.requester).collect();
-    assert_eq!(found, [Some(Bdf::new(6, 0, 0)), None, None, Some(Bdf::new(0, 0x1e, 7)), None]);
-    let told: Vec<_> = list.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        told,
-        [
-            "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:11.0",
-            "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:07.0/00.0",
-            "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:",
-        ]
-    );
+    let mut platform = platform;
+    let first = platform.io_apics()[0];
+    platform.tables.madt.io_apics.insert(0, IoApic { id: 9, base: Hpa(0xfec1_0000), gsi_base: 24 });
+    let source = Some((0, Bdf::new(0xff, 0, 0)));
+    assert_eq!(platform.io_apic_pin(23), Some(IoApicPin { io_apic: first, pin: 23, source }));
+    let beyond = platform.io_apic_pin(25).unwrap();
+    assert_eq!((beyond.io_apic.id, beyond.pin, beyond.source), (9, 1, None), "no table names its source");
+    assert_eq!(platform.io_apic_pin(24 + 256), None, "no I/O APIC has so many pins");
+    platform.tables.madt.io_apics.retain(|io_apic| io_apic.gsi_base != 0);
+    assert_eq!(platform.io_apic_pin(23), None);
 }
 
 #[test]

@@ -31,10 +31,12 @@ pub fn run(options: &cli::Inspect) -> Result<()> {
         "{} processors, {} PCI functions, {}",
         platform.processors().count(),
         platform.functions.len(),
-        match &platform.tables.dmar {
-            Some(dmar) => format!("VT-d with {} units", dmar.units.len()),
-            None =>
-                "no VT-d: switch it on in the firmware's setup, or nothing can be passed through".to_owned(),
+        match platform.remapping.units.len() {
+            0 => "no IOMMU: switch it on in the firmware's setup (VT-d, AMD-Vi), or nothing can be passed \
+                  through"
+                .to_owned(),
+            1 => "1 IOMMU unit".to_owned(),
+            units => format!("{units} IOMMU units"),
         }
     );
     for finding in platform.all_findings() {

@@ -5,7 +5,7 @@ use super::*;
 use crate::{InterruptSource, IommuError};
 use access::RegisterWindow;
 use spec::vtd::{capability, extended, global, register};
-use spec::{Gpa, Hpa};
+use spec::{Gpa, Hpa, RequesterRange};
 use tables::Permissions;
 
 fn reaches_nothing(mock: &MockUnit) {
@@ -132,13 +132,17 @@ fn too_few_frames_leave_the_unit_out() {
 fn each_function_is_served_by_the_unit_that_names_it() {
     let ram = Ram::new(60, true);
     let mock = || MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
-    let unit =
-        |segment, include_all, scopes| UnitDescription { registers: mock(), segment, include_all, scopes };
+    let unit = |segment, include_all, requesters| UnitDescription {
+        registers: mock(),
+        segment,
+        include_all,
+        requesters,
+    };
     let units = VtdUnits::new(
         Vec::from([
             unit(0, true, Vec::new()),
-            unit(0, false, Vec::from([Scope::Function(NIC), Scope::Buses { first: 1, last: 3 }])),
-            unit(1, false, Vec::from([Scope::Function(NIC)])),
+            unit(0, false, Vec::from([RequesterRange::one(NIC), RequesterRange::buses(1, 3)])),
+            unit(1, false, Vec::from([RequesterRange::one(NIC)])),
         ]),
         ram.clone(),
         SteppingClock::new(1000),

@@ -4,7 +4,7 @@ use super::mock::Mood;
 use super::*;
 use crate::{DomainId, IommuError};
 use spec::vtd::capability;
-use spec::{Gpa, Hpa};
+use spec::{Gpa, Hpa, RequesterRange};
 use tables::{MapError, Permissions};
 
 const RAM_AT: Hpa = Hpa(0x4000_0000);
@@ -187,7 +187,7 @@ fn units_differ_and_each_gets_tables_of_its_own_shape() {
         registers: mock.clone(),
         segment: 0,
         include_all,
-        scopes: Vec::from([Scope::Function(NIC)]),
+        requesters: Vec::from([RequesterRange::one(NIC)]),
     };
     let descriptions = Vec::from([unit(&narrow, false), unit(&wide, true)]);
     let mut units = VtdUnits::new(descriptions, ram.clone(), SteppingClock::new(1_000_000), LIMITS);

@@ -10,7 +10,7 @@ mod property;
 mod ram;
 mod torn;
 
-use crate::vtd::{Limits, Scope, UnitDescription, UnitLimits, VtdUnits};
+use crate::vtd::{Limits, UnitDescription, UnitLimits, VtdUnits};
 use crate::{Function, Iommu, RemappedInterrupt, Requester};
 use access::clock::SteppingClock;
 use mock::{COHERENT_ECAP, MockUnit, PLAIN_CAP, QEMU_CAP, QEMU_ECAP};
@@ -47,8 +47,12 @@ impl Bench {
     }
 
     fn start(mock: MockUnit, ram: Ram, limits: Limits) -> Self {
-        let description =
-            UnitDescription { registers: mock.clone(), segment: 0, include_all: true, scopes: Vec::new() };
+        let description = UnitDescription {
+            registers: mock.clone(),
+            segment: 0,
+            include_all: true,
+            requesters: Vec::new(),
+        };
         let clock = SteppingClock::new(1_000_000);
         let units = VtdUnits::new([description].into(), ram.clone(), clock, limits);
         Self { units, mock, ram }
