@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod amdvi;
 pub mod apic;
 pub mod msr;
 pub mod pci;
