@@ -330,6 +330,9 @@ pub trait Vcpu {
     /// Forgets cached translations of this guest before the next entry. Called on
     /// its own processor after its nested tables lost or changed an entry.
     fn flush_translations(&mut self);
+    /// The guest has left this processor for now: it takes events again as outside of a
+    /// guest's loop.
+    fn release(&mut self);
     /// Back to the state after INIT (Intel SDM vol. 3 table 10-1, AMD APM vol. 2
     /// table 14-1), general registers included.
     fn reset(&mut self);

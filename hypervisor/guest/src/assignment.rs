@@ -9,7 +9,7 @@ use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host};
 use crate::layout;
 use crate::mailbox;
 use crate::partition::Partition;
-use access::{Clock, ConfigSpace, RegisterWindow, TableMemory};
+use access::{Clock, ConfigSpace, RegisterWindow};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -22,7 +22,7 @@ use pci::{
 use spec::apic::{DeliveryMode, decode_msi};
 use spec::{Bdf, Gpa, Hpa, Width};
 use spin::mutex::TicketMutex;
-use tables::{Changed, Format, MapError, MemoryType, PageTable, Permissions};
+use tables::{MapError, MemoryType, NestedTables, Permissions};
 
 /// Number of places for BARs of a function.
 const BARS: usize = 7;
@@ -99,27 +99,23 @@ impl fmt::Display for AssignError {
 
 /// The guest's PCI bus with the functions that it owns.
 ///
-/// `C` reaches configuration space, `W` the trapped pages of BARs, `I` is the IOMMU,
-/// `M` the pool of the nested tables, whose format is `F`; `T` tells the time.
-pub struct AssignedBus<C, W, I: 'static, M, F: Format, T> {
+/// `C` reaches configuration space, `W` the trapped pages of BARs, `I` is the IOMMU; `T`
+/// tells the time.
+pub struct AssignedBus<C, W, I: 'static, T> {
     bus: GuestBus<PassedThrough<C, W>>,
     assignments: Vec<Assignment>,
     config: C,
     clock: T,
     iommu: &'static TicketMutex<I>,
     domain: Option<DomainId>,
-    nested: PageTable<F>,
-    pool: M,
-    /// Frames that other processors may still walk, until they have taken the
-    /// FLUSH note.
-    retired: Option<Changed>,
+    nested: Box<dyn NestedTables>,
     /// APIC ID of the processor behind each vCPU.
     apic_ids: Box<[u32]>,
     refusals: u32,
 }
 
 /// The parts of an [`AssignedBus`].
-pub struct Parts<C, W, I: 'static, M, F: Format, T> {
+pub struct Parts<C, W, I: 'static, T> {
     /// The bus with every function inserted and its BARs placed.
     pub bus: GuestBus<PassedThrough<C, W>>,
     /// The functions, one for each that was inserted.
@@ -133,38 +129,22 @@ pub struct Parts<C, W, I: 'static, M, F: Format, T> {
     /// The domain that maps the guest's memory; `None` for a guest without functions.
     pub domain: Option<DomainId>,
     /// The nested tables, which map the guest's memory.
-    pub nested: PageTable<F>,
-    /// Where they take frames from.
-    pub pool: M,
+    pub nested: Box<dyn NestedTables>,
     /// APIC ID of the processor behind each vCPU.
     pub apic_ids: Box<[u32]>,
 }
 
-impl<C, W, I, M, F, T> AssignedBus<C, W, I, M, F, T>
+impl<C, W, I, T> AssignedBus<C, W, I, T>
 where
     C: ConfigSpace,
     W: RegisterWindow,
     I: Iommu,
-    M: TableMemory,
-    F: Format,
     T: Clock,
 {
     /// The bus; nothing is given to the guest yet.
-    pub fn new(parts: Parts<C, W, I, M, F, T>) -> Self {
-        let Parts { bus, assignments, config, clock, iommu, domain, nested, pool, apic_ids } = parts;
-        Self {
-            bus,
-            assignments,
-            config,
-            clock,
-            iommu,
-            domain,
-            nested,
-            pool,
-            retired: None,
-            apic_ids,
-            refusals: 0,
-        }
+    pub fn new(parts: Parts<C, W, I, T>) -> Self {
+        let Parts { bus, assignments, config, clock, iommu, domain, nested, apic_ids } = parts;
+        Self { bus, assignments, config, clock, iommu, domain, nested, apic_ids, refusals: 0 }
     }
 
     /// Gives the guest its functions: every one is reset before any may do something,
@@ -228,7 +208,7 @@ where
             }
         }
         // No processor of the guest runs: nothing walks what was retired.
-        self.free_retired();
+        self.nested.flushed();
         detached
     }
 
@@ -241,12 +221,6 @@ where
             }
         }
         clean
-    }
-
-    fn free_retired(&mut self) {
-        if let Some(changed) = self.retired.take() {
-            changed.flushed(&mut self.pool);
-        }
     }
 
     fn apply_effects<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) {
@@ -293,7 +267,7 @@ where
         gpa: Gpa,
     ) -> Result<(), MapError> {
         self.reclaim(partition);
-        let Self { bus, nested, pool, assignments, .. } = self;
+        let Self { bus, nested, assignments, .. } = self;
         let Some(function) = bus.function(slot) else { return Ok(()) };
         let Some(Some(host)) = function.bars().get(usize::from(bar)).map(|bar| bar.and_then(|bar| bar.host))
         else {
@@ -306,17 +280,8 @@ where
             *place = Some(gpa);
         }
         for range in function.direct_ranges(bar) {
-            let (input, output) = (gpa.0 + range.offset, Hpa(host.0 + range.offset));
-            let added = nested.map(
-                pool,
-                input,
-                output,
-                range.bytes,
-                Permissions::READ_WRITE,
-                MemoryType::Uncached,
-            )?;
-            // Processors cache no absent entries: nothing to flush.
-            added.flushed(pool);
+            let (input, output) = (gpa + range.offset, Hpa(host.0 + range.offset));
+            nested.map(input, output, range.bytes, Permissions::READ_WRITE, MemoryType::Uncached)?;
         }
         Ok(())
     }
@@ -325,18 +290,15 @@ where
     /// flushed yet reaches nothing but what its guest owns; its note is taken before
     /// it enters the guest again.
     fn unmap_bar<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot, bar: u8) {
-        let Self { bus, nested, pool, assignments, retired, .. } = self;
+        let Self { bus, nested, assignments, .. } = self;
         let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.slot == slot) else {
             return;
         };
         let Some(gpa) = assignment.mapped.get_mut(usize::from(bar)).and_then(Option::take) else { return };
         let Some(function) = bus.function(slot) else { return };
         for range in function.direct_ranges(bar) {
-            let Ok(changed) = nested.unmap(pool, gpa.0 + range.offset, range.bytes) else { continue };
-            *retired = Some(match retired.take() {
-                Some(before) => before.and(pool, changed),
-                None => changed,
-            });
+            // What was not mapped, because its mapping failed halfway, stays so.
+            let _ = nested.unmap(gpa + range.offset, range.bytes);
         }
         for vcpu in 0..partition.mailboxes.len() {
             partition.notify(usize::MAX, vcpu, mailbox::FLUSH);
@@ -346,7 +308,7 @@ where
     /// Gives retired frames back once every processor has taken its FLUSH note.
     fn reclaim<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) {
         if !partition.mailboxes.iter().any(|mailbox| mailbox.has(mailbox::FLUSH)) {
-            self.free_retired();
+            self.nested.flushed();
         }
     }
 
@@ -434,14 +396,12 @@ where
     }
 }
 
-impl<H, C, W, I, M, F, T> BusAccess<H> for AssignedBus<C, W, I, M, F, T>
+impl<H, C, W, I, T> BusAccess<H> for AssignedBus<C, W, I, T>
 where
     H: Host<Bus = Self>,
     C: ConfigSpace + Send,
     W: RegisterWindow + Send,
     I: Iommu + Send,
-    M: TableMemory + Send,
-    F: Format + Send,
     T: Clock + Send,
 {
     fn port_read(&mut self, port: u16, width: Width) -> Option<u32> {

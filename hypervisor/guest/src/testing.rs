@@ -140,6 +140,7 @@ impl Vcpu for StillVcpu {
     }
     fn sleep(&mut self) {}
     fn flush_translations(&mut self) {}
+    fn release(&mut self) {}
     fn reset(&mut self) {}
 }
 

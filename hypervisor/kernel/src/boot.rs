@@ -8,6 +8,7 @@ use crate::host::{IOMMUS, MACHINE, Machine};
 use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::steward;
+use crate::virtualization;
 use access::ConfigSpace;
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -18,7 +19,6 @@ use handoff::bundle::{Bundle, ItemKind};
 use machine::config_space::MachineConfigSpace;
 use machine::frames;
 use machine::mmio::Window;
-use machine::svm::{self, Features};
 use machine::tsc::{self, TscClock};
 use machine::{
     apic, console, heap, ioapic, paging, pic, power, processor, registers, symbols, timer, wall_clock,
@@ -29,13 +29,11 @@ use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform};
 use spec::Hpa;
 use spec::pci_config::{COMMAND, command};
 use spin::mutex::TicketMutex;
-use tables::PageSize;
 
 /// What the boot itself needs of heap, besides what the machine's size adds.
 const HEAP_BYTES: u64 = 4 << 20;
 /// Heap for what is kept about each processor and each function.
 const HEAP_BYTES_PER_GIB: u64 = 64 << 10;
-const FRAME: u64 = 4096;
 
 /// Runs everything. Comes back when the machine could not be turned off.
 pub fn run(boot: &'static BootInfo) {
@@ -143,7 +141,8 @@ extern "C" fn processor_main(index: usize) -> ! {
         Some((guest, vcpu))
     });
     if let Some((guest, vcpu)) = place {
-        match enable_virtualization() {
+        let enabled = COMMON.get().map_or(Ok(()), |common| common.virtualization.enable());
+        match enabled {
             Ok(()) => lifecycle::run(guest, vcpu),
             Err(reason) => {
                 log::error!("{} does not start: {reason}", guest.plan.name);
@@ -154,39 +153,14 @@ extern "C" fn processor_main(index: usize) -> ! {
     lifecycle::park()
 }
 
-fn enable_virtualization() -> Result<(), &'static str> {
-    features().map_err(|_| "one of its processors has no AMD-V, or firmware locked it off")?;
-    let host_save = frames::take(FRAME, FRAME).ok_or("there is no memory for a state-save area")?;
-    // SAFETY: the frame was just taken and is never given back; `features` found AMD-V
-    // not locked off on this processor.
-    unsafe { svm::enable(host_save) };
-    Ok(())
-}
-
-fn features() -> Result<Features, svm::Unsupported> {
-    let cpuid = |leaf, subleaf| {
-        let result = registers::cpuid(leaf, subleaf);
-        [result.eax, result.ebx, result.ecx, result.edx]
-    };
-    // SAFETY: VM_CR exists where CPUID has AMD-V, and only then is it read.
-    Features::detect(cpuid, || unsafe { registers::read_msr(spec::msr::VM_CR) })
-}
-
 fn common(
     config: &'static MachineConfigSpace,
     clock: TscClock,
     tsc_hz: u64,
 ) -> Result<Common, alloc::string::String> {
-    let features = features().map_err(|error| error.to_string())?;
-    log::info!("AMD-V: {features:?}");
-    let (io_map, msr_map) = Common::permission_maps().ok_or("there is no memory for the permission maps")?;
+    let virtualization = virtualization::detect()?;
     let epoch_at_zero = wall_clock::read().unwrap_or(0).saturating_sub(registers::read_tsc() / tsc_hz.max(1));
-    Ok(Common { features, max_page: max_page(), io_map, msr_map, tsc_hz, epoch_at_zero, config, clock })
-}
-
-/// 1 GiB pages: CPUID 8000_0001 EDX bit 26.
-fn max_page() -> PageSize {
-    if registers::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0 { PageSize::Size1GiB } else { PageSize::Size2MiB }
+    Ok(Common { virtualization, tsc_hz, epoch_at_zero, config, clock })
 }
 
 /// Finds the bundle and verifies its header and configuration; each guest's

@@ -3,13 +3,13 @@
 
 use crate::host::{Bus, Here, IOMMUS, Iommus};
 use crate::lifecycle::Lifecycle;
+use crate::virtualization::{GuestProcessor, Virtualization};
 use access::ConfigSpace;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use devices::{Chipset, ChipsetConfig};
-use guest::VirtualProcessor;
 use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use guest::layout::GuestLayout;
@@ -19,17 +19,15 @@ use machine::config_space::MachineConfigSpace;
 use machine::frames::{self, Pool};
 use machine::guest_ram::{Block, GuestRam};
 use machine::mmio::Window;
-use machine::svm::permissions::{IO_MAP_BYTES, MSR_MAP_BYTES, fill_msr_map};
-use machine::svm::{Features, SvmFrames, SvmVcpu};
+use machine::registers;
 use machine::tsc::TscClock;
-use machine::{layout, registers};
 use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
 use plan::{FunctionPlan, GuestPlan, StrayAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
 use spin::mutex::TicketMutex;
-use tables::{Extent, Geometry, MemoryType, Npt, PageSize, PageTable, Permissions, frames_needed};
+use tables::{Extent, Geometry, MemoryType, NestedTables, Permissions, frames_needed};
 
 const MIB_2: u64 = 2 << 20;
 const FRAME: u64 = 4096;
@@ -40,8 +38,8 @@ pub struct Guest {
     pub plan: GuestPlan,
     /// What its processors share.
     pub partition: Partition<Here>,
-    /// Its processors. Each is locked by the physical processor that runs it.
-    pub vcpus: Box<[TicketMutex<VirtualProcessor<SvmVcpu>>]>,
+    /// Its virtual processors, each for one physical processor.
+    pub processors: Box<[Box<dyn GuestProcessor>]>,
     /// Where it is in its life.
     pub lifecycle: Lifecycle,
     /// The hypervisor's own memory for it, in bytes.
@@ -50,14 +48,8 @@ pub struct Guest {
 
 /// What all guests have in common.
 pub struct Common {
-    /// What the processors offer.
-    pub features: Features,
-    /// The largest page of nested tables.
-    pub max_page: PageSize,
-    /// 12 KiB port map, all ones.
-    pub io_map: Hpa,
-    /// 8 KiB MSR map.
-    pub msr_map: Hpa,
+    /// What the processors can do.
+    pub virtualization: Box<dyn Virtualization>,
     /// TSC ticks a second.
     pub tsc_hz: u64,
     /// Seconds since 1970 when the TSC was 0.
@@ -69,19 +61,6 @@ pub struct Common {
 }
 
 impl Common {
-    /// Takes and fills the permission maps.
-    pub fn permission_maps() -> Option<(Hpa, Hpa)> {
-        let io_map = frames::take(IO_MAP_BYTES as u64, FRAME)?;
-        let msr_map = frames::take(MSR_MAP_BYTES as u64, FRAME)?;
-        // SAFETY: both blocks were just taken, so they are RAM of the direct map, of
-        // these sizes, that nobody else uses; u8 has no invalid values.
-        unsafe {
-            layout::direct(io_map).write_bytes(0xff, IO_MAP_BYTES);
-            fill_msr_map(&mut *layout::direct(msr_map).cast::<[u8; MSR_MAP_BYTES]>());
-        }
-        Some((io_map, msr_map))
-    }
-
     /// A chipset whose clock starts now.
     pub fn chipset(&self, layout: &GuestLayout) -> Chipset {
         let start = registers::read_tsc();
@@ -105,23 +84,16 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
     let blocks = take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
     enable_access_controls(&plan, common.config)?;
     let functions = discover_functions(&plan, common)?;
-    let (nested, pool) = map_memory(&blocks, &functions, common)?;
+    let nested = map_memory(&blocks, &functions, common)?;
     let domain = match plan.functions.is_empty() {
         true => None,
         false => Some(create_domain(&plan, &blocks)?),
     };
-    let frames = |vmcb, host| SvmFrames {
-        vmcb,
-        host,
-        io_map: common.io_map,
-        msr_map: common.msr_map,
-        nested: nested.root(),
-    };
-    let vcpus: Box<[_]> = (0..vcpus)
-        .map(|vcpu| Some(TicketMutex::new(VirtualProcessor::new(vcpu, new_vcpu(frames, common.features)?))))
+    let processors: Box<[_]> = (0..vcpus)
+        .map(|vcpu| common.virtualization.processor(vcpu, nested.root()))
         .collect::<Option<_>>()
         .ok_or("there is no memory for its processors")?;
-    let bus = build_bus(&plan, platform, functions, nested, pool, domain, common)?;
+    let bus = build_bus(&plan, platform, functions, nested, domain, common)?;
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
     let cpuid = CpuidPolicy::new(
@@ -129,7 +101,7 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
             let result = registers::cpuid(leaf, subleaf);
             [result.eax, result.ebx, result.ecx, result.edx]
         },
-        GuestCpuidConfig { vcpus: vcpus.len() as u32, tsc_khz: (common.tsc_hz / 1000) as u32 },
+        GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: (common.tsc_hz / 1000) as u32 },
     );
     let chipset = common.chipset(&layout);
     let mut partition = Partition::new(
@@ -141,27 +113,14 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
         cpuid,
         common.tsc_hz,
         common.epoch_at_zero,
-        vcpus.len(),
+        vcpus,
         chipset,
         bus,
     );
     partition.strays_crash = plan.config.stray_access == StrayAccess::Crash;
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
-    let lifecycle = Lifecycle::new(vcpus.len());
-    Ok(Guest { plan, partition, vcpus, lifecycle, overhead_bytes })
-}
-
-fn new_vcpu(frames: impl Fn(Hpa, Hpa) -> SvmFrames, features: Features) -> Option<SvmVcpu> {
-    let vmcb = frames::take(FRAME, FRAME)?;
-    let host = frames::take(FRAME, FRAME)?;
-    // SAFETY: the frame was just taken and is this vCPU's for good; zeros are a valid
-    // control block. The vCPU runs on one processor, where `lifecycle::processor_main`
-    // enabled AMD-V.
-    unsafe {
-        let block = layout::direct(vmcb).cast::<spec::svm::Vmcb>();
-        block.write_bytes(0, 1);
-        Some(SvmVcpu::new(&mut *block, frames(vmcb, host), features))
-    }
+    let lifecycle = Lifecycle::new(vcpus);
+    Ok(Guest { plan, partition, processors, lifecycle, overhead_bytes })
 }
 
 /// The guest's memory in as few blocks as the machine has.
@@ -212,9 +171,9 @@ fn map_memory(
     blocks: &[Block],
     functions: &[(Function, ResetPath)],
     common: &Common,
-) -> Result<(PageTable<Npt>, Pool), String> {
+) -> Result<Box<dyn NestedTables>, String> {
     use pci::PciFunction;
-    let geometry = Geometry::processor(4, common.max_page);
+    let geometry = common.virtualization.geometry();
     let memory =
         blocks.iter().map(|block| Extent { input: block.gpa.0, output: block.hpa.0, bytes: block.bytes });
     // A BAR at its worst place: no large page fits, and what it left is not back yet.
@@ -224,16 +183,14 @@ fn map_memory(
         [extent; 3]
     });
     let frames = frames_needed(geometry, memory.chain(worst)) + tables::SPLIT_FRAMES;
-    let mut pool =
-        Pool::new(frames).ok_or_else(|| format!("there is no memory for {frames} table frames"))?;
-    let mut nested = PageTable::new(&mut pool, geometry).map_err(|error| format!("{error}"))?;
+    let pool = Pool::new(frames).ok_or_else(|| format!("there is no memory for {frames} table frames"))?;
+    let mut nested = common.virtualization.nested_tables(pool)?;
     for block in blocks {
         nested
-            .map(&mut pool, block.gpa.0, block.hpa, block.bytes, Permissions::ALL, MemoryType::WriteBack)
-            .map_err(|error| format!("its memory cannot be mapped: {error}"))?
-            .flushed(&mut pool);
+            .map(block.gpa, block.hpa, block.bytes, Permissions::ALL, MemoryType::WriteBack)
+            .map_err(|error| format!("its memory cannot be mapped: {error}"))?;
     }
-    Ok((nested, pool))
+    Ok(nested)
 }
 
 fn requester(function: &FunctionPlan) -> Requester {
@@ -264,8 +221,7 @@ fn build_bus(
     plan: &GuestPlan,
     platform: &Platform,
     functions: Vec<(Function, ResetPath)>,
-    nested: PageTable<Npt>,
-    pool: Pool,
+    nested: Box<dyn NestedTables>,
     domain: Option<DomainId>,
     common: &Common,
 ) -> Result<Bus, String> {
@@ -300,7 +256,6 @@ fn build_bus(
         iommu,
         domain,
         nested,
-        pool,
         apic_ids: plan.apic_ids.clone().into_boxed_slice(),
     }))
 }

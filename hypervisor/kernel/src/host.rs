@@ -15,12 +15,11 @@ use machine::tsc::TscClock;
 use machine::{apic, console, registers, timer};
 use spin::Once;
 use spin::mutex::TicketMutex;
-use tables::Npt;
 
 /// The IOMMUs of the machine.
 pub type Iommus = VtdUnits<Window, Pool, TscClock>;
 /// The PCI bus of a guest.
-pub type Bus = AssignedBus<&'static MachineConfigSpace, Window, Iommus, Pool, Npt, TscClock>;
+pub type Bus = AssignedBus<&'static MachineConfigSpace, Window, Iommus, TscClock>;
 
 /// Everything that lives as long as the machine is on.
 pub struct Machine {

@@ -101,7 +101,7 @@ pub fn halt_all() {
 /// over.
 pub fn run(guest: &Guest, vcpu: usize) {
     let lifecycle = &guest.lifecycle;
-    let Some(processor) = guest.vcpus.get(vcpu) else { return };
+    let Some(processor) = guest.processors.get(vcpu) else { return };
     let mut run = 0;
     loop {
         if lifecycle.is_over() {
@@ -110,11 +110,7 @@ pub fn run(guest: &Guest, vcpu: usize) {
         if vcpu == 0 {
             match start(guest) {
                 Ok(entry) => {
-                    let mut processor = processor.lock();
-                    if run > 0 {
-                        processor.restart();
-                    }
-                    entry.apply(&mut processor.cpu);
+                    processor.start(Some(&entry));
                     note_first_instruction(lifecycle);
                     run = lifecycle.run.fetch_add(1, AcqRel) + 1;
                     wake_siblings(guest);
@@ -127,18 +123,13 @@ pub fn run(guest: &Guest, vcpu: usize) {
         } else {
             match wait_for_run(lifecycle, run) {
                 Some(next) => {
-                    if run > 0 {
-                        processor.lock().restart();
-                    }
+                    processor.start(None);
                     run = next;
                 }
                 None => return,
             }
         }
-        let mut processor = processor.lock();
         let end = processor.run(&guest.partition);
-        processor.cpu.release();
-        drop(processor);
         lifecycle.left.fetch_add(1, AcqRel);
         if vcpu == 0 && !finish(guest, end) {
             return;
@@ -152,7 +143,7 @@ fn note_first_instruction(lifecycle: &Lifecycle) {
 }
 
 fn wake_siblings(guest: &Guest) {
-    for vcpu in 1..guest.vcpus.len() {
+    for vcpu in 1..guest.processors.len() {
         Here.kick(&guest.partition, vcpu);
     }
 }

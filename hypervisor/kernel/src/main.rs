@@ -19,6 +19,8 @@ mod lifecycle;
 mod steward;
 #[cfg(target_os = "none")]
 mod summary;
+#[cfg(target_os = "none")]
+mod virtualization;
 
 #[cfg(not(target_os = "none"))]
 fn main() {

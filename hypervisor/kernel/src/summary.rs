@@ -43,8 +43,8 @@ fn first_instruction(machine: &Machine) -> u64 {
 
 fn guest_line(line: &mut String, guest: &Guest) -> core::fmt::Result {
     let mut exits = [0u64; EXIT_KINDS];
-    for vcpu in &guest.vcpus {
-        for (sum, count) in exits.iter_mut().zip(vcpu.lock().exits) {
+    for processor in &guest.processors {
+        for (sum, count) in exits.iter_mut().zip(processor.exits()) {
             *sum += count;
         }
     }
@@ -58,7 +58,7 @@ fn guest_line(line: &mut String, guest: &Guest) -> core::fmt::Result {
         guest.lifecycle.end_name(),
         guest.lifecycle.is_as_expected(guest.plan.config.expect),
         guest.lifecycle.runs(),
-        guest.vcpus.len(),
+        guest.processors.len(),
         guest.plan.memory_bytes,
         guest.overhead_bytes,
         first_instruction_ns,

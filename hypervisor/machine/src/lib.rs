@@ -48,4 +48,6 @@ pub mod symbols;
 pub mod timer;
 pub mod trampoline;
 pub mod tsc;
+#[cfg(target_os = "none")]
+pub mod virtualization;
 pub mod wall_clock;

@@ -20,6 +20,7 @@ mod format;
 mod formats;
 mod frames_needed;
 mod map;
+mod nested;
 mod page_table;
 #[cfg(test)]
 mod tests;
@@ -29,4 +30,5 @@ pub use changed::{Changed, Unflushed};
 pub use format::{Format, MemoryType, PageSize, Permissions};
 pub use formats::{AmdVi, Ept, Npt, VtdSecondLevel};
 pub use frames_needed::{Extent, SPLIT_FRAMES, frames_needed};
+pub use nested::{Nested, NestedTables};
 pub use page_table::{Geometry, MapError, PageTable, Translation};

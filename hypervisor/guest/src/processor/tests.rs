@@ -215,6 +215,7 @@ impl Vcpu for Scripted<'_> {
         }
     }
     fn flush_translations(&mut self) {}
+    fn release(&mut self) {}
     fn reset(&mut self) {
         self.still.rip = 0xfff0;
     }

@@ -3,14 +3,16 @@
 //! `control` and `permissions` only compute and are tested on the host; `world`
 //! holds the assembly; `vcpu` joins them behind [`access::vcpu::Vcpu`].
 
+#[cfg(target_os = "none")]
+mod backend;
 pub mod control;
 pub mod features;
 pub mod permissions;
 #[cfg(target_os = "none")]
-pub mod vcpu;
+mod vcpu;
 #[cfg(target_os = "none")]
 mod world;
 
-pub use features::{Features, Unsupported};
 #[cfg(target_os = "none")]
-pub use vcpu::{SvmFrames, SvmVcpu, enable};
+pub use backend::Svm;
+pub use features::{Features, Unsupported};

@@ -87,7 +87,7 @@ impl SvmVcpu {
     }
 
     /// Makes this processor take events only where the guest's loop lets it, until
-    /// [`SvmVcpu::release`].
+    /// [`Vcpu::release`].
     #[inline]
     fn hold_events(&mut self) {
         if !self.started {
@@ -104,16 +104,6 @@ impl SvmVcpu {
             // SAFETY: the hypervisor uses none of these registers, and the guest that
             // owns this processor begins anew.
             unsafe { guest_registers::reset() };
-        }
-    }
-
-    /// Lets this processor take events again, as outside of a guest's loop.
-    pub fn release(&mut self) {
-        if self.started {
-            self.started = false;
-            // SAFETY: `hold_events` closed it on this processor; the host's GS and TR are
-            // loaded.
-            unsafe { world::open() };
         }
     }
 
@@ -388,6 +378,15 @@ impl Vcpu for SvmVcpu {
 
     fn flush_translations(&mut self) {
         self.flush = true;
+    }
+
+    fn release(&mut self) {
+        if self.started {
+            self.started = false;
+            // SAFETY: `hold_events` closed it on this processor; the host's GS and TR are
+            // loaded.
+            unsafe { world::open() };
+        }
     }
 
     fn reset(&mut self) {

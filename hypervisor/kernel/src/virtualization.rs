@@ -1,0 +1,118 @@
+//! The machine's virtualisation and its guests' processors, with the vendor's types left
+//! behind: they are called through here when a guest is built, starts and ends, and
+//! never between.
+
+use crate::host::Here;
+use access::vcpu::EXIT_KINDS;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use guest::VirtualProcessor;
+use guest::loader::Entry;
+use guest::partition::{End, Partition};
+use machine::frames::Pool;
+use machine::virtualization::{self, Backend, WithBackend};
+use spec::Hpa;
+use spin::mutex::TicketMutex;
+use tables::{Geometry, NestedTables};
+
+/// What the machine's processors can do for guests.
+pub trait Virtualization: Send + Sync {
+    /// Switches it on for this processor.
+    ///
+    /// # Errors
+    /// A sentence: what this processor lacks.
+    fn enable(&self) -> Result<(), String>;
+
+    /// The shape of nested tables.
+    fn geometry(&self) -> Geometry;
+
+    /// Empty nested tables made of frames of `pool`.
+    ///
+    /// # Errors
+    /// A sentence.
+    fn nested_tables(&self, pool: Pool) -> Result<Box<dyn NestedTables>, String>;
+
+    /// The guest's virtual processor `index` over the nested tables at `nested`. It is
+    /// to run on one processor, where [`Virtualization::enable`] succeeded. `None`:
+    /// there is no memory for it.
+    fn processor(&self, index: usize, nested: Hpa) -> Option<Box<dyn GuestProcessor>>;
+}
+
+/// A virtual processor of a guest.
+pub trait GuestProcessor: Send + Sync {
+    /// Puts it into its state before a guest's first instruction, or back to there.
+    /// The first of a guest starts at `entry`; the others wait for a start-up message.
+    fn start(&self, entry: Option<&Entry>);
+
+    /// Runs the guest on this processor until the guest ends; afterwards the processor
+    /// takes interrupts as outside of a guest again.
+    fn run(&self, partition: &Partition<Here>) -> End;
+
+    /// Exits by kind. Waits until the guest has left the processor.
+    fn exits(&self) -> [u64; EXIT_KINDS];
+}
+
+/// The virtualisation of this machine.
+///
+/// # Errors
+/// A sentence: what the processors lack.
+pub fn detect() -> Result<Box<dyn Virtualization>, String> {
+    virtualization::choose(Erase)?
+}
+
+struct Erase;
+
+impl WithBackend for Erase {
+    type Output = Result<Box<dyn Virtualization>, String>;
+
+    fn with<B: Backend>(self, mut backend: B) -> Self::Output {
+        log::info!("{}: {backend:?}", B::NAME);
+        backend.prepare().map_err(|_| format!("there is no memory for what {} needs", B::NAME))?;
+        Ok(Box::new(backend))
+    }
+}
+
+impl<B: Backend> Virtualization for B {
+    fn enable(&self) -> Result<(), String> {
+        B::detect().map_err(|reason| format!("one of its processors cannot run it: {reason}"))?;
+        Backend::enable(self).map_err(|_| format!("there is no memory to switch {} on", B::NAME))
+    }
+
+    fn geometry(&self) -> Geometry {
+        Backend::geometry(self)
+    }
+
+    fn nested_tables(&self, pool: Pool) -> Result<Box<dyn NestedTables>, String> {
+        match Backend::nested_tables(self, pool) {
+            Ok(tables) => Ok(Box::new(tables)),
+            Err(error) => Err(format!("{error}")),
+        }
+    }
+
+    fn processor(&self, index: usize, nested: Hpa) -> Option<Box<dyn GuestProcessor>> {
+        let vcpu = self.new_vcpu(nested).ok()?;
+        Some(Box::new(TicketMutex::new(VirtualProcessor::new(index, vcpu))))
+    }
+}
+
+impl<V: access::vcpu::Vcpu + Send> GuestProcessor for TicketMutex<VirtualProcessor<V>> {
+    fn start(&self, entry: Option<&Entry>) {
+        let mut processor = self.lock();
+        processor.restart();
+        if let Some(entry) = entry {
+            entry.apply(&mut processor.cpu);
+        }
+    }
+
+    fn run(&self, partition: &Partition<Here>) -> End {
+        let mut processor = self.lock();
+        let end = processor.run(partition);
+        processor.cpu.release();
+        end
+    }
+
+    fn exits(&self) -> [u64; EXIT_KINDS] {
+        self.lock().exits
+    }
+}

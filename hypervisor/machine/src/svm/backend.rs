@@ -1,0 +1,79 @@
+//! AMD-V as the backend of [`crate::virtualization`].
+
+use super::permissions::{IO_MAP_BYTES, MSR_MAP_BYTES, fill_msr_map};
+use super::vcpu::{SvmFrames, SvmVcpu, enable};
+use super::{Features, Unsupported};
+use crate::virtualization::{Backend, OutOfMemory};
+use crate::{frames, layout, registers};
+use spec::svm::Vmcb;
+use spec::{Hpa, msr};
+use tables::{Geometry, Npt, PageSize};
+
+const FRAME: u64 = 4096;
+
+/// AMD-V on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Svm {
+    features: Features,
+    /// 12 KiB port map, all ones, and 8 KiB MSR map, once [`Backend::prepare`] made them.
+    maps: Option<(Hpa, Hpa)>,
+}
+
+impl Backend for Svm {
+    const NAME: &'static str = "AMD-V";
+    type Vcpu = SvmVcpu;
+    type Nested = Npt;
+    type Unsupported = Unsupported;
+
+    fn detect() -> Result<Self, Unsupported> {
+        let cpuid = |leaf, subleaf| {
+            let result = registers::cpuid(leaf, subleaf);
+            [result.eax, result.ebx, result.ecx, result.edx]
+        };
+        // SAFETY: VM_CR exists where CPUID has AMD-V, and only then is it read.
+        let features = Features::detect(cpuid, || unsafe { registers::read_msr(msr::VM_CR) })?;
+        Ok(Self { features, maps: None })
+    }
+
+    fn prepare(&mut self) -> Result<(), OutOfMemory> {
+        let io_map = frames::take(IO_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
+        let msr_map = frames::take(MSR_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
+        // SAFETY: both blocks were just taken, so they are RAM of the direct map, of
+        // these sizes, that nobody else uses; u8 has no invalid values.
+        unsafe {
+            layout::direct(io_map).write_bytes(0xff, IO_MAP_BYTES);
+            fill_msr_map(&mut *layout::direct(msr_map).cast::<[u8; MSR_MAP_BYTES]>());
+        }
+        self.maps = Some((io_map, msr_map));
+        Ok(())
+    }
+
+    fn enable(&self) -> Result<(), OutOfMemory> {
+        let host_save = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
+        // SAFETY: the frame was just taken and is never given back; by the contract of
+        // `Backend::enable`, `detect` found AMD-V not locked off on this processor.
+        unsafe { enable(host_save) };
+        Ok(())
+    }
+
+    /// 1 GiB pages: CPUID 8000_0001 EDX bit 26.
+    fn geometry(&self) -> Geometry {
+        let huge = registers::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0;
+        Geometry::processor(4, if huge { PageSize::Size1GiB } else { PageSize::Size2MiB })
+    }
+
+    fn new_vcpu(&self, nested: Hpa) -> Result<SvmVcpu, OutOfMemory> {
+        let (io_map, msr_map) = self.maps.ok_or(OutOfMemory)?;
+        let vmcb = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
+        let host = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
+        let frames = SvmFrames { vmcb, host, io_map, msr_map, nested };
+        // SAFETY: the frame was just taken and is this vCPU's for good; zeros are a valid
+        // control block. By the contract of `Backend::new_vcpu` it runs on one
+        // processor, where AMD-V is on.
+        unsafe {
+            let block = layout::direct(vmcb).cast::<Vmcb>();
+            block.write_bytes(0, 1);
+            Ok(SvmVcpu::new(&mut *block, frames, self.features))
+        }
+    }
+}

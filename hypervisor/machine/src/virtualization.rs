@@ -1,0 +1,85 @@
+//! What the processors' virtualisation is to the rest of the hypervisor, and the one
+//! place that knows which vendors there are.
+
+use crate::frames::Pool;
+use crate::svm::Svm;
+use access::vcpu::Vcpu;
+use alloc::format;
+use alloc::string::String;
+use core::fmt::{Debug, Display};
+use spec::Hpa;
+use tables::{Format, Geometry, MapError, Nested};
+
+/// One vendor's virtualisation.
+pub trait Backend: Debug + Send + Sync + Sized + 'static {
+    /// Its name, as users know it.
+    const NAME: &'static str;
+    /// A virtual processor.
+    type Vcpu: Vcpu + Send + 'static;
+    /// Format of the tables that translate what a guest's processors reach.
+    type Nested: Format + Send + 'static;
+    /// Why a processor cannot run guests.
+    type Unsupported: Display;
+
+    /// Judges this processor.
+    ///
+    /// # Errors
+    /// What it lacks, or who switched it off.
+    fn detect() -> Result<Self, Self::Unsupported>;
+
+    /// Takes what all guests share. Called once, before [`Backend::new_vcpu`].
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn prepare(&mut self) -> Result<(), OutOfMemory>;
+
+    /// Switches virtualisation on for this processor, which [`Backend::detect`] was
+    /// content with, for good.
+    ///
+    /// # Errors
+    /// There is no memory for what the processor keeps to itself.
+    fn enable(&self) -> Result<(), OutOfMemory>;
+
+    /// The shape of nested tables.
+    fn geometry(&self) -> Geometry;
+
+    /// A virtual processor in the state after INIT, over the nested tables whose root
+    /// is `nested`. It is to run on one processor, and only after [`Backend::enable`]
+    /// there.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn new_vcpu(&self, nested: Hpa) -> Result<Self::Vcpu, OutOfMemory>;
+
+    /// Empty nested tables made of frames of `pool`.
+    ///
+    /// # Errors
+    /// The pool is empty.
+    fn nested_tables(&self, pool: Pool) -> Result<Nested<Self::Nested, Pool>, MapError> {
+        Nested::new(pool, self.geometry())
+    }
+}
+
+/// There is no memory for something that virtualisation needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfMemory;
+
+/// Something to be done with the backend of this machine, whichever it is.
+pub trait WithBackend {
+    /// What comes of it.
+    type Output;
+    /// Does it.
+    fn with<B: Backend>(self, backend: B) -> Self::Output;
+}
+
+/// Finds out what this processor has, and does `then` with it: the vendor is matched here
+/// and nowhere else.
+///
+/// # Errors
+/// A sentence that says what is missing of each vendor's.
+pub fn choose<W: WithBackend>(then: W) -> Result<W::Output, String> {
+    match Svm::detect() {
+        Ok(svm) => Ok(then.with(svm)),
+        Err(reason) => Err(format!("{reason}")),
+    }
+}
