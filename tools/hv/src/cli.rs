@@ -77,13 +77,22 @@ pub struct Run {
 /// `cargo hv test`
 #[derive(Args)]
 #[command(after_help = "\
+A scenario's name ends with its column: @vtd (AMD-V and VT-d), @amdvi (AMD-V and AMD-Vi), @bochs
+(VT-x in Bochs), @kvm (VT-x and VT-d in nested KVM). The matrix of all outcomes comes last but one.
+
 Examples:
   cargo hv test
   cargo hv test --list
-  cargo hv test plan::              tests whose name has `plan::` in it")]
+  cargo hv test plan::              tests whose name has `plan::` in it
+  cargo hv test attack/dma          one attack on every column
+  cargo hv test @amdvi              one column
+  cargo hv test --matrix README.md  everything, and the matrix into the README")]
 pub struct Test {
     /// Only tests whose name contains this
     pub filter: Option<String>,
+    /// Write the matrix between the markers of this Markdown file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["filter", "list"])]
+    pub matrix: Option<PathBuf>,
     /// Print the names and run nothing
     #[arg(long)]
     pub list: bool,

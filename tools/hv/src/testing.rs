@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use lab::{Report, Runner};
+use lab::{Matrix, Report, Runner};
 use serde_json::Value;
 
 use crate::cli;
@@ -17,13 +17,20 @@ use crate::workshop::Workshop;
 /// Before the names of tests on the host: crate and path of the test follow.
 const HOST: &str = "host/";
 
-/// Runs the tests; the status is 0 only if none failed. The last line is always
-/// `N passed, N failed, N skipped`.
+/// What a page must have for the matrix, in words.
+const MARKERS: &str = "it needs a line `<!-- matrix -->` and below it a line `<!-- /matrix -->`";
+
+/// Runs the tests and prints the matrix; the status is 0 only if none failed. The last
+/// line is always `N passed, N failed, N skipped`.
 ///
 /// # Errors
-/// When the host's tests do not build.
+/// When the host's tests do not build, or the matrix cannot be written where it shall go.
 pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
     let filter = options.filter.as_deref().unwrap_or_default();
+    if let Some(page) = &options.matrix {
+        // Before the wait for the tests, not after it.
+        write_matrix(page, None)?;
+    }
     let binaries = if may_be_on_host(filter) { build(workshop.project().root())? } else { Vec::new() };
     let scenarios = lab::scenarios::all();
     if options.list {
@@ -41,16 +48,33 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
         report.add(binary.run(filter)?);
     }
     let logs = workshop.project().output().join("test-logs");
-    let guests = Runner::new(workshop, &logs).run(&scenarios, filter, &mut std::io::stdout())?;
-    report.add(guests);
+    let mut matrix = Matrix::default();
+    report.add(Runner::new(workshop, &logs).run(&scenarios, filter, &mut matrix, &mut std::io::stdout())?);
+    if !matrix.is_empty() {
+        println!("\n{}", matrix.to_text(filter.is_empty()));
+    }
+    if let Some(page) = &options.matrix {
+        write_matrix(page, Some(&format!("{}\n`cargo hv test`: {report}.", matrix.to_markdown())))?;
+    }
     println!("{report}");
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether `filter` can be in a name of the host's: those have one slash, after `host`. Building
-/// all test programs for one scenario would be a long wait for nothing.
+/// Puts `table` between the markers of `page`; without one, only looks whether that can be done.
+fn write_matrix(page: &Path, table: Option<&str>) -> Result<()> {
+    let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let new = lab::matrix::replace_in(&text, table.unwrap_or_default());
+    let new = new.with_context(|| format!("{} has no place for the matrix: {MARKERS}", page.display()))?;
+    match table {
+        Some(_) => std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display())),
+        None => Ok(()),
+    }
+}
+
+/// Whether `filter` can be in a name of the host's: those have one slash, after `host`, and no
+/// column. Building all test programs for one scenario would be a long wait for nothing.
 fn may_be_on_host(filter: &str) -> bool {
-    filter.split_once('/').is_none_or(|(before, _)| "host".ends_with(before))
+    !filter.contains('@') && filter.split_once('/').is_none_or(|(before, _)| "host".ends_with(before))
 }
 
 /// A test program of the host.
@@ -200,7 +224,7 @@ test slow ... ignored, takes minutes
     fn a_scenario_needs_no_tests_of_the_host() {
         assert!(may_be_on_host("") && may_be_on_host("plan") && may_be_on_host("host/plan::x"));
         assert!(may_be_on_host("st/hv"));
-        assert!(!may_be_on_host("boot/uefi"));
+        assert!(!may_be_on_host("boot/uefi") && !may_be_on_host("@amdvi"));
     }
 
     #[test]

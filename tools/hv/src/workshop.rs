@@ -22,6 +22,7 @@ const TEST_GUEST: &str = "testguest";
 pub struct Workshop {
     project: Project,
     qemu: OnceCell<Qemu>,
+    old_qemu: OnceCell<Qemu>,
     toolchain: OnceCell<Toolchain>,
     hypervisor: OnceCell<PathBuf>,
     testguest: OnceCell<PathBuf>,
@@ -33,6 +34,7 @@ impl Workshop {
         Self {
             project: project.clone(),
             qemu: OnceCell::new(),
+            old_qemu: OnceCell::new(),
             toolchain: OnceCell::new(),
             hypervisor: OnceCell::new(),
             testguest: OnceCell::new(),
@@ -59,6 +61,15 @@ impl Workshop {
                 .with_context(|| format!("{missing:#}"))?;
             Qemu::find()
         })
+    }
+
+    /// QEMU 7.2, unpacked beside the other: it alone remaps the IOAPIC's interrupts by
+    /// AMD-Vi.
+    ///
+    /// # Errors
+    /// When it cannot be fetched or does not run.
+    pub fn old_qemu(&self) -> Result<&Qemu> {
+        once(&self.old_qemu, || Debian::open(&self.project)?.old_qemu())
     }
 
     /// The toolchain of the bare machine.
@@ -146,6 +157,10 @@ fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
 impl lab::Workshop for Workshop {
     fn qemu(&self) -> Result<Qemu> {
         self.qemu().cloned()
+    }
+
+    fn old_qemu(&self) -> Result<Qemu> {
+        self.old_qemu().cloned()
     }
 
     fn hypervisor(&self) -> Result<PathBuf> {

@@ -4,14 +4,18 @@
 //! QEMU command line under construction; [`Machine::start`] makes it a [`Running`]
 //! machine, and [`session::run`] sees it through to its end while [`Consoles`] splits
 //! its serial line into the consoles of its guests. A [`Scenario`] is such a run with
-//! expectations.
+//! expectations, on one [`Column`] of processor and IOMMU; their outcomes make a [`Matrix`].
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod column;
 pub mod consoles;
 pub mod demux;
+pub mod feature;
+pub mod host;
 pub mod http;
 pub mod machine;
+pub mod matrix;
 pub mod process;
 pub mod qemu;
 pub mod qmp;
@@ -23,10 +27,13 @@ pub mod session;
 pub mod summary;
 pub mod terminal;
 
+pub use column::Column;
 pub use consoles::{Consoles, Logs, View};
 pub use demux::{Demux, Line, Piece};
+pub use host::{Host, Vendor};
 pub use http::PayloadServer;
 pub use machine::{Boot, Iommu, Machine};
+pub use matrix::Matrix;
 pub use qemu::Qemu;
 pub use runner::{Report, Runner};
 pub use running::{Ended, Running};

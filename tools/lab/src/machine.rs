@@ -78,13 +78,14 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The everyday machine: q35, AMD-V with nested paging, x2APIC, VT-d, 2
-    /// processors, 1 GiB; no devices but the chipset's, no display.
+    /// The everyday machine: q35, AMD-V with nested paging, x2APIC where QEMU emulates
+    /// it, VT-d, 2 processors, 1 GiB; no devices but the chipset's, no display.
     pub fn everyday(qemu: &Qemu, boot: Boot) -> Self {
+        let x2apic = if qemu.version() < WITH_X2APIC { "" } else { ",+x2apic" };
         Self {
             qemu: qemu.clone(),
             cpus: 2,
-            cpu_model: "EPYC,+svm,+npt,+x2apic".to_owned(),
+            cpu_model: format!("EPYC,+svm,+npt{x2apic}"),
             memory_mib: 1024,
             iommu: Iommu::Intel,
             pace: Pace::Threads,
@@ -247,8 +248,8 @@ impl Machine {
     /// [`Machine::start`]: crate::running
     pub fn arguments(&self, folder: &Path) -> Vec<OsString> {
         let mut list = Arguments::default();
-        if let Some(firmware) = self.qemu.firmware() {
-            list.pair("-L", firmware);
+        for folder in self.qemu.firmware() {
+            list.pair("-L", folder);
         }
         list.pair("-machine", self.machine_argument());
         self.pace_arguments(&mut list);
@@ -260,7 +261,10 @@ impl Machine {
         match self.iommu {
             Iommu::Intel => list
                 .pair("-device", "intel-iommu,intremap=on,eim=on,caching-mode=on,device-iotlb=on,aw-bits=48"),
-            Iommu::Amd => list.pair("-device", "amd-iommu,intremap=on,pt=off,xtsup=on"),
+            Iommu::Amd => {
+                let xtsup = if self.qemu.version() < WITH_XTSUP { "" } else { ",xtsup=on" };
+                list.pair("-device", format!("amd-iommu,intremap=on,pt=off{xtsup}"))
+            }
             Iommu::None => &mut list,
         };
         self.boot_arguments(&mut list, folder);
@@ -325,6 +329,11 @@ impl Machine {
         }
     }
 }
+
+/// The first release whose TCG has an x2APIC.
+const WITH_X2APIC: (u32, u32) = (9, 0);
+/// The first release whose AMD-Vi sends interrupts to x2APIC IDs.
+const WITH_XTSUP: (u32, u32) = (10, 0);
 
 /// Name of the private copy of OVMF's variables in a run's folder.
 pub(crate) const VARIABLES: &str = "variables.fd";
@@ -392,6 +401,15 @@ mod tests {
         assert!(port < text.find("bus=port1a,addr=0").unwrap(), "{text}");
         assert!(text.contains("pcie-root-port,id=port4,chassis=4,addr=4"), "{text}");
         assert!(text.contains("edu,bus=port4,addr=0,"), "{text}");
+    }
+
+    #[test]
+    fn an_old_emulator_is_not_asked_for_what_it_lacks() {
+        let new = text(&everyday().iommu(Iommu::Amd));
+        assert!(new.contains("amd-iommu,intremap=on,pt=off,xtsup=on") && new.contains("+x2apic"), "{new}");
+        let boot = Boot::Bios("disk".into());
+        let old = text(&Machine::everyday(&Qemu::imaginary_of((7, 2)), boot).iommu(Iommu::Amd));
+        assert!(old.contains("amd-iommu,intremap=on,pt=off ") && !old.contains("x2apic"), "{old}");
     }
 
     #[test]

@@ -19,15 +19,20 @@ pub struct Group {
 }
 
 impl Group {
-    /// Starts `program` with `arguments`; its standard error goes to the file
-    /// `errors`, its input and output are closed.
+    /// Starts `program` with `arguments` and with `environment` added to ours; its
+    /// standard error goes to the file `errors`, its input and output are closed.
     ///
     /// Where `setpriv` is there (util-linux), the kernel kills the child when the
     /// *thread* that called this ends, even by SIGKILL; so keep that thread.
     ///
     /// # Errors
     /// The program cannot be started or `errors` cannot be made.
-    pub fn spawn(program: &Path, arguments: &[OsString], errors: &Path) -> Result<Self> {
+    pub fn spawn<'a>(
+        program: &Path,
+        arguments: &[OsString],
+        environment: impl Iterator<Item = (&'a str, &'a OsStr)>,
+        errors: &Path,
+    ) -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut command = match crate::qemu::search(&path, "setpriv") {
             Some(setpriv) => {
@@ -39,7 +44,7 @@ impl Group {
         };
         let errors =
             std::fs::File::create(errors).with_context(|| format!("cannot make {}", errors.display()))?;
-        command.args(arguments).process_group(0);
+        command.args(arguments).envs(environment).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         Ok(Self { child, status: None })
@@ -98,7 +103,8 @@ mod tests {
 
     fn shell(script: &str) -> Group {
         let errors = std::env::temp_dir().join(format!("lab-process-{}", std::process::id()));
-        Group::spawn(Path::new("/bin/sh"), &["-c".into(), script.into()], &errors).unwrap()
+        Group::spawn(Path::new("/bin/sh"), &["-c".into(), script.into()], std::iter::empty(), &errors)
+            .unwrap()
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! Finding an emulator that is new enough.
 
 use anyhow::{Context, Result, bail};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The first release whose emulated AMD-V and VT-d carry the hypervisor.
 pub const OLDEST: (u32, u32) = (10, 0);
 
+/// Where the dynamic linker looks first.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
 /// A QEMU for x86-64 that was found and asked for its version.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     program: PathBuf,
     version: (u32, u32),
-    firmware: Option<PathBuf>,
+    firmware: Vec<PathBuf>,
+    libraries: Option<OsString>,
 }
 
 impl Qemu {
@@ -32,7 +36,7 @@ impl Qemu {
     /// # Errors
     /// It does not run, or it is older than [`OLDEST`].
     pub fn at(program: PathBuf) -> Result<Self> {
-        let qemu = Self::of_any_version(program)?;
+        let qemu = Self::ask(program, None)?;
         if qemu.version < OLDEST {
             let ((major, minor), (wanted, wanted_minor)) = (qemu.version, OLDEST);
             let program = qemu.program.display();
@@ -41,32 +45,42 @@ impl Qemu {
         Ok(qemu)
     }
 
-    /// The QEMU at `program`, however old: some paths are right in old ones only.
-    ///
-    /// # Errors
-    /// It does not run or does not say its version.
-    pub fn of_any_version(program: PathBuf) -> Result<Self> {
-        let output = Command::new(&program)
-            .arg("--version")
-            .output()
-            .with_context(|| format!("cannot run {}", program.display()))?;
+    /// Asks a program of any version for it.
+    fn ask(program: PathBuf, libraries: Option<OsString>) -> Result<Self> {
+        let mut command = Command::new(&program);
+        command.arg("--version").envs(libraries.iter().map(|libraries| (LIBRARY_PATH, libraries)));
+        let output = command.output().with_context(|| format!("cannot run {}", program.display()))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let version = parse_version(&text)
-            .with_context(|| format!("{} does not say its version: {text:?}", program.display()))?;
-        Ok(Self { program, version, firmware: None })
+        let version = parse_version(&text).with_context(|| {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            format!("{} does not say its version: {text}{}", program.display(), complaint.trim())
+        })?;
+        Ok(Self { program, version, firmware: Vec::new(), libraries })
     }
 
     /// A QEMU that is never started.
     #[cfg(test)]
     pub(crate) fn imaginary() -> Self {
-        Self { program: "qemu-system-x86_64".into(), version: OLDEST, firmware: None }
+        Self::imaginary_of(OLDEST)
     }
 
-    /// Takes firmware and option ROMs from `folder` (`-L`), for a QEMU that was
-    /// unpacked and not installed.
-    pub fn with_firmware(mut self, folder: PathBuf) -> Self {
-        self.firmware = Some(folder);
-        self
+    /// A QEMU of this version that is never started.
+    #[cfg(test)]
+    pub(crate) fn imaginary_of(version: (u32, u32)) -> Self {
+        Self { program: "qemu-system-x86_64".into(), version, firmware: Vec::new(), libraries: None }
+    }
+
+    /// The QEMU of packages that were unpacked at `root` and not installed: firmware and
+    /// option ROMs (`-L`), and libraries that the machine may lack, are taken from there.
+    ///
+    /// # Errors
+    /// It does not run or does not say its version.
+    pub fn unpacked(root: &Path) -> Result<Self> {
+        let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|folder| root.join(folder));
+        let libraries = std::env::join_paths(libraries).context("a colon in the folder's name")?;
+        let mut qemu = Self::ask(root.join("usr/bin/qemu-system-x86_64"), Some(libraries))?;
+        qemu.firmware = ["qemu", "seabios"].map(|name| root.join("usr/share").join(name)).into();
+        Ok(qemu)
     }
 
     /// The program.
@@ -79,9 +93,14 @@ impl Qemu {
         self.version
     }
 
-    /// The folder that `-L` names.
-    pub fn firmware(&self) -> Option<&Path> {
-        self.firmware.as_deref()
+    /// The folders that `-L` names.
+    pub fn firmware(&self) -> &[PathBuf] {
+        &self.firmware
+    }
+
+    /// What its process needs in its environment.
+    pub fn environment(&self) -> impl Iterator<Item = (&str, &OsStr)> {
+        self.libraries.iter().map(|libraries| (LIBRARY_PATH, libraries.as_os_str()))
     }
 }
 

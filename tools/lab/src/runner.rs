@@ -1,8 +1,11 @@
 //! Runs scenarios: one line each, and a total.
 
+use crate::column::{Column, Need};
 use crate::consoles::{Consoles, Logs, View};
+use crate::host::Host;
 use crate::http::PayloadServer;
 use crate::machine::{Boot, Machine};
+use crate::matrix::Matrix;
 use crate::qemu::find_ovmf;
 use crate::running::Ended;
 use crate::scenario::{Config, ImageKind, Judge, Scenario, Subject, Workshop};
@@ -56,6 +59,7 @@ pub enum Outcome {
 /// Runs scenarios one after another.
 pub struct Runner<'a> {
     workshop: &'a dyn Workshop,
+    host: Host,
     logs: PathBuf,
     view: View,
 }
@@ -63,7 +67,7 @@ pub struct Runner<'a> {
 impl<'a> Runner<'a> {
     /// A runner that keeps each scenario's logs in a folder of `logs` of its name.
     pub fn new(workshop: &'a dyn Workshop, logs: &Path) -> Self {
-        Self { workshop, logs: logs.to_owned(), view: View::Nothing }
+        Self { workshop, host: Host::detect(), logs: logs.to_owned(), view: View::Nothing }
     }
 
     /// Shows the consoles meanwhile.
@@ -73,16 +77,24 @@ impl<'a> Runner<'a> {
     }
 
     /// Runs those of `scenarios` whose name contains `filter` and writes a line for
-    /// each to `output`, with the logs' tails of those that fail.
+    /// each to `output`, with the logs' tails of those that fail. `matrix` gets their
+    /// outcomes.
     ///
     /// # Errors
     /// `output` cannot be written.
-    pub fn run(&self, scenarios: &[Scenario], filter: &str, output: &mut dyn Write) -> Result<Report> {
+    pub fn run(
+        &self,
+        scenarios: &[Scenario],
+        filter: &str,
+        matrix: &mut Matrix,
+        output: &mut dyn Write,
+    ) -> Result<Report> {
         let mut report = Report::default();
         for scenario in scenarios.iter().filter(|scenario| scenario.name().contains(filter)) {
             let start = Instant::now();
             let outcome = self.one(scenario).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
             let name = scenario.name();
+            matrix.add(scenario.feature, scenario.column, &outcome);
             match outcome {
                 Outcome::Passed => {
                     report.passed += 1;
@@ -109,8 +121,14 @@ impl<'a> Runner<'a> {
         self.logs.join(scenario.name().replace('/', "-"))
     }
 
+    /// Why it is not run here.
+    fn cannot(&self, scenario: &Scenario) -> Option<String> {
+        let never = scenario.never().map(str::to_owned);
+        never.or_else(|| scenario.column.unavailable_on(&self.host))
+    }
+
     fn one(&self, scenario: &Scenario) -> Result<Outcome> {
-        if let Some(why) = scenario.skip.and_then(|skip| skip()) {
+        if let Some(why) = self.cannot(scenario) {
             return Ok(Outcome::Skipped(why));
         }
         let folder = self.folder(scenario);
@@ -155,7 +173,15 @@ impl<'a> Runner<'a> {
         folder: &Path,
         server: Option<&PayloadServer>,
     ) -> Result<Machine> {
-        let mut machine = Machine::everyday(&self.workshop.qemu()?, boot);
+        let old = scenario.column == Column::SvmAmdVi && scenario.needs.contains(&Need::IoapicRemapping);
+        let qemu = if old { self.workshop.old_qemu()? } else { self.workshop.qemu()? };
+        let mut machine = Machine::everyday(&qemu, boot)
+            .iommu(scenario.column.iommu())
+            .cpus(scenario.cpus)
+            .memory_mib(scenario.memory_mib);
+        if scenario.column == Column::VmxVtd {
+            machine = machine.kvm();
+        }
         if let Some(server) = server {
             machine = machine.e1000e_to(2, server.port());
         }

@@ -69,7 +69,7 @@ impl Machine {
             "chardev=qmp,mode=control".into(),
         ]);
 
-        let mut group = Group::spawn(self.qemu().program(), &arguments, &errors)?;
+        let mut group = Group::spawn(self.qemu().program(), &arguments, self.qemu().environment(), &errors)?;
         let started = Instant::now();
         // The emulator opens character devices in the order of their arguments, and may
         // still find fault with a device after that.

@@ -1,6 +1,8 @@
 //! A scenario: one run of a machine, and what its consoles must say.
 
+use crate::column::{Column, Need};
 use crate::demux::Line;
+use crate::feature::Feature;
 use crate::machine::Machine;
 use crate::qemu::Qemu;
 use crate::summary::Summary;
@@ -16,6 +18,11 @@ pub trait Workshop {
     /// # Errors
     /// There is none and none can be installed.
     fn qemu(&self) -> Result<Qemu>;
+    /// QEMU 7.2, which alone remaps the IOAPIC's interrupts by AMD-Vi.
+    ///
+    /// # Errors
+    /// It cannot be fetched or does not run here.
+    fn old_qemu(&self) -> Result<Qemu>;
     /// The hypervisor's ELF.
     ///
     /// # Errors
@@ -80,7 +87,12 @@ pub enum Config {
 #[derive(Clone)]
 pub struct Scenario {
     pub(crate) name: String,
+    pub(crate) column: Column,
+    pub(crate) feature: Feature,
+    pub(crate) needs: Vec<Need>,
     pub(crate) subject: Subject,
+    pub(crate) cpus: u32,
+    pub(crate) memory_mib: u32,
     pub(crate) shape: fn(Machine) -> Machine,
     pub(crate) expect: Vec<Expected>,
     pub(crate) forbidden: Vec<Expected>,
@@ -90,7 +102,7 @@ pub struct Scenario {
     pub(crate) may_run_on: bool,
     pub(crate) serves_http: bool,
     pub(crate) drive_mib: Option<u64>,
-    pub(crate) skip: Option<fn() -> Option<String>>,
+    pub(crate) skip: Option<&'static str>,
     pub(crate) damage: Option<fn(&mut Vec<u8>)>,
 }
 
@@ -110,11 +122,17 @@ impl Expected {
 }
 
 impl Scenario {
-    /// A scenario on the everyday machine that nothing is expected of yet.
-    pub fn new(name: &str, subject: Subject) -> Self {
+    /// A scenario on the everyday machine of `column` that nothing is expected of yet; its
+    /// outcome counts for `feature`, and its name ends with the column.
+    pub fn new(column: Column, feature: Feature, name: &str, subject: Subject) -> Self {
         Self {
-            name: name.to_owned(),
+            name: format!("{name}{}", column.suffix()),
+            column,
+            feature,
+            needs: Vec::new(),
             subject,
+            cpus: 4,
+            memory_mib: 1024,
             shape: |machine| machine,
             expect: Vec::new(),
             forbidden: Vec::new(),
@@ -129,7 +147,19 @@ impl Scenario {
         }
     }
 
-    /// Changes the machine.
+    /// Number of processors; 4 if nothing is said.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Memory in MiB; 1024 if nothing is said.
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Changes the machine where it is QEMU's, in what only QEMU can do.
     pub fn on(mut self, shape: fn(Machine) -> Machine) -> Self {
         self.shape = shape;
         self
@@ -199,15 +229,26 @@ impl Scenario {
         self
     }
 
-    /// Skips it when `reason` gives one.
-    pub fn skip_if(mut self, reason: fn() -> Option<String>) -> Self {
-        self.skip = Some(reason);
+    /// Says what the machine must have; a column whose emulator lacks it skips it.
+    pub fn needs(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// Skips it for this reason.
+    pub fn skip(mut self, why: &'static str) -> Self {
+        self.skip = Some(why);
         self
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Why it is never run on its column, whatever the host; `None` if it is.
+    pub(crate) fn never(&self) -> Option<&'static str> {
+        self.skip.or_else(|| self.needs.iter().find_map(|need| self.column.lacks(*need)))
     }
 }
 
@@ -305,12 +346,24 @@ mod tests {
         judge.verdict()
     }
 
+    fn empty() -> Scenario {
+        Scenario::new(Column::SvmVtd, Feature::Processors, "x", Subject::Bare(String::new()))
+    }
+
     fn scenario() -> Scenario {
-        Scenario::new("x", Subject::Bare(String::new()))
-            .expect("a", "one")
-            .expect("b", "uno")
-            .expect("a", "two")
-            .forbid_anywhere("BROKEN")
+        empty().expect("a", "one").expect("b", "uno").expect("a", "two").forbid_anywhere("BROKEN")
+    }
+
+    #[test]
+    fn what_its_column_lacks_keeps_it_from_running() {
+        let on = |column| {
+            let scenario = Scenario::new(column, Feature::Linux, "x", Subject::Bare(String::new()));
+            scenario.needs(Need::PassedFunction).never()
+        };
+        assert_eq!(on(Column::SvmVtd), None);
+        assert!(on(Column::VmxBochs).is_some());
+        assert_eq!(empty().skip("broken").never(), Some("broken"));
+        assert_eq!(empty().name(), "x@vtd");
     }
 
     #[test]
@@ -329,7 +382,7 @@ mod tests {
 
     #[test]
     fn one_line_meets_one_expectation() {
-        let scenario = Scenario::new("x", Subject::Bare(String::new())).expect("a", "x").expect("a", "x");
+        let scenario = empty().expect("a", "x").expect("a", "x");
         assert!(verdict(&scenario, &[("a", "x x")]).is_err());
     }
 
@@ -341,7 +394,7 @@ mod tests {
 
     #[test]
     fn ends_come_from_the_summary() {
-        let scenario = Scenario::new("x", Subject::Bare(String::new())).ends("net", "off");
+        let scenario = empty().ends("net", "off");
         assert_eq!(verdict(&scenario, &[]), Err("no summary of guest net".into()));
         let crashed = [("hypervisor", "summary guest=net end=crashed")];
         assert_eq!(verdict(&scenario, &crashed), Err("guest net ended by crashed, not by off".into()));
@@ -351,7 +404,7 @@ mod tests {
 
     #[test]
     fn the_hypervisor_counts_who_ended_as_expected() {
-        let scenario = Scenario::new("x", Subject::Bare(String::new())).all_as_expected();
+        let scenario = empty().all_as_expected();
         assert_eq!(verdict(&scenario, &[]), Err("the hypervisor did not come to its end".into()));
         let one = [("hypervisor", "summary hypervisor guests=2 as_expected=1")];
         assert_eq!(verdict(&scenario, &one), Err("1 of 2 guests ended as expected".into()));

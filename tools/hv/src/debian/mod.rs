@@ -2,6 +2,7 @@
 //! but private lists and cache, and backports. Nothing under /etc or /var/lib/apt changes.
 
 mod apt;
+mod old_qemu;
 mod sources;
 mod version;
 
@@ -100,6 +101,13 @@ impl Debian {
         Ok(first.to_owned())
     }
 
+    /// The `Depends` field of the newest version of `package`.
+    fn depends_of(&self, package: &str) -> Result<String> {
+        let _lock = self.lock()?;
+        self.refresh()?;
+        Ok(self.newest(package, |_| true)?.depends)
+    }
+
     /// Installs QEMU 10 and the UEFI firmware.
     ///
     /// # Errors
@@ -139,6 +147,14 @@ impl Debian {
         if folder.exists() {
             std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }
+        Self::unpack_into(deb, folder)
+    }
+
+    /// Unpacks a `.deb` into `folder`, to what is there.
+    ///
+    /// # Errors
+    /// When dpkg refuses.
+    pub fn unpack_into(deb: &Path, folder: &Path) -> Result<()> {
         make_folder(folder)?;
         let name = deb.file_name().unwrap_or_default().to_string_lossy();
         let mut step = Step::start(format!("unpacking {name}"));

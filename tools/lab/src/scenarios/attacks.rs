@@ -2,71 +2,98 @@
 //! nothing of it.
 
 use super::{BAD_ACCESS, EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, TRIPLE_FAULT, hosted};
+use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
+use crate::feature::Feature;
+use crate::machine::Iommu;
 use crate::scenario::Scenario;
 
-/// All of them. The seconds are the neighbour's: it watches longer than the attack
-/// takes.
-pub fn all() -> Vec<Scenario> {
-    vec![
-        attack("dma", "dma", 25).expect(HYPERVISOR, "DMA of attacker blocked"),
+/// All of them; where there is no IOMMU, attackers without a device.
+pub fn on(column: Column) -> Vec<Scenario> {
+    let mut list = by_a_device(column);
+    list.extend(by_the_processor(column));
+    list
+}
+
+/// Needs a device to attack with. The seconds are the neighbour's: it watches longer
+/// than the attack takes.
+fn by_a_device(column: Column) -> Vec<Scenario> {
+    use Feature::{ConfigIsolation, DmaIsolation, InterruptIsolation};
+    let attack = |feature, name, command_line, seconds| {
+        attack(column, feature, name, command_line, seconds).needs(Need::PassedFunction)
+    };
+    let dma = attack(DmaIsolation, "dma", "dma", 25).expect(HYPERVISOR, "DMA of attacker blocked");
+    let forged = attack(InterruptIsolation, "forged-msi", "forged-msi remappable", 25)
         // Whose they are QEMU does not say.
-        attack("forged-msi", "forged-msi remappable", 25).expect(HYPERVISOR, "sent interrupt"),
-        attack("forged-msi-compatibility", "forged-msi", 25).skip_if(compatibility_messages),
-        attack("bars", "bars", 5).expect(HYPERVISOR, "which is refused"),
-        attack("config", "config", 8),
-        attack("sweep-ports", "sweep-ports", 30),
-        attack("sweep-msr", "sweep-msr", 10),
-        attack("sweep-mmio", "sweep-mmio", 8).expect(HYPERVISOR, "where it has nothing"),
+        .expect(HYPERVISOR, "sent interrupt");
+    let mut compatibility = attack(InterruptIsolation, "forged-msi-compatibility", "forged-msi", 25);
+    if column.iommu() == Iommu::Intel {
+        compatibility = compatibility.skip(COMPATIBILITY_MESSAGES);
+    }
+    let bars = attack(ConfigIsolation, "bars", "bars", 5).expect(HYPERVISOR, "which is refused");
+    vec![dma, forged, compatibility, bars, attack(ConfigIsolation, "config", "config", 8)]
+}
+
+/// Needs nothing but instructions.
+fn by_the_processor(column: Column) -> Vec<Scenario> {
+    use Feature::{Emulation, Storms, Sweeps};
+    let attack = |feature, name, command_line, seconds| attack(column, feature, name, command_line, seconds);
+    let fatal = |feature, name, end| fatal(column, feature, name, end);
+    vec![
+        attack(Sweeps, "sweep-ports", "sweep-ports", 30),
+        attack(Sweeps, "sweep-msr", "sweep-msr", 10),
+        attack(Sweeps, "sweep-mmio", "sweep-mmio", 8).expect(HYPERVISOR, "where it has nothing"),
         // Behind the guest's memory, where the host's goes on.
-        attack("sweep-mmio-behind", "sweep-mmio from=0x4000000 to=0xc0000000 step=0x800000", 8),
-        attack("sweep-mmio-high", "sweep-mmio from=0x100000000 to=0x2000000000 step=0x10000000", 8),
-        attack("svm", "svm", 3),
-        attack("rewrite", "rewrite", 15),
-        attack("init-storm", "init-storm rounds=500", 10),
+        attack(Sweeps, "sweep-mmio-behind", "sweep-mmio from=0x4000000 to=0xc0000000 step=0x800000", 8),
+        attack(Sweeps, "sweep-mmio-high", "sweep-mmio from=0x100000000 to=0x2000000000 step=0x10000000", 8),
+        attack(Emulation, "svm", "svm", 3),
+        attack(Emulation, "rewrite", "rewrite", 15),
+        attack(Storms, "init-storm", "init-storm rounds=500", 10),
         // Messages through the memory-mapped APIC take another way in.
-        attack("init-storm-xapic", "init-storm rounds=200 xapic", 10),
-        fatal("nested-faults", TRIPLE_FAULT),
-        stray_crash(),
-        fatal("wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
-        fatal("unemulated", BAD_ACCESS).expect(HYPERVISOR, "by what is not emulated"),
+        attack(Storms, "init-storm-xapic", "init-storm rounds=200 xapic", 10),
+        fatal(Storms, "nested-faults", TRIPLE_FAULT),
+        stray_crash(column),
+        fatal(Emulation, "wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
+        fatal(Emulation, "unemulated", BAD_ACCESS).expect(HYPERVISOR, "by what is not emulated"),
     ]
 }
 
-fn attacker(command_line: &str) -> Guest {
-    Guest::new("attacker", &[2, 3], command_line).passes("01.0", EDU_PATH, EDU).passes(
+fn attacker(column: Column, command_line: &str) -> Guest {
+    Guest::new("attacker", &[2, 3], command_line).passes_on(column, "01.0", EDU_PATH, EDU).passes_on(
+        column,
         "02.0",
         OTHER_EDU_PATH,
         EDU,
     )
 }
 
-fn beside_neighbour(name: &str, attacker: Guest, seconds: u64) -> Scenario {
+fn beside_neighbour(column: Column, feature: Feature, name: &str, attacker: Guest, seconds: u64) -> Scenario {
     let neighbour = Guest::new("neighbour", &[1], &format!("neighbour seconds={seconds}"));
-    hosted(&format!("attack/{name}"), &[attacker, neighbour])
+    hosted(column, feature, &format!("attack/{name}"), &[attacker, neighbour])
         .expect("neighbour", "neighbour: unharmed")
         .ends("neighbour", POWER_OFF)
         .within(60 + 2 * seconds)
 }
 
-fn attack(name: &str, command_line: &str, seconds: u64) -> Scenario {
+fn attack(column: Column, feature: Feature, name: &str, command_line: &str, seconds: u64) -> Scenario {
     let test = command_line.split(' ').next().unwrap_or(name);
-    beside_neighbour(name, attacker(command_line), seconds)
+    beside_neighbour(column, feature, name, attacker(column, command_line), seconds)
         .expect("attacker", &format!("attack {test}: held"))
         .ends("attacker", POWER_OFF)
 }
 
 /// Its last step must end the attacker alone, by `end`.
-fn fatal(name: &str, end: &str) -> Scenario {
-    beside_neighbour(name, attacker(name).set("expect", "\"crash\""), 8)
+fn fatal(column: Column, feature: Feature, name: &str, end: &str) -> Scenario {
+    let attacker = attacker(column, name).set("expect", "\"crash\"");
+    beside_neighbour(column, feature, name, attacker, 8)
         .expect("attacker", &format!("{name}: ending"))
         .ends("attacker", end)
 }
 
 /// The first stray access ends a guest whose configuration wants that.
-fn stray_crash() -> Scenario {
-    let attacker = attacker("sweep-mmio").set("stray_access", "\"crash\"").set("expect", "\"crash\"");
-    beside_neighbour("stray-crash", attacker, 4)
+fn stray_crash(column: Column) -> Scenario {
+    let attacker = attacker(column, "sweep-mmio").set("stray_access", "\"crash\"").set("expect", "\"crash\"");
+    beside_neighbour(column, Feature::Sweeps, "stray-crash", attacker, 4)
         .expect("attacker", "sweep-mmio: 0xc0000000 to")
         .forbid("attacker", "places")
         .ends("attacker", BAD_ACCESS)
@@ -74,8 +101,5 @@ fn stray_crash() -> Scenario {
 
 /// What keeps messages of the compatibility format away is one bit of the unit, which
 /// no emulator obeys; the unit's tests show that it is never set.
-fn compatibility_messages() -> Option<String> {
-    Some(
-        "QEMU delivers interrupt messages of the compatibility format even where VT-d blocks them".to_owned(),
-    )
-}
+const COMPATIBILITY_MESSAGES: &str =
+    "QEMU delivers interrupt messages of the compatibility format even where VT-d blocks them";

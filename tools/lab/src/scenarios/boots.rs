@@ -1,18 +1,25 @@
 //! One bundle through every door, and bundles that are damaged.
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, config, lab_machine, no_failure};
+use crate::column::Column;
 use crate::demux::HYPERVISOR;
+use crate::feature::Feature;
 use crate::scenario::{ImageKind, Scenario, Subject};
 
-/// All of them.
-pub fn all() -> Vec<Scenario> {
+/// All of them; on Bochs the one door that it has.
+pub fn on(column: Column) -> Vec<Scenario> {
+    match column {
+        Column::SvmVtd => {}
+        Column::VmxBochs => return vec![from_image(column, "bios", ImageKind::Bios)],
+        Column::SvmAmdVi | Column::VmxVtd => return Vec::new(),
+    }
     let kinds = [
         ("bios", ImageKind::Bios),
         ("uefi", ImageKind::Uefi),
         ("pxe", ImageKind::Pxe),
         ("iso", ImageKind::Iso),
     ];
-    let mut list: Vec<_> = kinds.into_iter().map(|(name, kind)| from_image(name, kind)).collect();
+    let mut list: Vec<_> = kinds.into_iter().map(|(name, kind)| from_image(column, name, kind)).collect();
     list.push(damaged("truncated-bundle", |bundle| bundle.truncate(bundle.len() / 2)));
     list.push(damaged("empty-bundle", Vec::clear));
     list.push(damaged("corrupt-kernel", |bundle| flip(bundle, |bytes| bytes * 3 / 4)));
@@ -21,13 +28,14 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// Ends like `-kernel`, which every other scenario boots by.
-fn from_image(name: &str, kind: ImageKind) -> Scenario {
-    let guests =
-        [Guest::new("one", &[1], "hello"), Guest::new("two", &[2, 3], "msi").passes("01.0", EDU_PATH, EDU)];
-    no_failure(Scenario::new(&format!("boot/{name}"), Subject::Image(kind, config(&guests))))
+fn from_image(column: Column, name: &str, kind: ImageKind) -> Scenario {
+    let (test, done) = if column.passes_functions() { ("msi", "msi: done") } else { ("ipi", "ipi: done") };
+    let two = Guest::new("two", &[2, 3], test).passes_on(column, "01.0", EDU_PATH, EDU);
+    let subject = Subject::Image(kind, config(&[Guest::new("one", &[1], "hello"), two]));
+    no_failure(Scenario::new(column, Feature::Boots, &format!("boot/{name}"), subject))
         .on(|machine| lab_machine(machine.vga()))
         .expect("one", "hello, world")
-        .expect("two", "msi: done")
+        .expect("two", done)
         .ends("one", POWER_OFF)
         .ends("two", POWER_OFF)
         .all_as_expected()
@@ -38,7 +46,8 @@ fn from_image(name: &str, kind: ImageKind) -> Scenario {
 /// not panic.
 fn damaged(name: &str, damage: fn(&mut Vec<u8>)) -> Scenario {
     let guest = Guest::new("one", &[1], "hello");
-    Scenario::new(&format!("boot/{name}"), Subject::Hypervisor(config(&[guest])))
+    let subject = Subject::Hypervisor(config(&[guest]));
+    Scenario::new(Column::SvmVtd, Feature::Boots, &format!("boot/{name}"), subject)
         .on(lab_machine)
         .damage(damage)
         .expect(HYPERVISOR, "bundle")

@@ -2,7 +2,9 @@
 //! test guest right, then under the hypervisor.
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, bare_machine, hosted, no_failure};
+use crate::column::{Column, Need};
 use crate::demux::FIRMWARE;
+use crate::feature::Feature;
 use crate::scenario::{Scenario, Subject};
 
 /// Tests by their command line, and the line that says that all went well.
@@ -42,22 +44,30 @@ pub fn bare() -> Vec<Scenario> {
 
 fn alone(test: &str, done: &str) -> Scenario {
     let subject = Subject::Bare(test.to_owned());
-    no_failure(Scenario::new(&format!("bare/{}", name_of(test)), subject).on(bare_machine))
-        .expect(FIRMWARE, done)
+    let name = format!("bare/{}", name_of(test));
+    let scenario = Scenario::new(Column::SvmVtd, Feature::Expectations, &name, subject);
+    no_failure(scenario.on(bare_machine)).expect(FIRMWARE, done)
 }
 
 /// The same under the hypervisor.
-fn hosted_one(test: &str, done: &str) -> Scenario {
-    let guest = Guest::new("one", &[1, 2], test).passes("01.0", EDU_PATH, EDU);
-    hosted(&format!("guest/{}", name_of(test)), &[guest]).expect("one", done).ends("one", POWER_OFF)
+fn hosted_one(column: Column, test: &str, done: &str) -> Scenario {
+    let guest = Guest::new("one", &[1, 2], test).passes_on(column, "01.0", EDU_PATH, EDU);
+    let feature = match test.split(' ').next() {
+        Some("msi") => Feature::Passthrough,
+        Some("pic") => Feature::LegacyInterrupts,
+        _ => Feature::Processors,
+    };
+    let scenario = hosted(column, feature, &format!("guest/{}", name_of(test)), &[guest]);
+    let scenario = scenario.expect("one", done).ends("one", POWER_OFF);
+    if feature == Feature::Passthrough { scenario.needs(Need::PassedFunction) } else { scenario }
 }
 
 /// All of them, and two guests that share nothing but the serial line.
-pub fn hosted_tests() -> Vec<Scenario> {
-    let mut list: Vec<_> = TESTS.iter().map(|(test, done)| hosted_one(test, done)).collect();
+pub fn hosted_tests(column: Column) -> Vec<Scenario> {
+    let mut list: Vec<_> = TESTS.iter().map(|(test, done)| hosted_one(column, test, done)).collect();
     let two = [Guest::new("one", &[1], "hello"), Guest::new("two", &[2, 3], "ipi")];
     list.push(
-        hosted("guest/two", &two)
+        hosted(column, Feature::Processors, "guest/two", &two)
             .expect("one", "hello, world")
             .expect("two", "ipi: done")
             .ends("one", POWER_OFF)

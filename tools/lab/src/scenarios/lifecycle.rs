@@ -1,29 +1,32 @@
 //! How guests end, and what follows.
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted};
+use crate::column::Column;
+use crate::feature::Feature;
 use crate::scenario::Scenario;
 
 /// All of them.
-pub fn all() -> Vec<Scenario> {
+pub fn on(column: Column) -> Vec<Scenario> {
     vec![
-        starts_again("reboot", REBOOT, "on_reboot", "reboot"),
-        starts_again("triple-fault", TRIPLE_FAULT, "on_crash", "crash"),
-        stopped_by_another("spin", "spin: spinning"),
-        stopped_by_another("halt-forever", "halt-forever: halting"),
-        refused("absent-device", "00:1d.7", EDU),
-        refused("other-device", EDU_PATH, "8086:10d3"),
+        starts_again(column, "reboot", REBOOT, "on_reboot", "reboot"),
+        starts_again(column, "triple-fault", TRIPLE_FAULT, "on_crash", "crash"),
+        stopped_by_another(column, "spin", "spin: spinning"),
+        stopped_by_another(column, "halt-forever", "halt-forever: halting"),
+        refused(column, "absent-device", "00:1d.7", EDU),
+        refused(column, "other-device", EDU_PATH, "8086:10d3"),
     ]
 }
 
 /// Ends by itself, is started once more in clean memory, then stays off, while a
 /// neighbour watches.
-fn starts_again(test: &str, end: &str, policy: &str, expect: &str) -> Scenario {
+fn starts_again(column: Column, test: &str, end: &str, policy: &str, expect: &str) -> Scenario {
     let guest = Guest::new("one", &[1, 2], test)
         .set(policy, "\"restart\"")
         .set("max_restarts", "1")
         .set("expect", &format!("{expect:?}"))
-        .passes("01.0", EDU_PATH, EDU);
-    hosted(&format!("lifecycle/{test}"), &[guest, Guest::new("neighbour", &[3], "neighbour seconds=4")])
+        .passes_on(column, "01.0", EDU_PATH, EDU);
+    let guests = [guest, Guest::new("neighbour", &[3], "neighbour seconds=4")];
+    hosted(column, Feature::Lifecycle, &format!("lifecycle/{test}"), &guests)
         .expect("one", "memory is clean")
         .expect("one", "starting")
         .expect("one", "memory is clean")
@@ -33,12 +36,12 @@ fn starts_again(test: &str, end: &str, policy: &str, expect: &str) -> Scenario {
 }
 
 /// Never ends and never exits: another guest's end must stop it all the same.
-fn stopped_by_another(test: &str, says: &str) -> Scenario {
+fn stopped_by_another(column: Column, test: &str, says: &str) -> Scenario {
     let guests = [
         Guest::new("stubborn", &[2], test).set("expect", "\"running\""),
         Guest::new("master", &[1], "neighbour seconds=3").set("on_power_off", "\"halt-all\""),
     ];
-    hosted(&format!("lifecycle/{test}"), &guests)
+    hosted(column, Feature::Lifecycle, &format!("lifecycle/{test}"), &guests)
         .expect("stubborn", says)
         .expect("master", "neighbour: unharmed")
         .ends("stubborn", STOPPED)
@@ -47,12 +50,12 @@ fn stopped_by_another(test: &str, says: &str) -> Scenario {
 }
 
 /// Asks for a function that the machine does not have like that.
-fn refused(name: &str, path: &str, id: &str) -> Scenario {
+fn refused(column: Column, name: &str, path: &str, id: &str) -> Scenario {
     let guests = [
         Guest::new("wanting", &[2], "hello").set("expect", "\"refused\"").passes("01.0", path, id),
         Guest::new("content", &[1], "hello"),
     ];
-    hosted(&format!("refused/{name}"), &guests)
+    hosted(column, Feature::Passthrough, &format!("refused/{name}"), &guests)
         .expect("hypervisor", "wanting is refused")
         .expect("content", "hello, world")
         .forbid("wanting", "hello")

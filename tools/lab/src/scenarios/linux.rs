@@ -1,18 +1,43 @@
 //! Debian's kernel as the guest, unmodified.
 
 use super::POWER_OFF;
+use crate::column::{Column, Need};
+use crate::feature::Feature;
 use crate::scenario::{Config, Scenario, Subject};
 
-/// All of them.
-pub fn all() -> Vec<Scenario> {
-    vec![two_linux()]
+/// All of them. The shell is not repeated where only the IOMMU differs.
+pub fn on(column: Column) -> Vec<Scenario> {
+    let mut list = vec![two_linux(column)];
+    if column != Column::SvmAmdVi {
+        list.insert(0, shell(column, "one", &[1]));
+        list.insert(1, shell(column, "smp", &[1, 2]));
+    }
+    list
+}
+
+/// A guest without functions, to its shell on the console.
+fn shell(column: Column, name: &str, cpus: &[u32]) -> Scenario {
+    let config = format!(
+        "[guest.shell]\ncpus = {cpus:?}\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
+         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once\"\n"
+    );
+    let subject = Subject::Hypervisor(Config::Inline(config));
+    Scenario::new(column, Feature::Linux, &format!("linux/{name}"), subject)
+        .expect("shell", &format!("shell: {} processors", cpus.len()))
+        .forbid("shell", "FAILED")
+        .forbid("hypervisor", "panicked")
+        .ends("shell", POWER_OFF)
+        .all_as_expected()
+        .within(120)
 }
 
 /// What `cargo hv run` boots: a guest with a passed-through NIC, one with a
 /// passed-through drive.
-fn two_linux() -> Scenario {
-    Scenario::new("linux/two", Subject::Hypervisor(Config::File("examples/two-linux.toml".to_owned())))
-        .on(|machine| machine.cpus(4).memory_mib(1536))
+fn two_linux(column: Column) -> Scenario {
+    let subject = Subject::Hypervisor(Config::File("examples/two-linux.toml".to_owned()));
+    Scenario::new(column, Feature::LinuxWithFunctions, "linux/two", subject)
+        .needs(Need::PassedFunction)
+        .memory_mib(1536)
         .serves_http()
         .nvme(256)
         .expect("net", "net: verified sha256")

@@ -1,12 +1,17 @@
 //! The same guest on machines that lack something or are built oddly.
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, hosted, lab_machine};
+use crate::column::Column;
 use crate::demux::HYPERVISOR;
+use crate::feature::Feature;
 use crate::machine::{Iommu, Machine};
 use crate::scenario::Scenario;
 
-/// All of them.
-pub fn all() -> Vec<Scenario> {
+/// All of them, each on one column.
+pub fn on(column: Column) -> Vec<Scenario> {
+    if column != Column::SvmVtd {
+        return Vec::new();
+    }
     vec![
         runs("no-legacy-devices", |machine| {
             lab_machine(machine).machine_options("pit=off,hpet=off,i8042=off,pic=off")
@@ -33,7 +38,10 @@ fn with_iommu(machine: Machine, properties: &str) -> Machine {
 
 fn runs(name: &str, shape: fn(Machine) -> Machine) -> Scenario {
     let guest = Guest::new("one", &[1, 2], "msi").passes("01.0", EDU_PATH, EDU);
-    hosted(&format!("machine/{name}"), &[guest]).on(shape).expect("one", "msi: done").ends("one", POWER_OFF)
+    hosted(Column::SvmVtd, Feature::Machines, &format!("machine/{name}"), &[guest])
+        .on(shape)
+        .expect("one", "msi: done")
+        .ends("one", POWER_OFF)
 }
 
 /// Without an IOMMU a guest with a device is refused, one without runs.
@@ -42,7 +50,7 @@ fn without_iommu() -> Scenario {
         Guest::new("wanting", &[2], "msi").set("expect", "\"refused\"").passes("01.0", EDU_PATH, EDU),
         Guest::new("content", &[1], "hello"),
     ];
-    hosted("machine/no-iommu", &guests)
+    hosted(Column::SvmVtd, Feature::Machines, "machine/no-iommu", &guests)
         .on(|machine| lab_machine(machine.iommu(Iommu::None)))
         .expect("hypervisor", "wanting is refused")
         .expect("content", "hello, world")

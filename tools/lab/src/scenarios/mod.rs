@@ -10,6 +10,8 @@ mod lifecycle;
 mod linux;
 mod machines;
 
+use crate::column::Column;
+use crate::feature::Feature;
 use crate::machine::Machine;
 use crate::scenario::{Config, Scenario, Subject};
 
@@ -26,15 +28,19 @@ const EDU: &str = "1234:11e8";
 const EDU_PATH: &str = "00:04.0/00.0";
 const OTHER_EDU_PATH: &str = "00:05.0/00.0";
 
-/// All of them, in the order in which they run: what the later ones lean on first.
+/// All of them, in the order in which they run: what the later ones lean on first. What
+/// guests see and do is repeated on every column; doors and odd machines are not, for
+/// nothing of them depends on one.
 pub fn all() -> Vec<Scenario> {
     let mut list = guests::bare();
-    list.extend(guests::hosted_tests());
-    list.extend(lifecycle::all());
-    list.extend(attacks::all());
-    list.extend(machines::all());
-    list.extend(boots::all());
-    list.extend(linux::all());
+    for column in Column::ALL {
+        list.extend(guests::hosted_tests(column));
+        list.extend(lifecycle::on(column));
+        list.extend(attacks::on(column));
+        list.extend(machines::on(column));
+        list.extend(boots::on(column));
+        list.extend(linux::on(column));
+    }
     list
 }
 
@@ -66,6 +72,11 @@ impl Guest {
         self
     }
 
+    /// Passes the function through if `column` has what that takes.
+    pub fn passes_on(self, column: Column, slot: &str, path: &str, id: &str) -> Self {
+        if column.passes_functions() { self.passes(slot, path, id) } else { self }
+    }
+
     /// Passes the function at `path` with this identity through, at `slot`.
     pub fn passes(mut self, slot: &str, path: &str, id: &str) -> Self {
         self.functions.push_str(&format!(
@@ -87,21 +98,21 @@ pub(crate) fn config(guests: &[Guest]) -> Config {
 
 /// A scenario with these guests on the lab's machine. A panic of the hypervisor and a
 /// test guest's own verdicts of failure are forbidden.
-pub(crate) fn hosted(name: &str, guests: &[Guest]) -> Scenario {
-    no_failure(Scenario::new(name, Subject::Hypervisor(config(guests))).on(lab_machine))
+pub(crate) fn hosted(column: Column, feature: Feature, name: &str, guests: &[Guest]) -> Scenario {
+    let subject = Subject::Hypervisor(config(guests));
+    no_failure(Scenario::new(column, feature, name, subject).on(lab_machine))
         .forbid("hypervisor", "panicked")
         .all_as_expected()
 }
 
-/// 4 processors, of which guests get 1 to 3, and two `edu`, at [`EDU_PATH`] and
-/// [`OTHER_EDU_PATH`].
+/// Two `edu`, at [`EDU_PATH`] and [`OTHER_EDU_PATH`]. Of the 4 processors guests get 1 to 3.
 pub(crate) fn lab_machine(machine: Machine) -> Machine {
-    machine.cpus(4).memory_mib(1024).edu(4).edu(5)
+    machine.edu(4).edu(5)
 }
 
 /// The same for a test guest that is alone with it and looks at bus 0 only.
 pub(crate) fn bare_machine(machine: Machine) -> Machine {
-    machine.cpus(4).memory_mib(1024).edu_on_root_bus(4).edu_on_root_bus(5)
+    machine.edu_on_root_bus(4).edu_on_root_bus(5)
 }
 
 fn no_failure(scenario: Scenario) -> Scenario {
@@ -118,7 +129,7 @@ mod tests {
         let all = all();
         let names: BTreeSet<_> = all.iter().map(Scenario::name).collect();
         assert_eq!(names.len(), all.len());
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/-".contains(c);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-@".contains(c);
         assert!(names.iter().all(|name| name.chars().all(plain)), "{names:?}");
     }
 
@@ -127,6 +138,38 @@ mod tests {
         for scenario in all() {
             let expects = !scenario.expect.is_empty() || !scenario.ends.is_empty();
             assert!(expects, "{} cannot fail", scenario.name());
+        }
+    }
+
+    #[test]
+    fn attacks_run_on_every_column_with_an_iommu() {
+        let attacks = |column| {
+            let all = attacks::on(column).into_iter();
+            let able = all.filter(|scenario| scenario.never().is_none());
+            able.map(|scenario| scenario.name().trim_end_matches(column.suffix()).to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        let reference = attacks(Column::SvmVtd);
+        for column in Column::ALL.into_iter().filter(|column| column.passes_functions()) {
+            assert!(attacks(column).is_superset(&reference), "{column:?}");
+        }
+    }
+
+    #[test]
+    fn every_feature_has_a_scenario() {
+        let shown: BTreeSet<_> = all().iter().map(|scenario| scenario.feature).collect();
+        assert!(shown.iter().eq(Feature::ALL.iter()), "{shown:?}");
+    }
+
+    #[test]
+    fn guests_without_an_iommu_are_given_no_function() {
+        for scenario in all().iter().filter(|scenario| scenario.never().is_none()) {
+            let passes = match &scenario.subject {
+                Subject::Hypervisor(Config::Inline(text)) => text.contains("passthrough"),
+                _ => false,
+            };
+            let able = scenario.column.passes_functions() || scenario.name().starts_with("refused/");
+            assert!(!passes || able, "{}", scenario.name());
         }
     }
 
