@@ -20,6 +20,7 @@ use crate::emulated;
 use crate::payload;
 use crate::progress::Step;
 use crate::project::make_folder;
+use crate::reference;
 use crate::workshop::Workshop;
 
 /// Longest time of one run.
@@ -53,11 +54,15 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
     let folder = workshop.project().output().join("bench");
     make_folder(&folder)?;
     let (bench, summary) = instructions(workshop, &folder)?;
+    let reference = if options.no_reference { None } else { Some(reference(workshop, &folder)?) };
     let drive = drive(workshop, &folder)?;
     if options.json {
-        println!("{:#}", as_json(&bench, &summary, &drive));
+        println!("{:#}", as_json(&bench, reference.as_ref(), &summary, &drive));
     } else {
-        println!("{}", lab::bench::table(&[("Bulkhead", &bench)]));
+        println!(
+            "{}",
+            lab::bench::table(("Bulkhead", &bench), reference.as_ref().map(|kvm| ("Linux + KVM", kvm)))
+        );
         println!("{}", footprint(&summary));
         println!("{}", drive.table());
     }
@@ -79,6 +84,20 @@ fn instructions(workshop: &Workshop, folder: &Path) -> Result<(Bench, Summary)> 
     ensure!(!bench.results.is_empty(), "the guest measured nothing; its messages are in {place}{complaints}");
     ensure!(summary.hypervisor.is_some(), "the hypervisor did not come to its end");
     Ok((bench, summary))
+}
+
+/// The same guest's table under Linux + KVM.
+fn reference(workshop: &Workshop, folder: &Path) -> Result<Bench> {
+    let host = reference::prepare(workshop, folder)?;
+    let machine = lab::reference::machine(workshop.qemu()?, &host.kernel, &host.initrd);
+    let mut bench = Bench::of(lab::reference::OWNER);
+    watch(&machine, folder, "counting instructions, Linux + KVM", |line| _ = bench.take(line))?;
+    ensure!(
+        !bench.results.is_empty(),
+        "the guest measured nothing under Linux + KVM; what was said is in {}",
+        folder.display()
+    );
+    Ok(bench)
 }
 
 /// What a Linux guest did with its drive.
@@ -227,11 +246,13 @@ impl Drive {
     }
 }
 
-fn as_json(bench: &Bench, summary: &Summary, drive: &Drive) -> Value {
-    let instructions: serde_json::Map<String, Value> =
-        bench.results.iter().map(|(name, count)| (name.clone(), json!(count))).collect();
+fn as_json(bench: &Bench, reference: Option<&Bench>, summary: &Summary, drive: &Drive) -> Value {
+    let instructions = |bench: &Bench| -> Value {
+        bench.results.iter().map(|(name, count)| (name.clone(), json!(count))).collect()
+    };
     json!({
-        "instructions": instructions,
+        "instructions": instructions(bench),
+        "instructions_linux_kvm": reference.map(instructions),
         "footprint": summary.to_json(),
         "drive": {
             "init_seconds": { "bare": drive.bare.init, "guest": drive.guest.init },

@@ -162,10 +162,16 @@ pub struct Inspect {
 /// `cargo hv bench`
 #[derive(Args)]
 #[command(after_help = "\
+Linux + KVM is measured beside Bulkhead, on the same emulator with the same guest; that takes
+about a minute, and --no-reference leaves it out.
+
 Examples:
   cargo hv bench
   cargo hv bench --json > bench.json")]
 pub struct Bench {
+    /// Measure Bulkhead only, not Linux + KVM beside it
+    #[arg(long)]
+    pub no_reference: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,

@@ -15,6 +15,7 @@ mod payload;
 mod process;
 mod progress;
 mod project;
+mod reference;
 mod run;
 mod symbols;
 mod testing;

@@ -37,31 +37,43 @@ impl Bench {
     }
 }
 
-/// A Markdown table with a row per name and a column per (title, results). What a
-/// column has not is a dash.
-pub fn table(columns: &[(&str, &Bench)]) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for (_, bench) in columns {
-        for (name, _) in &bench.results {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
-            }
-        }
-    }
-    let mut text = String::from("| instructions per round trip |");
-    for (title, _) in columns {
-        let _ = write!(text, " {title} |");
-    }
-    let _ = writeln!(text, "\n|---|{}", "---:|".repeat(columns.len()));
+/// A Markdown table with a row per name: (title, results), and beside them those of a reference
+/// with ours as a part of them. What one of the two has not is a dash.
+pub fn table(ours: (&str, &Bench), reference: Option<(&str, &Bench)>) -> String {
+    let Some((other_title, other)) = reference else { return table_of_one(ours) };
+    let (title, bench) = ours;
+    let missing = other.results.iter().map(|(name, _)| name).filter(|name| bench.get(name).is_none());
+    let names = bench.results.iter().map(|(name, _)| name).chain(missing);
+    let mut text = format!("| {UNIT} | {title} | {other_title} | ratio |\n|---|---:|---:|---:|\n");
     for name in names {
-        let _ = write!(text, "| {name} |");
-        for (_, bench) in columns {
-            let cell = bench.get(name).map_or_else(|| "-".to_owned(), |number| number.to_string());
-            let _ = write!(text, " {cell} |");
-        }
-        text.push('\n');
+        let (ours, theirs) = (bench.get(name), other.get(name));
+        let ratio = ratio(ours, theirs).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        let _ = writeln!(text, "| {name} | {} | {} | {ratio} |", cell(ours), cell(theirs));
     }
     text
+}
+
+fn table_of_one((title, bench): (&str, &Bench)) -> String {
+    let mut text = format!("| {UNIT} | {title} |\n|---|---:|\n");
+    for (name, number) in &bench.results {
+        let _ = writeln!(text, "| {name} | {number} |");
+    }
+    text
+}
+
+/// What the numbers are.
+const UNIT: &str = "instructions per round trip";
+
+fn cell(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// Ours as a part of theirs, where that says something.
+fn ratio(ours: Option<u64>, theirs: Option<u64>) -> Option<f64> {
+    match (ours?, theirs?) {
+        (_, 0) => None,
+        (ours, theirs) => Some(ours as f64 / theirs as f64),
+    }
 }
 
 #[cfg(test)]
@@ -83,14 +95,27 @@ mod tests {
         assert_eq!((bench.get("cpuid"), bench.get("port write")), (Some(142), Some(300)));
     }
 
+    fn of(owner: &str, results: &[&str]) -> Bench {
+        let mut bench = Bench::of(owner);
+        for result in results {
+            assert!(bench.take(&line(owner, result)), "{result}");
+        }
+        bench
+    }
+
     #[test]
-    fn the_table_has_a_dash_for_what_is_missing() {
-        let mut ours = Bench::of("a");
-        ours.take(&line("a", "bench cpuid 142"));
-        let mut bare = Bench::of("b");
-        bare.take(&line("b", "bench ipi 9"));
-        let expected = "| instructions per round trip | ours | bare |\n|---|---:|---:|\n\
-                        | cpuid | 142 | - |\n| ipi | - | 9 |\n";
-        assert_eq!(table(&[("ours", &ours), ("bare", &bare)]), expected);
+    fn a_reference_stands_beside_with_its_ratio() {
+        let ours = of("a", &["bench cpuid 142", "bench msi 5"]);
+        let reference = of("b", &["bench ipi 9", "bench cpuid 1420"]);
+        let expected = "| instructions per round trip | ours | theirs | ratio |\n|---|---:|---:|---:|\n\
+                        | cpuid | 142 | 1420 | 0.10 |\n| msi | 5 | - | - |\n| ipi | - | 9 | - |\n";
+        assert_eq!(table(("ours", &ours), Some(("theirs", &reference))), expected);
+    }
+
+    #[test]
+    fn without_a_reference_there_is_one_column() {
+        let ours = of("a", &["bench cpuid 142"]);
+        let expected = "| instructions per round trip | ours |\n|---|---:|\n| cpuid | 142 |\n";
+        assert_eq!(table(("ours", &ours), None), expected);
     }
 }

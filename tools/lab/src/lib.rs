@@ -19,6 +19,7 @@ pub mod matrix;
 pub mod process;
 pub mod qemu;
 pub mod qmp;
+pub mod reference;
 pub mod runner;
 pub mod running;
 pub mod scenario;

@@ -13,6 +13,8 @@ pub const NAMES: [&str; 3] = ["net.cpio", "disk.cpio", "shell.cpio"];
 /// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
 const NET: [&str; 1] = ["e1000e"];
 const DISK: [&str; 3] = ["nvme", "crc32c_generic", "ext4"];
+/// Both vendors': the host has one of them.
+const KVM: [&str; 2] = ["kvm_amd", "kvm_intel"];
 
 /// Everything an archive is made of but the scripts.
 pub struct Ingredients {
@@ -67,26 +69,48 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
     for folder in ["proc", "sys", "dev", "run"] {
         archive.directory(folder);
     }
-    // Linux opens /dev/console before /init can mount anything.
-    archive.character_device("dev/console", 5, 1);
+    add_console(&mut archive);
     archive.file("bin/busybox", 0o755, &ingredients.busybox);
     archive.link("bin/sh", "busybox");
     archive.file("init", 0o755, scripts.get(init)?);
     archive.file("lib.sh", 0o644, scripts.get("lib.sh")?);
     archive.file("lease.sh", 0o755, scripts.get("lease.sh")?);
     archive.file("payload.sha256", 0o644, ingredients.payload_hash.as_bytes());
-    add_modules(&mut archive, &ingredients.modules, &drivers)?;
+    let folder = &ingredients.modules;
+    let version = folder.file_name().and_then(|name| name.to_str()).context("the kernel has no version")?;
+    add_modules(&mut archive, folder, &drivers, &format!("lib/modules/{version}"))?;
     Ok(archive.finish())
 }
 
-/// Numbered names keep the load order where the script's glob sorts them.
-fn add_modules(archive: &mut Archive, folder: &Path, drivers: &[&str]) -> Result<()> {
-    let version = folder.file_name().and_then(|name| name.to_str()).context("the kernel has no version")?;
+/// Makes the archive of a host that runs `guest` on KVM by `program`, with the kernel's modules in
+/// `modules`.
+///
+/// # Errors
+/// As `build`.
+pub fn host(program: &[u8], guest: &[u8], modules: &Path) -> Result<Vec<u8>> {
+    let mut archive = Archive::new();
+    archive.directory("dev");
+    add_console(&mut archive);
+    // KVM's number is fixed (Documentation/admin-guide/devices.txt), so nothing need be mounted.
+    archive.character_device("dev/kvm", 10, 232);
+    archive.file("init", 0o755, program);
+    archive.file("guest", 0o644, guest);
+    add_modules(&mut archive, modules, &KVM, "modules")?;
+    Ok(archive.finish())
+}
+
+/// Linux opens /dev/console before /init can mount anything.
+fn add_console(archive: &mut Archive) {
+    archive.character_device("dev/console", 5, 1);
+}
+
+/// Numbered names keep the load order where whoever loads them sorts them.
+fn add_modules(archive: &mut Archive, folder: &Path, drivers: &[&str], into: &str) -> Result<()> {
     let order = Modules::list(folder)?.load_order(drivers)?;
     for (index, path) in order.iter().enumerate() {
         let name = path.file_name().and_then(|name| name.to_str()).context("a module has no name")?;
         let content = super::read(path)?;
-        archive.file(&format!("lib/modules/{version}/{index:02}-{name}"), 0o644, &content);
+        archive.file(&format!("{into}/{index:02}-{name}"), 0o644, &content);
     }
     Ok(())
 }

@@ -17,9 +17,12 @@ use crate::project::{Project, make_folder};
 /// Raise when the recipe changes in a way that its inputs do not show.
 const RECIPE: u32 = 2;
 
+/// The file of Debian's full kernel.
+pub const FULL_KERNEL: &str = "vmlinuz";
+
 /// Meta packages that depend on the newest kernel, and what their kernels are called here.
 const KERNELS: [Kernel; 2] = [
-    Kernel { meta: "linux-image-amd64", file: "vmlinuz", folder: "full" },
+    Kernel { meta: "linux-image-amd64", file: FULL_KERNEL, folder: "full" },
     Kernel { meta: "linux-image-cloud-amd64", file: "vmlinuz-cloud", folder: "cloud" },
 ];
 
@@ -58,6 +61,21 @@ pub fn prepare(project: &Project, update: bool) -> Result<PathBuf> {
 /// Every file of the payload.
 pub fn outputs() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(|kernel| kernel.file).chain(archives::NAMES)
+}
+
+/// Makes the initial file system of the bench's reference at `output`: `program` as the host's
+/// first, the modules of KVM, and `guest`.
+///
+/// # Errors
+/// When packages cannot be fetched, or a file cannot be read or written.
+pub fn host_archive(project: &Project, program: &Path, guest: &Path, output: &Path) -> Result<()> {
+    let unpacked = project.output().join("unpacked").join("full");
+    let full = match unpacked.is_dir() {
+        true => unpacked,
+        false => unpack(project)?.kernels.into_iter().next().context("no kernel was unpacked")?,
+    };
+    let modules = only_entry(&full.join("lib/modules"), "")?;
+    write(output, &archives::host(&read(program)?, &read(guest)?, &modules)?)
 }
 
 /// The unpacked packages.

@@ -1,0 +1,74 @@
+//! Making the reference of the bench: a Linux host with KVM and one program, which runs the
+//! bare-metal guest that measures Bulkhead too.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::payload;
+use crate::process;
+use crate::progress::Step;
+use crate::project::Project;
+use crate::workshop::Workshop;
+
+/// The package of the program.
+const PACKAGE: &str = "kvm-reference";
+
+/// The files that the host boots with.
+pub struct Host {
+    /// Debian's kernel.
+    pub kernel: PathBuf,
+    /// The initial file system: the program, KVM's modules, the guest.
+    pub initrd: PathBuf,
+}
+
+/// Makes the host's files in `folder`.
+///
+/// # Errors
+/// When something cannot be built or fetched.
+pub fn prepare(workshop: &Workshop, folder: &Path) -> Result<Host> {
+    let project = workshop.project();
+    let program = build(project)?;
+    let kernel = payload::prepare(project, false)?.join(payload::FULL_KERNEL);
+    let initrd = folder.join("reference.cpio");
+    payload::host_archive(project, &program, workshop.testguest()?, &initrd)?;
+    Ok(Host { kernel, initrd })
+}
+
+/// Builds the program for this machine's own kind of Linux, with everything it needs inside: the
+/// host that runs it has no libraries.
+fn build(project: &Project) -> Result<PathBuf> {
+    let mut step = Step::start(format!("building {PACKAGE}"));
+    let target = host_target()?;
+    let target_folder = project.output().join("static");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(project.root())
+        .args(["build", "--release", "--package", PACKAGE, "--target", &target])
+        .arg("--target-dir")
+        .arg(&target_folder)
+        .arg("--config")
+        .arg(format!("target.{target}.rustflags=[\"-Ctarget-feature=+crt-static\"]"))
+        // These would stand in for the flags above.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    process::run(&mut cargo, &mut step)?;
+    let program = target_folder.join(&target).join("release").join(PACKAGE);
+    ensure!(program.is_file(), "cargo built {PACKAGE} and left no {}", program.display());
+    step.done("");
+    Ok(program)
+}
+
+/// The target that the toolchain at hand builds for by itself.
+fn host_target() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let text = process::output(Command::new(rustc).arg("-vV"))?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.context("rustc does not say what it builds for")?;
+    ensure!(
+        host.starts_with("x86_64-") && host.contains("linux"),
+        "the reference is built on x86-64 Linux only, and this is {host}; --no-reference leaves it out"
+    );
+    Ok(host.to_owned())
+}
