@@ -13,6 +13,9 @@
 //!     -drive if=none,id=nvme3,format=raw,file.driver=null-co,file.size=256M \
 //!     -device nvme,serial=bulkhead3,drive=nvme3,addr=3 > examples/boards/q35.json
 //! ```
+//!
+//! With `-device amd-iommu,intremap=on,pt=off,xtsup=on` in place of `intel-iommu` it is
+//! that of `examples/boards/q35-amdvi.json`.
 
 use access::ConfigSpace;
 use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform, Tables};

@@ -6,11 +6,12 @@
 //! own driver understands stays inside [`Architecture`].
 
 mod dmar;
+mod ivrs;
 #[cfg(test)]
 mod tests;
 
-use crate::acpi::Tables;
-use crate::finding::Findings;
+use crate::acpi::{IoApic, Tables};
+use crate::finding::{Findings, finding};
 use crate::pci::Function;
 use alloc::vec::Vec;
 use spec::{Bdf, Hpa, RequesterRange};
@@ -139,10 +140,27 @@ pub struct Alias {
 impl Remapping {
     /// Brings the tables of either vendor together with the functions that are there.
     pub(crate) fn new(tables: &Tables, functions: &[Function], findings: &mut Findings<'_>) -> Self {
-        match &tables.dmar {
-            Some(table) => dmar::remapping(table, functions, &mut findings.of("DMAR")),
-            None => Self::default(),
+        let dmar = tables.dmar.as_ref().filter(|table| !table.units.is_empty());
+        let ivrs = tables.ivrs.as_ref().filter(|table| !table.units.is_empty());
+        let remapping = match (dmar, ivrs) {
+            (Some(dmar), None) => dmar::remapping(dmar, functions, &mut findings.of("DMAR")),
+            (None, Some(ivrs)) => ivrs::remapping(ivrs, functions, &mut findings.of("IVRS")),
+            (Some(dmar), Some(_)) => {
+                // No machine has both, so one of them is made up; the registers will tell.
+                finding!(findings.of("IVRS"), "there is a DMAR table too; only that counts");
+                dmar::remapping(dmar, functions, &mut findings.of("DMAR"))
+            }
+            (None, None) => return Self::default(),
+        };
+        for IoApic { id, base, .. } in &tables.madt.io_apics {
+            if remapping.io_apic(*id).is_none() {
+                finding!(
+                    findings.of("MADT"),
+                    "no unit remaps the interrupts of the I/O APIC {id} at {base}; its pins cannot be used"
+                );
+            }
         }
+        remapping
     }
 
     /// Whether nothing remaps anything.

@@ -6,6 +6,7 @@
 pub mod dmar;
 pub mod fadt;
 pub mod hpet;
+pub mod ivrs;
 pub mod madt;
 pub mod mcfg;
 pub mod sleep;
@@ -22,6 +23,7 @@ use spec::Hpa;
 pub use dmar::Dmar;
 pub use fadt::{Fadt, Register};
 pub use hpet::Hpet;
+pub use ivrs::Ivrs;
 pub use madt::{InterruptOverride, IoApic, LocalNmi, Madt, NmiSource, Processor, Trigger};
 pub use mcfg::Ecam;
 pub use sleep::SoftOff;
@@ -33,8 +35,10 @@ pub struct Tables {
     pub madt: Madt,
     /// Memory-mapped configuration space, by segment and buses.
     pub ecam: Vec<Ecam>,
-    /// DMA and interrupt remapping units; `None` without VT-d.
+    /// Remapping units of Intel's kind; `None` where no table tells of any.
     pub dmar: Option<Dmar>,
+    /// Remapping units of AMD's kind; `None` where no table tells of any.
+    pub ivrs: Option<Ivrs>,
     /// Fixed hardware: power management registers, reset.
     pub fadt: Option<Fadt>,
     /// What to write to power the machine off; `None` where it was not found.
@@ -60,6 +64,7 @@ impl Tables {
                 b"APIC" => tables.madt = Madt::parse(&bytes, &mut findings.of("MADT")),
                 b"MCFG" => tables.ecam = mcfg::parse(&bytes, &mut findings.of("MCFG")),
                 b"DMAR" => tables.dmar = Some(Dmar::parse(&bytes, &mut findings.of("DMAR"))),
+                b"IVRS" => tables.ivrs = Some(Ivrs::parse(&bytes, &mut findings.of("IVRS"))),
                 b"HPET" => tables.hpet = Hpet::parse(&bytes, &mut findings.of("HPET")),
                 b"FACP" => {
                     let fadt = Fadt::parse(&bytes, &mut findings.of("FADT"));

@@ -1,6 +1,8 @@
 //! Tables made by hand: right ones, and what real firmware does wrong.
 
 use super::dmar::ScopeKind;
+mod ivrs;
+
 use super::*;
 use crate::memory::MemoryImage;
 use crate::names::DevFn;
@@ -487,7 +489,7 @@ proptest! {
     /// Any bytes under any signature are read without a panic.
     #[test]
     fn no_table_panics(
-        signature in prop::sample::select(vec![b"APIC", b"MCFG", b"DMAR", b"FACP", b"HPET", b"SSDT"]),
+        signature in prop::sample::select(vec![b"APIC", b"MCFG", b"DMAR", b"IVRS", b"FACP", b"HPET", b"SSDT"]),
         body in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..20], 0..300),
     ) {
         read(&[table(signature, &body)]);
@@ -500,6 +502,7 @@ proptest! {
             madt(&[&local_apic(0, 0, 1), &x2apic(3, 300), &[1, 12, 2, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0]]),
             mcfg(&[(0xb000_0000, 0, 0, 255)]),
             dmar(&[drhd(1, 0xfed9_0000, &[1, 8, 0, 0, 0, 0, 2, 0]), rmrr(0x7e00_0000, 0x7e7f_ffff, &[])]),
+            ivrs::whole(),
             fadt(|_| ()),
         ]);
         for (index, value) in changes {

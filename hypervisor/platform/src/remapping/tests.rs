@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::acpi::dmar::{Dmar, Drhd, Rmrr, Scope, ScopeKind};
+use crate::acpi::ivrs::{Entry, Ivhd, Ivmd, Ivrs, Who, flag};
 use crate::finding::Finding;
 use crate::names::DevFn;
 use crate::topology::Platform;
@@ -10,7 +11,11 @@ use alloc::vec;
 
 /// A machine with VT-d and bridges of every kind.
 fn bridges() -> Platform {
-    serde_json::from_str(include_str!("../../../plan/tests/boards/bridges.json")).unwrap()
+    let mut platform: Platform =
+        serde_json::from_str(include_str!("../../../plan/tests/boards/bridges.json")).unwrap();
+    // What of it is not remapped is the business of one test only.
+    platform.tables.madt.io_apics.clear();
+    platform
 }
 
 fn unit_at(platform: &Platform, path: &str) -> Option<usize> {
@@ -150,4 +155,212 @@ fn reserved_memory_has_users() {
     let of =
         |path: &str| platform.reserved_memory(platform.function_at(&path.parse().unwrap()).unwrap()).count();
     assert_eq!((of("00:07.0"), of("00:07.1"), of("00:06.0/00.0/01.0/00.0")), (1, 0, 1));
+}
+
+/// QEMU's q35 with AMD's IOMMU.
+fn amd() -> Platform {
+    serde_json::from_str(include_str!("../../../../examples/boards/q35-amdvi.json")).unwrap()
+}
+
+fn functions(first: Bdf, last: Bdf, alias: Option<Bdf>) -> Entry {
+    Entry { who: Who::Functions { first, last, alias }, settings: 0 }
+}
+
+/// A unit of the function 00:01.0, as on the board above, with these entries.
+fn ivhd(entries: Vec<Entry>) -> Ivhd {
+    Ivhd {
+        kind: 0x11,
+        flags: flag::COHERENT,
+        function: Bdf::new(0, 1, 0),
+        capability: 0x40,
+        base: Hpa(0xfed8_0000),
+        segment: 0,
+        msi_number: 0,
+        features: Some(0x29d7),
+        entries,
+    }
+}
+
+/// The bridges' machine, as if AMD had made it.
+fn amd_bridges(entries: Vec<Entry>, reserved: Vec<Ivmd>) -> Platform {
+    let mut platform = bridges();
+    platform.tables.dmar = None;
+    platform.tables.ivrs = Some(Ivrs { units: vec![ivhd(entries)], reserved, ..Ivrs::default() });
+    platform
+}
+
+#[test]
+fn qemus_amd_machine() {
+    let platform = amd();
+    assert_eq!(platform.all_findings().count(), 0);
+    let Remapping { units, interrupts, x2apic_opt_out, reserved, aliases } = &platform.remapping;
+    assert_eq!((*interrupts, *x2apic_opt_out, reserved.len(), aliases.len()), (true, false, 0, 0));
+    assert_eq!(units.len(), 1, "its blocks of type 0x10 and 0x11 are about one unit");
+    let Architecture::AmdVi(own) = &units[0].architecture else { panic!("{units:?}") };
+    assert_eq!((own.function, own.capability, own.coherent), (Bdf::new(0, 1, 0), 0x40, false));
+    assert_eq!((units[0].base, units[0].register_bytes), (Hpa(0xfed8_0000), 0x4000));
+    for function in &platform.functions {
+        assert_eq!(platform.remapping_unit(function), Some(0), "{}", function.bdf);
+        assert_eq!(platform.is_remapping_unit(function), function.bdf == Bdf::new(0, 1, 0));
+        assert_eq!(platform.requesters(function), [function.bdf]);
+    }
+    assert_eq!(platform.io_apic_source(&platform.io_apics()[0]), Some((0, Bdf::new(0, 0x14, 0))));
+    assert_eq!(platform.io_apic_pin(16).unwrap().source, Some((0, Bdf::new(0, 0x14, 0))));
+}
+
+#[test]
+fn settings_and_special_devices() {
+    let ioapic = Bdf::new(0, 0x14, 0);
+    let sender = |who| Entry { who, settings: 0xd7 };
+    let mut platform = amd_bridges(
+        vec![
+            sender(Who::IoApic { id: 5, requester: ioapic }),
+            sender(Who::IoApic { id: 5, requester: Bdf::new(0, 0, 1) }),
+            Entry { who: Who::Hpet { number: 0, requester: ioapic }, settings: 0 },
+            Entry { who: Who::AcpiDevice { id: "AMDI0020".into(), requester: Bdf(0xa5) }, settings: 0 },
+        ],
+        vec![],
+    );
+    assert_eq!(again(&mut platform), ["IVRS: the I/O APIC 5 is listed twice; the first counts"]);
+    let unit = &platform.remapping.units[0];
+    let Architecture::AmdVi(own) = &unit.architecture else { panic!("{unit:?}") };
+    let signals = |id| Signals { requesters: RequesterRange::one(id), bits: 0xd7 };
+    assert_eq!(own.signals, [signals(ioapic), signals(Bdf::new(0, 0, 1))]);
+    assert!(own.coherent);
+    assert_eq!(platform.remapping.io_apic(5), Some((0, ioapic)));
+    assert_eq!(platform.remapping.hpet(0), Some((0, ioapic)));
+    let served: Vec<_> = unit.served().collect();
+    assert_eq!(served, [Bdf(0xa5), ioapic, ioapic].map(RequesterRange::one));
+}
+
+#[test]
+fn aliases_are_requesters_too() {
+    let alias = Bdf::new(0, 0xa, 0);
+    let mut platform = amd_bridges(
+        vec![
+            functions(Bdf::new(0, 5, 0), Bdf::new(0, 9, 7), None),
+            functions(Bdf::new(2, 0, 0), Bdf::new(2, 31, 7), Some(alias)),
+            // Its own number is no alias.
+            functions(Bdf::new(0, 0xb, 0), Bdf::new(0, 0xb, 0), Some(Bdf::new(0, 0xb, 0))),
+        ],
+        vec![],
+    );
+    assert_eq!(again(&mut platform), [""; 0]);
+    let of = |path: &str| platform.requesters(platform.function_at(&path.parse().unwrap()).unwrap());
+    assert_eq!(of("00:05.0/00.0"), [Bdf::new(2, 0, 0), alias]);
+    assert_eq!(of("00:0b.0"), [Bdf::new(0, 0xb, 0)]);
+    assert_eq!(platform.remapping.unit_of(0, alias), Some(0), "who serves the function serves its alias");
+}
+
+#[test]
+fn functions_that_are_not_listed_are_where_function_0_is() {
+    let alias = Bdf::new(0, 0xa, 0);
+    let seven = Bdf::new(0, 7, 0);
+    let mut platform = amd_bridges(vec![functions(seven, seven, Some(alias))], vec![]);
+    let odd = "IVRS: no unit names 00:07.1; it is served as 00:07.0 is";
+    assert_eq!(again(&mut platform), [odd]);
+    assert_eq!(unit_at(&platform, "00:07.1"), Some(0));
+    assert_eq!(platform.remapping.aliases_of(0, Bdf::new(0, 7, 1)).collect::<Vec<_>>(), [alias]);
+    assert_eq!(unit_at(&platform, "00:08.0"), None);
+    // Unless it is the unit itself.
+    platform.tables.ivrs.as_mut().unwrap().units[0].function = Bdf::new(0, 7, 1);
+    assert_eq!(again(&mut platform), [""; 0]);
+    assert_eq!(unit_at(&platform, "00:07.1"), None);
+}
+
+#[test]
+fn everything_else_is_served_where_the_table_says_all() {
+    let mut platform = amd_bridges(vec![Entry { who: Who::All, settings: 0 }], vec![]);
+    let mut other = ivhd(vec![functions(Bdf::new(0, 8, 0), Bdf::new(0, 8, 0), None)]);
+    other.function = Bdf::new(0x80, 0, 2);
+    platform.tables.ivrs.as_mut().unwrap().units.push(other);
+    assert_eq!(again(&mut platform), [""; 0]);
+    assert_eq!(unit_at(&platform, "00:07.1"), Some(0));
+    assert_eq!(unit_at(&platform, "00:08.0"), Some(1), "one that names it comes before one for the rest");
+}
+
+#[test]
+fn entries_about_buses_that_do_not_exist_are_told() {
+    let memory = Ivmd {
+        start: Hpa(0x7e00_0000),
+        bytes: 0x1000,
+        segment: 0,
+        first: Bdf::new(0x71, 0, 0),
+        last: Bdf::new(0x71, 31, 7),
+        readable: true,
+        writable: true,
+        exclusion: false,
+    };
+    let mut platform = amd_bridges(
+        vec![
+            functions(Bdf::new(0x70, 3, 0), Bdf::new(0x70, 3, 0), None),
+            functions(Bdf::new(0, 0, 0), Bdf::new(0xff, 31, 7), None),
+        ],
+        vec![memory],
+    );
+    assert_eq!(
+        again(&mut platform),
+        [
+            "IVRS: the unit 00:01.0 serves 70:03.0, where this machine has no bus",
+            "IVRS: the reserved memory at hpa 0x7e000000 is for 71:00.0 to 71:1f.7, where this machine has no bus",
+        ]
+    );
+    assert_eq!(unit_at(&platform, "00:07.1"), Some(0));
+}
+
+#[test]
+fn reserved_memory_of_either_vendor_is_found_by_function() {
+    let memory = |first, last, writable| Ivmd {
+        start: Hpa(0x7e00_0000),
+        bytes: 0x1000,
+        segment: 0,
+        first,
+        last,
+        readable: true,
+        writable,
+        exclusion: false,
+    };
+    let all = functions(Bdf(0), Bdf(0xffff), None);
+    let mut platform = amd_bridges(
+        vec![all],
+        vec![
+            memory(Bdf::new(0, 7, 0), Bdf::new(0, 7, 0), false),
+            memory(Bdf::new(0, 7, 0), Bdf::new(0, 8, 0), true),
+        ],
+    );
+    assert_eq!(again(&mut platform), [""; 0]);
+    let of = |path: &str| -> Vec<bool> {
+        let function = platform.function_at(&path.parse().unwrap()).unwrap();
+        platform.reserved_memory(function).map(|range| range.writable).collect()
+    };
+    assert_eq!(of("00:07.0"), [false, true]);
+    assert_eq!(of("00:07.1"), [true]);
+    assert_eq!(of("00:0a.0"), [false; 0]);
+}
+
+#[test]
+fn io_apics_that_nothing_remaps_are_told() {
+    let mut platform = amd_bridges(vec![functions(Bdf(0), Bdf(0xffff), None)], vec![]);
+    platform.tables.madt.io_apics = vec![IoApic { id: 5, base: Hpa(0xfec0_0000), gsi_base: 0 }];
+    let told =
+        "MADT: no unit remaps the interrupts of the I/O APIC 5 at hpa 0xfec00000; its pins cannot be used";
+    assert_eq!(again(&mut platform), [told]);
+    // Nor is there anything to tell where nothing remaps anything.
+    platform.tables.ivrs = None;
+    assert_eq!(again(&mut platform), [""; 0]);
+}
+
+#[test]
+fn one_table_counts_where_there_are_two() {
+    let mut platform = bridges();
+    platform.tables.ivrs = Some(Ivrs { units: vec![ivhd(vec![])], ..Ivrs::default() });
+    assert_eq!(again(&mut platform), ["IVRS: there is a DMAR table too; only that counts"]);
+    assert_eq!(platform.remapping.units[0].architecture, Architecture::Vtd);
+    // One without units is none.
+    platform.tables.dmar.as_mut().unwrap().units.clear();
+    assert_eq!(again(&mut platform), [""; 0]);
+    assert!(matches!(platform.remapping.units[0].architecture, Architecture::AmdVi(_)));
+    platform.tables.ivrs.as_mut().unwrap().units.clear();
+    again(&mut platform);
+    assert!(platform.remapping.is_absent());
 }
