@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -16,18 +17,38 @@ const TAIL_LINES: usize = 60;
 /// # Errors
 /// When it cannot be started or ends with a status other than 0; the error holds the last lines.
 pub fn run(command: &mut Command, step: &mut Step) -> Result<()> {
-    drive(command, step, None)
+    run_briefly(command, step, |line| line)
+}
+
+/// As `run`, but a note is only what `brief` takes of a line.
+///
+/// # Errors
+/// As `run`.
+pub fn run_briefly(command: &mut Command, step: &mut Step, brief: fn(&str) -> &str) -> Result<()> {
+    let step = Mutex::new(step);
+    let note = |line: &str| lock(&step).note(brief(line));
+    drive(command, note, |pipe| last_lines(pipe, note))
 }
 
 /// As `run`, but `each` gets the lines of standard output, which no error repeats.
 ///
 /// # Errors
 /// As `run`.
-pub fn stream(command: &mut Command, step: &mut Step, mut each: impl FnMut(&str) + Send) -> Result<()> {
-    drive(command, step, Some(&mut each))
+pub fn stream(command: &mut Command, step: &mut Step, each: impl FnMut(&str) + Send) -> Result<()> {
+    let note = |line: &str| step.note(line);
+    drive(command, note, |pipe| {
+        last_lines(pipe, each);
+        VecDeque::new()
+    })
 }
 
-fn drive(command: &mut Command, step: &mut Step, each: Option<&mut (dyn FnMut(&str) + Send)>) -> Result<()> {
+/// Runs `command`: `note` gets the lines of its standard error, `take` the pipe of its standard
+/// output and gives the lines that an error shall repeat.
+fn drive(
+    command: &mut Command,
+    note: impl FnMut(&str),
+    take: impl FnOnce(ChildStdout) -> VecDeque<String> + Send,
+) -> Result<()> {
     let shown = show(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -39,15 +60,8 @@ fn drive(command: &mut Command, step: &mut Step, each: Option<&mut (dyn FnMut(&s
     // Standard output drains on its own thread: a program that fills one pipe while we read
     // the other would wait for ever.
     let mut tail = std::thread::scope(|scope| {
-        let output = scope.spawn(move || match (stdout, each) {
-            (Some(pipe), Some(each)) => {
-                last_lines(pipe, each);
-                VecDeque::new()
-            }
-            (Some(pipe), None) => last_lines(pipe, |_| {}),
-            (None, _) => VecDeque::new(),
-        });
-        let mut tail = stderr.map(|pipe| last_lines(pipe, |line| step.note(line))).unwrap_or_default();
+        let output = scope.spawn(move || stdout.map(take).unwrap_or_default());
+        let mut tail = stderr.map(|pipe| last_lines(pipe, note)).unwrap_or_default();
         tail.extend(output.join().unwrap_or_default());
         tail
     });
@@ -82,6 +96,11 @@ pub fn show(command: &Command) -> String {
         .map(|word| quote(&word.to_string_lossy()))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A note is text only: nothing is half done when a thread panics over it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn quote(word: &str) -> String {
