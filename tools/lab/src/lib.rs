@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod bochs;
 pub mod column;
 pub mod consoles;
 pub mod demux;
@@ -28,6 +29,7 @@ pub mod session;
 pub mod summary;
 pub mod terminal;
 
+pub use bochs::{Bochs, BochsMachine};
 pub use column::Column;
 pub use consoles::{Consoles, Logs, View};
 pub use demux::{Demux, Line, Piece};

@@ -33,6 +33,20 @@ impl Group {
         environment: impl Iterator<Item = (&'a str, &'a OsStr)>,
         errors: &Path,
     ) -> Result<Self> {
+        Self::spawn_with_input(program, arguments, environment, Stdio::null(), errors)
+    }
+
+    /// The same with something on its standard input.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub fn spawn_with_input<'a>(
+        program: &Path,
+        arguments: &[OsString],
+        environment: impl Iterator<Item = (&'a str, &'a OsStr)>,
+        input: Stdio,
+        errors: &Path,
+    ) -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut command = match crate::qemu::search(&path, "setpriv") {
             Some(setpriv) => {
@@ -45,7 +59,7 @@ impl Group {
         let errors =
             std::fs::File::create(errors).with_context(|| format!("cannot make {}", errors.display()))?;
         command.args(arguments).envs(environment).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        command.stdin(input).stdout(Stdio::null()).stderr(errors);
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         Ok(Self { child, status: None })
     }

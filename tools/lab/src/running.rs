@@ -5,7 +5,7 @@ use crate::process::Group;
 use crate::qmp::Qmp;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -29,9 +29,11 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Running {
     group: Group,
-    serial: UnixStream,
-    qmp: Qmp,
+    serial: Serial,
+    qmp: Option<Qmp>,
     errors: PathBuf,
+    /// What the emulator says at a good end that its status does not tell.
+    powered_off: &'static [&'static str],
     started: Instant,
     /// Dropped last, when the emulator is gone.
     private: PrivateFolder,
@@ -79,31 +81,51 @@ impl Machine {
             let said = std::fs::read_to_string(&errors).unwrap_or_default();
             error.context(format!("{} did not start: {}", self.qemu().program().display(), said.trim()))
         })?;
-        Ok(Running { group, serial, qmp, errors, started, private })
+        let (serial, qmp) = (Serial::Socket(serial), Some(qmp));
+        Ok(Running { group, serial, qmp, errors, powered_off: &[], started, private })
     }
 }
 
 impl Running {
+    /// An emulator whose COM1 is a pipe: no input, no control channel. One of
+    /// `powered_off` in its messages makes its end a good one, whatever its status.
+    pub(crate) fn of_pipe(
+        group: Group,
+        serial: PipeReader,
+        errors: PathBuf,
+        powered_off: &'static [&'static str],
+        private: PrivateFolder,
+    ) -> Self {
+        let (serial, started) = (Serial::Pipe(serial), Instant::now());
+        Self { group, serial, qmp: None, errors, powered_off, started, private }
+    }
+
     /// The machine's COM1, to read. Read it without pause: the machine waits while
     /// nobody does. Reading gives an end of file when the emulator ends.
     ///
     /// # Errors
     /// The system is out of descriptors.
     pub fn output(&self) -> Result<impl Read + Send + 'static> {
-        Ok(Serial(self.serial.try_clone()?))
+        Ok(match &self.serial {
+            Serial::Socket(socket) => Serial::Socket(socket.try_clone()?),
+            Serial::Pipe(pipe) => Serial::Pipe(pipe.try_clone()?),
+        })
     }
 
-    /// The machine's COM1, to type to.
+    /// The machine's COM1, to type to, where the emulator takes input.
     ///
     /// # Errors
     /// The system is out of descriptors.
-    pub fn input(&self) -> Result<impl Write + Send + 'static> {
-        Ok(self.serial.try_clone()?)
+    pub fn input(&self) -> Result<Option<impl Write + Send + 'static>> {
+        match &self.serial {
+            Serial::Socket(socket) => Ok(Some(socket.try_clone()?)),
+            Serial::Pipe(_) => Ok(None),
+        }
     }
 
-    /// The control channel.
-    pub fn qmp(&mut self) -> &mut Qmp {
-        &mut self.qmp
+    /// The control channel, where the emulator has one.
+    pub fn qmp(&mut self) -> Option<&mut Qmp> {
+        self.qmp.as_mut()
     }
 
     /// When the emulator was started.
@@ -113,7 +135,7 @@ impl Running {
 
     /// The private folder of its sockets, which goes with it.
     pub fn folder(&self) -> &Path {
-        &self.private.0
+        self.private.path()
     }
 
     /// What the emulator itself said so far.
@@ -135,6 +157,7 @@ impl Running {
     /// The system cannot tell.
     pub fn wait(&mut self, timeout: Duration) -> Result<Ended> {
         Ok(match self.group.wait(timeout)? {
+            Some(_) if self.was_powered_off() => Ended::ByItself(ExitStatus::default()),
             Some(status) => Ended::ByItself(status),
             None => {
                 self.kill();
@@ -143,19 +166,33 @@ impl Running {
         })
     }
 
+    fn was_powered_off(&self) -> bool {
+        let messages = self.messages();
+        self.powered_off.iter().any(|text| messages.contains(text))
+    }
+
     /// Kills the emulator.
     pub fn kill(&mut self) {
         self.group.kill();
     }
 }
 
-/// COM1 to read: a socket whose other end vanished is at its end.
-struct Serial(UnixStream);
+/// COM1 as the emulator's end of it is connected.
+#[derive(Debug)]
+enum Serial {
+    Socket(UnixStream),
+    Pipe(PipeReader),
+}
 
+/// A socket whose other end vanished is at its end.
 impl Read for Serial {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.0.read(bytes) {
+            let result = match self {
+                Self::Socket(socket) => socket.read(bytes),
+                Self::Pipe(pipe) => pipe.read(bytes),
+            };
+            match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
                 result => return result,
@@ -207,10 +244,14 @@ impl Listener {
 /// A folder of our own for sockets, gone with its owner. Its name is short: a
 /// socket's path may have 107 bytes.
 #[derive(Debug)]
-struct PrivateFolder(PathBuf);
+pub(crate) struct PrivateFolder(PathBuf);
 
 impl PrivateFolder {
-    fn new() -> Result<Self> {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn new() -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let base = std::env::temp_dir();
         let base = if base.as_os_str().len() > 60 { PathBuf::from("/tmp") } else { base };

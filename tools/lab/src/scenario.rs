@@ -1,5 +1,6 @@
 //! A scenario: one run of a machine, and what its consoles must say.
 
+use crate::bochs::Bochs;
 use crate::column::{Column, Need};
 use crate::demux::Line;
 use crate::feature::Feature;
@@ -23,6 +24,11 @@ pub trait Workshop {
     /// # Errors
     /// It cannot be fetched or does not run here.
     fn old_qemu(&self) -> Result<Qemu>;
+    /// The emulator with VT-x.
+    ///
+    /// # Errors
+    /// There is none and none can be built or installed.
+    fn bochs(&self) -> Result<Bochs>;
     /// The hypervisor's ELF.
     ///
     /// # Errors

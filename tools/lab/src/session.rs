@@ -48,9 +48,9 @@ pub fn run<W: Write>(
         let sender = sender.clone();
         move || read(&mut output, &sender)
     });
-    let terminal = if interactive { RawTerminal::enter()? } else { None };
-    if terminal.is_some() {
-        let input = machine.input()?;
+    let input = if interactive { machine.input()? } else { None };
+    let terminal = if input.is_some() { RawTerminal::enter()? } else { None };
+    if let (Some(_), Some(input)) = (&terminal, input) {
         std::thread::spawn(move || forward(input, || drop(sender.send(Event::Quit))));
     }
 

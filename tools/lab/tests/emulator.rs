@@ -106,11 +106,11 @@ fn the_control_channel_answers_and_makes_screenshots() {
     let Some(bench) = Bench::new("qmp", "", false) else { return };
     let machine = bench.machine.clone().vga();
     let mut running = machine.start(&bench.folder).unwrap();
-    assert!(running.qmp().monitor("info version").unwrap().contains('.'));
+    assert!(running.qmp().unwrap().monitor("info version").unwrap().contains('.'));
     let picture = bench.folder.join("screen.png");
-    running.qmp().screenshot(&picture).unwrap();
+    running.qmp().unwrap().screenshot(&picture).unwrap();
     assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));
-    running.qmp().quit().unwrap();
+    running.qmp().unwrap().quit().unwrap();
     assert!(matches!(running.wait(Duration::from_secs(20)).unwrap(), Ended::ByItself(_)));
 }
 

@@ -1,0 +1,225 @@
+//! A Bochs configuration under construction, and its start.
+
+use super::Bochs;
+use crate::process::Group;
+use crate::running::{PrivateFolder, Running};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a cylinder with the geometry that is configured, of which a disk has whole ones.
+const CYLINDER_BYTES: u64 = HEADS * SECTORS * 512;
+const HEADS: u64 = 16;
+const SECTORS: u64 = 63;
+
+/// Emulated instructions in a second of emulated time: the TSC's rate. With more, a wait for
+/// time costs more instructions; with fewer, timers interrupt more often.
+const INSTRUCTIONS_PER_SECOND: u32 = 200_000_000;
+
+/// The emulator's own log in the folder of the logs, and its last words.
+const LOG: &str = "bochs.log";
+const ERRORS: &str = "bochs.err";
+
+/// What Bochs says when the machine was switched off. Its status is 1 then, as it is when
+/// it gives up.
+const POWERED_OFF: [&str; 2] = ["Shutdown port: shutdown requested", "ACPI control: soft power off"];
+
+/// The processors that tests use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CpuModel {
+    /// VT-x with EPT, unrestricted guest, APIC virtualisation, posted interrupts.
+    /// (With icelake and later, Linux 6.1 stalls.)
+    Intel,
+    /// AMD-V with nested paging, next RIP, flush by ASID, LBR virtualisation.
+    Amd,
+}
+
+impl CpuModel {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Intel => "corei7_skylake_x",
+            Self::Amd => "ryzen",
+        }
+    }
+}
+
+/// What the machine starts from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Medium {
+    /// A CD image, the quickest: its loader leaves the screen in text mode.
+    Cdrom(PathBuf),
+    /// A raw disk image, which grows to whole cylinders.
+    Disk(PathBuf),
+}
+
+/// A machine for Bochs to emulate: i440FX, no PCI Express, no IOMMU, no MSI.
+#[derive(Clone, Debug)]
+pub struct BochsMachine {
+    bochs: Bochs,
+    medium: Medium,
+    cpu: CpuModel,
+    cpus: u32,
+    memory_mib: u32,
+}
+
+impl BochsMachine {
+    /// A machine whose BIOS boots `medium`: VT-x, 2 processors, 1 GiB.
+    pub fn new(bochs: &Bochs, medium: Medium) -> Self {
+        Self { bochs: bochs.clone(), medium, cpu: CpuModel::Intel, cpus: 2, memory_mib: 1024 }
+    }
+
+    /// The processor model.
+    pub fn cpu(mut self, cpu: CpuModel) -> Self {
+        self.cpu = cpu;
+        self
+    }
+
+    /// Number of processors.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Memory in MiB.
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// The emulator that will run it.
+    pub fn bochs(&self) -> &Bochs {
+        &self.bochs
+    }
+
+    /// Starts the machine; the emulator's own messages go to `logs`/bochs.log and bochs.err.
+    /// COM1 can be read and not written.
+    ///
+    /// # Errors
+    /// The image cannot be used or the emulator cannot be started.
+    pub fn start(&self, logs: &Path) -> Result<Running> {
+        let private = PrivateFolder::new()?;
+        let (drive, boot) = self.medium.drive()?;
+        let rc = private.path().join("rc");
+        std::fs::write(&rc, self.configuration(&drive, boot, &logs.join(LOG)))
+            .with_context(|| format!("cannot write {}", rc.display()))?;
+        let mut arguments = vec!["-q".into(), "-f".into(), rc.into()];
+        if self.needs_debugger() {
+            let commands = private.path().join("commands");
+            std::fs::write(&commands, "c\n")?;
+            arguments.extend(["-rc".into(), commands.into()]);
+        }
+        // The emulator opens its standard input as the file that COM1 writes to: whatever
+        // becomes of it, the pipe then comes to its end.
+        let (output, input) = std::io::pipe().context("cannot make a pipe")?;
+        let errors = logs.join(ERRORS);
+        let group = Group::spawn_with_input(
+            self.bochs.program(),
+            &arguments,
+            std::iter::empty(),
+            input.into(),
+            &errors,
+        )?;
+        Ok(Running::of_pipe(group, output, errors, &POWERED_OFF, private))
+    }
+
+    /// Debian's 2.7 is built with its debugger, which waits for a command.
+    fn needs_debugger(&self) -> bool {
+        self.bochs.version() < (3, 0)
+    }
+
+    fn configuration(&self, drive: &str, boot: &str, log: &Path) -> String {
+        let display = if self.needs_debugger() { "term" } else { "nogui" };
+        let (model, cpus, memory) = (self.cpu.name(), self.cpus, self.memory_mib);
+        let (bios, vga_bios) = (self.bochs.bios.display(), self.bochs.vga_bios.display());
+        let log = log.display();
+        // Time is what instructions make it, from a fixed date on: every run is the same.
+        format!(
+            "config_interface: textconfig\n\
+             display_library: {display}\n\
+             megs: {memory}\n\
+             cpu: model={model}, count={cpus}, ips={INSTRUCTIONS_PER_SECOND}, \
+             reset_on_triple_fault=0, ignore_bad_msrs=1\n\
+             romimage: file={bios}, options=fastboot\n\
+             vgaromimage: file={vga_bios}\n\
+             ata0-master: {drive}\n\
+             boot: {boot}\n\
+             clock: sync=none, time0=1700000000\n\
+             com1: enabled=1, mode=file, dev=/dev/fd/0\n\
+             log: {log}\n\
+             panic: action=fatal\n"
+        )
+    }
+}
+
+impl Medium {
+    /// How the drive and what to boot from are called.
+    fn drive(&self) -> Result<(String, &'static str)> {
+        match self {
+            Self::Cdrom(image) => {
+                Ok((format!("type=cdrom, path={}, status=inserted", image.display()), "cdrom"))
+            }
+            Self::Disk(image) => {
+                let cylinders = grow(image)?;
+                // Left by a run that was killed, it would keep the disk from being opened.
+                let mut lock = image.clone().into_os_string();
+                lock.push(".lock");
+                let _ = std::fs::remove_file(lock);
+                let geometry = format!("cylinders={cylinders}, heads={HEADS}, spt={SECTORS}");
+                Ok((format!("type=disk, path={}, mode=flat, {geometry}", image.display()), "disk"))
+            }
+        }
+    }
+}
+
+/// Makes `image` as long as whole cylinders are; gives their number.
+fn grow(image: &Path) -> Result<u64> {
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(image)
+        .with_context(|| format!("cannot open {}", image.display()))?;
+    let cylinders = file.metadata()?.len().div_ceil(CYLINDER_BYTES).max(1);
+    file.set_len(cylinders * CYLINDER_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
+    Ok(cylinders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(version: (u32, u32), shape: fn(BochsMachine) -> BochsMachine) -> String {
+        let medium = Medium::Cdrom("/run/a.iso".into());
+        let (drive, boot) = medium.drive().unwrap();
+        let machine = shape(BochsMachine::new(&Bochs::imaginary(version), medium));
+        machine.configuration(&drive, boot, Path::new("/logs/bochs.log"))
+    }
+
+    #[test]
+    fn the_configuration_says_what_the_machine_is() {
+        let text = text((3, 0), |machine| machine.cpus(4).memory_mib(256).cpu(CpuModel::Amd));
+        assert!(text.contains("\ncpu: model=ryzen, count=4, "), "{text}");
+        assert!(text.contains("\nmegs: 256\n"), "{text}");
+        assert!(text.contains("\nata0-master: type=cdrom, path=/run/a.iso, status=inserted\n"), "{text}");
+        assert!(text.contains("\nboot: cdrom\n"), "{text}");
+        assert!(text.contains("display_library: nogui\n"), "{text}");
+    }
+
+    #[test]
+    fn the_packaged_one_has_another_display() {
+        assert!(text((2, 7), |machine| machine).contains("display_library: term\n"));
+    }
+
+    #[test]
+    fn a_disk_grows_to_whole_cylinders_and_loses_its_lock() {
+        let image = std::env::temp_dir().join(format!("lab-cylinders-{}", std::process::id()));
+        let lock = PathBuf::from(format!("{}.lock", image.display()));
+        std::fs::write(&image, [1; 1000]).unwrap();
+        std::fs::write(&lock, "").unwrap();
+        let (drive, boot) = Medium::Disk(image.clone()).drive().unwrap();
+        assert!(drive.ends_with("mode=flat, cylinders=1, heads=16, spt=63"), "{drive}");
+        assert_eq!((boot, lock.exists()), ("disk", false));
+        assert_eq!(std::fs::metadata(&image).unwrap().len(), CYLINDER_BYTES);
+        assert_eq!(grow(&image).unwrap(), 1);
+        std::fs::OpenOptions::new().append(true).open(&image).unwrap().set_len(CYLINDER_BYTES + 1).unwrap();
+        assert_eq!(grow(&image).unwrap(), 2);
+        std::fs::remove_file(image).unwrap();
+    }
+}
