@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bochs;
 mod check;
 mod cli;
 mod config;

@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use lab::Qemu;
+use lab::{Bochs, Qemu};
 
+use crate::bochs;
 use crate::config::{Shelves, Source};
 use crate::debian::Debian;
 use crate::kernel;
@@ -23,6 +24,7 @@ pub struct Workshop {
     project: Project,
     qemu: OnceCell<Qemu>,
     old_qemu: OnceCell<Qemu>,
+    bochs: OnceCell<Bochs>,
     toolchain: OnceCell<Toolchain>,
     hypervisor: OnceCell<PathBuf>,
     testguest: OnceCell<PathBuf>,
@@ -35,6 +37,7 @@ impl Workshop {
             project: project.clone(),
             qemu: OnceCell::new(),
             old_qemu: OnceCell::new(),
+            bochs: OnceCell::new(),
             toolchain: OnceCell::new(),
             hypervisor: OnceCell::new(),
             testguest: OnceCell::new(),
@@ -70,6 +73,14 @@ impl Workshop {
     /// When it cannot be fetched or does not run.
     pub fn old_qemu(&self) -> Result<&Qemu> {
         once(&self.old_qemu, || Debian::open(&self.project)?.old_qemu())
+    }
+
+    /// Bochs, for VT-x: built in the cache on the first call, or Debian's.
+    ///
+    /// # Errors
+    /// When it can neither be built nor installed.
+    pub fn bochs(&self) -> Result<&Bochs> {
+        once(&self.bochs, || bochs::prepare(&self.project))
     }
 
     /// The toolchain of the bare machine.
@@ -161,6 +172,10 @@ impl lab::Workshop for Workshop {
 
     fn old_qemu(&self) -> Result<Qemu> {
         self.old_qemu().cloned()
+    }
+
+    fn bochs(&self) -> Result<Bochs> {
+        self.bochs().cloned()
     }
 
     fn hypervisor(&self) -> Result<PathBuf> {

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use self::sources::Source;
 use crate::process;
 use crate::progress::Step;
 use crate::project::{Project, make_folder};
@@ -30,6 +31,8 @@ const QEMU_PACKAGES: [&str; 2] = ["qemu-system-x86", "ovmf"];
 /// Debian's archives, ready to be asked.
 pub struct Debian {
     folder: PathBuf,
+    /// The machine's main archive.
+    main: Source,
 }
 
 impl Debian {
@@ -56,7 +59,7 @@ impl Debian {
         }
         let folder = project.cache().join("apt");
         apt::write_configuration(&folder, &found)?;
-        Ok(Self { folder })
+        Ok(Self { folder, main })
     }
 
     /// Downloads the newest version of `package` whose dependencies satisfy `wanted`, and gives
@@ -106,6 +109,41 @@ impl Debian {
         let _lock = self.lock()?;
         self.refresh()?;
         Ok(self.newest(package, |_| true)?.depends)
+    }
+
+    /// Downloads the upstream tarball of the newest source package in `release` whose version
+    /// begins with `version`, and gives its path. apt checks it against the archive's signature.
+    ///
+    /// # Errors
+    /// When there is none or the archive cannot be reached.
+    pub fn source_tarball(&self, package: &str, release: &str, version: &str) -> Result<PathBuf> {
+        // A state of its own: the binary packages of another release shall never be candidates.
+        let sources = Self { folder: self.folder.join(release), main: self.main.with_suite(release) };
+        apt::write_configuration(&sources.folder, &[sources.main.of_sources()])?;
+        let _lock = sources.lock()?;
+        sources.refresh()?;
+        let text = process::output(apt::command(&sources.folder, "apt-cache").args([
+            "showsrc",
+            "--only-source",
+            package,
+        ]))?;
+        let found = newest_source(&text, version)
+            .with_context(|| format!("{release} has no source package {package} {version}"))?;
+        let folder = sources.folder.join("sources-of").join(package);
+        make_folder(&folder)?;
+        let mut step = Step::start(format!("fetching the sources of {package} {found}"));
+        apt::retry(&mut step, |step| {
+            let mut command = apt::command(&sources.folder, "apt-get");
+            command.current_dir(&folder).args(["source", "--tar-only", "--download-only"]);
+            process::run(command.arg(format!("{package}={found}")), step)
+        })?;
+        step.done("");
+        let name = tarball_prefix(package, &found);
+        std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot list {}", folder.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name)))
+            .with_context(|| format!("apt-get left no {name}* in {}", folder.display()))
     }
 
     /// Installs QEMU 10 and the UEFI firmware.
@@ -235,14 +273,27 @@ fn newest(candidates: Vec<Candidate>, wanted: impl Fn(&Candidate) -> bool) -> Op
     candidates.into_iter().filter(wanted).max_by(|a, b| version::compare(&a.version, &b.version))
 }
 
+fn field(stanza: &str, name: &str) -> Option<String> {
+    let mut fields = stanza.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
+}
+
+/// The newest version beginning with `version` that `apt-cache showsrc` tells of.
+fn newest_source(text: &str, version: &str) -> Option<String> {
+    text.split("\n\n")
+        .filter_map(|stanza| field(stanza, "Version"))
+        .filter(|found| found.strip_prefix(version).is_some_and(|rest| rest.starts_with(['+', '-', '.'])))
+        .max_by(|a, b| version::compare(a, b))
+}
+
+/// How the upstream tarball's name begins: neither epoch nor revision are in it.
+fn tarball_prefix(package: &str, version: &str) -> String {
+    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let upstream = version.rsplit_once('-').map_or(version, |(upstream, _)| upstream);
+    format!("{package}_{upstream}.orig.tar.")
+}
+
 fn parse_candidates(text: &str) -> Vec<Candidate> {
-    let field = |stanza: &str, name: &str| {
-        stanza
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim().to_owned())
-    };
     text.split("\n\n")
         .filter_map(|stanza| {
             Some(Candidate {
@@ -293,6 +344,20 @@ Depends: linux-image-6.1.0-56-amd64 (= 6.1.192-2)
     #[test]
     fn nothing_fitting_is_nothing() {
         assert_eq!(newest(parse_candidates(SHOWN), |c| c.version.starts_with("7.")), None);
+    }
+
+    #[test]
+    fn a_source_package_is_of_the_version_that_was_asked_for() {
+        let text = "Package: x\nVersion: 3.0+dfsg-1\n\nPackage: x\nVersion: 3.0+dfsg-2\n\n\
+                    Package: x\nVersion: 3.01-1\n\nPackage: x\nVersion: 2.7+dfsg-4\n";
+        assert_eq!(newest_source(text, "3.0").as_deref(), Some("3.0+dfsg-2"));
+        assert_eq!(newest_source(text, "4"), None);
+    }
+
+    #[test]
+    fn a_tarball_has_no_epoch_and_no_revision_in_its_name() {
+        assert_eq!(tarball_prefix("x", "1:3.0+dfsg-1"), "x_3.0+dfsg.orig.tar.");
+        assert_eq!(tarball_prefix("x", "3.0"), "x_3.0.orig.tar.");
     }
 
     #[test]

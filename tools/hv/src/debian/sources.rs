@@ -14,6 +14,18 @@ pub struct Source {
     pub components: Vec<String>,
     /// A keyring's path or an embedded key; apt's trusted keys where absent.
     pub signed_by: Option<String>,
+    /// What of it is wanted.
+    pub kind: Kind,
+}
+
+/// Kinds of packages in an archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Those to install.
+    #[default]
+    Binary,
+    /// What they are made of.
+    Source,
 }
 
 impl Source {
@@ -22,10 +34,19 @@ impl Source {
         Self { suite: suite.to_owned(), ..self.clone() }
     }
 
+    /// The sources of the packages in the same archive.
+    pub fn of_sources(&self) -> Self {
+        Self { kind: Kind::Source, ..self.clone() }
+    }
+
     /// As a stanza of a `.sources` file.
     pub fn stanza(&self) -> String {
+        let types = match self.kind {
+            Kind::Binary => "deb",
+            Kind::Source => "deb-src",
+        };
         let mut text = format!(
-            "Types: deb\nURIs: {}\nSuites: {}\nComponents: {}\n",
+            "Types: {types}\nURIs: {}\nSuites: {}\nComponents: {}\n",
             self.uri,
             self.suite,
             self.components.join(" ")
@@ -90,6 +111,7 @@ pub fn parse_stanzas(text: &str) -> Vec<Source> {
                     suite,
                     components: words("Components"),
                     signed_by: field("Signed-By"),
+                    kind: Kind::Binary,
                 });
             }
         }
@@ -135,7 +157,7 @@ fn parse_line(line: &str) -> Option<Source> {
     }
     let mut words = rest.split_whitespace().map(str::to_owned);
     let (uri, suite) = (words.next()?, words.next()?);
-    Some(Source { uri, suite, components: words.collect(), signed_by })
+    Some(Source { uri, suite, components: words.collect(), signed_by, kind: Kind::Binary })
 }
 
 #[cfg(test)]
@@ -188,6 +210,13 @@ Components: main
     fn a_stanza_survives_its_own_writing() {
         let source = parse_stanzas(STANZAS).remove(0).with_suite("bookworm-backports");
         assert_eq!(parse_stanzas(&source.stanza()), [source]);
+    }
+
+    #[test]
+    fn sources_are_asked_for_by_another_type() {
+        let source = parse_stanzas(STANZAS).remove(0).with_suite("trixie").of_sources();
+        assert!(source.stanza().starts_with("Types: deb-src\n"), "{}", source.stanza());
+        assert_eq!(parse_stanzas(&source.stanza()), [], "nothing to install from");
     }
 
     #[test]
