@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::choice::{Cpu, Remapping};
+
 /// Build, check, run and measure Bulkhead.
 #[derive(Parser)]
 #[command(name = "cargo hv", bin_name = "cargo hv", version, max_term_width = 100)]
@@ -49,8 +51,21 @@ pub enum Command {
 Without CONFIG, runs examples/two-linux.toml. Ends with 0 only if every guest ended as its
 configuration expects. Ctrl-T switches which guest is typed to.
 
+Without --cpu and --iommu the machine is the best that this host emulates: nested KVM where a
+processor's flag svm or vmx and KVM's modules allow it, else AMD-V and VT-d in QEMU's TCG.
+
+  --cpu   --iommu   on a host without nesting      on an Intel host with nesting
+  amd     vtd       QEMU's TCG                     QEMU's TCG
+  amd     amdvi     QEMU's TCG                     QEMU's TCG
+  intel   vtd       -                              QEMU over KVM
+  intel   none      Bochs                          QEMU over KVM
+
 Examples:
   cargo hv run
+  cargo hv run --iommu amdvi                            AMD-V and AMD-Vi
+  cargo hv run examples/shell.toml --cpu intel          VT-x: Bochs, or nested KVM
+  cargo hv run --cpu intel --iommu vtd                  nested KVM on an Intel host
+  cargo hv run examples/shell.toml --iommu none         no IOMMU, no passed-through functions
   cargo hv run my.toml --keep
   cargo hv run --headless --log-dir logs --timeout 300")]
 pub struct Run {
@@ -66,9 +81,15 @@ pub struct Run {
     /// Seconds after which the machine is switched off and the run has failed
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
-    /// Processor model for the emulator, as QEMU's -cpu takes it
+    /// The processor's virtualisation
+    #[arg(long, value_enum, value_name = "VENDOR")]
+    pub cpu: Option<Cpu>,
+    /// The machine's IOMMU
+    #[arg(long, value_enum, value_name = "IOMMU")]
+    pub iommu: Option<Remapping>,
+    /// Processor model for QEMU's TCG, as its -cpu takes it
     #[arg(long, value_name = "MODEL")]
-    pub cpu: Option<String>,
+    pub cpu_model: Option<String>,
     /// Keep the machine's files (bundle, drive) and say where they are
     #[arg(long)]
     pub keep: bool,

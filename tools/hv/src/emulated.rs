@@ -44,13 +44,10 @@ pub fn equip(
     http_port: u16,
     keep: bool,
 ) -> Result<(Machine, Vec<String>)> {
-    let guests = || config.guest.values();
-    let most = guests().flat_map(|guest| &guest.cpus).max().map_or(0, |cpu| cpu.saturating_add(1));
-    let memory: u64 = guests().map(|guest| guest.memory.bytes() >> 20).sum::<u64>() + SPARE_MIB;
-    machine = machine.cpus(most.max(LEAST_CPUS)).memory_mib(u32::try_from(memory).unwrap_or(u32::MAX));
+    machine = machine.cpus(cpus_of(config).max(LEAST_CPUS)).memory_mib(memory_mib_of(config));
     let mut missing = Vec::new();
     let mut places: Vec<Place> = Vec::new();
-    for PciConfig { passthrough, .. } in guests().flat_map(|guest| &guest.pci) {
+    for PciConfig { passthrough, .. } in config.guest.values().flat_map(|guest| &guest.pci) {
         let id = passthrough.id.to_string();
         let model = MODELS.iter().find(|(known, _)| *known == id).map(|(_, model)| *model);
         let (Some(place), Some(model)) = (Place::of(&passthrough.path), model) else {
@@ -67,6 +64,18 @@ pub fn equip(
         places.push(place);
     }
     Ok((machine, missing))
+}
+
+/// How many processors `config` needs, the hypervisor's included.
+pub fn cpus_of(config: &plan::Config) -> u32 {
+    let most = config.guest.values().flat_map(|guest| &guest.cpus).max();
+    most.map_or(1, |cpu| cpu.saturating_add(1))
+}
+
+/// How much memory `config` needs in MiB, the hypervisor's included.
+pub fn memory_mib_of(config: &plan::Config) -> u32 {
+    let guests: u64 = config.guest.values().map(|guest| guest.memory.bytes() >> 20).sum();
+    u32::try_from(guests + SPARE_MIB).unwrap_or(u32::MAX)
 }
 
 fn add(

@@ -4,6 +4,7 @@
 mod bench;
 mod bochs;
 mod check;
+mod choice;
 mod cli;
 mod config;
 mod debian;

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use lab::{Boot, Consoles, Ended, Line, Logs, Machine, PayloadServer, Summary, View};
+use lab::bochs::{Bochs, BochsMachine, Medium};
+use lab::{Boot, Consoles, Emulated, Ended, Host, Line, Logs, Machine, PayloadServer, Summary, View};
 
+use crate::choice::{self, Choice, Emulator};
 use crate::cli;
 use crate::config::{Source, folder_of};
 use crate::emulated;
@@ -19,24 +21,36 @@ use crate::workshop::Workshop;
 /// Runs; the status is 0 only if everything ended as the configuration expects.
 ///
 /// # Errors
-/// When something cannot be built, packed or started.
+/// When there is no such machine, or something cannot be built, packed or started.
 pub fn run(workshop: &Workshop, options: &cli::Run) -> Result<ExitCode> {
+    let choice = choose_machine(options)?;
     let config = options.config.clone().unwrap_or_else(|| workshop.project().default_config());
     let source = Source::read(&config)?;
-    let files = Files::new(workshop.project().output().join("run"), options.keep)?;
-    workshop.prepare_tools()?;
-    let bundle = files.folder.join("bundle");
-    workshop.pack(&source, &folder_of(&config), &bundle)?;
-
-    let server = PayloadServer::start()?;
-    let elf = workshop.hypervisor()?.clone();
-    let boot = Boot::Kernel { elf, initrd: Some(bundle), command_line: String::new() };
-    let machine = choose_processor(Machine::everyday(workshop.qemu()?, boot), options.cpu.as_deref());
-    let (machine, missing) =
-        emulated::equip(machine, &source.config, &files.folder, server.port(), options.keep)?;
-    for line in missing {
+    eprintln!("  -- {}", choice.describe());
+    for line in choice.refusals(&source.config) {
         eprintln!("  !! {line}");
     }
+    let files = Files::new(workshop.project().output().join("run"), options.keep)?;
+    let bundle = files.folder.join("bundle");
+    let pack = || workshop.pack(&source, &folder_of(&config), &bundle);
+    let server = PayloadServer::start()?;
+    let machine = match choice.emulator {
+        Emulator::Bochs => {
+            let bochs = workshop.bochs()?;
+            pack()?;
+            in_bochs(workshop, bochs, &source.config, &bundle)?
+        }
+        Emulator::Tcg | Emulator::Kvm => {
+            workshop.prepare_tools()?;
+            pack()?;
+            let machine = in_qemu(workshop, &choice, options.cpu_model.as_deref(), &bundle)?;
+            let folder = &files.folder;
+            let (machine, missing) =
+                emulated::equip(machine, &source.config, folder, server.port(), options.keep)?;
+            missing.iter().for_each(|line| eprintln!("  !! {line}"));
+            machine.into()
+        }
+    };
     let logs = log_folder(workshop, options);
     logs.as_deref().map(make_folder).transpose()?;
     let (summary, ended) = emulate(&machine, options, logs.as_deref(), &files.folder)?;
@@ -48,8 +62,31 @@ pub fn run(workshop: &Workshop, options: &cli::Run) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn in_qemu(workshop: &Workshop, choice: &Choice, model: Option<&str>, bundle: &Path) -> Result<Machine> {
+    let elf = workshop.hypervisor()?.clone();
+    let boot = Boot::Kernel { elf, initrd: Some(bundle.to_owned()), command_line: String::new() };
+    let mut machine = Machine::everyday(workshop.qemu()?, boot).iommu(choice.iommu);
+    if choice.emulator == Emulator::Kvm {
+        machine = machine.kvm();
+    }
+    Ok(match model {
+        Some(model) => machine.cpu_model(model),
+        None => machine,
+    })
+}
+
+/// Bochs loads no kernel by itself: it boots from a CD.
+fn in_bochs(workshop: &Workshop, bochs: &Bochs, config: &plan::Config, bundle: &Path) -> Result<Emulated> {
+    let folder = bundle.parent().unwrap_or(Path::new("."));
+    let image = crate::image::make(workshop, bundle, folder, cli::ImageKind::Iso)?;
+    let machine = BochsMachine::new(bochs, Medium::Cdrom(image));
+    let machine = machine.cpus(emulated::cpus_of(config)).memory_mib(emulated::memory_mib_of(config));
+    eprintln!("  !! Bochs shows the consoles; what is typed does not reach it");
+    Ok(machine.into())
+}
+
 fn emulate(
-    machine: &Machine,
+    machine: &Emulated,
     options: &cli::Run,
     logs: Option<&Path>,
     scratch: &Path,
@@ -102,24 +139,12 @@ fn report(summary: &Summary, ended: Ended, logs: Option<&Path>, options: &cli::R
     Ok(())
 }
 
-/// KVM where its guests can virtualise themselves, which the flag of the processor tells; the
-/// device alone says nothing. A model that was asked for is emulated.
-fn choose_processor(machine: Machine, model: Option<&str>) -> Machine {
-    match model {
-        Some(model) => machine.cpu_model(model),
-        None if can_nest() => machine.kvm(),
-        None => machine,
+/// A processor model that was asked for is emulated, and only AMD's can be.
+fn choose_machine(options: &cli::Run) -> Result<Choice> {
+    match options.cpu_model {
+        None => choice::choose(options.cpu, options.iommu, &Host::detect()),
+        Some(_) => choice::emulate_model(options.cpu, options.iommu),
     }
-}
-
-fn can_nest() -> bool {
-    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let amd_v =
-        flags.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|flag| flag == "svm"));
-    let enabled = std::fs::read_to_string("/sys/module/kvm_amd/parameters/nested")
-        .is_ok_and(|value| matches!(value.trim(), "1" | "Y"));
-    let usable = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    amd_v && enabled && usable
 }
 
 fn log_folder(workshop: &Workshop, options: &cli::Run) -> Option<PathBuf> {

@@ -1,7 +1,9 @@
 //! Runs scenarios: one line each, and a total.
 
+use crate::bochs::{Bochs, BochsMachine, Medium};
 use crate::column::{Column, Need};
 use crate::consoles::{Consoles, Logs, View};
+use crate::emulated::Emulated;
 use crate::host::Host;
 use crate::http::PayloadServer;
 use crate::machine::{Boot, Machine};
@@ -11,6 +13,7 @@ use crate::running::Ended;
 use crate::scenario::{Config, ImageKind, Judge, Scenario, Subject, Workshop};
 use crate::session;
 use anyhow::{Context, Result};
+use std::cell::OnceCell;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -60,6 +63,8 @@ pub enum Outcome {
 pub struct Runner<'a> {
     workshop: &'a dyn Workshop,
     host: Host,
+    /// Asked for once: building it and failing takes its time.
+    bochs: OnceCell<Result<Bochs, String>>,
     logs: PathBuf,
     view: View,
 }
@@ -67,7 +72,13 @@ pub struct Runner<'a> {
 impl<'a> Runner<'a> {
     /// A runner that keeps each scenario's logs in a folder of `logs` of its name.
     pub fn new(workshop: &'a dyn Workshop, logs: &Path) -> Self {
-        Self { workshop, host: Host::detect(), logs: logs.to_owned(), view: View::Nothing }
+        Self {
+            workshop,
+            host: Host::detect(),
+            bochs: OnceCell::new(),
+            logs: logs.to_owned(),
+            view: View::Nothing,
+        }
     }
 
     /// Shows the consoles meanwhile.
@@ -136,15 +147,15 @@ impl<'a> Runner<'a> {
         let _ = std::fs::remove_dir_all(&folder);
         let logs = Logs::new(&folder)?;
         let server = if scenario.serves_http { Some(PayloadServer::start()?) } else { None };
-        let boot = match self.boot(scenario, &folder)? {
-            Ok(boot) => boot,
+        let machine = match self.machine(scenario, &folder, server.as_ref())? {
+            Ok(machine) => machine,
             Err(why) => return Ok(Outcome::Skipped(why)),
         };
-        let machine = self.machine(scenario, boot, &folder, server.as_ref())?;
         let mut running = machine.start(&folder)?;
         let mut consoles = Consoles::on_stdout(self.view, Some(logs));
         let mut judge = Judge::new(scenario);
-        let ended = session::run(&mut running, &mut consoles, Some(scenario.timeout), false, |line| {
+        let time = scenario.time();
+        let ended = session::run(&mut running, &mut consoles, Some(time), false, |line| {
             judge.take(line);
             let over = judge.is_lost() || scenario.may_run_on && judge.is_satisfied();
             if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -153,26 +164,33 @@ impl<'a> Runner<'a> {
         std::fs::write(folder.join("summary.json"), json)?;
         Ok(match (judge.verdict(), ended) {
             (Ok(()), Ended::Killed) if !scenario.may_run_on => {
-                Outcome::Failed(format!("the machine still ran after {} s", scenario.timeout.as_secs()))
+                Outcome::Failed(format!("the machine still ran after {} s", time.as_secs()))
             }
             (Ok(()), Ended::ByItself(status)) if !status.success() => {
                 Outcome::Failed(format!("the emulator ended with {status}: {}", running.messages().trim()))
             }
             (Ok(()), _) => Outcome::Passed,
             (Err(why), Ended::Killed) if !judge.is_lost() => {
-                Outcome::Failed(format!("{why} within {} s", scenario.timeout.as_secs()))
+                Outcome::Failed(format!("{why} within {} s", time.as_secs()))
             }
             (Err(why), _) => Outcome::Failed(why),
         })
     }
 
+    /// The machine of the scenario's column, or why it cannot be had.
     fn machine(
         &self,
         scenario: &Scenario,
-        boot: Boot,
         folder: &Path,
         server: Option<&PayloadServer>,
-    ) -> Result<Machine> {
+    ) -> Result<Result<Emulated, String>> {
+        if scenario.column == Column::VmxBochs {
+            return self.in_bochs(scenario, folder);
+        }
+        let boot = match self.boot(scenario, folder)? {
+            Ok(boot) => boot,
+            Err(why) => return Ok(Err(why)),
+        };
         let old = scenario.column == Column::SvmAmdVi && scenario.needs.contains(&Need::IoapicRemapping);
         let qemu = if old { self.workshop.old_qemu()? } else { self.workshop.qemu()? };
         let mut machine = Machine::everyday(&qemu, boot)
@@ -190,19 +208,32 @@ impl<'a> Runner<'a> {
             std::fs::File::create(&image)?.set_len(mib << 20)?;
             machine = machine.nvme(3, &image, false);
         }
-        Ok((scenario.shape)(machine))
+        Ok(Ok((scenario.shape)(machine).into()))
     }
 
-    /// What the machine starts with, or why this one cannot.
-    fn boot(&self, scenario: &Scenario, folder: &Path) -> Result<Result<Boot, String>> {
+    /// Bochs loads no kernel by itself: what QEMU gets by `-kernel` it gets from a CD.
+    fn in_bochs(&self, scenario: &Scenario, folder: &Path) -> Result<Result<Emulated, String>> {
         let (kind, config) = match &scenario.subject {
-            Subject::Bare(command_line) => {
-                let elf = self.workshop.testguest()?;
-                return Ok(Ok(Boot::Kernel { elf, initrd: None, command_line: command_line.clone() }));
-            }
-            Subject::Hypervisor(config) => (None, config),
-            Subject::Image(kind, config) => (Some(*kind), config),
+            Subject::Bare(_) => return Ok(Err("Bochs has no loader for the guest alone".to_owned())),
+            Subject::Hypervisor(config) => (ImageKind::Iso, config),
+            Subject::Image(kind, config) => (*kind, config),
         };
+        let bochs =
+            self.bochs.get_or_init(|| self.workshop.bochs().map_err(|why| format!("no Bochs: {why:#}")));
+        let bochs = match bochs {
+            Ok(bochs) => bochs,
+            // A build's whole story is no reason; its first line is.
+            Err(why) => return Ok(Err(why.lines().next().unwrap_or_default().to_owned())),
+        };
+        let bundle = self.bundle(scenario, config, folder)?;
+        let image = self.workshop.image(kind, &bundle, folder)?;
+        let medium = if kind == ImageKind::Iso { Medium::Cdrom(image) } else { Medium::Disk(image) };
+        let machine = BochsMachine::new(bochs, medium).cpus(scenario.cpus).memory_mib(scenario.memory_mib);
+        Ok(Ok(machine.into()))
+    }
+
+    /// Packs the scenario's configuration, and damages the bundle where that is wanted.
+    fn bundle(&self, scenario: &Scenario, config: &Config, folder: &Path) -> Result<PathBuf> {
         let (text, base) = match config {
             Config::Inline(text) => (text.clone(), self.workshop.root().to_owned()),
             Config::File(name) => {
@@ -218,6 +249,20 @@ impl<'a> Runner<'a> {
             damage(&mut bytes);
             std::fs::write(&bundle, bytes)?;
         }
+        Ok(bundle)
+    }
+
+    /// What QEMU starts with, or why this one cannot.
+    fn boot(&self, scenario: &Scenario, folder: &Path) -> Result<Result<Boot, String>> {
+        let (kind, config) = match &scenario.subject {
+            Subject::Bare(command_line) => {
+                let elf = self.workshop.testguest()?;
+                return Ok(Ok(Boot::Kernel { elf, initrd: None, command_line: command_line.clone() }));
+            }
+            Subject::Hypervisor(config) => (None, config),
+            Subject::Image(kind, config) => (Some(*kind), config),
+        };
+        let bundle = self.bundle(scenario, config, folder)?;
         let Some(kind) = kind else {
             let elf = self.workshop.hypervisor()?;
             return Ok(Ok(Boot::Kernel { elf, initrd: Some(bundle), command_line: String::new() }));

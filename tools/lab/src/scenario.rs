@@ -55,6 +55,9 @@ pub trait Workshop {
     fn root(&self) -> &Path;
 }
 
+/// Bochs interprets what QEMU translates, and boots by firmware each time.
+const BOCHS_TIMES: u32 = 4;
+
 /// Kinds of boot images, as `cargo hv image --kind` names them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ImageKind {
@@ -250,6 +253,14 @@ impl Scenario {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The time that it may take on its column.
+    pub(crate) fn time(&self) -> Duration {
+        match self.column {
+            Column::VmxBochs => self.timeout * BOCHS_TIMES,
+            _ => self.timeout,
+        }
     }
 
     /// Why it is never run on its column, whatever the host; `None` if it is.
