@@ -270,8 +270,10 @@ pub struct Resume {
 
 /// One virtual processor on the physical processor that runs it.
 pub trait Vcpu {
+    /// Says what the next entry is to do. Without it nothing is asked of an entry.
+    fn prepare(&mut self, resume: Resume);
     /// Runs the guest until it exits.
-    fn enter(&mut self, resume: Resume) -> Exit;
+    fn enter(&mut self) -> Exit;
 
     /// General register `index` (0 to 15, as instructions encode them).
     fn register(&self, index: usize) -> u64;

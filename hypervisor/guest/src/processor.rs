@@ -101,17 +101,14 @@ impl<V: Vcpu> VirtualProcessor<V> {
     pub fn run<H: Host>(&mut self, partition: &Partition<H>) -> End {
         self.publish_address(partition);
         loop {
-            let resume = match self.attention {
-                false => Resume::default(),
-                true => match self.attend(partition) {
-                    Some(resume) => resume,
-                    None => {
-                        self.disarm(partition);
-                        return partition.ended().unwrap_or(End::Stopped);
-                    }
-                },
-            };
-            let exit = self.cpu.enter(resume);
+            if self.attention {
+                let Some(resume) = self.attend(partition) else {
+                    self.disarm(partition);
+                    return partition.ended().unwrap_or(End::Stopped);
+                };
+                self.cpu.prepare(resume);
+            }
+            let exit = self.cpu.enter();
             self.exits[exit.kind()] += 1;
             if self.silent_end.is_offered() {
                 self.silent_end.settle(&partition.memory, &mut self.apic);

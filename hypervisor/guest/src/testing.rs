@@ -71,7 +71,8 @@ impl StillVcpu {
 }
 
 impl Vcpu for StillVcpu {
-    fn enter(&mut self, _: Resume) -> Exit {
+    fn prepare(&mut self, _: Resume) {}
+    fn enter(&mut self) -> Exit {
         unreachable!("a still vCPU is never entered")
     }
     fn register(&self, index: usize) -> u64 {

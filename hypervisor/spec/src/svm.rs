@@ -141,9 +141,10 @@ pub mod exit_code {
     pub const RDPRU: u64 = 0x8e;
     /// Nested page fault.
     pub const NESTED_FAULT: u64 = 0x400;
-    /// The guest's state or the controls are illegal. The manual's -1 is read
-    /// back as 64 ones; one emulator gives 32.
+    /// The guest's state or the controls are illegal: the manual's -1.
     pub const INVALID: u64 = u64::MAX;
+    /// The same, as one emulator gives it.
+    pub const INVALID_32: u64 = 0xffff_ffff;
 }
 
 /// Bits of [`Control::clean`]: what the processor may keep from the last VMRUN
@@ -187,6 +188,10 @@ pub mod tlb_control {
 pub mod virtual_interrupt {
     /// A virtual interrupt is pending.
     pub const IRQ: u64 = 1 << 8;
+    /// A virtual NMI is pending (section 15.21.10).
+    pub const NMI_PENDING: u64 = 1 << 11;
+    /// The guest's handler of NMIs runs.
+    pub const NMI_MASK: u64 = 1 << 12;
     /// Position of the 4-bit priority.
     pub const PRIORITY_SHIFT: u32 = 16;
     /// The virtual interrupt ignores the task priority.
@@ -194,6 +199,8 @@ pub mod virtual_interrupt {
     /// The guest's IF and CR8 act on virtual interrupts only; the host's IF at
     /// VMRUN masks physical ones.
     pub const MASKING: u64 = 1 << 24;
+    /// The processor delivers NMIs by itself (CPUID 8000_000A EDX bit 25).
+    pub const NMI_ENABLE: u64 = 1 << 26;
 }
 
 /// A segment register in the save area (AMD APM vol. 2 section 15.5.1).

@@ -110,6 +110,7 @@ struct Scripted<'a> {
     turns: VecDeque<Turn>,
     sleeps: VecDeque<Turn>,
     slept: usize,
+    prepared: Resume,
     resumes: Vec<Resume>,
     interrupts: [u64; 4],
     cr8: u8,
@@ -131,8 +132,11 @@ impl Scripted<'_> {
 }
 
 impl Vcpu for Scripted<'_> {
-    fn enter(&mut self, resume: Resume) -> Exit {
-        self.resumes.push(resume);
+    fn prepare(&mut self, resume: Resume) {
+        self.prepared = resume;
+    }
+    fn enter(&mut self) -> Exit {
+        self.resumes.push(core::mem::take(&mut self.prepared));
         let Some(turn) = self.turns.pop_front() else {
             self.partition.request_end(End::Stopped);
             return Exit::Kick;
@@ -236,6 +240,7 @@ fn play<'a>(
         turns: turns.iter().cloned().collect(),
         sleeps: sleeps.iter().cloned().collect(),
         slept: 0,
+        prepared: Resume::default(),
         resumes: Vec::new(),
         interrupts: [0; 4],
         cr8: 0,
@@ -407,7 +412,8 @@ fn every_exit_is_survived() {
                 turns: [exit(one)].into(),
                 sleeps: VecDeque::new(),
                 slept: 0,
-                resumes: Vec::new(),
+                prepared: Resume::default(),
+        resumes: Vec::new(),
                 interrupts: [0; 4],
                 cr8: 0,
                 partition: cpu_partition,

@@ -1,6 +1,7 @@
 //! The control block as plain data: initial state, what an exit means, how an
 //! event is injected. Nothing here touches hardware, so all of it runs on the host.
 
+use super::Features;
 use access::vcpu::{Event, Exit, NestedAccess, PortAccess};
 use spec::svm::virtual_interrupt;
 use spec::svm::{Control, Save, Vmcb, VmcbSegment, clean, exit_code, intercept1, intercept2, tlb_control};
@@ -11,7 +12,8 @@ pub const EFER_SVME: u64 = 1 << 12;
 /// EFER.LMA: the processor sets it; a write keeps what is there.
 pub const EFER_LMA: u64 = 1 << 10;
 
-const EVENT_VALID: u64 = 1 << 31;
+/// EVENTINJ and EXITINTINFO: there is an event.
+pub const EVENT_VALID: u64 = 1 << 31;
 const EVENT_HAS_ERROR: u64 = 1 << 11;
 const EVENT_TYPE_SHIFT: u32 = 8;
 const EVENT_TYPE_NMI: u64 = 2;
@@ -62,7 +64,7 @@ pub struct Roots {
 
 /// Fills the control area of a new guest. CR accesses are not intercepted: nested
 /// paging lets the guest own them, and one emulator loses CR-read exits.
-pub fn initialize(control: &mut Control, roots: Roots) {
+pub fn initialize(control: &mut Control, roots: Roots, features: Features) {
     *control = Vmcb::ZERO.control;
     control.intercept_exceptions = INTERCEPTED_EXCEPTIONS;
     control.intercept1 = INTERCEPTS1;
@@ -75,6 +77,9 @@ pub fn initialize(control: &mut Control, roots: Roots) {
     // What an earlier owner of this ASID left is flushed at the first entry.
     control.tlb_control = tlb_control::ALL;
     control.virtual_interrupt = virtual_interrupt::MASKING;
+    if features.virtual_nmi {
+        control.virtual_interrupt |= virtual_interrupt::NMI_ENABLE;
+    }
     control.clean = 0;
 }
 
@@ -179,8 +184,7 @@ pub fn decode_exit(control: &Control) -> Exit {
         code @ exit_code::EXCEPTION..exit_code::INTR => {
             Exit::Exception { vector: (code - exit_code::EXCEPTION) as u8, error: control.exit_info1 as u32 }
         }
-        // 64 ones by the manual; 32 ones on one emulator.
-        exit_code::INVALID | 0xffff_ffff => Exit::InvalidState,
+        exit_code::INVALID | exit_code::INVALID_32 => Exit::InvalidState,
         code => Exit::Unexpected(code),
     }
 }
@@ -274,7 +278,8 @@ mod tests {
     #[test]
     fn a_new_guest_flushes_what_its_asid_held_and_has_nothing_clean() {
         let mut vmcb = Box::new(Vmcb::ZERO);
-        initialize(&mut vmcb.control, Roots { io_map: 1 << 12, msr_map: 2 << 12, nested: 3 << 12 });
+        let roots = Roots { io_map: 1 << 12, msr_map: 2 << 12, nested: 3 << 12 };
+        initialize(&mut vmcb.control, roots, Features::LEAST);
         assert_eq!(vmcb.control.tlb_control, tlb_control::ALL);
         assert_eq!(vmcb.control.clean, 0);
         assert_ne!(vmcb.control.asid, 0, "ASID 0 is the host's");

@@ -13,6 +13,8 @@ pub struct Features {
     pub flush_by_asid: bool,
     /// The faulting instruction's bytes are saved (8000_000A EDX bit 7).
     pub decode_assists: bool,
+    /// NMIs are held back and delivered by the processor (8000_000A EDX bit 25).
+    pub virtual_nmi: bool,
 }
 
 /// Why a processor cannot run guests.
@@ -45,6 +47,11 @@ const VM_CR_LOCK: u64 = 1 << 3;
 const VM_CR_SVMDIS: u64 = 1 << 4;
 
 impl Features {
+    /// What every processor that runs guests has.
+    #[cfg(test)]
+    pub(super) const LEAST: Self =
+        Self { asids: 2, next_rip: false, flush_by_asid: false, decode_assists: false, virtual_nmi: false };
+
     /// Judges a processor by its CPUID leaves; `vm_cr` reads VM_CR and is called
     /// only where the processor has AMD-V.
     pub fn detect(
@@ -70,6 +77,7 @@ impl Features {
             next_rip: bits & 1 << 3 != 0,
             flush_by_asid: bits & 1 << 6 != 0,
             decode_assists: bits & 1 << 7 != 0,
+            virtual_nmi: bits & 1 << 25 != 0,
         })
     }
 }

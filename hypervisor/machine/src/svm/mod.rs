@@ -1,11 +1,12 @@
 //! AMD-V: the secure virtual machine extension (AMD APM vol. 2 chapter 15).
 //!
-//! `control` and `permissions` only compute and are tested on the host; `world`
+//! `control`, `entry` and `permissions` only compute and are tested on the host; `world`
 //! holds the assembly; `vcpu` joins them behind [`access::vcpu::Vcpu`].
 
 #[cfg(target_os = "none")]
 mod backend;
 pub mod control;
+pub mod entry;
 pub mod features;
 pub mod permissions;
 #[cfg(target_os = "none")]

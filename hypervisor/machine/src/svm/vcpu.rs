@@ -1,11 +1,10 @@
 //! A virtual processor on AMD-V.
 
 use super::control::{self, EFER_LMA, EFER_SVME, Roots};
+use super::entry::Entry;
 use super::{Features, world};
 use crate::{guest_registers, interrupts, registers};
-use access::vcpu::{
-    ControlRegisters, Event, Exit, GeneralRegisters, RAX, RSP, Resume, Segment, SegmentName, Vcpu,
-};
+use access::vcpu::{ControlRegisters, Exit, GeneralRegisters, RAX, RSP, Resume, Segment, SegmentName, Vcpu};
 use spec::svm::{Vmcb, VmcbSegment, clean};
 use spec::{Hpa, msr};
 
@@ -53,11 +52,8 @@ pub struct SvmVcpu {
     registers: GeneralRegisters,
     frames: SvmFrames,
     features: Features,
-    flush: bool,
-    /// The event whose delivery the last exit interrupted, in EVENTINJ's layout.
-    interrupted: u64,
-    /// An NMI was injected and its handler has not returned yet.
-    in_nmi: bool,
+    entry: Entry,
+    /// This processor takes events only where the guest's loop lets it.
     started: bool,
     /// Registers that VMRUN does not switch hold what an earlier run left.
     dirty_processor: bool,
@@ -76,9 +72,7 @@ impl SvmVcpu {
             registers: GeneralRegisters::default(),
             frames,
             features,
-            flush: true,
-            interrupted: 0,
-            in_nmi: false,
+            entry: Entry::new(features),
             started: false,
             dirty_processor: true,
         };
@@ -115,72 +109,31 @@ impl SvmVcpu {
             other => &mut save.segments[other as usize],
         }
     }
-
-    fn prepare(&mut self, resume: Resume) {
-        let control = &mut self.vmcb.control;
-        control.event_injection = match (self.interrupted, resume.inject) {
-            (0, None) => 0,
-            (0, Some(event)) => control::encode_event(event),
-            // An exception that the hypervisor raises while it steps over what
-            // interrupted a delivery comes first; the delivery waits one entry.
-            (waiting, Some(event @ Event::Exception { .. })) => {
-                control.event_injection = control::encode_event(event);
-                control.tlb_control = control::flush_command(self.flush, self.features.flush_by_asid);
-                self.interrupted = waiting;
-                return;
-            }
-            (waiting, _) => {
-                self.interrupted = 0;
-                waiting
-            }
-        };
-        if control::is_nmi(control.event_injection) {
-            self.in_nmi = true;
-            control::watch_iret(control, true);
-        }
-        control::request_interrupt_window(control, resume.interrupt_window);
-        control::watch_priority(control, resume.priority_window);
-        control.tlb_control = control::flush_command(self.flush, self.features.flush_by_asid);
-    }
-
-    fn finish(&mut self) -> Exit {
-        let control = &mut self.vmcb.control;
-        self.flush = false;
-        control.clean = clean::ALL;
-        if control.exit_interrupt_info != 0 {
-            let again = control::reinjection(control.exit_interrupt_info);
-            if again != 0 {
-                self.interrupted = again;
-            }
-        }
-        let exit = control::decode_exit(control);
-        match exit {
-            Exit::Interrupt | Exit::Kick => {
-                // SAFETY: the vCPU started on this processor with the host's
-                // tables in place, and no lock is held in `enter`.
-                unsafe { world::window() }
-            }
-            Exit::NmiWindow => {
-                // The handler's IRET is about to run: an NMI that waits is
-                // injected at the first exit after it.
-                self.in_nmi = false;
-                control::watch_iret(control, false);
-            }
-            Exit::InvalidState => self.flush = true,
-            _ => {}
-        }
-        exit
-    }
 }
 
 impl Vcpu for SvmVcpu {
-    fn enter(&mut self, resume: Resume) -> Exit {
+    #[inline(never)]
+    fn prepare(&mut self, resume: Resume) {
         self.hold_events();
-        self.prepare(resume);
-        // SAFETY: `close` cleared GIF and every path since has left it clear;
-        // the frames are this vCPU's by the contract of `new`.
+        self.entry.prepare(self.vmcb, resume);
+    }
+
+    #[inline(always)]
+    fn enter(&mut self) -> Exit {
+        if self.entry.needs_preparation() {
+            self.prepare(Resume::default());
+        }
+        // SAFETY: `hold_events` cleared GIF before the first entry and every path since has
+        // left it clear; the frames are this vCPU's by the contract of `new`.
         unsafe { world::run(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
-        self.finish()
+        self.entry.finish(self.vmcb);
+        let exit = control::decode_exit(&self.vmcb.control);
+        if matches!(exit, Exit::Interrupt | Exit::Kick) {
+            // SAFETY: the vCPU started on this processor with the host's tables in place,
+            // and no lock is held in `enter`.
+            unsafe { world::window() }
+        }
+        exit
     }
 
     fn register(&self, index: usize) -> u64 {
@@ -236,7 +189,7 @@ impl Vcpu for SvmVcpu {
         self.vmcb.control.clean &= !(clean::CONTROL_REGISTERS | clean::CR2);
         // A change of paging mode or CR3 here is not the guest's own MOV, which
         // would flush.
-        self.flush = true;
+        self.entry.flush_translations();
     }
 
     fn segment(&self, name: SegmentName) -> Segment {
@@ -340,13 +293,13 @@ impl Vcpu for SvmVcpu {
     }
 
     fn can_take_interrupt(&self) -> bool {
-        self.interrupted == 0
+        self.entry.is_free()
             && self.vmcb.save.rflags & RFLAGS_IF != 0
             && self.vmcb.control.interrupt_shadow & SHADOW == 0
     }
 
     fn can_take_nmi(&self) -> bool {
-        self.interrupted == 0 && !self.in_nmi && self.vmcb.control.interrupt_shadow & SHADOW == 0
+        self.entry.takes_nmi() && self.vmcb.control.interrupt_shadow & SHADOW == 0
     }
 
     fn clear_interrupt_shadow(&mut self) {
@@ -377,12 +330,13 @@ impl Vcpu for SvmVcpu {
     }
 
     fn flush_translations(&mut self) {
-        self.flush = true;
+        self.entry.flush_translations();
     }
 
     fn release(&mut self) {
         if self.started {
             self.started = false;
+            self.entry.unsettle();
             // SAFETY: `hold_events` closed it on this processor; the host's GS and TR are
             // loaded.
             unsafe { world::open() };
@@ -392,14 +346,12 @@ impl Vcpu for SvmVcpu {
     fn reset(&mut self) {
         let frames = &self.frames;
         let roots = Roots { io_map: frames.io_map.0, msr_map: frames.msr_map.0, nested: frames.nested.0 };
-        control::initialize(&mut self.vmcb.control, roots);
+        control::initialize(&mut self.vmcb.control, roots, self.features);
         control::reset_registers(&mut self.vmcb.save);
         self.registers = GeneralRegisters::default();
         // RDX holds the processor's signature after INIT (CPUID 1 EAX).
         self.registers.0[access::vcpu::RDX] = registers::cpuid(1, 0).eax.into();
-        self.flush = true;
-        self.interrupted = 0;
-        self.in_nmi = false;
+        self.entry = Entry::new(self.features);
         self.dirty_processor = true;
     }
 }

@@ -1,7 +1,7 @@
 //! The switch between the hypervisor and a guest.
 
 use access::vcpu::GeneralRegisters;
-use core::arch::{asm, naked_asm};
+use core::arch::asm;
 
 /// Runs the guest whose control block is at `guest` (hpa) until it exits.
 ///
@@ -14,64 +14,66 @@ use core::arch::{asm, naked_asm};
 /// TR between VMLOAD of the guest's and VMLOAD of the host's. `guest` and `host`
 /// are frames that this vCPU owns, `guest` holds a valid control block, and
 /// `host` was filled by [`save_host`] on this processor.
-#[unsafe(naked)]
-pub unsafe extern "sysv64" fn run(registers: *mut GeneralRegisters, guest: u64, host: u64) {
-    naked_asm!(
-        "push rbx",
-        "push rbp",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "push rdx",
-        "push rdi",
-        "mov rax, rsi",
-        "mov rcx, [rdi + 8]",
-        "mov rdx, [rdi + 16]",
-        "mov rbx, [rdi + 24]",
-        "mov rbp, [rdi + 40]",
-        "mov rsi, [rdi + 48]",
-        "mov r8, [rdi + 64]",
-        "mov r9, [rdi + 72]",
-        "mov r10, [rdi + 80]",
-        "mov r11, [rdi + 88]",
-        "mov r12, [rdi + 96]",
-        "mov r13, [rdi + 104]",
-        "mov r14, [rdi + 112]",
-        "mov r15, [rdi + 120]",
-        "mov rdi, [rdi + 56]",
-        "vmload rax",
-        "vmrun rax",
-        "vmsave rax",
-        // RAX and RSP are the host's again; every other register is the guest's.
-        "push rdi",
-        "mov rdi, [rsp + 8]",
-        "pop qword ptr [rdi + 56]",
-        "mov [rdi + 8], rcx",
-        "mov [rdi + 16], rdx",
-        "mov [rdi + 24], rbx",
-        "mov [rdi + 40], rbp",
-        "mov [rdi + 48], rsi",
-        "mov [rdi + 64], r8",
-        "mov [rdi + 72], r9",
-        "mov [rdi + 80], r10",
-        "mov [rdi + 88], r11",
-        "mov [rdi + 96], r12",
-        "mov [rdi + 104], r13",
-        "mov [rdi + 112], r14",
-        "mov [rdi + 120], r15",
-        "pop rdi",
-        "pop rax",
-        "vmload rax",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
-        "cld",
-        "ret",
-    )
+///
+/// RFLAGS are the host's again after the exit, the direction flag included (section 15.6).
+#[inline(always)]
+pub unsafe fn run(registers: *mut GeneralRegisters, guest: u64, host: u64) {
+    // SAFETY: the caller's promise. Every general register that the guest leaves changed is
+    // named, but for RBX and RBP, which are saved and restored here because no operand can
+    // be in them; RSP is the host's again at the exit.
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "push rdx",
+            "push rdi",
+            "mov rcx, [rdi + 8]",
+            "mov rdx, [rdi + 16]",
+            "mov rbx, [rdi + 24]",
+            "mov rbp, [rdi + 40]",
+            "mov rsi, [rdi + 48]",
+            "mov r8, [rdi + 64]",
+            "mov r9, [rdi + 72]",
+            "mov r10, [rdi + 80]",
+            "mov r11, [rdi + 88]",
+            "mov r12, [rdi + 96]",
+            "mov r13, [rdi + 104]",
+            "mov r14, [rdi + 112]",
+            "mov r15, [rdi + 120]",
+            "mov rdi, [rdi + 56]",
+            "vmload rax",
+            "vmrun rax",
+            "vmsave rax",
+            // RAX and RSP are the host's again; every other register is the guest's.
+            "push rdi",
+            "mov rdi, [rsp + 8]",
+            "pop qword ptr [rdi + 56]",
+            "mov [rdi + 8], rcx",
+            "mov [rdi + 16], rdx",
+            "mov [rdi + 24], rbx",
+            "mov [rdi + 40], rbp",
+            "mov [rdi + 48], rsi",
+            "mov [rdi + 64], r8",
+            "mov [rdi + 72], r9",
+            "mov [rdi + 80], r10",
+            "mov [rdi + 88], r11",
+            "mov [rdi + 96], r12",
+            "mov [rdi + 104], r13",
+            "mov [rdi + 112], r14",
+            "mov [rdi + 120], r15",
+            "pop rdi",
+            "pop rax",
+            "vmload rax",
+            "pop rbp",
+            "pop rbx",
+            inout("rax") guest => _,
+            inout("rdx") host => _,
+            inout("rdi") registers => _,
+            out("rcx") _, out("rsi") _,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+        );
+    }
 }
 
 /// Saves this processor's FS, GS, TR, LDTR and SYSCALL registers for [`run`].

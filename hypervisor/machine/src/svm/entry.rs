@@ -1,0 +1,214 @@
+//! What an entry asks of the processor beyond running on, and what an exit leaves for the
+//! next one: events to deliver, windows to wait for, translations to forget.
+//!
+//! Most entries ask nothing, and for those nothing is looked at but one state.
+
+use super::Features;
+use super::control;
+use access::vcpu::{Event, Resume};
+use spec::svm::{Vmcb, clean, exit_code, virtual_interrupt};
+
+const RFLAGS_TF: u64 = 1 << 8;
+/// DR6: a single step.
+const DR6_BS: u64 = 1 << 14;
+/// DR6: the breakpoints that were met, and the access to a debug register.
+const DR6_OTHERS: u64 = 0xf | 1 << 13;
+const DEBUG: u64 = 1;
+
+/// Whether the guest's handler of NMIs runs, where the processor does not keep account of
+/// it (virtual NMIs do, AMD APM vol. 2 section 15.21.10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Nmi {
+    /// An NMI can be taken.
+    Open,
+    /// One was delivered; the guest's next IRET exits.
+    Masked,
+    /// The IRET at `rip` exited and is about to run.
+    Returning { rip: u64 },
+    /// It runs under RFLAGS.TF, since an NMI waits for its end.
+    Stepping { rip: u64, own_trap: bool, dr6: u64 },
+}
+
+/// How much the next entry has to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Nothing: the control block says what an entry does of which nothing is asked.
+    Settled,
+    /// Something: to do, or to take back of what the last one did.
+    Unsettled,
+    /// Nothing more: [`Entry::prepare`] has done it.
+    Prepared,
+}
+
+/// What the next entry has to see to.
+#[derive(Debug)]
+pub struct Entry {
+    features: Features,
+    flush: bool,
+    /// The event whose delivery the last exit interrupted, in EVENTINJ's layout.
+    interrupted: u64,
+    nmi: Nmi,
+    /// The control block asks for what the entry after the next does not want.
+    to_take_back: bool,
+    state: State,
+}
+
+impl Entry {
+    /// Of a vCPU after INIT, on a processor with `features`.
+    pub const fn new(features: Features) -> Self {
+        Self {
+            features,
+            flush: true,
+            interrupted: 0,
+            nmi: Nmi::Open,
+            to_take_back: false,
+            state: State::Unsettled,
+        }
+    }
+
+    /// Whether the next entry needs [`Entry::prepare`] though nothing new is asked of it.
+    #[inline(always)]
+    pub fn needs_preparation(&self) -> bool {
+        self.state == State::Unsettled
+    }
+
+    /// Makes the next entry need [`Entry::prepare`].
+    pub fn unsettle(&mut self) {
+        self.state = State::Unsettled;
+    }
+
+    /// Makes the next entry forget the guest's cached translations.
+    pub fn flush_translations(&mut self) {
+        self.flush = true;
+        self.unsettle();
+    }
+
+    /// Whether no event waits to be delivered again.
+    pub fn is_free(&self) -> bool {
+        self.interrupted == 0
+    }
+
+    /// Whether an NMI can be given to the next entry, as far as earlier ones matter. A
+    /// processor with virtual NMIs holds one back by itself, and merges it with one that
+    /// it holds already, as it does outside of guests.
+    pub fn takes_nmi(&self) -> bool {
+        self.is_free() && (self.features.virtual_nmi || self.nmi == Nmi::Open)
+    }
+
+    /// Writes what the next entry is to do into the control block.
+    #[inline(never)]
+    pub fn prepare(&mut self, vmcb: &mut Vmcb, resume: Resume) {
+        let control = &mut vmcb.control;
+        control.event_injection = match (self.interrupted, resume.inject) {
+            (waiting, Some(Event::Nmi)) if self.features.virtual_nmi => {
+                control.virtual_interrupt |= virtual_interrupt::NMI_PENDING;
+                control.clean &= !clean::VIRTUAL_INTERRUPT;
+                self.interrupted = 0;
+                waiting
+            }
+            // An exception that the hypervisor raises while it steps over what
+            // interrupted a delivery comes first; the delivery waits one entry.
+            (_, Some(event @ Event::Exception { .. })) | (0, Some(event)) => control::encode_event(event),
+            (waiting, _) => {
+                self.interrupted = 0;
+                waiting
+            }
+        };
+        if control::is_nmi(control.event_injection) && !self.features.virtual_nmi {
+            self.nmi = Nmi::Masked;
+            control::watch_iret(control, true);
+        }
+        control::request_interrupt_window(control, resume.interrupt_window);
+        control::watch_priority(control, resume.priority_window);
+        control.tlb_control = control::flush_command(self.flush, self.features.flush_by_asid);
+        self.flush = false;
+        self.to_take_back = control.event_injection != 0
+            || control.tlb_control != 0
+            || resume.interrupt_window
+            || resume.priority_window;
+        self.state = State::Prepared;
+        if let Nmi::Returning { rip } = self.nmi {
+            if control.event_injection != 0 {
+                // Its handler runs first, and ends in an IRET of its own.
+                self.nmi = Nmi::Masked;
+                control::watch_iret(control, true);
+            } else if resume.nmi_window {
+                self.step_over_return(vmcb, rip);
+            }
+        }
+    }
+
+    /// Lets the IRET run alone: RFLAGS.TF brings the processor back right after it.
+    fn step_over_return(&mut self, vmcb: &mut Vmcb, rip: u64) {
+        let own_trap = vmcb.save.rflags & RFLAGS_TF != 0;
+        self.nmi = Nmi::Stepping { rip, own_trap, dr6: vmcb.save.dr6 };
+        vmcb.save.rflags |= RFLAGS_TF;
+    }
+
+    /// Takes note of what the exit in the control block leaves to be done.
+    #[inline(always)]
+    pub fn finish(&mut self, vmcb: &mut Vmcb) {
+        vmcb.control.clean = clean::ALL;
+        if vmcb.control.exit_interrupt_info & control::EVENT_VALID != 0 {
+            self.interrupted_delivery(vmcb.control.exit_interrupt_info);
+        }
+        if self.state != State::Settled {
+            self.finish_unsettled(vmcb);
+        }
+    }
+
+    #[cold]
+    fn interrupted_delivery(&mut self, exit_interrupt_info: u64) {
+        let again = control::reinjection(exit_interrupt_info);
+        if again != 0 {
+            self.interrupted = again;
+            self.state = State::Unsettled;
+        }
+    }
+
+    #[inline(never)]
+    fn finish_unsettled(&mut self, vmcb: &mut Vmcb) {
+        let settled = self.interrupted == 0 && self.nmi == Nmi::Open && !self.to_take_back;
+        self.state = if settled { State::Settled } else { State::Unsettled };
+        match (vmcb.control.exit_code, self.nmi) {
+            // Nothing ran, so nothing was flushed.
+            (exit_code::INVALID | exit_code::INVALID_32, _) => self.flush_translations(),
+            (exit_code::IRET, _) => {
+                self.nmi = Nmi::Returning { rip: vmcb.save.rip };
+                control::watch_iret(&mut vmcb.control, false);
+            }
+            (_, Nmi::Returning { rip }) if vmcb.save.rip != rip => self.nmi = Nmi::Open,
+            (_, Nmi::Stepping { rip, own_trap, dr6 }) => self.finish_step(vmcb, rip, own_trap, dr6),
+            _ => {}
+        }
+    }
+
+    /// After an entry that was to run one IRET. What came in between (an interrupt, a
+    /// nested fault) leaves RIP where it was, and the step is taken again. The trap that
+    /// ends the step becomes the window that it was taken for.
+    fn finish_step(&mut self, vmcb: &mut Vmcb, rip: u64, own_trap: bool, dr6: u64) {
+        let Vmcb { control, save } = vmcb;
+        self.nmi = Nmi::Open;
+        if control.exit_code != exit_code::EXCEPTION + DEBUG || save.dr6 & DR6_BS == 0 {
+            if save.rip == rip {
+                self.nmi = Nmi::Returning { rip };
+                if !own_trap {
+                    save.rflags &= !RFLAGS_TF;
+                }
+            }
+            return;
+        }
+        if own_trap {
+            return;
+        }
+        save.dr6 = save.dr6 & !DR6_BS | dr6 & DR6_BS;
+        control.clean &= !clean::DEBUG_REGISTERS;
+        // A breakpoint that the IRET met is the guest's.
+        if save.dr6 & DR6_OTHERS & !dr6 == 0 {
+            control.exit_code = exit_code::IRET;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
