@@ -44,10 +44,15 @@ pub struct Dynamic {
     pub apic_enabled: bool,
 }
 
-/// Bits of an answer that change while the guest runs.
+/// What has to be done about an answer at the moment of the exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fix {
+    /// It is the same for every vCPU, always.
     Nothing,
+    /// There is none yet. (Zeros, once all are in place.)
+    Absent,
+    /// The subleaf selects one of `count` in [`CpuidPolicy::subleaves`].
+    Indexed { first: u8, count: u8 },
     /// Leaf 1: APIC ID, OSXSAVE, APIC.
     Features,
     /// Leaf 8000_0001 of AMD: APIC.
@@ -64,33 +69,28 @@ struct Answer {
     fix: Fix,
 }
 
-/// The answers of one leaf, in a row of [`CpuidPolicy::answers`].
-#[derive(Clone, Copy, Default, Debug)]
-struct Slot {
-    first: u8,
-    count: u8,
-    /// Whether the subleaf selects; else the only answer is for all of them.
-    indexed: bool,
+impl Answer {
+    const ABSENT: Self = Self { registers: [0; 4], fix: Fix::Absent };
 }
 
-/// Leaves from 0 that have a slot.
+/// Leaves from 0 that have a place.
 const BASIC: u32 = 0x17;
 /// First leaf of the hypervisor's.
 const HYPERVISOR_FIRST: u32 = 0x4000_0000;
-/// How many of those have a slot.
+/// How many of those have a place.
 const HYPERVISOR: u32 = 0x11;
 /// First extended leaf.
 const EXTENDED_FIRST: u32 = 0x8000_0000;
-/// How many of those have a slot.
+/// How many of those have a place.
 const EXTENDED: u32 = 0x22;
 
 /// Answers for one guest.
 #[derive(Clone, Debug)]
 pub struct CpuidPolicy {
-    basic: [Slot; BASIC as usize],
-    hypervisor: [Slot; HYPERVISOR as usize],
-    extended: [Slot; EXTENDED as usize],
-    answers: Vec<Answer>,
+    basic: [Answer; BASIC as usize],
+    hypervisor: [Answer; HYPERVISOR as usize],
+    extended: [Answer; EXTENDED as usize],
+    subleaves: Vec<Answer>,
 }
 
 impl CpuidPolicy {
@@ -98,10 +98,10 @@ impl CpuidPolicy {
     pub fn new(host: &dyn Fn(u32, u32) -> Registers, config: GuestCpuidConfig) -> Self {
         let host = Host::new(host);
         let mut policy = Self {
-            basic: [Slot::default(); BASIC as usize],
-            hypervisor: [Slot::default(); HYPERVISOR as usize],
-            extended: [Slot::default(); EXTENDED as usize],
-            answers: Vec::new(),
+            basic: [Answer::ABSENT; BASIC as usize],
+            hypervisor: [Answer::ABSENT; HYPERVISOR as usize],
+            extended: [Answer::ABSENT; EXTENDED as usize],
+            subleaves: Vec::new(),
         };
         for row in ROWS.iter().filter(|row| host.offers(row)) {
             policy.push_row(&host, row, &config);
@@ -111,18 +111,36 @@ impl CpuidPolicy {
         policy
     }
 
-    /// The answer for `leaf` and `subleaf` on a vCPU in state `dynamic`.
+    /// The answer for `leaf` and `subleaf` on a vCPU in the state that `dynamic` gives.
     #[inline]
-    pub fn lookup(&self, leaf: u32, subleaf: u32, dynamic: Dynamic) -> Registers {
-        let Some(slot) = self.slot(leaf) else { return [0; 4] };
-        let index = if slot.indexed { subleaf } else { 0 };
-        if index >= slot.count.into() {
-            return self.beyond(leaf, subleaf, dynamic);
+    pub fn lookup(&self, leaf: u32, subleaf: u32, dynamic: impl FnOnce() -> Dynamic) -> Registers {
+        let Some(answer) = self.place(leaf) else { return [0; 4] };
+        if answer.fix == Fix::Nothing {
+            answer.registers
+        } else {
+            self.fixed(answer, leaf, subleaf, dynamic())
         }
-        let Some(answer) = self.answers.get(usize::from(slot.first) + index as usize) else { return [0; 4] };
+    }
+
+    /// What depends on the vCPU or the subleaf.
+    #[inline(never)]
+    fn fixed(&self, answer: &Answer, leaf: u32, subleaf: u32, dynamic: Dynamic) -> Registers {
         let mut registers = answer.registers;
         match answer.fix {
-            Fix::Nothing => {}
+            Fix::Nothing | Fix::Absent => {}
+            Fix::Indexed { first, count } => {
+                let chosen = self.subleaves.get(usize::from(first)..).unwrap_or(&[]);
+                return match chosen.get(subleaf as usize).filter(|_| subleaf < count.into()) {
+                    Some(Answer { fix: Fix::Topology, registers: [eax, ebx, ecx, _] }) => {
+                        [*eax, *ebx, *ecx, dynamic.apic_id]
+                    }
+                    Some(answer) => answer.registers,
+                    // After the last there are zeros, but that every subleaf of 0xb tells
+                    // its own number and the x2APIC ID.
+                    None if leaf == 0xb => [0, 0, subleaf & 0xff, dynamic.apic_id],
+                    None => [0; 4],
+                };
+            }
             Fix::Features => {
                 registers[EBX] |= dynamic.apic_id << 24;
                 registers[ECX] |= u32::from(dynamic.cr4_osxsave) << 27;
@@ -138,15 +156,8 @@ impl CpuidPolicy {
         registers
     }
 
-    /// A subleaf after the last: zeros, but that every subleaf of 0xb tells its own
-    /// number and the x2APIC ID.
-    #[cold]
-    fn beyond(&self, leaf: u32, subleaf: u32, dynamic: Dynamic) -> Registers {
-        if leaf == 0xb { [0, 0, subleaf & 0xff, dynamic.apic_id] } else { [0; 4] }
-    }
-
     #[inline]
-    fn slot(&self, leaf: u32) -> Option<&Slot> {
+    fn place(&self, leaf: u32) -> Option<&Answer> {
         if leaf < BASIC {
             self.basic.get(leaf as usize)
         } else if leaf >= EXTENDED_FIRST {
@@ -156,22 +167,30 @@ impl CpuidPolicy {
         }
     }
 
-    /// Appends an answer to those of `leaf`. The answers of a leaf are pushed together.
-    fn push(&mut self, leaf: u32, indexed: bool, registers: Registers, fix: Fix) {
-        let next = self.answers.len() as u8;
-        let slot = if leaf < BASIC {
+    fn place_mut(&mut self, leaf: u32) -> Option<&mut Answer> {
+        if leaf < BASIC {
             self.basic.get_mut(leaf as usize)
         } else if leaf >= EXTENDED_FIRST {
             self.extended.get_mut((leaf - EXTENDED_FIRST) as usize)
         } else {
             self.hypervisor.get_mut(leaf.wrapping_sub(HYPERVISOR_FIRST) as usize)
-        };
-        let Some(slot) = slot else { return };
-        if slot.count == 0 {
-            *slot = Slot { first: next, count: 0, indexed };
         }
-        slot.count += 1;
-        self.answers.push(Answer { registers, fix });
+    }
+
+    /// Adds an answer to those of `leaf`; `indexed`: for the next of its subleaves, which
+    /// are pushed together. Of several for one leaf without subleaves the first counts.
+    fn push(&mut self, leaf: u32, indexed: bool, registers: Registers, fix: Fix) {
+        let next = self.subleaves.len() as u8;
+        let Some(place) = self.place_mut(leaf) else { return };
+        match (indexed, place.fix) {
+            (false, Fix::Absent) => *place = Answer { registers, fix },
+            (true, Fix::Absent) => place.fix = Fix::Indexed { first: next, count: 1 },
+            (true, Fix::Indexed { first, count }) => place.fix = Fix::Indexed { first, count: count + 1 },
+            _ => return,
+        }
+        if indexed {
+            self.subleaves.push(Answer { registers, fix });
+        }
     }
 
     fn push_row(&mut self, host: &Host, row: &Row, config: &GuestCpuidConfig) {

@@ -1,6 +1,6 @@
 //! A virtual processor's loop: exit in, resume out.
 
-use crate::emulate::Decoded;
+use crate::emulate::Recent;
 use crate::exits::{self, Unemulated};
 use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, TIMER_VECTOR};
 use crate::mailbox::{self, Mail, vectors};
@@ -53,8 +53,8 @@ pub struct VirtualProcessor<V> {
     pub unemulated: Unemulated,
     /// Ends of interrupts without exits.
     pub silent_end: SilentEnd,
-    /// Instructions that reached devices lately.
-    pub decoded: Decoded,
+    /// Instructions that reached devices lately, and walks of the guest's page tables.
+    pub recent: Recent,
     /// Paravirtual clock registers: wall clock and system time.
     pub clock_msrs: [u64; 2],
 }
@@ -78,7 +78,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             strays: 0,
             unemulated: Unemulated::default(),
             silent_end: SilentEnd::default(),
-            decoded: Decoded::default(),
+            recent: Recent::default(),
             clock_msrs: [0; 2],
         }
     }

@@ -11,8 +11,13 @@
 //! its user finds out. A table outside the guest's memory reads as ones, as the bus
 //! floats.
 
+mod paths;
+
+pub use paths::{Paths, Walker};
+
 use access::GuestMemory;
 use access::vcpu::{ControlRegisters, Event, Vcpu};
+use paths::Path;
 use spec::Gpa;
 
 /// CR0: protected mode.
@@ -142,7 +147,8 @@ impl Paging {
             if self.control.cr4 & CR4_LA57 != 0 {
                 return self.walk_wide(memory, linear, access, 5);
             }
-            return match self.walk_quickly(memory, linear, access) {
+            let path = Path::walk(memory, self.control.cr3, linear);
+            return match path.and_then(|path| path.grant(self, linear, access)) {
                 Some(gpa) => Ok(gpa),
                 None => self.walk_wide(memory, linear, access, 4),
             };
@@ -153,38 +159,6 @@ impl Paging {
         } else {
             self.walk_narrow(memory, linear, access)
         }
-    }
-
-    /// The walk of four levels when nothing is to be said or done about it: every
-    /// entry is present and accessed, a written page is dirty, the rights suffice.
-    /// `None` for everything else, which [`Self::walk_wide`] then looks at properly.
-    #[inline]
-    fn walk_quickly<M: GuestMemory>(&self, memory: &M, linear: u64, access: Access) -> Option<Gpa> {
-        const NEEDED: u64 = PRESENT | ACCESSED;
-        let (mut all, mut any, mut table) = (u64::MAX, 0, self.control.cr3);
-        for shift in [39, 30, 21, 12] {
-            let slot = Gpa(table & ADDRESS | (linear >> shift & 0x1ff) << 3);
-            let entry = memory.read64(slot).ok()?;
-            all &= entry;
-            any |= entry;
-            if all & NEEDED != NEEDED || (shift == 39 && entry & PAGE_SIZE != 0) {
-                return None;
-            }
-            if shift == 12 || entry & PAGE_SIZE != 0 {
-                let offset = (1u64 << shift) - 1;
-                // Bit 12 of a large page is its attribute table's.
-                let reserved = offset & ADDRESS & if shift == 12 { 0 } else { !(1 << 12) };
-                let undone = access == Access::Write && entry & DIRTY == 0;
-                let illegal = any & NO_EXECUTE != 0 && self.control.efer & EFER_NXE == 0;
-                if entry & reserved != 0 || undone || illegal {
-                    return None;
-                }
-                self.check(linear, access, all, any & NO_EXECUTE).ok()?;
-                return Some(Gpa(entry & ADDRESS & !offset | linear & offset));
-            }
-            table = entry;
-        }
-        None
     }
 
     /// Tables of 8-byte entries: PAE (3 levels) and long mode (4 or 5).
@@ -342,46 +316,6 @@ fn mark_slowly<M: GuestMemory>(memory: &M, slot: Gpa, entry: u64, flags: u64) {
     }
 }
 
-/// The eight bytes at `linear`, little-endian, for finding out the length of an
-/// instruction that has just exited; `None` where the quick way does not lead
-/// (other than 4-level paging, not mapped, or the end of a page near): the caller
-/// then takes [`fetch`].
-///
-/// The hot path of every exit on a processor that does not tell the next RIP. It
-/// checks no rights: the processor has fetched these very bytes, and nothing of them
-/// goes anywhere but into the length.
-#[inline]
-pub fn fetch_fast<M: GuestMemory>(memory: &M, control: &ControlRegisters, linear: u64) -> Option<u64> {
-    if control.efer & EFER_LMA == 0 || control.cr4 & CR4_LA57 != 0 || linear & 0xfff > 0xff8 {
-        return None;
-    }
-    let entry = next(memory, control.cr3, linear, 39)?;
-    let entry = next(memory, entry, linear, 30)?;
-    let gpa = if entry & PAGE_SIZE != 0 {
-        leaf(entry, linear, 30)
-    } else {
-        let entry = next(memory, entry, linear, 21)?;
-        if entry & PAGE_SIZE != 0 {
-            leaf(entry, linear, 21)
-        } else {
-            leaf(next(memory, entry, linear, 12)?, linear, 12)
-        }
-    };
-    memory.read64(gpa).ok()
-}
-
-#[inline(always)]
-fn next<M: GuestMemory>(memory: &M, table: u64, linear: u64, shift: u32) -> Option<u64> {
-    let entry = memory.read64(Gpa(table & ADDRESS | (linear >> shift & 0x1ff) << 3)).ok()?;
-    if entry & PRESENT == 0 { None } else { Some(entry) }
-}
-
-#[inline(always)]
-fn leaf(entry: u64, linear: u64, shift: u32) -> Gpa {
-    let offset = (1u64 << shift) - 1;
-    Gpa(entry & ADDRESS & !offset | linear & offset)
-}
-
 /// Most bytes in an instruction.
 pub const INSTRUCTION_BYTES_MAX: usize = 15;
 
@@ -424,8 +358,13 @@ impl Bytes {
 /// Copies up to 15 bytes at `linear`, in one go where they are in one page. What is
 /// on a second page that cannot be fetched is left out: the instruction may end
 /// before it.
-pub fn fetch<M: GuestMemory>(memory: &M, paging: &Paging, linear: u64) -> Result<Bytes, PageFault> {
-    let here = paging.translate(memory, linear, Access::Fetch)?;
+pub fn fetch<M: GuestMemory>(
+    walker: &mut Walker<M>,
+    paging: &Paging,
+    linear: u64,
+) -> Result<Bytes, PageFault> {
+    let memory = walker.memory;
+    let here = walker.translate(paging, linear, Access::Fetch)?;
     if linear & 0xfff <= 0xff0
         && let (Ok(low), Ok(high)) = (memory.read64(here), memory.read64(here + 8))
     {
@@ -444,7 +383,7 @@ pub fn fetch<M: GuestMemory>(memory: &M, paging: &Paging, linear: u64) -> Result
     }
     let mut len = first;
     if !tail.is_empty()
-        && let Ok(there) = paging.translate(memory, linear.wrapping_add(first as u64), Access::Fetch)
+        && let Ok(there) = walker.translate(paging, linear.wrapping_add(first as u64), Access::Fetch)
         && memory.read(there, tail).is_ok()
     {
         len = INSTRUCTION_BYTES_MAX;

@@ -30,28 +30,27 @@ pub struct GuestRam {
     blocks: Box<[Block]>,
     /// Virtual address minus hpa.
     offset: u64,
-    /// The first block, where nearly everything is that a guest's page tables and
-    /// kernel text need: its gpa, its size less 7, and its virtual address.
-    first: Quick,
+    /// The block at gpa 0, where nearly everything is that a guest's page tables and
+    /// kernel text need.
+    low: Quick,
 }
 
-/// A block, prepared for reads of 8 bytes: the exits of processors that do not tell
-/// the next RIP walk the guest's page tables, and this is what those walks cost.
+/// The block at gpa 0, prepared for reads of 8 bytes: the exits of processors that do
+/// not tell the next RIP walk the guest's page tables, and this is what those walks cost.
 struct Quick {
-    gpa: u64,
+    /// From how many places 8 bytes can be read; 0 if there is no such block.
     places: u64,
+    /// Virtual address.
     address: u64,
 }
 
 impl Quick {
     fn new(blocks: &[Block], offset: u64) -> Self {
         match blocks.first() {
-            Some(block) => Self {
-                gpa: block.gpa.0,
-                places: block.bytes.saturating_sub(7),
-                address: block.hpa.0.wrapping_add(offset),
-            },
-            None => Self { gpa: 0, places: 0, address: 0 },
+            Some(block) if block.gpa == Gpa(0) => {
+                Self { places: block.bytes.saturating_sub(7), address: block.hpa.0.wrapping_add(offset) }
+            }
+            _ => Self { places: 0, address: 0 },
         }
     }
 }
@@ -86,8 +85,8 @@ impl GuestRam {
         {
             return Err(BadBlocks);
         }
-        let first = Quick::new(&blocks, offset);
-        Ok(Self { blocks, offset, first })
+        let low = Quick::new(&blocks, offset);
+        Ok(Self { blocks, offset, low })
     }
 
     /// The blocks, ascending by gpa.
@@ -173,14 +172,13 @@ impl GuestRam {
 impl GuestMemory for GuestRam {
     #[inline(always)]
     fn read64(&self, gpa: Gpa) -> Result<u64, OutOfBounds> {
-        let within = gpa.0.wrapping_sub(self.first.gpa);
-        if within < self.first.places {
+        if gpa.0 < self.low.places {
             let value;
-            // SAFETY: 8 bytes from there are in the first block, which `new` was
+            // SAFETY: 8 bytes from there are in the block at gpa 0, which `new` was
             // promised to be this guest's; the compiler sees no more than a number.
             unsafe {
-                asm!("mov {0}, qword ptr [{1}]", out(reg) value,
-                     in(reg) self.first.address.wrapping_add(within),
+                asm!("mov {0}, qword ptr [{1} + {2}]", out(reg) value,
+                     in(reg) self.low.address, in(reg) gpa.0,
                      options(nostack, preserves_flags, readonly));
             }
             return Ok(value);

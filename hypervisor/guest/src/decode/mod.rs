@@ -18,7 +18,7 @@ mod operation;
 mod oracle;
 mod prefix;
 
-pub use length::{Control, Known, control_write, length_of, length_of_bare};
+pub use length::{Control, Known, bare_form, control_write, length_of};
 pub use operation::{
     Address, Alu, BitOperation, DecodeError, Extension, IndexRegister, Instruction, Operation, Register,
     Source, StringOperation,

@@ -5,7 +5,7 @@ use super::place::{self, Place};
 use super::processor::{Processor, read_register, write_register};
 use super::{Bus, Outcome};
 use crate::decode::{Alu, BitOperation, Extension, Instruction, Operation, Register, Source};
-use crate::walk::Access;
+use crate::walk::{Access, Walker};
 use access::GuestMemory;
 use access::vcpu::{RAX, Vcpu};
 use spec::{Gpa, Width};
@@ -14,7 +14,7 @@ use spec::{Gpa, Width};
 #[inline]
 pub(super) fn single<V: Vcpu, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
-    memory: &M,
+    mut walker: Walker<M>,
     bus: &mut B,
     processor: &Processor,
     instruction: &Instruction,
@@ -27,11 +27,11 @@ pub(super) fn single<V: Vcpu, M: GuestMemory, B: Bus>(
         offset = offset.wrapping_add(bit_displacement(vcpu, register, width)) & address.size.mask();
     }
     let access = direction(&instruction.operation);
-    let place = place::resolve(vcpu, memory, processor, (address.segment, offset), width, access)?;
+    let place = place::resolve(vcpu, &mut walker, processor, (address.segment, offset), width, access)?;
     if !place.touches(fault) {
         return Err(Outcome::Retry);
     }
-    let mut operand = Operand { place, memory, bus, fault };
+    let mut operand = Operand { place, memory: walker.memory, bus, fault };
     let flags = match instruction.operation {
         // The two that device drivers are made of.
         Operation::Store { source, swap } => {

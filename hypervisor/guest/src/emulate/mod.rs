@@ -23,10 +23,10 @@ mod tests;
 pub use port::{Ports, string_port};
 
 use crate::decode::{DecodeError, Instruction, Operation};
-use crate::walk::{self, Bytes};
+use crate::walk::{self, Bytes, Paths, Walker};
 use access::GuestMemory;
 use access::vcpu::{Event, NestedAccess, Vcpu};
-pub use decoded::Decoded;
+use decoded::Decoded;
 use processor::Processor;
 use spec::{Gpa, Width};
 
@@ -61,6 +61,14 @@ pub enum Outcome {
 /// The debug exception that follows an instruction under RFLAGS.TF.
 const SINGLE_STEP: Event = Event::Exception { vector: 1, error: None };
 
+/// What one virtual processor did lately. It only saves work.
+#[derive(Default)]
+pub struct Recent {
+    decoded: Decoded,
+    /// Walks of its page tables.
+    pub paths: Paths,
+}
+
 /// Carries out the instruction whose access to `fault` exited.
 ///
 /// The page of `fault` is answered by `bus`; the rest of the instruction's operands by
@@ -69,7 +77,7 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     memory: &M,
     bus: &mut B,
-    decoded: &mut Decoded,
+    recent: &mut Recent,
     fault: Gpa,
     access: NestedAccess,
 ) -> Outcome {
@@ -78,16 +86,17 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
         return Outcome::Unsupported { bytes: Bytes::default() };
     }
     let processor = Processor::of(vcpu);
-    let (instruction, bytes) = match fetch(vcpu, memory, &processor, decoded) {
+    let (instruction, bytes) = match fetch(vcpu, memory, &processor, recent) {
         Ok(fetched) => fetched,
         Err(outcome) => return outcome,
     };
+    let walker = Walker { memory, paths: &mut recent.paths };
     let result = match instruction.operation {
         Operation::String { operation, repeat } => {
             let strings = string::Strings { operation, repeat, instruction, bytes };
-            string::memory(vcpu, memory, bus, &processor, &strings, fault)
+            string::memory(vcpu, walker, bus, &processor, &strings, fault)
         }
-        _ => execute::single(vcpu, memory, bus, &processor, &instruction, fault),
+        _ => execute::single(vcpu, walker, bus, &processor, &instruction, fault),
     };
     result.unwrap_or_else(|outcome| outcome)
 }
@@ -99,20 +108,21 @@ fn fetch<V: Vcpu, M: GuestMemory>(
     vcpu: &mut V,
     memory: &M,
     processor: &Processor,
-    decoded: &mut Decoded,
+    recent: &mut Recent,
 ) -> Result<(Instruction, Bytes), Outcome> {
     let given = Bytes::new(vcpu.fetched_bytes());
     if !given.as_slice().is_empty()
-        && let Ok(instruction) = decoded.decode(vcpu.rip(), &given, processor.code_size)
+        && let Ok(instruction) = recent.decoded.decode(vcpu.rip(), &given, processor.code_size)
     {
         return Ok((instruction, given));
     }
     let linear = processor.linear_rip(vcpu);
-    let bytes = match walk::fetch(memory, &processor.paging, linear) {
+    let mut walker = Walker { memory, paths: &mut recent.paths };
+    let bytes = match walk::fetch(&mut walker, &processor.paging, linear) {
         Ok(bytes) => bytes,
         Err(fault) => return Err(processor::page_fault(vcpu, fault)),
     };
-    match decoded.decode(vcpu.rip(), &bytes, processor.code_size) {
+    match recent.decoded.decode(vcpu.rip(), &bytes, processor.code_size) {
         Ok(instruction) => Ok((instruction, bytes)),
         // The rest is on a page that cannot be fetched any more: the processor will
         // find that out.

@@ -2,7 +2,7 @@
 
 use super::processor::{Processor, page_fault};
 use super::{Bus, Outcome};
-use crate::walk::Access;
+use crate::walk::{Access, Walker};
 use access::GuestMemory;
 use access::vcpu::{SegmentName, Vcpu};
 use spec::{Gpa, Width};
@@ -21,14 +21,14 @@ pub(super) struct Place {
 #[inline]
 pub(super) fn resolve<V: Vcpu, M: GuestMemory>(
     vcpu: &mut V,
-    memory: &M,
+    walker: &mut Walker<M>,
     processor: &Processor,
     (segment, offset): (SegmentName, u64),
     width: Width,
     access: Access,
 ) -> Result<Place, Outcome> {
     let linear = processor.linear(vcpu, segment, offset, width.bytes(), access).map_err(Outcome::Inject)?;
-    let start = match processor.paging.translate(memory, linear, access) {
+    let start = match walker.translate(&processor.paging, linear, access) {
         Ok(gpa) => gpa,
         Err(fault) => return Err(page_fault(vcpu, fault)),
     };
@@ -38,7 +38,7 @@ pub(super) fn resolve<V: Vcpu, M: GuestMemory>(
         if !processor.is_64_bit() {
             next &= 0xffff_ffff;
         }
-        match processor.paging.translate(memory, next, access) {
+        match walker.translate(&processor.paging, next, access) {
             Ok(gpa) => place.rest = Some(gpa),
             Err(fault) => return Err(page_fault(vcpu, fault)),
         }

@@ -6,8 +6,9 @@
 
 use super::processor::Processor;
 use super::string::Strings;
-use super::{Bus, Decoded, Outcome, fetch};
+use super::{Bus, Outcome, Recent, fetch};
 use crate::decode::{Operation, StringOperation};
+use crate::walk::Walker;
 use access::GuestMemory;
 use access::vcpu::{PortAccess, RDX, Vcpu};
 use spec::{Gpa, Width};
@@ -26,10 +27,11 @@ pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
     vcpu: &mut V,
     memory: &M,
     ports: &mut P,
+    recent: &mut Recent,
     access: PortAccess,
 ) -> Outcome {
     let processor = Processor::of(vcpu);
-    let (instruction, bytes) = match fetch(vcpu, memory, &processor, &mut Decoded::default()) {
+    let (instruction, bytes) = match fetch(vcpu, memory, &processor, recent) {
         Ok(fetched) => fetched,
         Err(outcome) => return outcome,
     };
@@ -43,8 +45,9 @@ pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
         return Outcome::Retry;
     }
     let strings = Strings { operation, repeat, instruction, bytes };
+    let mut walker = Walker { memory, paths: &mut recent.paths };
     let result = strings.run(vcpu, &processor, |vcpu, _| {
-        let (source, destination) = strings.places(vcpu, memory, &processor)?;
+        let (source, destination) = strings.places(vcpu, &mut walker, &processor)?;
         let Some(place) = source.or(destination).filter(|place| place.is_memory(memory)) else {
             return Err(Outcome::Unsupported { bytes });
         };

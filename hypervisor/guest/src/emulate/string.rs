@@ -4,7 +4,7 @@ use super::place::{self, Place};
 use super::processor::{Processor, RFLAGS_DF, read_register, write_register};
 use super::{Bus, Outcome};
 use crate::decode::{Instruction, Register, StringOperation};
-use crate::walk::{Access, Bytes};
+use crate::walk::{Access, Bytes, Walker};
 use access::GuestMemory;
 use access::vcpu::{RAX, RCX, RDI, RSI, SegmentName, Vcpu};
 use spec::Gpa;
@@ -43,18 +43,18 @@ impl Strings {
     pub(super) fn places<V: Vcpu, M: GuestMemory>(
         &self,
         vcpu: &mut V,
-        memory: &M,
+        walker: &mut Walker<M>,
         processor: &Processor,
     ) -> Result<(Option<Place>, Option<Place>), Outcome> {
         let width = self.instruction.width;
         let mut places = (None, None);
         if self.reads() {
             let at = (self.instruction.address.segment, self.register(vcpu, RSI));
-            places.0 = Some(place::resolve(vcpu, memory, processor, at, width, Access::Read)?);
+            places.0 = Some(place::resolve(vcpu, walker, processor, at, width, Access::Read)?);
         }
         if self.writes() {
             let at = (SegmentName::Es, self.register(vcpu, RDI));
-            places.1 = Some(place::resolve(vcpu, memory, processor, at, width, Access::Write)?);
+            places.1 = Some(place::resolve(vcpu, walker, processor, at, width, Access::Write)?);
         }
         Ok(places)
     }
@@ -113,7 +113,7 @@ impl Strings {
 /// MOVS, STOS and LODS, one of whose elements is on the page of `fault`.
 pub(super) fn memory<V: Vcpu, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
-    memory: &M,
+    mut walker: Walker<M>,
     bus: &mut B,
     processor: &Processor,
     strings: &Strings,
@@ -122,10 +122,11 @@ pub(super) fn memory<V: Vcpu, M: GuestMemory, B: Bus>(
     if matches!(strings.operation, StringOperation::Input | StringOperation::Output) {
         return Err(Outcome::Unsupported { bytes: strings.bytes });
     }
+    let memory = walker.memory;
     let width = strings.instruction.width;
     let accumulator = Register { index: RAX as u8, high_byte: false };
     strings.run(vcpu, processor, |vcpu, first| {
-        let (source, destination) = strings.places(vcpu, memory, processor)?;
+        let (source, destination) = strings.places(vcpu, &mut walker, processor)?;
         let mut on_fault = false;
         let mut known = true;
         for place in [&source, &destination].into_iter().flatten() {

@@ -58,7 +58,7 @@ impl Machine {
             &mut self.vcpu,
             &self.memory,
             &mut self.bus,
-            &mut Decoded::default(),
+            &mut Recent::default(),
             Gpa(gpa),
             NestedAccess::Read,
         )
@@ -232,7 +232,7 @@ fn unsupported_says_what_it_is() {
             &mut machine.vcpu,
             &machine.memory,
             &mut machine.bus,
-            &mut Decoded::default(),
+            &mut Recent::default(),
             Gpa(DEVICE_GPA),
             kind,
         );
@@ -471,7 +471,7 @@ fn port_strings_move_memory() {
     machine.vcpu.registers[RSI] = DATA;
     machine.vcpu.registers[RCX] = 5;
     let mut ports = RecordingPorts::default();
-    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, OUTSB), Outcome::Done);
+    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB), Outcome::Done);
     let text: Vec<u8> = ports.log.iter().map(|(_, _, value)| value.unwrap() as u8).collect();
     assert_eq!(text, b"hello");
     assert_eq!(machine.vcpu.rip, CODE + 2);
@@ -481,7 +481,7 @@ fn port_strings_move_memory() {
     machine.vcpu.registers[RDI] = DATA;
     machine.vcpu.registers[RCX] = 2;
     let mut ports = RecordingPorts::default();
-    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, INSW), Outcome::Done);
+    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), INSW), Outcome::Done);
     assert_eq!(machine.memory.read32(Gpa(DATA)), Ok(0x5a02_5a01));
 }
 
@@ -496,13 +496,13 @@ fn port_strings_check_before_they_act() {
     let entry = machine.memory.read64(leaf(DATA)).unwrap();
     machine.memory.write64(leaf(DATA), entry & !2).unwrap();
     let mut ports = RecordingPorts::default();
-    let outcome = string_port(&mut machine.vcpu, &machine.memory, &mut ports, INSW);
+    let outcome = string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), INSW);
     assert_eq!(outcome, Outcome::Inject(Event::Exception { vector: 14, error: Some(3) }));
     assert!(ports.log.is_empty(), "nothing was taken from the port");
 
     // A device as destination.
     machine.vcpu.registers[RDI] = DEVICE;
-    let outcome = string_port(&mut machine.vcpu, &machine.memory, &mut ports, INSW);
+    let outcome = string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), INSW);
     assert!(matches!(outcome, Outcome::Unsupported { .. }));
     assert!(ports.log.is_empty());
 }
@@ -513,9 +513,9 @@ fn another_port_instruction_is_retried() {
     machine.vcpu.registers[RDX] = 0x3f8;
     machine.vcpu.registers[RCX] = 1;
     let mut ports = RecordingPorts::default();
-    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, OUTSB), Outcome::Retry);
+    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB), Outcome::Retry);
     machine.vcpu.registers[RDX] = 0x3f9;
     machine.memory.write(Gpa(CODE), &[0xf3, 0x6e]).unwrap();
-    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, OUTSB), Outcome::Retry);
+    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB), Outcome::Retry);
     assert!(ports.log.is_empty());
 }

@@ -30,7 +30,7 @@ pub fn handle<V: Vcpu, H: Host>(
     access: NestedAccess,
 ) {
     let mut bus = Mmio { partition, index: vp.index, apic: &mut vp.apic, attention: false, stray: None };
-    let outcome = emulate::access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.decoded, gpa, access);
+    let outcome = emulate::access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
     let (attention, stray) = (bus.attention, bus.stray);
     if attention {
         vp.attention = true;

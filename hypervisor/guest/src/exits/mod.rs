@@ -8,11 +8,11 @@ mod port;
 pub use memory::Unemulated;
 
 use crate::cpuid::Dynamic;
-use crate::decode::{CodeSize, Control, Known, control_write, length_of, length_of_bare};
+use crate::decode::{CodeSize, Control, Known, bare_form, control_write, length_of};
 use crate::host::Host;
 use crate::partition::{End, Partition};
 use crate::processor::{Activity, VirtualProcessor};
-use crate::walk::{self, Paging};
+use crate::walk::{self, Paging, Walker};
 use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, Vcpu};
 
 /// Handles `exit`.
@@ -113,8 +113,9 @@ pub fn advance<V: Vcpu, H: Host>(
     let next = if let Some(next) = vp.cpu.next_rip() {
         next
     } else if code_size(&vp.cpu) == CodeSize::Bits64
-        && let Some(word) = walk::fetch_fast(&partition.memory, &vp.cpu.control(), rip)
-        && let Some(length) = length_of_bare(word, known)
+        && let Some((bytes, length)) = bare_form(known)
+        && let Some(word) = vp.recent.paths.peek(&partition.memory, &vp.cpu.control(), rip, length)
+        && word & ((1 << (8 * length)) - 1) == bytes
     {
         rip.wrapping_add(length)
     } else {
@@ -136,7 +137,7 @@ pub fn advance<V: Vcpu, H: Host>(
 #[cold]
 #[inline(never)]
 fn next_by_decoding<V: Vcpu, H: Host>(
-    vp: &VirtualProcessor<V>,
+    vp: &mut VirtualProcessor<V>,
     partition: &Partition<H>,
     rip: u64,
     known: Known,
@@ -150,7 +151,7 @@ fn next_by_decoding<V: Vcpu, H: Host>(
 
 #[cold]
 fn fetch<V: Vcpu, H: Host>(
-    vp: &VirtualProcessor<V>,
+    vp: &mut VirtualProcessor<V>,
     partition: &Partition<H>,
     rip: u64,
     size: CodeSize,
@@ -159,7 +160,8 @@ fn fetch<V: Vcpu, H: Host>(
         CodeSize::Bits64 => rip,
         _ => vp.cpu.segment(SegmentName::Cs).base.wrapping_add(rip) & 0xffff_ffff,
     };
-    walk::fetch(&partition.memory, &Paging::of(&vp.cpu), linear).ok()
+    let mut walker = Walker { memory: &partition.memory, paths: &mut vp.recent.paths };
+    walk::fetch(&mut walker, &Paging::of(&vp.cpu), linear).ok()
 }
 
 fn step<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, known: Known) {
@@ -171,14 +173,13 @@ fn cpuid<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H
     if !advance(vp, partition, Known::Cpuid) {
         return;
     }
-    let dynamic = Dynamic {
+    let leaf = vp.cpu.register(RAX) as u32;
+    let subleaf = vp.cpu.register(RCX) as u32;
+    let [eax, ebx, ecx, edx] = partition.cpuid.lookup(leaf, subleaf, || Dynamic {
         apic_id: vp.index as u32,
         cr4_osxsave: vp.cpu.control().cr4 & CR4_OSXSAVE != 0,
         apic_enabled: vp.apic.is_enabled(),
-    };
-    let leaf = vp.cpu.register(RAX) as u32;
-    let subleaf = vp.cpu.register(RCX) as u32;
-    let [eax, ebx, ecx, edx] = partition.cpuid.lookup(leaf, subleaf, dynamic);
+    });
     vp.cpu.set_register(RAX, eax.into());
     vp.cpu.set_register(RBX, ebx.into());
     vp.cpu.set_register(RCX, ecx.into());
@@ -227,9 +228,9 @@ fn write_control<V: Vcpu, H: Host>(
     register: u8,
     value: Option<u64>,
 ) {
-    let size = code_size(&vp.cpu);
+    let (size, rip) = (code_size(&vp.cpu), vp.cpu.rip());
     let decoded =
-        fetch(vp, partition, vp.cpu.rip(), size).and_then(|bytes| control_write(bytes.as_slice(), size).ok());
+        fetch(vp, partition, rip, size).and_then(|bytes| control_write(bytes.as_slice(), size).ok());
     let Some((Control::Move { register: 8, source }, _)) = decoded else {
         return raise(vp, Event::PROTECTION);
     };

@@ -53,7 +53,7 @@ impl<H: Host> Ports for GuestPorts<'_, H> {
 #[cold]
 fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, access: PortAccess) {
     let mut ports = GuestPorts { partition, index: vp.index, attention: false };
-    let outcome = emulate::string_port(&mut vp.cpu, &partition.memory, &mut ports, access);
+    let outcome = emulate::string_port(&mut vp.cpu, &partition.memory, &mut ports, &mut vp.recent, access);
     vp.attention |= ports.attention;
     match outcome {
         Outcome::Done | Outcome::Retry => {}

@@ -413,7 +413,7 @@ fn every_exit_is_survived() {
                 sleeps: VecDeque::new(),
                 slept: 0,
                 prepared: Resume::default(),
-        resumes: Vec::new(),
+                resumes: Vec::new(),
                 interrupts: [0; 4],
                 cr8: 0,
                 partition: cpu_partition,

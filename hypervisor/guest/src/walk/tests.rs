@@ -174,8 +174,10 @@ proptest! {
                 prop_assert!(fault.error_code < 32);
             }
         }
-        let _ = fetch_fast(&memory, &control, linear);
-        let _ = fetch(&memory, &paging(control, 0), linear);
+        let mut paths = Paths::default();
+        let _ = paths.peek(&memory, &control, linear, 1);
+        let mut walker = Walker { memory: &memory, paths: &mut paths };
+        let _ = fetch(&mut walker, &paging(control, 0), linear);
     }
 }
 
@@ -198,46 +200,23 @@ fn flags_are_set_all_the_way_and_not_rewritten() {
 }
 
 #[test]
-fn fast_fetch_agrees_with_the_walk() {
-    for (leaf, frame) in [(1, FRAME), (2, 0), (3, 0)] {
-        let size = if leaf > 1 { PAGE_SIZE } else { 0 };
-        let linear = LINEAR & !0xfff_f000 | 0x4_5000;
-        let memory = tables(4, leaf, linear, frame, PRESENT | size);
-        let gpa = paging(long(0), 0).translate(&memory, linear, Access::Fetch).unwrap();
-        if memory.write64(gpa, 0x1122_3344_5566_7788).is_ok() {
-            assert_eq!(fetch_fast(&memory, &long(0), linear), Some(0x1122_3344_5566_7788));
-        } else {
-            assert_eq!(fetch_fast(&memory, &long(0), linear), None);
-        }
-    }
-}
-
-#[test]
-fn fast_fetch_leaves_the_rest_to_the_slow_way() {
-    let memory = tables(4, 1, LINEAR, FRAME, PRESENT);
-    assert!(fetch_fast(&memory, &long(0), LINEAR).is_some());
-    assert_eq!(fetch_fast(&memory, &long(0), LINEAR | 0xfff), None, "end of the page");
-    assert_eq!(fetch_fast(&memory, &long(CR4_LA57), LINEAR), None, "five levels");
-    assert_eq!(fetch_fast(&memory, &control(CR4_PAE), LINEAR), None, "not long mode");
-    assert_eq!(fetch_fast(&memory, &long(0), LINEAR + 0x1000), None, "not mapped");
-}
-
-#[test]
 fn fetch_crosses_pages_where_it_can() {
     let linear = LINEAR & !0xfff | 0xff8;
     let memory = tables(4, 1, linear, FRAME, PRESENT);
     let text: [u8; 15] = core::array::from_fn(|index| index as u8);
     memory.write(Gpa(FRAME + 0xff8), &text[..8]).unwrap();
     let paging = paging(long(0), 0);
-    assert_eq!(fetch(&memory, &paging, linear).unwrap().as_slice(), &text[..8]);
+    let mut paths = Paths::default();
+    let mut walker = Walker { memory: &memory, paths: &mut paths };
+    assert_eq!(fetch(&mut walker, &paging, linear).unwrap().as_slice(), &text[..8]);
     memory.write64(slot(4, 1, linear + 8), 0x6_0000 | PRESENT).unwrap();
     memory.write(Gpa(0x6_0000), &text[8..]).unwrap();
-    assert_eq!(fetch(&memory, &paging, linear).unwrap().as_slice(), text);
+    assert_eq!(fetch(&mut walker, &paging, linear).unwrap().as_slice(), text);
     // Code outside memory: nothing to decode.
     memory.write64(slot(4, 1, linear), 0xd000_0000 | PRESENT).unwrap();
-    assert!(fetch(&memory, &paging, linear).unwrap().as_slice().is_empty());
+    assert!(fetch(&mut walker, &paging, linear).unwrap().as_slice().is_empty());
     memory.write64(slot(4, 1, linear), 0).unwrap();
-    assert_eq!(fetch(&memory, &paging, linear).unwrap_err().address, linear);
+    assert_eq!(fetch(&mut walker, &paging, linear).unwrap_err().address, linear);
 }
 
 #[test]
@@ -253,4 +232,70 @@ fn canonical_depends_on_the_levels() {
         assert_eq!(four.is_canonical(linear), in_four);
         assert_eq!(five.is_canonical(linear), in_five);
     }
+}
+
+/// What a walk finds, and what a remembered one does, must be the same whatever the guest
+/// does to its tables between two looks. The reference is the walk that was never quick.
+fn check_remembered(walker: &mut Walker<VecMemory>, paging: &Paging, linear: u64, access: Access) {
+    let before = walker.memory.0.borrow().clone();
+    let got = walker.translate(paging, linear, access);
+    let after = walker.memory.0.replace(before);
+    assert_eq!(got, paging.walk_wide(walker.memory, linear, access, 4));
+    assert_eq!(*walker.memory.0.borrow(), after, "the same flags are set");
+}
+
+proptest! {
+    #[test]
+    fn a_remembered_walk_is_a_walk(
+        leaf in 1u32..4,
+        changes in proptest::collection::vec((1u32..5, 0u32..64, 0usize..3, 0u64..3, any::<bool>()), 1..40),
+    ) {
+        let size = if leaf > 1 { PAGE_SIZE } else { 0 };
+        let memory = tables(4, leaf, LINEAR, if leaf > 1 { 0 } else { FRAME }, PRESENT | WRITABLE | size);
+        let mut paths = Paths::default();
+        let mut walker = Walker { memory: &memory, paths: &mut paths };
+        for (level, bit, which, page, user) in changes {
+            let paging = paging(long(0), if user { 3 } else { 0 });
+            let access = [Access::Read, Access::Write, Access::Fetch][which];
+            for look in 0..2 {
+                check_remembered(&mut walker, &paging, LINEAR + page * 0x1000 + look, access);
+            }
+            // Not an address bit above the memory: those are all alike.
+            let slot = slot(4, level, LINEAR);
+            let flip = if (20..52).contains(&bit) { 1 } else { 1u64 << bit };
+            memory.write64(slot, memory.read64(slot).unwrap() ^ flip).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_remembered_walk_is_for_one_root_and_one_page() {
+    let memory = tables(4, 1, LINEAR, FRAME, PRESENT);
+    memory.write64(Gpa(FRAME | 0xabc), 0x1122_3344_5566_7788).unwrap();
+    let mut paths = Paths::default();
+    for _ in 0..2 {
+        assert_eq!(paths.peek(&memory, &long(0), LINEAR, 2), None, "not accessed yet");
+    }
+    paging(long(0), 0).translate(&memory, LINEAR, Access::Fetch).unwrap();
+    for _ in 0..2 {
+        assert_eq!(paths.peek(&memory, &long(0), LINEAR, 2), Some(0x1122_3344_5566_7788));
+    }
+    let elsewhere = ControlRegisters { cr3: 0x8000, ..long(0) };
+    assert_eq!(paths.peek(&memory, &elsewhere, LINEAR, 2), None, "another root");
+    assert_eq!(paths.peek(&memory, &long(0), LINEAR + 0x8000, 2), None, "another page in this place");
+    assert_eq!(paths.peek(&memory, &long(CR4_LA57), LINEAR, 2), None, "five levels");
+    assert_eq!(paths.peek(&memory, &control(CR4_PAE), LINEAR, 2), None, "not long mode");
+    assert!(paths.peek(&memory, &long(0), LINEAR, 2).is_some());
+}
+
+#[test]
+fn an_instruction_at_the_end_of_a_page_is_peeked_at() {
+    let memory = tables(4, 1, LINEAR, FRAME, PRESENT | ACCESSED);
+    paging(long(0), 0).translate(&memory, LINEAR, Access::Fetch).unwrap();
+    memory.write(Gpa(FRAME | 0xffd), &[1, 2, 3]).unwrap();
+    let mut paths = Paths::default();
+    let end = LINEAR | 0xfff;
+    assert_eq!(paths.peek(&memory, &long(0), end - 2, 3).map(|word| word & 0xff_ffff), Some(0x03_0201));
+    assert_eq!(paths.peek(&memory, &long(0), end, 1).map(|word| word & 0xff), Some(3));
+    assert_eq!(paths.peek(&memory, &long(0), end - 1, 3), None, "on two pages");
 }
