@@ -237,11 +237,16 @@ fn canonical_depends_on_the_levels() {
 /// What a walk finds, and what a remembered one does, must be the same whatever the guest
 /// does to its tables between two looks. The reference is the walk that was never quick.
 fn check_remembered(walker: &mut Walker<VecMemory>, paging: &Paging, linear: u64, access: Access) {
-    let before = walker.memory.0.borrow().clone();
+    let memory = walker.memory;
+    let slots = [4, 3, 2, 1].map(|level| slot(4, level, linear));
+    let before = slots.map(|slot| memory.read64(slot).unwrap());
     let got = walker.translate(paging, linear, access);
-    let after = walker.memory.0.replace(before);
-    assert_eq!(got, paging.walk_wide(walker.memory, linear, access, 4));
-    assert_eq!(*walker.memory.0.borrow(), after, "the same flags are set");
+    let after = slots.map(|slot| memory.read64(slot).unwrap());
+    for (slot, entry) in slots.into_iter().zip(before) {
+        memory.write64(slot, entry).unwrap();
+    }
+    assert_eq!(got, paging.walk_wide(memory, linear, access, 4));
+    assert_eq!(slots.map(|slot| memory.read64(slot).unwrap()), after, "the same flags are set");
 }
 
 proptest! {
