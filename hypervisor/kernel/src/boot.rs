@@ -53,12 +53,19 @@ pub fn run(boot: &'static BootInfo) {
     let tables = read_tables(boot);
     let tsc_hz = start_clocks(&tables);
     let config = config_space(&tables);
-    let platform = Platform::discover(tables, memory_regions(boot), config);
+    let mut platform = Platform::discover(tables, memory_regions(boot), config);
+    platform.thread_bits = platform::thread_bits(|leaf, subleaf| {
+        let result = registers::cpuid(leaf, subleaf);
+        [result.eax, result.ebx, result.ecx, result.edx]
+    });
     for finding in platform.all_findings() {
         log::warn!("{finding}");
     }
     describe(&platform, tsc_hz);
     let plan = plan::build(bundle.config(), &platform, &|file| has_file(bundle, file));
+    for remark in &plan.remarks {
+        log::warn!("{remark}");
+    }
     let clock = TscClock::new(tsc_hz, machine::boot::start_tsc());
     let x2apic = iommus::may_use_x2apic(&platform);
     let mut units = iommus::start(&platform, &plan, clock, x2apic);

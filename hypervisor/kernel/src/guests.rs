@@ -22,7 +22,7 @@ use machine::mmio::Window;
 use machine::registers;
 use machine::tsc::TscClock;
 use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
-use plan::{FunctionPlan, GuestPlan, StrayAccess};
+use plan::{FunctionPlan, GuestPlan, ReservedRange, StrayAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
@@ -201,18 +201,16 @@ fn create_domain(plan: &GuestPlan, blocks: &[Block]) -> Result<DomainId, String>
     let mut iommus = IOMMUS.get().ok_or("there is no IOMMU")?.lock();
     let requesters: Vec<Requester> = plan.functions.iter().map(requester).collect();
     let domain = iommus.create_domain(&requesters).map_err(|error| format!("{error}"))?;
-    let mut map = |gpa, hpa, bytes| {
+    let mut map = |gpa, hpa, bytes, permissions| {
         iommus
-            .map(domain, gpa, hpa, bytes, Permissions::READ_WRITE)
+            .map(domain, gpa, hpa, bytes, permissions)
             .map_err(|error| format!("its memory cannot be mapped for DMA: {error}"))
     };
     for block in blocks {
-        map(block.gpa, block.hpa, block.bytes)?;
+        map(block.gpa, block.hpa, block.bytes, Permissions::READ_WRITE)?;
     }
-    for function in &plan.functions {
-        for &(start, bytes) in &function.reserved_memory {
-            map(Gpa(start.0), start, bytes)?;
-        }
+    for &ReservedRange { start, bytes, readable, writable } in &plan.reserved_memory {
+        map(Gpa(start.0), start, bytes, Permissions { read: readable, write: writable, execute: false })?;
     }
     Ok(domain)
 }
@@ -314,5 +312,10 @@ pub fn domain_frames(plan: &GuestPlan, geometry: Geometry) -> usize {
     // that starts and ends a block may be cut.
     let extent = Extent { input: 0, output: MIB_2, bytes: plan.memory_bytes };
     let high = Extent { input: 1 << 32, output: MIB_2, bytes: plan.memory_bytes };
-    frames_needed(geometry, [extent, high]) * 2 + 64
+    let reserved = plan.reserved_memory.iter().map(|range| Extent {
+        input: range.start.0,
+        output: range.start.0,
+        bytes: range.bytes,
+    });
+    frames_needed(geometry, [extent, high]) * 2 + frames_needed(geometry, reserved) + 64
 }

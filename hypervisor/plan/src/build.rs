@@ -3,12 +3,13 @@
 use crate::check::{devices, files, machine, rules};
 use crate::config::{Config, GuestConfig};
 use crate::problem::Problem;
+use crate::reserved::{ReservedRange, merge};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::names::{DevFn, DeviceId, DevicePath};
 use platform::pci::{Bar, LegacyInterrupt};
 use platform::{AccessControl, Function, Platform};
-use spec::{Bdf, Hpa};
+use spec::Bdf;
 
 /// What each guest gets on this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Plan {
     pub refused: Vec<Refusal>,
     /// What is wrong with the configuration as a whole.
     pub problems: Vec<Problem>,
+    /// What is better otherwise, though the guests start.
+    pub remarks: Vec<Problem>,
 }
 
 impl Plan {
@@ -50,6 +53,9 @@ pub struct GuestPlan {
     pub memory_bytes: u64,
     /// Its physical functions, in the order of the configuration.
     pub functions: Vec<FunctionPlan>,
+    /// Memory that the firmware keeps using with them, to be mapped one to one for DMA:
+    /// sorted and apart. Empty unless the configuration allows it.
+    pub reserved_memory: Vec<ReservedRange>,
 }
 
 /// A physical function that a guest gets.
@@ -78,9 +84,6 @@ pub struct FunctionPlan {
     pub bars: Vec<Bar>,
     /// Bytes of its expansion ROM; 0 without one.
     pub rom_bytes: u32,
-    /// Memory that the firmware keeps using with it, as start and bytes: to be mapped
-    /// one to one. Empty unless the configuration allows it.
-    pub reserved_memory: Vec<(Hpa, u64)>,
     /// Its legacy interrupt, where no other function of the machine shares the line.
     pub legacy_interrupt: Option<LegacyInterrupt>,
 }
@@ -132,6 +135,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
             plan.refused.push(Refusal { name: name.clone(), problems });
         }
     }
+    plan.remarks = machine::shared_cores(&plan.guests, platform);
     plan
 }
 
@@ -147,6 +151,8 @@ pub fn check_without_machine(config: &Config, has_file: &dyn Fn(FileRef<'_>) -> 
 
 fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan {
     let processor = |index: &u32| platform.processors().nth(*index as usize).map(|found| found.apic_id);
+    let functions = || guest.pci.iter().filter_map(|pci| platform.function_at(&pci.passthrough.path));
+    let reserved: Vec<_> = functions().flat_map(|function| platform.reserved_memory(function)).collect();
     GuestPlan {
         name: name.to_string(),
         config: guest.clone(),
@@ -160,6 +166,7 @@ fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan
                 plan_function(pci.slot, function, platform)
             })
             .collect(),
+        reserved_memory: merge(reserved.into_iter()),
     }
 }
 
@@ -176,7 +183,6 @@ fn plan_function(slot: DevFn, function: &Function, platform: &Platform) -> Optio
         msix_messages: function.capabilities.msix.map_or(0, |msix| msix.messages),
         bars: function.bars.clone(),
         rom_bytes: function.rom_bytes,
-        reserved_memory: platform.reserved_memory(function).map(|range| (range.start, range.bytes)).collect(),
         legacy_interrupt: function
             .interrupt
             .filter(|interrupt| devices::line_is_usable(function, *interrupt, platform)),

@@ -14,15 +14,19 @@ mod build;
 mod check;
 pub mod config;
 mod problem;
+mod reserved;
 #[cfg(feature = "toml")]
 pub mod text;
 
 pub use build::{FileKind, FileRef, FunctionPlan, GuestPlan, Plan, Refusal, build, check_without_machine};
 pub use check::machine::HYPERVISOR_MEMORY;
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
-pub use config::{Config, Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig, StrayAccess};
+pub use config::{
+    Config, Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig, StrayAccess,
+};
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
 pub use problem::Problem;
+pub use reserved::ReservedRange;
 #[cfg(feature = "toml")]
 pub use text::reference;

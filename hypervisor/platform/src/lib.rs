@@ -28,4 +28,4 @@ pub use memory::{MemoryKind, MemoryRegion, PhysicalMemory};
 pub use names::{DevFn, DeviceId, DevicePath, Memory, ParseError};
 pub use pci::{AccessControl, Function};
 pub use remapping::Remapping;
-pub use topology::{Group, IoApicPin, Platform};
+pub use topology::{Group, IoApicPin, Platform, thread_bits};

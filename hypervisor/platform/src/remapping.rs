@@ -226,6 +226,12 @@ impl Unit {
 }
 
 impl ReservedMemory {
+    /// Whether any byte is in both ranges.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let end = |range: &Self| range.start.0.saturating_add(range.bytes);
+        self.start.0 < end(other) && other.start.0 < end(self)
+    }
+
     /// Whether a requester ID uses it.
     pub fn is_used_by(&self, segment: u16, requester: Bdf) -> bool {
         self.segment == segment && self.users.iter().any(|range| range.contains(requester))

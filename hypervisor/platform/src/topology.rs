@@ -27,6 +27,9 @@ pub struct Platform {
     pub functions: Vec<Function>,
     /// What makes no sense about the PCI functions; `tables` has its own findings.
     pub findings: Vec<Finding>,
+    /// How many of the lowest bits of an APIC ID number the threads of a core; 0 where
+    /// cores have one thread each, or nobody knows.
+    pub thread_bits: u8,
     /// What remaps DMA and interrupts. It follows from the tables and the functions, so
     /// a board file does not have it.
     #[serde(skip_serializing)]
@@ -40,14 +43,16 @@ struct Board {
     memory: Vec<MemoryRegion>,
     functions: Vec<Function>,
     findings: Vec<Finding>,
+    #[serde(default)]
+    thread_bits: u8,
 }
 
 impl From<Board> for Platform {
     fn from(board: Board) -> Self {
-        let Board { tables, memory, functions, findings } = board;
+        let Board { tables, memory, functions, findings, thread_bits } = board;
         // Whoever wrote the file had the findings.
         let remapping = Remapping::new(&tables, &functions, &mut Findings::new(&mut Vec::new(), ""));
-        Self { tables, memory, functions, findings, remapping }
+        Self { tables, memory, functions, findings, thread_bits, remapping }
     }
 }
 
@@ -117,6 +122,12 @@ impl Platform {
     /// numbers them from 0.
     pub fn processors(&self) -> impl Iterator<Item = &Processor> {
         self.tables.madt.processors.iter().filter(|processor| processor.enabled)
+    }
+
+    /// Whether two processors, by their APIC IDs, are threads of one core.
+    pub fn share_core(&self, one: u32, other: u32) -> bool {
+        let core = |id: u32| id.checked_shr(self.thread_bits.into()).unwrap_or(0);
+        core(one) == core(other)
     }
 
     /// The function at this address.
@@ -287,6 +298,21 @@ impl Platform {
 /// Whether a function is kept apart from the others of its device.
 fn isolates_functions(function: &Function) -> bool {
     !function.multifunction || function.capabilities.access_control.is_some()
+}
+
+/// How many of the lowest bits of an APIC ID number the threads of a core, by what CPUID
+/// gives for a leaf and a subleaf: EAX, EBX, ECX, EDX (Intel SDM vol. 2, leaf 0Bh; AMD APM
+/// vol. 3, section E.3.10). 0 where it does not say.
+pub fn thread_bits(cpuid: impl Fn(u32, u32) -> [u32; 4]) -> u8 {
+    const TOPOLOGY: u32 = 0x0b;
+    const THREADS: u32 = 1;
+    let [highest_leaf, ..] = cpuid(0, 0);
+    if highest_leaf < TOPOLOGY {
+        return 0;
+    }
+    let [shift, processors, level, _] = cpuid(TOPOLOGY, 0);
+    // A processor that does not have the leaf answers with zeros.
+    if processors == 0 || level >> 8 & 0xff != THREADS { 0 } else { (shift & 0x1f) as u8 }
 }
 
 #[cfg(test)]

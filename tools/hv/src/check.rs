@@ -38,6 +38,9 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
     for guest in &plan.guests {
         println!("{}", describe(guest));
     }
+    for remark in &plan.remarks {
+        eprintln!("  !! {remark}");
+    }
     println!("no problems on the board {}", board.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -157,8 +157,26 @@ fn check_reserved_memory(request: &Request<'_>, function: &Function, report: &mu
                 format_args!("the firmware uses {at} with {what}, where the guest's own memory is"),
                 format_args!("give the guest \"{}\" or less", Memory::mib(start >> 21 << 1)),
             );
+        } else if let Some((owner, other)) = earlier_functions(request)
+            .find(|(_, other)| platform.reserved_memory(other).any(|its| its.overlaps(range)))
+        {
+            // Each guest's device would read what the other's wrote.
+            report.add(
+                &path,
+                format_args!("the firmware uses {at} with {what}, and {} of guest `{owner}` too", other.path),
+                "give both to the same guest",
+            );
         }
     }
+}
+
+/// The functions of earlier guests, each with its guest's name.
+fn earlier_functions<'r>(request: &'r Request<'_>) -> impl Iterator<Item = (&'r str, &'r Function)> {
+    earlier_guests(request.config, request.name).flat_map(|(owner, guest)| {
+        let functions =
+            guest.pci.iter().filter_map(|pci| request.platform.function_at(&pci.passthrough.path));
+        functions.map(move |function| (owner, function))
+    })
 }
 
 /// The guest-physical ranges of a guest's memory, as first address and end: up to
@@ -175,16 +193,21 @@ fn ram_of(guest: &GuestConfig) -> [(u64, u64); 2] {
 fn check_group(request: &Request<'_>, function: &Function, report: &mut Report) {
     let platform = request.platform;
     let group = platform.group(function);
-    let rival = earlier_guests(request.config, request.name).find_map(|(owner, guest)| {
-        let mut others = guest.pci.iter().filter_map(|pci| platform.function_at(&pci.passthrough.path));
-        // The function itself has a message of its own.
-        others
-            .find(|other| other.bdf != function.bdf && platform.group(other) == group)
-            .map(|other| (owner, other))
-    });
-    let Some((owner, other)) = rival else { return };
-    let (at, other) = (&function.path, &other.path);
+    let requesters = platform.requesters(function);
+    let common = |other: &Function| requesters.iter().find(|id| platform.requesters(other).contains(id));
+    // The function itself has a message of its own.
+    let mut others = earlier_functions(request).filter(|(_, other)| other.bdf != function.bdf);
+    let Some((owner, other)) =
+        others.find(|(_, other)| platform.group(other) == group || common(other).is_some())
+    else {
+        return;
+    };
+    let (at, is_group) = (&function.path, platform.group(other) == group);
     let why = match group {
+        _ if !is_group => match common(other) {
+            Some(id) => format!("the requests of both carry the number {id}"),
+            None => return,
+        },
         Group::ConventionalBridge(bridge) => {
             format!("both are behind the PCI bridge {bridge}, which hides from the IOMMU who is who")
         }
@@ -198,7 +221,7 @@ fn check_group(request: &Request<'_>, function: &Function, report: &mut Report) 
     };
     report.add(
         request.key("path"),
-        format_args!("{at} cannot be kept apart from {other} of guest `{owner}`: {why}"),
+        format_args!("{at} cannot be kept apart from {} of guest `{owner}`: {why}", other.path),
         "give both to the same guest",
     );
 }

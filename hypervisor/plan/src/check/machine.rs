@@ -1,6 +1,7 @@
 //! Processors and memory of this machine.
 
 use super::{Count, Report};
+use crate::build::GuestPlan;
 use crate::check::rules::MEMORY_GRANULE;
 use crate::config::GuestConfig;
 use crate::problem::Problem;
@@ -33,6 +34,37 @@ pub(crate) fn check_processors(name: &str, guest: &GuestConfig, platform: &Platf
         }
     }
     report.problems
+}
+
+/// Guests that run on threads of one core: no permission is violated, but each can tell
+/// by the time it takes what the other does there.
+pub(crate) fn shared_cores(guests: &[GuestPlan], platform: &Platform) -> Vec<Problem> {
+    let mut remarks = Vec::new();
+    for (place, guest) in guests.iter().enumerate() {
+        let earlier =
+            || guests.iter().take(place).flat_map(|other| owned(other).map(move |cpu| (other, cpu)));
+        for (index, (cpu, apic_id)) in owned(guest).enumerate() {
+            let sibling = earlier().find(|(_, (_, other))| platform.share_core(apic_id, *other));
+            let Some((other, (other_cpu, _))) = sibling else { continue };
+            let mut report = Report::of_guest(&guest.name);
+            report.add(
+                format_args!("cpus[{index}]"),
+                format_args!(
+                    "processor {cpu} and processor {other_cpu} of guest `{}` are threads of one core, so each \
+                     guest can measure what the other does",
+                    other.name
+                ),
+                "give both to one guest, or leave one of them unused",
+            );
+            remarks.append(&mut report.problems);
+        }
+    }
+    remarks
+}
+
+/// A guest's processors, by their number in the configuration and their APIC ID.
+fn owned(guest: &GuestPlan) -> impl Iterator<Item = (u32, u32)> {
+    guest.config.cpus.iter().copied().zip(guest.apic_ids.iter().copied())
 }
 
 /// What is left of the machine's memory.

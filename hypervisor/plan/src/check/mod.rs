@@ -2,6 +2,8 @@
 
 pub(crate) mod devices;
 pub(crate) mod files;
+#[cfg(test)]
+mod iommu_tests;
 pub(crate) mod machine;
 pub(crate) mod rules;
 #[cfg(test)]

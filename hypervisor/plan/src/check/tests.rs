@@ -5,9 +5,8 @@ use crate::{Config, Plan, build, check_without_machine};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use platform::remapping::ReservedMemory;
 use platform::{AccessControl, DevFn, Memory, MemoryKind, MemoryRegion, Platform};
-use spec::{Bdf, Hpa, RequesterRange};
+use spec::{Bdf, Hpa};
 
 const TWO_LINUX: &str = include_str!("../../../../examples/two-linux.toml");
 
@@ -17,22 +16,27 @@ fn q35() -> Platform {
 }
 
 /// The machine that the example is for: the same, but the e1000e is behind a root port.
-fn everyday() -> Platform {
+pub(super) fn everyday() -> Platform {
     serde_json::from_str(include_str!("../../../../examples/boards/q35.json")).unwrap()
+}
+
+/// The everyday machine with AMD's IOMMU.
+pub(super) fn everyday_amd() -> Platform {
+    serde_json::from_str(include_str!("../../../../examples/boards/q35-amdvi.json")).unwrap()
 }
 
 /// A machine with bridges of every kind, a switch without ACS, devices without MSI,
 /// and a device of two functions.
-fn bridges() -> Platform {
+pub(super) fn bridges() -> Platform {
     serde_json::from_str(include_str!("../../tests/boards/bridges.json")).unwrap()
 }
 
 /// A guest: its name, its keys, path and identity of its functions.
-type Ask<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+pub(super) type Ask<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 /// A configuration of guests, each with its keys besides kernel and memory, and the
 /// path and identity of its functions.
-fn config(guests: &[Ask<'_>]) -> Config {
+pub(super) fn config(guests: &[Ask<'_>]) -> Config {
     let mut text = String::new();
     for (name, keys, functions) in guests {
         text += &format!("[guest.{name}]\nkernel = \"vmlinuz\"\n{keys}\n");
@@ -50,19 +54,29 @@ fn config(guests: &[Ask<'_>]) -> Config {
     parse(&text).unwrap_or_else(|errors| panic!("{text}\n{errors:?}")).0
 }
 
-fn plan(config: &Config, platform: &Platform) -> Plan {
+pub(super) fn plan(config: &Config, platform: &Platform) -> Plan {
     build(config, platform, &|_| true)
 }
 
 /// Every problem as text.
-fn problems(config: &Config, platform: &Platform) -> Vec<String> {
+pub(super) fn problems(config: &Config, platform: &Platform) -> Vec<String> {
     plan(config, platform).all_problems().map(ToString::to_string).collect()
 }
 
 #[test]
 fn the_example_fits_the_everyday_machine() {
+    the_example_fits(&everyday());
+}
+
+#[test]
+fn the_example_fits_the_everyday_machine_of_the_other_vendor() {
+    the_example_fits(&everyday_amd());
+}
+
+fn the_example_fits(board: &Platform) {
     let (config, _) = parse(TWO_LINUX).unwrap();
-    let plan = plan(&config, &everyday());
+    let plan = plan(&config, board);
+    assert_eq!(plan.remarks, []);
     assert_eq!(plan.all_problems().count(), 0, "{plan:?}");
     let [disk, net] = &plan.guests[..] else { panic!("{plan:?}") };
 
@@ -251,84 +265,23 @@ fn a_device_for_two() {
 }
 
 #[test]
-fn no_iommu() {
-    let config = config(&[("a", "cpus = [1]", &[("00:02.0", "8086:10d3")]), ("b", "cpus = [2]", &[])]);
+fn threads_of_one_core() {
+    let config = config(&[("a", "cpus = [1]", &[]), ("b", "cpus = [2, 3]", &[])]);
     let mut board = q35();
-    board.remapping.interrupts = false;
-    assert_eq!(
-        problems(&config, &board),
-        [
-            "guest.a.pci[0].passthrough.path: the IOMMU does not remap interrupts, so a device could forge them; \
-         enable interrupt remapping in the firmware, or remove the device"
-        ]
-    );
-    board.remapping.units[0].requesters.retain(|range| !range.contains(Bdf::new(0, 2, 0)));
-    assert_eq!(
-        problems(&config, &board),
-        ["guest.a.pci[0].passthrough.path: no IOMMU covers 00:02.0; pass through a device that one covers"]
-    );
-    board.remapping = platform::Remapping::default();
-    assert_eq!(
-        problems(&config, &board),
-        [
-            "guest.a.pci[0].passthrough.path: this machine shows no IOMMU, so a device could reach all memory; enable \
-         the IOMMU (VT-d, AMD-Vi) in the firmware, or remove the device"
-        ]
-    );
-    // The guest without a device starts all the same.
-    assert_eq!(plan(&config, &board).guests[0].name, "b");
-}
-
-#[test]
-fn memory_that_the_firmware_keeps_using() {
-    let mut config = config(&[("a", "cpus = [1]", &[("00:02.0", "8086:10d3")])]);
-    let mut board = q35();
-    board.remapping.reserved.push(ReservedMemory {
-        start: Hpa(0x7e00_0000),
-        bytes: 0x2000,
-        segment: 0,
-        users: [RequesterRange::one(Bdf::new(0, 2, 0))].into(),
-        readable: true,
-        writable: true,
-    });
-    assert_eq!(
-        problems(&config, &board),
-        [
-            "guest.a.pci[0].passthrough.path: the firmware uses 00:02.0 with 8192 bytes of its own memory at 0x7e000000; \
-         set allow_reserved_memory = true to give the guest's device that memory too"
-        ]
-    );
-    let guest = config.guest.get_mut("a").unwrap();
-    guest.pci[0].allow_reserved_memory = true;
-    guest.memory = Memory::mib(1800);
-    // A guest's own memory has its place there too, and so may any other's.
-    let told = problems(&config, &board);
-    assert_eq!(told.len(), 1);
-    assert!(
-        told[0].ends_with("but its memory map says that it is free; pass through another device"),
-        "{told:?}"
-    );
-    board.memory.push(MemoryRegion {
-        start: Hpa(0x6000_0000),
-        bytes: 0x2000_0000,
-        kind: MemoryKind::Reserved,
-    });
-    config.guest.get_mut("a").unwrap().memory = Memory::mib(1400);
-    board.remapping.reserved[0].start = Hpa(0x7f00_0000);
-    assert_eq!(problems(&config, &board), [""; 0]);
-    let reserved = &mut board.remapping.reserved[0];
-    reserved.start = Hpa(0x4010_0000);
-    board.memory.push(MemoryRegion { start: Hpa(0x4000_0000), bytes: 0x20_0000, kind: MemoryKind::Reserved });
-    assert_eq!(
-        problems(&config, &board),
-        [
-            "guest.a.pci[0].passthrough.path: the firmware uses 00:02.0 with 8192 bytes of its own memory at 0x40100000, \
-         where the guest's own memory is; give the guest \"1 GiB\" or less"
-        ]
-    );
-    config.guest.get_mut("a").unwrap().memory = Memory::mib(1024);
+    assert_eq!(plan(&config, &board).remarks, []);
+    board.thread_bits = 1;
+    assert_eq!(plan(&config, &board).remarks, [], "2 and 3 are the core of b");
+    board.thread_bits = 2;
     let plan = plan(&config, &board);
-    assert_eq!(plan.guests[0].functions[0].reserved_memory, [(Hpa(0x4010_0000), 0x2000)]);
+    assert_eq!((plan.guests.len(), plan.all_problems().count()), (2, 0), "it is no error");
+    let remarks: Vec<_> = plan.remarks.iter().map(ToString::to_string).collect();
+    let remark = |index, cpu| {
+        format!(
+            "guest.b.cpus[{index}]: processor {cpu} and processor 1 of guest `a` are threads of one core, so each \
+             guest can measure what the other does; give both to one guest, or leave one of them unused"
+        )
+    };
+    assert_eq!(remarks, [remark(0, 2), remark(1, 3)]);
 }
 
 #[test]

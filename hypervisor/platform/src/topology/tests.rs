@@ -98,3 +98,26 @@ fn nothing_is_where_no_table_says_so() {
     assert_eq!(platform.processors().count(), 0);
     assert_eq!(platform.findings, []);
 }
+
+#[test]
+fn threads_of_a_core() {
+    let with = |highest: u32, leaf: [u32; 4]| {
+        thread_bits(move |asked, _| match asked {
+            0 => [highest, 0, 0, 0],
+            0x0b => leaf,
+            other => panic!("leaf {other:#x} is not needed"),
+        })
+    };
+    assert_eq!(with(0x16, [1, 2, 0x100, 0]), 1);
+    assert_eq!(with(0x16, [0, 1, 0x100, 0]), 0, "one thread a core");
+    assert_eq!(with(0x16, [0, 0, 0, 0]), 0, "the leaf is empty");
+    assert_eq!(with(0x16, [4, 8, 0x200, 0]), 0, "no level of threads");
+    assert_eq!(with(0x0a, [1, 2, 0x100, 0]), 0, "no such leaf");
+
+    let mut platform = bridges();
+    assert!(!platform.share_core(2, 3) && platform.share_core(2, 2));
+    platform.thread_bits = 1;
+    assert!(platform.share_core(2, 3) && !platform.share_core(1, 2));
+    platform.thread_bits = 200;
+    assert!(platform.share_core(0, u32::MAX), "a board file that is edited by hand");
+}

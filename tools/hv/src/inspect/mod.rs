@@ -4,6 +4,7 @@
 
 mod firmware;
 mod pci;
+mod processors;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -50,7 +51,8 @@ fn read(root: &Path) -> Result<Platform> {
     let (memory, rsdp) = firmware::tables(&root.join("sys/firmware/acpi/tables"))?;
     let map = firmware::memory_map(&root.join("sys/firmware/memmap"))?;
     let config = pci::Sysfs::read(&root.join("sys/bus/pci/devices"))?;
-    let platform = Platform::discover(Tables::read(&memory, rsdp), map, &config);
+    let mut platform = Platform::discover(Tables::read(&memory, rsdp), map, &config);
+    platform.thread_bits = processors::thread_bits(&root.join("proc/cpuinfo"))?;
     ensure!(platform.processors().next().is_some(), "the machine's tables name no processor");
     Ok(platform)
 }

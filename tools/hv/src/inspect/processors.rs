@@ -1,0 +1,69 @@
+//! Which processors are threads of one core, as Linux shows it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+/// How many of the lowest bits of an APIC ID number the threads of a core.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn thread_bits(cpuinfo: &Path) -> Result<u8> {
+    let text = std::fs::read_to_string(cpuinfo)
+        .with_context(|| format!("cannot read the processors from {}", cpuinfo.display()))?;
+    Ok(bits(&text))
+}
+
+/// Processors of one package and core are its threads: their APIC IDs differ in the bits that
+/// are asked for. Cores of other kinds may have fewer threads, so all are looked at. A processor
+/// of which not everything is told is left out.
+fn bits(cpuinfo: &str) -> u8 {
+    let mut first_threads = BTreeMap::new();
+    let differing = cpuinfo.split("\n\n").filter_map(|processor| {
+        let number = |key: &str| -> Option<u32> {
+            let mut fields = processor.lines().filter_map(|line| line.split_once(':'));
+            fields.find(|(name, _)| name.trim() == key)?.1.trim().parse().ok()
+        };
+        let apic_id = number("apicid")?;
+        let first = *first_threads.entry((number("physical id")?, number("core id")?)).or_insert(apic_id);
+        Some(apic_id ^ first)
+    });
+    let differing = differing.fold(0, |all, bits| all | bits);
+    (u32::BITS - differing.leading_zeros()) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Package, core and APIC ID of each processor, as Linux writes them.
+    fn cpuinfo(processors: &[(u32, u32, u32)]) -> String {
+        let processors = processors.iter().enumerate().map(|(index, (package, core, apic_id))| {
+            format!(
+                "processor\t: {index}\nphysical id\t: {package}\nsiblings\t: 4\ncore id\t\t: {core}\n\
+                 apicid\t\t: {apic_id}\ninitial apicid\t: {apic_id}\nflags\t\t: fpu: vme\n\n"
+            )
+        });
+        processors.collect()
+    }
+
+    #[test]
+    fn cores_of_one_thread_need_no_bit() {
+        assert_eq!(bits(&cpuinfo(&[(0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3)])), 0);
+    }
+
+    #[test]
+    fn threads_of_one_core_differ_in_the_lowest_bit() {
+        assert_eq!(bits(&cpuinfo(&[(0, 0, 0), (0, 4, 8), (0, 0, 1), (0, 4, 9)])), 1);
+        // Other cores beside them have one thread only.
+        assert_eq!(bits(&cpuinfo(&[(0, 0, 0), (0, 0, 1), (0, 8, 16), (0, 9, 18)])), 1);
+        assert_eq!(bits(&cpuinfo(&[(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 3)])), 2, "four threads");
+    }
+
+    #[test]
+    fn nothing_is_known_of_processors_that_are_not_told() {
+        assert_eq!(bits(""), 0);
+        assert_eq!(bits("processor\t: 0\napicid\t\t: 1\n\nprocessor\t: 1\napicid\t\t: 0\n"), 0);
+    }
+}
