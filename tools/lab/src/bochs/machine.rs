@@ -97,9 +97,9 @@ impl BochsMachine {
     /// The image cannot be used or the emulator cannot be started.
     pub fn start(&self, logs: &Path) -> Result<Running> {
         let private = PrivateFolder::new()?;
-        let (drive, boot) = self.medium.drive()?;
+        let medium = self.medium.lines()?;
         let rc = private.path().join("rc");
-        std::fs::write(&rc, self.configuration(&drive, boot, &logs.join(LOG)))
+        std::fs::write(&rc, self.configuration(&medium, &logs.join(LOG)))
             .with_context(|| format!("cannot write {}", rc.display()))?;
         let mut arguments = vec!["-q".into(), "-f".into(), rc.into()];
         if self.needs_debugger() {
@@ -126,7 +126,7 @@ impl BochsMachine {
         self.bochs.version() < (3, 0)
     }
 
-    fn configuration(&self, drive: &str, boot: &str, log: &Path) -> String {
+    fn configuration(&self, medium: &str, log: &Path) -> String {
         let display = if self.needs_debugger() { "term" } else { "nogui" };
         let (model, cpus, memory) = (self.cpu.name(), self.cpus, self.memory_mib);
         let (bios, vga_bios) = (self.bochs.bios.display(), self.bochs.vga_bios.display());
@@ -140,8 +140,7 @@ impl BochsMachine {
              reset_on_triple_fault=0, ignore_bad_msrs=1\n\
              romimage: file={bios}, options=fastboot\n\
              vgaromimage: file={vga_bios}\n\
-             ata0-master: {drive}\n\
-             boot: {boot}\n\
+             {medium}\
              clock: sync=none, time0=1700000000\n\
              com1: enabled=1, mode=file, dev=/dev/fd/0\n\
              log: {log}\n\
@@ -151,20 +150,27 @@ impl BochsMachine {
 }
 
 impl Medium {
-    /// How the drive and what to boot from are called.
-    fn drive(&self) -> Result<(String, &'static str)> {
+    /// The lines of the drive, what to boot from, and the screen.
+    fn lines(&self) -> Result<String> {
         match self {
-            Self::Cdrom(image) => {
-                Ok((format!("type=cdrom, path={}, status=inserted", image.display()), "cdrom"))
-            }
+            // The screen has text modes only: nobody sees it, and a log drawn in dots would
+            // cost more than all of Linux.
+            Self::Cdrom(image) => Ok(format!(
+                "ata0-master: type=cdrom, path={}, status=inserted\nboot: cdrom\nvga: extension=none\n",
+                image.display()
+            )),
+            // The loader on disks insists on a graphics mode.
             Self::Disk(image) => {
                 let cylinders = grow(image)?;
                 // Left by a run that was killed, it would keep the disk from being opened.
                 let mut lock = image.clone().into_os_string();
                 lock.push(".lock");
                 let _ = std::fs::remove_file(lock);
-                let geometry = format!("cylinders={cylinders}, heads={HEADS}, spt={SECTORS}");
-                Ok((format!("type=disk, path={}, mode=flat, {geometry}", image.display()), "disk"))
+                Ok(format!(
+                    "ata0-master: type=disk, path={}, mode=flat, \
+                     cylinders={cylinders}, heads={HEADS}, spt={SECTORS}\nboot: disk\n",
+                    image.display()
+                ))
             }
         }
     }
@@ -187,9 +193,9 @@ mod tests {
 
     fn text(version: (u32, u32), shape: fn(BochsMachine) -> BochsMachine) -> String {
         let medium = Medium::Cdrom("/run/a.iso".into());
-        let (drive, boot) = medium.drive().unwrap();
+        let lines = medium.lines().unwrap();
         let machine = shape(BochsMachine::new(&Bochs::imaginary(version), medium));
-        machine.configuration(&drive, boot, Path::new("/logs/bochs.log"))
+        machine.configuration(&lines, Path::new("/logs/bochs.log"))
     }
 
     #[test]
@@ -213,9 +219,9 @@ mod tests {
         let lock = PathBuf::from(format!("{}.lock", image.display()));
         std::fs::write(&image, [1; 1000]).unwrap();
         std::fs::write(&lock, "").unwrap();
-        let (drive, boot) = Medium::Disk(image.clone()).drive().unwrap();
-        assert!(drive.ends_with("mode=flat, cylinders=1, heads=16, spt=63"), "{drive}");
-        assert_eq!((boot, lock.exists()), ("disk", false));
+        let lines = Medium::Disk(image.clone()).lines().unwrap();
+        assert!(lines.contains(", mode=flat, cylinders=1, heads=16, spt=63\nboot: disk\n"), "{lines}");
+        assert!(!lock.exists());
         assert_eq!(std::fs::metadata(&image).unwrap().len(), CYLINDER_BYTES);
         assert_eq!(grow(&image).unwrap(), 1);
         std::fs::OpenOptions::new().append(true).open(&image).unwrap().set_len(CYLINDER_BYTES + 1).unwrap();
