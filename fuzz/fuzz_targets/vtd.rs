@@ -3,17 +3,20 @@
 #![no_main]
 
 use access::clock::SteppingClock;
+use access::fake_pci::FakeConfigSpace;
 use fuzz::Input;
 use fuzz::remapping::{LyingUnit, SharedFrames};
-use iommu::vtd::{Limits, UnitDescription, UnitLimits, VtdUnits};
-use iommu::{DomainId, Function, InterruptSource, Iommu, RemappedInterrupt, Requester};
+use iommu::{
+    Architecture, DomainId, Function, Iommu, Limits, RemappedInterrupt, Requester, UnitDescription,
+    UnitLimits,
+};
 use libfuzzer_sys::fuzz_target;
 use spec::apic::DeliveryMode;
 use spec::{Bdf, Gpa, Hpa, RequesterRange};
 use tables::Permissions;
 
 const LIMITS: Limits = Limits {
-    unit: UnitLimits { interrupts: 256, interrupt_sources: 4, x2apic: true },
+    unit: UnitLimits { buses: 256, interrupts: 256, interrupt_sources: 4, x2apic: true },
     domains: 3,
     requesters: 4,
 };
@@ -24,22 +27,24 @@ const FRAMES: usize = 24;
 /// Calls of one run: some end by a time-out.
 const MOST_CALLS: usize = 64;
 
-type Units = VtdUnits<LyingUnit, SharedFrames, SteppingClock>;
+type Units = iommu::Units<LyingUnit, SharedFrames, SteppingClock>;
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
     let frames = SharedFrames::new(FRAMES);
-    let describe = |registers, include_all, requesters| UnitDescription {
+    let config = FakeConfigSpace::with([]);
+    let describe = |registers, serves_rest, requesters| UnitDescription {
         registers,
+        architecture: Architecture::Vtd,
         segment: 0,
-        include_all,
+        serves_rest,
         requesters,
     };
     let first = LyingUnit::new(frames.clone(), &mut input);
     let rest = LyingUnit::new(frames.clone(), &mut input);
     let scope = vec![RequesterRange::one(Bdf::new(0, 2, 0)), RequesterRange::buses(4, 5)];
     let descriptions = vec![describe(first.clone(), false, scope), describe(rest.clone(), true, Vec::new())];
-    let mut units = VtdUnits::new(descriptions, frames.clone(), SteppingClock::new(POLL_NS), LIMITS);
+    let mut units = Units::new(descriptions, frames.clone(), SteppingClock::new(POLL_NS), &config, LIMITS);
     for (index, unit) in [&first, &rest].into_iter().enumerate() {
         let verdict = units.verdict(index).expect("a unit");
         assert!(verdict.is_ok() || !unit.is_honest(), "{verdict:?}");
@@ -86,11 +91,9 @@ fn step(units: &mut Units, registers: [&LyingUnit; 2], input: &mut Input<'_>) {
         6 => drop(units.detach(requester(input))),
         7 => {
             let requester = requester(input);
-            let source = match input.u8() & 1 {
-                0 => InterruptSource::Exact(requester.id),
-                _ => InterruptSource::Buses { first: input.u8(), last: input.u8() },
-            };
-            let _ = units.grant_interrupts(requester, source, input.u16());
+            let alias = [Bdf(input.u16())];
+            let aliases = &alias[..usize::from(input.u8() & 1)];
+            let _ = units.grant_interrupts(Function { requester, aliases }, input.u16());
         }
         8 => drop(units.revoke_interrupts(requester(input))),
         9 | 10 => {

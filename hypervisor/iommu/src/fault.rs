@@ -12,6 +12,8 @@ pub enum FaultKind {
     Write,
     /// An atomic operation.
     Atomic,
+    /// DMA of which the record does not say whether it reads or writes.
+    Access,
     /// An interrupt request.
     Interrupt,
 }
@@ -24,7 +26,8 @@ pub struct Fault {
     /// Whose it was, as hardware saw it.
     pub source: Requester,
     /// The address, rounded down to 4 KiB, as the device sees it (a gpa of its
-    /// guest); for an interrupt the index of the table entry.
+    /// guest); for an interrupt what the record has of it: the index of the table
+    /// entry, or the message's address.
     pub address: u64,
     /// What it was.
     pub kind: FaultKind,
@@ -40,6 +43,7 @@ impl fmt::Display for Fault {
         match self.kind {
             FaultKind::Read => write!(f, "{source} read {address:#x}: "),
             FaultKind::Write => write!(f, "{source} wrote {address:#x}: "),
+            FaultKind::Access => write!(f, "{source} accessed {address:#x}: "),
             FaultKind::Atomic => write!(f, "{source} updated {address:#x}: "),
             FaultKind::Interrupt => write!(f, "{source} sent interrupt {address:#x}: "),
         }?;

@@ -1,10 +1,10 @@
 //! The seam: what the rest of the hypervisor asks of an IOMMU.
 
-use crate::{DomainId, Fault, Function, HostMsi, InterruptSource, IommuError, RemappedInterrupt, Requester};
+use crate::{DomainId, Fault, Function, HostMsi, IommuError, RemappedInterrupt, Requester};
 use spec::{Gpa, Hpa};
 use tables::Permissions;
 
-/// All units of one vendor on the machine. Nothing is granted at the start.
+/// All units of the machine. Nothing is granted at the start.
 ///
 /// Every call that takes something away returns only once hardware holds nothing
 /// of it any more. When it fails, what it was to free stays unfreed, and calling it
@@ -42,13 +42,9 @@ pub trait Iommu {
     fn domain_of(&self, requester: Requester) -> Option<DomainId>;
 
     /// Grants the function `entries` interrupts, numbered from 0: its quota for as
-    /// long as it lives. None can be sent before [`Iommu::remap`].
-    fn grant_interrupts(
-        &mut self,
-        requester: Requester,
-        source: InterruptSource,
-        entries: u16,
-    ) -> Result<(), IommuError>;
+    /// long as it lives, whichever of its requester IDs a message carries. None can be
+    /// sent before [`Iommu::remap`].
+    fn grant_interrupts(&mut self, function: Function<'_>, entries: u16) -> Result<(), IommuError>;
 
     /// Blocks and returns all interrupts of the function.
     fn revoke_interrupts(&mut self, requester: Requester) -> Result<(), IommuError>;

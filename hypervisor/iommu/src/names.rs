@@ -19,6 +19,22 @@ impl Requester {
     }
 }
 
+impl<'a> Function<'a> {
+    /// A function that only its own requester ID stands for.
+    pub const fn alone(requester: Requester) -> Self {
+        Self { requester, aliases: &[] }
+    }
+
+    /// The requester IDs besides its own.
+    pub fn others(&self) -> impl Iterator<Item = Requester> + use<'a> {
+        let Self { requester, aliases } = *self;
+        aliases
+            .iter()
+            .filter(move |id| **id != requester.id)
+            .map(move |id| Requester::new(requester.segment, *id))
+    }
+}
+
 impl fmt::Display for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04x}:{}", self.segment, self.id)
@@ -40,21 +56,6 @@ pub struct Function<'a> {
     pub requester: Requester,
     /// Others, on the same segment. All of them are granted or none.
     pub aliases: &'a [Bdf],
-}
-
-/// Which requesters an interrupt entry accepts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum InterruptSource {
-    /// This one alone.
-    Exact(Bdf),
-    /// Any on these buses: a function behind a bridge that may use either its own
-    /// or the bridge's requester ID.
-    Buses {
-        /// First bus.
-        first: u8,
-        /// Last bus.
-        last: u8,
-    },
 }
 
 /// A domain: one guest's memory as its devices see it.

@@ -15,6 +15,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
+use guest::host::FAULT_VECTOR;
 use handoff::bundle::{Bundle, ItemKind};
 use machine::config_space::MachineConfigSpace;
 use machine::frames;
@@ -67,14 +68,15 @@ pub fn run(boot: &'static BootInfo) {
         log::warn!("{remark}");
     }
     let clock = TscClock::new(tsc_hz, machine::boot::start_tsc());
-    let x2apic = iommus::may_use_x2apic(&platform);
-    let mut units = iommus::start(&platform, &plan, clock, x2apic);
+    let found = iommus::find(&platform);
+    let x2apic = iommus::may_use_x2apic(&platform, &found, config);
+    let mut units = iommus::start(found, &plan, clock, config, x2apic);
     // Interrupts to IDs above 254 need remapping, so it comes first.
     if x2apic && !units.is_empty() {
         apic::use_x2apic();
     }
     timer::init();
-    iommus::set_fault_interrupt(&mut units);
+    units.set_fault_interrupt(config, FAULT_VECTOR, apic::id());
     log::info!("local APICs in {} mode", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
     IOMMUS.call_once(|| TicketMutex::new(units));
     mask_ioapics(&platform);

@@ -14,7 +14,7 @@ use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use guest::layout::GuestLayout;
 use guest::partition::Partition;
-use iommu::{DomainId, InterruptSource, Iommu, Requester};
+use iommu::{DomainId, Iommu, Requester};
 use machine::config_space::MachineConfigSpace;
 use machine::frames::{self, Pool};
 use machine::guest_ram::{Block, GuestRam};
@@ -231,9 +231,11 @@ fn build_bus(
         let requester = requester(function_plan);
         let messages = function.message_count();
         if messages > 0 {
+            // Its messages may carry any ID that its DMA may.
+            let function = iommu::Function { requester, aliases: &function_plan.requesters };
             iommu
                 .lock()
-                .grant_interrupts(requester, interrupt_source(function_plan), messages)
+                .grant_interrupts(function, messages)
                 .map_err(|error| format!("{}: {error}", function_plan.bdf))?;
         }
         if let Some(fault) = function.capability_fault() {
@@ -256,16 +258,6 @@ fn build_bus(
         nested,
         apic_ids: plan.apic_ids.clone().into_boxed_slice(),
     }))
-}
-
-/// Whose ID the function's messages may carry: its own, or behind a bridge to
-/// conventional PCI that of the bridge too, which is of the same bus.
-fn interrupt_source(function: &FunctionPlan) -> InterruptSource {
-    let buses = || function.requesters.iter().map(|id| id.bus());
-    match (buses().min(), buses().max()) {
-        (Some(first), Some(last)) if function.requesters.len() > 1 => InterruptSource::Buses { first, last },
-        _ => InterruptSource::Exact(function.bdf),
-    }
 }
 
 /// Keeps functions apart on their way to the IOMMU: the Plan counts on these services,

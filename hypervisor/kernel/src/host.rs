@@ -6,7 +6,7 @@ use core::fmt;
 use guest::assignment::AssignedBus;
 use guest::host::{Host, KICK_VECTOR};
 use guest::partition::Partition;
-use iommu::vtd::VtdUnits;
+use iommu::Units;
 use machine::config_space::MachineConfigSpace;
 use machine::frames::Pool;
 use machine::guest_ram::GuestRam;
@@ -17,7 +17,7 @@ use spin::Once;
 use spin::mutex::TicketMutex;
 
 /// The IOMMUs of the machine.
-pub type Iommus = VtdUnits<Window, Pool, TscClock>;
+pub type Iommus = Units<Window, Pool, TscClock>;
 /// The PCI bus of a guest.
 pub type Bus = AssignedBus<&'static MachineConfigSpace, Window, Iommus, TscClock>;
 

@@ -1,7 +1,8 @@
 //! Fault recording (VT-d specification sections 7.3 and 11.4.7).
 
 use super::capabilities::Capabilities;
-use crate::{Fault, FaultKind, HostMsi, Requester};
+use crate::unit::Recorded;
+use crate::{Fault, FaultKind, Requester};
 use access::RegisterWindow;
 use spec::Bdf;
 use spec::vtd::{
@@ -9,27 +10,18 @@ use spec::vtd::{
     register,
 };
 
-/// Has the unit send `message` when it records a fault. This message is not itself
-/// remapped.
-pub(crate) fn set_interrupt(registers: &impl RegisterWindow, message: HostMsi) {
-    registers.write32(register::FAULT_DATA, message.data);
-    registers.write32(register::FAULT_ADDRESS, message.address as u32);
-    registers.write32(register::FAULT_UPPER_ADDRESS, (message.address >> 32) as u32);
+/// Has the unit send `vector` to the processor `apic_id` when it records a fault. The
+/// message is not itself remapped (section 7.3).
+pub(crate) fn set_interrupt(registers: &impl RegisterWindow, vector: u8, apic_id: u32) {
+    registers.write32(register::FAULT_DATA, vector.into());
+    registers.write32(register::FAULT_ADDRESS, 0xfee0_0000 | (apic_id & 0xff) << 12);
+    registers.write32(register::FAULT_UPPER_ADDRESS, apic_id & !0xff);
     registers.write32(register::FAULT_CONTROL, 0);
 }
 
 /// Has the unit record faults silently.
 pub(crate) fn mask_interrupt(registers: &impl RegisterWindow) {
     registers.write32(register::FAULT_CONTROL, FAULT_INTERRUPT_MASK);
-}
-
-/// What one look at the unit found.
-#[derive(Default)]
-pub(crate) struct Recorded {
-    /// A fault.
-    pub fault: Option<Fault>,
-    /// More faults happened than there was room for.
-    pub overflowed: bool,
 }
 
 /// Takes the oldest recorded fault and makes its register free again.
@@ -49,7 +41,7 @@ pub(crate) fn take(
     if overflowed {
         registers.write32(register::FAULT_STATUS, fault_status::OVERFLOW);
     }
-    Recorded { fault, overflowed }
+    Recorded { fault, overflowed, without_bus: false }
 }
 
 /// Reads and frees the record at `first`, or the next one that holds a fault.

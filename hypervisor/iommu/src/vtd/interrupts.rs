@@ -1,7 +1,7 @@
 //! The interrupt remapping table (VT-d specification sections 5.1 and 9.10): which
 //! requester may send which interrupt.
 
-use crate::{InterruptSource, IommuError, RemappedInterrupt, Requester};
+use crate::{Function, IommuError, RemappedInterrupt, Requester};
 use access::TableMemory;
 use alloc::vec::Vec;
 use spec::Hpa;
@@ -75,12 +75,8 @@ impl InterruptTable {
     }
 
     /// Reserves a run for a requester. Its entries are absent.
-    pub fn grant(
-        &mut self,
-        requester: Requester,
-        source: InterruptSource,
-        entries: u16,
-    ) -> Result<(), IommuError> {
+    pub fn grant(&mut self, function: Function<'_>, entries: u16) -> Result<(), IommuError> {
+        let requester = function.requester;
         if self.grant_of(requester).is_ok() {
             return Err(IommuError::InUse(requester));
         }
@@ -88,7 +84,7 @@ impl InterruptTable {
             return Err(IommuError::OutOfRecords);
         }
         let (position, first) = self.free_run(u32::from(entries)).ok_or(IommuError::OutOfInterrupts)?;
-        self.grants.insert(position, Grant { requester, first, entries, verify: verify(source) });
+        self.grants.insert(position, Grant { requester, first, entries, verify: verify(function) });
         Ok(())
     }
 
@@ -204,9 +200,15 @@ fn table_entries(entries: u32) -> u32 {
     entries.clamp(MIN_ENTRIES, MAX_ENTRIES).next_power_of_two()
 }
 
-fn verify(source: InterruptSource) -> u64 {
-    match source {
-        InterruptSource::Exact(id) => entry::VERIFY_SOURCE | u64::from(id.0),
-        InterruptSource::Buses { first, last } => entry::VERIFY_BUS | u64::from(first) << 8 | u64::from(last),
+/// Whose interrupt hardware accepts: the function's own ID alone, or where it has
+/// others the buses of all of them, as an entry holds no list.
+fn verify(function: Function<'_>) -> u64 {
+    let own = function.requester.id;
+    if function.others().next().is_none() {
+        return entry::VERIFY_SOURCE | u64::from(own.0);
     }
+    let buses = || function.others().map(|other| other.id.bus());
+    let first = buses().fold(own.bus(), u8::min);
+    let last = buses().fold(own.bus(), u8::max);
+    entry::VERIFY_BUS | u64::from(first) << 8 | u64::from(last)
 }

@@ -7,15 +7,12 @@
 mod capabilities;
 mod command;
 mod context;
-mod domain;
 mod faults;
 mod interrupts;
 mod queue;
 #[cfg(test)]
 mod tests;
 mod unit;
-mod units;
 
 pub use capabilities::Capabilities;
-pub use unit::UnitLimits;
-pub use units::{Limits, UnitDescription, VtdUnits};
+pub(crate) use unit::{Unit, frames_needed};

@@ -3,32 +3,20 @@
 use super::capabilities::Capabilities;
 use super::command::{command, release_protected_memory, states, switch};
 use super::context::ContextTables;
-use super::faults::{self, Recorded};
+use super::faults;
 use super::interrupts::InterruptTable;
 use super::queue::Queue;
-use crate::{HostMsi, InterruptSource, IommuError, RemappedInterrupt, Requester};
+use crate::unit::Recorded;
+use crate::{Function, HostMsi, IommuError, RemappedInterrupt, Requester, UnitLimits};
 use access::{Clock, RegisterWindow, TableMemory};
 use spec::vtd::{descriptor, global, register, remappable};
 use spec::{Bdf, Hpa};
 
-/// How large a unit's tables are; the Plan knows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UnitLimits {
-    /// Entries of the interrupt table; rounded up to a power of two from 256 to 65536.
-    pub interrupts: u32,
-    /// Requesters that are granted interrupts.
-    pub interrupt_sources: usize,
-    /// Destinations have 32 bits, as processors in x2APIC mode need.
-    pub x2apic: bool,
-}
-
-impl UnitLimits {
-    /// Frames that a unit takes at most when functions on `buses` buses are
-    /// attached, besides the tables of domains.
-    pub fn frames_needed(&self, buses: usize) -> usize {
-        // The root table, the queue and its status word.
-        3 + super::interrupts::frames(self.interrupts) + buses
-    }
+/// Frames that a unit takes at most when functions on `buses` buses are attached,
+/// besides the tables of domains.
+pub(crate) fn frames_needed(limits: UnitLimits, buses: usize) -> usize {
+    // The root table, the queue and its status word.
+    3 + super::interrupts::frames(limits.interrupts) + buses
 }
 
 /// A unit in force: what is not granted is blocked.
@@ -219,13 +207,8 @@ impl<R: RegisterWindow> Unit<R> {
     }
 
     /// Reserves interrupt entries; see [`InterruptTable::grant`].
-    pub fn grant_interrupts(
-        &mut self,
-        requester: Requester,
-        source: InterruptSource,
-        entries: u16,
-    ) -> Result<(), IommuError> {
-        self.interrupts.grant(requester, source, entries)
+    pub fn grant_interrupts(&mut self, function: Function<'_>, entries: u16) -> Result<(), IommuError> {
+        self.interrupts.grant(function, entries)
     }
 
     /// Blocks a requester's interrupts and returns its entries once none is cached.
@@ -304,7 +287,7 @@ impl<R: RegisterWindow> Unit<R> {
     }
 
     /// Has the unit announce faults.
-    pub fn set_fault_interrupt(&self, message: HostMsi) {
-        faults::set_interrupt(&self.registers, message);
+    pub fn set_fault_interrupt(&self, vector: u8, apic_id: u32) {
+        faults::set_interrupt(&self.registers, vector, apic_id);
     }
 }

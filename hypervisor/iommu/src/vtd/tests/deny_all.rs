@@ -2,7 +2,7 @@
 
 use super::mock::Mood;
 use super::*;
-use crate::{InterruptSource, IommuError};
+use crate::IommuError;
 use access::RegisterWindow;
 use spec::vtd::{capability, extended, global, register};
 use spec::{Gpa, Hpa, RequesterRange};
@@ -60,7 +60,7 @@ fn a_unit_that_runs_is_taken_over_without_a_gap() {
         let domain = before.units.create_domain(&[who(NIC)]).unwrap();
         before.units.map(domain, Gpa(0), Hpa(0x4000_0000), PAGE, Permissions::READ_WRITE).unwrap();
         before.units.attach(alone(NIC), domain).unwrap();
-        before.units.grant_interrupts(who(NIC), InterruptSource::Exact(NIC), 1).unwrap();
+        before.units.grant_interrupts(alone(NIC), 1).unwrap();
         let msi = before.units.remap(who(NIC), 0, edge(0x41, 0)).unwrap();
         assert!(before.mock.dma(NIC, 0, true).is_some());
         assert!(before.mock.interrupt(NIC, msi.address, msi.data).is_some());
@@ -117,13 +117,13 @@ fn a_unit_that_never_answers_is_left_out_and_never_hangs() {
 
 #[test]
 fn too_few_frames_leave_the_unit_out() {
-    for frames in 0..LIMITS.unit.frames_needed(0) {
+    for frames in 0..crate::vtd::frames_needed(LIMITS.unit, 0) {
         let ram = Ram::new(frames, true);
         let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
         let bench = Bench::start(mock, ram, LIMITS);
         assert!(bench.units.verdict(0).unwrap().is_err());
     }
-    let ram = Ram::new(LIMITS.unit.frames_needed(0), true);
+    let ram = Ram::new(crate::vtd::frames_needed(LIMITS.unit, 0), true);
     let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
     assert!(Bench::start(mock, ram, LIMITS).units.verdict(0).unwrap().is_ok());
 }
@@ -132,13 +132,14 @@ fn too_few_frames_leave_the_unit_out() {
 fn each_function_is_served_by_the_unit_that_names_it() {
     let ram = Ram::new(60, true);
     let mock = || MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
-    let unit = |segment, include_all, requesters| UnitDescription {
+    let unit = |segment, serves_rest, requesters| UnitDescription {
         registers: mock(),
         segment,
-        include_all,
+        architecture: Architecture::Vtd,
+        serves_rest,
         requesters,
     };
-    let units = VtdUnits::new(
+    let units = Units::new(
         Vec::from([
             unit(0, true, Vec::new()),
             unit(0, false, Vec::from([RequesterRange::one(NIC), RequesterRange::buses(1, 3)])),
@@ -146,6 +147,7 @@ fn each_function_is_served_by_the_unit_that_names_it() {
         ]),
         ram.clone(),
         SteppingClock::new(1000),
+        &no_config(),
         LIMITS,
     );
     assert_eq!(units.unit_of(who(NIC)), Some(1));

@@ -183,14 +183,16 @@ fn units_differ_and_each_gets_tables_of_its_own_shape() {
     let narrow_cap = PLAIN_CAP & !(0x1f << 8 | 0x3f << 16 | 3 << 34) | 1 << 9 | 38 << 16;
     let narrow = MockUnit::new(ram.clone(), narrow_cap, QEMU_ECAP);
     let wide = MockUnit::new(ram.clone(), QEMU_CAP, QEMU_ECAP);
-    let unit = |mock: &MockUnit, include_all| UnitDescription {
+    let unit = |mock: &MockUnit, serves_rest| UnitDescription {
         registers: mock.clone(),
         segment: 0,
-        include_all,
+        architecture: Architecture::Vtd,
+        serves_rest,
         requesters: Vec::from([RequesterRange::one(NIC)]),
     };
     let descriptions = Vec::from([unit(&narrow, false), unit(&wide, true)]);
-    let mut units = VtdUnits::new(descriptions, ram.clone(), SteppingClock::new(1_000_000), LIMITS);
+    let mut units =
+        Units::new(descriptions, ram.clone(), SteppingClock::new(1_000_000), &no_config(), LIMITS);
     let domain = units.create_domain(&[who(NIC), who(DISK)]).unwrap();
     units.map(domain, Gpa(0), Hpa(0x8000_0000), MIB4, Permissions::READ_WRITE).unwrap();
     units.attach(alone(NIC), domain).unwrap();

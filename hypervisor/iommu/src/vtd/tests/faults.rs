@@ -1,7 +1,7 @@
 //! Faults: attributed, drained, counted.
 
 use super::*;
-use crate::{Fault, FaultKind, HostMsi};
+use crate::{Fault, FaultKind};
 use spec::vtd::register;
 use std::string::ToString;
 
@@ -54,9 +54,9 @@ fn the_fault_interrupt_is_programmed_before_it_is_unmasked() {
     let mut bench = Bench::with(PLAIN_CAP, COHERENT_ECAP, LIMITS);
     let register = |bench: &Bench, at| bench.mock.0.borrow().registers.get(&at).copied();
     assert_eq!(register(&bench, register::FAULT_CONTROL), Some(1 << 31));
-    bench.units.set_fault_interrupt(HostMsi { address: 0x12_fee0_1000, data: 0x17 });
+    bench.units.set_fault_interrupt(&no_config(), 0x17, 0x1201);
     assert_eq!(register(&bench, register::FAULT_ADDRESS), Some(0xfee0_1000));
-    assert_eq!(register(&bench, register::FAULT_UPPER_ADDRESS), Some(0x12));
+    assert_eq!(register(&bench, register::FAULT_UPPER_ADDRESS), Some(0x1200));
     assert_eq!(register(&bench, register::FAULT_DATA), Some(0x17));
     assert_eq!(register(&bench, register::FAULT_CONTROL), Some(0));
 }

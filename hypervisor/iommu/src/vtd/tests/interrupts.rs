@@ -2,10 +2,10 @@
 
 use super::mock::Mood;
 use super::*;
-use crate::{HostMsi, InterruptSource, IommuError};
+use crate::{HostMsi, IommuError};
 
 fn granted(bench: &mut Bench, entries: u16) -> HostMsi {
-    bench.units.grant_interrupts(who(NIC), InterruptSource::Exact(NIC), entries).unwrap();
+    bench.units.grant_interrupts(alone(NIC), entries).unwrap();
     bench.units.remap(who(NIC), 0, edge(0x41, 3)).unwrap()
 }
 
@@ -28,7 +28,7 @@ fn msi_forging_only_the_owner_sends_an_interrupt() {
 fn nobody_reaches_the_entries_of_a_neighbour() {
     let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
     let nic = granted(&mut bench, 1);
-    bench.units.grant_interrupts(who(DISK), InterruptSource::Exact(DISK), 1).unwrap();
+    bench.units.grant_interrupts(alone(DISK), 1).unwrap();
     let disk = bench.units.remap(who(DISK), 0, edge(0x51, 1)).unwrap();
     assert_ne!(nic.address, disk.address);
     assert_eq!(bench.mock.interrupt(DISK, disk.address, 0), Some((0x51, 1)));
@@ -89,11 +89,11 @@ fn irte_lifetime_a_run_is_reused_only_once_nothing_of_it_is_cached() {
         assert!(bench.mock.interrupt(NIC, msi.address, 0).is_some());
         bench.mock.set_mood(Mood::Stuck);
         assert!(bench.units.revoke_interrupts(who(NIC)).is_err());
-        let again = bench.units.grant_interrupts(who(NIC), InterruptSource::Exact(NIC), 1);
+        let again = bench.units.grant_interrupts(alone(NIC), 1);
         assert_eq!(again, Err(IommuError::InUse(who(NIC))));
         bench.mock.set_mood(Mood::Well);
         bench.units.revoke_interrupts(who(NIC)).unwrap();
-        bench.units.grant_interrupts(who(DISK), InterruptSource::Exact(DISK), 2).unwrap();
+        bench.units.grant_interrupts(alone(DISK), 2).unwrap();
         let disk = bench.units.remap(who(DISK), 0, edge(0x51, 1)).unwrap();
         assert_eq!(disk.address, msi.address);
         assert_eq!(bench.mock.interrupt(NIC, msi.address, 0), None);
@@ -127,9 +127,7 @@ fn vector_accounting_quotas_hold_and_nothing_leaks() {
     let beyond = Err(IommuError::InterruptIndex { index: 2, granted: 2 });
     assert_eq!(bench.units.remap(who(NIC), 2, edge(0x41, 0)), beyond);
     assert_eq!(bench.units.release(who(NIC), 2).map(|()| HostMsi { address: 0, data: 0 }), beyond);
-    let grant = |bench: &mut Bench, id, entries| {
-        bench.units.grant_interrupts(who(id), InterruptSource::Exact(id), entries)
-    };
+    let grant = |bench: &mut Bench, id, entries| bench.units.grant_interrupts(alone(id), entries);
     assert_eq!(grant(&mut bench, DISK, 255), Err(IommuError::OutOfInterrupts));
     assert_eq!(grant(&mut bench, DISK, 0), Err(IommuError::OutOfInterrupts));
     for _ in 0..1000 {
@@ -146,13 +144,13 @@ fn vector_accounting_quotas_hold_and_nothing_leaks() {
 fn a_gap_between_two_runs_is_used() {
     let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
     let mut grant = |id| {
-        bench.units.grant_interrupts(who(id), InterruptSource::Exact(id), 100).unwrap();
+        bench.units.grant_interrupts(alone(id), 100).unwrap();
         bench.units.remap(who(id), 0, edge(0x41, 0)).unwrap().address
     };
     let first = grant(NIC);
     grant(DISK);
     bench.units.revoke_interrupts(who(NIC)).unwrap();
-    bench.units.grant_interrupts(who(BRIDGE), InterruptSource::Exact(BRIDGE), 100).unwrap();
+    bench.units.grant_interrupts(alone(BRIDGE), 100).unwrap();
     assert_eq!(bench.units.remap(who(BRIDGE), 0, edge(0x41, 0)).unwrap().address, first);
 }
 
@@ -181,8 +179,8 @@ fn without_x2apic_destinations_have_8_bits() {
 #[test]
 fn a_function_behind_a_bridge_may_use_its_buses() {
     let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
-    let source = InterruptSource::Buses { first: 1, last: 2 };
-    bench.units.grant_interrupts(who(Bdf::new(2, 1, 0)), source, 1).unwrap();
+    let function = Function { requester: who(Bdf::new(2, 1, 0)), aliases: &[BRIDGE] };
+    bench.units.grant_interrupts(function, 1).unwrap();
     let msi = bench.units.remap(who(Bdf::new(2, 1, 0)), 0, edge(0x41, 0)).unwrap();
     assert!(bench.mock.interrupt(BRIDGE, msi.address, 0).is_some());
     assert!(bench.mock.interrupt(Bdf::new(2, 1, 0), msi.address, 0).is_some());
@@ -194,7 +192,7 @@ fn a_function_behind_a_bridge_may_use_its_buses() {
 fn a_pin_of_an_ioapic_gets_a_redirection_entry_of_its_own() {
     let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
     granted(&mut bench, 3);
-    bench.units.grant_interrupts(who(IOAPIC), InterruptSource::Exact(IOAPIC), 24).unwrap();
+    bench.units.grant_interrupts(alone(IOAPIC), 24).unwrap();
     let level = RemappedInterrupt { level: true, ..edge(0x31, 2) };
     let entry = bench.units.remap_pin(who(IOAPIC), 9, level, true).unwrap();
     assert_eq!(entry & 0xff, 0x31);

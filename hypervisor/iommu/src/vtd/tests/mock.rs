@@ -1,7 +1,7 @@
 //! A VT-d unit that caches whatever the manual lets it cache, for as long as it
 //! may: a missing flush shows as a translation that should be gone.
 
-use super::ram::Ram;
+use crate::fake_ram::Ram;
 use access::RegisterWindow;
 use spec::Bdf;
 use spec::vtd::{capability, extended, global, register};

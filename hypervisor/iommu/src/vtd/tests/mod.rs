@@ -7,14 +7,15 @@ mod interrupts;
 mod invalidation;
 mod mock;
 mod property;
-mod ram;
 mod torn;
 
-use crate::vtd::{Limits, UnitDescription, UnitLimits, VtdUnits};
-use crate::{Function, Iommu, RemappedInterrupt, Requester};
+use crate::fake_ram::Ram;
+use crate::{
+    Architecture, Function, Iommu, Limits, RemappedInterrupt, Requester, UnitDescription, UnitLimits, Units,
+};
 use access::clock::SteppingClock;
+use access::fake_pci::FakeConfigSpace;
 use mock::{COHERENT_ECAP, MockUnit, PLAIN_CAP, QEMU_CAP, QEMU_ECAP};
-use ram::Ram;
 use spec::{Bdf, apic::DeliveryMode};
 use std::vec::Vec;
 
@@ -25,12 +26,12 @@ const IOAPIC: Bdf = Bdf::new(0xf0, 0x1f, 0);
 const PAGE: u64 = 4096;
 
 const LIMITS: Limits = Limits {
-    unit: UnitLimits { interrupts: 256, interrupt_sources: 4, x2apic: true },
+    unit: UnitLimits { buses: 256, interrupts: 256, interrupt_sources: 4, x2apic: true },
     domains: 4,
     requesters: 8,
 };
 
-type Machine = VtdUnits<MockUnit, Ram, SteppingClock>;
+type Machine = Units<MockUnit, Ram, SteppingClock>;
 
 /// One unit that serves everything, and the memory that it shares with us.
 struct Bench {
@@ -49,12 +50,13 @@ impl Bench {
     fn start(mock: MockUnit, ram: Ram, limits: Limits) -> Self {
         let description = UnitDescription {
             registers: mock.clone(),
+            architecture: Architecture::Vtd,
             segment: 0,
-            include_all: true,
+            serves_rest: true,
             requesters: Vec::new(),
         };
         let clock = SteppingClock::new(1_000_000);
-        let units = VtdUnits::new([description].into(), ram.clone(), clock, limits);
+        let units = Units::new([description].into(), ram.clone(), clock, &no_config(), limits);
         Self { units, mock, ram }
     }
 }
@@ -71,12 +73,16 @@ fn benches() -> Vec<Bench> {
     kinds.into_iter().map(|(cap, ecap)| Bench::with(cap, ecap, LIMITS)).collect()
 }
 
+fn no_config() -> FakeConfigSpace {
+    FakeConfigSpace::with([])
+}
+
 fn who(id: Bdf) -> Requester {
     Requester::new(0, id)
 }
 
 fn alone(id: Bdf) -> Function<'static> {
-    Function { requester: who(id), aliases: &[] }
+    Function::alone(who(id))
 }
 
 fn edge(vector: u8, destination: u32) -> RemappedInterrupt {

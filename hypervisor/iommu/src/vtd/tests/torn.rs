@@ -1,7 +1,6 @@
 //! Entries of 128 bits: hardware may read them between any two writes.
 
 use super::*;
-use crate::InterruptSource;
 use spec::{Gpa, Hpa};
 use tables::Permissions;
 
@@ -47,7 +46,7 @@ fn torn_tables_a_context_entry_is_old_or_new() {
 #[test]
 fn torn_tables_an_interrupt_entry_is_old_or_new() {
     for mut bench in benches() {
-        bench.units.grant_interrupts(who(NIC), InterruptSource::Exact(NIC), 1).unwrap();
+        bench.units.grant_interrupts(alone(NIC), 1).unwrap();
         bench.ram.writes();
         bench.units.remap(who(NIC), 0, edge(0x41, 1)).unwrap();
         let filled = bench.ram.writes();
@@ -60,7 +59,7 @@ fn torn_tables_an_interrupt_entry_is_old_or_new() {
         assert_eq!(states(&bench.ram.writes(), entry, first).len(), 2);
         // Another owner's entry: absent until it is wholly his.
         bench.units.revoke_interrupts(who(NIC)).unwrap();
-        bench.units.grant_interrupts(who(DISK), InterruptSource::Exact(DISK), 1).unwrap();
+        bench.units.grant_interrupts(alone(DISK), 1).unwrap();
         bench.ram.writes();
         bench.units.remap(who(DISK), 0, edge(0x51, 1)).unwrap();
         let seen = states(&bench.ram.writes(), entry, [0, first[1]]);

@@ -1,26 +1,58 @@
 //! All units of the machine: which one serves whom, and the [`Iommu`] of them.
 
-use super::capabilities::Capabilities;
-use super::domain::UnitTable;
-use super::unit::{Unit, UnitLimits};
-use crate::{
-    DomainId, Fault, Function, HostMsi, InterruptSource, Iommu, IommuError, RemappedInterrupt, Requester,
-};
-use access::{Clock, RegisterWindow, TableMemory};
+use crate::domain::UnitTable;
+use crate::unit::{Capabilities, Recorded, Unit};
+use crate::{DomainId, Fault, Function, HostMsi, Iommu, IommuError, RemappedInterrupt, Requester};
+use crate::{amdvi, vtd};
+use access::{Clock, ConfigSpace, RegisterWindow, TableMemory};
 use alloc::vec::Vec;
+use platform::remapping::Architecture;
 use spec::{Gpa, Hpa, RequesterRange};
 use tables::Permissions;
 
-/// A unit as the tables describe it.
+/// A unit as the firmware's tables describe it.
 pub struct UnitDescription<R> {
     /// Its registers.
     pub registers: R,
+    /// How it is driven.
+    pub architecture: Architecture,
     /// Its PCI segment.
     pub segment: u16,
     /// It serves what no other unit of the segment names.
-    pub include_all: bool,
+    pub serves_rest: bool,
     /// What it names: functions, what is behind bridges, IOAPICs and HPETs.
     pub requesters: Vec<RequesterRange>,
+}
+
+impl<R: RegisterWindow> UnitDescription<R> {
+    /// Whether the unit can send interrupts to 32-bit APIC IDs, which processors in
+    /// x2APIC mode have.
+    pub fn reaches_x2apic(&self, config: &impl ConfigSpace) -> bool {
+        Capabilities::detect(self, config).is_ok_and(Capabilities::reaches_x2apic)
+    }
+
+    /// Frames that the unit takes at most when functions on `buses` buses are
+    /// attached, besides the tables of domains.
+    pub fn frames_needed(&self, limits: UnitLimits, buses: usize) -> usize {
+        match self.architecture {
+            Architecture::Vtd => vtd::frames_needed(limits, buses),
+            Architecture::AmdVi(_) => amdvi::frames_needed(limits),
+        }
+    }
+}
+
+/// How large a unit's tables are; the Plan knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnitLimits {
+    /// PCI buses of its segment, counted from 0, that it can be asked about: 256, but
+    /// for tests.
+    pub buses: u16,
+    /// Entries of interrupt tables.
+    pub interrupts: u32,
+    /// Requesters that are granted interrupts.
+    pub interrupt_sources: usize,
+    /// Destinations have 32 bits, as processors in x2APIC mode need.
+    pub x2apic: bool,
 }
 
 /// How much the Plan provides for.
@@ -37,13 +69,13 @@ pub struct Limits {
 /// A unit, or why it is not in force.
 struct Slot<R> {
     segment: u16,
-    include_all: bool,
+    serves_rest: bool,
     requesters: Vec<RequesterRange>,
     unit: Result<Unit<R>, IommuError>,
 }
 
-/// The machine's VT-d units, with the frames and the clock that they use.
-pub struct VtdUnits<R, M, C> {
+/// The machine's units, whoever made them, with the frames and the clock that they use.
+pub struct Units<R, M, C> {
     units: Vec<Slot<R>>,
     memory: M,
     clock: C,
@@ -67,18 +99,24 @@ struct Attachment {
     domain: DomainId,
 }
 
-impl<R: RegisterWindow, M: TableMemory, C: Clock> VtdUnits<R, M, C> {
+impl<R: RegisterWindow, M: TableMemory, C: Clock> Units<R, M, C> {
     /// Takes over every unit and denies everything. A unit that cannot be put in
-    /// force is left out; [`VtdUnits::verdict`] tells why. Allocates all that is
+    /// force is left out; [`Units::verdict`] tells why. Allocates all that is
     /// ever needed but table frames.
-    pub fn new(descriptions: Vec<UnitDescription<R>>, mut memory: M, clock: C, limits: Limits) -> Self {
+    pub fn new(
+        descriptions: Vec<UnitDescription<R>>,
+        mut memory: M,
+        clock: C,
+        config: &impl ConfigSpace,
+        limits: Limits,
+    ) -> Self {
         let units: Vec<Slot<R>> = descriptions
             .into_iter()
-            .map(|description| Slot {
+            .map(|mut description| Slot {
                 segment: description.segment,
-                include_all: description.include_all,
-                requesters: description.requesters,
-                unit: Unit::start(description.registers, &mut memory, &clock, limits.unit),
+                serves_rest: description.serves_rest,
+                requesters: core::mem::take(&mut description.requesters),
+                unit: Unit::start(description, &mut memory, &clock, config, limits.unit),
             })
             .collect();
         let domain =
@@ -111,14 +149,15 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> VtdUnits<R, M, C> {
         let named = |slot: &Slot<R>| slot.requesters.iter().any(|range| range.contains(requester.id));
         self.units
             .iter()
-            .position(|slot| on_segment(&slot) && !slot.include_all && named(slot))
-            .or_else(|| self.units.iter().position(|slot| on_segment(&slot) && slot.include_all))
+            .position(|slot| on_segment(&slot) && !slot.serves_rest && named(slot))
+            .or_else(|| self.units.iter().position(|slot| on_segment(&slot) && slot.serves_rest))
     }
 
-    /// Has every unit send `message` when it records a fault.
-    pub fn set_fault_interrupt(&mut self, message: HostMsi) {
-        for unit in self.units.iter().filter_map(|slot| slot.unit.as_ref().ok()) {
-            unit.set_fault_interrupt(message);
+    /// Has every unit send `vector` to the processor `apic_id` when it records a fault.
+    /// No unit remaps that message.
+    pub fn set_fault_interrupt(&mut self, config: &impl ConfigSpace, vector: u8, apic_id: u32) {
+        for unit in self.units.iter_mut().filter_map(|slot| slot.unit.as_mut().ok()) {
+            unit.set_fault_interrupt(config, vector, apic_id);
         }
     }
 
@@ -130,6 +169,19 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> VtdUnits<R, M, C> {
     /// The frames, for a user that shares them.
     pub fn memory(&mut self) -> &mut M {
         &mut self.memory
+    }
+
+    /// Gives a fault the bus that its record lacks, where only one requester that is
+    /// attached can be meant; else it stays with what hardware said.
+    fn with_bus(&self, fault: Fault) -> Fault {
+        let candidate = |attachment: &&Attachment| {
+            let Requester { segment, id } = attachment.requester;
+            (segment, id.devfn()) == (fault.source.segment, fault.source.id.devfn())
+                && self.unit_of(attachment.requester) == Some(fault.unit)
+        };
+        let mut candidates = self.attached.iter().filter(candidate).map(|attachment| attachment.requester);
+        let Some(first) = candidates.next() else { return fault };
+        if candidates.all(|other| other == first) { Fault { source: first, ..fault } } else { fault }
     }
 
     fn serving(&self, requester: Requester) -> Result<usize, IommuError> {
@@ -208,7 +260,7 @@ const fn tag(domain: DomainId) -> u16 {
 /// specification section 3.14).
 const INTERRUPT_RANGE: core::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
 
-impl<R: RegisterWindow, M: TableMemory, C: Clock> Iommu for VtdUnits<R, M, C> {
+impl<R: RegisterWindow, M: TableMemory, C: Clock> Iommu for Units<R, M, C> {
     fn create_domain(&mut self, functions: &[Requester]) -> Result<DomainId, IommuError> {
         let index = self
             .domains
@@ -298,9 +350,7 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Iommu for VtdUnits<R, M, C> {
         if self.attached.iter().any(|attachment| attachment.function == function.requester) {
             return Err(IommuError::InUse(function.requester));
         }
-        let segment = function.requester.segment;
-        let aliases = function.aliases.iter().map(|id| Requester::new(segment, *id));
-        for requester in core::iter::once(function.requester).chain(aliases) {
+        for requester in core::iter::once(function.requester).chain(function.others()) {
             let attachment = Attachment { function: function.requester, requester, domain };
             if let Err(error) = self.attach_requester(attachment) {
                 // All requester IDs or none. What cannot be detached stays on
@@ -341,13 +391,15 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Iommu for VtdUnits<R, M, C> {
         found.map(|attachment| attachment.domain)
     }
 
-    fn grant_interrupts(
-        &mut self,
-        requester: Requester,
-        source: InterruptSource,
-        entries: u16,
-    ) -> Result<(), IommuError> {
-        self.unit(requester)?.0.grant_interrupts(requester, source, entries)
+    fn grant_interrupts(&mut self, function: Function<'_>, entries: u16) -> Result<(), IommuError> {
+        let unit = self.serving(function.requester)?;
+        for alias in function.others() {
+            if self.serving(alias)? != unit {
+                return Err(IommuError::WrongUnit(alias));
+            }
+        }
+        let (unit, memory, clock) = self.unit(function.requester)?;
+        unit.grant_interrupts(memory, clock, function, entries)
     }
 
     fn revoke_interrupts(&mut self, requester: Requester) -> Result<(), IommuError> {
@@ -399,14 +451,17 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Iommu for VtdUnits<R, M, C> {
     }
 
     fn next_fault(&mut self) -> Option<Fault> {
-        for (index, slot) in self.units.iter().enumerate() {
-            let Ok(unit) = &slot.unit else { continue };
-            let recorded = unit.take_fault(index, slot.segment);
-            self.lost_faults += u64::from(recorded.overflowed);
-            if recorded.fault.is_some() {
-                return recorded.fault;
+        let Self { units, memory, clock, .. } = self;
+        let mut taken = Recorded::default();
+        for (index, slot) in units.iter_mut().enumerate() {
+            let Ok(unit) = &mut slot.unit else { continue };
+            taken = unit.take_fault(memory, clock, index, slot.segment);
+            self.lost_faults += u64::from(taken.overflowed);
+            if taken.fault.is_some() {
+                break;
             }
         }
-        None
+        let fault = taken.fault?;
+        Some(if taken.without_bus { self.with_bus(fault) } else { fault })
     }
 }

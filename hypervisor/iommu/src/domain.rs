@@ -1,15 +1,15 @@
 //! A domain's tables, one for each unit that serves it.
 
-use super::unit::Unit;
 use crate::IommuError;
+use crate::unit::{Table, Unit};
 use access::{Clock, RegisterWindow, TableMemory};
 use spec::{Gpa, Hpa};
-use tables::{Changed, MapError, MemoryType, PageTable, Permissions, VtdSecondLevel};
+use tables::{Changed, MapError, Permissions};
 
 /// A domain's table on one unit, and what of it still waits for a flush.
 #[derive(Default)]
 pub(crate) struct UnitTable {
-    table: Option<PageTable<VtdSecondLevel>>,
+    table: Option<Table>,
     unflushed: Option<Changed>,
 }
 
@@ -21,7 +21,7 @@ impl UnitTable {
 
     /// The table of the highest level, if the domain is on this unit.
     pub fn root(&self) -> Option<Hpa> {
-        self.table.as_ref().map(PageTable::root)
+        self.table.as_ref().map(Table::root)
     }
 
     /// Puts the domain on `unit`, with nothing mapped.
@@ -31,7 +31,7 @@ impl UnitTable {
         memory: &mut impl TableMemory,
     ) -> Result<(), IommuError> {
         if self.table.is_none() {
-            self.table = Some(PageTable::new(memory, unit.capabilities().geometry())?);
+            self.table = Some(unit.new_table(memory)?);
         }
         Ok(())
     }
@@ -57,7 +57,7 @@ impl UnitTable {
         if u128::from(end.0) > 1 << unit.capabilities().address_bits() {
             return Err(MapError::OutOfRange.into());
         }
-        let changed = table.map(memory, gpa.0, hpa, bytes, permissions, MemoryType::WriteBack)?;
+        let changed = table.map(memory, gpa, hpa, bytes, permissions)?;
         if changed.added() {
             unit.domain_grew(memory, clock, tag)?;
         }
@@ -76,7 +76,7 @@ impl UnitTable {
         bytes: u64,
     ) -> Result<(), IommuError> {
         if let Some(table) = &mut self.table {
-            let changed = table.unmap(memory, gpa.0, bytes)?;
+            let changed = table.unmap(memory, gpa, bytes)?;
             self.hold(memory, changed);
         }
         self.settle(unit, memory, clock, tag)
