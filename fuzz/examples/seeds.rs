@@ -130,6 +130,41 @@ fn dmar() -> Vec<u8> {
     table(b"DMAR", &structures.concat())
 }
 
+fn ivrs() -> Vec<u8> {
+    // The unit 00:00.2 in an old and a new block, a range for what is behind 00:01.0 with
+    // that as alias, the IOAPIC and the HPET, a device of the name space.
+    let new: [&[u8]; 7] = [
+        &[2, 0x10, 0, 0, 0, 0, 0, 0],
+        &[0x43, 0, 1, 0, 0, 8, 0, 0, 4, 0xff, 1, 0, 0, 0, 0, 0],
+        &[0x46, 8, 0, 0, 0, 0, 0, 0x80],
+        &[0x48, 0, 0, 0xd7, 2, 0xa0, 0, 1],
+        &[0x48, 0, 0, 0, 0, 0xa0, 0, 2],
+        &[
+            0xf0, 0xa5, 0, 0, b'A', b'M', b'D', b'I', b'0', b'0', b'2', b'0', 0, 0, 0, 0, 0, 0, 0, 0, 2, 1,
+            b'F',
+        ],
+        &[1, 0, 0, 0],
+    ];
+    let block = |kind: u8, own: &[u8], entries: &[u8]| {
+        let header = [2, 0, 0x40, 0, 0, 0, 0xd8, 0xfe, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let length = 4 + header.len() + own.len() + entries.len();
+        [&[kind, 0x20, length as u8, 0], &header[..], own, entries].concat()
+    };
+    let memory = |kind: u8, flags: u8, last: u8| {
+        let range = [0, 0, 0, 0x7e, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0];
+        [&[kind, flags, 32, 0, 0x10, 0, last, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &range].concat()
+    };
+    let blocks = [
+        vec![1, 0x30, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        block(0x10, &[], &[3, 8, 0, 0, 4, 0xff, 0, 0]),
+        block(0x40, &[0xd7, 0x29, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &new.concat()),
+        memory(0x20, 7, 0),
+        memory(0x21, 8, 0),
+        memory(0x22, 3, 0x1f),
+    ];
+    table(b"IVRS", &blocks.concat())
+}
+
 fn fadt() -> Vec<u8> {
     let mut body = vec![0; 240];
     let mut put = |at: usize, field: &[u8]| body[at - 36..at - 36 + field.len()].copy_from_slice(field);
@@ -160,6 +195,8 @@ fn acpi_tables() -> Seeds {
         ("machine", [&[2][..], &whole].concat()),
         ("processors", [&[2][..], &madt()].concat()),
         ("remapping", [&[2][..], &dmar()].concat()),
+        ("remapping-amd", [&[2][..], &madt(), &ivrs()].concat()),
+        ("remapping-both", [&[2][..], &dmar(), &ivrs()].concat()),
         ("root-pointer", rsdp),
     ]
 }

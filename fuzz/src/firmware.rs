@@ -12,8 +12,8 @@ const FIRST: u64 = 0x7ffe_2001;
 /// Where the FADT of the seeds says that the DSDT is.
 pub const DSDT: Hpa = Hpa(0x7fff_0000);
 /// Signatures that are looked for; the last is nobody's.
-pub const SIGNATURES: [&[u8; 4]; 8] =
-    [b"APIC", b"MCFG", b"DMAR", b"HPET", b"FACP", b"SSDT", b"DSDT", b"OEM1"];
+pub const SIGNATURES: [&[u8; 4]; 9] =
+    [b"APIC", b"MCFG", b"DMAR", b"HPET", b"FACP", b"SSDT", b"DSDT", b"IVRS", b"OEM1"];
 
 /// Makes the bytes add up to 0 by the one at `at`.
 fn seal(bytes: &mut [u8], at: usize) {

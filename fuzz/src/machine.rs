@@ -3,7 +3,7 @@
 use crate::Input;
 use access::ConfigSpace;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
-use platform::Platform;
+use platform::{Platform, Remapping};
 use spec::pci_config::{BAR0, COMMAND, STATUS, VENDOR_ID};
 use spec::{Bdf, Width};
 use std::cell::Cell;
@@ -129,12 +129,33 @@ pub fn check(platform: &Platform) {
         platform.reserved_memory(function).for_each(drop);
     }
     for io_apic in platform.io_apics() {
-        let _ = platform.io_apic_source(io_apic);
+        if let Some((unit, _)) = platform.io_apic_source(io_apic) {
+            assert!(unit < platform.remapping.units.len());
+        }
+        assert!(platform.io_apic_pin(io_apic.gsi_base).is_some());
     }
+    check_remapping(&platform.remapping);
     let _ = platform.hpet().map(|hpet| platform.hpet_source(&hpet));
     // A board file gives back what was found.
     let board = serde_json::to_string(platform).expect("a board file");
     assert_eq!(serde_json::from_str::<Platform>(&board).expect("its own board file"), *platform);
+}
+
+/// What is true of every description of remapping units.
+fn check_remapping(remapping: &Remapping) {
+    for unit in &remapping.units {
+        assert!(unit.base.is_aligned(4096) && unit.register_bytes.is_multiple_of(4096));
+        assert!(unit.base.0 != 0 && unit.register_bytes != 0);
+    }
+    for range in &remapping.reserved {
+        assert!(range.start.is_aligned(4096) && range.bytes.is_multiple_of(4096) && range.bytes != 0);
+        assert!(range.start.checked_add(range.bytes - 1).is_some());
+    }
+    for alias in &remapping.aliases {
+        let function = alias.functions.first;
+        assert!(remapping.aliases_of(alias.segment, function).any(|other| other == alias.requester));
+        assert!(remapping.unit_of(alias.segment, alias.requester).is_some());
+    }
 }
 
 /// Windows for the trapped pages of functions.

@@ -148,7 +148,8 @@ impl Dmar {
         let segment = u16_at(structure, 6)?;
         let (base, limit) = (Hpa(u64_at(structure, 8)?), Hpa(u64_at(structure, 16)?));
         let scopes = scopes(structure.get(24..)?, findings);
-        if limit < base || limit.0 == u64::MAX {
+        // Some firmware leaves empty ones, from 0 to 0.
+        if limit < base || limit.0 == 0 || limit.0 | 4095 == u64::MAX {
             finding!(findings, "the reserved memory from {base} to {limit} cannot be; ignored");
             return Some(());
         }
@@ -159,7 +160,7 @@ impl Dmar {
             );
         }
         let start = base.align_down(4096);
-        let bytes = (Hpa(limit.0 | 4095) - start).saturating_add(1);
+        let bytes = (limit.0 | 4095) - start.0 + 1;
         self.reserved.push(Rmrr { start, bytes, segment, scopes });
         Some(())
     }

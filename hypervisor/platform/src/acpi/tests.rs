@@ -1,6 +1,6 @@
 //! Tables made by hand: right ones, and what real firmware does wrong.
 
-use super::dmar::ScopeKind;
+mod dmar;
 mod ivrs;
 
 use super::*;
@@ -132,18 +132,47 @@ fn processors_that_cannot_be() {
 }
 
 #[test]
-fn madt_entries_that_lie() {
-    let tables = read(&[madt(&[&[1, 4, 0, 0], &local_apic(0, 0, 1), &[0, 0], &local_apic(1, 1, 1)])]);
-    assert_eq!(tables.madt.processors.len(), 1);
-    assert_eq!(
-        told(&tables),
-        [
-            "MADT: an entry of type 1 has only 4 bytes; ignored",
-            "MADT: an entry of type 0 says it has 0 bytes; the rest is ignored",
-        ]
-    );
-    let tables = read(&[madt(&[&[0, 200]])]);
+fn truncated_madt_entries() {
+    let least = [(0, 8), (1, 12), (2, 10), (3, 8), (4, 6), (5, 12), (9, 16), (10, 9), (16, 16)];
+    for (kind, bytes) in least {
+        let mut short = vec![0; bytes - 1];
+        short[0] = kind;
+        short[1] = short.len() as u8;
+        let tables = read(&[madt(&[&short, &local_apic(0, 0, 1)])]);
+        let expected = alloc::format!("MADT: an entry of type {kind} has only {} bytes; ignored", bytes - 1);
+        assert_eq!(told(&tables), [expected]);
+        assert_eq!(tables.madt.processors.len(), 1);
+    }
+}
+
+#[test]
+fn madt_entries_of_length_0() {
+    for length in [0, 1] {
+        let tables = read(&[madt(&[&local_apic(0, 0, 1), &[0, length], &local_apic(1, 1, 1)])]);
+        let expected =
+            alloc::format!("MADT: an entry of type 0 says it has {length} bytes; the rest is ignored");
+        assert_eq!(told(&tables), [expected]);
+        assert_eq!(tables.madt.processors.len(), 1);
+    }
+}
+
+#[test]
+fn madt_entries_longer_than_the_table() {
+    let tables = read(&[madt(&[&local_apic(0, 0, 1), &[0, 200]])]);
     assert_eq!(told(&tables), ["MADT: an entry of type 0 says it has 200 bytes; the rest is ignored"]);
+    assert_eq!(tables.madt.processors.len(), 1);
+}
+
+#[test]
+fn madt_entries_of_unknown_type() {
+    // Interrupt controllers of other machines, and what no specification has.
+    let tables = read(&[madt(&[&[11, 4, 0, 0], &[0x7f, 2], &[0xff, 3, 9], &local_apic(0, 0, 1)])]);
+    assert_eq!(told(&tables), [""; 0]);
+    assert_eq!(tables.madt.processors.len(), 1);
+}
+
+#[test]
+fn io_apics_and_overrides_that_cannot_be() {
     let tables = read(&[madt(&[
         &[1, 12, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         &[1, 12, 2, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0],
@@ -201,85 +230,6 @@ fn configuration_space_that_cannot_be() {
             "MCFG: the buses 0xf to 0x1f of segment 0 are listed twice; the first entry counts",
         ]
     );
-}
-
-fn dmar(structures: &[Vec<u8>]) -> Vec<u8> {
-    let mut body = vec![38, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    body.extend(structures.concat());
-    table(b"DMAR", &body)
-}
-
-fn structure(kind: u16, body: &[u8]) -> Vec<u8> {
-    [&kind.to_le_bytes()[..], &(4 + body.len() as u16).to_le_bytes(), body].concat()
-}
-
-fn drhd(flags: u8, base: u64, scopes: &[u8]) -> Vec<u8> {
-    structure(0, &[&[flags, 1, 0, 0], &base.to_le_bytes()[..], scopes].concat())
-}
-
-fn rmrr(base: u64, limit: u64, scopes: &[u8]) -> Vec<u8> {
-    structure(1, &[&[0; 4], &base.to_le_bytes()[..], &limit.to_le_bytes(), scopes].concat())
-}
-
-#[test]
-fn remapping_units() {
-    let tables = read(&[dmar(&[
-        drhd(0, 0xfed9_0000, &[1, 8, 0, 0, 0, 0, 2, 0, 2, 10, 0, 0, 0, 0, 0x1c, 0, 3, 1]),
-        drhd(1, 0xfed9_1000, &[3, 8, 0, 0, 5, 0xf0, 0x1f, 0, 4, 8, 0, 0, 6, 0, 0xf, 0]),
-        rmrr(0x7e00_0000, 0x7e7f_ffff, &[1, 8, 0, 0, 0, 0, 0x14, 0]),
-        structure(2, &[0; 4]),
-        structure(4, &[0; 4]),
-    ])]);
-    assert_eq!(told(&tables), [""; 0]);
-    let dmar = tables.dmar.unwrap();
-    assert_eq!((dmar.address_bits, dmar.interrupt_remapping, dmar.x2apic_opt_out), (39, true, true));
-    let [first, rest] = &dmar.units[..] else { panic!("{dmar:?}") };
-    assert_eq!((first.base, first.register_bytes, first.include_all), (Hpa(0xfed9_0000), 8192, false));
-    assert_eq!(first.scopes[0].kind, ScopeKind::Endpoint);
-    assert_eq!(first.scopes[1].kind, ScopeKind::Bridge);
-    assert_eq!(first.scopes[1].path, [DevFn::new(0x1c, 0), DevFn::new(3, 1)]);
-    assert!(rest.include_all);
-    assert_eq!(rest.scopes[0].kind, ScopeKind::IoApic(5));
-    assert_eq!(rest.scopes[1].kind, ScopeKind::Hpet(6));
-    assert_eq!((dmar.reserved[0].start, dmar.reserved[0].bytes), (Hpa(0x7e00_0000), 0x80_0000));
-}
-
-#[test]
-fn remapping_structures_that_lie() {
-    let tables = read(&[dmar(&[
-        drhd(0, 0, &[]),
-        drhd(0, u64::MAX, &[]),
-        drhd(1, 0xfed9_0000, &[1, 0]),
-        drhd(1, 0xfed9_0000, &[]),
-        drhd(1, 0xfed9_1000, &[9, 8, 0, 0, 0, 0, 0, 0, 1, 8, 0, 0, 0, 0, 32, 0]),
-        rmrr(0x8000_0000, 0x7000_0000, &[]),
-        rmrr(0, u64::MAX, &[]),
-        rmrr(0x7000_0010, 0x7000_1010, &[]),
-        structure(77, &[]),
-        structure(0, &[0; 3]),
-        vec![0, 0, 0, 0, 1, 2, 3],
-    ])]);
-    assert_eq!(
-        told(&tables),
-        [
-            "DMAR: a remapping unit is at hpa 0x0, which cannot be; ignored",
-            "DMAR: a remapping unit is at hpa 0xffffffffffffffff, which cannot be; ignored",
-            "DMAR: a device scope of type 1 says it has 0 bytes; the rest is ignored",
-            "DMAR: the remapping unit at hpa 0xfed90000 is listed twice; the first counts",
-            "DMAR: a device scope of unknown type 9; ignored",
-            "DMAR: a device scope leads through device 0x20 function 0; ignored",
-            "DMAR: the reserved memory from hpa 0x80000000 to hpa 0x70000000 cannot be; ignored",
-            "DMAR: the reserved memory from hpa 0x0 to hpa 0xffffffffffffffff cannot be; ignored",
-            "DMAR: the reserved memory from hpa 0x70000010 to hpa 0x70001010 is not whole pages; rounded outward",
-            "DMAR: a structure of unknown type 77; ignored",
-            "DMAR: a structure of type 0 has only 7 bytes; ignored",
-            "DMAR: a structure of type 0 says it has 0 bytes; the rest is ignored",
-            "DMAR: two units claim to cover all of segment 0; the first counts",
-        ]
-    );
-    let reserved = &tables.dmar.unwrap().reserved;
-    assert_eq!(reserved.len(), 1);
-    assert_eq!((reserved[0].start, reserved[0].bytes), (Hpa(0x7000_0000), 0x2000));
 }
 
 /// A FADT of revision 6 as QEMU writes it, but for what `change` does to it.
@@ -400,7 +350,7 @@ fn tables_with_wild_headers() {
     short[4..8].copy_from_slice(&8u32.to_le_bytes());
     let mut long = mcfg(&[]);
     long[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-    let mut cut = dmar(&[]);
+    let mut cut = dmar::dmar(&[]);
     cut[4..8].copy_from_slice(&4000u32.to_le_bytes());
     let mut summed = table(b"HPET", &[0; 20]);
     summed[10] ^= 1;
@@ -501,7 +451,7 @@ proptest! {
         let mut image = firmware(&[
             madt(&[&local_apic(0, 0, 1), &x2apic(3, 300), &[1, 12, 2, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0]]),
             mcfg(&[(0xb000_0000, 0, 0, 255)]),
-            dmar(&[drhd(1, 0xfed9_0000, &[1, 8, 0, 0, 0, 0, 2, 0]), rmrr(0x7e00_0000, 0x7e7f_ffff, &[])]),
+            dmar::dmar(&[dmar::drhd(1, 0xfed9_0000, &[1, 8, 0, 0, 0, 0, 2, 0]), dmar::rmrr(0x7e00_0000, 0x7e7f_ffff, &[])]),
             ivrs::whole(),
             fadt(|_| ()),
         ]);
