@@ -14,6 +14,8 @@ pub enum Feature {
     LinuxWithFunctions,
     /// CPUID, timers, interrupts between processors.
     Processors,
+    /// What newer processors have of AMD-V.
+    NewerSvm,
     /// The models of 8259A, PIT and IOAPIC.
     LegacyInterrupts,
     /// Ends, restarts, guests that let nobody stop them.
@@ -40,11 +42,12 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
         Self::Processors,
+        Self::NewerSvm,
         Self::LegacyInterrupts,
         Self::Lifecycle,
         Self::Passthrough,
@@ -65,6 +68,7 @@ impl Feature {
             Self::Linux => "Linux to its shell",
             Self::LinuxWithFunctions => "two Linux guests with a NIC and a drive",
             Self::Processors => "CPUID, timers, IPIs, both APIC modes",
+            Self::NewerSvm => "AMD-V's next RIP and flush by ASID (Bochs)",
             Self::LegacyInterrupts => "8259A, PIT, IOAPIC",
             Self::Lifecycle => "ends, restarts, guests that never let go",
             Self::Passthrough => "a function's MSIs; functions refused",

@@ -1,6 +1,6 @@
 //! Runs scenarios: one line each, and a total.
 
-use crate::bochs::{Bochs, BochsMachine, Medium};
+use crate::bochs::{Bochs, BochsMachine, CpuModel, Medium};
 use crate::column::{Column, Need};
 use crate::consoles::{Consoles, Logs, View};
 use crate::emulated::Emulated;
@@ -184,8 +184,8 @@ impl<'a> Runner<'a> {
         folder: &Path,
         server: Option<&PayloadServer>,
     ) -> Result<Result<Emulated, String>> {
-        if scenario.column == Column::VmxBochs {
-            return self.in_bochs(scenario, folder);
+        if let Some(model) = scenario.bochs {
+            return self.in_bochs(scenario, model, folder);
         }
         let boot = match self.boot(scenario, folder)? {
             Ok(boot) => boot,
@@ -212,7 +212,12 @@ impl<'a> Runner<'a> {
     }
 
     /// Bochs loads no kernel by itself: what QEMU gets by `-kernel` it gets from a CD.
-    fn in_bochs(&self, scenario: &Scenario, folder: &Path) -> Result<Result<Emulated, String>> {
+    fn in_bochs(
+        &self,
+        scenario: &Scenario,
+        model: CpuModel,
+        folder: &Path,
+    ) -> Result<Result<Emulated, String>> {
         let (kind, config) = match &scenario.subject {
             Subject::Bare(_) => return Ok(Err("Bochs has no loader for the guest alone".to_owned())),
             Subject::Hypervisor(config) => (ImageKind::Iso, config),
@@ -228,7 +233,8 @@ impl<'a> Runner<'a> {
         let bundle = self.bundle(scenario, config, folder)?;
         let image = self.workshop.image(kind, &bundle, folder)?;
         let medium = if kind == ImageKind::Iso { Medium::Cdrom(image) } else { Medium::Disk(image) };
-        let machine = BochsMachine::new(bochs, medium).cpus(scenario.cpus).memory_mib(scenario.memory_mib);
+        let machine =
+            BochsMachine::new(bochs, medium).cpu(model).cpus(scenario.cpus).memory_mib(scenario.memory_mib);
         Ok(Ok(machine.into()))
     }
 

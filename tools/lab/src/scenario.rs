@@ -1,6 +1,7 @@
 //! A scenario: one run of a machine, and what its consoles must say.
 
 use crate::bochs::Bochs;
+use crate::bochs::CpuModel;
 use crate::column::{Column, Need};
 use crate::demux::Line;
 use crate::feature::Feature;
@@ -99,6 +100,7 @@ pub struct Scenario {
     pub(crate) column: Column,
     pub(crate) feature: Feature,
     pub(crate) needs: Vec<Need>,
+    pub(crate) bochs: Option<CpuModel>,
     pub(crate) subject: Subject,
     pub(crate) cpus: u32,
     pub(crate) memory_mib: u32,
@@ -139,6 +141,7 @@ impl Scenario {
             column,
             feature,
             needs: Vec::new(),
+            bochs: (column == Column::VmxBochs).then_some(CpuModel::Intel),
             subject,
             cpus: 4,
             memory_mib: 1024,
@@ -154,6 +157,14 @@ impl Scenario {
             skip: None,
             damage: None,
         }
+    }
+
+    /// Runs it in Bochs, on a processor with more of AMD-V than QEMU emulates, and no
+    /// IOMMU; its name says so.
+    pub fn on_ryzen(mut self) -> Self {
+        self.name = self.name.replace(self.column.suffix(), "@ryzen");
+        self.bochs = Some(CpuModel::Amd);
+        self
     }
 
     /// Number of processors; 4 if nothing is said.
@@ -255,11 +266,11 @@ impl Scenario {
         &self.name
     }
 
-    /// The time that it may take on its column.
+    /// The time that it may take in its emulator.
     pub(crate) fn time(&self) -> Duration {
-        match self.column {
-            Column::VmxBochs => self.timeout * BOCHS_TIMES,
-            _ => self.timeout,
+        match self.bochs {
+            Some(_) => self.timeout * BOCHS_TIMES,
+            None => self.timeout,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, bare_machine, hosted, no_failure};
 use crate::column::{Column, Need};
-use crate::demux::FIRMWARE;
+use crate::demux::{FIRMWARE, HYPERVISOR};
 use crate::feature::Feature;
 use crate::scenario::{Scenario, Subject};
 
@@ -73,7 +73,27 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
             .ends("one", POWER_OFF)
             .ends("two", POWER_OFF),
     );
+    if column == Column::SvmVtd {
+        list.extend(NEWER_SVM.iter().map(|(test, done)| on_ryzen(test, done)));
+    }
     list
+}
+
+/// Tests that exit by instructions whose length the processor tells, and that make it
+/// flush.
+const NEWER_SVM: &[(&str, &str)] =
+    &[("cpuid", "cpuid: ok"), ("timers", "timers: done"), ("ipi xapic", "ipi: done")];
+
+/// The same on a processor that has what QEMU's lacks.
+fn on_ryzen(test: &str, done: &str) -> Scenario {
+    let guest = Guest::new("one", &[1, 2], test);
+    let name = format!("guest/{}", name_of(test));
+    hosted(Column::SvmVtd, Feature::NewerSvm, &name, &[guest])
+        .on_ryzen()
+        .cpus(3)
+        .expect(HYPERVISOR, "next_rip: true, flush_by_asid: true")
+        .expect("one", done)
+        .ends("one", POWER_OFF)
 }
 
 fn name_of(test: &str) -> String {
