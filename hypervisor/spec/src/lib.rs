@@ -15,6 +15,7 @@ pub mod pci_capability;
 pub mod pci_config;
 pub mod svm;
 mod text;
+pub mod vmx;
 pub mod vtd;
 pub mod width;
 
