@@ -37,6 +37,7 @@ pub mod page_table;
 pub mod paging;
 #[cfg(target_os = "none")]
 pub mod panic;
+pub mod passed_msrs;
 pub mod pic;
 pub mod ports;
 pub mod power;
