@@ -168,7 +168,7 @@ pub enum Exit {
     Idle,
     /// A triple fault or a shutdown.
     Shutdown,
-    /// A MOV to CR`register` of general register `source`.
+    /// A MOV to CR`register`, which only [`Resume::priority_window`] asks for.
     WriteControl {
         /// Number of the control register.
         register: u8,
@@ -190,6 +190,10 @@ pub enum Exit {
     Init,
     /// An instruction that this machine does not offer (VMRUN, SKINIT, ...): #UD.
     Unavailable,
+    /// An instruction with an operand that this machine does not take: #GP(0).
+    Refused,
+    /// The backend has done what there was to do; the guest goes on.
+    Settled,
     /// The processor refused the guest's state; nothing ran.
     InvalidState,
     /// An exit that has no business here, with the vendor's code.
@@ -197,7 +201,7 @@ pub enum Exit {
 }
 
 /// Number of kinds in [`Exit::kind`].
-pub const EXIT_KINDS: usize = 21;
+pub const EXIT_KINDS: usize = 23;
 
 impl Exit {
     /// Short names for tables of exits, in the order of [`Exit::kind`].
@@ -223,6 +227,8 @@ impl Exit {
         "unavailable",
         "invalid-state",
         "unexpected",
+        "refused",
+        "settled",
     ];
 
     /// Index of this exit's kind in tables of counters.
@@ -249,6 +255,8 @@ impl Exit {
             Exit::Unavailable => 18,
             Exit::InvalidState => 19,
             Exit::Unexpected(_) => 20,
+            Exit::Refused => 21,
+            Exit::Settled => 22,
         }
     }
 }
@@ -263,8 +271,9 @@ pub struct Resume {
     pub interrupt_window: bool,
     /// Exit with [`Exit::NmiWindow`] once an NMI can be taken.
     pub nmi_window: bool,
-    /// Exit with [`Exit::WriteControl`] when the guest writes CR8: an interrupt waits
-    /// for a lower task priority.
+    /// An interrupt waits for a lower task priority: exit with [`Exit::WriteControl`] when
+    /// the guest writes CR8, or with [`Exit::InterruptWindow`] when it has written a lower
+    /// value.
     pub priority_window: bool,
 }
 
@@ -321,6 +330,8 @@ pub trait Vcpu {
     fn cr8(&self) -> u8;
     /// Sets the task priority.
     fn set_cr8(&mut self, value: u8);
+    /// Sets XCR0, which the backend leaves to the guest; `value` is legal on this machine.
+    fn set_xcr0(&mut self, value: u64);
     /// The vectors of the interrupts that the hardware delivered to this processor
     /// since the last call, as a bitmap; called after [`Exit::Interrupt`] and
     /// [`Exit::Kick`].

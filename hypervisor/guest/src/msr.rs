@@ -162,6 +162,15 @@ pub fn efer_is_legal(value: u64, current: u64, paging: bool) -> bool {
     value & !ALLOWED == 0 && !(paging && (value ^ current) & LME != 0)
 }
 
+/// Whether XCR0 may be `value` where `offered` are the state components that the guest
+/// has (Intel SDM vol. 1 section 13.3): x87 always, AVX only with SSE.
+pub fn xcr0_is_legal(value: u64, offered: u64) -> bool {
+    const X87: u64 = 1;
+    const SSE: u64 = 1 << 1;
+    const AVX: u64 = 1 << 2;
+    value & !offered == 0 && value & X87 != 0 && (value & AVX == 0 || value & SSE != 0)
+}
+
 /// Remembers which MSRs were refused, to log each once. Bounded: when full, no
 /// more is logged.
 #[derive(Default)]
@@ -237,6 +246,24 @@ mod tests {
         assert!(!efer_is_legal(0x1d01, 0xd01, true), "SVME is not the guest's");
         assert!(!efer_is_legal(0, 0x500, true), "LME while paging");
         assert!(efer_is_legal(0x100, 0, false));
+    }
+
+    #[test]
+    fn extended_state_is_what_is_offered_and_goes_together() {
+        for (value, offered, legal) in [
+            (1, 7, true),
+            (3, 7, true),
+            (7, 7, true),
+            (7, 3, false),
+            (5, 7, false),
+            (2, 7, false),
+            (0, 7, false),
+            (0xe7, 7, false),
+            (1 << 63 | 1, 7, false),
+            (1, 0, false),
+        ] {
+            assert_eq!(xcr0_is_legal(value, offered), legal, "{value:#x} of {offered:#x}");
+        }
     }
 
     #[test]

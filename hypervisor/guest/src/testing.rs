@@ -20,6 +20,7 @@ pub struct StillVcpu {
     pub fetched: Vec<u8>,
     pub shadow: bool,
     pub tables: [(u64, u16); 2],
+    pub xcr0: u64,
 }
 
 impl StillVcpu {
@@ -62,6 +63,7 @@ impl StillVcpu {
             fetched: Vec::new(),
             shadow: true,
             tables: [(0, 0); 2],
+            xcr0: 1,
         }
     }
 
@@ -136,6 +138,9 @@ impl Vcpu for StillVcpu {
         0
     }
     fn set_cr8(&mut self, _: u8) {}
+    fn set_xcr0(&mut self, value: u64) {
+        self.xcr0 = value;
+    }
     fn take_interrupts(&mut self) -> [u64; 4] {
         [0; 4]
     }

@@ -57,9 +57,12 @@ pub unsafe fn reset() {
     }
 }
 
+/// Sets XCR0.
+///
 /// # Safety
-/// CR4.OSXSAVE is set, and `value` is a legal combination for this processor.
-unsafe fn set_xcr0(value: u32) {
+/// CR4.OSXSAVE is set, and `value` is a legal combination for this processor. The caller
+/// owns the extended state.
+pub unsafe fn set_xcr0(value: u32) {
     // SAFETY: the caller's promise.
     unsafe { asm!("xsetbv", in("ecx") 0, in("eax") value, in("edx") 0, options(nostack, preserves_flags)) }
 }

@@ -10,6 +10,7 @@ pub use memory::Unemulated;
 use crate::cpuid::Dynamic;
 use crate::decode::{CodeSize, Control, Known, bare_form, control_write, length_of};
 use crate::host::Host;
+use crate::msr::xcr0_is_legal;
 use crate::partition::{End, Partition};
 use crate::processor::{Activity, VirtualProcessor};
 use crate::walk::{self, Paging, Walker};
@@ -44,7 +45,9 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
         Exit::Exception { vector, error } => exception(vp, partition, vector, error),
         Exit::Unavailable => raise(vp, Event::UNDEFINED),
         Exit::WriteControl { register, value } => write_control(vp, partition, register, value),
-        Exit::SetXcr => raise(vp, Event::PROTECTION),
+        Exit::SetXcr => set_xcr(vp, partition),
+        Exit::Refused => raise(vp, Event::PROTECTION),
+        Exit::Settled => {}
         // INIT reached the machine's processor: nobody here sends it; stay.
         Exit::Init => {}
         Exit::InvalidState => {
@@ -218,6 +221,20 @@ fn exception<V: Vcpu, H: Host>(
         }
         ALIGNMENT_CHECK => raise(vp, Event::Exception { vector, error: Some(error) }),
         _ => raise(vp, Event::Exception { vector, error: None }),
+    }
+}
+
+/// XSETBV, where it exits: the guest gets the state components that CPUID offers it.
+fn set_xcr<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
+    const STATE_COMPONENTS: u32 = 0xd;
+    let value = vp.cpu.register(RDX) << 32 | vp.cpu.register(RAX) & 0xffff_ffff;
+    let dynamic = Dynamic { apic_id: vp.index as u32, cr4_osxsave: true, apic_enabled: vp.apic.is_enabled() };
+    let [low, _, _, high] = partition.cpuid.lookup(STATE_COMPONENTS, 0, || dynamic);
+    let offered = u64::from(high) << 32 | u64::from(low);
+    if vp.cpu.register(RCX) as u32 != 0 || !xcr0_is_legal(value, offered) {
+        raise(vp, Event::PROTECTION);
+    } else if advance(vp, partition, Known::SetXcr) {
+        vp.cpu.set_xcr0(value);
     }
 }
 

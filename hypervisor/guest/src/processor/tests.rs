@@ -63,6 +63,17 @@ impl BusAccess<FakeHost> for NoBus {
     }
 }
 
+/// XCR0 on the machine: x87, SSE, AVX.
+const STATE: u32 = 7;
+
+fn cpuid(leaf: u32, _: u32) -> [u32; 4] {
+    match leaf {
+        0 => [0xd, 0, 0, 0],
+        0xd => [STATE, 0, 0, 0],
+        _ => [0; 4],
+    }
+}
+
 fn partition(vcpus: usize) -> Partition<FakeHost> {
     let config = ChipsetConfig {
         tsc_hz: 1_000_000_000,
@@ -78,7 +89,7 @@ fn partition(vcpus: usize) -> Partition<FakeHost> {
         FakeHost::default(),
         VecMemory::new(1 << 16),
         GuestLayout::new(64 << 20, vcpus as u32).unwrap(),
-        CpuidPolicy::new(&|_, _| [0; 4], GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: 1_000_000 }),
+        CpuidPolicy::new(&cpuid, GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: 1_000_000 }),
         config.tsc_hz,
         0,
         vcpus,
@@ -207,6 +218,9 @@ impl Vcpu for Scripted<'_> {
     }
     fn set_cr8(&mut self, value: u8) {
         self.cr8 = value;
+    }
+    fn set_xcr0(&mut self, value: u64) {
+        self.still.set_xcr0(value);
     }
     fn take_interrupts(&mut self) -> [u64; 4] {
         core::mem::take(&mut self.interrupts)
@@ -384,6 +398,32 @@ fn instructions_that_the_machine_lacks_are_undefined() {
 }
 
 #[test]
+fn what_the_backend_refuses_faults_and_what_it_settled_is_over() {
+    let partition = partition(1);
+    let vp = play(&partition, 0, &[exit(Exit::Settled), exit(Exit::Refused)], &[]);
+    assert_eq!(injected(&vp), [None, None, Some(Event::PROTECTION)]);
+    assert_eq!(vp.cpu.still.rip, 0, "neither steps over anything");
+}
+
+#[test]
+fn extended_state_is_switched_on_where_it_is_offered() {
+    let partition = partition(1);
+    let set = |rcx, rax| Turn {
+        exit: Some(Exit::SetXcr),
+        registers: [(RCX, rcx), (RAX, rax), (RDX, 0)].into(),
+        ..Turn::default()
+    };
+    let vp = play(&partition, 0, &[set(0, STATE.into())], &[]);
+    assert_eq!((vp.cpu.still.xcr0, vp.cpu.still.rip), (STATE.into(), 2));
+    for (rcx, rax) in [(1, 1), (0, 0), (0, u64::from(STATE) | 1 << 9)] {
+        let partition = self::partition(1);
+        let vp = play(&partition, 0, &[set(rcx, rax)], &[]);
+        assert_eq!(injected(&vp), [None, Some(Event::PROTECTION)], "XCR{rcx} = {rax:#x}");
+        assert_eq!((vp.cpu.still.xcr0, vp.cpu.still.rip), (1, 0));
+    }
+}
+
+#[test]
 fn every_exit_is_survived() {
     let exits = [
         Exit::Cpuid,
@@ -401,6 +441,8 @@ fn every_exit_is_survived() {
         Exit::Init,
         Exit::InvalidState,
         Exit::Unexpected(0x999),
+        Exit::Refused,
+        Exit::Settled,
     ];
     for one in exits {
         let partition = partition(1);
