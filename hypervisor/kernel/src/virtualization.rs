@@ -76,7 +76,7 @@ impl WithBackend for Erase {
 impl<B: Backend> Virtualization for B {
     fn enable(&self) -> Result<(), String> {
         B::detect().map_err(|reason| format!("one of its processors cannot run it: {reason}"))?;
-        Backend::enable(self).map_err(|_| format!("there is no memory to switch {} on", B::NAME))
+        Backend::enable(self).map_err(|reason| format!("{} cannot be switched on: {reason}", B::NAME))
     }
 
     fn geometry(&self) -> Geometry {

@@ -131,6 +131,40 @@ const fn task_descriptor(base: u64, limit: u64) -> [u64; 2] {
     [low, base >> 32]
 }
 
+/// The base that a task state descriptor holds.
+const fn task_base([low, high]: [u64; 2]) -> u64 {
+    low >> 16 & 0xff_ffff | (low >> 56 & 0xff) << 24 | high << 32
+}
+
+/// What this processor's descriptor registers hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Base of the segment descriptors.
+    pub segments: u64,
+    /// Base of the interrupt descriptors.
+    pub interrupts: u64,
+    /// Selector of the task state.
+    pub task: u16,
+    /// Base of the task state.
+    pub task_base: u64,
+}
+
+/// Reads them. [`Descriptors::load`] ran on this processor.
+#[cfg(target_os = "none")]
+pub fn in_use() -> InUse {
+    let mut segments = Pointer { limit: 0, base: 0 };
+    let mut interrupts = Pointer { limit: 0, base: 0 };
+    let task: u16;
+    // SAFETY: the instructions write the two pointers and a register. The table that
+    // `Descriptors::load` made has the task's two words at its selector.
+    let words = unsafe {
+        asm!("sgdt [{0}]", "sidt [{1}]", "str {2:x}", in(reg) &mut segments, in(reg) &mut interrupts,
+             out(reg) task, options(nostack, preserves_flags));
+        ((segments.base + u64::from(task & !7)) as *const [u64; 2]).read()
+    };
+    InUse { segments: segments.base, interrupts: interrupts.base, task, task_base: task_base(words) }
+}
+
 /// An interrupt gate in the interrupt descriptor table.
 pub const fn interrupt_gate(handler: u64, ist: u8) -> [u64; 2] {
     let low = handler & 0xffff
@@ -160,5 +194,6 @@ mod tests {
         let handler = 0xffff_ffff_8765_4321;
         assert_eq!(interrupt_gate(handler, 2), [0x8765_8e02_0008_4321, 0xffff_ffff]);
         assert_eq!(task_descriptor(handler, 103), [0x8700_8965_4321_0067, 0xffff_ffff]);
+        assert_eq!(task_base(task_descriptor(handler, 103)), handler);
     }
 }

@@ -303,6 +303,22 @@ pub fn take_vectors() -> [u64; 4] {
     })
 }
 
+/// Does what the stub of `vector` does, for an interrupt that the processor acknowledged
+/// without taking it: VT-x can leave a guest like that. A device that sends the vector of
+/// an exception ends nothing and nobody.
+#[inline]
+pub fn acknowledge(vector: u8) {
+    if vector == SPURIOUS {
+        return;
+    }
+    if matches!(vector, OWN_FIRST..=OWN_LAST | 32..) {
+        let word = &processor::local().vectors[usize::from(vector >> 6)];
+        // Interrupts are off: no stub comes between.
+        word.store(word.load(Ordering::Relaxed) | 1 << (vector & 63), Ordering::Relaxed);
+    }
+    crate::apic::end_interrupt();
+}
+
 /// Whether this processor was kicked since the last call.
 #[inline]
 pub fn was_kicked() -> bool {

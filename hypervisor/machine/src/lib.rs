@@ -51,4 +51,5 @@ pub mod trampoline;
 pub mod tsc;
 #[cfg(target_os = "none")]
 pub mod virtualization;
+pub mod vmx;
 pub mod wall_clock;

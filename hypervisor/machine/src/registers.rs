@@ -86,6 +86,7 @@ macro_rules! control_register {
     };
 }
 
+control_register!(read_dr6, write_dr6, "dr6");
 control_register!(read_cr0, write_cr0, "cr0");
 control_register!(read_cr2, write_cr2, "cr2");
 control_register!(read_cr3, write_cr3, "cr3");

@@ -3,10 +3,11 @@
 
 use crate::frames::Pool;
 use crate::svm::Svm;
+use crate::vmx::Vmx;
 use access::vcpu::Vcpu;
 use alloc::format;
 use alloc::string::String;
-use core::fmt::{Debug, Display};
+use core::fmt::{self, Debug, Display};
 use spec::Hpa;
 use tables::{Format, Geometry, MapError, Nested};
 
@@ -37,8 +38,8 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
     /// content with, for good.
     ///
     /// # Errors
-    /// There is no memory for what the processor keeps to itself.
-    fn enable(&self) -> Result<(), OutOfMemory>;
+    /// There is no memory for what the processor keeps to itself, or it refuses.
+    fn enable(&self) -> Result<(), NotEnabled>;
 
     /// The shape of nested tables.
     fn geometry(&self) -> Geometry;
@@ -64,6 +65,30 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
 
+/// Why virtualisation could not be switched on for a processor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotEnabled {
+    /// There is no memory for what the processor keeps to itself.
+    OutOfMemory,
+    /// The processor refuses, or is not like the first one.
+    Refused(&'static str),
+}
+
+impl From<OutOfMemory> for NotEnabled {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl Display for NotEnabled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfMemory => "there is no memory for it",
+            Self::Refused(reason) => reason,
+        })
+    }
+}
+
 /// Something to be done with the backend of this machine, whichever it is.
 pub trait WithBackend {
     /// What comes of it.
@@ -78,8 +103,12 @@ pub trait WithBackend {
 /// # Errors
 /// A sentence that says what is missing of each vendor's.
 pub fn choose<W: WithBackend>(then: W) -> Result<W::Output, String> {
-    match Svm::detect() {
-        Ok(svm) => Ok(then.with(svm)),
-        Err(reason) => Err(format!("{reason}")),
+    let no_svm = match Svm::detect() {
+        Ok(svm) => return Ok(then.with(svm)),
+        Err(reason) => reason,
+    };
+    match Vmx::detect() {
+        Ok(vmx) => Ok(then.with(vmx)),
+        Err(no_vmx) => Err(format!("{no_svm}; {no_vmx}")),
     }
 }

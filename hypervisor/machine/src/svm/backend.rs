@@ -3,7 +3,7 @@
 use super::permissions::{IO_MAP_BYTES, MSR_MAP_BYTES, fill_msr_map};
 use super::vcpu::{SvmFrames, SvmVcpu, enable};
 use super::{Features, Unsupported};
-use crate::virtualization::{Backend, OutOfMemory};
+use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
 use crate::{frames, layout, registers};
 use spec::svm::Vmcb;
 use spec::{Hpa, msr};
@@ -48,7 +48,7 @@ impl Backend for Svm {
         Ok(())
     }
 
-    fn enable(&self) -> Result<(), OutOfMemory> {
+    fn enable(&self) -> Result<(), NotEnabled> {
         let host_save = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
         // SAFETY: the frame was just taken and is never given back; by the contract of
         // `Backend::enable`, `detect` found AMD-V not locked off on this processor.

@@ -1,0 +1,129 @@
+//! VT-x as the backend of [`crate::virtualization`].
+
+use super::features::{Features, Unsupported};
+use super::invalidation::Extent;
+use super::permissions::{IO_MAPS_BYTES, MSR_MAP_BYTES, fill_msr_map};
+use super::vcpu::{VmxFrames, VmxVcpu};
+use super::world;
+use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
+use crate::{frames, layout, registers};
+use core::ptr::NonNull;
+use spec::Hpa;
+use spec::vmx::capability::{self, feature_control};
+use tables::{Ept, Geometry, PageSize};
+
+const FRAME: u64 = 4096;
+
+/// VT-x on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Vmx {
+    features: Features,
+    /// The I/O bitmaps, all ones, and the MSR bitmap, once [`Backend::prepare`] made them.
+    maps: Option<(Hpa, Hpa)>,
+}
+
+impl Backend for Vmx {
+    const NAME: &'static str = "VT-x";
+    type Vcpu = VmxVcpu;
+    type Nested = Ept;
+    type Unsupported = Unsupported;
+
+    fn detect() -> Result<Self, Unsupported> {
+        let cpuid = |leaf, subleaf| {
+            let result = registers::cpuid(leaf, subleaf);
+            [result.eax, result.ebx, result.ecx, result.edx]
+        };
+        // SAFETY: `detect` reads an MSR only where CPUID or another MSR says that it is.
+        let features = Features::detect(cpuid, |number| unsafe { registers::read_msr(number) })?;
+        Ok(Self { features, maps: None })
+    }
+
+    fn prepare(&mut self) -> Result<(), OutOfMemory> {
+        let io_maps = frames::take(IO_MAPS_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
+        let msr_map = frames::take(MSR_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
+        // SAFETY: both blocks were just taken, so they are RAM of the direct map, of
+        // these sizes, that nobody else uses; u8 has no invalid values.
+        unsafe {
+            layout::direct(io_maps).write_bytes(0xff, IO_MAPS_BYTES);
+            fill_msr_map(&mut *layout::direct(msr_map).cast::<[u8; MSR_MAP_BYTES]>());
+        }
+        self.maps = Some((io_maps, msr_map));
+        Ok(())
+    }
+
+    fn enable(&self) -> Result<(), NotEnabled> {
+        // The controls were chosen on the first processor.
+        if Self::detect().map(|here| here.features) != Ok(self.features) {
+            return Err(NotEnabled::Refused("its VT-x is not like that of the first processor"));
+        }
+        let region = self.take_region()?;
+        // SAFETY: `detect` found that VMXON is allowed, or can be. The bits that it wants
+        // fixed are in force in the hypervisor anyhow, but for CR4.VMXE. The region is
+        // given to this processor for good, and nothing is cached yet that its guest
+        // could meet.
+        let entered = unsafe {
+            allow_vmxon();
+            registers::write_cr0(self.features.cr0.fix(registers::read_cr0()));
+            registers::write_cr4(self.features.cr4.fix(registers::read_cr4()));
+            world::enter_operation(region)
+        };
+        if !entered {
+            return Err(NotEnabled::Refused("the processor refuses VMXON"));
+        }
+        // SAFETY: VMXON succeeded. Both are offered: `detect` insists on INVEPT of all, and
+        // uses VPIDs only where they can be dropped.
+        unsafe {
+            world::invalidate_nested(Extent::All, 0);
+        }
+        Ok(())
+    }
+
+    fn geometry(&self) -> Geometry {
+        let page = if self.features.huge_pages { PageSize::Size1GiB } else { PageSize::Size2MiB };
+        Geometry::processor(4, page)
+    }
+
+    fn new_vcpu(&self, nested: Hpa) -> Result<VmxVcpu, OutOfMemory> {
+        let (io_maps, msr_map) = self.maps.ok_or(OutOfMemory)?;
+        let vmcs = self.take_region()?;
+        let virtual_apic = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
+        let page = NonNull::new(layout::direct(virtual_apic)).ok_or(OutOfMemory)?;
+        let frames = VmxFrames { vmcs, virtual_apic, io_maps, msr_map, nested };
+        // SAFETY: the frames were just taken and are this vCPU's for good. By the contract
+        // of `Backend::new_vcpu` it runs on one processor, after `enable` there; its owner
+        // resets it before each start.
+        unsafe {
+            page.write_bytes(0, FRAME as usize);
+            Ok(VmxVcpu::new(page, frames, self.features))
+        }
+    }
+}
+
+impl Vmx {
+    /// A region for VMXON or a VMCS: a frame that begins with the revision.
+    fn take_region(&self) -> Result<Hpa, OutOfMemory> {
+        let region = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
+        // SAFETY: the frame was just taken; it is 4 KiB of RAM of the direct map.
+        unsafe {
+            let first = layout::direct(region);
+            first.write_bytes(0, FRAME as usize);
+            first.cast::<u32>().write(self.features.revision);
+        }
+        Ok(region)
+    }
+}
+
+/// Sets IA32_FEATURE_CONTROL where firmware left it open (Intel SDM vol. 3 section 23.7).
+///
+/// # Safety
+/// The processor has VT-x.
+unsafe fn allow_vmxon() {
+    const WANTED: u64 = feature_control::LOCKED | feature_control::OUTSIDE_SMX;
+    // SAFETY: the register exists with VT-x, and can be written while it is not locked.
+    unsafe {
+        let value = registers::read_msr(capability::FEATURE_CONTROL);
+        if value & feature_control::LOCKED == 0 {
+            registers::write_msr(capability::FEATURE_CONTROL, value | WANTED);
+        }
+    }
+}

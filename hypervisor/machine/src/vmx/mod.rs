@@ -1,0 +1,26 @@
+//! VT-x: Intel's virtual machine extensions (Intel SDM vol. 3 chapters 23 to 31).
+//!
+//! `features`, `control_registers`, `events`, `exits`, `invalidation`, `permissions` and
+//! `segments` only compute and are tested on the host; `world` holds the assembly, `host`
+//! tells it where an exit leads; `vcpu` joins them behind [`access::vcpu::Vcpu`], and
+//! `backend` switches it all on.
+
+#[cfg(target_os = "none")]
+mod backend;
+pub mod control_registers;
+pub mod events;
+pub mod exits;
+pub mod features;
+#[cfg(target_os = "none")]
+mod host;
+pub mod invalidation;
+pub mod permissions;
+pub mod segments;
+#[cfg(target_os = "none")]
+mod vcpu;
+#[cfg(target_os = "none")]
+mod world;
+
+#[cfg(target_os = "none")]
+pub use backend::Vmx;
+pub use features::{Features, Unsupported};

@@ -1,0 +1,677 @@
+//! A virtual processor on VT-x.
+
+use super::control_registers::{Divided, cr0_is_legal, cr4_is_legal};
+use super::events::{Injection, blocks_nmis_again, can_interrupt_delivery};
+use super::features::Features;
+use super::invalidation::{Stale, commands};
+use super::{exits, host, segments, world};
+use crate::{guest_registers, interrupts, registers};
+use access::vcpu::{
+    ControlRegisters, Event, Exit, GeneralRegisters, RDX, RSP, Resume, Segment, SegmentName, Vcpu,
+};
+use core::ptr::NonNull;
+use spec::vmx::control::{entry, processor, secondary};
+use spec::vmx::field::{self, Field};
+use spec::vmx::{error, event, exit, interruptibility, qualification};
+use spec::{Hpa, msr};
+
+/// Exceptions that exit: #DB and #AC, since their delivery can repeat for ever without an
+/// instruction boundary at which an interrupt would be taken (CVE-2015-8104,
+/// CVE-2015-5307), and #MC, which is the machine's business.
+const EXCEPTIONS: u32 = 1 << DEBUG | 1 << 17 | 1 << 18;
+const DEBUG: u8 = 1;
+
+const RFLAGS_TF: u64 = 1 << 8;
+const RFLAGS_IF: u64 = 1 << 9;
+const CR0_PE: u64 = 1 << 0;
+const EFER_LMA: u64 = 1 << 10;
+const DR7_GD: u64 = 1 << 13;
+const DR7_RESET: u64 = 0x400;
+const DR6_RESET: u64 = 0xffff_0ff0;
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// Offset of the task priority in the virtual-APIC page.
+const TASK_PRIORITY: usize = 0x80;
+/// Shadows of STI and MOV SS.
+const SHADOW: u32 = interruptibility::STI | interruptibility::MOV_SS;
+/// Access rights: code that runs in 64-bit mode, where EFER.LMA is set.
+const RIGHTS_LONG: u32 = 1 << 13;
+/// All guests have this VPID: each processor runs one.
+const VPID: u16 = 1;
+
+/// MSRs that the hypervisor never uses, so that the guest's are in the processor itself.
+const OWN_MSRS: [u32; 5] = [msr::STAR, msr::LSTAR, msr::CSTAR, msr::SFMASK, msr::KERNEL_GS_BASE];
+
+/// The frames that a vCPU and its guest need.
+#[derive(Clone, Copy, Debug)]
+pub struct VmxFrames {
+    /// The VMCS, 4 KiB, this vCPU's alone, with the revision in its first word.
+    pub vmcs: Hpa,
+    /// The virtual-APIC page, 4 KiB, this vCPU's alone.
+    pub virtual_apic: Hpa,
+    /// The two I/O bitmaps, 8 KiB, all ones, shared by all guests.
+    pub io_maps: Hpa,
+    /// The MSR bitmap ([`super::permissions::fill_msr_map`]), 4 KiB, shared.
+    pub msr_map: Hpa,
+    /// Root of the guest's nested tables.
+    pub nested: Hpa,
+}
+
+/// A virtual processor on VT-x. Its VMCS is current on the processor that runs it from
+/// the first [`Vcpu::reset`] on, for good.
+pub struct VmxVcpu {
+    context: world::Context,
+    frames: VmxFrames,
+    virtual_apic: NonNull<u8>,
+    features: Features,
+    cr0: Divided,
+    cr4: Divided,
+    stale: Stale,
+    /// The event whose delivery the last exit interrupted.
+    interrupted: Option<Injection>,
+    /// The last exit's reason.
+    reason: u32,
+    launched: bool,
+    /// Primary processor-based controls and threshold as the VMCS has them.
+    controls: u32,
+    threshold: u8,
+    /// The next entry has something to do, or to take back, even if nothing new is asked
+    /// of it.
+    unsettled: bool,
+}
+
+// SAFETY: the virtual-APIC page is this vCPU's alone, so it may move with it.
+unsafe impl Send for VmxVcpu {}
+
+impl VmxVcpu {
+    /// A vCPU. [`Vcpu::reset`], on its own processor, brings it to the state after INIT.
+    ///
+    /// # Safety
+    /// `virtual_apic` is the mapping of `frames.virtual_apic`; all frames are as
+    /// [`VmxFrames`] says and stay so. The vCPU is used on one processor only, which is in
+    /// VMX operation and runs no other, and `reset` is what it is first used for.
+    pub unsafe fn new(virtual_apic: NonNull<u8>, frames: VmxFrames, features: Features) -> Self {
+        Self {
+            context: world::Context::default(),
+            frames,
+            virtual_apic,
+            features,
+            cr0: Divided::cr0(features.guest_cr0()),
+            cr4: Divided::cr4(features.cr4),
+            stale: Stale::ALL,
+            interrupted: None,
+            reason: 0,
+            launched: false,
+            controls: 0,
+            threshold: 0,
+            unsettled: true,
+        }
+    }
+
+    #[inline(always)]
+    fn read(&self, field: Field) -> u64 {
+        // SAFETY: by the contract of `new` this processor is in VMX operation.
+        unsafe { world::read(field) }
+    }
+
+    /// Writes a field of the guest's state. Host state and pointers are written by
+    /// `reset` alone.
+    #[inline(always)]
+    fn write(&mut self, field: Field, value: u64) {
+        // SAFETY: as for `read`; an illegal guest state makes the entry fail.
+        unsafe { world::write(field, value) }
+    }
+
+    fn set_controls(&mut self, wanted: u32) {
+        if wanted != self.controls {
+            self.controls = wanted;
+            self.write(field::PROCESSOR_CONTROLS, wanted.into());
+        }
+    }
+
+    fn set_threshold(&mut self, wanted: u8) {
+        if wanted != self.threshold {
+            self.threshold = wanted;
+            self.write(field::PRIORITY_THRESHOLD, wanted.into());
+        }
+    }
+
+    /// Whether the guest runs 64-bit code.
+    fn is_64_bit(&self) -> bool {
+        let rights = self.read(field::GUEST_RIGHTS.of_segment(SegmentName::Cs as usize)) as u32;
+        rights & RIGHTS_LONG != 0 && self.read(field::GUEST_EFER) & EFER_LMA != 0
+    }
+
+    fn deliver(&mut self, injection: Injection) {
+        if injection.is_nmi() {
+            // An entry that delivers an NMI wants it unblocked, and blocks it then.
+            let state = self.read(field::GUEST_INTERRUPTIBILITY);
+            self.write(field::GUEST_INTERRUPTIBILITY, state & !u64::from(interruptibility::NMI));
+        }
+        self.write(field::ENTRY_EVENT, injection.info.into());
+        if injection.info & event::HAS_ERROR != 0 {
+            self.write(field::ENTRY_ERROR, injection.error.into());
+        }
+    }
+
+    fn choose_event(&mut self, wanted: Option<Event>) {
+        let protected = self.read(field::GUEST_CR0) & CR0_PE != 0;
+        let wanted = wanted.map(|event| (event, Injection::of(event, protected)));
+        match (self.interrupted.take(), wanted) {
+            // An exception that the hypervisor raises while it steps over what
+            // interrupted a delivery comes first; the delivery waits one entry.
+            (waiting, Some((Event::Exception { .. }, exception))) => {
+                self.interrupted = waiting;
+                self.deliver(exception);
+            }
+            (Some(again), _) => self.deliver(again),
+            (None, Some((_, new))) => self.deliver(new),
+            (None, None) => {}
+        }
+    }
+
+    /// The control that makes the guest exit as soon as it can take an NMI. Whether the
+    /// NMI window is open in the shadow of STI differs between processors, while an NMI
+    /// must not be delivered there: the interrupt window opens after it.
+    #[cold]
+    fn nmi_window(&self) -> u32 {
+        let state = self.read(field::GUEST_INTERRUPTIBILITY) as u32;
+        if state & interruptibility::STI != 0 { processor::INTERRUPT_WINDOW } else { processor::NMI_WINDOW }
+    }
+
+    #[cold]
+    fn invalidate(&mut self) {
+        let commands = commands(self.stale, &self.features);
+        self.stale = Stale::NOTHING;
+        // SAFETY: this processor is in VMX operation, and `commands` names only extents
+        // that `features` says it has.
+        unsafe {
+            if let Some(extent) = commands.invept {
+                world::invalidate_nested(extent, self.features.ept_pointer(self.frames.nested.0));
+            }
+            if let Some(extent) = commands.invvpid {
+                world::invalidate_tagged(extent, VPID);
+            }
+        }
+    }
+
+    #[inline]
+    fn finish(&mut self) -> Exit {
+        self.launched = true;
+        self.unsettled = self.interrupted.is_some()
+            || self.controls != self.features.controls.processor
+            || self.threshold != 0;
+        let reason = self.read(field::EXIT_REASON) as u32;
+        self.reason = reason;
+        if can_interrupt_delivery(reason) {
+            self.note_delivery(reason);
+        }
+        let exit = exits::decode(reason, |field| self.read(field));
+        match exit {
+            Exit::Interrupt => interrupts::acknowledge(self.read(field::EXIT_EVENT) as u8),
+            Exit::Kick => self.take_nmi(),
+            Exit::WriteControl { register, .. } => return self.write_control(register),
+            Exit::Exception { vector: DEBUG, .. } => self.note_debug(),
+            Exit::InvalidState => self.explain_failure(reason),
+            Exit::Unexpected(_) => self.explain_exit(reason),
+            _ => {}
+        }
+        exit
+    }
+
+    /// What the exit interrupted is delivered again; an IRET that it interrupted unblocks
+    /// NMIs again.
+    fn note_delivery(&mut self, reason: u32) {
+        let delivery = self.read(field::DELIVERY_EVENT) as u32;
+        if delivery & event::VALID != 0 {
+            let again = Injection::again(delivery, self.read(field::DELIVERY_ERROR) as u32);
+            self.interrupted = again.or(self.interrupted);
+            self.unsettled = true;
+        }
+        let (unblocked, vector) = match reason & exit::BASIC {
+            exit::EXCEPTION => {
+                let info = self.read(field::EXIT_EVENT) as u32;
+                (info & event::UNBLOCKED_NMIS != 0, Some((info & event::VECTOR) as u8))
+            }
+            exit::EPT_VIOLATION => {
+                (self.read(field::QUALIFICATION) & qualification::ept::UNBLOCKED_NMIS != 0, None)
+            }
+            _ => (false, None),
+        };
+        if blocks_nmis_again(unblocked, vector, delivery) {
+            let state = self.read(field::GUEST_INTERRUPTIBILITY);
+            self.write(field::GUEST_INTERRUPTIBILITY, state | u64::from(interruptibility::NMI));
+        }
+    }
+
+    #[cold]
+    fn take_nmi(&mut self) {
+        // SAFETY: processors run guests only after their interrupt table is in place.
+        unsafe { world::take_nmi() };
+        interrupts::was_kicked();
+    }
+
+    /// A debug exception that exits has changed neither DR6 nor DR7 yet (Intel SDM vol. 3
+    /// section 27.1); it belongs to the guest, so they change now.
+    #[cold]
+    fn note_debug(&mut self) {
+        let told = self.read(field::QUALIFICATION);
+        let status = registers::read_dr6() & !0xf | told & qualification::debug::STATUS;
+        let transaction = told & qualification::debug::TRANSACTION;
+        // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
+        unsafe { registers::write_dr6((status | qualification::debug::TRANSACTION) & !transaction) };
+        let dr7 = self.read(field::GUEST_DR7);
+        self.write(field::GUEST_DR7, dr7 & !DR7_GD);
+        // Entries check that a single step in a shadow is pending (section 26.3.1.5).
+        let shadow = self.read(field::GUEST_INTERRUPTIBILITY) as u32 & SHADOW;
+        if shadow != 0 && self.rflags() & RFLAGS_TF != 0 {
+            self.write(field::PENDING_DEBUG, interruptibility::PENDING_STEP);
+        }
+    }
+
+    /// A MOV to CR0 or CR4 that changes a bit of the hypervisor's: see
+    /// [`super::control_registers`].
+    #[cold]
+    fn write_control(&mut self, register: u8) -> Exit {
+        let source = exits::control_source(self.read(field::QUALIFICATION));
+        let mut value = self.register(source);
+        if !self.is_64_bit() {
+            value &= 0xffff_ffff;
+        }
+        let (legal, shadow) = match register {
+            0 => (cr0_is_legal(value), field::CR0_SHADOW),
+            4 => (cr4_is_legal(value), field::CR4_SHADOW),
+            _ => return Exit::Unexpected(self.reason.into()),
+        };
+        if !legal {
+            return Exit::Refused;
+        }
+        self.write(shadow, value);
+        Exit::Settled
+    }
+
+    #[cold]
+    fn explain_failure(&mut self, reason: u32) {
+        let qualification = self.read(field::QUALIFICATION);
+        let why = exits::entry_failure(reason, qualification);
+        log::error!("the processor does not enter the guest: {why} ({qualification:#x})");
+    }
+
+    #[cold]
+    fn explain_exit(&mut self, reason: u32) {
+        let name = exit::name(reason & exit::BASIC);
+        let (gpa, qualification) = (self.read(field::GUEST_PHYSICAL), self.read(field::QUALIFICATION));
+        match reason & exit::BASIC {
+            exit::EPT_MISCONFIGURATION => {
+                log::error!("the nested tables are wrong at gpa {gpa:#x}: {name}. This is a bug");
+            }
+            exit::TASK_SWITCH => log::warn!("{name} by hardware, which is not offered ({qualification:#x})"),
+            _ => log::error!("{name} made a guest exit ({qualification:#x}), which was not asked for"),
+        }
+    }
+
+    /// The entry failed before it began: the VMCS is wrong, which is a bug.
+    #[cold]
+    fn refused(&mut self, result: u32) -> Exit {
+        let number = self.read(field::INSTRUCTION_ERROR) as u32;
+        let why = match result {
+            world::FAILED => error::name(number).unwrap_or("an unknown error"),
+            _ => "no VMCS is current",
+        };
+        log::error!("the processor does not enter the guest: {why} (error {number}). This is a bug");
+        self.reason = exit::ENTRY_FAILURE | exit::INVALID_STATE;
+        Exit::InvalidState
+    }
+
+    /// Makes the VMCS current, with everything in it that never changes.
+    fn set_up(&mut self) {
+        let frames = self.frames;
+        // SAFETY: by the contract of `new` the frame is a VMCS's, this vCPU's alone, and
+        // the processor is in VMX operation.
+        let loaded = unsafe { world::clear(frames.vmcs) && world::load(frames.vmcs) };
+        if !loaded {
+            log::error!("the processor does not take the VMCS at {}. This is a bug", frames.vmcs);
+        }
+        self.launched = false;
+        self.context.host_rsp = 0;
+        let controls = self.features.controls;
+        self.controls = controls.processor;
+        self.threshold = 0;
+        let fixed = [
+            (field::PIN_CONTROLS, controls.pin.into()),
+            (field::PROCESSOR_CONTROLS, controls.processor.into()),
+            (field::SECONDARY_CONTROLS, controls.secondary.into()),
+            (field::EXIT_CONTROLS, controls.exit.into()),
+            (field::EXCEPTION_BITMAP, EXCEPTIONS.into()),
+            (field::PAGE_FAULT_MASK, 0),
+            (field::PAGE_FAULT_MATCH, 0),
+            (field::CR3_TARGETS, 0),
+            (field::EXIT_MSR_STORES, 0),
+            (field::EXIT_MSR_LOADS, 0),
+            (field::ENTRY_MSR_LOADS, 0),
+            (field::ENTRY_EVENT, 0),
+            (field::PRIORITY_THRESHOLD, 0),
+            (field::IO_BITMAP_A, frames.io_maps.0),
+            (field::IO_BITMAP_B, frames.io_maps.0 + 4096),
+            (field::MSR_BITMAP, frames.msr_map.0),
+            (field::VIRTUAL_APIC, frames.virtual_apic.0),
+            (field::EPT_POINTER, self.features.ept_pointer(frames.nested.0)),
+            (field::CR0_MASK, self.cr0.mask),
+            (field::CR4_MASK, self.cr4.mask),
+            (field::LINK, u64::MAX),
+        ];
+        for (field, value) in fixed {
+            self.write(field, value);
+        }
+        for (control, field, value) in [
+            (secondary::VPID, field::VPID, VPID.into()),
+            (secondary::ENCLS, field::ENCLS_BITMAP, u64::MAX),
+            (secondary::ENCLV, field::ENCLV_BITMAP, u64::MAX),
+        ] {
+            if controls.secondary & control != 0 {
+                self.write(field, value);
+            }
+        }
+        // SAFETY: the VMCS is this processor's, and so is the state.
+        unsafe { host::write_state() };
+    }
+
+    /// The registers after INIT (Intel SDM vol. 3 table 10-1) that are in the VMCS.
+    fn reset_guest_state(&mut self) {
+        let segment = |attributes| Segment { selector: 0, attributes, limit: 0xffff, base: 0 };
+        for name in [SegmentName::Es, SegmentName::Ss, SegmentName::Ds, SegmentName::Fs, SegmentName::Gs] {
+            self.set_segment(name, segment(0x93));
+        }
+        self.set_segment(SegmentName::Cs, Segment { selector: 0xf000, base: 0xffff_0000, ..segment(0x9b) });
+        self.set_segment(SegmentName::Ldtr, segment(0x82));
+        self.set_segment(SegmentName::Tr, segment(0x8b));
+        self.set_descriptor_table(false, 0, 0xffff);
+        self.set_descriptor_table(true, 0, 0xffff);
+        self.set_control(ControlRegisters { cr0: 0x6000_0010, ..ControlRegisters::default() });
+        for (field, value) in [
+            (field::GUEST_RIP, 0xfff0),
+            (field::GUEST_RSP, 0),
+            (field::GUEST_RFLAGS, 2),
+            (field::GUEST_DR7, DR7_RESET),
+            (field::GUEST_DEBUGCTL, 0),
+            (field::GUEST_PAT, PAT_RESET),
+            (field::GUEST_SYSENTER_CS, 0),
+            (field::GUEST_SYSENTER_ESP, 0),
+            (field::GUEST_SYSENTER_EIP, 0),
+            (field::GUEST_INTERRUPTIBILITY, 0),
+            (field::GUEST_ACTIVITY, interruptibility::ACTIVE.into()),
+            (field::PENDING_DEBUG, 0),
+        ] {
+            self.write(field, value);
+        }
+        for entry in 0..4 {
+            self.write(Field(field::GUEST_PDPTE.0 + 2 * entry), 0);
+        }
+    }
+}
+
+impl Vcpu for VmxVcpu {
+    #[inline(never)]
+    fn prepare(&mut self, resume: Resume) {
+        self.unsettled = false;
+        if resume.inject.is_some() || self.interrupted.is_some() {
+            self.choose_event(resume.inject);
+        }
+        let mut controls = self.features.controls.processor;
+        if resume.interrupt_window {
+            controls |= processor::INTERRUPT_WINDOW;
+        }
+        if resume.nmi_window {
+            controls |= self.nmi_window();
+        }
+        self.set_controls(controls);
+        // Any lower priority than the present one exits.
+        self.set_threshold(if resume.priority_window { self.cr8() } else { 0 });
+        if self.stale != Stale::NOTHING {
+            self.invalidate();
+        }
+    }
+
+    #[inline(always)]
+    fn enter(&mut self) -> Exit {
+        if self.unsettled {
+            self.prepare(Resume::default());
+        }
+        // SAFETY: `reset` made this vCPU's VMCS current here and wrote the host's state;
+        // the hypervisor runs guests with interrupts off.
+        match unsafe { world::run(&mut self.context, self.launched) } {
+            world::RAN => self.finish(),
+            result => self.refused(result),
+        }
+    }
+
+    #[inline]
+    fn register(&self, index: usize) -> u64 {
+        match index & 15 {
+            RSP => self.read(field::GUEST_RSP),
+            other => self.context.general.0[other],
+        }
+    }
+
+    #[inline]
+    fn set_register(&mut self, index: usize, value: u64) {
+        match index & 15 {
+            RSP => self.write(field::GUEST_RSP, value),
+            other => self.context.general.0[other] = value,
+        }
+    }
+
+    #[inline]
+    fn rip(&self) -> u64 {
+        self.read(field::GUEST_RIP)
+    }
+
+    #[inline]
+    fn set_rip(&mut self, value: u64) {
+        self.write(field::GUEST_RIP, value);
+    }
+
+    #[inline]
+    fn rflags(&self) -> u64 {
+        self.read(field::GUEST_RFLAGS)
+    }
+
+    fn set_rflags(&mut self, value: u64) {
+        self.write(field::GUEST_RFLAGS, value);
+    }
+
+    #[inline]
+    fn control(&self) -> ControlRegisters {
+        ControlRegisters {
+            cr0: self.cr0.seen(self.read(field::GUEST_CR0), self.read(field::CR0_SHADOW)),
+            // Neither an entry nor an exit touches CR2, and the hypervisor never faults.
+            cr2: registers::read_cr2(),
+            cr3: self.read(field::GUEST_CR3),
+            cr4: self.cr4.seen(self.read(field::GUEST_CR4), self.read(field::CR4_SHADOW)),
+            efer: self.read(field::GUEST_EFER),
+        }
+    }
+
+    fn set_control(&mut self, control: ControlRegisters) {
+        let mut entry_controls = self.features.controls.entry;
+        if control.efer & EFER_LMA != 0 {
+            entry_controls |= entry::LONG_MODE;
+        }
+        // SAFETY: CR2 is the guest's, see `control`.
+        unsafe { registers::write_cr2(control.cr2) };
+        for (field, value) in [
+            (field::GUEST_CR0, self.cr0.real(control.cr0)),
+            (field::CR0_SHADOW, control.cr0),
+            (field::GUEST_CR3, control.cr3),
+            (field::GUEST_CR4, self.cr4.real(control.cr4)),
+            (field::CR4_SHADOW, control.cr4),
+            (field::GUEST_EFER, control.efer),
+            (field::ENTRY_CONTROLS, entry_controls.into()),
+        ] {
+            self.write(field, value);
+        }
+        self.stale.paging = true;
+        self.unsettled = true;
+    }
+
+    fn segment(&self, name: SegmentName) -> Segment {
+        let index = name as usize;
+        Segment {
+            selector: self.read(field::GUEST_SELECTOR.of_segment(index)) as u16,
+            attributes: segments::to_attributes(self.read(field::GUEST_RIGHTS.of_segment(index)) as u32),
+            limit: self.read(field::GUEST_LIMIT.of_segment(index)) as u32,
+            base: self.read(field::GUEST_BASE.of_segment(index)),
+        }
+    }
+
+    fn set_segment(&mut self, name: SegmentName, segment: Segment) {
+        let index = name as usize;
+        let rights = segments::to_rights(segment.attributes);
+        self.write(field::GUEST_SELECTOR.of_segment(index), segment.selector.into());
+        self.write(field::GUEST_RIGHTS.of_segment(index), rights.into());
+        self.write(field::GUEST_LIMIT.of_segment(index), segment.limit.into());
+        self.write(field::GUEST_BASE.of_segment(index), segment.base);
+    }
+
+    fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
+        let (base_field, limit_field) = match interrupt {
+            true => (field::GUEST_IDTR_BASE, field::GUEST_IDTR_LIMIT),
+            false => (field::GUEST_GDTR_BASE, field::GUEST_GDTR_LIMIT),
+        };
+        self.write(base_field, base);
+        self.write(limit_field, limit.into());
+    }
+
+    #[inline]
+    fn privilege_level(&self) -> u8 {
+        segments::privilege_level(self.read(field::GUEST_RIGHTS.of_segment(SegmentName::Ss as usize)) as u32)
+    }
+
+    fn read_msr(&self, number: u32) -> Option<u64> {
+        if OWN_MSRS.contains(&number) {
+            // SAFETY: every 64-bit processor has these, and they hold the guest's values.
+            return Some(unsafe { registers::read_msr(number) });
+        }
+        msr_field(number).map(|field| self.read(field))
+    }
+
+    fn write_msr(&mut self, number: u32, value: u64) -> bool {
+        if OWN_MSRS.contains(&number) {
+            // SAFETY: as for `read_msr`; the caller checked addresses for being canonical,
+            // and the hypervisor uses none of them.
+            unsafe { registers::write_msr(number, value) };
+            return true;
+        }
+        let Some(field) = msr_field(number) else { return false };
+        let value = match number {
+            // The processor sets LMA; a write keeps what is there.
+            msr::EFER => value & !EFER_LMA | self.read(field) & EFER_LMA,
+            _ => value,
+        };
+        self.write(field, value);
+        true
+    }
+
+    #[inline]
+    fn next_rip(&self) -> Option<u64> {
+        if !exits::has_length(self.reason) {
+            return None;
+        }
+        let length = self.read(field::INSTRUCTION_LENGTH);
+        Some(exits::next_rip(self.rip(), length, || self.is_64_bit()))
+    }
+
+    fn fetched_bytes(&self) -> &[u8] {
+        &[]
+    }
+
+    fn can_take_interrupt(&self) -> bool {
+        self.interrupted.is_none()
+            && self.rflags() & RFLAGS_IF != 0
+            && self.read(field::GUEST_INTERRUPTIBILITY) as u32 & SHADOW == 0
+    }
+
+    fn can_take_nmi(&self) -> bool {
+        const BLOCKS: u32 = SHADOW | interruptibility::NMI;
+        self.interrupted.is_none() && self.read(field::GUEST_INTERRUPTIBILITY) as u32 & BLOCKS == 0
+    }
+
+    #[inline]
+    fn clear_interrupt_shadow(&mut self) {
+        let state = self.read(field::GUEST_INTERRUPTIBILITY);
+        if state as u32 & SHADOW != 0 {
+            self.write(field::GUEST_INTERRUPTIBILITY, state & !u64::from(SHADOW));
+        }
+    }
+
+    #[inline]
+    fn cr8(&self) -> u8 {
+        // SAFETY: the page is this vCPU's, 4 KiB; the processor writes it while the guest
+        // runs, hence volatile.
+        unsafe { self.virtual_apic.add(TASK_PRIORITY).read_volatile() >> 4 }
+    }
+
+    fn set_cr8(&mut self, value: u8) {
+        // SAFETY: as for `cr8`.
+        unsafe { self.virtual_apic.add(TASK_PRIORITY).write_volatile(value << 4) }
+    }
+
+    fn set_xcr0(&mut self, value: u64) {
+        // SAFETY: the guest owns the extended state; the caller checked the value against
+        // what CPUID offers, and CR4.OSXSAVE is set wherever that is anything.
+        unsafe { guest_registers::set_xcr0(value as u32) };
+    }
+
+    fn take_interrupts(&mut self) -> [u64; 4] {
+        interrupts::take_vectors()
+    }
+
+    fn sleep(&mut self) {
+        // A kick between the last look and the HLT stays pending until STI.
+        interrupts::halt_until_interrupt();
+        interrupts::was_kicked();
+    }
+
+    fn flush_translations(&mut self) {
+        self.stale.nested = true;
+        self.unsettled = true;
+    }
+
+    /// Interrupts are off by their flag while a guest is out, so there is nothing to undo.
+    fn release(&mut self) {}
+
+    fn reset(&mut self) {
+        self.set_up();
+        self.reset_guest_state();
+        self.context.general = GeneralRegisters::default();
+        // RDX holds the processor's signature after INIT (CPUID 1 EAX).
+        self.context.general.0[RDX] = registers::cpuid(1, 0).eax.into();
+        self.set_cr8(0);
+        self.stale = Stale::ALL;
+        self.unsettled = true;
+        self.interrupted = None;
+        self.reason = 0;
+        for number in OWN_MSRS {
+            self.write_msr(number, 0);
+        }
+        // SAFETY: the hypervisor uses none of these registers, and the guest that owns
+        // this processor begins anew.
+        unsafe {
+            guest_registers::reset();
+            registers::write_dr6(DR6_RESET);
+        }
+    }
+}
+
+/// Where the VMCS has an MSR of the guest's.
+const fn msr_field(number: u32) -> Option<Field> {
+    Some(match number {
+        msr::EFER => field::GUEST_EFER,
+        msr::PAT => field::GUEST_PAT,
+        msr::FS_BASE => field::GUEST_BASE.of_segment(SegmentName::Fs as usize),
+        msr::GS_BASE => field::GUEST_BASE.of_segment(SegmentName::Gs as usize),
+        msr::SYSENTER_CS => field::GUEST_SYSENTER_CS,
+        msr::SYSENTER_ESP => field::GUEST_SYSENTER_ESP,
+        msr::SYSENTER_EIP => field::GUEST_SYSENTER_EIP,
+        _ => return None,
+    })
+}
