@@ -60,6 +60,8 @@ const TABLE: &[Row] = &[
     (msr::SYSENTER_CS, msr::SYSENTER_EIP, Policy::Backend),
     // Machine check: no banks.
     (0x179, 0x17b, Policy::Constant(0)),
+    // Miscellaneous enables: fast strings; no branch trace, no event sampling (Intel).
+    (0x1a0, 0x1a0, Policy::Constant(0x1801)),
     // Debug control: no last-branch records.
     (0x1d9, 0x1d9, Policy::Constant(0)),
     (0x200, 0x20f, Policy::Mtrr(12)),
