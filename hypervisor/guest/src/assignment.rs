@@ -204,7 +204,7 @@ where
         self.apply_effects(partition);
         for assignment in &self.assignments {
             if let Err(quarantine) = assignment.reset(&self.config, &self.clock, true) {
-                partition.host.log(partition, format_args!("{quarantine}"));
+                partition.log(format_args!("{quarantine}"));
             }
         }
         // No processor of the guest runs: nothing walks what was retired.
@@ -255,7 +255,7 @@ where
     fn refuse<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, text: fmt::Arguments<'_>) {
         if self.refusals < REFUSALS_LOGGED {
             self.refusals += 1;
-            partition.host.log(partition, text);
+            partition.log(text);
         }
     }
 

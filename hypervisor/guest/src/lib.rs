@@ -19,6 +19,7 @@ pub mod exits;
 pub mod host;
 pub mod layout;
 pub mod loader;
+mod log_budget;
 pub mod mailbox;
 pub mod msr;
 pub mod partition;

@@ -3,9 +3,11 @@
 use crate::cpuid::CpuidPolicy;
 use crate::host::{BusAccess, Host};
 use crate::layout::GuestLayout;
+use crate::log_budget::LogBudget;
 use crate::mailbox::{self, Mailbox};
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::*};
 use devices::{ApicAddress, Chipset, Effect, Effects};
 use spec::Width;
@@ -104,6 +106,7 @@ pub struct Partition<H: Host> {
     external: AtomicU8,
     bus: TicketMutex<H::Bus>,
     end: AtomicU8,
+    log_budget: TicketMutex<LogBudget>,
 }
 
 impl<H: Host> Partition<H> {
@@ -122,6 +125,7 @@ impl<H: Host> Partition<H> {
         chipset: Chipset,
         bus: H::Bus,
     ) -> Self {
+        let log_budget = TicketMutex::new(LogBudget::new(host.now()));
         Self {
             index,
             name,
@@ -144,6 +148,37 @@ impl<H: Host> Partition<H> {
             external: AtomicU8::new(0),
             bus: TicketMutex::new(bus),
             end: AtomicU8::new(0),
+            log_budget,
+        }
+    }
+
+    /// Writes a line about the guest to the hypervisor's log, unless it has caused too
+    /// many of late.
+    pub fn log(&self, text: fmt::Arguments<'_>) {
+        if self.may_log() {
+            self.host.log(self, text);
+        }
+    }
+
+    /// Whether a line about the guest may go to the hypervisor's log. Where lines were left
+    /// out before it, this says how many.
+    pub fn may_log(&self) -> bool {
+        let left_out = self.log_budget.lock().admit(self.host.now(), self.tsc_hz);
+        if let Some(left_out) = left_out {
+            self.tell_left_out(left_out);
+        }
+        left_out.is_some()
+    }
+
+    /// Says how many lines about the guest were left out, if any: it causes no more.
+    pub fn end_log(&self) {
+        let left_out = self.log_budget.lock().take_left_out();
+        self.tell_left_out(left_out);
+    }
+
+    fn tell_left_out(&self, left_out: u64) {
+        if left_out > 0 {
+            self.host.log(self, format_args!("{left_out} lines about it were left out"));
         }
     }
 

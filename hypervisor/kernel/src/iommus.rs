@@ -56,8 +56,11 @@ pub fn start(
 ) -> Iommus {
     let limits = limits(plan, x2apic);
     let frames = frames_needed(&units, plan, limits.unit);
-    let pool =
-        Pool::new(frames).or_else(|| Pool::new(0)).unwrap_or_else(|| panic!("no memory for IOMMU tables"));
+    // Without tables no unit is in force, and no guest that wants a function is built.
+    let pool = Pool::new(frames).unwrap_or_else(|| {
+        log::error!("there is no memory for {frames} frames of IOMMU tables");
+        Pool::empty()
+    });
     let iommus = Units::new(units, pool, clock, config, limits);
     for unit in 0..iommus.len() {
         match iommus.verdict(unit) {

@@ -191,7 +191,7 @@ fn start(guest: &Guest) -> Result<Entry, String> {
     partition
         .bus()
         .assign(|assignment, report| {
-            log::info!("{name}: {} at {}: {report}", assignment.requester, assignment.slot)
+            partition.log(format_args!("{} at {}: {report}", assignment.requester, assignment.slot));
         })
         .map_err(|error| format!("{error}"))?;
     Ok(entry)
@@ -207,7 +207,9 @@ fn finish(guest: &Guest, end: End) -> bool {
     }
     let clean = partition.bus().revoke(partition);
     lifecycle.last_end.store(end as u8, Release);
-    log::info!("{} ended: {}", partition.name, end.name());
+    if partition.may_log() {
+        log::info!("{} ended: {}", partition.name, end.name());
+    }
     if !clean {
         log::error!("{}: a function could not be detached; its memory stays locked away", partition.name);
         return over(guest);
@@ -237,6 +239,7 @@ fn finish(guest: &Guest, end: End) -> bool {
 }
 
 fn over(guest: &Guest) -> bool {
+    guest.partition.end_log();
     guest.lifecycle.over.store(true, Release);
     wake_siblings(guest);
     crate::steward::wake();

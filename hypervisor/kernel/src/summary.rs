@@ -6,7 +6,7 @@ use crate::lifecycle::COMMON;
 use access::vcpu::{EXIT_KINDS, Exit};
 use alloc::string::String;
 use core::fmt::Write;
-use machine::{boot, frames, heap, layout};
+use machine::{boot, console, frames, heap, layout};
 
 /// Writes one line for each guest and one for the hypervisor.
 pub fn write(machine: &Machine) {
@@ -16,13 +16,13 @@ pub fn write(machine: &Machine) {
         line.clear();
         // Writing to a string cannot fail.
         let _ = guest_line(&mut line, guest);
-        log::info!("{line}");
+        console::write_for_tools(format_args!("{line}"));
     }
     let ended =
         machine.guests.iter().filter(|guest| guest.lifecycle.is_as_expected(guest.plan.config.expect));
     let as_expected = ended.count() + machine.refused_as_expected;
     let guest_bytes: u64 = machine.guests.iter().map(|guest| guest.plan.memory_bytes).sum();
-    log::info!(
+    console::write_for_tools(format_args!(
         "summary hypervisor image_bytes={} memory_bytes={} heap_bytes={} late_allocations={} boot_ticks={} guests={} as_expected={}",
         layout::image_bytes(),
         (frames::ram_bytes() - frames::free_bytes()).saturating_sub(guest_bytes),
@@ -31,7 +31,7 @@ pub fn write(machine: &Machine) {
         first_instruction(machine),
         machine.guests.len() + machine.refused,
         as_expected,
-    );
+    ));
 }
 
 /// TSC ticks from the hypervisor's first instruction to the first of any guest.

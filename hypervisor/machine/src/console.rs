@@ -140,6 +140,14 @@ pub fn write_log(prefix: &str, text: fmt::Arguments) {
     write_to(&mut CONSOLE.lock(), prefix, text);
 }
 
+/// As [`write_log`], but not on the screen: a line that a tool reads and nobody else.
+pub fn write_for_tools(text: fmt::Arguments) {
+    let mut console = CONSOLE.lock();
+    let screen = console.screen.take();
+    write_to(&mut console, "", text);
+    console.screen = screen;
+}
+
 fn write_to(console: &mut Console, prefix: &str, text: fmt::Arguments) {
     struct Lines<'a> {
         console: &'a mut Console,

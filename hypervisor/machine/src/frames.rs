@@ -215,6 +215,12 @@ impl Pool {
         Some(unsafe { Self::over(start, frames, layout::DIRECT_MAP) })
     }
 
+    /// A pool that has nothing to give.
+    pub fn empty() -> Self {
+        // SAFETY: it is over no memory at all.
+        unsafe { Self::over(Hpa(0), 0, layout::DIRECT_MAP) }
+    }
+
     /// A pool over the `frames` frames from `start`, which the processor sees
     /// `offset` higher.
     ///

@@ -66,10 +66,9 @@ fn unsupported<V: Vcpu, H: Host>(
         return;
     }
     let (index, rip, code) = (vp.index, vp.cpu.rip(), bytes.as_slice());
-    partition.host.log(
-        partition,
-        format_args!("vCPU {index}: {access:?} at {gpa} by what is not emulated: {code:02x?} at {rip:#x}"),
-    );
+    partition.log(format_args!(
+        "vCPU {index}: {access:?} at {gpa} by what is not emulated: {code:02x?} at {rip:#x}"
+    ));
     end(vp, partition, End::BadAccess);
 }
 
@@ -102,10 +101,7 @@ fn log_stray<V: Vcpu, H: Host>(
     if vp.strays < STRAYS_LOGGED {
         vp.strays += 1;
         let more = if vp.strays == STRAYS_LOGGED { " (more are not logged)" } else { "" };
-        partition.host.log(
-            partition,
-            format_args!("vCPU {}: {access:?} at {gpa}, where it has nothing{more}", vp.index),
-        );
+        partition.log(format_args!("vCPU {}: {access:?} at {gpa}, where it has nothing{more}", vp.index));
     }
 }
 

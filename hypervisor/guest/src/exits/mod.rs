@@ -39,7 +39,7 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
 fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, exit: Exit) {
     match exit {
         Exit::Shutdown => {
-            partition.host.log(partition, format_args!("vCPU {}: triple fault", vp.index));
+            partition.log(format_args!("vCPU {}: triple fault", vp.index));
             end(vp, partition, End::TripleFault);
         }
         Exit::Exception { vector, error } => exception(vp, partition, vector, error),
@@ -52,21 +52,15 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
         Exit::Init => {}
         Exit::InvalidState => {
             let control = vp.cpu.control();
-            partition.host.log(
-                partition,
-                format_args!(
-                    "vCPU {}: the processor refuses its state at {:#x}: {control:x?}",
-                    vp.index,
-                    vp.cpu.rip()
-                ),
-            );
+            partition.log(format_args!(
+                "vCPU {}: the processor refuses its state at {:#x}: {control:x?}",
+                vp.index,
+                vp.cpu.rip()
+            ));
             end(vp, partition, End::InvalidState);
         }
         other => {
-            partition.host.log(
-                partition,
-                format_args!("vCPU {}: an exit that has no business here: {other:?}", vp.index),
-            );
+            partition.log(format_args!("vCPU {}: an exit that has no business here: {other:?}", vp.index));
             end(vp, partition, End::InvalidState);
         }
     }
@@ -216,7 +210,7 @@ fn exception<V: Vcpu, H: Host>(
     const MACHINE_CHECK: u8 = 18;
     match vector {
         MACHINE_CHECK => {
-            partition.host.log(partition, format_args!("vCPU {}: machine check while it ran", vp.index));
+            partition.log(format_args!("vCPU {}: machine check while it ran", vp.index));
             end(vp, partition, End::Stopped);
         }
         ALIGNMENT_CHECK => raise(vp, Event::Exception { vector, error: Some(error) }),

@@ -146,10 +146,8 @@ fn refuse<V: Vcpu, H: Host>(
 ) {
     if vp.refused_msrs.is_new(number) {
         match value {
-            None => partition.host.log(partition, format_args!("RDMSR {number:#x} refused")),
-            Some(value) => {
-                partition.host.log(partition, format_args!("WRMSR {number:#x} = {value:#x} refused"))
-            }
+            None => partition.log(format_args!("RDMSR {number:#x} refused")),
+            Some(value) => partition.log(format_args!("WRMSR {number:#x} = {value:#x} refused")),
         }
     }
     raise(vp, Event::PROTECTION);

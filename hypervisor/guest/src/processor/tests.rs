@@ -391,6 +391,23 @@ fn a_refused_msr_faults_at_the_instruction_and_is_logged_once() {
 }
 
 #[test]
+fn a_guest_cannot_fill_the_log() {
+    let partition = partition(1);
+    for crash in 0..1000 {
+        partition.log(format_args!("crash {crash}"));
+    }
+    let logged = partition.host.logged.borrow().len();
+    assert!(logged < 500, "{logged}");
+    let now = partition.host.now.get();
+    partition.host.now.set(now + partition.tsc_hz * 1000);
+    partition.log(format_args!("after a while"));
+    let told = alloc::format!("{} lines about it were left out", 1000 - logged);
+    assert_eq!(partition.host.logged.borrow()[logged..], [told, "after a while".to_string()]);
+    partition.end_log();
+    assert_eq!(partition.host.logged.borrow().len(), logged + 2, "there is no more to tell");
+}
+
+#[test]
 fn instructions_that_the_machine_lacks_are_undefined() {
     let partition = partition(1);
     let vp = play(&partition, 0, &[exit(Exit::Unavailable)], &[]);
