@@ -4,7 +4,7 @@
 use crate::Environment;
 use core::sync::atomic::{AtomicU64, Ordering};
 use support::apic;
-use support::cpu::{self, cpuid, enable_interrupts, in8, out8, rdtsc, try_vmmcall};
+use support::cpu::{self, cpuid, enable_interrupts, in8, out8, rdtsc, try_vmcall, try_vmmcall};
 use support::edu::Edu;
 use support::trap::{hits, hits_at, last_tsc};
 use support::{ioapic, pci, println, smp};
@@ -12,6 +12,8 @@ use support::{ioapic, pci, println, smp};
 const ROUNDS: u64 = 1000;
 /// Longest wait, in looks at a counter.
 const SPINS: u64 = 100_000_000;
+/// CPUID.0:EBX of the vendor whose hypercall is VMCALL.
+const INTEL: u32 = u32::from_le_bytes(*b"Genu");
 const IPI: u8 = 0x60;
 const ANSWER: u8 = 0x61;
 const TIMER: u8 = 0x62;
@@ -28,7 +30,10 @@ pub fn run(environment: &Environment) {
     };
     println!("bench empty {loop_alone}");
     bench("cpuid", || _ = cpuid(0, 0));
-    bench("vmmcall", || _ = try_vmmcall(u64::MAX));
+    match cpuid(0, 0).ebx {
+        INTEL => bench("hypercall", || _ = try_vmcall(u64::MAX)),
+        _ => bench("hypercall", || _ = try_vmmcall(u64::MAX)),
+    }
     bench("rdmsr APIC_BASE", || _ = cpu::try_rdmsr(0x1b));
     bench("rdmsr EFER", || _ = cpu::try_rdmsr(0xc000_0080));
     bench("port write 0x80", || out8(0x80, 0));

@@ -12,6 +12,11 @@ pub fn line(text: &str) {
     let _ = output.flush();
 }
 
+/// Waits until the host's UART has sent everything: it may be turned off next.
+pub fn drain() {
+    let _ = rustix::termios::tcdrain(std::io::stdout());
+}
+
 /// Bytes of a guest's UART until they are a line.
 #[derive(Default)]
 pub struct Lines {

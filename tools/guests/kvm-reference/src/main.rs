@@ -34,6 +34,7 @@ fn main() {
     }
     // Not as process 1 of a machine, it ends like any program.
     if std::process::id() == 1 {
+        console::drain();
         let error = reboot(RebootCommand::PowerOff);
         console::line(&format!("FAILED: the host does not power off: {error:?}"));
         loop {
