@@ -183,13 +183,22 @@ pub struct Inspect {
 /// `cargo hv bench`
 #[derive(Args)]
 #[command(after_help = "\
-Linux + KVM is measured beside Bulkhead, on the same emulator with the same guest; that takes
-about a minute, and --no-reference leaves it out.
+AMD-V is measured in QEMU, where a number is instructions, and VT-x in Bochs, where it is ticks
+of the TSC; both are the same in every run. Linux + KVM is measured beside Bulkhead, on the same
+emulators with the same guest.
+
+On an idle machine with two processors all of it takes five minutes: half a minute for Bulkhead on
+AMD-V, as much for KVM there, one for Bulkhead in Bochs and two for KVM there. The first time
+Bochs is built before, which takes minutes more.
 
 Examples:
   cargo hv bench
+  cargo hv bench --cpu amd --no-reference
   cargo hv bench --json > bench.json")]
 pub struct Bench {
+    /// Measure on processors of this vendor only: AMD-V in QEMU, VT-x in Bochs
+    #[arg(long, value_enum)]
+    pub cpu: Option<Cpu>,
     /// Measure Bulkhead only, not Linux + KVM beside it
     #[arg(long)]
     pub no_reference: bool,

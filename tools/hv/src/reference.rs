@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::image;
 use crate::payload;
 use crate::process;
 use crate::progress::Step;
@@ -21,6 +22,17 @@ pub struct Host {
     pub kernel: PathBuf,
     /// The initial file system: the program, KVM's modules, the guest.
     pub initrd: PathBuf,
+}
+
+impl Host {
+    /// Makes a CD image of them in `folder`, for an emulator whose machine needs one to boot.
+    ///
+    /// # Errors
+    /// When GRUB is missing and cannot be installed, or fails.
+    pub fn image(&self, workshop: &Workshop, folder: &Path) -> Result<PathBuf> {
+        let command_line = lab::reference::COMMAND_LINE;
+        image::linux(workshop.project(), &self.kernel, &self.initrd, command_line, folder)
+    }
 }
 
 /// Makes the host's files in `folder`.

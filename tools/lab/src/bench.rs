@@ -37,35 +37,58 @@ impl Bench {
     }
 }
 
-/// A Markdown table with a row per name: (title, results), and beside them those of a reference
-/// with ours as a part of them. What one of the two has not is a dash.
-pub fn table(ours: (&str, &Bench), reference: Option<(&str, &Bench)>) -> String {
-    let Some((other_title, other)) = reference else { return table_of_one(ours) };
-    let (title, bench) = ours;
-    let missing = other.results.iter().map(|(name, _)| name).filter(|name| bench.get(name).is_none());
-    let names = bench.results.iter().map(|(name, _)| name).chain(missing);
-    let mut text = format!("| {UNIT} | {title} | {other_title} | ratio |\n|---|---:|---:|---:|\n");
-    for name in names {
-        let (ours, theirs) = (bench.get(name), other.get(name));
+/// What was measured on one kind of processor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Column {
+    /// What stands above it.
+    pub title: String,
+    /// Bulkhead's results.
+    pub ours: Bench,
+    /// Those of Linux + KVM.
+    pub reference: Option<Bench>,
+}
+
+impl Column {
+    /// The titles of its columns in the table.
+    fn heads(&self) -> Vec<String> {
+        match self.reference {
+            None => vec![self.title.clone()],
+            Some(_) => vec![self.title.clone(), "Linux + KVM".to_owned(), "ratio".to_owned()],
+        }
+    }
+
+    /// The cells of the row `name`. What was not measured is a dash.
+    fn cells(&self, name: &str) -> Vec<String> {
+        let cell = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let ours = self.ours.get(name);
+        let Some(reference) = &self.reference else { return vec![cell(ours)] };
+        let theirs = reference.get(name);
         let ratio = ratio(ours, theirs).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-        let _ = writeln!(text, "| {name} | {} | {} | {ratio} |", cell(ours), cell(theirs));
+        vec![cell(ours), cell(theirs), ratio]
     }
-    text
 }
 
-fn table_of_one((title, bench): (&str, &Bench)) -> String {
-    let mut text = format!("| {UNIT} | {title} |\n|---|---:|\n");
-    for (name, number) in &bench.results {
-        let _ = writeln!(text, "| {name} | {number} |");
+/// A Markdown table with a row per name; beside a reference stands ours as a part of it.
+pub fn table(columns: &[Column]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for bench in columns.iter().flat_map(|column| std::iter::once(&column.ours).chain(&column.reference)) {
+        for (name, _) in &bench.results {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+    }
+    let heads: Vec<String> = columns.iter().flat_map(Column::heads).collect();
+    let mut text = format!(
+        "| instructions per round trip | {} |\n|---|{}\n",
+        heads.join(" | "),
+        "---:|".repeat(heads.len())
+    );
+    for name in names {
+        let cells: Vec<String> = columns.iter().flat_map(|column| column.cells(name)).collect();
+        let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
     }
     text
-}
-
-/// What the numbers are.
-const UNIT: &str = "instructions per round trip";
-
-fn cell(number: Option<u64>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 /// Ours as a part of theirs, where that says something.
@@ -107,15 +130,22 @@ mod tests {
     fn a_reference_stands_beside_with_its_ratio() {
         let ours = of("a", &["bench cpuid 142", "bench msi 5"]);
         let reference = of("b", &["bench ipi 9", "bench cpuid 1420"]);
-        let expected = "| instructions per round trip | ours | theirs | ratio |\n|---|---:|---:|---:|\n\
+        let columns = [Column { title: "AMD-V".to_owned(), ours, reference: Some(reference) }];
+        let expected = "| instructions per round trip | AMD-V | Linux + KVM | ratio |\n|---|---:|---:|---:|\n\
                         | cpuid | 142 | 1420 | 0.10 |\n| msi | 5 | - | - |\n| ipi | - | 9 | - |\n";
-        assert_eq!(table(("ours", &ours), Some(("theirs", &reference))), expected);
+        assert_eq!(table(&columns), expected);
     }
 
     #[test]
-    fn without_a_reference_there_is_one_column() {
-        let ours = of("a", &["bench cpuid 142"]);
-        let expected = "| instructions per round trip | ours |\n|---|---:|\n| cpuid | 142 |\n";
-        assert_eq!(table(("ours", &ours), None), expected);
+    fn columns_without_a_reference_are_one_each() {
+        let column = |title: &str, result: &str| Column {
+            title: title.to_owned(),
+            ours: of("a", &[result]),
+            reference: None,
+        };
+        let columns = [column("AMD-V", "bench cpuid 142"), column("VT-x", "bench ipi 7")];
+        let expected = "| instructions per round trip | AMD-V | VT-x |\n|---|---:|---:|\n\
+                        | cpuid | 142 | - |\n| ipi | - | 7 |\n";
+        assert_eq!(table(&columns), expected);
     }
 }

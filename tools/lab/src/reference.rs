@@ -1,6 +1,7 @@
-//! Linux + KVM on the machine that the bench measures Bulkhead on: same emulator, same processors,
-//! same memory, same guest.
+//! Linux + KVM on the machines that the bench measures Bulkhead on: same emulators, same
+//! processors, same guest.
 
+use crate::bochs::{Bochs, BochsMachine, Medium};
 use crate::machine::{Boot, Iommu, Machine};
 use crate::qemu::Qemu;
 use std::path::Path;
@@ -15,15 +16,20 @@ const CPUS: u32 = 3;
 /// and would read a slow device instead, and to spend nothing on side channels, for Bulkhead does
 /// not yet. Both make KVM cheaper than a Debian as it is installed. The rest keeps the console for
 /// the results and a failed start from waiting for ever.
-const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable mitigations=off";
+pub const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable mitigations=off";
 
-/// The machine with Linux `kernel` as its host, which finds in `initrd` KVM's modules, a guest,
-/// and a program that runs it and powers the machine off.
-pub fn machine(qemu: &Qemu, kernel: &Path, initrd: &Path) -> Machine {
+/// AMD-V: the machine with Linux `kernel` as its host, which finds in `initrd` KVM's modules, a
+/// guest, and a program that runs it and powers the machine off.
+pub fn in_qemu(qemu: &Qemu, kernel: &Path, initrd: &Path) -> Machine {
     let boot = Boot::Kernel {
         elf: kernel.to_path_buf(),
         initrd: Some(initrd.to_path_buf()),
         command_line: COMMAND_LINE.to_owned(),
     };
     Machine::everyday(qemu, boot).cpus(CPUS).iommu(Iommu::None).icount()
+}
+
+/// VT-x: the same from a CD image with that kernel, initial file system and command line.
+pub fn in_bochs(bochs: &Bochs, image: &Path) -> BochsMachine {
+    BochsMachine::new(bochs, Medium::Cdrom(image.to_path_buf())).cpus(CPUS)
 }

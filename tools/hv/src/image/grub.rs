@@ -32,19 +32,53 @@ menuentry \"Bulkhead\" {
 }
 ";
 
-/// Makes a CD image in `folder`.
+/// How GRUB starts Linux; `@` is its command line.
+const LINUX_MENU: &str = "\
+set timeout=0
+set default=0
+serial --unit=0 --speed=115200
+terminal_output serial
+menuentry \"Linux\" {
+    linux /boot/kernel @
+    initrd /boot/initrd
+}
+";
+
+/// Makes a CD image of the hypervisor `elf` and `bundle` in `folder`.
 ///
 /// # Errors
 /// When GRUB is missing and cannot be installed, or fails.
 pub fn iso(project: &Project, elf: &Path, bundle: &Path, folder: &Path) -> Result<PathBuf> {
+    let menu = MENU.replace('@', "/boot");
+    cd(project, &[(elf, "bulkhead"), (bundle, "bundle")], &menu, folder, "bulkhead")
+}
+
+/// Makes a CD image of a Linux in `folder`.
+///
+/// # Errors
+/// As `iso`.
+pub fn linux(
+    project: &Project,
+    kernel: &Path,
+    initrd: &Path,
+    command_line: &str,
+    folder: &Path,
+) -> Result<PathBuf> {
+    let menu = LINUX_MENU.replace('@', command_line);
+    cd(project, &[(kernel, "kernel"), (initrd, "initrd")], &menu, folder, "linux")
+}
+
+/// Makes the CD image `folder`/`name`.iso with `files`, each with its name in /boot, and `menu`.
+fn cd(project: &Project, files: &[(&Path, &str)], menu: &str, folder: &Path, name: &str) -> Result<PathBuf> {
     require(project, &["grub-mkrescue", "xorriso", "mformat"])?;
     let mut step = Step::start("making a CD image");
-    let tree = folder.join("iso");
+    let tree = folder.join(format!("{name}-cd"));
     make_folder(&tree.join("boot/grub"))?;
-    copy(elf, &tree.join("boot/bulkhead"))?;
-    copy(bundle, &tree.join("boot/bundle"))?;
-    write(&tree.join("boot/grub/grub.cfg"), &MENU.replace('@', "/boot"))?;
-    let image = folder.join("bulkhead.iso");
+    for (file, name) in files {
+        copy(file, &tree.join("boot").join(name))?;
+    }
+    write(&tree.join("boot/grub/grub.cfg"), menu)?;
+    let image = folder.join(format!("{name}.iso"));
     process::run(Command::new("grub-mkrescue").arg("-o").arg(&image).arg(&tree), &mut step)?;
     step.done("");
     Ok(image)

@@ -4,6 +4,8 @@ mod grub;
 mod loader;
 mod sysroot;
 
+pub use grub::linux;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};

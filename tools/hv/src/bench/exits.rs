@@ -1,0 +1,134 @@
+//! What leaving a guest costs in instructions, on each vendor's processors, beside Linux + KVM.
+//!
+//! One bare-metal guest counts on all four, by the TSC: QEMU's (icount) advances by one an
+//! instruction, Bochs' by one for each instruction that a processor has time for. So the numbers
+//! of one emulator are the same in every run, and those of two have nothing to do with each other.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use lab::bench::{Bench, Column};
+use lab::bochs::{BochsMachine, Medium};
+use lab::{Running, Summary};
+
+use super::{hypervisor_with, pack, watch};
+use crate::choice::Cpu;
+use crate::cli::ImageKind;
+use crate::image;
+use crate::reference::Host;
+use crate::workshop::Workshop;
+
+/// Two processors, for the interrupts from one to the other.
+const GUEST: &str = r#"
+[guest.bench]
+cpus = [1, 2]
+memory = "64 MiB"
+kernel = "testguest"
+command_line = "bench cpus=2"
+"#;
+
+/// QEMU's `edu` for its MSIs, behind a port of its own since it has no reset but the bus's.
+const DEVICE: &str = r#"
+[[guest.bench.pci]]
+slot = "01.0"
+passthrough = { path = "00:04.0/00.0", id = "1234:11e8" }
+"#;
+
+/// The hypervisor on Bochs: processor 0 and the guest's two.
+const BOCHS_CPUS: u32 = 3;
+
+/// Measures on the processors of `cpu`, and Linux + KVM with them if there is a host for it. The
+/// summary is the hypervisor's own account.
+///
+/// # Errors
+/// When something cannot be built, or a guest does not come to its end.
+pub fn measure(
+    workshop: &Workshop,
+    folder: &Path,
+    cpu: Cpu,
+    host: Option<&Host>,
+) -> Result<(Column, Summary)> {
+    let title = match cpu {
+        Cpu::Amd => "AMD-V",
+        Cpu::Intel => "VT-x",
+    };
+    let (ours, summary) = hypervisor(workshop, folder, cpu, title)?;
+    let reference = host.map(|host| reference(workshop, folder, cpu, title, host)).transpose()?;
+    Ok((Column { title: title.to_owned(), ours, reference }, summary))
+}
+
+/// The guest under the hypervisor.
+fn hypervisor(workshop: &Workshop, folder: &Path, cpu: Cpu, title: &str) -> Result<(Bench, Summary)> {
+    let mut bench = Bench::of("bench");
+    let mut complaints = String::new();
+    let start = hypervisor_machine(workshop, folder, cpu)?;
+    let summary = watch(start, folder, &format!("{title}: counting instructions"), |line| {
+        bench.take(line);
+        if line.owner == lab::demux::HYPERVISOR && line.text.contains("error:") {
+            complaints += &format!("\n    {}", line.text);
+        }
+    })?;
+    let place = folder.display();
+    ensure!(!bench.results.is_empty(), "the guest measured nothing; its messages are in {place}{complaints}");
+    ensure!(summary.hypervisor.is_some(), "the hypervisor did not come to its end");
+    Ok((bench, summary))
+}
+
+/// The same guest under Linux + KVM.
+fn reference(workshop: &Workshop, folder: &Path, cpu: Cpu, title: &str, host: &Host) -> Result<Bench> {
+    let mut bench = Bench::of(lab::reference::OWNER);
+    let start = reference_machine(workshop, folder, cpu, host)?;
+    let title = format!("{title}: counting instructions under Linux + KVM");
+    watch(start, folder, &title, |line| _ = bench.take(line))?;
+    ensure!(
+        !bench.results.is_empty(),
+        "the guest measured nothing under Linux + KVM; what was said is in {}",
+        folder.display()
+    );
+    Ok(bench)
+}
+
+/// What starts a machine with its logs in a folder.
+type Start = Box<dyn Fn(&Path) -> Result<Running>>;
+
+fn hypervisor_machine(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Start> {
+    match cpu {
+        Cpu::Amd => {
+            let machine = hypervisor_with(workshop, &format!("{GUEST}{DEVICE}"), folder)?.icount();
+            Ok(Box::new(move |logs| machine.start(logs)))
+        }
+        Cpu::Intel => {
+            let bundle = pack(workshop, GUEST, folder)?.1;
+            let image = image::make(workshop, &bundle, folder, ImageKind::Iso)?;
+            let machine = BochsMachine::new(workshop.bochs()?, Medium::Cdrom(image)).cpus(BOCHS_CPUS);
+            Ok(Box::new(move |logs| machine.start(logs)))
+        }
+    }
+}
+
+fn reference_machine(workshop: &Workshop, folder: &Path, cpu: Cpu, host: &Host) -> Result<Start> {
+    match cpu {
+        Cpu::Amd => {
+            let machine = lab::reference::in_qemu(workshop.qemu()?, &host.kernel, &host.initrd);
+            Ok(Box::new(move |logs| machine.start(logs)))
+        }
+        Cpu::Intel => {
+            let image = host.image(workshop, folder)?;
+            let machine = lab::reference::in_bochs(workshop.bochs()?, &image);
+            Ok(Box::new(move |logs| machine.start(logs)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    #[test]
+    fn the_configurations_of_the_bench_are_some() {
+        for text in [GUEST.to_owned(), format!("{GUEST}{DEVICE}")] {
+            assert!(Source::parse(text, "x".to_owned()).is_ok());
+        }
+    }
+}

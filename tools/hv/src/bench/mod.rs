@@ -1,0 +1,146 @@
+//! `cargo hv bench`: what leaving a guest costs in instructions, beside Linux + KVM, and what
+//! passing a drive through costs in time.
+
+mod drive;
+mod exits;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::bench::{Bench, Column};
+use lab::{Boot, Consoles, Line, Machine, Running, Summary, View};
+use serde_json::{Value, json};
+
+use crate::choice::Cpu;
+use crate::cli;
+use crate::config::Source;
+use crate::emulated;
+use crate::progress::Step;
+use crate::project::make_folder;
+use crate::reference;
+use crate::workshop::Workshop;
+
+/// Longest time of one run.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Measures, and prints a table or JSON.
+///
+/// # Errors
+/// When something cannot be built, or a guest does not come to its end.
+pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
+    workshop.prepare_tools()?;
+    let folder = workshop.project().output().join("bench");
+    make_folder(&folder)?;
+    let host = if options.no_reference { None } else { Some(reference::prepare(workshop, &folder)?) };
+    let mut columns = Vec::new();
+    let mut summary = None;
+    for cpu in [Cpu::Amd, Cpu::Intel] {
+        if options.cpu.is_none_or(|wanted| wanted == cpu) {
+            let (column, account) = exits::measure(workshop, &folder, cpu, host.as_ref())?;
+            columns.push(column);
+            summary.get_or_insert(account);
+        }
+    }
+    let summary = summary.unwrap_or_default();
+    // A drive is passed through where there is an IOMMU.
+    let drive = match options.cpu {
+        Some(Cpu::Intel) => None,
+        _ => Some(drive::measure(workshop, &folder)?),
+    };
+    if options.json {
+        println!("{:#}", as_json(&columns, &summary, drive.as_ref()));
+    } else {
+        println!("{}", lab::bench::table(&columns));
+        println!("{}", footprint(&summary));
+        drive.iter().for_each(|drive| println!("{}", drive.table()));
+    }
+    Ok(())
+}
+
+/// Packs `config`; gives it, and the bundle.
+fn pack(workshop: &Workshop, config: &str, folder: &Path) -> Result<(Source, PathBuf)> {
+    let bundle = folder.join("bundle");
+    let source = Source::parse(config.to_owned(), "the bench's configuration".to_owned())?;
+    workshop.pack(&source, folder, &bundle)?;
+    Ok((source, bundle))
+}
+
+/// The machine that `config` is for, with the hypervisor.
+fn hypervisor_with(workshop: &Workshop, config: &str, folder: &Path) -> Result<Machine> {
+    let (source, bundle) = pack(workshop, config, folder)?;
+    let elf = workshop.hypervisor()?.clone();
+    let boot = Boot::Kernel { elf, initrd: Some(bundle), command_line: String::new() };
+    let machine = Machine::everyday(workshop.qemu()?, boot);
+    let (machine, missing) = emulated::equip(machine, &source.config, folder, 0, false)?;
+    ensure!(missing.is_empty(), "{}", missing.join(", "));
+    Ok(machine)
+}
+
+/// Runs a machine to its end; `start` gets the folder for its logs.
+fn watch(
+    start: impl Fn(&Path) -> Result<Running>,
+    folder: &Path,
+    title: &str,
+    mut each: impl FnMut(&Line),
+) -> Result<Summary> {
+    let mut step = Step::start(title);
+    let mut running = start(folder)?;
+    let mut consoles = Consoles::on_stdout(View::Nothing, Some(lab::Logs::new(folder)?));
+    let mut summary = Summary::default();
+    let ended = lab::session::run(&mut running, &mut consoles, Some(TIMEOUT), false, |line| {
+        step.note(&line.text);
+        summary.take(line);
+        each(line);
+        if crate::run::has_stopped(line) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    ensure!(
+        matches!(ended, lab::Ended::ByItself(_)),
+        "{title}: the machine had to be stopped (after {} s at most); what was said is in {}",
+        TIMEOUT.as_secs(),
+        folder.display()
+    );
+    step.done("");
+    Ok(summary)
+}
+
+fn footprint(summary: &Summary) -> String {
+    let Some(own) = &summary.hypervisor else { return String::new() };
+    let guests: String = summary
+        .guests
+        .iter()
+        .map(|(name, guest)| {
+            format!(
+                "| hypervisor memory for guest `{name}` | {} |\n",
+                lab::summary::bytes(guest.hypervisor_bytes)
+            )
+        })
+        .collect();
+    format!(
+        "| footprint | |\n|---|---:|\n| instructions from the first to the first guest's first | {} |\n\
+         | image | {} |\n| hypervisor memory in all | {} |\n{guests}",
+        own.boot_ticks,
+        lab::summary::bytes(own.image_bytes),
+        lab::summary::bytes(own.memory_bytes)
+    )
+}
+
+fn as_json(columns: &[Column], summary: &Summary, drive: Option<&drive::Drive>) -> Value {
+    let results = |bench: &Bench| -> Value {
+        bench.results.iter().map(|(name, count)| (name.clone(), json!(count))).collect()
+    };
+    let instructions: Value = columns
+        .iter()
+        .map(|column| {
+            let both =
+                json!({ "bulkhead": results(&column.ours), "linux_kvm": column.reference.as_ref().map(results) });
+            (column.title.clone(), both)
+        })
+        .collect();
+    json!({
+        "instructions": instructions,
+        "footprint": summary.to_json(),
+        "drive": drive.map(drive::Drive::to_json),
+    })
+}
