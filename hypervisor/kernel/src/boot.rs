@@ -269,14 +269,16 @@ fn describe(platform: &Platform, tsc_hz: u64) {
 }
 
 /// Functions that firmware or a loader left working stop: nobody's memory may be the
-/// target of what they were told before. Spared are screens, and what firmware says
-/// that it goes on using. A guest turns its own on again.
+/// target of what they were told before. Spared are screens, what firmware says that it
+/// goes on using, and IOMMUs that are functions: their own interrupts need bus mastering.
+/// A guest turns its own on again.
 fn quiet_functions(platform: &Platform, config: &MachineConfigSpace) {
     const DISPLAY: u8 = 0x03;
     let endpoints = platform.functions.iter().filter(|function| function.bridge.is_none());
     for function in endpoints {
         let reserved = platform.reserved_memory(function).next().is_some();
-        if (function.class >> 16) as u8 == DISPLAY || reserved {
+        let is_display = (function.class >> 16) as u8 == DISPLAY;
+        if is_display || reserved || platform.is_remapping_unit(function) {
             continue;
         }
         let before = config.read16(function.bdf, COMMAND);

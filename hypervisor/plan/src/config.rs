@@ -202,7 +202,7 @@ table! {
         /// The physical function that is passed through.
         pub passthrough: Passthrough,
         /// Accept a function that the firmware still uses for transfers of its own
-        /// (an RMRR of the DMAR table covers it).
+        /// (its tables reserve that memory: RMRR, IVMD).
         pub allow_reserved_memory: bool = false,
     }
 }
