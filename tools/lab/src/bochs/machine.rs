@@ -143,6 +143,7 @@ impl BochsMachine {
              {medium}\
              clock: sync=none, time0=1700000000\n\
              com1: enabled=1, mode=file, dev=/dev/fd/0\n\
+             speaker: enabled=0\n\
              log: {log}\n\
              panic: action=fatal\n"
         )
