@@ -16,6 +16,9 @@ use crate::pci::Function;
 use alloc::vec::Vec;
 use spec::{Bdf, Hpa, RequesterRange};
 
+/// The PCI segment whose functions are known.
+pub(crate) const SEGMENT: u16 = 0;
+
 /// Everything that remaps DMA and interrupts. Without units there is no IOMMU.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Remapping {
@@ -197,7 +200,8 @@ impl Remapping {
     }
 
     fn sender(&self, number: u8, list: impl Fn(&Unit) -> &[InterruptSender]) -> Option<(usize, Bdf)> {
-        self.units.iter().enumerate().find_map(|(index, unit)| {
+        // The numbers are the whole machine's; requester IDs are of segment 0 everywhere.
+        self.units.iter().enumerate().filter(|(_, unit)| unit.segment == SEGMENT).find_map(|(index, unit)| {
             let sender = list(unit).iter().find(|sender| sender.number == number)?;
             Some((index, sender.requester))
         })

@@ -5,14 +5,11 @@ use crate::finding::{Finding, Findings, finding};
 use crate::memory::{MemoryRegion, usable_ram};
 use crate::names::DevicePath;
 use crate::pci::{self, AccessControl, Function, PortType};
-use crate::remapping::{Remapping, ReservedMemory};
+use crate::remapping::{Remapping, ReservedMemory, SEGMENT};
 use access::ConfigSpace;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use spec::{Bdf, Hpa};
-
-/// PCI segment of every function that is looked at.
-const SEGMENT: u16 = 0;
 
 /// The machine: what its tables say, its memory, its PCI functions. As JSON it is
 /// a board file.

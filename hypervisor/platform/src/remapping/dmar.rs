@@ -1,7 +1,7 @@
 //! What the DMAR table says, in the terms of every vendor: scopes are paths there, and
 //! requester IDs here.
 
-use super::{Architecture, InterruptSender, Remapping, ReservedMemory, Unit};
+use super::{Architecture, InterruptSender, Remapping, ReservedMemory, SEGMENT, Unit};
 use crate::acpi::dmar::{Dmar, Drhd, Rmrr, Scope, ScopeKind};
 use crate::finding::{Findings, finding};
 use crate::names::DevicePath;
@@ -73,7 +73,7 @@ fn resolved<'s>(
     who: &dyn Display,
     findings: &mut Findings<'_>,
 ) -> Vec<(&'s Scope, Bdf)> {
-    let scopes = scopes.iter().filter(|_| segment == 0);
+    let scopes = scopes.iter().filter(|_| segment == SEGMENT);
     scopes
         .filter_map(|scope| match resolve(functions, scope) {
             Ok(requester) => Some((scope, requester)),

@@ -1,6 +1,6 @@
 //! What the IVRS table says, in the terms of every vendor.
 
-use super::{Alias, AmdVi, Architecture, InterruptSender, Remapping, ReservedMemory, Signals, Unit};
+use super::{Alias, AmdVi, Architecture, InterruptSender, Remapping, ReservedMemory, SEGMENT, Signals, Unit};
 use crate::acpi::ivrs::{Ivhd, Ivmd, Ivrs, Who, flag};
 use crate::finding::{Findings, finding};
 use crate::pci::Function;
@@ -10,8 +10,6 @@ use spec::{Bdf, RequesterRange};
 /// Bytes of a unit's registers up to the heads and tails of its rings. Performance
 /// counters, which nobody uses, lie beyond.
 const REGISTER_BYTES: u64 = 0x4000;
-/// The PCI segment whose functions are known.
-const SEGMENT: u16 = 0;
 
 pub(super) fn remapping(ivrs: &Ivrs, functions: &[Function], findings: &mut Findings<'_>) -> Remapping {
     let buses = Buses::of(functions);

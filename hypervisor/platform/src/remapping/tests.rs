@@ -8,6 +8,7 @@ use crate::names::DevFn;
 use crate::topology::Platform;
 use alloc::string::{String, ToString};
 use alloc::vec;
+use proptest::prelude::*;
 
 /// A machine with VT-d and bridges of every kind.
 fn bridges() -> Platform {
@@ -231,6 +232,8 @@ fn settings_and_special_devices() {
     assert_eq!(platform.remapping.hpet(0), Some((0, ioapic)));
     let served: Vec<_> = unit.served().collect();
     assert_eq!(served, [Bdf(0xa5), ioapic, ioapic].map(RequesterRange::one));
+    platform.remapping.units[0].segment = 1;
+    assert_eq!((platform.remapping.io_apic(5), platform.remapping.hpet(0)), (None, None), "another segment");
 }
 
 #[test]
@@ -363,4 +366,64 @@ fn one_table_counts_where_there_are_two() {
     platform.tables.ivrs.as_mut().unwrap().units.clear();
     again(&mut platform);
     assert!(platform.remapping.is_absent());
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let id = || prop_oneof![any::<u16>(), 0u16..0x600].prop_map(Bdf);
+    let who = prop_oneof![
+        Just(Who::All),
+        (id(), id(), prop::option::of(id())).prop_map(|(a, b, alias)| Who::Functions {
+            first: a.min(b),
+            last: a.max(b),
+            alias
+        }),
+        (0u8..3, id()).prop_map(|(id, requester)| Who::IoApic { id, requester }),
+        (0u8..3, id()).prop_map(|(number, requester)| Who::Hpet { number, requester }),
+        id().prop_map(|requester| Who::AcpiDevice { id: "X".into(), requester }),
+    ];
+    (who, any::<u8>()).prop_map(|(who, settings)| Entry { who, settings })
+}
+
+proptest! {
+    /// Whatever a table says, who is named is served, and by nobody else than a unit that
+    /// names him or serves the rest.
+    #[test]
+    fn who_is_named_is_served(units in prop::collection::vec(prop::collection::vec(any_entry(), 0..6), 1..4)) {
+        let mut platform = bridges();
+        platform.tables.dmar = None;
+        let described = units.iter().enumerate().map(|(index, entries)| Ivhd {
+            function: Bdf::new(0x90, index as u8, 2),
+            ..ivhd(entries.clone())
+        });
+        platform.tables.ivrs = Some(Ivrs { units: described.collect(), ..Ivrs::default() });
+        again(&mut platform);
+        let remapping = &platform.remapping;
+        for entry in units.iter().flatten() {
+            match entry.who {
+                Who::Functions { first, last, alias } => {
+                    for id in [first, last].into_iter().chain(alias) {
+                        let unit = remapping.unit_of(0, id).unwrap();
+                        prop_assert!(remapping.units[unit].names(id));
+                    }
+                    let aliases: Vec<Bdf> = remapping.aliases_of(0, last).collect();
+                    let is_own = |alias: Bdf| first == last && alias == first;
+                    prop_assert!(alias.is_none_or(|alias| is_own(alias) || aliases.contains(&alias)));
+                }
+                Who::IoApic { id, .. } => prop_assert!(remapping.io_apic(id).is_some()),
+                Who::Hpet { number, .. } => prop_assert!(remapping.hpet(number).is_some()),
+                Who::AcpiDevice { requester, .. } => prop_assert!(remapping.unit_of(0, requester).is_some()),
+                Who::All => {}
+            }
+        }
+        for function in &platform.functions {
+            let requesters = platform.requesters(function);
+            let Some(unit) = platform.remapping_unit(function) else { continue };
+            prop_assert!(remapping.units[unit].names(function.bdf) || remapping.units[unit].serves_rest);
+            prop_assert_eq!(requesters[0], function.bdf);
+            let mut once = requesters.clone();
+            once.sort_unstable();
+            once.dedup();
+            prop_assert_eq!(once.len(), requesters.len(), "a requester ID is listed twice");
+        }
+    }
 }

@@ -234,6 +234,32 @@ fn truncated_blocks() {
 }
 
 #[test]
+fn tables_that_end_anywhere() {
+    let blocks = [
+        ivhd(0x11, 0xfed8_0000, &[&[3, 8, 0, 0], &[4, 0xff, 0, 0]]),
+        ivhd_of(0x40, 0x2002, 0xfed9_0000, &[&[2, 8, 0, 0]]),
+        ivmd(0x20, 0b111, 0, 0, 0x7e00_0000, 0x1000),
+    ];
+    let whole = ivrs(&blocks);
+    for end in 36..whole.len() {
+        let mut cut = whole[..end].to_vec();
+        cut[4..8].copy_from_slice(&(end as u32).to_le_bytes());
+        seal(&mut cut, 9);
+        let tables = read(&[cut]);
+        let ends = blocks.iter().scan(48, |at, block| {
+            *at += block.len();
+            Some(*at)
+        });
+        let complete = ends.clone().filter(|at| *at <= end).count();
+        let found = tables.ivrs.as_ref().unwrap();
+        assert_eq!(found.units.len() + found.reserved.len(), complete, "cut at {end}");
+        // Too few bytes for the header of a block are none.
+        let into = end - ends.take(complete).last().unwrap_or(48).min(end);
+        assert_eq!(told(&tables).len(), usize::from(into >= 4), "cut at {end}");
+    }
+}
+
+#[test]
 fn blocks_of_unknown_type() {
     let tables = read(&[ivrs(&[vec![0x77, 0, 6, 0, 1, 2], ivhd(0x10, 0xfed8_0000, &[])])]);
     assert_eq!(told(&tables), ["IVRS: a block of unknown type 0x77; ignored"]);
