@@ -81,8 +81,7 @@ impl Column {
     /// Why `host` cannot run it, as far as that can be told without building anything.
     pub fn unavailable_on(self, host: &Host) -> Option<String> {
         match self {
-            Self::SvmVtd => None,
-            Self::SvmAmdVi => Some("the AMD-Vi backend is not built yet".to_owned()),
+            Self::SvmVtd | Self::SvmAmdVi => None,
             Self::VmxBochs => Some("the VT-x backend is not built yet".to_owned()),
             Self::VmxVtd => host.nested(Vendor::Intel).err(),
         }

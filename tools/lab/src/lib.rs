@@ -29,6 +29,7 @@ pub mod scenarios;
 pub mod session;
 pub mod summary;
 pub mod terminal;
+mod trial;
 
 pub use bochs::{Bochs, BochsMachine};
 pub use column::Column;

@@ -1,0 +1,218 @@
+//! One scenario: what it needs is made, its machine runs, its consoles are judged.
+
+use crate::bochs::{Bochs, BochsMachine, CpuModel, Medium};
+use crate::column::{Column, Need};
+use crate::consoles::{Consoles, Logs, View};
+use crate::emulated::Emulated;
+use crate::host::Host;
+use crate::http::PayloadServer;
+use crate::machine::{Boot, Machine};
+use crate::qemu::find_ovmf;
+use crate::runner::Outcome;
+use crate::running::Ended;
+use crate::scenario::{Config, ImageKind, Judge, Scenario, Subject, Workshop};
+use crate::session;
+use anyhow::{Context, Result};
+use std::cell::OnceCell;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Makes what scenarios need.
+pub(crate) struct Bench<'a> {
+    workshop: &'a dyn Workshop,
+    host: Host,
+    /// Asked for once: building it and failing takes its time.
+    bochs: OnceCell<Result<Bochs, String>>,
+    logs: PathBuf,
+}
+
+/// A scenario with everything made.
+pub(crate) struct Trial<'s> {
+    scenario: &'s Scenario,
+    machine: Emulated,
+    logs: Logs,
+    folder: PathBuf,
+    /// Serves while the machine runs.
+    _server: Option<PayloadServer>,
+}
+
+impl Trial<'_> {
+    /// Runs the machine to its end.
+    ///
+    /// # Errors
+    /// The emulator cannot be started or watched.
+    pub(crate) fn run(self, view: View) -> Result<Outcome> {
+        let (scenario, folder) = (self.scenario, self.folder);
+        let mut running = self.machine.start(&folder)?;
+        let mut consoles = Consoles::on_stdout(view, Some(self.logs));
+        let mut judge = Judge::new(scenario);
+        let time = scenario.time();
+        let ended = session::run(&mut running, &mut consoles, Some(time), false, |line| {
+            judge.take(line);
+            let over = judge.is_lost() || scenario.may_run_on && judge.is_satisfied();
+            if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let json = serde_json::to_string_pretty(&judge.summary.to_json())?;
+        std::fs::write(folder.join("summary.json"), json)?;
+        Ok(match (judge.verdict(), ended) {
+            (Ok(()), Ended::Killed) if !scenario.may_run_on => {
+                Outcome::Failed(format!("the machine still ran after {} s", time.as_secs()))
+            }
+            (Ok(()), Ended::ByItself(status)) if !status.success() => {
+                Outcome::Failed(format!("the emulator ended with {status}: {}", running.messages().trim()))
+            }
+            (Ok(()), _) => Outcome::Passed,
+            (Err(why), Ended::Killed) if !judge.is_lost() => {
+                Outcome::Failed(format!("{why} within {} s", time.as_secs()))
+            }
+            (Err(why), _) => Outcome::Failed(why),
+        })
+    }
+}
+
+impl<'a> Bench<'a> {
+    /// Logs go to folders in `logs`.
+    pub(crate) fn new(workshop: &'a dyn Workshop, logs: &Path) -> Self {
+        Self { workshop, host: Host::detect(), bochs: OnceCell::new(), logs: logs.to_owned() }
+    }
+
+    /// The folder of a scenario's logs.
+    pub(crate) fn folder(&self, scenario: &Scenario) -> PathBuf {
+        self.logs.join(scenario.name().replace('/', "-"))
+    }
+
+    /// Why it is not run here.
+    fn cannot(&self, scenario: &Scenario) -> Option<String> {
+        let never = scenario.never().map(str::to_owned);
+        never.or_else(|| scenario.column.unavailable_on(&self.host))
+    }
+
+    /// Makes what the scenario needs, or says why it is skipped.
+    ///
+    /// # Errors
+    /// Something cannot be made.
+    pub(crate) fn prepare<'s>(&self, scenario: &'s Scenario) -> Result<Result<Trial<'s>, String>> {
+        if let Some(why) = self.cannot(scenario) {
+            return Ok(Err(why));
+        }
+        let folder = self.folder(scenario);
+        // Logs of an earlier run would be shown as this one's.
+        let _ = std::fs::remove_dir_all(&folder);
+        let logs = Logs::new(&folder)?;
+        let server = if scenario.serves_http { Some(PayloadServer::start()?) } else { None };
+        let machine = self.machine(scenario, &folder, server.as_ref())?;
+        Ok(machine.map(|machine| Trial { scenario, machine, logs, folder, _server: server }))
+    }
+
+    /// The machine of the scenario's column, or why it cannot be had.
+    fn machine(
+        &self,
+        scenario: &Scenario,
+        folder: &Path,
+        server: Option<&PayloadServer>,
+    ) -> Result<Result<Emulated, String>> {
+        if let Some(model) = scenario.bochs {
+            return self.in_bochs(scenario, model, folder);
+        }
+        let boot = match self.boot(scenario, folder)? {
+            Ok(boot) => boot,
+            Err(why) => return Ok(Err(why)),
+        };
+        let old = scenario.column == Column::SvmAmdVi && scenario.needs.contains(&Need::IoapicRemapping);
+        let qemu = if old { self.workshop.old_qemu()? } else { self.workshop.qemu()? };
+        let mut machine = Machine::everyday(&qemu, boot)
+            .iommu(scenario.column.iommu())
+            .cpus(scenario.cpus)
+            .memory_mib(scenario.memory_mib);
+        if scenario.column == Column::VmxVtd {
+            machine = machine.kvm();
+        }
+        if let Some(server) = server {
+            machine = machine.e1000e_to(2, server.port());
+        }
+        if let Some(mib) = scenario.drive_mib {
+            let image = folder.join("nvme.img");
+            std::fs::File::create(&image)?.set_len(mib << 20)?;
+            machine = machine.nvme(3, &image, false);
+        }
+        Ok(Ok((scenario.shape)(machine).into()))
+    }
+
+    /// Bochs loads no kernel by itself: what QEMU gets by `-kernel` it gets from a CD.
+    fn in_bochs(
+        &self,
+        scenario: &Scenario,
+        model: CpuModel,
+        folder: &Path,
+    ) -> Result<Result<Emulated, String>> {
+        let (kind, config) = match &scenario.subject {
+            Subject::Bare(_) => return Ok(Err("Bochs has no loader for the guest alone".to_owned())),
+            Subject::Hypervisor(config) => (ImageKind::Iso, config),
+            Subject::Image(kind, config) => (*kind, config),
+        };
+        let bochs =
+            self.bochs.get_or_init(|| self.workshop.bochs().map_err(|why| format!("no Bochs: {why:#}")));
+        let bochs = match bochs {
+            Ok(bochs) => bochs,
+            // A build's whole story is no reason; its first line is.
+            Err(why) => return Ok(Err(why.lines().next().unwrap_or_default().to_owned())),
+        };
+        let bundle = self.bundle(scenario, config, folder)?;
+        let image = self.workshop.image(kind, &bundle, folder)?;
+        let medium = if kind == ImageKind::Iso { Medium::Cdrom(image) } else { Medium::Disk(image) };
+        let machine =
+            BochsMachine::new(bochs, medium).cpu(model).cpus(scenario.cpus).memory_mib(scenario.memory_mib);
+        Ok(Ok(machine.into()))
+    }
+
+    /// Packs the scenario's configuration, and damages the bundle where that is wanted.
+    fn bundle(&self, scenario: &Scenario, config: &Config, folder: &Path) -> Result<PathBuf> {
+        let (text, base) = match config {
+            Config::Inline(text) => (text.clone(), self.workshop.root().to_owned()),
+            Config::File(name) => {
+                let path = self.workshop.root().join(name);
+                let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
+                (text, path.parent().unwrap_or(self.workshop.root()).to_owned())
+            }
+        };
+        let bundle = folder.join("bundle");
+        self.workshop.pack(&text, &base, &bundle)?;
+        if let Some(damage) = scenario.damage {
+            let mut bytes = std::fs::read(&bundle)?;
+            damage(&mut bytes);
+            std::fs::write(&bundle, bytes)?;
+        }
+        Ok(bundle)
+    }
+
+    /// What QEMU starts with, or why this one cannot.
+    fn boot(&self, scenario: &Scenario, folder: &Path) -> Result<Result<Boot, String>> {
+        let (kind, config) = match &scenario.subject {
+            Subject::Bare(command_line) => {
+                let elf = self.workshop.testguest()?;
+                return Ok(Ok(Boot::Kernel { elf, initrd: None, command_line: command_line.clone() }));
+            }
+            Subject::Hypervisor(config) => (None, config),
+            Subject::Image(kind, config) => (Some(*kind), config),
+        };
+        let bundle = self.bundle(scenario, config, folder)?;
+        let Some(kind) = kind else {
+            let elf = self.workshop.hypervisor()?;
+            return Ok(Ok(Boot::Kernel { elf, initrd: Some(bundle), command_line: String::new() }));
+        };
+        let ovmf = match (kind, find_ovmf()) {
+            (ImageKind::Uefi, None) => return Ok(Err("no OVMF here (Debian package ovmf)".to_owned())),
+            (_, ovmf) => ovmf,
+        };
+        let image = self.workshop.image(kind, &bundle, folder)?;
+        Ok(Ok(match (kind, ovmf) {
+            (ImageKind::Uefi, Some((code, variables))) => Boot::Uefi { image, code, variables },
+            (ImageKind::Pxe, _) => {
+                let file = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Boot::Pxe { folder: image.parent().unwrap_or(folder).to_owned(), file }
+            }
+            (ImageKind::Iso, _) => Boot::Cdrom(image),
+            (ImageKind::Bios | ImageKind::Uefi, _) => Boot::Bios(image),
+        }))
+    }
+}
