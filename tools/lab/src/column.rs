@@ -23,8 +23,6 @@ pub enum Need {
     PassedFunction,
     /// An IOMMU that also remaps what the IOAPIC sends.
     IoapicRemapping,
-    /// The doors that only QEMU's firmware opens: PXE, CD, UEFI with its tables.
-    EveryDoor,
 }
 
 impl Column {
@@ -65,14 +63,17 @@ impl Column {
         self.iommu() != Iommu::None
     }
 
+    /// Whether its IOMMU tells the hypervisor what it blocked: QEMU's AMD-Vi writes no event
+    /// for a page that is not present, nor for an interrupt without an entry.
+    pub fn reports_faults(self) -> bool {
+        self.iommu() == Iommu::Intel
+    }
+
     /// Why its emulator never does what `need` says; `None` if it does.
     pub fn lacks(self, need: Need) -> Option<&'static str> {
         match need {
             Need::PassedFunction | Need::IoapicRemapping if !self.passes_functions() => {
                 Some("Bochs has no IOMMU, no PCI Express and no device with MSI")
-            }
-            Need::EveryDoor if self == Self::VmxBochs => {
-                Some("Bochs boots by its BIOS, which all of its scenarios do")
             }
             _ => None,
         }
@@ -81,8 +82,7 @@ impl Column {
     /// Why `host` cannot run it, as far as that can be told without building anything.
     pub fn unavailable_on(self, host: &Host) -> Option<String> {
         match self {
-            Self::SvmVtd | Self::SvmAmdVi => None,
-            Self::VmxBochs => Some("the VT-x backend is not built yet".to_owned()),
+            Self::SvmVtd | Self::SvmAmdVi | Self::VmxBochs => None,
             Self::VmxVtd => host.nested(Vendor::Intel).err(),
         }
     }

@@ -16,6 +16,7 @@ pub mod emulated;
 pub mod feature;
 pub mod host;
 pub mod http;
+mod late;
 pub mod machine;
 pub mod matrix;
 pub mod process;

@@ -1,5 +1,6 @@
 //! A QEMU command line under construction.
 
+use crate::late::Late;
 use crate::qemu::Qemu;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -268,8 +269,31 @@ impl Machine {
             Iommu::None => &mut list,
         };
         self.boot_arguments(&mut list, folder);
-        list.0.extend(self.extra.iter().cloned());
+        let late = self.late();
+        let is_late = |argument: &OsString| argument.to_str().is_some_and(|device| late.has(device));
+        for (place, argument) in self.extra.iter().enumerate() {
+            let follows = |other: Option<&OsString>| other.is_some_and(is_late);
+            if argument == "-device" && follows(self.extra.get(place + 1)) || is_late(argument) {
+                continue;
+            }
+            list.one(argument);
+        }
+        if !late.is_empty() {
+            list.one("-S");
+        }
         list.0
+    }
+
+    /// What is plugged once the machine is there and before it runs.
+    pub(crate) fn late(&self) -> Late {
+        match self.iommu {
+            Iommu::Amd => {
+                let pairs =
+                    self.extra.windows(2).filter(|pair| matches!(pair, [first, _] if first == "-device"));
+                Late::take(pairs.filter_map(|pair| pair.get(1)?.to_str()))
+            }
+            Iommu::Intel | Iommu::None => Late::default(),
+        }
     }
 
     fn machine_argument(&self) -> String {
@@ -410,6 +434,15 @@ mod tests {
         let boot = Boot::Bios("disk".into());
         let old = text(&Machine::everyday(&Qemu::imaginary_of((7, 2)), boot).iommu(Iommu::Amd));
         assert!(old.contains("amd-iommu,intremap=on,pt=off ") && !old.contains("x2apic"), "{old}");
+    }
+
+    #[test]
+    fn amd_vi_gets_what_is_behind_a_port_late() {
+        let machine = everyday().edu(4).nvme(3, Path::new("/disk"), false);
+        assert!(text(&machine).contains("-device edu,bus=port4") && !text(&machine).contains(" -S"));
+        let late = text(&machine.iommu(Iommu::Amd));
+        assert!(late.contains("-device pcie-root-port,id=port4") && late.ends_with(" -S"), "{late}");
+        assert!(late.contains("-device nvme") && !late.contains("edu"), "{late}");
     }
 
     #[test]

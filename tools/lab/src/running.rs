@@ -75,7 +75,14 @@ impl Machine {
         let started = Instant::now();
         // The emulator opens character devices in the order of their arguments, and may
         // still find fault with a device after that.
-        let mut connect = || Ok((serial.accept(&mut group)?, Qmp::new(qmp.accept(&mut group)?)?));
+        let late = self.late();
+        let mut connect = || {
+            let (serial, mut qmp) = (serial.accept(&mut group)?, Qmp::new(qmp.accept(&mut group)?)?);
+            if !late.is_empty() {
+                late.plug(&mut qmp)?;
+            }
+            Ok((serial, qmp))
+        };
         let (serial, qmp) = connect().map_err(|error: anyhow::Error| {
             group.kill();
             let said = std::fs::read_to_string(&errors).unwrap_or_default();
