@@ -1,6 +1,7 @@
 //! Who is behind whom, on board files that QEMU gave.
 
 use super::*;
+use alloc::string::ToString;
 use alloc::vec;
 
 fn bridges() -> Platform {
@@ -19,6 +20,49 @@ fn a_board_file_reads_back() {
     let compact = postcard::to_allocvec(&platform).unwrap();
     assert_eq!(postcard::from_bytes::<Platform>(&compact).unwrap(), platform);
     assert!(compact.len() * 8 < json.len());
+}
+
+/// Whether everything that `file` says is in `read` too.
+fn is_within(file: &serde_json::Value, read: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Object};
+    match (file, read) {
+        (Object(file), Object(read)) => {
+            file.iter().all(|(key, value)| read.get(key).is_some_and(|its| is_within(value, its)))
+        }
+        (Array(file), Array(read)) => {
+            file.len() == read.len() && file.iter().zip(read).all(|(one, other)| is_within(one, other))
+        }
+        (one, other) => one == other,
+    }
+}
+
+#[test]
+fn the_board_files_say_nothing_that_is_not_read() {
+    for (name, text) in [
+        ("q35", include_str!("../../../../examples/boards/q35.json")),
+        ("q35-amdvi", include_str!("../../../../examples/boards/q35-amdvi.json")),
+        ("plan's q35", include_str!("../../../plan/tests/boards/q35.json")),
+        ("plan's bridges", include_str!("../../../plan/tests/boards/bridges.json")),
+    ] {
+        let file: serde_json::Value = serde_json::from_str(text).unwrap();
+        let platform: Platform = serde_json::from_str(text).unwrap();
+        assert!(is_within(&file, &serde_json::to_value(&platform).unwrap()), "{name}");
+        assert_eq!(platform.remapping.units.len(), 1, "{name}");
+        assert!(platform.functions.iter().all(|function| platform.remapping_unit(function) == Some(0)));
+    }
+}
+
+#[test]
+fn a_board_file_that_is_none_is_refused() {
+    let text = include_str!("../../../../examples/boards/q35-amdvi.json");
+    let wrong = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        serde_json::from_str::<Platform>(&text.replacen(from, to, 1)).unwrap_err().to_string()
+    };
+    assert!(wrong("\"base\": \"0xfed80000\"", "\"base\": \"here\"").contains("invalid value"));
+    assert!(wrong("\"requester\": \"00:14.0\"", "\"requester\": \"00:20.0\"").contains("invalid value"));
+    assert!(wrong("\"io-apic\"", "\"io-apics\"").contains("unknown variant `io-apics`"));
+    assert!(wrong("\"functions\": [", "\"function\": [").contains("missing field `functions`"));
 }
 
 #[test]
