@@ -9,7 +9,8 @@ use std::vec::Vec;
 
 /// What the unit finds where nothing was written back: an entry that leads to
 /// memory of somebody else, or lets any requester send an interrupt.
-const STALE: u64 = 0x6660_0003;
+/// In both vendors' formats.
+const STALE: u64 = 0x6000_0000_6660_0003;
 
 struct State {
     frames: FakeFrames,
@@ -32,6 +33,11 @@ impl Ram {
 
     pub fn left(&self) -> usize {
         self.0.borrow().frames.left
+    }
+
+    /// Whether the unit sees what is not written back.
+    pub fn is_snooped(&self) -> bool {
+        self.0.borrow().snooped
     }
 
     /// The writes since the last call, in order.
@@ -62,6 +68,17 @@ impl Ram {
         let new = old & !(0xffff_ffff << shift) | u64::from(value) << shift;
         state.frames.frames.get_mut(&(at & !0xfff)).unwrap()[(at & 0xfff) as usize / 8] = new;
         state.seen.insert(word, new);
+    }
+
+    /// As [`Ram::store32`], 8 bytes.
+    pub fn store64(&self, at: u64, value: u64) {
+        self.store32(at, value as u32);
+        self.store32(at + 4, (value >> 32) as u32);
+    }
+
+    /// Where pairs were written since the last call.
+    pub fn pairs(&self) -> Vec<Hpa> {
+        core::mem::take(&mut self.0.borrow_mut().frames.pairs)
     }
 
     /// Everything reaches memory, as when write buffers are flushed.
@@ -102,6 +119,9 @@ impl TableMemory for Ram {
     }
     fn write(&mut self, hpa: Hpa, value: u64) {
         self.0.borrow_mut().frames.write(hpa, value);
+    }
+    fn write_pair(&mut self, hpa: Hpa, halves: [u64; 2]) {
+        self.0.borrow_mut().frames.write_pair(hpa, halves);
     }
     fn write_back(&self, hpa: Hpa, bytes: u64) {
         let State { frames, seen, .. } = &mut *self.0.borrow_mut();
