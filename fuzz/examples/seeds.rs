@@ -19,6 +19,7 @@ fn main() -> io::Result<()> {
         ("loader", loader()),
         ("chipset", chipset()),
         ("vtd", vtd()),
+        ("amdvi", amdvi()),
     ] {
         let folder = Path::new("corpus").join(target);
         fs::create_dir_all(&folder)?;
@@ -390,16 +391,15 @@ fn chipset() -> Seeds {
     ]
 }
 
-fn vtd() -> Seeds {
-    // Two units, neither of which lies.
-    let honest = [0, 0, 0, 0];
+/// What is asked of remapping units: everything once.
+fn life_of_a_domain() -> Vec<u8> {
     let life: [&[u8]; 9] = [
         // A domain for both units, memory in it, a function attached.
         &[0, 0, 0, 0, 0, 1],
         &[0, 1, 3, 1, 2, 1, 0, 1, 0, 0],
         &[0, 5, 7, 0, 0, 0, 0],
         // Interrupts.
-        &[0, 7, 0, 0, 0, 8, 0],
+        &[0, 7, 0, 0, 0, 0, 0, 8, 0],
         &[0, 9, 0x41, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0],
         &[0, 11, 0, 0, 3, 0],
         &[0, 8, 0, 0],
@@ -407,7 +407,32 @@ fn vtd() -> Seeds {
         &[0, 3, 3, 1, 2, 1],
         &[0, 6, 0, 0, 0, 4, 0, 13],
     ];
-    let life = life.concat();
+    life.concat()
+}
+
+fn amdvi() -> Seeds {
+    // A function and two units, none of which lies; where events go.
+    let honest = [0, 0, 0, 0, 0, 0, 0, 0, 5, 0];
+    let life = life_of_a_domain();
+    // A page fault of 05:03.1, and a page request.
+    let event = [&[0, 12, 1][..], &0x2030_0000_0000_0519_u64.to_le_bytes(), &[6], &[0x55; 8]].concat();
+    let request = [&[0, 12, 0][..], &0x1000_0015_0000_0010_u64.to_le_bytes(), &[7], &[0x77; 8]].concat();
+    vec![
+        ("life", [&honest[..], &life].concat()),
+        // Without the command that invalidates everything, and without wide entries.
+        (
+            "other",
+            [&honest[..4], &[1], &(1_u64 << 6 | 1 << 7).to_le_bytes(), &[0, 0, 0, 5, 0], &life].concat(),
+        ),
+        ("events", [&honest[..], &event, &request, &life].concat()),
+        ("lies", [&honest[..5], &[0x81], &[0; 7], &[0x80], &[0, 0, 5, 0], &life].concat()),
+    ]
+}
+
+fn vtd() -> Seeds {
+    // Two units, neither of which lies.
+    let honest = [0, 0, 0, 0];
+    let life = life_of_a_domain();
     let lies = [&[0x82][..], &[0; 8], &(1_u64 << 4).to_le_bytes()].concat();
     vec![
         ("life", [&honest[..], &life].concat()),

@@ -6,9 +6,11 @@
 
 pub mod firmware;
 pub mod input;
+pub mod lying_amdvi;
 pub mod machine;
 pub mod remapping;
 pub mod sealed;
+pub mod units;
 pub mod watched;
 
 pub use input::Input;

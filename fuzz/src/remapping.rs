@@ -1,6 +1,7 @@
 //! A VT-d unit that works, but for what it lies about.
 
 use crate::Input;
+use crate::units::Disturb;
 use access::frames::FakeFrames;
 use access::{RegisterWindow, TableMemory};
 use spec::Hpa;
@@ -32,17 +33,26 @@ impl SharedFrames {
         self.0.borrow().left
     }
 
-    /// What the unit reads; ones where there is no memory.
-    fn fetch(&self, hpa: u64) -> u64 {
+    /// What a unit reads; ones where there is no memory.
+    pub fn fetch(&self, hpa: u64) -> u64 {
         let frames = self.0.borrow();
         frames.frames.get(&(hpa & !0xfff)).map_or(u64::MAX, |frame| frame[hpa as usize % 4096 / 8])
     }
 
-    fn store32(&self, hpa: u64, value: u32) {
+    /// What a unit writes, if there is memory.
+    pub fn store32(&self, hpa: u64, value: u32) {
         let mut frames = self.0.borrow_mut();
         let Some(frame) = frames.frames.get_mut(&(hpa & !0xfff)) else { return };
         let (word, shift) = (&mut frame[hpa as usize % 4096 / 8], 8 * (hpa & 4));
         *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(value) << shift;
+    }
+}
+
+impl SharedFrames {
+    /// As [`SharedFrames::store32`], 8 bytes.
+    pub fn store64(&self, hpa: u64, value: u64) {
+        self.store32(hpa, value as u32);
+        self.store32(hpa | 4, (value >> 32) as u32);
     }
 }
 
@@ -110,10 +120,13 @@ impl LyingUnit {
         let state = self.0.borrow();
         state.lies.is_empty() && (state.cap, state.ecap) == (CAP, ECAP)
     }
+}
 
-    /// Sets a register, as the hardware does: a fault, or anything else.
-    pub fn set(&self, offset: usize, value: u64) {
-        self.0.borrow_mut().registers.insert(offset, value);
+impl Disturb for LyingUnit {
+    /// A register: a fault, or anything else.
+    fn disturb(&self, input: &mut Input<'_>) {
+        let offset = 4 * usize::from(input.u16() & 0x3ff);
+        self.0.borrow_mut().registers.insert(offset, input.u64());
     }
 }
 
