@@ -107,7 +107,7 @@ impl World {
                         self.deliver(message);
                     }
                 }
-                Effect::Transmit(_) | Effect::PowerOff { .. } | Effect::Reset => {}
+                Effect::Sample(_) | Effect::Transmit(_) | Effect::PowerOff { .. } | Effect::Reset => {}
             }
         }
     }

@@ -41,12 +41,15 @@ pub struct Ioapic {
     redirections: [u64; PINS as usize],
     /// One bit a pin: it is asserted.
     asserted: u32,
+    /// One bit a pin: it is asserted because the machine's own line was when it was
+    /// last looked at, and nobody has looked since.
+    sampled: u32,
 }
 
 impl Ioapic {
     /// An IOAPIC with all pins masked.
     pub const fn new(id: u8) -> Self {
-        Self { id, select: 0, redirections: [MASKED; PINS as usize], asserted: 0 }
+        Self { id, select: 0, redirections: [MASKED; PINS as usize], asserted: 0, sampled: 0 }
     }
 
     /// Reads the window at `offset`. Where nothing is, zeros.
@@ -99,7 +102,7 @@ impl Ioapic {
         if *entry & LEVEL != 0 {
             *entry |= remote_irr;
         }
-        self.send_level(pin, out);
+        self.send_again(pin, out);
     }
 
     /// Sets a pin. Pins that do not exist are ignored.
@@ -126,6 +129,24 @@ impl Ioapic {
         }
     }
 
+    /// The machine's line behind a pin, whose interrupt stays in service there, was seen
+    /// asserted. Before the pin sends a second time, an [`Effect::Sample`] asks to look
+    /// at the line anew. Pins that do not exist are ignored.
+    pub fn set_sampled(&mut self, pin: u8, out: &mut Effects) {
+        if pin < PINS {
+            self.sampled |= 1 << pin;
+            self.set_line(pin, true, out);
+        }
+    }
+
+    /// The machine's line behind a pin goes nowhere any more.
+    pub fn clear_sampled(&mut self, pin: u8) {
+        if pin < PINS && self.sampled >> pin & 1 != 0 {
+            self.sampled &= !(1 << pin);
+            self.asserted &= !(1 << pin);
+        }
+    }
+
     /// A local APIC, or the guest through the EOI register, ended `vector`. A pin that
     /// is still asserted sends again.
     pub fn end_of_interrupt(&mut self, vector: u8, out: &mut Effects) {
@@ -135,7 +156,7 @@ impl Ioapic {
                 && *entry as u8 == vector
             {
                 *entry &= !REMOTE_IRR;
-                self.send_level(pin, out);
+                self.send_again(pin, out);
             }
         }
     }
@@ -150,14 +171,30 @@ impl Ioapic {
         self.redirections.get(usize::from(pin)).is_some_and(|entry| entry & MASKED == 0)
     }
 
-    /// Sends for a level-triggered pin that is asserted, open and not already being
-    /// serviced.
-    fn send_level(&mut self, pin: usize, out: &mut Effects) {
-        let Some(entry) = self.redirections.get_mut(pin) else { return };
+    /// Whether a level-triggered pin is asserted, open and not already being serviced.
+    fn is_due(&self, pin: usize) -> bool {
         let asserted = self.asserted >> pin & 1 != 0;
-        if !asserted || !is_level(*entry) || *entry & (MASKED | REMOTE_IRR) != 0 {
+        let entry = self.redirections.get(pin).copied().unwrap_or(MASKED);
+        asserted && is_level(entry) && entry & (MASKED | REMOTE_IRR) == 0
+    }
+
+    /// Sends for a pin that is due, unless what asserts it may be long gone. A pin that
+    /// is masked keeps what was seen: it is asked for when the guest opens it.
+    fn send_again(&mut self, pin: usize, out: &mut Effects) {
+        if self.is_due(pin) && self.sampled >> pin & 1 != 0 {
+            self.clear_sampled(pin as u8);
+            out.push(Effect::Sample(pin as u8));
+        } else {
+            self.send_level(pin, out);
+        }
+    }
+
+    /// Sends for a pin that is due.
+    fn send_level(&mut self, pin: usize, out: &mut Effects) {
+        if !self.is_due(pin) {
             return;
         }
+        let Some(entry) = self.redirections.get_mut(pin) else { return };
         if let Some(message) = message(*entry) {
             *entry |= REMOTE_IRR;
             out.push(Effect::Message(message));

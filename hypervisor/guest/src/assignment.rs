@@ -5,7 +5,7 @@
 //! the domain attached, then bus mastering allowed; the guest itself turns it on. It is taken
 //! back in the opposite order, and the guest's memory is scrubbed only after that.
 
-use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host};
+use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host, LINE_VECTOR};
 use crate::layout;
 use crate::mailbox;
 use crate::partition::Partition;
@@ -41,6 +41,8 @@ pub struct Assignment {
     pub reset: ResetPath,
     /// Its bus, where all of it is this guest's.
     pub bus: Option<ResettableBus>,
+    /// Its interrupt line, where it has one.
+    pub line: Option<Line>,
     attached: bool,
     mapped: [Option<Gpa>; BARS],
 }
@@ -53,8 +55,9 @@ impl Assignment {
         aliases: Box<[Bdf]>,
         reset: ResetPath,
         bus: Option<ResettableBus>,
+        line: Option<Line>,
     ) -> Self {
-        Self { slot, requester, aliases, reset, bus, attached: false, mapped: [None; BARS] }
+        Self { slot, requester, aliases, reset, bus, line, attached: false, mapped: [None; BARS] }
     }
 
     /// Resets the function by the first rung of the ladder that works. The whole bus
@@ -69,6 +72,18 @@ impl Assignment {
         let owned = bus.map(|bus| OwnedBus { bridge: bus.bridge, others: &bus.others });
         self.reset.reset(config, clock, owned)
     }
+}
+
+/// The way of a function's INTx: from a pin of the machine's that nobody shares to one of
+/// the guest's that no other of its functions uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// Who the IOMMU takes the machine's IOAPIC for.
+    pub io_apic: Requester,
+    /// Number of its pin, and of the interrupt that it was granted for it.
+    pub pin: u8,
+    /// The guest's global system interrupt.
+    pub gsi: u8,
 }
 
 /// A bus that belongs to one guest as a whole, so that it may be reset.
@@ -153,8 +168,9 @@ where
     ///
     /// # Errors
     /// A function could not be reset or attached; then none is given.
-    pub fn assign(
+    pub fn assign<H: Host<Bus = Self>>(
         &mut self,
+        partition: &Partition<H>,
         mut report: impl FnMut(&Assignment, fmt::Arguments<'_>),
     ) -> Result<(), AssignError> {
         for assignment in &self.assignments {
@@ -163,7 +179,8 @@ where
             report(assignment, format_args!("{outcome}"));
         }
         for index in 0..self.assignments.len() {
-            if let Err(error) = self.attach(index) {
+            if let Err(error) = self.attach(partition, index) {
+                self.close_lines(partition);
                 self.detach_all();
                 return Err(error);
             }
@@ -171,9 +188,13 @@ where
         Ok(())
     }
 
-    fn attach(&mut self, index: usize) -> Result<(), AssignError> {
+    fn attach<H: Host<Bus = Self>>(
+        &mut self,
+        partition: &Partition<H>,
+        index: usize,
+    ) -> Result<(), AssignError> {
         let Some(assignment) = self.assignments.get_mut(index) else { return Ok(()) };
-        let requester = assignment.requester;
+        let (requester, slot, line) = (assignment.requester, assignment.slot, assignment.line);
         if let Some(domain) = self.domain {
             let function = Function { requester, aliases: &assignment.aliases };
             self.iommu
@@ -183,7 +204,10 @@ where
             assignment.attached = true;
         }
         let attached = assignment.attached;
-        if let Some(function) = self.bus.function_mut(assignment.slot) {
+        if let Some(line) = line {
+            self.open_line(partition, line).map_err(|error| AssignError::Iommu(line.io_apic, error))?;
+        }
+        if let Some(function) = self.bus.function_mut(slot) {
             function.start();
             function.allow_bus_master(attached);
         }
@@ -202,6 +226,8 @@ where
         let detached = self.detach_all();
         self.bus.reset();
         self.apply_effects(partition);
+        // After the effects: a function as after its reset has its line.
+        self.close_lines(partition);
         for assignment in &self.assignments {
             if let Err(quarantine) = assignment.reset(&self.config, &self.clock, true) {
                 partition.log(format_args!("{quarantine}"));
@@ -221,6 +247,50 @@ where
             }
         }
         clean
+    }
+
+    /// Lets a function's line interrupt the guest's first processor, whose vCPU raises the
+    /// guest's own line.
+    fn open_line<H: Host<Bus = Self>>(&self, partition: &Partition<H>, line: Line) -> Result<(), IommuError> {
+        let Some(&destination) = self.apic_ids.first() else { return Ok(()) };
+        let interrupt =
+            RemappedInterrupt { vector: LINE_VECTOR, destination, mode: DeliveryMode::Fixed, level: true };
+        // The lines of conventional PCI are active low, and messages stand for such.
+        let entry = self.iommu.lock().remap_pin(line.io_apic, line.pin.into(), interrupt, true)?;
+        partition.host.open_line(partition, line.gsi, entry);
+        Ok(())
+    }
+
+    /// Silences a line; its remapping entry stays.
+    fn mask_line<H: Host<Bus = Self>>(&self, partition: &Partition<H>, line: Line) {
+        partition.host.close_line(partition, line.gsi);
+        partition.with_chipset(usize::MAX, |chipset, _, _| chipset.drop_line(line.gsi));
+    }
+
+    /// Takes the lines back. Masked first, so that nothing is sent that the IOMMU would have
+    /// to refuse. What was sent before has arrived when the entry is gone, and the next
+    /// owner finds no line in service.
+    fn close_lines<H: Host<Bus = Self>>(&self, partition: &Partition<H>) {
+        for line in self.assignments.iter().filter_map(|assignment| assignment.line) {
+            self.mask_line(partition, line);
+            // An entry that was never there cannot be released, which is no harm.
+            let _ = self.iommu.lock().release(line.io_apic, line.pin.into());
+        }
+    }
+
+    /// The guest's interrupt disable bit, or one of the kinds of messages, decides about
+    /// the line. The function has its own bit too, where it knows one.
+    fn switch_line<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot, open: bool) {
+        let Some(line) = self.line_of(slot) else { return };
+        if !open {
+            self.mask_line(partition, line);
+        } else if let Err(error) = self.open_line(partition, line) {
+            self.refuse(partition, format_args!("{slot} line {}: {error}", line.gsi));
+        }
+    }
+
+    fn line_of(&self, slot: Slot) -> Option<Line> {
+        self.assignments.iter().find(|assignment| assignment.slot == slot)?.line
     }
 
     fn apply_effects<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) {
@@ -247,8 +317,7 @@ where
             PciEffect::ResetRequested => self.reset_one(partition, slot),
             // The function itself lets the guest's bit through, once allowed.
             PciEffect::BusMaster(_) => {}
-            // No line is given to any guest yet, so none can change.
-            PciEffect::InterruptPin(_) => {}
+            PciEffect::InterruptPin(open) => self.switch_line(partition, slot, open),
         }
     }
 

@@ -25,6 +25,18 @@ pub trait Host: Sized {
     fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool);
     /// Writes a line about a guest to the hypervisor's log.
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>);
+
+    /// Routes the machine's pin behind one of the guest's lines, the global system
+    /// interrupt `gsi`: its redirection entry, which [`iommu::Iommu::remap_pin`] gave.
+    fn open_line(&self, partition: &Partition<Self>, gsi: u8, entry: u64);
+    /// Masks that pin and ends its interrupt.
+    fn close_line(&self, partition: &Partition<Self>, gsi: u8);
+    /// The guest's lines whose interrupts are in service at the machine's pins, a bit for
+    /// each global system interrupt.
+    fn lines_in_service(&self, partition: &Partition<Self>) -> u32;
+    /// Ends the interrupt at the machine's pin behind `gsi`; a line that is still asserted
+    /// interrupts again.
+    fn end_line(&self, partition: &Partition<Self>, gsi: u8);
 }
 
 /// The guest's PCI bus, as the exit handlers reach it. What an access asks of the
@@ -40,10 +52,6 @@ pub trait BusAccess<H: Host>: Send {
     fn memory_read(&mut self, gpa: Gpa, width: Width) -> Option<u64>;
     /// Writes there; false where nothing decodes the address.
     fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> bool;
-    /// A level-triggered vector of the guest was acknowledged at its local APIC.
-    fn end_of_interrupt(&mut self, partition: &Partition<H>, vector: u8) {
-        let _ = (partition, vector);
-    }
 }
 
 /// The hypervisor's own timer vector: a reserved exception vector, which no guest
@@ -53,5 +61,8 @@ pub const TIMER_VECTOR: u8 = 0x16;
 pub const KICK_VECTOR: u8 = 0x18;
 /// The vector of the IOMMUs' fault events.
 pub const FAULT_VECTOR: u8 = 0x19;
+/// The vector of the interrupt lines of passed-through functions, at the processor of
+/// their guest's first vCPU.
+pub const LINE_VECTOR: u8 = 0x1a;
 /// The lowest vector that a guest's device may use.
 pub const FIRST_GUEST_VECTOR: u8 = 0x20;

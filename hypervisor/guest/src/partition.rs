@@ -251,6 +251,10 @@ impl<H: Host> Partition<H> {
     ) -> bool {
         match effect {
             Effect::Message(message) => self.route(from, message),
+            Effect::Sample(gsi) => {
+                self.host.end_line(self, gsi);
+                false
+            }
             Effect::External(level) => {
                 self.external.store(level.into(), Release);
                 level && self.notify(from, 0, mailbox::CHIPSET)
@@ -270,6 +274,19 @@ impl<H: Host> Partition<H> {
                 true
             }
         }
+    }
+
+    /// Raises the guest's lines whose interrupts wait at the machine's pins. The look at
+    /// the pins is under the chipset's lock, as each end is: no vCPU ends one between
+    /// this look and the raise.
+    pub fn take_lines(&self, from: usize) {
+        self.with_chipset(from, |chipset, effects, _| {
+            let mut lines = self.host.lines_in_service(self);
+            while lines != 0 {
+                chipset.sample_line(lines.trailing_zeros() as u8, effects);
+                lines &= lines - 1;
+            }
+        });
     }
 
     fn transmit(&self, byte: u8, line: &mut [u8; LINE_BYTES], used: &mut usize) {

@@ -2,7 +2,7 @@
 
 use crate::emulate::Recent;
 use crate::exits::{self, Unemulated};
-use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, TIMER_VECTOR};
+use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, LINE_VECTOR, TIMER_VECTOR};
 use crate::mailbox::{self, Mail, vectors};
 use crate::msr::{LoggedOnce, Mtrrs};
 use crate::partition::{End, Partition};
@@ -141,7 +141,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
                 Activity::Halted if self.wakes(partition) => self.activity = Activity::Running,
                 _ => {
                     self.cpu.sleep();
-                    self.absorb_interrupts();
+                    self.absorb_interrupts(partition);
                 }
             }
         }
@@ -196,12 +196,13 @@ impl<V: Vcpu> VirtualProcessor<V> {
     }
 
     /// What the hardware delivered to this physical processor.
-    pub fn absorb_interrupts(&mut self) {
+    pub fn absorb_interrupts<H: Host>(&mut self, partition: &Partition<H>) {
         self.attention = true;
         for vector in vectors(self.cpu.take_interrupts()) {
             match vector {
                 TIMER_VECTOR => self.armed = None,
                 KICK_VECTOR => {}
+                LINE_VECTOR => partition.take_lines(self.index),
                 // A passed-through device's entry holds the guest's own vector.
                 vector if vector >= FIRST_GUEST_VECTOR => self.apic.accept(vector, false),
                 _ => {}

@@ -59,7 +59,9 @@ pub trait Iommu {
     ) -> Result<HostMsi, IommuError>;
 
     /// As [`Iommu::remap`], for pin `index` of an IOAPIC: its redirection entry, not
-    /// masked.
+    /// masked. The entry's vector is no other pin's and not that of `interrupt`: the end
+    /// of a level-triggered interrupt at a processor ends it at no pin. It stays in
+    /// service there, and the pin silent, until the IOAPIC itself is told.
     fn remap_pin(
         &mut self,
         ioapic: Requester,

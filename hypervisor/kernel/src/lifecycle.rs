@@ -190,7 +190,7 @@ fn start(guest: &Guest) -> Result<Entry, String> {
         loader::load(&partition.memory, &partition.layout, image).map_err(|error| format!("{error}"))?;
     partition
         .bus()
-        .assign(|assignment, report| {
+        .assign(partition, |assignment, report| {
             partition.log(format_args!("{} at {}: {report}", assignment.requester, assignment.slot));
         })
         .map_err(|error| format!("{error}"))?;

@@ -1,13 +1,14 @@
 //! Config x Platform -> Plan.
 
+use crate::check::lines::{self, LinePlan};
 use crate::check::{devices, files, machine, rules};
-use crate::config::{Config, GuestConfig};
+use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
 use crate::reserved::{ReservedRange, merge};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::names::{DevFn, DeviceId, DevicePath};
-use platform::pci::{Bar, LegacyInterrupt};
+use platform::pci::Bar;
 use platform::{AccessControl, Function, Platform};
 use spec::Bdf;
 
@@ -84,8 +85,8 @@ pub struct FunctionPlan {
     pub bars: Vec<Bar>,
     /// Bytes of its expansion ROM; 0 without one.
     pub rom_bytes: u32,
-    /// Its legacy interrupt, where no other function of the machine shares the line.
-    pub legacy_interrupt: Option<LegacyInterrupt>,
+    /// Its interrupt line, where the guest gets it.
+    pub line: Option<LinePlan>,
 }
 
 /// What a file of the configuration is for.
@@ -163,16 +164,16 @@ fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan
             .iter()
             .filter_map(|pci| {
                 let function = platform.function_at(&pci.passthrough.path)?;
-                plan_function(pci.slot, function, platform)
+                plan_function(pci, function, platform)
             })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),
     }
 }
 
-fn plan_function(slot: DevFn, function: &Function, platform: &Platform) -> Option<FunctionPlan> {
+fn plan_function(pci: &PciConfig, function: &Function, platform: &Platform) -> Option<FunctionPlan> {
     Some(FunctionPlan {
-        slot,
+        slot: pci.slot,
         bdf: function.bdf,
         path: function.path.clone(),
         id: function.id,
@@ -183,8 +184,6 @@ fn plan_function(slot: DevFn, function: &Function, platform: &Platform) -> Optio
         msix_messages: function.capabilities.msix.map_or(0, |msix| msix.messages),
         bars: function.bars.clone(),
         rom_bytes: function.rom_bytes,
-        legacy_interrupt: function
-            .interrupt
-            .filter(|interrupt| devices::line_is_usable(function, *interrupt, platform)),
+        line: lines::plan(pci, function, platform),
     })
 }

@@ -204,6 +204,11 @@ table! {
         /// Accept a function that the firmware still uses for transfers of its own
         /// (its tables reserve that memory: RMRR, IVMD).
         pub allow_reserved_memory: bool = false,
+        /// The I/O APIC input (global system interrupt) where the function's interrupt pin
+        /// ends, of which the guest then gets a line of its own. A function without MSI and
+        /// MSI-X needs it, but for machines whose wires are known (QEMU's q35). No other
+        /// function may share the input.
+        pub gsi: Option<u32> = None,
     }
 }
 

@@ -19,6 +19,7 @@ mod reserved;
 pub mod text;
 
 pub use build::{FileKind, FileRef, FunctionPlan, GuestPlan, Plan, Refusal, build, check_without_machine};
+pub use check::lines::LinePlan;
 pub use check::machine::HYPERVISOR_MEMORY;
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{

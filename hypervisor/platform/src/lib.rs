@@ -16,6 +16,7 @@ extern crate std;
 pub mod acpi;
 mod bytes;
 pub mod finding;
+pub mod lines;
 pub mod memory;
 pub mod names;
 pub mod pci;

@@ -259,8 +259,9 @@ pub mod remappable {
         let handle = handle as u64;
         0xfee0_0000 | (handle & 0x7fff) << 5 | 1 << 4 | 1 << 3 | (handle >> 15) << 2
     }
-    /// An IOAPIC's redirection entry for `handle` (section 5.1.5.1). Its vector
-    /// must be that of the remapping entry, for the end of a level interrupt.
+    /// An IOAPIC's redirection entry for `handle` (section 5.1.5.1). Its vector is what
+    /// the IOAPIC compares with the ends of level interrupts that it is told of: that of
+    /// the remapping entry, where processors are to tell.
     pub const fn redirection_entry(handle: u16, vector: u8, level: bool, active_low: bool) -> u64 {
         let handle = handle as u64;
         (handle & 0x7fff) << 49

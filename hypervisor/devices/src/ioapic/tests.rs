@@ -217,3 +217,51 @@ proptest! {
         }
     }
 }
+
+fn sampled(ioapic: &mut Ioapic, pin: u8) -> Vec<Effect> {
+    let mut out = Effects::new();
+    ioapic.set_sampled(pin, &mut out);
+    out.collect()
+}
+
+#[test]
+fn a_sampled_line_is_looked_at_again_at_each_end() {
+    let mut ioapic = Ioapic::new(0);
+    let message = fixed(Destination::Physical(1), 0x41, true);
+    route(&mut ioapic, 17, 1 << 56 | LEVEL | 0x41);
+    assert_eq!(sampled(&mut ioapic, 17), [message]);
+    assert_eq!(sampled(&mut ioapic, 17), [], "it is in service");
+    assert_eq!(end(&mut ioapic, 0x42), [], "another vector");
+    assert_eq!(end(&mut ioapic, 0x41), [Effect::Sample(17)]);
+    assert!(!ioapic.is_asserted(17), "until the line is seen asserted again");
+    assert_eq!(end(&mut ioapic, 0x41), []);
+    assert_eq!(sampled(&mut ioapic, 17), [message]);
+}
+
+#[test]
+fn a_masked_sample_is_looked_at_again_when_the_pin_opens() {
+    let mut ioapic = Ioapic::new(0);
+    route(&mut ioapic, 17, MASKED | LEVEL | 0x41);
+    assert_eq!(sampled(&mut ioapic, 17), []);
+    assert_eq!(route(&mut ioapic, 17, LEVEL | 0x41), [Effect::Sample(17)], "not a stale interrupt");
+    assert_eq!(sampled(&mut ioapic, 17), [fixed(Destination::Physical(0), 0x41, true)]);
+    // As handlers in threads do: masked, ended, opened when the device is served.
+    route(&mut ioapic, 17, MASKED | LEVEL | 0x41);
+    assert_eq!(end(&mut ioapic, 0x41), [], "nobody waits for it yet");
+    assert_eq!(route(&mut ioapic, 17, LEVEL | 0x41), [Effect::Sample(17)]);
+    assert_eq!(route(&mut ioapic, 17, LEVEL | 0x41), [], "asked once");
+}
+
+#[test]
+fn a_dropped_line_is_silent() {
+    let mut ioapic = Ioapic::new(0);
+    route(&mut ioapic, 17, LEVEL | 0x41);
+    sampled(&mut ioapic, 17);
+    ioapic.clear_sampled(17);
+    assert_eq!(end(&mut ioapic, 0x41), []);
+    line(&mut ioapic, 18, true);
+    ioapic.clear_sampled(18);
+    assert!(ioapic.is_asserted(18), "that is an emulated device's");
+    assert_eq!(sampled(&mut ioapic, 200), []);
+    ioapic.clear_sampled(200);
+}

@@ -1,6 +1,6 @@
 //! What a local APIC register write causes.
 
-use crate::host::{BusAccess, Host};
+use crate::host::Host;
 use crate::partition::Partition;
 use devices::{ApicEffect, LocalApic};
 
@@ -18,7 +18,6 @@ pub fn apply<H: Host>(partition: &Partition<H>, index: usize, apic: &LocalApic, 
         ApicEffect::Send(message) => partition.route(index, message),
         ApicEffect::EndOfInterrupt { vector, level } => {
             if level {
-                partition.bus().end_of_interrupt(partition, vector);
                 partition
                     .with_chipset(index, |chipset, effects, _| chipset.end_of_interrupt(vector, effects));
             }

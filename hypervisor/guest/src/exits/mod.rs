@@ -25,7 +25,7 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
         Exit::ReadMsr => msr::read(vp, partition),
         Exit::WriteMsr => msr::write(vp, partition),
         Exit::Port(access) => port::handle(vp, partition, access),
-        Exit::Interrupt | Exit::Kick => vp.absorb_interrupts(),
+        Exit::Interrupt | Exit::Kick => vp.absorb_interrupts(partition),
         Exit::InterruptWindow | Exit::NmiWindow => vp.attention = true,
         Exit::Halt => halt(vp, partition),
         Exit::Hypercall => hypercall(vp, partition),

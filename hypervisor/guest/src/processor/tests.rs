@@ -25,6 +25,9 @@ struct FakeHost {
     armed: RefCell<Vec<Option<u64>>>,
     kicked: RefCell<Vec<usize>>,
     logged: RefCell<Vec<String>>,
+    /// The machine's pins: in service, and ended.
+    in_service: Cell<u32>,
+    ended: RefCell<Vec<u8>>,
 }
 
 struct NoBus;
@@ -45,6 +48,15 @@ impl Host for FakeHost {
     fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
     fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {
         self.logged.borrow_mut().push(text.to_string());
+    }
+    fn open_line(&self, _: &Partition<Self>, _: u8, _: u64) {}
+    fn close_line(&self, _: &Partition<Self>, _: u8) {}
+    fn lines_in_service(&self, _: &Partition<Self>) -> u32 {
+        self.in_service.get()
+    }
+    fn end_line(&self, _: &Partition<Self>, gsi: u8) {
+        self.in_service.set(self.in_service.get() & !(1 << gsi));
+        self.ended.borrow_mut().push(gsi);
     }
 }
 
@@ -277,6 +289,53 @@ fn a_devices_vector_is_the_guests_own() {
     let partition = partition(1);
     let vp = play(&partition, 0, &[device(0x31)], &[]);
     assert_eq!(injected(&vp), [None, Some(Event::Interrupt(0x31))]);
+}
+
+/// Routes the guest's line 17, level-triggered, to this vector of its first processor.
+fn route_line(partition: &Partition<FakeHost>, entry: u32) {
+    const PIN: u32 = 0x10 + 2 * 17;
+    partition.with_chipset(0, |chipset, effects, _| {
+        for (register, value) in [(PIN + 1, 0), (PIN, entry)] {
+            chipset.ioapic_write(0, register, effects);
+            chipset.ioapic_write(0x10, value, effects);
+        }
+    });
+}
+
+const LEVEL: u32 = 1 << 15;
+const MASKED: u32 = 1 << 16;
+
+#[test]
+fn a_line_interrupts_once_for_each_end() {
+    let partition = partition(1);
+    route_line(&partition, LEVEL | 0x41);
+    partition.host.in_service.set(1 << 17);
+    let end = Turn { registers: std::vec![(RCX, 0x80b), (RAX, 0), (RDX, 0)], ..exit(Exit::WriteMsr) };
+    // The vector comes again for another line: this one is in service already.
+    let vp = play(&partition, 0, &[device(LINE_VECTOR), device(LINE_VECTOR), exit(Exit::Cpuid), end], &[]);
+    let came = injected(&vp).into_iter().flatten().collect::<Vec<_>>();
+    assert_eq!(came, [Event::Interrupt(0x41)]);
+    assert_eq!(*partition.host.ended.borrow(), [17], "the machine's pin is free again");
+}
+
+#[test]
+fn a_line_that_the_guest_masks_stays_in_service_until_it_opens() {
+    let partition = partition(1);
+    route_line(&partition, LEVEL | MASKED | 0x41);
+    partition.host.in_service.set(1 << 17);
+    let vp = play(&partition, 0, &[device(LINE_VECTOR), exit(Exit::Cpuid)], &[]);
+    assert_eq!(injected(&vp), [None; 3]);
+    assert!(partition.host.ended.borrow().is_empty());
+    route_line(&partition, LEVEL | 0x41);
+    assert_eq!(*partition.host.ended.borrow(), [17], "it is asked again whether it is asserted");
+}
+
+#[test]
+fn a_stray_line_vector_raises_nothing() {
+    let partition = partition(1);
+    route_line(&partition, LEVEL | 0x41);
+    let vp = play(&partition, 0, &[device(LINE_VECTOR)], &[]);
+    assert_eq!(injected(&vp), [None; 2]);
 }
 
 #[test]

@@ -19,6 +19,15 @@ pub(crate) fn frames_needed(limits: UnitLimits, buses: usize) -> usize {
     3 + super::interrupts::frames(limits.interrupts) + buses
 }
 
+/// First of the vectors that name pins; below are those of processors' own business.
+const FIRST_PIN_VECTOR: u8 = 0x20;
+
+/// The vector in a pin's redirection entry. Where interrupts are remapped no processor
+/// sees it; only the IOAPIC compares it, with what it is told was ended.
+const fn pin_vector(index: u16) -> u8 {
+    FIRST_PIN_VECTOR.wrapping_add(index as u8)
+}
+
 /// A unit in force: what is not granted is blocked.
 pub(crate) struct Unit<R> {
     registers: R,
@@ -265,7 +274,7 @@ impl<R: RegisterWindow> Unit<R> {
         active_low: bool,
     ) -> Result<u64, IommuError> {
         let (entry, _) = self.interrupts.entry_of(ioapic, index)?;
-        Ok(remappable::redirection_entry(entry, interrupt.vector, interrupt.level, active_low))
+        Ok(remappable::redirection_entry(entry, pin_vector(index), interrupt.level, active_low))
     }
 
     /// Makes one interrupt entry absent.

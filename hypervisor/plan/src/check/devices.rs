@@ -1,6 +1,6 @@
 //! PCI functions: are they there, and can they be kept apart from everybody else.
 
-use super::Report;
+use super::{Report, lines};
 use crate::check::rules::earlier_guests;
 use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
@@ -9,28 +9,24 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::Group;
 use platform::names::Memory;
-use platform::pci::LegacyInterrupt;
 use platform::{Function, Platform};
 use spec::Hpa;
 
-/// Fewest interrupt lines that a PIC cannot have.
-const PIC_LINES: u8 = 16;
-
 /// A function that a guest asks for.
-struct Request<'a> {
-    config: &'a Config,
+pub(crate) struct Request<'a> {
+    pub config: &'a Config,
     /// The guest's name.
-    name: &'a str,
-    guest: &'a GuestConfig,
-    pci: &'a PciConfig,
+    pub name: &'a str,
+    pub guest: &'a GuestConfig,
+    pub pci: &'a PciConfig,
     /// Its place in the guest's list.
-    index: usize,
-    platform: &'a Platform,
+    pub index: usize,
+    pub platform: &'a Platform,
 }
 
 impl Request<'_> {
     /// The path of a key of the request.
-    fn key(&self, key: &str) -> String {
+    pub fn key(&self, key: &str) -> String {
         format!("pci[{}].passthrough.{key}", self.index)
     }
 }
@@ -44,7 +40,7 @@ pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: 
         check_iommu(&request, function, &mut report);
         check_reserved_memory(&request, function, &mut report);
         check_group(&request, function, &mut report);
-        check_interrupts(&request, function, &mut report);
+        lines::check(&request, function, &mut report);
         check_bars(&request, function, &mut report);
     }
     report.problems
@@ -224,41 +220,6 @@ fn check_group(request: &Request<'_>, function: &Function, report: &mut Report) 
         format_args!("{at} cannot be kept apart from {} of guest `{owner}`: {why}", other.path),
         "give both to the same guest",
     );
-}
-
-fn check_interrupts(request: &Request<'_>, function: &Function, report: &mut Report) {
-    let platform = request.platform;
-    let capabilities = &function.capabilities;
-    let Some(interrupt) = function.interrupt else { return };
-    if capabilities.msi.is_some() || capabilities.msix.is_some() {
-        return;
-    }
-    let path = &function.path;
-    let message = if line_is_usable(function, interrupt, platform) {
-        // Where a line ends at an IOAPIC stands in AML, which nobody here interprets.
-        format!("{path} has neither MSI nor MSI-X, and interrupt lines are not passed through")
-    } else if let Some(sharer) = sharers(function, interrupt, platform).next() {
-        let line = interrupt.line;
-        format!("{path} has neither MSI nor MSI-X and shares interrupt line {line} with {}", sharer.path)
-    } else {
-        format!("{path} has neither MSI nor MSI-X, and the firmware routed its interrupt nowhere")
-    };
-    report.add(request.key("path"), message, "pass through a device with MSI or MSI-X");
-}
-
-/// Whether a function's interrupt line leads somewhere and is its alone.
-pub(crate) fn line_is_usable(function: &Function, interrupt: LegacyInterrupt, platform: &Platform) -> bool {
-    (1..PIC_LINES).contains(&interrupt.line) && sharers(function, interrupt, platform).next().is_none()
-}
-
-fn sharers<'p>(
-    function: &'p Function,
-    interrupt: LegacyInterrupt,
-    platform: &'p Platform,
-) -> impl Iterator<Item = &'p Function> {
-    platform.functions.iter().filter(move |other| {
-        other.bdf != function.bdf && other.interrupt.is_some_and(|its| its.line == interrupt.line)
-    })
 }
 
 /// A guest reaches whole pages: what else is on them it would reach too.

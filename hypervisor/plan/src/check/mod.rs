@@ -4,6 +4,9 @@ pub(crate) mod devices;
 pub(crate) mod files;
 #[cfg(test)]
 mod iommu_tests;
+#[cfg(test)]
+mod line_tests;
+pub(crate) mod lines;
 pub(crate) mod machine;
 pub(crate) mod rules;
 #[cfg(test)]

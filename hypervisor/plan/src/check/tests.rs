@@ -92,8 +92,7 @@ fn the_example_fits(board: &Platform) {
     assert_eq!((disk.name.as_str(), &disk.apic_ids[..]), ("disk", &[2, 3][..]));
     let nvme = &disk.functions[0];
     assert_eq!((nvme.bdf, nvme.msi_messages, nvme.msix_messages), (Bdf::new(0, 3, 0), 0, 65));
-    // Both devices share line 11, so neither may use its legacy interrupt.
-    assert_eq!((e1000e.legacy_interrupt, nvme.legacy_interrupt), (None, None));
+    assert_eq!((e1000e.line, nvme.line), (None, None), "nobody asked for a line");
 }
 
 #[test]
@@ -347,42 +346,6 @@ fn devices_that_reach_each_other() {
 }
 
 #[test]
-fn devices_without_an_interrupt_of_their_own() {
-    let config = config(&[("a", "cpus = [1]", &[("00:09.0", "8086:293a")])]);
-    let mut board = bridges();
-    assert_eq!(
-        problems(&config, &board),
-        [
-            "guest.a.pci[0].passthrough.path: 00:09.0 has neither MSI nor MSI-X and shares interrupt line 10 with 00:04.0; \
-         pass through a device with MSI or MSI-X"
-        ]
-    );
-    for function in &mut board.functions {
-        if function.bdf != Bdf::new(0, 9, 0) {
-            function.interrupt = None;
-        }
-    }
-    assert_eq!(
-        problems(&config, &board),
-        [
-            "guest.a.pci[0].passthrough.path: 00:09.0 has neither MSI nor MSI-X, and interrupt lines are not passed \
-         through; pass through a device with MSI or MSI-X"
-        ]
-    );
-    for function in &mut board.functions {
-        function.interrupt =
-            function.interrupt.map(|interrupt| platform::pci::LegacyInterrupt { line: 0xff, ..interrupt });
-    }
-    assert_eq!(
-        problems(&config, &board),
-        [
-            "guest.a.pci[0].passthrough.path: 00:09.0 has neither MSI nor MSI-X, and the firmware routed its interrupt \
-         nowhere; pass through a device with MSI or MSI-X"
-        ]
-    );
-}
-
-#[test]
 fn bars_that_cannot_be_kept_apart() {
     let config = config(&[("a", "cpus = [1]", &[("00:02.0", "8086:10d3")])]);
     let mut board = q35();
@@ -450,6 +413,7 @@ proptest::proptest! {
                     slot: DevFn::new(slot as u8 + 1, 0),
                     passthrough: crate::Passthrough { path: function.path.clone(), id: function.id },
                     allow_reserved_memory: false,
+                    gsi: None,
                 })
             }).collect();
             let base = super::tests::config(&[("x", "cpus = [1]", &[])]).guest["x"].clone();

@@ -42,6 +42,10 @@ pub struct Function {
     pub rom_bytes: u32,
     /// Legacy interrupt; `None` if it uses none.
     pub interrupt: Option<LegacyInterrupt>,
+    /// The global system interrupt of its pin, where an operating system that ran on the
+    /// machine told it; the scan cannot see it.
+    #[serde(default)]
+    pub gsi: Option<u32>,
     /// What it can do.
     pub capabilities: Capabilities,
 }

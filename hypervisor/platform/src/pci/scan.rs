@@ -204,6 +204,7 @@ fn read_function(
         interrupt: (1..=4)
             .contains(&pin)
             .then(|| LegacyInterrupt { pin: pin - 1, line: config.read8(bdf, INTERRUPT_LINE) }),
+        gsi: None,
         capabilities,
     }
 }

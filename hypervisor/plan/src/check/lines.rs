@@ -1,0 +1,177 @@
+//! Interrupt lines: a function gets its own only where nobody shares it.
+//!
+//! A line is level-triggered, and whoever holds it down interrupts everybody on it: two
+//! guests on one line could at least see when the other works. So a line belongs to one
+//! function, on the machine as in the guest.
+
+use super::Report;
+use super::devices::Request;
+use crate::config::{Config, GuestConfig, PciConfig};
+use alloc::format;
+use alloc::string::String;
+use platform::pci::LegacyInterrupt;
+use platform::{Function, IoApicPin, Platform};
+use spec::{Bdf, Hpa};
+
+/// Inputs of a guest's I/O APIC that functions take turns at.
+const GUEST_LINES: u8 = 8;
+
+/// The interrupt line of a function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinePlan {
+    /// Global system interrupt on the machine.
+    pub gsi: u32,
+    /// Registers of the I/O APIC where it ends.
+    pub io_apic: Hpa,
+    /// The pin there.
+    pub pin: u8,
+    /// Who the IOMMU takes that I/O APIC for.
+    pub source: Bdf,
+    /// The function's own pin, 0 for INTA to 3 for INTD: the guest sees the same.
+    pub intx: u8,
+}
+
+/// The pin that a function's guest needs a line for: it has no messages, or the
+/// configuration asks for the line.
+fn wanted(pci: &PciConfig, function: &Function) -> Option<LegacyInterrupt> {
+    let capabilities = &function.capabilities;
+    let has_messages = capabilities.msi.is_some() || capabilities.msix.is_some();
+    function.interrupt.filter(|_| pci.gsi.is_some() || !has_messages)
+}
+
+/// The line that a function gets. Its checks found nothing wrong.
+pub(crate) fn plan(pci: &PciConfig, function: &Function, platform: &Platform) -> Option<LinePlan> {
+    let interrupt = wanted(pci, function)?;
+    let gsi = pci.gsi.or_else(|| platform.gsi(function))?;
+    let IoApicPin { io_apic, pin, source } = platform.io_apic_pin(gsi)?;
+    let (_, source) = source?;
+    Some(LinePlan { gsi, io_apic: io_apic.base, pin, source, intx: interrupt.pin })
+}
+
+pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Report) {
+    let Some(interrupt) = wanted(request.pci, function) else {
+        if request.pci.gsi.is_some() {
+            let message = format!("{} has no interrupt pin", function.path);
+            report.add(gsi_key(request), message, "remove the key");
+        }
+        return;
+    };
+    let Some(gsi) = find(request, function, report) else { return };
+    check_input(request, function, gsi, report);
+    check_sharers(request, function, gsi, report);
+    check_slot(request, function, interrupt, report);
+}
+
+fn gsi_key(request: &Request<'_>) -> String {
+    format!("pci[{}].gsi", request.index)
+}
+
+/// `INTA`, `INTB`, ...
+fn name(interrupt: LegacyInterrupt) -> char {
+    char::from(b'A'.wrapping_add(interrupt.pin & 3))
+}
+
+/// Where the line ends: as the configuration says, unless the machine is known to be wired
+/// otherwise.
+fn find(request: &Request<'_>, function: &Function, report: &mut Report) -> Option<u32> {
+    let at = &function.path;
+    let pin = name(function.interrupt?);
+    match (request.pci.gsi, request.platform.gsi(function)) {
+        (Some(said), Some(known)) if said != known => {
+            report.add(
+                gsi_key(request),
+                format_args!("INT{pin} of {at} ends at global system interrupt {known} and not {said}"),
+                format_args!("use gsi = {known}"),
+            );
+            None
+        }
+        (Some(gsi), _) | (None, Some(gsi)) => Some(gsi),
+        (None, None) => {
+            report.add(
+                request.key("path"),
+                format_args!(
+                    "{at} has neither MSI nor MSI-X, and where its INT{pin} ends stands only in the \
+                     firmware's code"
+                ),
+                "say it with gsi = N, the number that Linux on this machine shows before `-fasteoi` in \
+                 /proc/interrupts",
+            );
+            None
+        }
+    }
+}
+
+/// The input must be PCI's, and the IOMMU must know who sends from there.
+fn check_input(request: &Request<'_>, function: &Function, gsi: u32, report: &mut Report) {
+    let platform = request.platform;
+    let key = if request.pci.gsi.is_some() { gsi_key(request) } else { request.key("path") };
+    let at = &function.path;
+    let elsewhere = "pass through a device with MSI or MSI-X";
+    if platform.is_fixed_gsi(gsi) {
+        let message = format!("global system interrupt {gsi} of {at} is in use by the board itself");
+        return report.add(key, message, elsewhere);
+    }
+    let Some(input) = platform.io_apic_pin(gsi) else {
+        let message = format!("no I/O APIC has an input for global system interrupt {gsi} of {at}");
+        return report.add(key, message, elsewhere);
+    };
+    if input.source.is_none() {
+        let message = format!(
+            "the firmware does not say under which number the IOMMU knows the I/O APIC of global system \
+             interrupt {gsi} of {at}"
+        );
+        report.add(key, message, elsewhere);
+    }
+}
+
+/// Nobody may hold the line down but its owner. Bridges do not count: their own interrupts
+/// are the hypervisor's, which never enables them.
+fn check_sharers(request: &Request<'_>, function: &Function, gsi: u32, report: &mut Report) {
+    let platform = request.platform;
+    let shares = |other: &&Function| {
+        other.bdf != function.bdf
+            && !other.is_bridge()
+            && other.interrupt.is_some()
+            && (platform.share_line(function, other)
+                || said_of(request.config, platform, other).or_else(|| platform.gsi(other)) == Some(gsi))
+    };
+    let Some(other) = platform.functions.iter().find(shares) else { return };
+    report.add(
+        request.key("path"),
+        format_args!(
+            "{} shares its interrupt line, global system interrupt {gsi}, with {}",
+            function.path, other.path
+        ),
+        "plug one of the two elsewhere, or pass through a device with MSI or MSI-X",
+    );
+}
+
+/// What the configuration says of a function's line, whoever asks for it.
+fn said_of(config: &Config, platform: &Platform, function: &Function) -> Option<u32> {
+    let requests = config.guest.values().flat_map(|guest: &GuestConfig| &guest.pci);
+    requests
+        .filter(|pci| platform.function_at(&pci.passthrough.path).is_some_and(|it| it.bdf == function.bdf))
+        .find_map(|pci| pci.gsi)
+}
+
+/// In the guest too a line has one function: two slots whose numbers and pins add up alike
+/// meet at one input.
+fn check_slot(request: &Request<'_>, function: &Function, interrupt: LegacyInterrupt, report: &mut Report) {
+    let line = |pci: &PciConfig, pin: u8| pci.slot.device().wrapping_add(pin) % GUEST_LINES;
+    let mine = line(request.pci, interrupt.pin);
+    let earlier = request.guest.pci.get(..request.index).unwrap_or_default();
+    let rival = earlier.iter().find(|pci| {
+        let other = request.platform.function_at(&pci.passthrough.path);
+        other.and_then(|other| wanted(pci, other)).is_some_and(|other| line(pci, other.pin) == mine)
+    });
+    let Some(rival) = rival else { return };
+    let slot = request.pci.slot;
+    report.add(
+        format_args!("pci[{}].slot", request.index),
+        format_args!(
+            "in the guest, the interrupt line of {} in slot {slot} would be that of slot {}",
+            function.path, rival.slot
+        ),
+        "use the next slot",
+    );
+}

@@ -1,0 +1,169 @@
+//! Interrupt lines: where the pins of conventional interrupts end.
+//!
+//! A function's pin goes through the bridges above it to a pin of a device on the root bus
+//! (PCI-to-PCI Bridge Architecture Specification 1.2, section 9.1), and from there the board's
+//! wires lead to an I/O APIC. Where they lead stands in AML, which nobody here interprets;
+//! it is known of machines that have no choice, and of those whose board file says it.
+
+use crate::names::DeviceId;
+use crate::pci::{Function, PortType};
+use crate::topology::Platform;
+use spec::Bdf;
+
+/// A pin of a device on a root bus.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RootPin {
+    /// The root bus.
+    pub bus: u8,
+    /// Device number there.
+    pub device: u8,
+    /// Pin, 0 for INTA to 3 for INTD.
+    pub pin: u8,
+}
+
+/// Interrupt pins of a device.
+const PINS: u8 = 4;
+/// Inputs of the ISA bus; a line of PCI never ends at one where there is an I/O APIC.
+pub const ISA_INTERRUPTS: u32 = 16;
+
+/// What says that QEMU made this function.
+const QEMU: DeviceId = DeviceId { vendor: 0x1af4, device: 0x1100 };
+/// Host bridge of Intel's Q35, at 00:00.0.
+const Q35: DeviceId = DeviceId { vendor: 0x8086, device: 0x29c0 };
+
+impl Platform {
+    /// The pin on the root bus that a function's interrupt pin is wired to; `None` for a
+    /// function without one. Each bridge rotates the pins by the device's number; a link
+    /// has one device, number 0.
+    pub fn root_pin(&self, function: &Function) -> Option<RootPin> {
+        let mut pin = function.interrupt?.pin;
+        let mut at = function;
+        for bridge in self.bridges_above(function) {
+            let port = bridge.capabilities.express.map(|express| express.port);
+            let is_link = matches!(port, Some(PortType::RootPort | PortType::DownstreamPort));
+            let turn = if is_link { 0 } else { at.bdf.device() };
+            pin = pin.wrapping_add(turn) % PINS;
+            at = bridge;
+        }
+        Some(RootPin { bus: at.bdf.bus(), device: at.bdf.device(), pin })
+    }
+
+    /// The global system interrupt of a function's pin, where it is known: because the
+    /// board file says it, or because the machine is QEMU's q35.
+    pub fn gsi(&self, function: &Function) -> Option<u32> {
+        function.gsi.or_else(|| {
+            let root = self.root_pin(function)?;
+            self.is_qemu_q35().then(|| q35_gsi(root))?
+        })
+    }
+
+    /// QEMU marks its host bridge; a real Q35 carries its board's mark.
+    fn is_qemu_q35(&self) -> bool {
+        self.function(Bdf::new(0, 0, 0))
+            .is_some_and(|bridge| bridge.id == Q35 && bridge.subsystem == Some(QEMU))
+    }
+
+    /// Whether it can be seen that the pins of two functions end at one input: they meet at
+    /// the root bus, or are known to end there.
+    pub fn share_line(&self, one: &Function, other: &Function) -> bool {
+        let same = |one: Option<u32>, other: Option<u32>| one.is_some() && one == other;
+        match (self.root_pin(one), self.root_pin(other)) {
+            (Some(a), Some(b)) => a == b || same(self.gsi(one), self.gsi(other)),
+            _ => false,
+        }
+    }
+
+    /// Whether something other than PCI functions uses a global system interrupt: the ISA
+    /// bus, ACPI's events, or a source of NMIs.
+    pub fn is_fixed_gsi(&self, gsi: u32) -> bool {
+        gsi < ISA_INTERRUPTS
+            || self.overrides().iter().any(|moved| moved.gsi == gsi)
+            || self.nmi_sources().iter().any(|source| source.gsi == gsi)
+            || self.fadt().is_some_and(|fadt| u32::from(fadt.sci) == gsi)
+    }
+}
+
+/// How QEMU wires its q35: the lines PIRQA to PIRQH are the inputs 16 to 23. Devices of the
+/// chipset (25 to 29 and 31) begin at PIRQA; the others take turns at PIRQE to PIRQH, so that
+/// the chipset's are not shared; device 30 is not turned.
+fn q35_gsi(root: RootPin) -> Option<u32> {
+    const PIRQ_A: u8 = 16;
+    const PIRQ_E: u8 = 20;
+    let gsi = match root {
+        RootPin { bus: 0, device: 25..=29 | 31, pin } => PIRQ_A + pin % PINS,
+        RootPin { bus: 0, device: 30, pin } => PIRQ_E + pin % PINS,
+        RootPin { bus: 0, device, pin } => PIRQ_E + device.wrapping_add(pin) % PINS,
+        // Which place a further root bus takes on the first one, it does not show.
+        _ => return None,
+    };
+    Some(gsi.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acpi::{InterruptOverride, Trigger};
+    use crate::pci::LegacyInterrupt;
+
+    fn bridges() -> Platform {
+        serde_json::from_str(include_str!("../../plan/tests/boards/bridges.json")).unwrap()
+    }
+
+    fn at<'p>(board: &'p Platform, path: &str) -> &'p Function {
+        board.function_at(&path.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn bridges_rotate_pins_and_links_do_not() {
+        let board = bridges();
+        let root = |path| board.root_pin(at(&board, path));
+        let pin = |device, pin| Some(RootPin { bus: 0, device, pin });
+        assert_eq!(root("00:04.0/01.0"), pin(4, 1));
+        assert_eq!(root("00:04.0/02.0"), pin(4, 2));
+        assert_eq!(root("00:05.0/00.0"), pin(5, 0));
+        // A switch: its ports' numbers on the bus inside count, those behind links do not.
+        assert_eq!(root("00:06.0/00.0/00.0/00.0"), pin(6, 0));
+        assert_eq!(root("00:06.0/00.0/01.0/00.0"), pin(6, 1));
+        assert_eq!(root("00:09.0"), pin(9, 3));
+        assert_eq!(root("00:1f.0"), None, "it has no pin");
+    }
+
+    #[test]
+    fn the_wires_of_q35_are_known_and_no_others() {
+        let mut board = bridges();
+        let gsi = |board: &Platform, path| board.gsi(at(board, path));
+        assert_eq!(gsi(&board, "00:04.0/01.0"), Some(21));
+        assert_eq!(gsi(&board, "00:04.0/02.0"), Some(22));
+        assert_eq!(gsi(&board, "00:09.0"), Some(20));
+        assert_eq!(gsi(&board, "00:1f.2"), Some(16));
+        assert_eq!(gsi(&board, "80:00.0/00.0"), None, "another root bus");
+        assert!(board.share_line(at(&board, "00:1f.2"), at(&board, "00:1f.3")));
+        assert!(!board.share_line(at(&board, "00:04.0/01.0"), at(&board, "00:04.0/02.0")));
+        board.functions[0].subsystem = Some(DeviceId { vendor: 0x1043, device: 0x1100 });
+        assert_eq!(gsi(&board, "00:09.0"), None, "a real Q35");
+        let edu = at(&board, "00:07.0").clone();
+        assert!(board.share_line(&edu, at(&board, "00:07.1")), "that they meet needs no table");
+        let known = Function { gsi: Some(18), ..edu };
+        assert_eq!(board.gsi(&known), Some(18), "as the board file says");
+    }
+
+    #[test]
+    fn inputs_with_another_use_are_fixed() {
+        let mut board = bridges();
+        assert!(board.is_fixed_gsi(9) && !board.is_fixed_gsi(20));
+        let trigger = Trigger { active_low: None, level: None };
+        board.tables.madt.overrides.push(InterruptOverride { isa_irq: 9, gsi: 20, trigger });
+        assert!(board.is_fixed_gsi(20));
+    }
+
+    #[test]
+    fn a_pin_that_a_board_file_makes_up_is_no_panic() {
+        let mut board = bridges();
+        for function in &mut board.functions {
+            function.interrupt = Some(LegacyInterrupt { pin: 0xff, line: 0 });
+        }
+        for function in &board.functions {
+            let _ = (board.gsi(function), board.root_pin(function));
+        }
+    }
+}
