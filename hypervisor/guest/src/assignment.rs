@@ -16,7 +16,7 @@ use core::fmt;
 use devices::ApicAddress;
 use iommu::{DomainId, Function, Iommu, IommuError, RemappedInterrupt, Requester};
 use pci::{
-    GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Quarantine, ResetPath, Slot,
+    Bar, BarKind, GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Quarantine, ResetPath, Slot,
     reset::{OwnedBus, ResetReport},
 };
 use spec::apic::{DeliveryMode, decode_msi};
@@ -338,9 +338,15 @@ where
         self.reclaim(partition);
         let Self { bus, nested, assignments, .. } = self;
         let Some(function) = bus.function(slot) else { return Ok(()) };
-        let Some(Some(host)) = function.bars().get(usize::from(bar)).map(|bar| bar.and_then(|bar| bar.host))
+        let Some(Some(Bar { host: Some(host), kind, .. })) =
+            function.bars().get(usize::from(bar)).copied()
         else {
             return Ok(());
+        };
+        // A ROM is a copy in memory.
+        let (permissions, memory_type) = match kind {
+            BarKind::Rom => (Permissions::READ, MemoryType::WriteBack),
+            _ => (Permissions::READ_WRITE, MemoryType::Uncached),
         };
         // Before the first page: should a later one fail, all are taken back together.
         if let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.slot == slot)
@@ -350,7 +356,7 @@ where
         }
         for range in function.direct_ranges(bar) {
             let (input, output) = (gpa + range.offset, Hpa(host.0 + range.offset));
-            nested.map(input, output, range.bytes, Permissions::READ_WRITE, MemoryType::Uncached)?;
+            nested.map(input, output, range.bytes, permissions, memory_type)?;
         }
         Ok(())
     }

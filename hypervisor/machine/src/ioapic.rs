@@ -83,6 +83,26 @@ impl<W: RegisterWindow> IoApic<W> {
         self.write(register, entry as u32);
     }
 
+    /// Opens a level-triggered `pin` with this entry. What was in service there before, of
+    /// the firmware's perhaps, would keep it silent: it is ended first.
+    pub fn open(&mut self, pin: u8, entry: u64) {
+        self.set_entry(pin, entry | MASKED);
+        self.end_of_interrupt(pin);
+        self.unmask(pin);
+    }
+
+    /// Masks `pin` and ends its interrupt: it says nothing more.
+    pub fn close(&mut self, pin: u8) {
+        self.mask(pin);
+        self.end_of_interrupt(pin);
+    }
+
+    /// Whether the level-triggered `pin` has sent an interrupt that nobody ended: it is
+    /// silent until then.
+    pub fn is_in_service(&mut self, pin: u8) -> bool {
+        pin < self.pins && self.read(FIRST_ENTRY + 2 * u32::from(pin)) & REMOTE_IRR as u32 != 0
+    }
+
     /// Masks `pin` and leaves the rest of its entry.
     pub fn mask(&mut self, pin: u8) {
         self.change_mask(pin, true);
@@ -215,6 +235,27 @@ mod tests {
         old.registers.writes.borrow_mut().clear();
         old.end_of_interrupt(1);
         assert_eq!(*old.registers.writes.borrow(), [(0x12, 0x1_0031), (0x12, 0x8031)]);
+    }
+
+    #[test]
+    fn a_pin_opens_with_nothing_in_service() {
+        let mut ioapic = IoApic::new(fake(0x20)).expect("it answers");
+        ioapic.registers.writes.borrow_mut().clear();
+        ioapic.open(1, 0x8000_0000_0000_a029);
+        let open = [(0x13, 0x8000_0000), (0x12, 0x1_a029), (0x40, 0x29), (0x12, 0xa029)];
+        assert_eq!(*ioapic.registers.writes.borrow(), open);
+        ioapic.registers.writes.borrow_mut().clear();
+        ioapic.close(1);
+        assert_eq!(*ioapic.registers.writes.borrow(), [(0x12, 0x1_a029), (0x40, 0x29)]);
+    }
+
+    #[test]
+    fn a_pin_is_in_service_while_its_remote_irr_is_set() {
+        let mut ioapic = IoApic::new(fake(0x20)).expect("it answers");
+        ioapic.set_entry(3, 0xa02b);
+        assert!(!ioapic.is_in_service(3));
+        ioapic.set_entry(3, 0xa02b | REMOTE_IRR);
+        assert!(ioapic.is_in_service(3) && !ioapic.is_in_service(4));
     }
 
     #[test]

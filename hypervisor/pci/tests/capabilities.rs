@@ -140,7 +140,7 @@ proptest! {
         let grant = Grant {
             vendor_capabilities: true,
             extended_capabilities: &[1, 3],
-            interrupt_pin: true,
+            interrupt_line: Some(17),
             rom: None,
         };
         let found = PassedThrough::discover(&machine.0, AT, &grant, |_, _| Some(&machine.1));

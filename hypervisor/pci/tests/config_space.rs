@@ -45,7 +45,7 @@ fn functions() -> [(FakeFunction, Vec<u8>); 2] {
 fn no_write_at_any_offset_and_width_reaches_more_than_the_table_allows() {
     for (function, allowed) in functions() {
         let machine = machine(function);
-        let mut given = give(&machine, &Grant { interrupt_pin: true, ..Grant::default() });
+        let mut given = give(&machine, &Grant { interrupt_line: Some(17), ..Grant::default() });
         given.allow_bus_master(true);
         let before = machine.0.functions.borrow()[&AT].clone();
         for width in WIDTHS {
@@ -213,7 +213,7 @@ fn the_first_version_of_express_fits_into_the_last_bytes() {
 #[test]
 fn a_function_level_reset_is_asked_for_and_not_forwarded() {
     let machine = machine(FakeFunction::nvme());
-    let mut given = give(&machine, &Grant { interrupt_pin: true, ..Grant::default() });
+    let mut given = give(&machine, &Grant { interrupt_line: Some(17), ..Grant::default() });
     given.allow_bus_master(true);
     write(&mut given, 0x10, Width::Dword, 0xc000_0000);
     write(&mut given, 4, Width::Word, 6);
@@ -269,7 +269,7 @@ fn leaving_d3_asks_for_a_reset_where_it_loses_the_state() {
 #[test]
 fn the_pin_follows_command_and_messages() {
     let machine = machine(FakeFunction::e1000e());
-    let mut given = give(&machine, &Grant { interrupt_pin: true, ..Grant::default() });
+    let mut given = give(&machine, &Grant { interrupt_line: Some(17), ..Grant::default() });
     assert_eq!(given.config_read(0x3d, Width::Byte), 1);
     assert_eq!(machine.0.functions.borrow()[&AT].get(4, 2) & 0x400, 0);
     assert_eq!(write(&mut given, 5, Width::Byte, 4), [PciEffect::InterruptPin(false)]);
@@ -304,7 +304,7 @@ proptest! {
     ) {
         for (function, allowed) in functions() {
             let machine = machine(function);
-            let mut given = give(&machine, &Grant { interrupt_pin: true, ..Grant::default() });
+            let mut given = give(&machine, &Grant { interrupt_line: Some(17), ..Grant::default() });
             given.allow_bus_master(true);
             let before = machine.0.functions.borrow()[&AT].clone();
             let mut mapped = [None; 7];

@@ -83,7 +83,7 @@ pub struct FunctionPlan {
     pub msix_messages: u16,
     /// What its BARs decode and where the firmware placed them.
     pub bars: Vec<Bar>,
-    /// Bytes of its expansion ROM; 0 without one.
+    /// Bytes of the expansion ROM that the guest sees; 0 for none.
     pub rom_bytes: u32,
     /// Its interrupt line, where the guest gets it.
     pub line: Option<LinePlan>,
@@ -183,7 +183,7 @@ fn plan_function(pci: &PciConfig, function: &Function, platform: &Platform) -> O
         msi_messages: function.capabilities.msi.map_or(0, |msi| msi.messages),
         msix_messages: function.capabilities.msix.map_or(0, |msix| msix.messages),
         bars: function.bars.clone(),
-        rom_bytes: function.rom_bytes,
+        rom_bytes: if pci.rom { function.rom_bytes } else { 0 },
         line: lines::plan(pci, function, platform),
     })
 }

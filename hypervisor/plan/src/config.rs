@@ -209,6 +209,9 @@ table! {
         /// MSI-X needs it, but for machines whose wires are known (QEMU's q35). No other
         /// function may share the input.
         pub gsi: Option<u32> = None,
+        /// Show the guest the function's expansion ROM, as a copy in memory that the
+        /// hypervisor makes once.
+        pub rom: bool = false,
     }
 }
 

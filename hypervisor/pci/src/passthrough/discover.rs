@@ -11,7 +11,7 @@ use spec::address::PAGE_BYTES;
 use spec::pci_capability::{FIRST_EXTENDED, express, id, msi, msix, power};
 use spec::pci_config::{
     CAPABILITIES, COMMAND, CONFIG_BYTES, EXTENDED_CONFIG_BYTES, HEADER_TYPE, HEADER_TYPE_ENDPOINT,
-    HEADER_TYPE_MULTI_FUNCTION, INTERRUPT_PIN, STATUS, VENDOR_ID, status,
+    HEADER_TYPE_MULTI_FUNCTION, INTERRUPT_LINE, INTERRUPT_PIN, STATUS, VENDOR_ID, status,
 };
 use spec::{Bdf, Hpa, Width};
 
@@ -28,8 +28,9 @@ use crate::image::{ConfigImage, Field};
 /// What the Plan gives the guest of a function, besides its BARs and messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grant<'a> {
-    /// Its INTx: only a line that nobody shares.
-    pub interrupt_pin: bool,
+    /// Its INTx, by the line of the guest's that it reaches: only a line that nobody
+    /// shares. The interrupt line register holds it first.
+    pub interrupt_line: Option<u8>,
     /// An expansion ROM; without it the guest sees none.
     pub rom: Option<Rom>,
     /// Its vendor-specific capabilities, read-only.
@@ -139,9 +140,10 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         let mut image = ConfigImage::new(extended);
         image.lay(0, policy::HEADER, byte);
         let bars = lay_bars(&mut image, &hosts, grant.rom)?;
-        let pin = if grant.interrupt_pin { config.read8(function, INTERRUPT_PIN) } else { 0 };
-        let pin = if (1..=4).contains(&pin) { pin } else { 0 };
+        let line = grant.interrupt_line.map(|line| (config.read8(function, INTERRUPT_PIN), line));
+        let (pin, line) = line.filter(|(pin, _)| (1..=4).contains(pin)).unwrap_or((0, 0));
         image.set(INTERRUPT_PIN, Width::Byte, pin.into());
+        image.set(INTERRUPT_LINE, Width::Byte, line.into());
 
         let (shown, mut fault) = capabilities(&config, function, grant);
         link(&mut image, &shown);

@@ -42,6 +42,7 @@ pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: 
         check_group(&request, function, &mut report);
         lines::check(&request, function, &mut report);
         check_bars(&request, function, &mut report);
+        check_rom(&request, function, &mut report);
     }
     report.problems
 }
@@ -220,6 +221,13 @@ fn check_group(request: &Request<'_>, function: &Function, report: &mut Report) 
         format_args!("{at} cannot be kept apart from {} of guest `{owner}`: {why}", other.path),
         "give both to the same guest",
     );
+}
+
+fn check_rom(request: &Request<'_>, function: &Function, report: &mut Report) {
+    if request.pci.rom && function.rom_bytes == 0 {
+        let message = format!("{} has no expansion ROM", function.path);
+        report.add(format_args!("pci[{}].rom", request.index), message, "remove the key");
+    }
 }
 
 /// A guest reaches whole pages: what else is on them it would reach too.

@@ -87,7 +87,7 @@ fn the_example_fits(board: &Platform) {
     assert_eq!((e1000e.msi_messages, e1000e.msix_messages), (1, 5));
     let sizes: Vec<u64> = e1000e.bars.iter().map(|bar| bar.bytes).collect();
     assert_eq!(sizes, [0x2_0000, 0x2_0000, 0x20, 0x4000]);
-    assert_eq!(e1000e.rom_bytes, 0x4_0000);
+    assert_eq!(e1000e.rom_bytes, 0, "nobody asked for it");
 
     assert_eq!((disk.name.as_str(), &disk.apic_ids[..]), ("disk", &[2, 3][..]));
     let nvme = &disk.functions[0];
@@ -370,6 +370,21 @@ fn bars_that_cannot_be_kept_apart() {
 }
 
 #[test]
+fn expansion_roms() {
+    let ask = |path, id| {
+        let mut config = config(&[("a", "cpus = [1]", &[(path, id)])]);
+        config.guest.get_mut("a").unwrap().pci[0].rom = true;
+        config
+    };
+    let plan = plan(&ask("00:02.0/00.0", "8086:10d3"), &everyday());
+    assert_eq!(plan.guests[0].functions[0].rom_bytes, 0x4_0000);
+    assert_eq!(
+        problems(&ask("00:03.0", "1b36:0010"), &everyday()),
+        ["guest.a.pci[0].rom: 00:03.0 has no expansion ROM; remove the key"]
+    );
+}
+
+#[test]
 fn phantom_functions() {
     let config = config(&[("a", "cpus = [1]", &[("00:02.0", "8086:10d3")])]);
     let mut board = q35();
@@ -414,6 +429,7 @@ proptest::proptest! {
                     passthrough: crate::Passthrough { path: function.path.clone(), id: function.id },
                     allow_reserved_memory: false,
                     gsi: None,
+                    rom: false,
                 })
             }).collect();
             let base = super::tests::config(&[("x", "cpus = [1]", &[])]).guest["x"].clone();
