@@ -7,6 +7,7 @@ use crate::guests::{self, Common, Guest};
 use crate::host::{IOMMUS, MACHINE, Machine};
 use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
+use crate::lines;
 use crate::steward;
 use crate::virtualization;
 use access::ConfigSpace;
@@ -21,9 +22,7 @@ use machine::config_space::MachineConfigSpace;
 use machine::frames;
 use machine::mmio::Window;
 use machine::tsc::{self, TscClock};
-use machine::{
-    apic, console, heap, ioapic, paging, pic, power, processor, registers, symbols, timer, wall_clock,
-};
+use machine::{apic, console, heap, paging, pic, power, processor, registers, symbols, timer, wall_clock};
 use plan::{FileKind, FileRef, Plan};
 use platform::acpi::Tables;
 use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform};
@@ -78,8 +77,9 @@ pub fn run(boot: &'static BootInfo) {
     timer::init();
     units.set_fault_interrupt(config, FAULT_VECTOR, apic::id());
     log::info!("local APICs in {} mode", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
+    lines::grant(&plan, &mut units);
     IOMMUS.call_once(|| TicketMutex::new(units));
-    mask_ioapics(&platform);
+    lines::take_over(&platform);
     quiet_functions(&platform, config);
     let common = match common(config, clock, tsc_hz) {
         Ok(common) => COMMON.call_once(|| common),
@@ -269,32 +269,24 @@ fn describe(platform: &Platform, tsc_hz: u64) {
 }
 
 /// Functions that firmware or a loader left working stop: nobody's memory may be the
-/// target of what they were told before. Spared are screens, what firmware says that it
-/// goes on using, and IOMMUs that are functions: their own interrupts need bus mastering.
-/// A guest turns its own on again.
+/// target of what they were told before, and nobody's interrupt line may be held down, not
+/// by a bridge either. Spared are screens, what firmware says that it goes on using, and
+/// IOMMUs that are functions: their own interrupts need bus mastering. A guest turns its own
+/// on again.
 fn quiet_functions(platform: &Platform, config: &MachineConfigSpace) {
     const DISPLAY: u8 = 0x03;
-    let endpoints = platform.functions.iter().filter(|function| function.bridge.is_none());
-    for function in endpoints {
+    for function in &platform.functions {
         let reserved = platform.reserved_memory(function).next().is_some();
         let is_display = (function.class >> 16) as u8 == DISPLAY;
         if is_display || reserved || platform.is_remapping_unit(function) {
             continue;
         }
         let before = config.read16(function.bdf, COMMAND);
-        if before & command::BUS_MASTER != 0 {
-            config.write16(function.bdf, COMMAND, before & !command::BUS_MASTER);
+        let is_master = function.bridge.is_none() && before & command::BUS_MASTER != 0;
+        let stopped = if is_master { before & !command::BUS_MASTER } else { before };
+        config.write16(function.bdf, COMMAND, stopped | command::INTERRUPT_DISABLE);
+        if is_master {
             log::info!("{} was left working by the firmware and is stopped", function.bdf);
-        }
-    }
-}
-
-/// No pin of any IOAPIC interrupts anybody.
-fn mask_ioapics(platform: &Platform) {
-    for io_apic in &platform.tables.madt.io_apics {
-        let window = Window::map(io_apic.base, 0x1000).ok();
-        if window.and_then(ioapic::IoApic::new).is_none() {
-            log::warn!("the IOAPIC at {} does not answer", io_apic.base);
         }
     }
 }

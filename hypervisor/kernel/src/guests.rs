@@ -3,6 +3,8 @@
 
 use crate::host::{Bus, Here, IOMMUS, Iommus};
 use crate::lifecycle::Lifecycle;
+use crate::lines::{self, Line};
+use crate::rom;
 use crate::virtualization::{GuestProcessor, Virtualization};
 use access::ConfigSpace;
 use alloc::boxed::Box;
@@ -40,6 +42,8 @@ pub struct Guest {
     pub partition: Partition<Here>,
     /// Its virtual processors, each for one physical processor.
     pub processors: Box<[Box<dyn GuestProcessor>]>,
+    /// The interrupt lines of its functions.
+    pub lines: Box<[Line]>,
     /// Where it is in its life.
     pub lifecycle: Lifecycle,
     /// The hypervisor's own memory for it, in bytes.
@@ -118,9 +122,10 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
         bus,
     );
     partition.strays_crash = plan.config.stray_access == StrayAccess::Crash;
+    let lines = lines::of(&plan.functions)?;
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
     let lifecycle = Lifecycle::new(vcpus);
-    Ok(Guest { plan, partition, processors, lifecycle, overhead_bytes })
+    Ok(Guest { plan, partition, processors, lines, lifecycle, overhead_bytes })
 }
 
 /// The guest's memory in as few blocks as the machine has.
@@ -156,7 +161,15 @@ type Function = PassedThrough<&'static MachineConfigSpace, Window>;
 fn discover_functions(plan: &GuestPlan, common: &Common) -> Result<Vec<(Function, ResetPath)>, String> {
     let discover = |function: &FunctionPlan| {
         let open = |hpa: Hpa, bytes| Window::map(hpa, bytes).ok();
-        let passed = PassedThrough::discover(common.config, function.bdf, &Grant::default(), open)
+        let rom = match function.rom_bytes {
+            0 => None,
+            bytes => rom::copy(common.config, function.bdf, bytes),
+        };
+        if function.rom_bytes != 0 && rom.is_none() {
+            log::warn!("{}: {}: its expansion ROM cannot be read", plan.name, function.bdf);
+        }
+        let grant = Grant { interrupt_line: lines::gsi(function), rom, ..Grant::default() };
+        let passed = PassedThrough::discover(common.config, function.bdf, &grant, open)
             .map_err(|error| format!("{}: {error}", function.bdf))?;
         let reset = ResetPath::discover(common.config, function.bdf)
             .ok_or_else(|| format!("{} does not answer", function.bdf))?;
@@ -245,7 +258,8 @@ fn build_bus(
         let aliases =
             function_plan.requesters.iter().copied().filter(|&id| id != function_plan.bdf).collect();
         let owned_bus = owned_bus(plan, platform, function_plan.bdf, common);
-        assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus));
+        let line = lines::assignment(function_plan);
+        assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
     bus.place_bars().map_err(|error| format!("{error:?}"))?;
     Ok(Bus::new(Parts {

@@ -1,6 +1,7 @@
 //! The machine, as running guests see it through [`guest::host::Host`].
 
 use crate::guests::Guest;
+use crate::lines;
 use alloc::boxed::Box;
 use core::fmt;
 use guest::assignment::AssignedBus;
@@ -69,5 +70,21 @@ impl Host for Here {
 
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>) {
         log::info!("{}: {text}", partition.name);
+    }
+
+    fn open_line(&self, partition: &Partition<Self>, gsi: u8, entry: u64) {
+        lines::open(partition, gsi, entry);
+    }
+
+    fn close_line(&self, partition: &Partition<Self>, gsi: u8) {
+        lines::close(partition, gsi);
+    }
+
+    fn lines_in_service(&self, partition: &Partition<Self>) -> u32 {
+        lines::in_service(partition)
+    }
+
+    fn end_line(&self, partition: &Partition<Self>, gsi: u8) {
+        lines::end(partition, gsi);
     }
 }

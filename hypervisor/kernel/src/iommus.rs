@@ -3,6 +3,7 @@
 
 use crate::guests;
 use crate::host::Iommus;
+use crate::lines;
 use alloc::vec::Vec;
 use iommu::{Limits, UnitDescription, UnitLimits, Units};
 use machine::apic;
@@ -78,7 +79,7 @@ fn limits(plan: &Plan, x2apic: bool) -> Limits {
     Limits {
         unit: UnitLimits {
             buses: 256,
-            interrupts: messages + 256,
+            interrupts: messages + lines::interrupts(plan) + 256,
             interrupt_sources: functions().count() + 8,
             x2apic,
         },

@@ -16,6 +16,10 @@ mod iommus;
 #[cfg(target_os = "none")]
 mod lifecycle;
 #[cfg(target_os = "none")]
+mod lines;
+#[cfg(target_os = "none")]
+mod rom;
+#[cfg(target_os = "none")]
 mod steward;
 #[cfg(target_os = "none")]
 mod summary;

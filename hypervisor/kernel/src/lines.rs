@@ -1,0 +1,136 @@
+//! The machine's IOAPICs, and which of their pins are which guest's.
+
+use crate::guests::Guest;
+use crate::host::{Here, Iommus, MACHINE};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use guest::assignment;
+use guest::layout::intx_gsi;
+use guest::partition::Partition;
+use iommu::{InterruptSource, Iommu, Requester};
+use machine::ioapic::IoApic;
+use machine::mmio::Window;
+use plan::{FunctionPlan, LinePlan, Plan};
+use platform::Platform;
+use spec::{Bdf, Hpa};
+use spin::Once;
+use spin::mutex::TicketMutex;
+
+/// An IOAPIC, known by where its registers are. Its lock is taken last.
+struct Controller {
+    base: Hpa,
+    pins: u8,
+    io_apic: TicketMutex<IoApic<Window>>,
+}
+
+/// Every IOAPIC that answers.
+static CONTROLLERS: Once<Box<[Controller]>> = Once::new();
+
+/// A line of a guest's.
+pub struct Line {
+    /// The guest's global system interrupt.
+    gsi: u8,
+    /// The machine's pin.
+    pin: u8,
+    controller: &'static Controller,
+}
+
+/// Takes the IOAPICs over: from here on no pin interrupts anybody.
+pub fn take_over(platform: &Platform) {
+    let found = platform.io_apics().iter().filter_map(|described| {
+        let window = Window::map(described.base, 0x1000).ok();
+        let Some(io_apic) = window.and_then(IoApic::new) else {
+            log::warn!("the IOAPIC at {} does not answer", described.base);
+            return None;
+        };
+        let pins = io_apic.pins();
+        Some(Controller { base: described.base, pins, io_apic: TicketMutex::new(io_apic) })
+    });
+    let found: Vec<Controller> = found.collect();
+    CONTROLLERS.call_once(|| found.into_boxed_slice());
+}
+
+/// Lets the IOAPICs whose pins the Plan gives away send through the IOMMU: as many
+/// interrupts as the highest of these pins needs, since pins are numbered as they are.
+pub fn grant(plan: &Plan, iommus: &mut Iommus) {
+    let lines = || plan.guests.iter().flat_map(|guest| &guest.functions).filter_map(|function| function.line);
+    let mut sources: Vec<Bdf> = lines().map(|line| line.source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    for source in sources {
+        let of_source = lines().filter(|line| line.source == source);
+        let interrupts = of_source.map(|line| u16::from(line.pin) + 1).max().unwrap_or(0);
+        let granted =
+            iommus.grant_interrupts(Requester::new(0, source), InterruptSource::Exact(source), interrupts);
+        if let Err(error) = granted {
+            log::error!("the IOAPIC that is {source} to the IOMMU can interrupt nobody: {error}");
+        }
+    }
+}
+
+/// How many interrupts [`grant`] needs at most.
+pub fn interrupts(plan: &Plan) -> u32 {
+    let functions = plan.guests.iter().flat_map(|guest| &guest.functions);
+    functions.filter_map(|function| function.line).map(|line| u32::from(line.pin) + 1).sum()
+}
+
+/// The guest's line of a function.
+pub fn gsi(function: &FunctionPlan) -> Option<u8> {
+    function.line.map(|line| intx_gsi(function.slot.device(), line.intx))
+}
+
+/// The way of a function's line.
+pub fn assignment(function: &FunctionPlan) -> Option<assignment::Line> {
+    let LinePlan { source, pin, .. } = function.line?;
+    Some(assignment::Line { io_apic: Requester::new(0, source), pin, gsi: gsi(function)? })
+}
+
+/// The lines of a guest's functions.
+///
+/// # Errors
+/// A sentence about a pin that is not there.
+pub fn of(functions: &[FunctionPlan]) -> Result<Box<[Line]>, String> {
+    let line = |function: &FunctionPlan| {
+        let (gsi, line) = (gsi(function)?, function.line?);
+        let found = CONTROLLERS.get()?.iter().find(|it| it.base == line.io_apic && line.pin < it.pins);
+        let missing = || format!("{}: no IOAPIC has global system interrupt {}", function.bdf, line.gsi);
+        Some(found.map(|controller| Line { gsi, pin: line.pin, controller }).ok_or_else(missing))
+    };
+    functions.iter().filter_map(line).collect()
+}
+
+fn guest(partition: &Partition<Here>) -> Option<&'static Guest> {
+    MACHINE.get()?.guests.get(partition.index)
+}
+
+/// Lets `act` use the pin behind one of a guest's lines.
+fn with_pin(partition: &Partition<Here>, gsi: u8, act: impl FnOnce(&mut IoApic<Window>, u8)) {
+    let lines = guest(partition).map_or(&[][..], |guest| &guest.lines);
+    if let Some(line) = lines.iter().find(|line| line.gsi == gsi) {
+        act(&mut line.controller.io_apic.lock(), line.pin);
+    }
+}
+
+/// See [`guest::host::Host::open_line`].
+pub fn open(partition: &Partition<Here>, gsi: u8, entry: u64) {
+    with_pin(partition, gsi, |io_apic, pin| io_apic.open(pin, entry));
+}
+
+/// See [`guest::host::Host::close_line`].
+pub fn close(partition: &Partition<Here>, gsi: u8) {
+    with_pin(partition, gsi, IoApic::close);
+}
+
+/// See [`guest::host::Host::end_line`].
+pub fn end(partition: &Partition<Here>, gsi: u8) {
+    with_pin(partition, gsi, IoApic::end_of_interrupt);
+}
+
+/// See [`guest::host::Host::lines_in_service`].
+pub fn in_service(partition: &Partition<Here>) -> u32 {
+    let lines = guest(partition).map_or(&[][..], |guest| &guest.lines);
+    let waiting = lines.iter().filter(|line| line.controller.io_apic.lock().is_in_service(line.pin));
+    waiting.fold(0, |bits, line| bits | 1 << (line.gsi & 31))
+}
