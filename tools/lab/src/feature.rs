@@ -22,6 +22,8 @@ pub enum Feature {
     Lifecycle,
     /// A function's MSIs, and functions that a guest cannot have.
     Passthrough,
+    /// A function's interrupt line and expansion ROM.
+    Lines,
     /// DMA out of a guest's memory.
     DmaIsolation,
     /// Interrupt messages that a device forges.
@@ -51,6 +53,7 @@ impl Feature {
         Self::LegacyInterrupts,
         Self::Lifecycle,
         Self::Passthrough,
+        Self::Lines,
         Self::DmaIsolation,
         Self::InterruptIsolation,
         Self::ConfigIsolation,
@@ -72,6 +75,7 @@ impl Feature {
             Self::LegacyInterrupts => "8259A, PIT, IOAPIC",
             Self::Lifecycle => "ends, restarts, guests that never let go",
             Self::Passthrough => "a function's MSIs; functions refused",
+            Self::Lines => "a function's interrupt line (INTx), expansion ROM",
             Self::DmaIsolation => "DMA isolation",
             Self::InterruptIsolation => "interrupt isolation",
             Self::ConfigIsolation => "configuration space and BARs",

@@ -220,6 +220,15 @@ impl Machine {
         self.device(&format!("edu,addr={slot:x},{EDU_DMA}"))
     }
 
+    /// An 82540EM, which has no MSI, with a network as [`Machine::e1000e_to`] makes it; at
+    /// 00:`slot`.0/01.0, alone behind a PCI bridge that can reset it.
+    pub fn e1000_to(self, slot: u8, port: u16) -> Self {
+        self.device(&format!("pcie-pci-bridge,id=bridge{slot:x},addr={slot:x}"))
+            .argument("-netdev")
+            .argument(format!("user,id=net{slot:x},bootfile=http://10.0.2.2:{port}/payload"))
+            .device(&format!("e1000,netdev=net{slot:x},bus=bridge{slot:x},addr=1"))
+    }
+
     /// A PCI bridge at 00:`slot`.0 with an e1000 and an rtl8139 behind it, which the
     /// IOMMU cannot tell apart.
     pub fn legacy_bridge(self, slot: u8) -> Self {
@@ -415,6 +424,14 @@ mod tests {
         assert!(iommu < text.find("e1000e").unwrap(), "{text}");
         assert!(text.contains("e1000e,netdev=net2,bus=port2,addr=0"), "{text}");
         assert!(text.contains("rtl8139,bus=bridge6,addr=2"), "{text}");
+    }
+
+    #[test]
+    fn the_oldest_nic_is_alone_behind_its_bridge() {
+        let text = text(&everyday().e1000_to(6, 80));
+        let bridge = text.find("pcie-pci-bridge,id=bridge6,addr=6").unwrap();
+        assert!(bridge < text.find("e1000,netdev=net6,bus=bridge6,addr=1").unwrap(), "{text}");
+        assert!(text.contains("user,id=net6,bootfile=http://10.0.2.2:80/payload"), "{text}");
     }
 
     #[test]

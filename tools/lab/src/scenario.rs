@@ -111,7 +111,8 @@ pub struct Scenario {
     pub(crate) all_as_expected: bool,
     pub(crate) timeout: Duration,
     pub(crate) may_run_on: bool,
-    pub(crate) serves_http: bool,
+    /// Adds the NIC for which the payload is served at this TCP port.
+    pub(crate) serves_http: Option<fn(Machine, u16) -> Machine>,
     pub(crate) drive_mib: Option<u64>,
     pub(crate) skip: Option<&'static str>,
     pub(crate) damage: Option<fn(&mut Vec<u8>)>,
@@ -152,7 +153,7 @@ impl Scenario {
             all_as_expected: false,
             timeout: Duration::from_secs(60),
             may_run_on: false,
-            serves_http: false,
+            serves_http: None,
             drive_mib: None,
             skip: None,
             damage: None,
@@ -239,7 +240,14 @@ impl Scenario {
     /// Serves the 8 MiB payload meanwhile, to an e1000e at 00:02.0 that learns its
     /// address by DHCP, as the boot file's.
     pub fn serves_http(mut self) -> Self {
-        self.serves_http = true;
+        self.serves_http = Some(|machine, port| machine.e1000e_to(2, port));
+        self
+    }
+
+    /// The same to an e1000, which has nothing but an interrupt line, behind a bridge of its
+    /// own: at 00:06.0/01.0.
+    pub fn serves_http_to_e1000(mut self) -> Self {
+        self.serves_http = Some(|machine, port| machine.e1000_to(6, port));
         self
     }
 

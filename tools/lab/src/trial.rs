@@ -99,7 +99,7 @@ impl<'a> Bench<'a> {
         // Logs of an earlier run would be shown as this one's.
         let _ = std::fs::remove_dir_all(&folder);
         let logs = Logs::new(&folder)?;
-        let server = if scenario.serves_http { Some(PayloadServer::start()?) } else { None };
+        let server = scenario.serves_http.map(|_| PayloadServer::start()).transpose()?;
         let machine = self.machine(scenario, &folder, server.as_ref())?;
         Ok(machine.map(|machine| Trial { scenario, machine, logs, folder, _server: server }))
     }
@@ -127,8 +127,8 @@ impl<'a> Bench<'a> {
         if scenario.column == Column::VmxVtd {
             machine = machine.kvm();
         }
-        if let Some(server) = server {
-            machine = machine.e1000e_to(2, server.port());
+        if let (Some(server), Some(nic)) = (server, scenario.serves_http) {
+            machine = nic(machine, server.port());
         }
         if let Some(mib) = scenario.drive_mib {
             let image = folder.join("nvme.img");

@@ -176,3 +176,35 @@ fn snapshot() -> u64 {
     }
     fold
 }
+
+/// An e1000e's expansion ROM: its size, its place, its signature, and that it is one.
+pub fn rom(_: &Environment) {
+    const E1000E: u32 = 0x10d3_8086;
+    const ROM: u16 = 0x30;
+    const ENABLE: u32 = 1;
+    const SIGNATURE: u32 = 0xaa55;
+    let Some(function) = pci::find(E1000E, 0) else {
+        println!("rom: WRONG, no e1000e");
+        return;
+    };
+    let home = function.read(ROM);
+    function.write(ROM, !ENABLE);
+    let bytes = !function.read(ROM) + 1;
+    function.write(ROM, home | ENABLE);
+    function.command(0, 2);
+    println!("rom: {} KiB at {home:#x}", bytes >> 10);
+    support::paging::map(home.into());
+    let found = read32(home.into());
+    write32(home.into(), !found);
+    let unchanged = read32(home.into()) == found;
+    match found & 0xffff {
+        SIGNATURE if unchanged => println!("rom: signature 55 AA"),
+        SIGNATURE => println!("rom: WRONG, it takes writes"),
+        _ => println!("rom: WRONG, it begins with {found:#x}"),
+    }
+    // Where it is moved it is too.
+    function.write(ROM, home + bytes | ENABLE);
+    support::paging::map((home + bytes).into());
+    let moved = read32((home + bytes).into()) == found;
+    println!("rom moved: {}", if moved { "ok" } else { "WRONG" });
+}

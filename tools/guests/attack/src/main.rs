@@ -18,6 +18,8 @@ mod faults;
 #[cfg(target_os = "none")]
 mod interrupts;
 #[cfg(target_os = "none")]
+mod intx;
+#[cfg(target_os = "none")]
 mod lifecycle;
 #[cfg(target_os = "none")]
 mod neighbour;
@@ -79,6 +81,10 @@ mod entry {
         ("ipi", interrupts::ipi),
         ("msi", interrupts::msi),
         ("pic", interrupts::pic),
+        ("intx", intx::run),
+        ("intx-storm", intx::storm),
+        ("intx-held", intx::held),
+        ("rom", config::rom),
         ("dma", dma::outside),
         ("forged-msi", dma::forged_msi),
         ("bars", config::bars),

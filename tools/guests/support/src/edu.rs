@@ -16,7 +16,8 @@ const COMMAND_TO_MEMORY: u32 = 2;
 pub struct Edu {
     /// Its function.
     pub function: Function,
-    registers: u64,
+    /// Address of its registers.
+    pub registers: u64,
 }
 
 impl Edu {
@@ -60,8 +61,18 @@ impl Edu {
         write32(self.registers + 0x60, 1);
     }
 
+    /// Whether it asks for an interrupt, whoever hears of it.
+    pub fn is_raised(self) -> bool {
+        read32(self.registers + 0x24) != 0
+    }
+
     /// Takes the interrupt back; it fires again only after that.
     pub fn acknowledge(self) {
-        write32(self.registers + 0x64, u32::MAX);
+        acknowledge(self.registers);
     }
+}
+
+/// Takes back the interrupt of the device whose registers are there, for handlers.
+pub fn acknowledge(registers: u64) {
+    write32(registers + 0x64, u32::MAX);
 }

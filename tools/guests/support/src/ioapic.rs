@@ -4,6 +4,8 @@ use crate::cpu::{read32, write32};
 
 /// Address of the only one.
 pub const BASE: u64 = 0xfec0_0000;
+const LEVEL: u32 = 1 << 15;
+const ACTIVE_LOW: u32 = 1 << 13;
 /// A redirection entry's mask bit.
 pub const MASKED: u32 = 1 << 16;
 
@@ -23,6 +25,22 @@ pub fn write(register: u8, value: u32) {
 pub fn route(pin: u8, vector: u8, id: u8) {
     write(0x11 + 2 * pin, u32::from(id) << 24);
     write(0x10 + 2 * pin, vector.into());
+}
+
+/// The same, level-triggered and active low.
+pub fn route_line(pin: u8, vector: u8, id: u8) {
+    write(0x11 + 2 * pin, u32::from(id) << 24);
+    write(0x10 + 2 * pin, LEVEL | ACTIVE_LOW | u32::from(vector));
+}
+
+/// Opens a pin that was masked, whose entry is otherwise this one's.
+pub fn unmask(pin: u8) {
+    write(0x10 + 2 * pin, read(0x10 + 2 * pin) & !MASKED);
+}
+
+/// Masks a pin and leaves the rest of its entry.
+pub fn mask_only(pin: u8) {
+    write(0x10 + 2 * pin, read(0x10 + 2 * pin) | MASKED);
 }
 
 /// Masks a pin.

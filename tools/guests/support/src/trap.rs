@@ -129,6 +129,8 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 static WILD: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 /// The exception, + 1, that last happened in there.
 static WILD_MARK: AtomicU64 = AtomicU64::new(0);
+/// Called for interrupts; 0 is none.
+static HANDLER: AtomicU64 = AtomicU64::new(0);
 /// Called for exceptions that nobody survives; 0 is none.
 static HOOK: AtomicU64 = AtomicU64::new(0);
 
@@ -140,11 +142,25 @@ extern "C" fn trap_entered(frame: &mut Frame) {
     match vector {
         2 => {}
         0..32 => exception(frame, vector),
-        _ if ACKNOWLEDGE.load(Ordering::Relaxed) == Acknowledge::Pic as u8 => {
+        _ => interrupt(vector),
+    }
+}
+
+fn interrupt(vector: u8) {
+    let handler = HANDLER.load(Ordering::Relaxed);
+    if handler != 0 {
+        // SAFETY: only `set_handler` stores here, and it takes such a function.
+        let handler: fn(u8) -> bool = unsafe { core::mem::transmute(handler) };
+        if !handler(vector) {
+            return;
+        }
+    }
+    match ACKNOWLEDGE.load(Ordering::Relaxed) == Acknowledge::Pic as u8 {
+        true => {
             out8(0xa0, 0x20);
             out8(0x20, 0x20);
         }
-        _ => apic::end_of_interrupt(),
+        false => apic::end_of_interrupt(),
     }
 }
 
@@ -233,6 +249,12 @@ pub fn acknowledge(how: Acknowledge) {
 /// Calls `hook` at every exception first; true from it ends the handling.
 pub fn set_hook(hook: Option<fn(&mut Frame) -> bool>) {
     HOOK.store(hook.map_or(0, |hook| hook as usize as u64), Ordering::Relaxed);
+}
+
+/// Calls `handler` at every interrupt from vector 32 on, before its end; false from it
+/// leaves that to somebody else.
+pub fn set_handler(handler: Option<fn(u8) -> bool>) {
+    HANDLER.store(handler.map_or(0, |handler| handler as usize as u64), Ordering::Relaxed);
 }
 
 /// How often `vector` came at this processor.

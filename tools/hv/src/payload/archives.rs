@@ -11,7 +11,7 @@ use super::modules::Modules;
 pub const NAMES: [&str; 3] = ["net.cpio", "disk.cpio", "shell.cpio"];
 
 /// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
-const NET: [&str; 1] = ["e1000e"];
+const NET: [&str; 2] = ["e1000e", "e1000"];
 const DISK: [&str; 3] = ["nvme", "crc32c_generic", "ext4"];
 /// Both vendors': the host has one of them.
 const KVM: [&str; 2] = ["kvm_amd", "kvm_intel"];

@@ -39,6 +39,8 @@ pub fn bare() -> Vec<Scenario> {
     list.extend(attacks.map(|test| alone(test, &format!("attack {test}: held"))));
     list.push(alone("neighbour seconds=2", "neighbour: unharmed"));
     list.push(alone("nested-faults", "nested-faults: ending"));
+    list.push(alone("intx cpus=2", "intx: done"));
+    list.push(alone("intx-storm", "attack intx-storm: held"));
     list
 }
 

@@ -7,6 +7,7 @@ mod attacks;
 mod boots;
 mod guests;
 mod lifecycle;
+mod lines;
 mod linux;
 mod machines;
 
@@ -24,7 +25,7 @@ const BAD_ACCESS: &str = "bad-access";
 
 /// Vendor and device of QEMU's `edu`.
 const EDU: &str = "1234:11e8";
-/// Where the lab's machine has one, and the other.
+/// Where the lab's machine has one, and the other. Their lines end at the inputs 20 and 21.
 const EDU_PATH: &str = "00:04.0/00.0";
 const OTHER_EDU_PATH: &str = "00:05.0/00.0";
 
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Scenario> {
     for column in Column::ALL {
         list.extend(guests::hosted_tests(column));
         list.extend(lifecycle::on(column));
+        list.extend(lines::on(column));
         list.extend(attacks::on(column));
         list.extend(machines::on(column));
         list.extend(boots::on(column));
@@ -83,6 +85,12 @@ impl Guest {
             "\n[[guest.{}.pci]]\nslot = \"{slot}\"\npassthrough = {{ path = \"{path}\", id = \"{id}\" }}\n",
             self.name
         ));
+        self
+    }
+
+    /// Sets a key of the function that was passed through last.
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.functions.push_str(&format!("{key} = {value}\n"));
         self
     }
 
