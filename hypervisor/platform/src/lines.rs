@@ -49,12 +49,16 @@ impl Platform {
     }
 
     /// The global system interrupt of a function's pin, where it is known: because the
-    /// board file says it, or because the machine is QEMU's q35.
+    /// board file says it, or as [`Platform::wired_gsi`].
     pub fn gsi(&self, function: &Function) -> Option<u32> {
-        function.gsi.or_else(|| {
-            let root = self.root_pin(function)?;
-            self.is_qemu_q35().then(|| q35_gsi(root))?
-        })
+        function.gsi.or_else(|| self.wired_gsi(function))
+    }
+
+    /// The global system interrupt of a function's pin on a machine that is wired in one way
+    /// only, QEMU's q35: known at boot as from a board file.
+    pub fn wired_gsi(&self, function: &Function) -> Option<u32> {
+        let root = self.root_pin(function)?;
+        if self.is_qemu_q35() { q35_gsi(root) } else { None }
     }
 
     /// QEMU marks its host bridge; a real Q35 carries its board's mark.

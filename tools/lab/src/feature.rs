@@ -44,7 +44,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,

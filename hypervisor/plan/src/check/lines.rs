@@ -42,7 +42,7 @@ fn wanted(pci: &PciConfig, function: &Function) -> Option<LegacyInterrupt> {
 /// The line that a function gets. Its checks found nothing wrong.
 pub(crate) fn plan(pci: &PciConfig, function: &Function, platform: &Platform) -> Option<LinePlan> {
     let interrupt = wanted(pci, function)?;
-    let gsi = pci.gsi.or_else(|| platform.gsi(function))?;
+    let gsi = pci.gsi.or_else(|| platform.wired_gsi(function))?;
     let IoApicPin { io_apic, pin, source } = platform.io_apic_pin(gsi)?;
     let (_, source) = source?;
     Some(LinePlan { gsi, io_apic: io_apic.base, pin, source, intx: interrupt.pin })
@@ -85,19 +85,28 @@ fn find(request: &Request<'_>, function: &Function, report: &mut Report) -> Opti
             );
             None
         }
-        (Some(gsi), _) | (None, Some(gsi)) => Some(gsi),
-        (None, None) => {
-            report.add(
-                request.key("path"),
-                format_args!(
+        (Some(said), _) => Some(said),
+        (None, known) => {
+            let wired = request.platform.wired_gsi(function);
+            if wired.is_none() {
+                let message = format!(
                     "{at} has neither MSI nor MSI-X, and where its INT{pin} ends stands only in the \
                      firmware's code"
-                ),
-                "say it with gsi = N, the number that Linux on this machine shows before `-fasteoi` in \
-                 /proc/interrupts",
-            );
-            None
+                );
+                report.add(request.key("path"), message, help(known));
+            }
+            wired
         }
+    }
+}
+
+/// A board file knows more than the hypervisor will at boot, so the configuration must say it.
+fn help(known: Option<u32>) -> String {
+    match known {
+        Some(gsi) => format!("say it with gsi = {gsi}"),
+        None => "say it with gsi = N, the number that Linux on this machine shows before `-fasteoi` in \
+                 /proc/interrupts"
+            .into(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The very code that scans the machine at boot reads it here, over what Linux shows in /sys.
 
 mod firmware;
+mod lines;
 mod pci;
 mod processors;
 
@@ -53,6 +54,7 @@ fn read(root: &Path) -> Result<Platform> {
     let config = pci::Sysfs::read(&root.join("sys/bus/pci/devices"))?;
     let mut platform = Platform::discover(Tables::read(&memory, rsdp), map, &config);
     platform.thread_bits = processors::thread_bits(&root.join("proc/cpuinfo"))?;
+    lines::note(root, &mut platform);
     ensure!(platform.processors().next().is_some(), "the machine's tables name no processor");
     Ok(platform)
 }
