@@ -225,6 +225,9 @@ where
         }
         let detached = self.detach_all();
         self.bus.reset();
+        // The next start finds its BARs where this one did: they fitted when the bus was
+        // built, and placing them allocates nothing.
+        let _ = self.bus.place_bars();
         self.apply_effects(partition);
         // After the effects: a function as after its reset has its line.
         self.close_lines(partition);
