@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use guest::assignment;
 use guest::layout::intx_gsi;
 use guest::partition::Partition;
-use iommu::{InterruptSource, Iommu, Requester};
+use iommu::{Function, Iommu, Requester};
 use machine::ioapic::IoApic;
 use machine::mmio::Window;
 use plan::{FunctionPlan, LinePlan, Plan};
@@ -62,9 +62,8 @@ pub fn grant(plan: &Plan, iommus: &mut Iommus) {
     for source in sources {
         let of_source = lines().filter(|line| line.source == source);
         let interrupts = of_source.map(|line| u16::from(line.pin) + 1).max().unwrap_or(0);
-        let granted =
-            iommus.grant_interrupts(Requester::new(0, source), InterruptSource::Exact(source), interrupts);
-        if let Err(error) = granted {
+        let io_apic = Function { requester: Requester::new(0, source), aliases: &[] };
+        if let Err(error) = iommus.grant_interrupts(io_apic, interrupts) {
             log::error!("the IOAPIC that is {source} to the IOMMU can interrupt nobody: {error}");
         }
     }
