@@ -1,7 +1,8 @@
 //! The log on a framebuffer.
 //!
-//! A framebuffer is slow to read, so the text is kept in memory too; scrolling
-//! redraws only the characters that differ.
+//! A framebuffer is slow, so the text is kept in memory too: scrolling moves several
+//! rows at once and redraws only the characters that differ. A row at a time, the log
+//! of one Linux would cost an emulated machine more than Linux itself.
 
 use bootloader_api::info::{FrameBufferInfo, PixelFormat};
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
@@ -15,6 +16,8 @@ const GLYPH_WIDTH: usize = get_raster_width(WEIGHT, HEIGHT);
 const GLYPH_HEIGHT: usize = HEIGHT.val();
 const MAX_COLUMNS: usize = 240;
 const MAX_ROWS: usize = 80;
+/// When the screen is full, this part of its rows becomes free at once.
+const FREED_PART: usize = 4;
 /// Screens wider than this show every dot twice as wide and high.
 const WIDE_PIXELS: usize = 2560;
 
@@ -152,12 +155,14 @@ impl<D: Dots> Screen<D> {
             self.row += 1;
             return;
         }
+        let freed = (self.rows / FREED_PART).max(1);
         for row in 0..self.rows {
             for column in 0..self.columns {
-                let below = if row + 1 < self.rows { self.cells[row + 1][column] } else { 0 };
+                let below = if row + freed < self.rows { self.cells[row + freed][column] } else { 0 };
                 self.set_cell(row, column, below);
             }
         }
+        self.row = self.rows - freed;
     }
 
     fn set_cell(&mut self, row: usize, column: usize, character: u8) {
@@ -208,6 +213,7 @@ impl<D: Dots> Screen<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
     use std::vec;
     use std::vec::Vec;
 
@@ -251,6 +257,18 @@ mod tests {
             assert!(fresh.dots == scrolled.dots);
             assert!(fresh.dots.iter().any(|byte| *byte != 0));
         }
+    }
+
+    #[test]
+    fn a_full_screen_frees_several_rows_at_once() {
+        let mut screen = screen(200, 8 * GLYPH_HEIGHT, 200, 4);
+        for line in 0..8 {
+            screen.put(format!("{line}\r\n").as_bytes());
+        }
+        let shown: Vec<&[u8]> = (0..8).map(|index| row(&screen, index)).collect();
+        assert_eq!(shown, [&b"2"[..], b"3", b"4", b"5", b"6", b"7", b"", b""]);
+        screen.put(b"8\r\n9");
+        assert_eq!((row(&screen, 0), row(&screen, 6), row(&screen, 7)), (&b"2"[..], &b"8"[..], &b"9"[..]));
     }
 
     #[test]
