@@ -61,6 +61,23 @@ impl DeviceTable {
         0..=(u32::from(self.buses) * 256 - 1) as u16
     }
 
+    /// Lets messages of a requester through that are neither DMA nor interrupts of a
+    /// device's own: NMI, INIT, the pins of the old interrupt controllers, and system
+    /// management, as the firmware asks for its chips. They end when the requester is
+    /// granted anything.
+    pub fn pass_signals(
+        &self,
+        memory: &mut impl TableMemory,
+        requester: Bdf,
+        setting: u8,
+    ) -> Result<(), IommuError> {
+        let at = self.entry(requester)?;
+        memory.write(at + 8, entry::system_management(setting));
+        memory.write(at + 16, interrupts::signals(setting));
+        self.write_back(memory, at);
+        Ok(())
+    }
+
     /// Gives a blocked requester the table at `root`, tagged `domain`. The quarter that
     /// allows anything goes last.
     pub fn allow_dma(
@@ -72,6 +89,9 @@ impl DeviceTable {
         domain: u16,
     ) -> Result<(), IommuError> {
         let at = self.entry(requester)?;
+        if interrupts::table(memory.read(at + 16)).is_none() {
+            memory.write(at + 16, interrupts::BLOCKED);
+        }
         memory.write(at + 8, entry::domain(domain));
         memory.write(at, entry::translate(root.0, levels));
         self.write_back(memory, at);

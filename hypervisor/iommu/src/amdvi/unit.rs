@@ -61,6 +61,12 @@ impl<R: RegisterWindow> Unit<R> {
         };
         let coherent = features.coherent;
         let devices = DeviceTable::new(memory, limits.buses, coherent)?;
+        // Chips of the board are named one by one; a whole range is nobody's need.
+        let named = own.signals.iter().filter(|signals| signals.requesters.first == signals.requesters.last);
+        for signals in named {
+            // Beyond the table's end there is nobody.
+            let _ = devices.pass_signals(memory, signals.requesters.first, signals.bits);
+        }
         let commands = CommandBuffer::new(memory, coherent)?;
         let events = Log::new(memory, log::EVENTS, coherent)?;
         let page_requests = match features.has_page_requests() {

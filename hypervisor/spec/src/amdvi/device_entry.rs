@@ -30,6 +30,14 @@ pub const fn domain(domain: u16) -> u64 {
     domain as u64
 }
 
+/// Second quarter of an entry that blocks DMA: system management messages as the table
+/// of units asks by the data setting `setting` of an IVHD device entry (section 5.2.2.1,
+/// SysMgt in bits 4 and 5).
+pub const fn system_management(setting: u8) -> u64 {
+    const SYSTEM_MANAGEMENT_SHIFT: u32 = 40;
+    (setting as u64 >> 4 & 3) << SYSTEM_MANAGEMENT_SHIFT
+}
+
 /// Interrupt fields, in the third quarter.
 pub mod interrupts {
     /// IV: the third quarter counts; else interrupts pass.
@@ -45,6 +53,12 @@ pub mod interrupts {
     /// pins are blocked.
     pub const fn remap(table: u64, exponent: u32) -> u64 {
         table & 0x000f_ffff_ffff_ffc0 | REMAP | (exponent as u64 & 0xf) << 1 | VALID
+    }
+
+    /// No fixed and no arbitrated interrupt, but INIT, external interrupts, NMI (bits 0
+    /// to 2) and the LINT pins (bits 6 and 7) as the data setting asks.
+    pub const fn signals(setting: u8) -> u64 {
+        BLOCKED | (setting as u64 & 7) << 56 | (setting as u64 >> 6) << 62
     }
 
     /// hpa of the table, where there is one.
@@ -72,5 +86,14 @@ mod tests {
         assert_eq!(interrupts::table(interrupts::remap(0x12_3456_7000, 8)), Some(0x12_3456_7000));
         assert_eq!(interrupts::entries(interrupts::remap(0, 9)), 512);
         assert_eq!(interrupts::table(interrupts::BLOCKED), None);
+    }
+
+    #[test]
+    fn settings_are_those_of_section_5_2_2_1() {
+        // What firmware asks for of the southbridge.
+        assert_eq!(interrupts::signals(0xd7), 0xc700_0000_0000_0001);
+        assert_eq!(interrupts::signals(0), interrupts::BLOCKED);
+        assert_eq!(system_management(0xd7), 1 << 40);
+        assert_eq!(interrupts::table(interrupts::signals(0xff)), None);
     }
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 use access::RegisterWindow;
+use access::TableMemory;
+use platform::remapping::Signals;
 use spec::amdvi::{control, register};
 use spec::{Gpa, Hpa};
 use std::string::ToString;
@@ -171,4 +173,36 @@ fn a_requester_beyond_the_device_table_gets_nothing() {
     assert!(matches!(bench.units.attach(alone(far), domain), Err(IommuError::Lacks(_))));
     assert!(matches!(bench.units.grant_interrupts(alone(far), 1), Err(IommuError::Lacks(_))));
     assert_eq!(bench.mock.dma(far, 0, true), None);
+}
+
+#[test]
+fn chips_of_the_board_pass_their_signals_until_they_are_granted_anything() {
+    let ram = Ram::new(400, true);
+    let mock = MockUnit::new(ram.clone(), QEMU_FEATURES, false);
+    let mut own = own(true);
+    let signals = |first, last| Signals { requesters: RequesterRange { first, last }, bits: 0xd7 };
+    own.signals = Vec::from([signals(NIC, NIC), signals(IOAPIC, IOAPIC), signals(Bdf(0x100), Bdf(0x1ff))]);
+    let description = UnitDescription {
+        registers: mock.clone(),
+        architecture: Architecture::AmdVi(own),
+        segment: 0,
+        serves_rest: true,
+        requesters: Vec::new(),
+    };
+    let config = config((0x1022, 0x1631), false);
+    let mut units =
+        Units::new([description].into(), ram.clone(), SteppingClock::new(1_000_000), &config, LIMITS);
+    let table = mock.read64(register::DEVICE_TABLE) & !0xfff;
+    let quarter = |id: Bdf, at: u64| ram.read(Hpa(table + u64::from(id.0) * 32 + at));
+    assert_eq!((quarter(NIC, 8), quarter(NIC, 16)), (1 << 40, 0xc700_0000_0000_0001));
+    // A range is not believed, and neither DMA nor messages pass.
+    assert_eq!((quarter(BRIDGE, 8), quarter(BRIDGE, 16)), (0, 1));
+    reaches_nothing(&mock);
+    let domain = units.create_domain(&[who(NIC)]).unwrap();
+    units.attach(alone(NIC), domain).unwrap();
+    assert_eq!((quarter(NIC, 8), quarter(NIC, 16)), (1, 1));
+    units.detach(who(NIC)).unwrap();
+    assert_eq!((quarter(NIC, 8), quarter(NIC, 16)), (0, 1));
+    units.grant_interrupts(alone(IOAPIC), 24).unwrap();
+    assert_eq!(quarter(IOAPIC, 16) >> 56, 0x20, "remapped, and nothing else");
 }

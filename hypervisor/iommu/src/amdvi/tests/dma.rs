@@ -220,10 +220,11 @@ fn every_state_of_an_entry_is_blocked_or_whole() {
         bench.ram.writes();
         bench.units.attach(alone(NIC), domain).unwrap();
         let writes = bench.ram.writes();
-        let (entry, allows) = writes[1];
-        assert_eq!(writes[0].0, entry + 8, "the domain goes before what allows DMA");
+        let (entry, allows) = writes[2];
+        assert_eq!(writes[1].0, entry + 8, "the domain goes before what allows DMA");
+        assert_eq!(writes[0], (entry + 16, 1), "and before it whatever signals passed");
         assert_eq!(allows & 3 << 61, 3 << 61);
-        assert_eq!(writes.iter().filter(|(at, _)| at.align_down(32) == entry).count(), 2);
+        assert_eq!(writes.iter().filter(|(at, _)| at.align_down(32) == entry).count(), 3);
     }
 }
 

@@ -97,11 +97,7 @@ impl Bench {
 /// QEMU's unit without its events; one that caches only what is present and snoops; one
 /// that does neither.
 fn benches() -> Vec<Bench> {
-    let kinds = [
-        (QEMU_FEATURES, true, false),
-        (QEMU_FEATURES, false, true),
-        (QEMU_FEATURES, false, false),
-    ];
+    let kinds = [(QEMU_FEATURES, true, false), (QEMU_FEATURES, false, true), (QEMU_FEATURES, false, false)];
     kinds
         .into_iter()
         .map(|(features, greedy, coherent)| Bench::with(features, greedy, coherent, LIMITS))
