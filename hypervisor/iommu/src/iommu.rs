@@ -43,7 +43,8 @@ pub trait Iommu {
 
     /// Grants the function `entries` interrupts, numbered from 0: its quota for as
     /// long as it lives, whichever of its requester IDs a message carries. None can be
-    /// sent before [`Iommu::remap`].
+    /// sent before [`Iommu::remap`], and none whose number is beyond what the hardware
+    /// can tell apart.
     fn grant_interrupts(&mut self, function: Function<'_>, entries: u16) -> Result<(), IommuError>;
 
     /// Blocks and returns all interrupts of the function.

@@ -84,8 +84,8 @@ impl InterruptTables {
         found.ok_or(IommuError::NotGranted(requester))
     }
 
-    /// Reserves a run for a function and leads its messages there. Its entries are
-    /// absent. Device table entries that block may be cached: they are to be flushed.
+    /// Reserves a run for a function and leads its messages there; at most as long as a
+    /// message's data can tell apart. Its entries are absent. Device table entries that block may be cached: they are to be flushed.
     pub fn grant(
         &mut self,
         memory: &mut impl TableMemory,
@@ -100,11 +100,11 @@ impl InterruptTables {
         if self.grants.len() == self.grants.capacity() {
             return Err(IommuError::OutOfRecords);
         }
-        let granted = entries;
-        let entries = entries.checked_next_power_of_two().unwrap_or(u16::MAX);
-        if granted == 0 || u32::from(entries) > entry::MOST {
+        if entries == 0 {
             return Err(IommuError::OutOfInterrupts);
         }
+        let granted = entries.min(entry::MOST as u16);
+        let entries = granted.next_power_of_two();
         let mut ids = Vec::from([requester.id]);
         ids.extend(function.others().map(|other| other.id));
         let table = match self.shared_table(memory, devices, &ids, requester)? {
