@@ -16,7 +16,8 @@ use core::fmt;
 use devices::ApicAddress;
 use iommu::{DomainId, Function, Iommu, IommuError, RemappedInterrupt, Requester};
 use pci::{
-    Bar, BarKind, GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Quarantine, ResetPath, Slot,
+    Bar, BarKind, GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Quarantine,
+    ResetPath, Slot,
     reset::{OwnedBus, ResetReport},
 };
 use spec::apic::{DeliveryMode, decode_msi};
@@ -80,8 +81,8 @@ impl Assignment {
 pub struct Line {
     /// Who the IOMMU takes the machine's IOAPIC for.
     pub io_apic: Requester,
-    /// Number of its pin, and of the interrupt that it was granted for it.
-    pub pin: u8,
+    /// Which of the interrupts that it was granted is the pin's.
+    pub index: u16,
     /// The guest's global system interrupt.
     pub gsi: u8,
 }
@@ -259,7 +260,7 @@ where
         let interrupt =
             RemappedInterrupt { vector: LINE_VECTOR, destination, mode: DeliveryMode::Fixed, level: true };
         // The lines of conventional PCI are active low, and messages stand for such.
-        let entry = self.iommu.lock().remap_pin(line.io_apic, line.pin.into(), interrupt, true)?;
+        let entry = self.iommu.lock().remap_pin(line.io_apic, line.index, interrupt, true)?;
         partition.host.open_line(partition, line.gsi, entry);
         Ok(())
     }
@@ -277,7 +278,7 @@ where
         for line in self.assignments.iter().filter_map(|assignment| assignment.line) {
             self.mask_line(partition, line);
             // An entry that was never there cannot be released, which is no harm.
-            let _ = self.iommu.lock().release(line.io_apic, line.pin.into());
+            let _ = self.iommu.lock().release(line.io_apic, line.index);
         }
     }
 
@@ -341,8 +342,7 @@ where
         self.reclaim(partition);
         let Self { bus, nested, assignments, .. } = self;
         let Some(function) = bus.function(slot) else { return Ok(()) };
-        let Some(Some(Bar { host: Some(host), kind, .. })) =
-            function.bars().get(usize::from(bar)).copied()
+        let Some(Some(Bar { host: Some(host), kind, .. })) = function.bars().get(usize::from(bar)).copied()
         else {
             return Ok(());
         };

@@ -59,10 +59,11 @@ pub trait Iommu {
         interrupt: RemappedInterrupt,
     ) -> Result<HostMsi, IommuError>;
 
-    /// As [`Iommu::remap`], for pin `index` of an IOAPIC: its redirection entry, not
-    /// masked. The entry's vector is no other pin's and not that of `interrupt`: the end
-    /// of a level-triggered interrupt at a processor ends it at no pin. It stays in
-    /// service there, and the pin silent, until the IOAPIC itself is told.
+    /// As [`Iommu::remap`], for a pin of an IOAPIC: its redirection entry, not masked. The
+    /// low byte of the entry, which follows from `index` alone, names the interrupt to the
+    /// IOAPIC: where it is not the vector of `interrupt`, the end of a level-triggered
+    /// interrupt at a processor ends it at no pin. It stays in service there, and the pin
+    /// silent, until the IOAPIC itself is told.
     fn remap_pin(
         &mut self,
         ioapic: Requester,

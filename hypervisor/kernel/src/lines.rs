@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use guest::assignment;
+use guest::host::LINE_VECTOR;
 use guest::layout::intx_gsi;
 use guest::partition::Partition;
 use iommu::{Function, Iommu, Requester};
@@ -52,8 +53,15 @@ pub fn take_over(platform: &Platform) {
     CONTROLLERS.call_once(|| found.into_boxed_slice());
 }
 
+/// Which of an IOAPIC's interrupts is that of `pin`. AMD-Vi has the IOAPIC compare the
+/// number's low byte with the ends of interrupts that processors tell; at the lines' own
+/// vector every line's end would end this pin too, so that number is left out.
+fn index(pin: u8) -> u16 {
+    u16::from(pin) + u16::from(pin >= LINE_VECTOR)
+}
+
 /// Lets the IOAPICs whose pins the Plan gives away send through the IOMMU: as many
-/// interrupts as the highest of these pins needs, since pins are numbered as they are.
+/// interrupts as the highest of these pins needs.
 pub fn grant(plan: &Plan, iommus: &mut Iommus) {
     let lines = || plan.guests.iter().flat_map(|guest| &guest.functions).filter_map(|function| function.line);
     let mut sources: Vec<Bdf> = lines().map(|line| line.source).collect();
@@ -61,7 +69,7 @@ pub fn grant(plan: &Plan, iommus: &mut Iommus) {
     sources.dedup();
     for source in sources {
         let of_source = lines().filter(|line| line.source == source);
-        let interrupts = of_source.map(|line| u16::from(line.pin) + 1).max().unwrap_or(0);
+        let interrupts = of_source.map(|line| index(line.pin) + 1).max().unwrap_or(0);
         let io_apic = Function { requester: Requester::new(0, source), aliases: &[] };
         if let Err(error) = iommus.grant_interrupts(io_apic, interrupts) {
             log::error!("the IOAPIC that is {source} to the IOMMU can interrupt nobody: {error}");
@@ -72,7 +80,7 @@ pub fn grant(plan: &Plan, iommus: &mut Iommus) {
 /// How many interrupts [`grant`] needs at most.
 pub fn interrupts(plan: &Plan) -> u32 {
     let functions = plan.guests.iter().flat_map(|guest| &guest.functions);
-    functions.filter_map(|function| function.line).map(|line| u32::from(line.pin) + 1).sum()
+    functions.filter_map(|function| function.line).map(|line| u32::from(index(line.pin)) + 1).sum()
 }
 
 /// The guest's line of a function.
@@ -83,7 +91,8 @@ pub fn gsi(function: &FunctionPlan) -> Option<u8> {
 /// The way of a function's line.
 pub fn assignment(function: &FunctionPlan) -> Option<assignment::Line> {
     let LinePlan { source, pin, .. } = function.line?;
-    Some(assignment::Line { io_apic: Requester::new(0, source), pin, gsi: gsi(function)? })
+    let index = index(pin);
+    Some(assignment::Line { io_apic: Requester::new(0, source), index, gsi: gsi(function)? })
 }
 
 /// The lines of a guest's functions.

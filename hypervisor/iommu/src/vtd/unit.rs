@@ -22,7 +22,7 @@ pub(crate) fn frames_needed(limits: UnitLimits, buses: usize) -> usize {
 /// First of the vectors that name pins; below are those of processors' own business.
 const FIRST_PIN_VECTOR: u8 = 0x20;
 
-/// The vector in a pin's redirection entry. Where interrupts are remapped no processor
+/// The vector in the redirection entry of interrupt `index`. Where interrupts are remapped no processor
 /// sees it; only the IOAPIC compares it, with what it is told was ended.
 const fn pin_vector(index: u16) -> u8 {
     FIRST_PIN_VECTOR.wrapping_add(index as u8)
