@@ -277,6 +277,55 @@ pub struct Resume {
     pub priority_window: bool,
 }
 
+/// Who takes the interrupts that reach the physical processor while the guest runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Interrupts {
+    /// The hypervisor: each is an exit. The local APIC is a model; HLT exits.
+    #[default]
+    Virtual,
+    /// The guest, through its own table. Of the local APIC's registers (x2APIC) those go
+    /// through that concern this processor alone: task priority, timer count, end of
+    /// interrupt, what is pending and in service. HLT does not exit.
+    Direct,
+    /// As `Direct`, but the end of an interrupt exits: an IOAPIC waits for one.
+    DirectWatchingEnds,
+}
+
+/// What a guest that takes its interrupts itself may do to an x2APIC register without an
+/// exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DirectAccess {
+    /// Read it.
+    pub read: bool,
+    /// Write it.
+    pub write: bool,
+}
+
+impl DirectAccess {
+    /// For x2APIC register `register` (MSR `0x800 + register`, Intel SDM vol. 3 table
+    /// 11-6): those whose effect stays on this processor and between its guest's own
+    /// handlers. What can reach another processor (ICR), switch the APIC off (SVR) or be
+    /// delivered as something else than a plain vector (local vector table) exits, and so
+    /// does what would tell the machine's APIC IDs.
+    pub const fn to(register: u8) -> Self {
+        let (read, write) = match register {
+            // Task priority, initial count, divide configuration.
+            0x08 | 0x38 | 0x3e => (true, true),
+            // Processor priority, in service, trigger mode, requests, current count.
+            0x0a | 0x10..=0x27 | 0x39 => (true, false),
+            // End of interrupt, interrupt to itself.
+            0x0b | 0x3f => (false, true),
+            _ => (false, false),
+        };
+        Self { read, write }
+    }
+}
+
+/// Number of x2APIC registers.
+pub const X2APIC_REGISTERS: u8 = 0x40;
+/// x2APIC register of the end of interrupt.
+pub const END_OF_INTERRUPT: u8 = 0x0b;
+
 /// One virtual processor on the physical processor that runs it.
 pub trait Vcpu {
     /// Says what the next entry is to do. Without it nothing is asked of an entry.
@@ -343,6 +392,9 @@ pub trait Vcpu {
     /// Forgets cached translations of this guest before the next entry. Called on
     /// its own processor after its nested tables lost or changed an entry.
     fn flush_translations(&mut self);
+    /// Changes who takes interrupts. What is pending for the hypervisor then is taken
+    /// first ([`Vcpu::take_interrupts`]).
+    fn set_interrupts(&mut self, interrupts: Interrupts);
     /// The guest has left this processor for now: it takes events again as outside of a
     /// guest's loop.
     fn release(&mut self);

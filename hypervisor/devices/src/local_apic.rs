@@ -7,7 +7,7 @@
 //! [`ApicEffect::Send`]; whether one is for this APIC, others decide from its
 //! [`ApicAddress`] without touching it.
 
-use spec::apic::{DeliveryMode, Destination, InterruptMessage};
+use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage};
 
 mod address;
 mod registers;
@@ -68,9 +68,6 @@ const ERROR_SEND_ILLEGAL_VECTOR: u32 = 1 << 5;
 const ERROR_RECEIVE_ILLEGAL_VECTOR: u32 = 1 << 6;
 /// ESR: a register that does not exist was accessed (xAPIC mode).
 const ERROR_ILLEGAL_REGISTER: u32 = 1 << 7;
-
-/// Vectors below are reserved for exceptions; no interrupt can have one.
-const FIRST_LEGAL_VECTOR: u8 = 16;
 
 /// LVT entries but for the timer's, from register 0x33 on.
 const LVT_ENTRIES: usize = 5;
@@ -263,6 +260,21 @@ impl LocalApic {
             self.isr.insert(vector);
             self.update_priority();
         }
+    }
+
+    /// Takes the highest vector out of the IRR whatever the priority, for an APIC of
+    /// hardware that takes over from here. With it goes whether it is level-triggered.
+    pub fn take_pending(&mut self) -> Option<(u8, bool)> {
+        let vector = self.irr.highest()?;
+        self.irr.remove(vector);
+        Some((vector, self.tmr.contains(vector)))
+    }
+
+    /// Whether hardware can take over from here: nothing is in service, which no
+    /// software can put into the ISR of hardware, and the timer has not been started,
+    /// which counts at another speed here.
+    pub fn can_hand_over(&self) -> bool {
+        self.is_x2apic() && self.isr.highest().is_none() && !self.timer.was_started()
     }
 
     /// Task priority register, 8 bits: the class is its upper half, which is CR8.

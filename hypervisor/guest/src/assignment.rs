@@ -8,7 +8,7 @@
 use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host, LINE_VECTOR};
 use crate::layout;
 use crate::mailbox;
-use crate::partition::Partition;
+use crate::partition::{Partition, STEWARD};
 use access::{Clock, ConfigSpace, RegisterWindow};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -253,10 +253,12 @@ where
         clean
     }
 
-    /// Lets a function's line interrupt the guest's first processor, whose vCPU raises the
-    /// guest's own line.
+    /// Lets a function's line interrupt the processor that raises the guest's own line
+    /// then: the first of the guest, or the steward's.
     fn open_line<H: Host<Bus = Self>>(&self, partition: &Partition<H>, line: Line) -> Result<(), IommuError> {
-        let Some(&destination) = self.apic_ids.first() else { return Ok(()) };
+        let Some(&first) = self.apic_ids.first() else { return Ok(()) };
+        // Where the guest takes interrupts itself none may be ours.
+        let destination = if partition.direct_interrupts { partition.host.steward() } else { first };
         let interrupt =
             RemappedInterrupt { vector: LINE_VECTOR, destination, mode: DeliveryMode::Fixed, level: true };
         // The lines of conventional PCI are active low, and messages stand for such.
@@ -268,7 +270,7 @@ where
     /// Silences a line; its remapping entry stays.
     fn mask_line<H: Host<Bus = Self>>(&self, partition: &Partition<H>, line: Line) {
         partition.host.close_line(partition, line.gsi);
-        partition.with_chipset(usize::MAX, |chipset, _, _| chipset.drop_line(line.gsi));
+        partition.with_chipset(STEWARD, |chipset, _, _| chipset.drop_line(line.gsi));
     }
 
     /// Takes the lines back. Masked first, so that nothing is sent that the IOMMU would have
@@ -379,7 +381,7 @@ where
             let _ = nested.unmap(gpa + range.offset, range.bytes);
         }
         for vcpu in 0..partition.mailboxes.len() {
-            partition.notify(usize::MAX, vcpu, mailbox::FLUSH);
+            partition.notify(STEWARD, vcpu, mailbox::FLUSH);
         }
     }
 

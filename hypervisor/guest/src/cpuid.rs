@@ -29,8 +29,12 @@ const EDX: usize = 3;
 pub struct GuestCpuidConfig {
     /// Number of vCPUs: cores of one package, without threads.
     pub vcpus: u32,
-    /// Rate of the TSC, and of the local APIC's timer, in kHz.
+    /// Rate of the TSC in kHz.
     pub tsc_khz: u32,
+    /// The local APIC's timer is the model's, which counts TSC ticks and has TSC-deadline
+    /// mode. Else it is the processor's: nothing is said of its rate, and it has that
+    /// mode where the processor has it.
+    pub modelled_timer: bool,
 }
 
 /// What of the vCPU CPUID depends on, at the moment of the exit.
@@ -233,8 +237,8 @@ impl CpuidPolicy {
         );
         let features = NOP_IO_DELAY | CLOCK | SILENT_END | EXTENDED_DESTINATION | CLOCK_STABLE;
         self.push(HYPERVISOR_FIRST + 1, false, [features, 0, 0, 0], Fix::Nothing);
-        // The virtual APIC's timer counts TSC ticks.
-        self.push(last, false, [config.tsc_khz, config.tsc_khz, 0, 0], Fix::Nothing);
+        let timer_khz = if config.modelled_timer { config.tsc_khz } else { 0 };
+        self.push(last, false, [config.tsc_khz, timer_khz, 0, 0], Fix::Nothing);
     }
 }
 
@@ -252,6 +256,10 @@ fn compute(host: &Host, row: &Row, config: &GuestCpuidConfig, registers: &mut Re
         0 => registers[EAX] = host.last_basic,
         1 => {
             const HTT: u32 = 1 << 28;
+            const TSC_DEADLINE: u32 = 1 << 24;
+            if config.modelled_timer || host.read(1, 0)[ECX] & TSC_DEADLINE != 0 {
+                registers[ECX] |= TSC_DEADLINE;
+            }
             if vcpus > 1 {
                 registers[EBX] |= vcpus << 16;
                 registers[EDX] |= HTT;
@@ -264,6 +272,8 @@ fn compute(host: &Host, row: &Row, config: &GuestCpuidConfig, registers: &mut Re
             registers[EAX] |= others.min(0x3f) << 26 | shared << 14;
         }
         0xd => extended_state(host, row.subleaf.unwrap_or(0), registers),
+        // The crystal is what the timer counts too.
+        0x15 if !config.modelled_timer => *registers = [0; 4],
         // Ratio 1 of a crystal that ticks as the TSC does.
         0x15 => *registers = [1, 1, config.tsc_khz.saturating_mul(1000), 0],
         0x16 => {

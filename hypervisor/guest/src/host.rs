@@ -21,6 +21,27 @@ pub trait Host: Sized {
     /// Makes the processor that runs vCPU `vcpu` of the partition exit and look at
     /// its mailbox.
     fn kick(&self, partition: &Partition<Self>, vcpu: usize);
+    /// Sends the interrupt `vector`, which is the guest's own, to the processor that runs
+    /// vCPU `vcpu`, which takes its interrupts itself.
+    fn send_interrupt(&self, partition: &Partition<Self>, vcpu: usize, vector: u8);
+    /// Leaves this processor's local APIC to its guest: the hypervisor's own timer and
+    /// vectors are silenced.
+    fn give_apic(&self);
+    /// Takes this processor's local APIC back into a known state: the timer stopped, every
+    /// source masked, all priorities taken, nothing in service.
+    fn take_apic_back(&self);
+    /// Reads x2APIC register `register` of this processor.
+    fn read_apic(&self, register: u8) -> u64;
+    /// Writes x2APIC register `register` of this processor. `value` must be one that the
+    /// register takes.
+    fn write_apic(&self, register: u8, value: u64);
+    /// Whether the processors have IA32_TSC_DEADLINE.
+    fn has_tsc_deadline(&self) -> bool;
+    /// APIC ID of the processor that runs no guest.
+    fn steward(&self) -> u32;
+    /// Makes the steward look at the chipsets that are left to it
+    /// ([`Partition::look_after_chipset`]).
+    fn wake_steward(&self);
     /// Writes part of a guest's console line; `complete` ends the line.
     fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool);
     /// Writes a line about a guest to the hypervisor's log.

@@ -5,7 +5,7 @@
 //! the notes before its next entry. Notes only accumulate, so nothing is lost
 //! whatever the order.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
 /// One vCPU's mailbox.
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub struct Mailbox {
     notes: AtomicU32,
     /// The local APIC's address ([`devices::local_apic::ApicAddress`]) for senders.
     address: AtomicU64,
+    /// The vCPU takes its interrupts itself: they are sent to its processor.
+    direct: AtomicBool,
 }
 
 /// A non-maskable interrupt.
@@ -31,6 +33,8 @@ pub const CHIPSET: u32 = 1 << 11;
 pub const FLUSH: u32 = 1 << 12;
 /// The partition is ending: leave the loop.
 pub const STOP: u32 = 1 << 13;
+/// The guest said that it is up: exits are counted apart from now on.
+pub const READY: u32 = 1 << 14;
 
 /// What was in a mailbox.
 #[derive(Default, Debug, PartialEq, Eq, Clone, Copy)]
@@ -87,6 +91,17 @@ impl Mailbox {
     /// Whether any of these notes waits.
     pub fn has(&self, notes: u32) -> bool {
         self.notes.load(Acquire) & notes != 0
+    }
+
+    /// Says whether the vCPU takes its interrupts itself from now on.
+    pub fn set_direct(&self, direct: bool) {
+        self.direct.store(direct, SeqCst);
+    }
+
+    /// Whether the vCPU takes its interrupts itself. Who reads false and leaves mail
+    /// must kick, whatever it has become meanwhile.
+    pub fn is_direct(&self) -> bool {
+        self.direct.load(SeqCst)
     }
 
     /// Publishes the local APIC's address.

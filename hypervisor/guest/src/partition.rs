@@ -8,10 +8,10 @@ use crate::mailbox::{self, Mailbox};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
 use devices::{ApicAddress, Chipset, Effect, Effects};
 use spec::Width;
-use spec::apic::{DeliveryMode, Destination, InterruptMessage};
+use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage};
 use spin::mutex::TicketMutex;
 
 /// How a guest ended.
@@ -95,6 +95,12 @@ pub struct Partition<H: Host> {
     pub epoch_at_zero: u64,
     /// An access to nothing ends the guest; else it reads ones and writes nothing.
     pub strays_crash: bool,
+    /// Its processors take their interrupts themselves where they can
+    /// ([`crate::direct`]).
+    pub direct_interrupts: bool,
+    /// Part of a console line with which the guest says that it is up.
+    pub ready: Option<String>,
+    is_ready: AtomicBool,
     /// One for each vCPU.
     pub mailboxes: Box<[Mailbox]>,
     chipset: TicketMutex<ChipsetState>,
@@ -102,6 +108,8 @@ pub struct Partition<H: Host> {
     chipset_deadline: AtomicU64,
     /// TSC at which an unfinished console line is written; `u64::MAX` for never.
     console_deadline: AtomicU64,
+    /// The steward sees to both deadlines, not vCPU 0.
+    stewarded: AtomicBool,
     /// The 8259A's output line.
     external: AtomicU8,
     bus: TicketMutex<H::Bus>,
@@ -136,6 +144,9 @@ impl<H: Host> Partition<H> {
             tsc_hz,
             epoch_at_zero,
             strays_crash: false,
+            direct_interrupts: false,
+            ready: None,
+            is_ready: AtomicBool::new(false),
             mailboxes: (0..vcpus).map(|_| Mailbox::default()).collect(),
             chipset: TicketMutex::new(ChipsetState {
                 chipset,
@@ -145,6 +156,7 @@ impl<H: Host> Partition<H> {
             }),
             chipset_deadline: AtomicU64::new(u64::MAX),
             console_deadline: AtomicU64::new(u64::MAX),
+            stewarded: AtomicBool::new(false),
             external: AtomicU8::new(0),
             bus: TicketMutex::new(bus),
             end: AtomicU8::new(0),
@@ -206,6 +218,7 @@ impl<H: Host> Partition<H> {
         state.effects.clear();
         self.chipset_deadline.store(u64::MAX, Release);
         self.external.store(0, Release);
+        self.is_ready.store(false, Release);
         self.console_deadline.store(u64::MAX, Release);
         state.line_bytes = 0;
         for mailbox in &self.mailboxes {
@@ -237,9 +250,45 @@ impl<H: Host> Partition<H> {
         }
         let deadline = state.chipset.deadline().unwrap_or(u64::MAX);
         if deadline != self.chipset_deadline.swap(deadline, AcqRel) {
-            attention |= self.notify(from, 0, mailbox::CHIPSET);
+            attention |= self.deadline_changed(from);
         }
         (result, attention)
+    }
+
+    /// A deadline changed: whoever sees to it has to know.
+    fn deadline_changed(&self, from: usize) -> bool {
+        if !self.stewarded.load(SeqCst) {
+            return self.notify(from, 0, mailbox::CHIPSET);
+        }
+        if from != STEWARD {
+            self.host.wake_steward();
+        }
+        false
+    }
+
+    /// Whose the chipset's timers and unfinished console lines are: the steward's, or
+    /// vCPU 0's, which has to look at them then.
+    pub fn leave_chipset_to_steward(&self, steward: bool) {
+        self.stewarded.store(steward, SeqCst);
+        if steward {
+            self.host.wake_steward();
+        }
+    }
+
+    /// What the steward does for a guest whose vCPU 0 takes its interrupts itself: runs
+    /// what is due, and says at which TSC something will be.
+    pub fn look_after_chipset(&self) -> Option<u64> {
+        if !self.stewarded.load(SeqCst) {
+            return None;
+        }
+        let now = self.host.now();
+        if self.chipset_deadline() <= now {
+            self.with_chipset(STEWARD, |chipset, effects, now| chipset.tick(now, effects));
+        }
+        if self.console_deadline() <= now {
+            self.flush_console();
+        }
+        Some(self.chipset_deadline().min(self.console_deadline()))
     }
 
     fn chipset_effect(
@@ -260,8 +309,9 @@ impl<H: Host> Partition<H> {
                 level && self.notify(from, 0, mailbox::CHIPSET)
             }
             Effect::Transmit(byte) => {
-                self.transmit(byte, line, used);
+                self.transmit(from, byte, line, used);
                 self.watch_console(from, *used > 0)
+                    | self.mailboxes.get(from).is_some_and(|own| own.has(mailbox::READY))
             }
             Effect::PowerOff { sleep_type } => {
                 if sleep_type == crate::layout::SLEEP_TYPE_OFF {
@@ -289,10 +339,18 @@ impl<H: Host> Partition<H> {
         });
     }
 
-    fn transmit(&self, byte: u8, line: &mut [u8; LINE_BYTES], used: &mut usize) {
+    /// The steward took an interrupt of somebody's line, perhaps this guest's.
+    pub fn take_lines_as_steward(&self) {
+        if self.direct_interrupts {
+            self.take_lines(STEWARD);
+        }
+    }
+
+    fn transmit(&self, from: usize, byte: u8, line: &mut [u8; LINE_BYTES], used: &mut usize) {
         if byte == b'\n' {
             let text = line.get(..*used).unwrap_or(&[]);
             self.host.console(self, text.strip_suffix(b"\r").unwrap_or(text), true);
+            self.look_for_ready(from, text);
             *used = 0;
             return;
         }
@@ -306,6 +364,17 @@ impl<H: Host> Partition<H> {
         }
     }
 
+    /// The guest says that it is up, once: each vCPU counts its exits apart from then on.
+    fn look_for_ready(&self, from: usize, line: &[u8]) {
+        let Some(wanted) = self.ready.as_deref().filter(|wanted| !wanted.is_empty()) else { return };
+        let says = line.windows(wanted.len()).any(|part| part == wanted.as_bytes());
+        if says && !self.is_ready.swap(true, AcqRel) {
+            for vcpu in 0..self.mailboxes.len() {
+                self.notify(from, vcpu, mailbox::READY);
+            }
+        }
+    }
+
     /// Sets or clears the time at which an unfinished line is written. Returns whether
     /// the caller has to look at its timers.
     fn watch_console(&self, from: usize, unfinished: bool) -> bool {
@@ -315,7 +384,7 @@ impl<H: Host> Partition<H> {
         }
         let deadline = self.host.now() + self.tsc_hz / UNFINISHED_LINES_PER_SECOND;
         let unset = self.console_deadline.compare_exchange(u64::MAX, deadline, AcqRel, Acquire).is_ok();
-        unset && self.notify(from, 0, mailbox::CHIPSET)
+        unset && self.deadline_changed(from)
     }
 
     /// TSC at which [`Partition::flush_console`] is due.
@@ -371,10 +440,14 @@ impl<H: Host> Partition<H> {
             // Arbitration passes over an APIC that its software has switched off.
             let arbitrated = message.mode == DeliveryMode::LowestPriority;
             let off = arbitrated && !ApicAddress::from_bits(mailbox.address()).software_enabled;
-            if !addressed || off || !self.deliver(mailbox, message) {
+            if !addressed || off {
                 continue;
             }
-            if to == from {
+            if mailbox.is_direct() && is_plain(&message) {
+                self.host.send_interrupt(self, to, message.vector);
+            } else if !self.deliver(mailbox, message) {
+                continue;
+            } else if to == from {
                 own = true;
             } else {
                 self.host.kick(self, to);
@@ -421,6 +494,16 @@ impl<H: Host> Partition<H> {
         self.with_chipset(from, |chipset, effects, now| chipset.port_write(port, width, value, now, effects))
             .1
     }
+}
+
+/// Who a caller of the partition is that is none of its vCPUs.
+pub const STEWARD: usize = usize::MAX;
+
+/// Whether hardware can deliver it as it is: nobody waits for its end.
+fn is_plain(message: &InterruptMessage) -> bool {
+    matches!(message.mode, DeliveryMode::Fixed | DeliveryMode::LowestPriority)
+        && !message.level
+        && message.vector >= FIRST_LEGAL_VECTOR
 }
 
 /// Whether the PCI bus may have something at `port`: configuration mechanism 1, or

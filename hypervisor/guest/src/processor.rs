@@ -1,5 +1,6 @@
 //! A virtual processor's loop: exit in, resume out.
 
+use crate::direct::Direct;
 use crate::emulate::Recent;
 use crate::exits::{self, Unemulated};
 use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, LINE_VECTOR, TIMER_VECTOR};
@@ -40,9 +41,13 @@ pub struct VirtualProcessor<V> {
     /// An NMI waits.
     nmi: bool,
     /// What this processor's timer is set to.
-    armed: Option<u64>,
+    pub(crate) armed: Option<u64>,
+    /// Whether it takes its interrupts itself.
+    pub direct: Direct,
     /// Exits by kind.
     pub exits: [u64; EXIT_KINDS],
+    /// What they were when the guest said that it is up.
+    pub exits_when_ready: Option<[u64; EXIT_KINDS]>,
     /// Memory type registers.
     pub mtrrs: Mtrrs,
     /// MSRs whose refusal was logged.
@@ -72,7 +77,9 @@ impl<V: Vcpu> VirtualProcessor<V> {
             exception: None,
             nmi: false,
             armed: None,
+            direct: Direct::default(),
             exits: [0; EXIT_KINDS],
+            exits_when_ready: None,
             mtrrs: Mtrrs::default(),
             refused_msrs: LoggedOnce::default(),
             strays: 0,
@@ -95,6 +102,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.mtrrs = Mtrrs::default();
         self.silent_end = SilentEnd::default();
         self.clock_msrs = [0; 2];
+        self.exits_when_ready = None;
     }
 
     /// Runs the guest on this processor until the guest ends.
@@ -103,6 +111,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         loop {
             if self.attention {
                 let Some(resume) = self.attend(partition) else {
+                    self.leave_direct(partition);
                     self.disarm(partition);
                     return partition.ended().unwrap_or(End::Stopped);
                 };
@@ -130,12 +139,17 @@ impl<V: Vcpu> VirtualProcessor<V> {
         let mailbox = partition.mailboxes.get(self.index)?;
         // MOV to CR8 does not exit.
         let priority = self.cpu.cr8();
-        if priority != self.apic.task_priority() >> 4 {
+        if !self.direct.is_on() && priority != self.apic.task_priority() >> 4 {
             self.apic.set_task_priority(priority);
         }
         loop {
             self.take_mail(mailbox.take(), partition)?;
-            self.run_timers(partition);
+            if self.change_over(partition) {
+                continue;
+            }
+            if !self.direct.is_on() {
+                self.run_timers(partition);
+            }
             match self.activity {
                 Activity::Running => break,
                 Activity::Halted if self.wakes(partition) => self.activity = Activity::Running,
@@ -149,11 +163,13 @@ impl<V: Vcpu> VirtualProcessor<V> {
     }
 
     fn take_mail<H: Host>(&mut self, mail: Mail, partition: &Partition<H>) -> Option<()> {
-        for vector in vectors(mail.edge) {
-            self.apic.accept(vector, false);
-        }
-        for vector in vectors(mail.level) {
-            self.apic.accept(vector, true);
+        for (words, level) in [(mail.edge, false), (mail.level, true)] {
+            for vector in vectors(words) {
+                match self.direct.is_on() {
+                    true => self.accept_directly(partition, vector, level),
+                    false => self.apic.accept(vector, level),
+                }
+            }
         }
         if mail.notes == 0 {
             return Some(());
@@ -170,6 +186,9 @@ impl<V: Vcpu> VirtualProcessor<V> {
         if mail.notes & mailbox::START_UP != 0 && self.activity == Activity::WaitForStartUp {
             self.start_up(mail.notes as u8);
         }
+        if mail.notes & mailbox::READY != 0 {
+            self.exits_when_ready = Some(self.exits);
+        }
         self.nmi |= mail.notes & mailbox::NMI != 0;
         Some(())
     }
@@ -177,6 +196,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// INIT: back to reset, but for the APIC's base and ID; the first processor
     /// starts at the reset vector at once, which is memory of the guest's.
     fn initialize<H: Host>(&mut self, partition: &Partition<H>) {
+        self.leave_direct(partition);
         self.cpu.reset();
         self.apic.reset();
         self.silent_end = SilentEnd::default();

@@ -1,6 +1,6 @@
 //! A vCPU that is nothing but its registers, for the tests of this crate.
 
-use access::vcpu::{ControlRegisters, Event, Exit, Resume, Segment, SegmentName, Vcpu};
+use access::vcpu::{ControlRegisters, Event, Exit, Interrupts, Resume, Segment, SegmentName, Vcpu};
 use alloc::vec::Vec;
 use spec::Width;
 
@@ -146,6 +146,7 @@ impl Vcpu for StillVcpu {
     }
     fn sleep(&mut self) {}
     fn flush_translations(&mut self) {}
+    fn set_interrupts(&mut self, _: Interrupts) {}
     fn release(&mut self) {}
     fn reset(&mut self) {}
 }

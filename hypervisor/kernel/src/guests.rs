@@ -21,10 +21,10 @@ use machine::config_space::MachineConfigSpace;
 use machine::frames::{self, Pool};
 use machine::guest_ram::{Block, GuestRam};
 use machine::mmio::Window;
-use machine::registers;
 use machine::tsc::TscClock;
+use machine::{apic, registers};
 use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
-use plan::{FunctionPlan, GuestPlan, ReservedRange, StrayAccess};
+use plan::{FunctionPlan, GuestPlan, Interrupts, ReservedRange, StrayAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
@@ -83,6 +83,7 @@ impl Common {
 /// Builds a guest. The error is a sentence for the log.
 pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common) -> Result<Guest, String> {
     let before = frames::free_bytes();
+    let direct = takes_interrupts(&plan, common)?;
     let vcpus = plan.apic_ids.len();
     let layout = GuestLayout::new(plan.memory_bytes, vcpus as u32).map_err(|error| format!("{error:?}"))?;
     let blocks = take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
@@ -105,7 +106,11 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
             let result = registers::cpuid(leaf, subleaf);
             [result.eax, result.ebx, result.ecx, result.edx]
         },
-        GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: (common.tsc_hz / 1000) as u32 },
+        GuestCpuidConfig {
+            vcpus: vcpus as u32,
+            tsc_khz: (common.tsc_hz / 1000) as u32,
+            modelled_timer: !direct,
+        },
     );
     let chipset = common.chipset(&layout);
     let mut partition = Partition::new(
@@ -121,11 +126,28 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
         chipset,
         bus,
     );
+    partition.direct_interrupts = direct;
+    partition.ready = plan.config.ready.clone();
     partition.strays_crash = plan.config.stray_access == StrayAccess::Crash;
     let lines = lines::of(&plan.functions)?;
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
     let lifecycle = Lifecycle::new(vcpus);
     Ok(Guest { plan, partition, processors, lines, lifecycle, overhead_bytes })
+}
+
+/// Whether the guest takes its interrupts itself.
+fn takes_interrupts(plan: &GuestPlan, common: &Common) -> Result<bool, String> {
+    let possible = apic::is_x2apic() && common.virtualization.offers_direct_interrupts();
+    match plan.config.interrupts {
+        Interrupts::Virtual => Ok(false),
+        Interrupts::Auto => Ok(possible),
+        Interrupts::Direct if possible => Ok(true),
+        Interrupts::Direct => {
+            Err("it is to take its interrupts itself (interrupts = \"direct\"), but the machine is \
+             not in x2APIC mode: use \"auto\" or \"virtual\""
+                .into())
+        }
+    }
 }
 
 /// The guest's memory in as few blocks as the machine has.

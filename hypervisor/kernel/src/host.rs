@@ -13,7 +13,7 @@ use machine::frames::Pool;
 use machine::guest_ram::GuestRam;
 use machine::mmio::Window;
 use machine::tsc::TscClock;
-use machine::{apic, console, registers, timer};
+use machine::{apic, console, processor, registers, timer};
 use spin::Once;
 use spin::mutex::TicketMutex;
 
@@ -58,10 +58,50 @@ impl Host for Here {
     }
 
     fn kick(&self, partition: &Partition<Self>, vcpu: usize) {
-        let guest = MACHINE.get().and_then(|machine| machine.guests.get(partition.index));
-        if let Some(&id) = guest.and_then(|guest| guest.plan.apic_ids.get(vcpu)) {
+        let Some(id) = processor_of(partition, vcpu) else { return };
+        if partition.direct_interrupts {
+            // No vector of its processors is ours.
+            apic::send_nmi(id);
+        } else {
             apic::send_interrupt(id, KICK_VECTOR);
         }
+    }
+
+    fn send_interrupt(&self, partition: &Partition<Self>, vcpu: usize, vector: u8) {
+        if let Some(id) = processor_of(partition, vcpu) {
+            apic::send_interrupt(id, vector);
+        }
+    }
+
+    fn give_apic(&self) {
+        timer::disarm_timer();
+        apic::quiet();
+    }
+
+    fn take_apic_back(&self) {
+        timer::disarm_timer();
+        apic::quiet();
+        timer::init();
+    }
+
+    fn read_apic(&self, register: u8) -> u64 {
+        apic::read(register.into()).into()
+    }
+
+    fn write_apic(&self, register: u8, value: u64) {
+        apic::write(register.into(), value as u32);
+    }
+
+    fn has_tsc_deadline(&self) -> bool {
+        timer::has_deadline_mode()
+    }
+
+    fn steward(&self) -> u32 {
+        processor::apic_id(0).unwrap_or(0)
+    }
+
+    fn wake_steward(&self) {
+        crate::steward::wake();
     }
 
     fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool) {
@@ -87,4 +127,10 @@ impl Host for Here {
     fn end_line(&self, partition: &Partition<Self>, gsi: u8) {
         lines::end(partition, gsi);
     }
+}
+
+/// APIC ID of the processor that runs vCPU `vcpu`.
+fn processor_of(partition: &Partition<Here>, vcpu: usize) -> Option<u32> {
+    let guest = MACHINE.get()?.guests.get(partition.index)?;
+    guest.plan.apic_ids.get(vcpu).copied()
 }

@@ -5,8 +5,8 @@ use crate::guests::Guest;
 use crate::host::{IOMMUS, Machine};
 use crate::summary;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
-use guest::host::KICK_VECTOR;
-use guest::partition::End;
+use guest::host::{KICK_VECTOR, LINE_VECTOR};
+use guest::partition::{End, STEWARD};
 use iommu::{Fault, FaultKind, Iommu};
 use machine::{apic, console, heap, interrupts, processor, registers, timer};
 use spec::Bdf;
@@ -38,9 +38,14 @@ pub fn watch(machine: &Machine, tsc_hz: u64) {
             input(machine, byte);
         }
         drain_faults(machine, &mut logged);
-        timer::arm_timer(registers::read_tsc() + period);
+        let chipsets = machine.guests.iter().filter_map(|guest| guest.partition.look_after_chipset());
+        let input = registers::read_tsc() + period;
+        timer::arm_timer(chipsets.fold(input, u64::min));
         interrupts::halt_until_interrupt();
-        interrupts::take_vectors();
+        if interrupts::take_vectors()[usize::from(LINE_VECTOR >> 6)] & 1 << (LINE_VECTOR & 63) != 0 {
+            // Lines of guests whose own processors take no vector of ours.
+            machine.guests.iter().for_each(|guest| guest.partition.take_lines_as_steward());
+        }
         interrupts::was_kicked();
     }
     timer::disarm_timer();
@@ -61,8 +66,7 @@ fn input(machine: &Machine, byte: u8) {
         && guest.partition.ended().is_none()
     {
         // A full queue loses the byte, as a serial port does.
-        let _ =
-            guest.partition.with_chipset(usize::MAX, |chipset, effects, _| chipset.receive(byte, effects));
+        let _ = guest.partition.with_chipset(STEWARD, |chipset, effects, _| chipset.receive(byte, effects));
     }
 }
 

@@ -42,10 +42,12 @@ fn first_instruction(machine: &Machine) -> u64 {
 }
 
 fn guest_line(line: &mut String, guest: &Guest) -> core::fmt::Result {
-    let mut exits = [0u64; EXIT_KINDS];
+    let (mut exits, mut steady) = ([0u64; EXIT_KINDS], None);
     for processor in &guest.processors {
-        for (sum, count) in exits.iter_mut().zip(processor.exits()) {
-            *sum += count;
+        let (all, since_ready) = processor.exits();
+        add(&mut exits, all);
+        if let Some(counts) = since_ready {
+            add(steady.get_or_insert([0; EXIT_KINDS]), counts);
         }
     }
     let ticks = guest.lifecycle.first_instruction().saturating_sub(boot::start_tsc());
@@ -66,5 +68,16 @@ fn guest_line(line: &mut String, guest: &Guest) -> core::fmt::Result {
     for (name, count) in Exit::KIND_NAMES.iter().zip(exits).filter(|(_, count)| *count > 0) {
         write!(line, " exits.{name}={count}")?;
     }
+    let Some(steady) = steady else { return Ok(()) };
+    write!(line, " steady={}", steady.iter().sum::<u64>())?;
+    for (name, count) in Exit::KIND_NAMES.iter().zip(steady).filter(|(_, count)| *count > 0) {
+        write!(line, " steady.{name}={count}")?;
+    }
     Ok(())
+}
+
+fn add(sums: &mut [u64; EXIT_KINDS], counts: [u64; EXIT_KINDS]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
+    }
 }

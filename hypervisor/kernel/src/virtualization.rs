@@ -10,6 +10,7 @@ use alloc::string::String;
 use guest::VirtualProcessor;
 use guest::loader::Entry;
 use guest::partition::{End, Partition};
+use machine::apic;
 use machine::frames::Pool;
 use machine::virtualization::{self, Backend, WithBackend};
 use spec::Hpa;
@@ -23,6 +24,9 @@ pub trait Virtualization: Send + Sync {
     /// # Errors
     /// A sentence: what this processor lacks.
     fn enable(&self) -> Result<(), String>;
+
+    /// Whether guests can take their interrupts themselves.
+    fn offers_direct_interrupts(&self) -> bool;
 
     /// The shape of nested tables.
     fn geometry(&self) -> Geometry;
@@ -49,8 +53,9 @@ pub trait GuestProcessor: Send + Sync {
     /// takes interrupts as outside of a guest again.
     fn run(&self, partition: &Partition<Here>) -> End;
 
-    /// Exits by kind. Waits until the guest has left the processor.
-    fn exits(&self) -> [u64; EXIT_KINDS];
+    /// Exits by kind: all, and since the guest of this run said that it is up. Waits until
+    /// the guest has left the processor.
+    fn exits(&self) -> ([u64; EXIT_KINDS], Option<[u64; EXIT_KINDS]>);
 }
 
 /// The virtualisation of this machine.
@@ -77,6 +82,10 @@ impl<B: Backend> Virtualization for B {
     fn enable(&self) -> Result<(), String> {
         B::detect().map_err(|reason| format!("one of its processors cannot run it: {reason}"))?;
         Backend::enable(self).map_err(|reason| format!("{} cannot be switched on: {reason}", B::NAME))
+    }
+
+    fn offers_direct_interrupts(&self) -> bool {
+        B::DIRECT_INTERRUPTS
     }
 
     fn geometry(&self) -> Geometry {
@@ -109,10 +118,15 @@ impl<V: access::vcpu::Vcpu + Send> GuestProcessor for TicketMutex<VirtualProcess
         let mut processor = self.lock();
         let end = processor.run(partition);
         processor.cpu.release();
+        apic::drain();
         end
     }
 
-    fn exits(&self) -> [u64; EXIT_KINDS] {
-        self.lock().exits
+    fn exits(&self) -> ([u64; EXIT_KINDS], Option<[u64; EXIT_KINDS]>) {
+        let processor = self.lock();
+        let steady = processor
+            .exits_when_ready
+            .map(|before| core::array::from_fn(|kind| processor.exits[kind].saturating_sub(before[kind])));
+        (processor.exits, steady)
     }
 }

@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spec::{Hpa, msr};
 
-use crate::interrupts::{APIC_ERROR, SPURIOUS, TIMER};
+use crate::interrupts::{self, APIC_ERROR, SPURIOUS, TIMER};
 use crate::paging::{self, Caching, Rights};
 use crate::processor;
 use crate::registers;
@@ -23,6 +23,7 @@ const TASK_PRIORITY: u32 = 0x08;
 const END_OF_INTERRUPT: u32 = 0x0b;
 const SPURIOUS_VECTOR: u32 = 0x0f;
 const IN_SERVICE: u32 = 0x10;
+const REQUESTS: u32 = 0x20;
 const ERROR_STATUS: u32 = 0x28;
 const LVT_CMCI: u32 = 0x2f;
 const COMMAND: u32 = 0x30;
@@ -76,7 +77,8 @@ fn ready() -> bool {
     MODE.load(Ordering::Relaxed) != NOT_READY
 }
 
-pub(crate) fn read(register: u32) -> u32 {
+/// Reads register `register` (its x2APIC number) of this processor.
+pub fn read(register: u32) -> u32 {
     if x2apic() {
         // SAFETY: in x2APIC mode; callers name registers that both modes have.
         return unsafe { registers::read_msr(msr::X2APIC_FIRST + register) as u32 };
@@ -87,7 +89,9 @@ pub(crate) fn read(register: u32) -> u32 {
     unsafe { (address as *const u32).read_volatile() }
 }
 
-pub(crate) fn write(register: u32, value: u32) {
+/// Writes register `register` (its x2APIC number) of this processor with a value that it
+/// takes.
+pub fn write(register: u32, value: u32) {
     if x2apic() {
         // SAFETY: in x2APIC mode; callers write values that the register takes.
         return unsafe { registers::write_msr(msr::X2APIC_FIRST + register, value.into()) };
@@ -138,8 +142,9 @@ fn adopt_mode() {
     local.set_apic_id(id());
 }
 
-/// Masks every local source, takes all priorities, ends what firmware left in service.
-fn quiet() {
+/// Masks every local source, takes all priorities, ends what an owner before left in
+/// service.
+pub fn quiet() {
     write(SPURIOUS_VECTOR, 0x100 | u32::from(SPURIOUS));
     write(TASK_PRIORITY, 0);
     let entries = read(VERSION) >> 16 & 0xff;
@@ -163,6 +168,18 @@ fn quiet() {
         }
         end_interrupt();
     }
+}
+
+/// Takes what is pending, for nobody: what a guest that ended had coming. Interrupts are
+/// off before and after.
+pub fn drain() {
+    for _ in 0..256 {
+        if (0..8).all(|word| read(REQUESTS + word) == 0) {
+            break;
+        }
+        interrupts::take_pending();
+    }
+    interrupts::take_vectors();
 }
 
 /// Moves this processor to x2APIC mode if it can; true if it is there. To be called

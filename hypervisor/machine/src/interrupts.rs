@@ -293,6 +293,17 @@ pub fn halt_until_interrupt() {
     unsafe { halt_for_interrupt() };
 }
 
+/// Lets the interrupts in that are pending. Interrupts are off before and after.
+#[cfg(target_os = "none")]
+pub fn take_pending() {
+    // SAFETY: as for `halt_until_interrupt`. The instruction after STI is in its shadow.
+    unsafe { core::arch::asm!("sti", "nop", "nop", "cli", options(nomem)) };
+}
+
+/// There are none where there is no machine.
+#[cfg(not(target_os = "none"))]
+pub fn take_pending() {}
+
 /// Takes the vectors that came to this processor since the last call, as a bitmap.
 #[inline]
 pub fn take_vectors() -> [u64; 4] {

@@ -2,51 +2,85 @@
 //! entry and an exit switch, and those that the hypervisor never uses, which belong to
 //! the guest that owns the processor and are cleared between owners.
 
+use access::vcpu::{DirectAccess, END_OF_INTERRUPT, Interrupts, X2APIC_REGISTERS};
 use spec::msr;
 
 /// Which accesses do not exit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Passed {
-    /// Reads.
-    Reads,
-    /// Reads and writes.
-    Both,
-}
+pub type Passed = DirectAccess;
 
-/// The list. Everything else exits.
-pub const PASSED: [(u32, Passed); 12] = [
-    (msr::SYSENTER_CS, Passed::Both),
-    (msr::SYSENTER_ESP, Passed::Both),
-    (msr::SYSENTER_EIP, Passed::Both),
-    (msr::STAR, Passed::Both),
-    (msr::LSTAR, Passed::Both),
-    (msr::CSTAR, Passed::Both),
-    (msr::SFMASK, Passed::Both),
-    (msr::FS_BASE, Passed::Both),
-    (msr::GS_BASE, Passed::Both),
-    (msr::KERNEL_GS_BASE, Passed::Both),
-    (msr::TSC_AUX, Passed::Both),
+const BOTH: Passed = Passed { read: true, write: true };
+const READS: Passed = Passed { read: true, write: false };
+
+/// What every guest reaches.
+const ALWAYS: [(u32, Passed); 12] = [
+    (msr::SYSENTER_CS, BOTH),
+    (msr::SYSENTER_ESP, BOTH),
+    (msr::SYSENTER_EIP, BOTH),
+    (msr::STAR, BOTH),
+    (msr::LSTAR, BOTH),
+    (msr::CSTAR, BOTH),
+    (msr::SFMASK, BOTH),
+    (msr::FS_BASE, BOTH),
+    (msr::GS_BASE, BOTH),
+    (msr::KERNEL_GS_BASE, BOTH),
+    (msr::TSC_AUX, BOTH),
     // Reading it leaks nothing that RDTSC does not.
-    (msr::TSC, Passed::Reads),
+    (msr::TSC, READS),
 ];
+
+/// What a guest reaches whose interrupts are taken as `interrupts` says, on a processor
+/// that has TSC_DEADLINE or not. Everything else exits.
+pub fn passed(interrupts: Interrupts, tsc_deadline: bool) -> impl Iterator<Item = (u32, Passed)> {
+    let direct = interrupts != Interrupts::Virtual;
+    let x2apic = (0..X2APIC_REGISTERS).map(move |register| {
+        let mut access = DirectAccess::to(register);
+        if register == END_OF_INTERRUPT {
+            access.write = interrupts == Interrupts::Direct;
+        }
+        (msr::X2APIC_FIRST + u32::from(register), access)
+    });
+    let deadline = (tsc_deadline && direct).then_some((msr::TSC_DEADLINE, BOTH));
+    ALWAYS.into_iter().chain(x2apic.filter(move |_| direct)).chain(deadline)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use spec::vmx::capability;
 
+    const WAYS: [Interrupts; 3] = [Interrupts::Virtual, Interrupts::Direct, Interrupts::DirectWatchingEnds];
+
+    fn access(interrupts: Interrupts, msr: u32) -> Passed {
+        let entry = passed(interrupts, true).find(|(passed, _)| *passed == msr);
+        entry.map_or(Passed::default(), |entry| entry.1)
+    }
+
     #[test]
     fn what_can_switch_virtualisation_or_reach_others_exits() {
-        for never in [
-            msr::EFER,
-            msr::VM_CR,
-            msr::VM_HSAVE_PA,
-            msr::APIC_BASE,
-            msr::X2APIC_FIRST + 0x30,
-            msr::PAT,
-            capability::FEATURE_CONTROL,
-        ] {
-            assert!(PASSED.iter().all(|(passed, _)| *passed != never), "{never:#x}");
+        let x2apic = [0x02, 0x03, 0x0d, 0x0f, 0x28, 0x2f, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37];
+        let others =
+            [msr::EFER, msr::VM_CR, msr::VM_HSAVE_PA, msr::APIC_BASE, msr::PAT, capability::FEATURE_CONTROL];
+        for never in others.into_iter().chain(x2apic.map(|register| msr::X2APIC_FIRST + register)) {
+            for way in WAYS {
+                assert_eq!(access(way, never), Passed::default(), "{never:#x}");
+            }
         }
+    }
+
+    #[test]
+    fn a_guest_with_interrupts_of_its_own_reaches_what_is_its_own() {
+        let x2apic = |register: u32| access(Interrupts::Direct, msr::X2APIC_FIRST + register);
+        for register in [0x08, 0x38, 0x3e] {
+            assert_eq!(x2apic(register), BOTH, "register {register:#x}");
+        }
+        for write_only in [0x0b, 0x3f] {
+            assert_eq!(x2apic(write_only), Passed { read: false, write: true });
+        }
+        assert_eq!(x2apic(0x39), READS);
+        assert_eq!(access(Interrupts::Direct, msr::TSC_DEADLINE), BOTH);
+        assert_eq!(access(Interrupts::Virtual, msr::TSC_DEADLINE), Passed::default());
+        let end = msr::X2APIC_FIRST + u32::from(END_OF_INTERRUPT);
+        assert_eq!(access(Interrupts::DirectWatchingEnds, end), Passed::default());
+        assert!(passed(Interrupts::Direct, false).all(|(msr, _)| msr != msr::TSC_DEADLINE));
     }
 }

@@ -19,7 +19,7 @@ static RATIO: AtomicU64 = AtomicU64::new(0);
 /// Finds out how fast the timer counts against the TSC, which runs at `tsc_hz`, unless
 /// it can compare with the TSC itself. Once, on the boot processor.
 pub fn calibrate(tsc_hz: u64) {
-    if registers::cpuid(1, 0).ecx & 1 << 24 != 0 {
+    if has_deadline_mode() {
         RATIO.store(0, Ordering::Relaxed);
         return;
     }
@@ -57,9 +57,9 @@ pub fn init() {
     }
 }
 
-/// Whether the timer compares with the TSC itself.
-pub fn is_deadline_mode() -> bool {
-    RATIO.load(Ordering::Relaxed) == 0
+/// Whether the timer can compare with the TSC itself (CPUID 1 ECX bit 24).
+pub fn has_deadline_mode() -> bool {
+    registers::cpuid(1, 0).ecx & 1 << 24 != 0
 }
 
 /// Makes vector [`TIMER`] come to this processor once the TSC reaches `tsc_deadline`

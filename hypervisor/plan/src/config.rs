@@ -137,6 +137,11 @@ table! {
         pub modules: Vec<String> = Vec::new(),
         /// Kernel command line.
         pub command_line: String = String::new(),
+        /// Who takes the interrupts of its processors.
+        pub interrupts: Interrupts = Interrupts::Auto,
+        /// Part of a line that the guest writes to its console when it is up. The summary
+        /// counts exits from then on apart, as `steady`.
+        pub ready: Option<String> = None,
         /// What follows when the guest powers itself off.
         pub on_power_off: EndPolicy = EndPolicy::Off,
         /// What follows when the guest resets itself.
@@ -153,6 +158,19 @@ table! {
         pub expect: Expect = Expect::PowerOff,
         /// PCI functions of the guest.
         pub pci: Vec<PciConfig> = Vec::new(),
+    }
+}
+
+choice! {
+    /// Who takes the interrupts of a guest's processors.
+    pub enum Interrupts {
+        /// as `direct` where the machine has x2APIC mode, else as `virtual`
+        Auto = "auto",
+        /// the guest itself, without exits, from the moment that it enters x2APIC mode;
+        /// refused where the machine has none
+        Direct = "direct",
+        /// the hypervisor, which injects them
+        Virtual = "virtual",
     }
 }
 

@@ -1,6 +1,10 @@
 //! Interrupt messages between devices, IOAPICs and local APICs
 //! (Intel SDM vol. 3 chapter 11, AMD APM vol. 2 chapter 16).
 
+/// Vectors below are reserved for exceptions; no interrupt can have one (Intel SDM vol. 3
+/// section 11.5.2).
+pub const FIRST_LEGAL_VECTOR: u8 = 16;
+
 /// How a local APIC takes a message (Intel SDM vol. 3 section 11.6.1, the ICR's
 /// delivery mode field, bits 8 to 10; IOAPIC and MSI use the same codes).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]

@@ -87,6 +87,11 @@ impl Timer {
         }
     }
 
+    /// Whether software has started it, and so may know how fast it counts.
+    pub(super) const fn was_started(&self) -> bool {
+        self.initial != 0 || self.expiry.is_some()
+    }
+
     /// Count left; 0 when stopped.
     pub(super) fn current_count(&self, now: u64) -> u32 {
         let Some(expiry) = self.expiry else { return 0 };

@@ -45,8 +45,8 @@ const fn row(leaf: u32, subleaf: Option<u32>, vendors: Vendors, pass: [u32; 4]) 
 /// (6), SDBG (11), PDCM (15), OSXSAVE (27, follows CR4), and what belongs to power,
 /// thermal and debug-store MSRs.
 const FEATURES_C: u32 = bits(&[0, 1, 9, 12, 13, 17, 19, 20, 22, 23, 25, 26, 28, 29, 30]);
-/// x2APIC, TSC deadline and the hypervisor bit: the virtual APIC has the first two.
-const FEATURES_C_SET: u32 = bits(&[21, 24, 31]);
+/// x2APIC and the hypervisor bit. TSC deadline (24) follows the timer that the guest has.
+const FEATURES_C_SET: u32 = bits(&[21, 31]);
 /// FPU, VME, DE, PSE, TSC, MSR, PAE, MCE, CX8, SEP, MTRR, PGE, MCA, CMOV, PAT, PSE-36, CLFLUSH,
 /// MMX, FXSR, SSE, SSE2, SS. APIC (9) follows IA32_APIC_BASE, HTT (28) the number of vCPUs.
 /// Hidden: serial number, DS, ACPI thermal, TM, PBE. Machine check has no banks.

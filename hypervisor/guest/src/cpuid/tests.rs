@@ -1,6 +1,6 @@
 use super::*;
 
-const CONFIG: GuestCpuidConfig = GuestCpuidConfig { vcpus: 3, tsc_khz: 2_000_000 };
+const CONFIG: GuestCpuidConfig = GuestCpuidConfig { vcpus: 3, tsc_khz: 2_000_000, modelled_timer: true };
 const STATE: Dynamic = Dynamic { apic_id: 2, cr4_osxsave: false, apic_enabled: true };
 
 fn text(bytes: &[u8; 4]) -> u32 {

@@ -471,7 +471,10 @@ fn port_strings_move_memory() {
     machine.vcpu.registers[RSI] = DATA;
     machine.vcpu.registers[RCX] = 5;
     let mut ports = RecordingPorts::default();
-    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB), Outcome::Done);
+    assert_eq!(
+        string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB),
+        Outcome::Done
+    );
     let text: Vec<u8> = ports.log.iter().map(|(_, _, value)| value.unwrap() as u8).collect();
     assert_eq!(text, b"hello");
     assert_eq!(machine.vcpu.rip, CODE + 2);
@@ -481,7 +484,10 @@ fn port_strings_move_memory() {
     machine.vcpu.registers[RDI] = DATA;
     machine.vcpu.registers[RCX] = 2;
     let mut ports = RecordingPorts::default();
-    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), INSW), Outcome::Done);
+    assert_eq!(
+        string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), INSW),
+        Outcome::Done
+    );
     assert_eq!(machine.memory.read32(Gpa(DATA)), Ok(0x5a02_5a01));
 }
 
@@ -513,9 +519,15 @@ fn another_port_instruction_is_retried() {
     machine.vcpu.registers[RDX] = 0x3f8;
     machine.vcpu.registers[RCX] = 1;
     let mut ports = RecordingPorts::default();
-    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB), Outcome::Retry);
+    assert_eq!(
+        string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB),
+        Outcome::Retry
+    );
     machine.vcpu.registers[RDX] = 0x3f9;
     machine.memory.write(Gpa(CODE), &[0xf3, 0x6e]).unwrap();
-    assert_eq!(string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB), Outcome::Retry);
+    assert_eq!(
+        string_port(&mut machine.vcpu, &machine.memory, &mut ports, &mut Recent::default(), OUTSB),
+        Outcome::Retry
+    );
     assert!(ports.log.is_empty());
 }

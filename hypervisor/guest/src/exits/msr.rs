@@ -35,7 +35,8 @@ fn value_of<V: Vcpu, H: Host>(
         Policy::TscDeadline => Some(vp.apic.tsc_deadline()),
         Policy::X2Apic(register) if vp.apic.is_x2apic() => {
             let now = partition.host.now();
-            vp.apic.read(register, now).ok()
+            let hardware = if vp.direct.is_on() { vp.error_status(partition, register) } else { 0 };
+            vp.apic.read(register, now).ok().map(|value| value | hardware)
         }
         Policy::X2Apic(_) => None,
         Policy::Mtrr(index) => Some(vp.mtrrs.read(index)),
@@ -80,6 +81,9 @@ fn set<V: Vcpu, H: Host>(
         Policy::Backend => write_backend(vp, number, value),
         Policy::ApicBase => {
             let done = vp.apic.set_base(value).is_ok();
+            if !vp.apic.is_x2apic() {
+                vp.leave_direct(partition);
+            }
             vp.publish_address(partition);
             vp.attention = true;
             done
@@ -112,10 +116,13 @@ fn write_x2apic<V: Vcpu, H: Host>(
     }
     let now = partition.host.now();
     let Ok(effect) = vp.apic.write(register, value, now) else { return false };
+    let effect = if vp.ends_directly(register) { vp.end_watched(partition) } else { effect };
     if apic::apply(partition, vp.index, &vp.apic, effect) {
         vp.attention = true;
     }
-    if register != EOI {
+    if vp.direct.is_on() {
+        vp.mirror(partition, register);
+    } else if register != EOI {
         vp.cpu.set_cr8(vp.apic.task_priority() >> 4);
     }
     true

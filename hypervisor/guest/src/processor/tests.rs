@@ -8,12 +8,12 @@ use crate::host::{BusAccess, FAULT_VECTOR};
 use crate::layout::GuestLayout;
 use crate::testing::StillVcpu;
 use access::memory::VecMemory;
-use access::vcpu::{ControlRegisters, Exit, RAX, RCX, RDX};
+use access::vcpu::{ControlRegisters, Exit, Interrupts, RAX, RCX, RDX};
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use devices::{Chipset, ChipsetConfig};
 use spec::{Gpa, Width, msr};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::string::{String, ToString};
 use std::vec::Vec;
 
@@ -28,6 +28,21 @@ struct FakeHost {
     /// The machine's pins: in service, and ended.
     in_service: Cell<u32>,
     ended: RefCell<Vec<u8>>,
+    /// Interrupts sent to processors, as vCPU and vector.
+    sent: RefCell<Vec<(usize, u8)>>,
+    /// The x2APIC of the machine, by register, and every write in order.
+    apic: RefCell<BTreeMap<u8, u64>>,
+    apic_writes: RefCell<Vec<(u8, u64)>>,
+    /// How often the local APIC was given, taken back, and the steward woken.
+    handed: Cell<[usize; 3]>,
+}
+
+impl FakeHost {
+    fn count(&self, what: usize) {
+        let mut counts = self.handed.get();
+        counts[what] += 1;
+        self.handed.set(counts);
+    }
 }
 
 struct NoBus;
@@ -44,6 +59,30 @@ impl Host for FakeHost {
     }
     fn kick(&self, _: &Partition<Self>, vcpu: usize) {
         self.kicked.borrow_mut().push(vcpu);
+    }
+    fn send_interrupt(&self, _: &Partition<Self>, vcpu: usize, vector: u8) {
+        self.sent.borrow_mut().push((vcpu, vector));
+    }
+    fn give_apic(&self) {
+        self.count(0);
+    }
+    fn take_apic_back(&self) {
+        self.count(1);
+    }
+    fn read_apic(&self, register: u8) -> u64 {
+        self.apic.borrow().get(&register).copied().unwrap_or(0)
+    }
+    fn write_apic(&self, register: u8, value: u64) {
+        self.apic_writes.borrow_mut().push((register, value));
+    }
+    fn has_tsc_deadline(&self) -> bool {
+        false
+    }
+    fn steward(&self) -> u32 {
+        99
+    }
+    fn wake_steward(&self) {
+        self.count(2);
     }
     fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
     fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {
@@ -101,7 +140,10 @@ fn partition(vcpus: usize) -> Partition<FakeHost> {
         FakeHost::default(),
         VecMemory::new(1 << 16),
         GuestLayout::new(64 << 20, vcpus as u32).unwrap(),
-        CpuidPolicy::new(&cpuid, GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: 1_000_000 }),
+        CpuidPolicy::new(
+            &cpuid,
+            GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: 1_000_000, modelled_timer: true },
+        ),
         config.tsc_hz,
         0,
         vcpus,
@@ -137,6 +179,7 @@ struct Scripted<'a> {
     resumes: Vec<Resume>,
     interrupts: [u64; 4],
     cr8: u8,
+    modes: Vec<Interrupts>,
     partition: &'a Partition<FakeHost>,
 }
 
@@ -245,6 +288,9 @@ impl Vcpu for Scripted<'_> {
         }
     }
     fn flush_translations(&mut self) {}
+    fn set_interrupts(&mut self, interrupts: Interrupts) {
+        self.modes.push(interrupts);
+    }
     fn release(&mut self) {}
     fn reset(&mut self) {
         self.still.rip = 0xfff0;
@@ -270,6 +316,7 @@ fn play<'a>(
         resumes: Vec::new(),
         interrupts: [0; 4],
         cr8: 0,
+        modes: Vec::new(),
         partition,
     };
     let mut vp = VirtualProcessor::new(index, cpu);
@@ -534,6 +581,7 @@ fn every_exit_is_survived() {
                 resumes: Vec::new(),
                 interrupts: [0; 4],
                 cr8: 0,
+                modes: Vec::new(),
                 partition: cpu_partition,
             },
         );
@@ -541,3 +589,5 @@ fn every_exit_is_survived() {
         assert_eq!(vp.exits[one.kind()], 1 + u64::from(one == Exit::Kick), "{one:?}");
     }
 }
+
+mod direct;

@@ -1,10 +1,11 @@
 //! AMD-V as the backend of [`crate::virtualization`].
 
 use super::permissions::{IO_MAP_BYTES, MSR_MAP_BYTES, fill_msr_map};
-use super::vcpu::{SvmFrames, SvmVcpu, enable};
+use super::vcpu::{MsrMaps, SvmFrames, SvmVcpu, enable};
 use super::{Features, Unsupported};
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
-use crate::{frames, layout, registers};
+use crate::{frames, layout, registers, timer};
+use access::vcpu::Interrupts;
 use spec::svm::Vmcb;
 use spec::{Hpa, msr};
 use tables::{Geometry, Npt, PageSize};
@@ -15,12 +16,13 @@ const FRAME: u64 = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct Svm {
     features: Features,
-    /// 12 KiB port map, all ones, and 8 KiB MSR map, once [`Backend::prepare`] made them.
-    maps: Option<(Hpa, Hpa)>,
+    /// 12 KiB port map, all ones, and the MSR maps, once [`Backend::prepare`] made them.
+    maps: Option<(Hpa, MsrMaps)>,
 }
 
 impl Backend for Svm {
     const NAME: &'static str = "AMD-V";
+    const DIRECT_INTERRUPTS: bool = true;
     type Vcpu = SvmVcpu;
     type Nested = Npt;
     type Unsupported = Unsupported;
@@ -37,14 +39,15 @@ impl Backend for Svm {
 
     fn prepare(&mut self) -> Result<(), OutOfMemory> {
         let io_map = frames::take(IO_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
-        let msr_map = frames::take(MSR_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
-        // SAFETY: both blocks were just taken, so they are RAM of the direct map, of
-        // these sizes, that nobody else uses; u8 has no invalid values.
-        unsafe {
-            layout::direct(io_map).write_bytes(0xff, IO_MAP_BYTES);
-            fill_msr_map(&mut *layout::direct(msr_map).cast::<[u8; MSR_MAP_BYTES]>());
-        }
-        self.maps = Some((io_map, msr_map));
+        // SAFETY: the block was just taken, so it is RAM of the direct map, of this size,
+        // that nobody else uses.
+        unsafe { layout::direct(io_map).write_bytes(0xff, IO_MAP_BYTES) };
+        let msr_maps = MsrMaps {
+            virtual_interrupts: msr_map(Interrupts::Virtual)?,
+            direct: msr_map(Interrupts::Direct)?,
+            watching_ends: msr_map(Interrupts::DirectWatchingEnds)?,
+        };
+        self.maps = Some((io_map, msr_maps));
         Ok(())
     }
 
@@ -63,10 +66,10 @@ impl Backend for Svm {
     }
 
     fn new_vcpu(&self, nested: Hpa) -> Result<SvmVcpu, OutOfMemory> {
-        let (io_map, msr_map) = self.maps.ok_or(OutOfMemory)?;
+        let (io_map, msr_maps) = self.maps.ok_or(OutOfMemory)?;
         let vmcb = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
         let host = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
-        let frames = SvmFrames { vmcb, host, io_map, msr_map, nested };
+        let frames = SvmFrames { vmcb, host, io_map, msr_maps, nested };
         // SAFETY: the frame was just taken and is this vCPU's for good; zeros are a valid
         // control block. By the contract of `Backend::new_vcpu` it runs on one
         // processor, where AMD-V is on.
@@ -76,4 +79,14 @@ impl Backend for Svm {
             Ok(SvmVcpu::new(&mut *block, frames, self.features))
         }
     }
+}
+
+/// A new MSR map, 8 KiB.
+fn msr_map(interrupts: Interrupts) -> Result<Hpa, OutOfMemory> {
+    let map = frames::take(MSR_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
+    // SAFETY: the block was just taken, so it is RAM of the direct map, of this size, that
+    // nobody else uses; u8 has no invalid values.
+    let bytes = unsafe { &mut *layout::direct(map).cast::<[u8; MSR_MAP_BYTES]>() };
+    fill_msr_map(bytes, interrupts, timer::has_deadline_mode());
+    Ok(map)
 }

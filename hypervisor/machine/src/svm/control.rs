@@ -238,6 +238,22 @@ pub fn request_interrupt_window(control: &mut Control, wanted: bool) {
     control.clean &= !(clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT);
 }
 
+/// Says who takes interrupts: with interception and V_INTR_MASKING the hypervisor, else
+/// the guest, by its own interrupt flag and task priority (AMD APM vol. 2 section
+/// 15.21). `msr_map` (hpa) goes with it.
+pub fn direct_interrupts(control: &mut Control, direct: bool, msr_map: u64) {
+    const HYPERVISORS: u32 = intercept1::INTR | intercept1::HLT;
+    if direct {
+        control.intercept1 &= !HYPERVISORS;
+        control.virtual_interrupt &= !virtual_interrupt::MASKING;
+    } else {
+        control.intercept1 |= HYPERVISORS;
+        control.virtual_interrupt |= virtual_interrupt::MASKING;
+    }
+    control.msr_map = msr_map;
+    control.clean &= !(clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT | clean::PERMISSION_MAPS);
+}
+
 /// Asks for an exit at the guest's next IRET, which ends its NMI handler.
 pub fn watch_iret(control: &mut Control, wanted: bool) {
     let before = control.intercept1;
@@ -380,6 +396,25 @@ mod tests {
         request_interrupt_window(control, false);
         assert_eq!(control.virtual_interrupt, virtual_interrupt::MASKING | 5);
         assert_eq!(control.clean & clean::INTERCEPTS, 0);
+    }
+
+    #[test]
+    fn whoever_takes_interrupts_the_hypervisor_keeps_nmi() {
+        let mut vmcb = Box::new(Vmcb::ZERO);
+        let control = &mut vmcb.control;
+        initialize(control, Roots { io_map: 1 << 12, msr_map: 2 << 12, nested: 3 << 12 }, Features::LEAST);
+        let before = (control.intercept1, control.virtual_interrupt);
+        control.clean = clean::ALL;
+        direct_interrupts(control, true, 4 << 12);
+        assert_eq!(control.intercept1 & (intercept1::INTR | intercept1::HLT), 0);
+        assert_ne!(control.intercept1 & intercept1::NMI, 0);
+        assert_ne!(control.intercept1 & intercept1::INIT, 0);
+        assert_eq!(control.virtual_interrupt & virtual_interrupt::MASKING, 0);
+        assert_eq!(control.msr_map, 4 << 12);
+        let dirty = clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT | clean::PERMISSION_MAPS;
+        assert_eq!(control.clean, clean::ALL & !dirty);
+        direct_interrupts(control, false, 2 << 12);
+        assert_eq!((control.intercept1, control.virtual_interrupt), before);
     }
 
     #[test]

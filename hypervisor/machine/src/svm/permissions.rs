@@ -2,7 +2,8 @@
 //!
 //! Default deny: both maps are all ones but for the MSRs of [`crate::passed_msrs`].
 
-use crate::passed_msrs::{PASSED, Passed};
+use crate::passed_msrs;
+use access::vcpu::Interrupts;
 
 /// Size of the MSR permission map in bytes (AMD APM vol. 2 section 15.11).
 pub const MSR_MAP_BYTES: usize = 8192;
@@ -22,12 +23,12 @@ pub const fn msr_bit(msr: u32) -> Option<usize> {
     Some(range * 0x800 * 8 + index as usize * 2)
 }
 
-/// Fills the MSR map: everything exits but what is passed through.
-pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES]) {
+/// Fills the MSR map: everything exits but what [`passed_msrs::passed`] lists.
+pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES], interrupts: Interrupts, tsc_deadline: bool) {
     map.fill(0xff);
-    for (msr, passed) in PASSED {
+    for (msr, passed) in passed_msrs::passed(interrupts, tsc_deadline) {
         let Some(bit) = msr_bit(msr) else { continue };
-        let bits = if passed == Passed::Reads { 0b01 } else { 0b11 };
+        let bits = u8::from(passed.read) | u8::from(passed.write) << 1;
         if let Some(byte) = map.get_mut(bit / 8) {
             *byte &= !(bits << (bit % 8));
         }
@@ -48,11 +49,11 @@ mod tests {
     #[test]
     fn everything_exits_but_the_list() {
         let mut map = std::boxed::Box::new([0; MSR_MAP_BYTES]);
-        fill_msr_map(&mut map);
+        fill_msr_map(&mut map, Interrupts::Direct, true);
         let ranges = (0..0x2000).chain(0xc000_0000..0xc000_2000).chain(0xc001_0000..0xc001_2000);
         for msr in ranges {
-            let passed = PASSED.iter().find(|(number, _)| *number == msr).map(|entry| entry.1);
-            let expected = (passed.is_none(), passed != Some(Passed::Both));
+            let entry = passed_msrs::passed(Interrupts::Direct, true).find(|(number, _)| *number == msr);
+            let expected = entry.map_or((true, true), |(_, passed)| (!passed.read, !passed.write));
             assert_eq!(exits(&map, msr), expected, "MSR {msr:#x}");
         }
     }

@@ -4,7 +4,9 @@ use super::control::{self, EFER_LMA, EFER_SVME, Roots};
 use super::entry::Entry;
 use super::{Features, world};
 use crate::{guest_registers, interrupts, registers};
-use access::vcpu::{ControlRegisters, Exit, GeneralRegisters, RAX, RSP, Resume, Segment, SegmentName, Vcpu};
+use access::vcpu::{
+    ControlRegisters, Exit, GeneralRegisters, Interrupts, RAX, RSP, Resume, Segment, SegmentName, Vcpu,
+};
 use spec::svm::{Vmcb, VmcbSegment, clean};
 use spec::{Hpa, msr};
 
@@ -40,10 +42,32 @@ pub struct SvmFrames {
     pub host: Hpa,
     /// The 12 KiB port map, all ones, shared by all guests.
     pub io_map: Hpa,
-    /// The 8 KiB MSR map ([`super::permissions::fill_msr_map`]), shared.
-    pub msr_map: Hpa,
+    /// The MSR maps, shared.
+    pub msr_maps: MsrMaps,
     /// Root of the guest's nested tables.
     pub nested: Hpa,
+}
+
+/// The 8 KiB MSR maps ([`super::permissions::fill_msr_map`]), one for each way of taking
+/// interrupts.
+#[derive(Clone, Copy, Debug)]
+pub struct MsrMaps {
+    /// Of [`Interrupts::Virtual`].
+    pub virtual_interrupts: Hpa,
+    /// Of [`Interrupts::Direct`].
+    pub direct: Hpa,
+    /// Of [`Interrupts::DirectWatchingEnds`].
+    pub watching_ends: Hpa,
+}
+
+impl MsrMaps {
+    const fn of(&self, interrupts: Interrupts) -> Hpa {
+        match interrupts {
+            Interrupts::Virtual => self.virtual_interrupts,
+            Interrupts::Direct => self.direct,
+            Interrupts::DirectWatchingEnds => self.watching_ends,
+        }
+    }
 }
 
 /// A virtual processor on AMD-V.
@@ -53,6 +77,7 @@ pub struct SvmVcpu {
     frames: SvmFrames,
     features: Features,
     entry: Entry,
+    interrupts: Interrupts,
     /// This processor takes events only where the guest's loop lets it.
     started: bool,
     /// Registers that VMRUN does not switch hold what an earlier run left.
@@ -73,11 +98,28 @@ impl SvmVcpu {
             frames,
             features,
             entry: Entry::new(features),
+            interrupts: Interrupts::Virtual,
             started: false,
             dirty_processor: true,
         };
         vcpu.reset();
         vcpu
+    }
+
+    /// Takes what made the guest exit. Maskable interrupts stay where they are the
+    /// guest's.
+    #[inline(never)]
+    fn take_events(&mut self) {
+        // SAFETY: the vCPU started on this processor with the host's tables in place, and
+        // no lock is held in `enter`.
+        unsafe {
+            match self.interrupts {
+                Interrupts::Virtual => world::window(),
+                Interrupts::Direct | Interrupts::DirectWatchingEnds => world::nmi_window(),
+            }
+        }
+        // The mail is looked at before the next sleep anyhow.
+        interrupts::was_kicked();
     }
 
     /// Makes this processor take events only where the guest's loop lets it, until
@@ -129,9 +171,7 @@ impl Vcpu for SvmVcpu {
         self.entry.finish(self.vmcb);
         let exit = control::decode_exit(&self.vmcb.control);
         if matches!(exit, Exit::Interrupt | Exit::Kick) {
-            // SAFETY: the vCPU started on this processor with the host's tables in place,
-            // and no lock is held in `enter`.
-            unsafe { world::window() }
+            self.take_events();
         }
         exit
     }
@@ -331,12 +371,30 @@ impl Vcpu for SvmVcpu {
     fn sleep(&mut self) {
         // A vCPU may sleep before it ever entered its guest; `release` undoes this too.
         self.hold_events();
-        // SAFETY: as for the window in `finish`.
-        unsafe { world::sleep() }
+        // SAFETY: as for `take_events`.
+        unsafe { world::open() };
+        interrupts::halt_until_interrupt();
+        interrupts::was_kicked();
+        // SAFETY: AMD-V is on where the vCPU runs.
+        unsafe { world::close() };
     }
 
     fn flush_translations(&mut self) {
         self.entry.flush_translations();
+    }
+
+    fn set_interrupts(&mut self, interrupts: Interrupts) {
+        if interrupts == self.interrupts {
+            return;
+        }
+        self.hold_events();
+        if self.interrupts == Interrupts::Virtual || interrupts == Interrupts::Virtual {
+            // SAFETY: as for `take_events`.
+            unsafe { world::window() }
+        }
+        self.interrupts = interrupts;
+        let direct = interrupts != Interrupts::Virtual;
+        control::direct_interrupts(&mut self.vmcb.control, direct, self.frames.msr_maps.of(interrupts).0);
     }
 
     fn release(&mut self) {
@@ -351,12 +409,19 @@ impl Vcpu for SvmVcpu {
 
     fn reset(&mut self) {
         let frames = &self.frames;
-        let roots = Roots { io_map: frames.io_map.0, msr_map: frames.msr_map.0, nested: frames.nested.0 };
+        let roots = Roots {
+            io_map: frames.io_map.0,
+            msr_map: frames.msr_maps.of(Interrupts::Virtual).0,
+            nested: frames.nested.0,
+        };
         control::initialize(&mut self.vmcb.control, roots, self.features);
         control::reset_registers(&mut self.vmcb.save);
         self.registers = GeneralRegisters::default();
         // RDX holds the processor's signature after INIT (CPUID 1 EAX).
         self.registers.0[access::vcpu::RDX] = registers::cpuid(1, 0).eax.into();
+        let direct = self.interrupts != Interrupts::Virtual;
+        let msr_map = self.frames.msr_maps.of(self.interrupts);
+        control::direct_interrupts(&mut self.vmcb.control, direct, msr_map.0);
         self.entry = Entry::new(self.features);
         self.dirty_processor = true;
     }

@@ -115,13 +115,11 @@ pub unsafe fn window() {
     unsafe { asm!("stgi", "nop", "clgi", options(nostack)) }
 }
 
-/// Sleeps until an interrupt. With the interrupt flag clear, what came before
-/// stays pending through STGI, and STI's shadow covers HLT: no wake-up is lost.
-/// A kick of [`crate::processor`] is an ordinary interrupt for this reason.
+/// Takes NMIs that are pending, and nothing else: maskable interrupts are the guest's.
 ///
 /// # Safety
 /// As for [`window`].
-pub unsafe fn sleep() {
+pub unsafe fn nmi_window() {
     // SAFETY: as for `window`.
-    unsafe { asm!("cli", "stgi", "sti", "hlt", "cli", "clgi", "sti", options(nostack)) }
+    unsafe { asm!("cli", "stgi", "nop", "clgi", "sti", options(nostack)) }
 }

@@ -6,7 +6,8 @@ use super::permissions::{IO_MAPS_BYTES, MSR_MAP_BYTES, fill_msr_map};
 use super::vcpu::{VmxFrames, VmxVcpu};
 use super::world;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
-use crate::{frames, layout, registers};
+use crate::{frames, layout, registers, timer};
+use access::vcpu::Interrupts;
 use core::ptr::NonNull;
 use spec::Hpa;
 use spec::vmx::capability::{self, feature_control};
@@ -24,6 +25,7 @@ pub struct Vmx {
 
 impl Backend for Vmx {
     const NAME: &'static str = "VT-x";
+    const DIRECT_INTERRUPTS: bool = false;
     type Vcpu = VmxVcpu;
     type Nested = Ept;
     type Unsupported = Unsupported;
@@ -45,7 +47,8 @@ impl Backend for Vmx {
         // these sizes, that nobody else uses; u8 has no invalid values.
         unsafe {
             layout::direct(io_maps).write_bytes(0xff, IO_MAPS_BYTES);
-            fill_msr_map(&mut *layout::direct(msr_map).cast::<[u8; MSR_MAP_BYTES]>());
+            let map = &mut *layout::direct(msr_map).cast::<[u8; MSR_MAP_BYTES]>();
+            fill_msr_map(map, Interrupts::Virtual, timer::has_deadline_mode());
         }
         self.maps = Some((io_maps, msr_map));
         Ok(())

@@ -1,6 +1,7 @@
 //! Which MSRs a guest reaches without an exit (Intel SDM vol. 3 section 24.6.9). Ports: none.
 
-use crate::passed_msrs::{PASSED, Passed};
+use crate::passed_msrs;
+use access::vcpu::Interrupts;
 
 /// Size of the MSR bitmap in bytes.
 pub const MSR_MAP_BYTES: usize = 4096;
@@ -20,19 +21,15 @@ const fn read_bit(msr: u32) -> Option<usize> {
     }
 }
 
-/// Fills the MSR bitmap: everything exits but what is passed through.
-pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES]) {
+/// Fills the MSR bitmap: everything exits but what [`passed_msrs::passed`] lists.
+pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES], interrupts: Interrupts, tsc_deadline: bool) {
     map.fill(0xff);
-    for (msr, passed) in PASSED {
+    for (msr, passed) in passed_msrs::passed(interrupts, tsc_deadline) {
         let Some(bit) = read_bit(msr) else { continue };
-        let mut pass = |byte: usize| {
-            if let Some(byte) = map.get_mut(byte) {
+        for (wanted, byte) in [(passed.read, bit / 8), (passed.write, WRITES + bit / 8)] {
+            if wanted && let Some(byte) = map.get_mut(byte) {
                 *byte &= !(1 << (bit % 8));
             }
-        };
-        pass(bit / 8);
-        if passed == Passed::Both {
-            pass(WRITES + bit / 8);
         }
     }
 }
@@ -45,12 +42,12 @@ mod tests {
     #[test]
     fn everything_exits_but_the_list() {
         let mut map = std::boxed::Box::new([0; MSR_MAP_BYTES]);
-        fill_msr_map(&mut map);
+        fill_msr_map(&mut map, Interrupts::Direct, true);
         for msr in (0..0x2000).chain(0xc000_0000..0xc000_2000) {
             let bit = read_bit(msr).unwrap();
             let exits = |byte: usize| map[byte] >> (bit % 8) & 1 != 0;
-            let passed = PASSED.iter().find(|(number, _)| *number == msr).map(|entry| entry.1);
-            let expected = (passed.is_none(), passed != Some(Passed::Both));
+            let entry = passed_msrs::passed(Interrupts::Direct, true).find(|(number, _)| *number == msr);
+            let expected = entry.map_or((true, true), |(_, passed)| (!passed.read, !passed.write));
             assert_eq!((exits(bit / 8), exits(WRITES + bit / 8)), expected, "MSR {msr:#x}");
         }
     }

@@ -7,7 +7,7 @@ use super::invalidation::{Stale, commands};
 use super::{exits, host, segments, world};
 use crate::{guest_registers, interrupts, registers};
 use access::vcpu::{
-    ControlRegisters, Event, Exit, GeneralRegisters, RDX, RSP, Resume, Segment, SegmentName, Vcpu,
+    ControlRegisters, Event, Exit, GeneralRegisters, Interrupts, RDX, RSP, Resume, Segment, SegmentName, Vcpu,
 };
 use core::ptr::NonNull;
 use spec::vmx::control::{entry, processor, secondary};
@@ -635,6 +635,9 @@ impl Vcpu for VmxVcpu {
         self.stale.nested = true;
         self.unsettled = true;
     }
+
+    /// Only the hypervisor takes them: `Backend::DIRECT_INTERRUPTS` says so.
+    fn set_interrupts(&mut self, _: Interrupts) {}
 
     /// Interrupts are off by their flag while a guest is out, so there is nothing to undo.
     fn release(&mut self) {}

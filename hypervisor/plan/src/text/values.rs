@@ -1,7 +1,10 @@
 //! What keys hold: numbers, text, names, lists, tables.
 
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
-use crate::config::{Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Passthrough, PciConfig, StrayAccess};
+use crate::config::{
+    Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts, Passthrough, PciConfig,
+    StrayAccess,
+};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -126,7 +129,7 @@ macro_rules! chosen {
     )* };
 }
 
-chosen!(Console, EndPolicy, Expect, StrayAccess);
+chosen!(Console, EndPolicy, Expect, Interrupts, StrayAccess);
 
 fn words<C: Choice>() -> Vec<&'static str> {
     C::WORDS.iter().map(|(_, word, _)| *word).collect()

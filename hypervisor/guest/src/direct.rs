@@ -1,0 +1,191 @@
+//! A vCPU that takes its interrupts itself.
+//!
+//! A guest that owns its processors needs nobody between it and its interrupts: passed-
+//! through devices interrupt its own table, the timer and the end of an interrupt are
+//! registers of the processor, HLT sleeps. What is left to the hypervisor are the
+//! registers that reach further than this processor ([`access::vcpu::DirectAccess`]);
+//! their model is [`devices::LocalApic`], and what is allowed of a write is mirrored to
+//! hardware here.
+//!
+//! A vCPU begins with the model, in xAPIC mode as operating systems expect it, and
+//! changes over when its guest enters x2APIC mode. Kernels that never do, run as before.
+//! While it takes its interrupts itself:
+//! - an interrupt of a sibling or the chipset is sent to its processor with the guest's
+//!   vector; nothing is queued or injected, but for what the 8259A gives through LINT0;
+//! - a kick is an NMI, which is always intercepted: no maskable vector of such a processor
+//!   is the hypervisor's;
+//! - the chipset's timers, which vCPU 0 sees to otherwise, are the steward's.
+
+use crate::host::Host;
+use crate::partition::Partition;
+use crate::processor::{Activity, VirtualProcessor};
+use access::vcpu::{END_OF_INTERRUPT, Interrupts, Vcpu};
+use devices::ApicEffect;
+use spec::apic::FIRST_LEGAL_VECTOR;
+
+const TASK_PRIORITY: u8 = 0x08;
+const SPURIOUS_VECTOR: u8 = 0x0f;
+const IN_SERVICE: u8 = 0x10;
+const ERROR_STATUS: u8 = 0x28;
+const LVT_TIMER: u8 = 0x32;
+const LVT_ERROR: u8 = 0x37;
+const DIVIDE: u8 = 0x3e;
+const LVT_MASKED: u64 = 1 << 16;
+const LVT_TIMER_MODE: u64 = 3 << 17;
+const LVT_TIMER_DEADLINE: u64 = 2 << 17;
+
+/// What a vCPU keeps while it takes its interrupts itself.
+#[derive(Default, Debug)]
+pub struct Direct {
+    on: bool,
+    /// Level-triggered vectors whose end an IOAPIC waits for.
+    level: [u64; 4],
+}
+
+impl Direct {
+    /// Whether it takes them itself now.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+}
+
+impl<V: Vcpu> VirtualProcessor<V> {
+    /// Changes over if that is allowed and possible now. True: mail has to be looked at
+    /// again, since a sender may have left some while this was decided.
+    pub(crate) fn change_over<H: Host>(&mut self, partition: &Partition<H>) -> bool {
+        let ready = !self.direct.on
+            && partition.direct_interrupts
+            && self.activity == Activity::Running
+            && self.apic.can_hand_over();
+        if ready {
+            self.go_direct(partition);
+        }
+        ready
+    }
+
+    fn go_direct<H: Host>(&mut self, partition: &Partition<H>) {
+        let host = &partition.host;
+        host.give_apic();
+        self.cpu.set_interrupts(Interrupts::Direct);
+        self.absorb_interrupts(partition);
+        self.armed = None;
+        self.direct = Direct { on: true, level: [0; 4] };
+        host.write_apic(ERROR_STATUS, 0);
+        for register in [TASK_PRIORITY, DIVIDE] {
+            host.write_apic(register, self.apic.read(register, host.now()).unwrap_or(0));
+        }
+        self.mirror(partition, SPURIOUS_VECTOR);
+        if let Some(mailbox) = partition.mailboxes.get(self.index) {
+            mailbox.set_direct(true);
+        }
+        if self.index == 0 {
+            partition.leave_chipset_to_steward(true);
+        }
+        self.forward(partition);
+    }
+
+    /// Back to the model, which is as after INIT or gone: nothing of what the guest's
+    /// APIC had pending or in service is kept.
+    pub(crate) fn leave_direct<H: Host>(&mut self, partition: &Partition<H>) {
+        if !self.direct.on {
+            return;
+        }
+        if self.index == 0 {
+            partition.leave_chipset_to_steward(false);
+        }
+        if let Some(mailbox) = partition.mailboxes.get(self.index) {
+            mailbox.set_direct(false);
+        }
+        partition.host.take_apic_back();
+        self.cpu.set_interrupts(Interrupts::Virtual);
+        self.cpu.take_interrupts();
+        self.direct = Direct::default();
+        self.armed = None;
+        self.attention = true;
+    }
+
+    /// An interrupt that was left in the mailbox, or that the model had accepted.
+    pub(crate) fn accept_directly<H: Host>(&mut self, partition: &Partition<H>, vector: u8, level: bool) {
+        if vector < FIRST_LEGAL_VECTOR {
+            return;
+        }
+        if level && let Some(word) = self.direct.level.get_mut(usize::from(vector >> 6)) {
+            *word |= 1 << (vector & 63);
+            self.cpu.set_interrupts(Interrupts::DirectWatchingEnds);
+        }
+        partition.host.send_interrupt(partition, self.index, vector);
+    }
+
+    /// What follows a write to the model of a register that exits.
+    pub(crate) fn mirror<H: Host>(&mut self, partition: &Partition<H>, register: u8) {
+        let host = &partition.host;
+        let now = host.now();
+        // Switching the APIC off masks all of the local vector table.
+        let registers: &[u8] = match register {
+            SPURIOUS_VECTOR => &[SPURIOUS_VECTOR, LVT_TIMER, LVT_ERROR],
+            LVT_TIMER => &[LVT_TIMER],
+            LVT_ERROR => &[LVT_ERROR],
+            ERROR_STATUS => &[ERROR_STATUS],
+            _ => &[],
+        };
+        for &register in registers {
+            let value = self.apic.read(register, now).unwrap_or(0);
+            host.write_apic(register, hardware_value(register, value, host.has_tsc_deadline()));
+        }
+        self.forward(partition);
+    }
+
+    /// What the error status register shows: the model's errors and hardware's.
+    pub(crate) fn error_status<H: Host>(&self, partition: &Partition<H>, register: u8) -> u64 {
+        if register == ERROR_STATUS { partition.host.read_apic(ERROR_STATUS) } else { 0 }
+    }
+
+    /// The guest ends an interrupt while an IOAPIC waits for the end of one.
+    pub(crate) fn end_watched<H: Host>(&mut self, partition: &Partition<H>) -> ApicEffect {
+        let host = &partition.host;
+        let in_service = (0..8u8).rev().find_map(|word| {
+            let bits = host.read_apic(IN_SERVICE + word) as u32;
+            (bits != 0).then(|| word * 32 + 31 - bits.leading_zeros() as u8)
+        });
+        host.write_apic(END_OF_INTERRUPT, 0);
+        let Some(vector) = in_service else { return ApicEffect::None };
+        let Some(word) = self.direct.level.get_mut(usize::from(vector >> 6)) else { return ApicEffect::None };
+        let bit = 1 << (vector & 63);
+        if *word & bit == 0 {
+            return ApicEffect::None;
+        }
+        *word &= !bit;
+        if self.direct.level == [0; 4] {
+            self.cpu.set_interrupts(Interrupts::Direct);
+        }
+        ApicEffect::EndOfInterrupt { vector, level: true }
+    }
+
+    /// Whether a write of the end-of-interrupt register is one for [`Self::end_watched`].
+    pub(crate) fn ends_directly(&self, register: u8) -> bool {
+        self.direct.on && register == END_OF_INTERRUPT
+    }
+
+    /// What the model has accepted goes to hardware.
+    fn forward<H: Host>(&mut self, partition: &Partition<H>) {
+        while let Some((vector, level)) = self.apic.take_pending() {
+            self.accept_directly(partition, vector, level);
+        }
+    }
+}
+
+/// What a register of the model becomes in hardware. A processor without TSC-deadline
+/// mode faults at its encoding: the timer stays masked then, as CPUID did not offer it.
+fn hardware_value(register: u8, value: u64, has_deadline: bool) -> u64 {
+    const LEGAL_SPURIOUS: u64 = 0x1ff;
+    match register {
+        SPURIOUS_VECTOR => value & LEGAL_SPURIOUS,
+        LVT_TIMER if value & LVT_TIMER_MODE >= LVT_TIMER_DEADLINE => {
+            let is_deadline = value & LVT_TIMER_MODE == LVT_TIMER_DEADLINE;
+            if has_deadline && is_deadline { value } else { value & !LVT_TIMER_MODE | LVT_MASKED }
+        }
+        ERROR_STATUS => 0,
+        _ => value,
+    }
+}
