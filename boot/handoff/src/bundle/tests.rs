@@ -14,6 +14,8 @@ fn config() -> Config {
         initrd: None,
         modules: vec![],
         command_line: "console=ttyS0".into(),
+        interrupts: plan::Interrupts::Direct,
+        ready: Some("login:".into()),
         on_power_off: plan::EndPolicy::Off,
         on_reboot: plan::EndPolicy::Restart,
         on_crash: plan::EndPolicy::HaltAll,

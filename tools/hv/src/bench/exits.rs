@@ -23,6 +23,7 @@ const GUEST: &str = r#"
 [guest.bench]
 cpus = [1, 2]
 memory = "64 MiB"
+interrupts = "virtual"
 kernel = "testguest"
 command_line = "bench cpus=2"
 "#;
