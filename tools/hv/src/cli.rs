@@ -41,7 +41,7 @@ pub enum Command {
     Pack(Pack),
     /// Make the Linux kernels and initial file systems of the examples
     Payload(Payload),
-    /// Delete the downloaded packages and package lists
+    /// Delete the downloaded packages, package lists and emulators
     CleanCache,
 }
 
