@@ -23,7 +23,7 @@ use crate::reference;
 use crate::workshop::Workshop;
 
 /// Longest time of one run.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// Measures, and prints a table or JSON.
 ///

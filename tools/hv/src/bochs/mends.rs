@@ -1,36 +1,44 @@
-//! What has to be mended in Bochs: both mends are for one bug.
+//! What has to be mended in Bochs.
 //!
 //! Entering a guest changes which events may interrupt, and Bochs does not look again until
 //! something else changes the interrupt flag. A guest that runs with interrupts off then gets no
 //! exit for an external interrupt, and one that runs with them on no virtual interrupt that was
 //! pending at the entry. With two processors the first becomes a hang.
+//!
+//! A posted-interrupt descriptor is aligned to 64 bytes (Intel SDM vol. 3 section 26.2.1.1), and
+//! Bochs wants it to start a page: Linux's KVM cannot enter a guest then.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// A line that goes behind another one.
+/// A line that others stand in for.
 #[derive(Debug)]
 pub struct Mend {
     /// File below the sources.
     file: &'static str,
     /// The whole line, as it stands there exactly once.
-    after: &'static str,
-    /// The line to add.
-    add: &'static str,
+    line: &'static str,
+    /// What stands there instead; the last of it is not there before.
+    with: &'static [&'static str],
 }
 
 /// All of them.
-pub const ALL: [Mend; 2] = [
+pub const ALL: [Mend; 3] = [
     Mend {
         file: "cpu/vmx.cc",
-        after: "  BX_CPU_THIS_PTR in_vmx_guest = true;",
-        add: "  handleInterruptMaskChange();",
+        line: "  BX_CPU_THIS_PTR in_vmx_guest = true;",
+        with: &["  BX_CPU_THIS_PTR in_vmx_guest = true;", "  handleInterruptMaskChange();"],
     },
     Mend {
         file: "cpu/svm.cc",
-        after: "  BX_CPU_THIS_PTR in_svm_guest = true;",
-        add: "  handleInterruptMaskChange();",
+        line: "  BX_CPU_THIS_PTR in_svm_guest = true;",
+        with: &["  BX_CPU_THIS_PTR in_svm_guest = true;", "  handleInterruptMaskChange();"],
+    },
+    Mend {
+        file: "cpu/vmx.cc",
+        line: "      if (! IsValidPageAlignedPhyAddr(vm->pid_addr)) {",
+        with: &["      if (! IsValidPhyAddr(vm->pid_addr) || (vm->pid_addr & 0x3f) != 0) {"],
     },
 ];
 
@@ -51,12 +59,12 @@ pub fn apply_all(folder: &Path) -> Result<()> {
 
 impl Mend {
     fn apply(&self, text: &str) -> Result<String> {
-        let places = text.lines().filter(|line| *line == self.after).count();
-        ensure!(places == 1, "{} has {places} lines `{}`, not one", self.file, self.after.trim());
-        let present = text.lines().any(|line| line == self.add);
+        let places = text.lines().filter(|line| *line == self.line).count();
+        ensure!(places == 1, "{} has {places} lines `{}`, not one", self.file, self.line.trim());
+        let present = text.lines().any(|line| Some(&line) == self.with.last());
         ensure!(!present, "{} is mended already", self.file);
-        let line = format!("{}\n", self.after);
-        Ok(text.replacen(&line, &format!("{line}{}\n", self.add), 1))
+        let with = self.with.join("\n");
+        Ok(text.replacen(&format!("{}\n", self.line), &format!("{with}\n"), 1))
     }
 }
 
@@ -64,12 +72,14 @@ impl Mend {
 mod tests {
     use super::*;
 
-    const MEND: Mend = Mend { file: "f", after: "  here;", add: "  more;" };
+    const MEND: Mend = Mend { file: "f", line: "  here;", with: &["  here;", "  more;"] };
 
     #[test]
-    fn the_line_goes_behind_its_place() {
+    fn the_lines_stand_in_for_theirs() {
         let mended = MEND.apply("a\n  here;\nb\n  here; // not this\n").expect("one place");
         assert_eq!(mended, "a\n  here;\n  more;\nb\n  here; // not this\n");
+        let other = Mend { file: "f", line: "  here;", with: &["  there;"] };
+        assert_eq!(other.apply("  here;\n").expect("one place"), "  there;\n");
     }
 
     #[test]
