@@ -4,6 +4,7 @@ use super::Bochs;
 use crate::process::Group;
 use crate::running::{PrivateFolder, Running};
 use anyhow::{Context, Result};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a cylinder with the geometry that is configured, of which a disk has whole ones.
@@ -114,7 +115,8 @@ impl BochsMachine {
         let group = Group::spawn_with_input(
             self.bochs.program(),
             &arguments,
-            std::iter::empty(),
+            // The display of the packaged one looks for the kind of its terminal.
+            std::iter::once(("TERM", OsStr::new("linux"))),
             input.into(),
             &errors,
         )?;
