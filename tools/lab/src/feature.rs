@@ -107,6 +107,17 @@ pub const NEVER_RUN: &[NeverRun] = &[
         why: "QEMU flushes at every entry and reads the whole VMCB; shown on the models of the host's tests",
     },
     NeverRun {
+        title: "decode assists, virtual NMIs",
+        columns: &[Column::SvmVtd, Column::SvmAmdVi],
+        why: "no emulator's AMD-V has them; shown on a model of the control block",
+    },
+    NeverRun {
+        title: "faults that AMD-Vi tells of",
+        columns: &[Column::SvmAmdVi],
+        why: "QEMU's AMD-Vi writes no event for what is not present, and gives the wrong requester; \
+              shown on a model of the event log",
+    },
+    NeverRun {
         title: "messages of the compatibility format blocked",
         columns: &[Column::SvmVtd, Column::VmxVtd],
         why: "QEMU's VT-d delivers them whatever it is told; shown that the bit is never set",
