@@ -27,6 +27,11 @@ pub trait GuestMemory {
         self.read(gpa, &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
     }
+    /// Reads 8 bytes, little-endian; `outside` where they are not wholly inside.
+    #[inline]
+    fn read64_or(&self, gpa: Gpa, outside: u64) -> u64 {
+        self.read64(gpa).unwrap_or(outside)
+    }
     /// Writes 4 bytes, little-endian.
     fn write32(&self, gpa: Gpa, value: u32) -> Result<(), OutOfBounds> {
         self.write(gpa, &value.to_le_bytes())

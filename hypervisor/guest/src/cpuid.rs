@@ -115,20 +115,16 @@ impl CpuidPolicy {
         policy
     }
 
-    /// The answer for `leaf` and `subleaf` on a vCPU in the state that `dynamic` gives.
+    /// The answer for `leaf`, if it is the same for every vCPU and subleaf, always.
     #[inline]
-    pub fn lookup(&self, leaf: u32, subleaf: u32, dynamic: impl FnOnce() -> Dynamic) -> Registers {
-        let Some(answer) = self.place(leaf) else { return [0; 4] };
-        if answer.fix == Fix::Nothing {
-            answer.registers
-        } else {
-            self.fixed(answer, leaf, subleaf, dynamic())
-        }
+    pub fn constant(&self, leaf: u32) -> Option<&Registers> {
+        self.place(leaf).filter(|answer| answer.fix == Fix::Nothing).map(|answer| &answer.registers)
     }
 
-    /// What depends on the vCPU or the subleaf.
+    /// The answer for `leaf` and `subleaf` on a vCPU in state `dynamic`.
     #[inline(never)]
-    fn fixed(&self, answer: &Answer, leaf: u32, subleaf: u32, dynamic: Dynamic) -> Registers {
+    pub fn lookup(&self, leaf: u32, subleaf: u32, dynamic: Dynamic) -> Registers {
+        let Some(answer) = self.place(leaf) else { return [0; 4] };
         let mut registers = answer.registers;
         match answer.fix {
             Fix::Nothing | Fix::Absent => {}

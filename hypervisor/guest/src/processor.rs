@@ -135,6 +135,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
 
     /// Takes mail and timers, sleeps while there is nothing to run, and says what
     /// the next entry delivers. `None`: the guest ends.
+    #[inline(never)]
     fn attend<H: Host>(&mut self, partition: &Partition<H>) -> Option<Resume> {
         let mailbox = partition.mailboxes.get(self.index)?;
         // MOV to CR8 does not exit.
@@ -216,6 +217,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     }
 
     /// What the hardware delivered to this physical processor.
+    #[inline(never)]
     pub fn absorb_interrupts<H: Host>(&mut self, partition: &Partition<H>) {
         self.attention = true;
         for vector in vectors(self.cpu.take_interrupts()) {

@@ -60,6 +60,7 @@ impl SilentEnd {
     }
 
     /// After an exit: ends the interrupt if the guest has, else takes the offer back.
+    #[inline(never)]
     pub fn settle<M: GuestMemory>(&mut self, memory: &M, apic: &mut LocalApic) {
         self.offered = false;
         let mut word = [0];

@@ -53,6 +53,21 @@ impl Quick {
             _ => Self { places: 0, address: 0 },
         }
     }
+
+    /// # Safety
+    /// `gpa` is less than `places`.
+    #[inline(always)]
+    unsafe fn read64(&self, gpa: Gpa) -> u64 {
+        let value;
+        // SAFETY: 8 bytes from there are in the block at gpa 0, which `GuestRam::new` was
+        // promised to be this guest's; the compiler sees no more than a number.
+        unsafe {
+            asm!("mov {0}, qword ptr [{1} + {2}]", out(reg) value,
+                 in(reg) self.address, in(reg) gpa.0,
+                 options(nostack, preserves_flags, readonly));
+        }
+        value
+    }
 }
 
 // SAFETY: the memory behind the blocks is shared with the guest's processors
@@ -173,17 +188,19 @@ impl GuestMemory for GuestRam {
     #[inline(always)]
     fn read64(&self, gpa: Gpa) -> Result<u64, OutOfBounds> {
         if gpa.0 < self.low.places {
-            let value;
-            // SAFETY: 8 bytes from there are in the block at gpa 0, which `new` was
-            // promised to be this guest's; the compiler sees no more than a number.
-            unsafe {
-                asm!("mov {0}, qword ptr [{1} + {2}]", out(reg) value,
-                     in(reg) self.low.address, in(reg) gpa.0,
-                     options(nostack, preserves_flags, readonly));
-            }
-            return Ok(value);
+            // SAFETY: just compared.
+            return Ok(unsafe { self.low.read64(gpa) });
         }
         self.read64_slowly(gpa)
+    }
+
+    #[inline(always)]
+    fn read64_or(&self, gpa: Gpa, outside: u64) -> u64 {
+        if gpa.0 < self.low.places {
+            // SAFETY: just compared.
+            return unsafe { self.low.read64(gpa) };
+        }
+        self.read64_slowly(gpa).unwrap_or(outside)
     }
 
     #[inline]

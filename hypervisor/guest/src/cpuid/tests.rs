@@ -35,14 +35,14 @@ fn nothing(leaf: u32, _: u32) -> Registers {
 fn features_that_need_the_host_are_hidden() {
     for amd in [false, true] {
         let policy = CpuidPolicy::new(&everything(amd), CONFIG);
-        let [_, _, ecx, edx] = policy.lookup(1, 0, || STATE);
+        let [_, _, ecx, edx] = policy.lookup(1, 0, STATE);
         for (bit, name) in [(3, "MONITOR"), (5, "VMX"), (6, "SMX"), (15, "PDCM"), (27, "OSXSAVE")] {
             assert_eq!(ecx >> bit & 1, 0, "{name}");
         }
         for (bit, name) in [(18, "PSN"), (21, "DS"), (22, "ACPI"), (29, "TM")] {
             assert_eq!(edx >> bit & 1, 0, "{name}");
         }
-        let [eax, ebx, ecx, edx] = policy.lookup(7, 0, || STATE);
+        let [eax, ebx, ecx, edx] = policy.lookup(7, 0, STATE);
         assert_eq!(eax, 0, "no further subleaf");
         for (bit, name) in
             [(1, "TSC_ADJUST"), (2, "SGX"), (4, "HLE"), (11, "RTM"), (16, "AVX512F"), (25, "PT")]
@@ -55,13 +55,13 @@ fn features_that_need_the_host_are_hidden() {
         for (bit, name) in [(26, "SPEC_CTRL"), (27, "STIBP"), (29, "ARCH_CAPABILITIES"), (31, "SSBD")] {
             assert_eq!(edx >> bit & 1, 0, "{name}");
         }
-        let [_, _, ecx, edx] = policy.lookup(0x8000_0001, 0, || STATE);
+        let [_, _, ecx, edx] = policy.lookup(0x8000_0001, 0, STATE);
         for (bit, name) in [(2, "SVM"), (12, "SKINIT"), (29, "MONITORX")] {
             assert_eq!(ecx >> bit & 1, 0, "{name}");
         }
         assert_eq!(edx >> 27 & 1, 0, "RDTSCP");
-        assert_eq!(policy.lookup(0xa, 0, || STATE), [0; 4], "no performance counters");
-        assert_eq!(policy.lookup(0x8000_000a, 0, || STATE), [0; 4], "no nested SVM");
+        assert_eq!(policy.lookup(0xa, 0, STATE), [0; 4], "no performance counters");
+        assert_eq!(policy.lookup(0x8000_000a, 0, STATE), [0; 4], "no nested SVM");
     }
 }
 
@@ -69,7 +69,7 @@ fn features_that_need_the_host_are_hidden() {
 fn virtual_features_do_not_need_the_host() {
     let policy =
         CpuidPolicy::new(&|leaf, subleaf| if leaf == 1 { [0; 4] } else { nothing(leaf, subleaf) }, CONFIG);
-    let [_, _, ecx, _] = policy.lookup(1, 0, || STATE);
+    let [_, _, ecx, _] = policy.lookup(1, 0, STATE);
     assert_eq!(ecx, 1 << 21 | 1 << 24 | 1 << 31);
 }
 
@@ -77,95 +77,95 @@ fn virtual_features_do_not_need_the_host() {
 fn state_of_the_vcpu_shows() {
     let policy = CpuidPolicy::new(&everything(true), CONFIG);
     let off = Dynamic { apic_id: 1, cr4_osxsave: true, apic_enabled: false };
-    let [_, ebx, ecx, edx] = policy.lookup(1, 0, || off);
+    let [_, ebx, ecx, edx] = policy.lookup(1, 0, off);
     assert_eq!(ebx >> 24, 1);
     assert_eq!(ebx >> 16 & 0xff, 3);
     assert_eq!(ecx >> 27 & 1, 1);
     assert_eq!(edx >> 9 & 1, 0);
-    assert_eq!(policy.lookup(1, 0, || STATE)[EDX] >> 9 & 1, 1);
-    assert_eq!(policy.lookup(0x8000_0001, 0, || off)[EDX] >> 9 & 1, 0);
-    assert_eq!(policy.lookup(0x8000_0001, 0, || STATE)[EDX] >> 9 & 1, 1);
+    assert_eq!(policy.lookup(1, 0, STATE)[EDX] >> 9 & 1, 1);
+    assert_eq!(policy.lookup(0x8000_0001, 0, off)[EDX] >> 9 & 1, 0);
+    assert_eq!(policy.lookup(0x8000_0001, 0, STATE)[EDX] >> 9 & 1, 1);
 }
 
 #[test]
 fn topology_is_cores_of_one_package() {
     for amd in [false, true] {
         let policy = CpuidPolicy::new(&everything(amd), CONFIG);
-        assert_eq!(policy.lookup(0xb, 0, || STATE), [0, 1, 0x100, 2]);
-        assert_eq!(policy.lookup(0xb, 1, || STATE), [2, 3, 0x201, 2]);
-        assert_eq!(policy.lookup(0xb, 2, || STATE), [0, 0, 2, 2]);
-        assert_eq!(policy.lookup(0xb, 0x103, || STATE), [0, 0, 3, 2]);
+        assert_eq!(policy.lookup(0xb, 0, STATE), [0, 1, 0x100, 2]);
+        assert_eq!(policy.lookup(0xb, 1, STATE), [2, 3, 0x201, 2]);
+        assert_eq!(policy.lookup(0xb, 2, STATE), [0, 0, 2, 2]);
+        assert_eq!(policy.lookup(0xb, 0x103, STATE), [0, 0, 3, 2]);
     }
     let amd = CpuidPolicy::new(&everything(true), CONFIG);
-    assert_eq!(amd.lookup(0x8000_0008, 0, || STATE)[ECX], 2 << 12 | 2);
-    assert_eq!(amd.lookup(0x8000_001e, 0, || STATE), [2, 2, 0, 0]);
-    assert_eq!(amd.lookup(0x8000_001d, 3, || STATE)[EAX] >> 14 & 0xfff, 3);
-    assert_eq!(amd.lookup(0x8000_001d, 1, || STATE)[EAX] >> 14 & 0xfff, 0);
+    assert_eq!(amd.lookup(0x8000_0008, 0, STATE)[ECX], 2 << 12 | 2);
+    assert_eq!(amd.lookup(0x8000_001e, 0, STATE), [2, 2, 0, 0]);
+    assert_eq!(amd.lookup(0x8000_001d, 3, STATE)[EAX] >> 14 & 0xfff, 3);
+    assert_eq!(amd.lookup(0x8000_001d, 1, STATE)[EAX] >> 14 & 0xfff, 0);
     let intel = CpuidPolicy::new(&everything(false), CONFIG);
-    assert_eq!(intel.lookup(4, 3, || STATE)[EAX] >> 14, 3 << 12 | 3);
-    assert_eq!(intel.lookup(4, 1, || STATE)[EAX] >> 14, 3 << 12);
-    assert_eq!(intel.lookup(4, 4, || STATE), [0; 4]);
-    assert_eq!(intel.lookup(0x8000_001e, 0, || STATE), [0; 4]);
+    assert_eq!(intel.lookup(4, 3, STATE)[EAX] >> 14, 3 << 12 | 3);
+    assert_eq!(intel.lookup(4, 1, STATE)[EAX] >> 14, 3 << 12);
+    assert_eq!(intel.lookup(4, 4, STATE), [0; 4]);
+    assert_eq!(intel.lookup(0x8000_001e, 0, STATE), [0; 4]);
 }
 
 #[test]
 fn one_processor_has_no_siblings() {
     let policy = CpuidPolicy::new(&everything(true), GuestCpuidConfig { vcpus: 1, ..CONFIG });
-    assert_eq!(policy.lookup(0xb, 1, || STATE)[..2], [0, 1]);
-    assert_eq!(policy.lookup(1, 0, || STATE)[EDX] >> 28 & 1, 0);
-    assert_eq!(policy.lookup(0x8000_0001, 0, || STATE)[ECX] >> 1 & 1, 0);
-    assert_eq!(policy.lookup(0x8000_0008, 0, || STATE)[ECX], 0);
+    assert_eq!(policy.lookup(0xb, 1, STATE)[..2], [0, 1]);
+    assert_eq!(policy.lookup(1, 0, STATE)[EDX] >> 28 & 1, 0);
+    assert_eq!(policy.lookup(0x8000_0001, 0, STATE)[ECX] >> 1 & 1, 0);
+    assert_eq!(policy.lookup(0x8000_0008, 0, STATE)[ECX], 0);
 }
 
 #[test]
 fn extended_state_ends_with_avx() {
     let policy = CpuidPolicy::new(&everything(true), CONFIG);
-    assert_eq!(policy.lookup(0xd, 0, || STATE), [7, 832, 832, 0]);
-    assert_eq!(policy.lookup(0xd, 1, || STATE), [7, 832, 0, 0]);
-    assert_eq!(policy.lookup(0xd, 2, || STATE), [256, 576, 0, 0]);
-    assert_eq!(policy.lookup(0xd, 3, || STATE), [0; 4]);
-    assert_eq!(policy.lookup(0xd, u32::MAX, || STATE), [0; 4]);
+    assert_eq!(policy.lookup(0xd, 0, STATE), [7, 832, 832, 0]);
+    assert_eq!(policy.lookup(0xd, 1, STATE), [7, 832, 0, 0]);
+    assert_eq!(policy.lookup(0xd, 2, STATE), [256, 576, 0, 0]);
+    assert_eq!(policy.lookup(0xd, 3, STATE), [0; 4]);
+    assert_eq!(policy.lookup(0xd, u32::MAX, STATE), [0; 4]);
 }
 
 #[test]
 fn hypervisor_leaves() {
     let policy = CpuidPolicy::new(&everything(true), CONFIG);
-    let [last, ebx, ecx, edx] = policy.lookup(0x4000_0000, 0, || STATE);
+    let [last, ebx, ecx, edx] = policy.lookup(0x4000_0000, 0, STATE);
     assert_eq!(last, 0x4000_0010);
     let name = [ebx, ecx, edx].map(u32::to_le_bytes);
     assert_eq!(name.as_flattened(), b"KVMKVMKVM\0\0\0");
-    assert_eq!(policy.lookup(0x4000_0001, 0, || STATE), [0x0100_804a, 0, 0, 0]);
-    assert_eq!(policy.lookup(0x4000_0010, 0, || STATE), [2_000_000, 2_000_000, 0, 0]);
+    assert_eq!(policy.lookup(0x4000_0001, 0, STATE), [0x0100_804a, 0, 0, 0]);
+    assert_eq!(policy.lookup(0x4000_0010, 0, STATE), [2_000_000, 2_000_000, 0, 0]);
     for leaf in [0x4000_0002, 0x4000_0011, 0x4000_0100, 0x3fff_ffff] {
-        assert_eq!(policy.lookup(leaf, 0, || STATE), [0; 4]);
+        assert_eq!(policy.lookup(leaf, 0, STATE), [0; 4]);
     }
 }
 
 #[test]
 fn frequencies_of_intel() {
     let policy = CpuidPolicy::new(&everything(false), CONFIG);
-    assert_eq!(policy.lookup(0x15, 0, || STATE), [1, 1, 2_000_000_000, 0]);
-    assert_eq!(policy.lookup(0x16, 0, || STATE), [2000, 2000, 0, 0]);
-    assert_eq!(policy.lookup(0, 0, || STATE)[EAX], 0x16);
-    assert_eq!(CpuidPolicy::new(&everything(true), CONFIG).lookup(0, 0, || STATE)[EAX], 0xd);
+    assert_eq!(policy.lookup(0x15, 0, STATE), [1, 1, 2_000_000_000, 0]);
+    assert_eq!(policy.lookup(0x16, 0, STATE), [2000, 2000, 0, 0]);
+    assert_eq!(policy.lookup(0, 0, STATE)[EAX], 0x16);
+    assert_eq!(CpuidPolicy::new(&everything(true), CONFIG).lookup(0, 0, STATE)[EAX], 0xd);
 }
 
 #[test]
 fn address_widths_are_for_four_levels() {
     let policy = CpuidPolicy::new(&everything(true), CONFIG);
-    assert_eq!(policy.lookup(0x8000_0008, 0, || STATE)[EAX], 48 << 8 | 52);
+    assert_eq!(policy.lookup(0x8000_0008, 0, STATE)[EAX], 48 << 8 | 52);
 }
 
 #[test]
 fn leaves_that_the_host_lacks_are_zeros() {
     let policy = CpuidPolicy::new(&nothing, CONFIG);
-    assert_eq!(policy.lookup(0, 0, || STATE)[EAX], 0xb);
-    assert_eq!(policy.lookup(7, 0, || STATE), [0; 4]);
-    assert_eq!(policy.lookup(0xd, 0, || STATE), [0; 4]);
-    assert_eq!(policy.lookup(0x8000_0000, 0, || STATE)[EAX], 0x8000_0001);
-    assert_eq!(policy.lookup(0x8000_0008, 0, || STATE), [0; 4]);
+    assert_eq!(policy.lookup(0, 0, STATE)[EAX], 0xb);
+    assert_eq!(policy.lookup(7, 0, STATE), [0; 4]);
+    assert_eq!(policy.lookup(0xd, 0, STATE), [0; 4]);
+    assert_eq!(policy.lookup(0x8000_0000, 0, STATE)[EAX], 0x8000_0001);
+    assert_eq!(policy.lookup(0x8000_0008, 0, STATE), [0; 4]);
     for leaf in [0x17, 0x1f, 0x8000_0022, 0x8fff_ffff, u32::MAX, 0xc000_0000] {
-        assert_eq!(policy.lookup(leaf, 0, || STATE), [0; 4]);
+        assert_eq!(policy.lookup(leaf, 0, STATE), [0; 4]);
     }
 }
 

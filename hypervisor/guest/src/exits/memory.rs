@@ -23,6 +23,7 @@ const GAPS_PER_SECOND: u64 = 50;
 const PAGE: u64 = 0x1000;
 
 /// Handles an access outside the guest's memory.
+#[inline(never)]
 pub fn handle<V: Vcpu, H: Host>(
     vp: &mut VirtualProcessor<V>,
     partition: &Partition<H>,

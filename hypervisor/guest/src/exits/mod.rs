@@ -7,7 +7,7 @@ mod port;
 
 pub use memory::Unemulated;
 
-use crate::cpuid::Dynamic;
+use crate::cpuid::{Dynamic, Registers};
 use crate::decode::{CodeSize, Control, Known, bare_form, control_write, length_of};
 use crate::host::Host;
 use crate::msr::xcr0_is_legal;
@@ -17,7 +17,10 @@ use crate::walk::{self, Paging, Walker};
 use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, Vcpu};
 
 /// Handles `exit`.
-#[inline]
+///
+/// Part of the loop, with the one exit whose handling is as short as a call; the others
+/// are functions of their own, which keeps the loop's variables in registers.
+#[inline(always)]
 pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, exit: Exit) {
     match exit {
         Exit::Cpuid => cpuid(vp, partition),
@@ -36,6 +39,7 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
 }
 
 #[cold]
+#[inline(never)]
 fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, exit: Exit) {
     match exit {
         Exit::Shutdown => {
@@ -161,28 +165,38 @@ fn fetch<V: Vcpu, H: Host>(
     walk::fetch(&mut walker, &Paging::of(&vp.cpu), linear).ok()
 }
 
+#[inline(never)]
 fn step<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, known: Known) {
     advance(vp, partition, known);
 }
 
+#[inline(always)]
 fn cpuid<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
     const CR4_OSXSAVE: u64 = 1 << 18;
     if !advance(vp, partition, Known::Cpuid) {
         return;
     }
     let leaf = vp.cpu.register(RAX) as u32;
+    if let Some(constant) = partition.cpuid.constant(leaf) {
+        return set_answer(vp, constant);
+    }
     let subleaf = vp.cpu.register(RCX) as u32;
-    let [eax, ebx, ecx, edx] = partition.cpuid.lookup(leaf, subleaf, || Dynamic {
+    let dynamic = Dynamic {
         apic_id: vp.index as u32,
         cr4_osxsave: vp.cpu.control().cr4 & CR4_OSXSAVE != 0,
         apic_enabled: vp.apic.is_enabled(),
-    });
-    vp.cpu.set_register(RAX, eax.into());
-    vp.cpu.set_register(RBX, ebx.into());
-    vp.cpu.set_register(RCX, ecx.into());
-    vp.cpu.set_register(RDX, edx.into());
+    };
+    set_answer(vp, &partition.cpuid.lookup(leaf, subleaf, dynamic));
 }
 
+#[inline(always)]
+fn set_answer<V: Vcpu>(vp: &mut VirtualProcessor<V>, answer: &Registers) {
+    for (register, value) in [RAX, RBX, RCX, RDX].into_iter().zip(answer) {
+        vp.cpu.set_register(register, u64::from(*value));
+    }
+}
+
+#[inline(never)]
 fn halt<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
     if advance(vp, partition, Known::Halt) {
         vp.activity = Activity::Halted;
@@ -192,6 +206,7 @@ fn halt<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
 
 /// There are no hypercalls yet: the answer is that of KVM for an unknown one, since
 /// that is whose interface CPUID names.
+#[inline(never)]
 fn hypercall<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
     const NO_SUCH_CALL: i64 = -1000;
     if advance(vp, partition, Known::Hypercall) {

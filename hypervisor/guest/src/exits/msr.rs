@@ -13,6 +13,7 @@ use spec::msr;
 const EOI: u8 = 0x0b;
 
 /// RDMSR.
+#[inline(never)]
 pub fn read<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
     let number = vp.cpu.register(RCX) as u32;
     let Some(value) = value_of(vp, partition, number) else {
@@ -50,6 +51,7 @@ fn value_of<V: Vcpu, H: Host>(
 }
 
 /// WRMSR.
+#[inline(never)]
 pub fn write<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
     let number = vp.cpu.register(RCX) as u32;
     let value = vp.cpu.register(RDX) << 32 | vp.cpu.register(RAX) & 0xffff_ffff;

@@ -10,6 +10,7 @@ use access::vcpu::{PortAccess, RAX, Vcpu};
 use spec::Width;
 
 /// Handles IN, OUT, INS and OUTS.
+#[inline(never)]
 pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, access: PortAccess) {
     if access.string {
         return string(vp, partition, access);

@@ -34,7 +34,9 @@ pub(super) struct Path {
     page: u64,
     /// CR3.
     root: u64,
-    /// Where the entries are. A walk that ends early repeats its last one.
+    /// The walk ended early, and the last entry is the one before once more.
+    large: bool,
+    /// Where the entries are.
     slots: [Gpa; 4],
     entries: [u64; 4],
     /// The page of memory.
@@ -46,8 +48,16 @@ pub(super) struct Path {
 }
 
 impl Path {
-    const NONE: Self =
-        Self { page: !0, root: 0, slots: [Gpa(0); 4], entries: [0; 4], frame: Gpa(0), all: 0, any: 0 };
+    const NONE: Self = Self {
+        page: !0,
+        root: 0,
+        large: true,
+        slots: [Gpa(0); 4],
+        entries: [0; 4],
+        frame: Gpa(0),
+        all: 0,
+        any: 0,
+    };
 
     /// Walks. `None` for what is not as [`Path`] says: the caller looks at that properly.
     #[inline]
@@ -66,6 +76,7 @@ impl Path {
                 return None;
             }
             table = *entry;
+            path.large = large;
             if large {
                 let offset = (1u64 << shift) - 1;
                 // Bit 12 of a large page is its attribute table's.
@@ -87,9 +98,16 @@ impl Path {
     /// Whether a walk to the page of `linear` would take this way now.
     #[inline(always)]
     fn leads<M: GuestMemory>(&self, memory: &M, root: u64, linear: u64) -> bool {
-        linear & !OFFSET == self.page
-            && root == self.root
-            && self.slots.iter().zip(&self.entries).all(|(slot, entry)| memory.read64(*slot) == Ok(*entry))
+        if linear & !OFFSET != self.page || root != self.root {
+            return false;
+        }
+        let changed = |level: usize| {
+            let (Some(slot), Some(entry)) = (self.slots.get(level), self.entries.get(level)) else {
+                return 0;
+            };
+            memory.read64_or(*slot, !entry) ^ entry
+        };
+        changed(0) | changed(1) | changed(2) == 0 && (self.large || changed(3) == 0)
     }
 
     /// The address of `linear` in this page, if `paging` lets `access` through as it is.
@@ -141,7 +159,8 @@ impl Paths {
             return None;
         }
         let gpa = self.find(memory, control.cr3, linear)?.address(linear);
-        memory.read64(gpa).ok()
+        // What is no instruction is outside memory.
+        Some(memory.read64_or(gpa, 0))
     }
 
     #[inline(always)]
