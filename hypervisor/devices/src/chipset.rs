@@ -201,7 +201,16 @@ impl Chipset {
             (self.rtc.deadline(), GSI_CLOCK),
             (self.pm.deadline(), GSI_SCI),
         ];
-        devices.into_iter().filter(|(_, gsi)| self.is_open(*gsi)).filter_map(|(deadline, _)| deadline).min()
+        let mut next = None::<u64>;
+        for (deadline, gsi) in devices {
+            // Mostly there is none, and no need to look at the controllers.
+            if let Some(deadline) = deadline
+                && self.is_open(gsi)
+            {
+                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+            }
+        }
+        next
     }
 
     /// Lets time go by up to `now`. Afterwards [`deadline`](Self::deadline) is later.

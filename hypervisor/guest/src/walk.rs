@@ -340,12 +340,12 @@ impl Bytes {
 
     /// The bytes and how many they are, as one number.
     #[inline]
-    pub fn key(&self) -> u128 {
+    pub fn key(&self) -> BytesKey {
         let mut key = [0; 16];
         for (to, from) in key.iter_mut().zip(self.bytes) {
             *to = from;
         }
-        u128::from_le_bytes(key) | u128::from(self.len) << 120
+        BytesKey(u128::from_le_bytes(key) | u128::from(self.len) << 120)
     }
 
     /// The bytes.
@@ -355,40 +355,55 @@ impl Bytes {
     }
 }
 
-/// Copies up to 15 bytes at `linear`, in one go where they are in one page. What is
-/// on a second page that cannot be fetched is left out: the instruction may end
-/// before it.
+/// [`Bytes`] as one number, to be compared: the bytes, and above them how many they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BytesKey(u128);
+
+impl BytesKey {
+    const COUNT: u128 = 0xff << 120;
+
+    /// The bytes.
+    pub fn bytes(self) -> Bytes {
+        let [bytes @ .., len] = self.0.to_le_bytes();
+        Bytes { bytes, len }
+    }
+}
+
+/// Fetches up to 15 bytes at `linear`, in one go where they are in one page. What is on a
+/// second page that cannot be fetched is left out: the instruction may end before it.
+#[inline]
 pub fn fetch<M: GuestMemory>(
     walker: &mut Walker<M>,
     paging: &Paging,
     linear: u64,
-) -> Result<Bytes, PageFault> {
-    let memory = walker.memory;
+) -> Result<BytesKey, PageFault> {
     let here = walker.translate(paging, linear, Access::Fetch)?;
     if linear & 0xfff <= 0xff0
-        && let (Ok(low), Ok(high)) = (memory.read64(here), memory.read64(here + 8))
+        && let (Ok(low), Ok(high)) = (walker.memory.read64(here), walker.memory.read64(here + 8))
     {
         let both = u128::from(high) << 64 | u128::from(low);
-        let mut bytes = [0; INSTRUCTION_BYTES_MAX];
-        for (to, from) in bytes.iter_mut().zip(both.to_le_bytes()) {
-            *to = from;
-        }
-        return Ok(Bytes { bytes, len: INSTRUCTION_BYTES_MAX as u8 });
+        return Ok(BytesKey(both & !BytesKey::COUNT | (INSTRUCTION_BYTES_MAX as u128) << 120));
     }
+    Ok(fetch_pieces(walker, paging, linear, here).key())
+}
+
+#[cold]
+#[inline(never)]
+fn fetch_pieces<M: GuestMemory>(walker: &mut Walker<M>, paging: &Paging, linear: u64, here: Gpa) -> Bytes {
     let first = (4096 - (linear & 0xfff) as usize).min(INSTRUCTION_BYTES_MAX);
     let mut bytes = [0; INSTRUCTION_BYTES_MAX];
     let (head, tail) = bytes.split_at_mut(first);
-    if memory.read(here, head).is_err() {
-        return Ok(Bytes::default());
+    if walker.memory.read(here, head).is_err() {
+        return Bytes::default();
     }
     let mut len = first;
     if !tail.is_empty()
         && let Ok(there) = walker.translate(paging, linear.wrapping_add(first as u64), Access::Fetch)
-        && memory.read(there, tail).is_ok()
+        && walker.memory.read(there, tail).is_ok()
     {
         len = INSTRUCTION_BYTES_MAX;
     }
-    Ok(Bytes { bytes, len: len as u8 })
+    Bytes { bytes, len: len as u8 }
 }
 
 #[cfg(test)]

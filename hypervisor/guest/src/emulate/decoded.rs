@@ -5,37 +5,51 @@
 //! as long as the bytes are the same; they are fetched anew each time.
 
 use crate::decode::{self, CodeSize, DecodeError, Instruction};
-use crate::walk::Bytes;
+use crate::walk::{Bytes, BytesKey};
 
 /// Instructions that are kept; a power of two.
 const PLACES: usize = 16;
 
+/// What was decoded, and of which bytes.
+pub(super) struct Known {
+    bytes: BytesKey,
+    size: CodeSize,
+    pub(super) instruction: Instruction,
+}
+
+impl Known {
+    /// The bytes as they were fetched.
+    pub(super) fn bytes(&self) -> Bytes {
+        self.bytes.bytes()
+    }
+}
+
 /// The instructions that one virtual processor had decoded lately.
 #[derive(Default)]
-pub struct Decoded([Option<(u128, CodeSize, Instruction)>; PLACES]);
+pub(super) struct Decoded([Option<Known>; PLACES]);
 
 impl Decoded {
     /// Decodes `bytes`, which were fetched at `rip`.
     #[inline]
-    pub fn decode(&mut self, rip: u64, bytes: &Bytes, size: CodeSize) -> Result<Instruction, DecodeError> {
-        let key = bytes.key();
+    pub(super) fn decode(
+        &mut self,
+        rip: u64,
+        bytes: BytesKey,
+        size: CodeSize,
+    ) -> Result<&Known, DecodeError> {
         let place = &mut self.0[(rip ^ rip >> 4) as usize % PLACES];
-        if let Some((kept, kept_size, instruction)) = place
-            && *kept == key
-            && *kept_size == size
-        {
-            return Ok(*instruction);
+        if !matches!(place, Some(known) if known.bytes == bytes && known.size == size) {
+            *place = Some(decode_slowly(bytes, size)?);
         }
-        let instruction = decode_slowly(bytes, size)?;
-        *place = Some((key, size, instruction));
-        Ok(instruction)
+        place.as_ref().ok_or(DecodeError::Truncated)
     }
 }
 
 #[cold]
 #[inline(never)]
-fn decode_slowly(bytes: &Bytes, size: CodeSize) -> Result<Instruction, DecodeError> {
-    decode::decode(bytes.as_slice(), size)
+fn decode_slowly(bytes: BytesKey, size: CodeSize) -> Result<Known, DecodeError> {
+    let instruction = decode::decode(bytes.bytes().as_slice(), size)?;
+    Ok(Known { bytes, size, instruction })
 }
 
 #[cfg(test)]
@@ -56,7 +70,8 @@ mod tests {
             let expected = decode::decode(bytes.as_slice(), size);
             assert!(expected.is_ok());
             for _ in 0..2 {
-                assert_eq!(decoded.decode(0x1000, bytes, size), expected);
+                let got = decoded.decode(0x1000, bytes.key(), size).map(|known| known.instruction);
+                assert_eq!(got, expected);
             }
         }
     }
@@ -66,7 +81,8 @@ mod tests {
         let mut decoded = Decoded::default();
         let whole = Bytes::new(&[0xc7, 0x07, 0, 0, 0, 0]);
         let cut = Bytes::new(&[0xc7, 0x07, 0, 0, 0]);
-        assert!(decoded.decode(0, &whole, CodeSize::Bits64).is_ok());
-        assert_eq!(decoded.decode(0, &cut, CodeSize::Bits64), Err(DecodeError::Truncated));
+        assert!(decoded.decode(0, whole.key(), CodeSize::Bits64).is_ok());
+        let got = decoded.decode(0, cut.key(), CodeSize::Bits64);
+        assert_eq!(got.err(), Some(DecodeError::Truncated));
     }
 }

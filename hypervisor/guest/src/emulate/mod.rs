@@ -22,13 +22,14 @@ mod tests;
 
 pub use port::{Ports, string_port};
 
-use crate::decode::{DecodeError, Instruction, Operation};
+use crate::decode::{DecodeError, Operation};
 use crate::walk::{self, Bytes, Paths, Walker};
 use access::GuestMemory;
 use access::vcpu::{Event, NestedAccess, Vcpu};
-use decoded::Decoded;
+use decoded::{Decoded, Known};
 use processor::Processor;
 use spec::{Gpa, Width};
+use string::Strings;
 
 /// What answers where there is no memory.
 ///
@@ -86,17 +87,17 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
         return Outcome::Unsupported { bytes: Bytes::default() };
     }
     let processor = Processor::of(vcpu);
-    let (instruction, bytes) = match fetch(vcpu, memory, &processor, recent) {
-        Ok(fetched) => fetched,
+    let mut walker = Walker { memory, paths: &mut recent.paths };
+    let known = match fetch(vcpu, &mut walker, &processor, &mut recent.decoded) {
+        Ok(known) => known,
         Err(outcome) => return outcome,
     };
-    let walker = Walker { memory, paths: &mut recent.paths };
-    let result = match instruction.operation {
+    let result = match known.instruction.operation {
         Operation::String { operation, repeat } => {
-            let strings = string::Strings { operation, repeat, instruction, bytes };
+            let strings = Strings { operation, repeat, instruction: known.instruction, bytes: known.bytes() };
             string::memory(vcpu, walker, bus, &processor, &strings, fault)
         }
-        _ => execute::single(vcpu, walker, bus, &processor, &instruction, fault),
+        _ => execute::single(vcpu, walker, bus, &processor, &known.instruction, fault),
     };
     result.unwrap_or_else(|outcome| outcome)
 }
@@ -104,29 +105,27 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
 /// Fetches and decodes the instruction at RIP, from the bytes that the processor gave
 /// or from memory.
 #[inline]
-fn fetch<V: Vcpu, M: GuestMemory>(
+fn fetch<'a, V: Vcpu, M: GuestMemory>(
     vcpu: &mut V,
-    memory: &M,
+    walker: &mut Walker<M>,
     processor: &Processor,
-    recent: &mut Recent,
-) -> Result<(Instruction, Bytes), Outcome> {
-    let given = Bytes::new(vcpu.fetched_bytes());
-    if !given.as_slice().is_empty()
-        && let Ok(instruction) = recent.decoded.decode(vcpu.rip(), &given, processor.code_size)
-    {
-        return Ok((instruction, given));
-    }
-    let linear = processor.linear_rip(vcpu);
-    let mut walker = Walker { memory, paths: &mut recent.paths };
-    let bytes = match walk::fetch(&mut walker, &processor.paging, linear) {
-        Ok(bytes) => bytes,
-        Err(fault) => return Err(processor::page_fault(vcpu, fault)),
+    decoded: &'a mut Decoded,
+) -> Result<&'a Known, Outcome> {
+    let (rip, size) = (vcpu.rip(), processor.code_size);
+    let given = vcpu.fetched_bytes();
+    let given = if given.is_empty() { None } else { Some(Bytes::new(given).key()) };
+    // What was given may be cut short where memory has more.
+    let bytes = match given.filter(|given| decoded.decode(rip, *given, size).is_ok()) {
+        Some(given) => given,
+        None => match walk::fetch(walker, &processor.paging, processor.linear_rip(vcpu)) {
+            Ok(bytes) => bytes,
+            Err(fault) => return Err(processor::page_fault(vcpu, fault)),
+        },
     };
-    match recent.decoded.decode(vcpu.rip(), &bytes, processor.code_size) {
-        Ok(instruction) => Ok((instruction, bytes)),
+    decoded.decode(rip, bytes, size).map_err(|error| match error {
         // The rest is on a page that cannot be fetched any more: the processor will
         // find that out.
-        Err(DecodeError::Truncated) if !bytes.as_slice().is_empty() => Err(Outcome::Retry),
-        Err(_) => Err(Outcome::Unsupported { bytes }),
-    }
+        DecodeError::Truncated if !bytes.bytes().as_slice().is_empty() => Outcome::Retry,
+        _ => Outcome::Unsupported { bytes: bytes.bytes() },
+    })
 }

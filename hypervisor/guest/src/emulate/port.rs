@@ -31,10 +31,12 @@ pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
     access: PortAccess,
 ) -> Outcome {
     let processor = Processor::of(vcpu);
-    let (instruction, bytes) = match fetch(vcpu, memory, &processor, recent) {
-        Ok(fetched) => fetched,
+    let mut walker = Walker { memory, paths: &mut recent.paths };
+    let known = match fetch(vcpu, &mut walker, &processor, &mut recent.decoded) {
+        Ok(known) => known,
         Err(outcome) => return outcome,
     };
+    let (instruction, bytes) = (known.instruction, known.bytes());
     let expected = if access.input { StringOperation::Input } else { StringOperation::Output };
     let Operation::String { operation, repeat } = instruction.operation else {
         return Outcome::Retry;
@@ -45,7 +47,6 @@ pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
         return Outcome::Retry;
     }
     let strings = Strings { operation, repeat, instruction, bytes };
-    let mut walker = Walker { memory, paths: &mut recent.paths };
     let result = strings.run(vcpu, &processor, |vcpu, _| {
         let (source, destination) = strings.places(vcpu, &mut walker, &processor)?;
         let Some(place) = source.or(destination).filter(|place| place.is_memory(memory)) else {

@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::msr::xcr0_is_legal;
 use crate::partition::{End, Partition};
 use crate::processor::{Activity, VirtualProcessor};
-use crate::walk::{self, Paging, Walker};
+use crate::walk::{self, BytesKey, Paging, Walker};
 use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, Vcpu};
 
 /// Handles `exit`.
@@ -162,7 +162,7 @@ fn fetch<V: Vcpu, H: Host>(
         _ => vp.cpu.segment(SegmentName::Cs).base.wrapping_add(rip) & 0xffff_ffff,
     };
     let mut walker = Walker { memory: &partition.memory, paths: &mut vp.recent.paths };
-    walk::fetch(&mut walker, &Paging::of(&vp.cpu), linear).ok()
+    walk::fetch(&mut walker, &Paging::of(&vp.cpu), linear).ok().map(BytesKey::bytes)
 }
 
 #[inline(never)]

@@ -191,6 +191,12 @@ impl<M: GuestMemory> Walker<'_, M> {
         {
             return Ok(gpa);
         }
+        self.translate_anew(paging, linear, access)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn translate_anew(&self, paging: &Paging, linear: u64, access: Access) -> Result<Gpa, PageFault> {
         paging.translate(self.memory, linear, access)
     }
 }

@@ -208,13 +208,13 @@ fn fetch_crosses_pages_where_it_can() {
     let paging = paging(long(0), 0);
     let mut paths = Paths::default();
     let mut walker = Walker { memory: &memory, paths: &mut paths };
-    assert_eq!(fetch(&mut walker, &paging, linear).unwrap().as_slice(), &text[..8]);
+    assert_eq!(fetch(&mut walker, &paging, linear).unwrap().bytes().as_slice(), &text[..8]);
     memory.write64(slot(4, 1, linear + 8), 0x6_0000 | PRESENT).unwrap();
     memory.write(Gpa(0x6_0000), &text[8..]).unwrap();
-    assert_eq!(fetch(&mut walker, &paging, linear).unwrap().as_slice(), text);
+    assert_eq!(fetch(&mut walker, &paging, linear).unwrap().bytes().as_slice(), text);
     // Code outside memory: nothing to decode.
     memory.write64(slot(4, 1, linear), 0xd000_0000 | PRESENT).unwrap();
-    assert!(fetch(&mut walker, &paging, linear).unwrap().as_slice().is_empty());
+    assert!(fetch(&mut walker, &paging, linear).unwrap().bytes().as_slice().is_empty());
     memory.write64(slot(4, 1, linear), 0).unwrap();
     assert_eq!(fetch(&mut walker, &paging, linear).unwrap_err().address, linear);
 }
