@@ -134,6 +134,8 @@ pub struct PortAccess {
 
 /// Why the guest stopped running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+// A plain tag: every exit is counted and told apart by it.
+#[repr(u8)]
 pub enum Exit {
     /// CPUID.
     Cpuid,

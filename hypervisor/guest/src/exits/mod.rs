@@ -238,7 +238,7 @@ fn set_xcr<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition
     const STATE_COMPONENTS: u32 = 0xd;
     let value = vp.cpu.register(RDX) << 32 | vp.cpu.register(RAX) & 0xffff_ffff;
     let dynamic = Dynamic { apic_id: vp.index as u32, cr4_osxsave: true, apic_enabled: vp.apic.is_enabled() };
-    let [low, _, _, high] = partition.cpuid.lookup(STATE_COMPONENTS, 0, || dynamic);
+    let [low, _, _, high] = partition.cpuid.lookup(STATE_COMPONENTS, 0, dynamic);
     let offered = u64::from(high) << 32 | u64::from(low);
     if vp.cpu.register(RCX) as u32 != 0 || !xcr0_is_legal(value, offered) {
         raise(vp, Event::PROTECTION);

@@ -146,7 +146,10 @@ pub const fn is_nmi(event: u64) -> bool {
 }
 
 /// What the exit in `control` means.
-#[inline]
+///
+/// Not inlined: what it gives is in memory then, where the loop looks at it, and not in
+/// pieces in a dozen registers that are put together at each use.
+#[inline(never)]
 pub fn decode_exit(control: &Control) -> Exit {
     match control.exit_code {
         exit_code::CPUID => Exit::Cpuid,
