@@ -36,6 +36,9 @@ pub const STOP: u32 = 1 << 13;
 /// The guest said that it is up: exits are counted apart from now on.
 pub const READY: u32 = 1 << 14;
 
+/// Vectors were left: a mailbox without this note is not searched for them.
+const VECTORS: u32 = 1 << 31;
+
 /// What was in a mailbox.
 #[derive(Default, Debug, PartialEq, Eq, Clone, Copy)]
 pub struct Mail {
@@ -52,6 +55,7 @@ impl Mailbox {
     pub fn post_vector(&self, vector: u8, level: bool) {
         let words = if level { &self.level } else { &self.edge };
         words[usize::from(vector >> 6)].fetch_or(1 << (vector & 63), Release);
+        self.notes.fetch_or(VECTORS, Release);
     }
 
     /// Leaves notes.
@@ -72,9 +76,18 @@ impl Mailbox {
         let _ = self.notes.fetch_update(AcqRel, Acquire, |notes| Some(notes & !(0xff | START_UP) | INIT));
     }
 
-    /// Takes everything.
-    pub fn take(&self) -> Mail {
-        let mut mail = Mail { notes: self.notes.swap(0, Acquire), ..Mail::default() };
+    /// Takes everything; `None` if there is nothing, as mostly.
+    #[inline]
+    pub fn take(&self) -> Option<Mail> {
+        if self.notes.load(Relaxed) == 0 { None } else { Some(self.empty()) }
+    }
+
+    fn empty(&self) -> Mail {
+        let notes = self.notes.swap(0, Acquire);
+        let mut mail = Mail { notes: notes & !VECTORS, ..Mail::default() };
+        if notes & VECTORS == 0 {
+            return mail;
+        }
         for (taken, word) in mail.edge.iter_mut().zip(&self.edge) {
             if word.load(Relaxed) != 0 {
                 *taken = word.swap(0, Acquire);
@@ -141,11 +154,11 @@ mod tests {
         mailbox.post_vector(0x31, false);
         mailbox.post_vector(0xff, true);
         mailbox.post(NMI);
-        let mail = mailbox.take();
+        let mail = mailbox.take().unwrap();
         assert_eq!(vectors(mail.edge).collect::<Vec<_>>(), [0x31]);
         assert_eq!(vectors(mail.level).collect::<Vec<_>>(), [0xff]);
         assert_eq!(mail.notes, NMI);
-        assert_eq!(mailbox.take(), Mail::default());
+        assert_eq!(mailbox.take(), None);
     }
 
     #[test]
@@ -155,6 +168,6 @@ mod tests {
         mailbox.post_init();
         mailbox.post_start_up(0x9a);
         mailbox.post_start_up(0x77);
-        assert_eq!(mailbox.take().notes, INIT | START_UP | 0x9a);
+        assert_eq!(mailbox.take().unwrap().notes, INIT | START_UP | 0x9a);
     }
 }

@@ -4,7 +4,7 @@ use crate::direct::Direct;
 use crate::emulate::Recent;
 use crate::exits::{self, Unemulated};
 use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, LINE_VECTOR, TIMER_VECTOR};
-use crate::mailbox::{self, Mail, vectors};
+use crate::mailbox::{self, Mailbox, vectors};
 use crate::msr::{LoggedOnce, Mtrrs};
 use crate::partition::{End, Partition};
 use crate::silent_end::SilentEnd;
@@ -144,7 +144,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             self.apic.set_task_priority(priority);
         }
         loop {
-            self.take_mail(mailbox.take(), partition)?;
+            self.take_mail(mailbox, partition)?;
             if self.change_over(partition) {
                 continue;
             }
@@ -163,7 +163,8 @@ impl<V: Vcpu> VirtualProcessor<V> {
         Some(self.resume(partition))
     }
 
-    fn take_mail<H: Host>(&mut self, mail: Mail, partition: &Partition<H>) -> Option<()> {
+    fn take_mail<H: Host>(&mut self, mailbox: &Mailbox, partition: &Partition<H>) -> Option<()> {
+        let Some(mail) = mailbox.take() else { return Some(()) };
         for (words, level) in [(mail.edge, false), (mail.level, true)] {
             for vector in vectors(words) {
                 match self.direct.is_on() {
@@ -242,9 +243,8 @@ impl<V: Vcpu> VirtualProcessor<V> {
             if partition.chipset_deadline() <= now {
                 partition.with_chipset(0, |chipset, effects, now| chipset.tick(now, effects));
                 if let Some(mailbox) = partition.mailboxes.first() {
-                    let mail = mailbox.take();
                     // An end is noticed again through `ended`; nothing is lost.
-                    if self.take_mail(mail, partition).is_none() {
+                    if self.take_mail(mailbox, partition).is_none() {
                         mailbox.post(mailbox::STOP);
                     }
                 }

@@ -469,7 +469,7 @@ fn an_ipi_goes_to_the_others_mailbox_and_kicks_it() {
     let send = Turn { registers: std::vec![(RCX, 0x830), (RAX, 0x77), (RDX, 1)], ..exit(Exit::WriteMsr) };
     play(&partition, 0, &[send], &[]);
     assert_eq!(partition.host.kicked.borrow().first(), Some(&1));
-    assert_eq!(vectors(partition.mailboxes[1].take().edge).collect::<Vec<_>>(), [0x77]);
+    assert_eq!(vectors(partition.mailboxes[1].take().unwrap().edge).collect::<Vec<_>>(), [0x77]);
 }
 
 #[test]
