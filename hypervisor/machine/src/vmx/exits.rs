@@ -132,13 +132,12 @@ pub fn next_rip(rip: u64, length: u64, is_64_bit: impl FnOnce() -> bool) -> u64 
     if (rip ^ next) >> 32 == 0 || is_64_bit() { next } else { next & 0xffff_ffff }
 }
 
-/// Why an entry failed after it had begun, in words (section 26.8).
-pub fn entry_failure(reason: u32, qualification: u64) -> &'static str {
+/// Why an entry failed after it had begun, in words (section 26.8); `None` where it is
+/// some register of the guest's ([`super::guest_state`] finds which).
+pub fn entry_failure(reason: u32, qualification: u64) -> Option<&'static str> {
     match reason & exit::BASIC {
-        exit::INVALID_STATE => {
-            qualification::entry_failure(qualification).unwrap_or("a register of the guest")
-        }
-        other => exit::name(other),
+        exit::INVALID_STATE => qualification::entry_failure(qualification),
+        other => Some(exit::name(other)),
     }
 }
 
@@ -202,12 +201,10 @@ mod tests {
     #[test]
     fn failed_entries_are_no_exits() {
         assert_eq!(decoded(exit::ENTRY_FAILURE | exit::INVALID_STATE, &[]), Exit::InvalidState);
-        assert_eq!(entry_failure(exit::ENTRY_FAILURE | exit::INVALID_STATE, 4), "the VMCS link pointer");
-        assert_eq!(entry_failure(exit::ENTRY_FAILURE | exit::INVALID_STATE, 0), "a register of the guest");
-        assert_eq!(
-            entry_failure(exit::ENTRY_FAILURE | exit::MACHINE_CHECK, 0),
-            "a machine check during entry"
-        );
+        let failure = |basic, qualification| entry_failure(exit::ENTRY_FAILURE | basic, qualification);
+        assert_eq!(failure(exit::INVALID_STATE, 4), Some("the VMCS link pointer"));
+        assert_eq!(failure(exit::INVALID_STATE, 0), None);
+        assert_eq!(failure(exit::MACHINE_CHECK, 0), Some("a machine check during entry"));
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! VT-x: Intel's virtual machine extensions (Intel SDM vol. 3 chapters 23 to 31).
 //!
-//! `features`, `control_registers`, `events`, `exits`, `invalidation`, `permissions` and
-//! `segments` only compute and are tested on the host; `world` holds the assembly, `host`
-//! tells it where an exit leads; `vcpu` joins them behind [`access::vcpu::Vcpu`], and
-//! `backend` switches it all on.
+//! `world` holds the assembly, `host` tells it where an exit leads; `vcpu` joins them
+//! behind [`access::vcpu::Vcpu`], and `backend` switches it all on. All other modules only
+//! compute and are tested on the host.
 
 #[cfg(target_os = "none")]
 mod backend;
@@ -11,6 +10,7 @@ pub mod control_registers;
 pub mod events;
 pub mod exits;
 pub mod features;
+pub mod guest_state;
 #[cfg(target_os = "none")]
 mod host;
 pub mod invalidation;

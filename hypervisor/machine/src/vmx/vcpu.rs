@@ -3,6 +3,7 @@
 use super::control_registers::{Divided, cr0_is_legal, cr4_is_legal};
 use super::events::{Injection, blocks_nmis_again, can_interrupt_delivery};
 use super::features::Features;
+use super::guest_state::{GuestState, SegmentState};
 use super::invalidation::{Stale, commands};
 use super::{exits, host, segments, world};
 use crate::{guest_registers, interrupts, registers};
@@ -292,8 +293,33 @@ impl VmxVcpu {
     #[cold]
     fn explain_failure(&mut self, reason: u32) {
         let qualification = self.read(field::QUALIFICATION);
-        let why = exits::entry_failure(reason, qualification);
+        let why = match exits::entry_failure(reason, qualification) {
+            Some(why) => why,
+            None => self.state().fault().unwrap_or("a register of the guest"),
+        };
         log::error!("the processor does not enter the guest: {why} ({qualification:#x})");
+    }
+
+    /// What the checks of an entry look at.
+    #[cold]
+    fn state(&self) -> GuestState {
+        let segments = core::array::from_fn(|index| SegmentState {
+            selector: self.read(field::GUEST_SELECTOR.of_segment(index)) as u16,
+            rights: self.read(field::GUEST_RIGHTS.of_segment(index)) as u32,
+            limit: self.read(field::GUEST_LIMIT.of_segment(index)) as u32,
+            base: self.read(field::GUEST_BASE.of_segment(index)),
+        });
+        GuestState {
+            cr0: self.read(field::GUEST_CR0),
+            cr4: self.read(field::GUEST_CR4),
+            efer: self.read(field::GUEST_EFER),
+            long_mode: self.read(field::ENTRY_CONTROLS) as u32 & entry::LONG_MODE != 0,
+            rflags: self.rflags(),
+            rip: self.rip(),
+            segments,
+            interruptibility: self.read(field::GUEST_INTERRUPTIBILITY) as u32,
+            event: self.read(field::ENTRY_EVENT) as u32,
+        }
     }
 
     #[cold]
