@@ -156,10 +156,10 @@ impl Mtrrs {
     }
 }
 
-/// Whether a guest may set EFER to `value` (AMD APM vol. 2 section 3.1.7): only
-/// SCE, LME, LMA, NXE, FFXSR, and LME not while paging is on.
+/// Whether a guest may set EFER to `value` (AMD APM vol. 2 section 3.1.7): only SCE, LME,
+/// LMA and NXE, which both vendors have and CPUID shows, and LME not while paging is on.
 pub fn efer_is_legal(value: u64, current: u64, paging: bool) -> bool {
-    const ALLOWED: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11 | 1 << 14;
+    const ALLOWED: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11;
     const LME: u64 = 1 << 8;
     value & !ALLOWED == 0 && !(paging && (value ^ current) & LME != 0)
 }
@@ -248,6 +248,7 @@ mod tests {
         assert!(!efer_is_legal(0x1d01, 0xd01, true), "SVME is not the guest's");
         assert!(!efer_is_legal(0, 0x500, true), "LME while paging");
         assert!(efer_is_legal(0x100, 0, false));
+        assert!(!efer_is_legal(1 << 14, 0, false), "FFXSR, of which CPUID says nothing");
     }
 
     #[test]

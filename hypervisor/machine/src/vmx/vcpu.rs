@@ -155,6 +155,9 @@ impl VmxVcpu {
     }
 
     fn choose_event(&mut self, wanted: Option<Event>) {
+        if matches!(wanted, Some(Event::Exception { vector: DEBUG, .. })) && !self.left_by_exception() {
+            self.note_single_step();
+        }
         let protected = self.read(field::GUEST_CR0) & CR0_PE != 0;
         let wanted = wanted.map(|event| (event, Injection::of(event, protected)));
         match (self.interrupted.take(), wanted) {
@@ -249,6 +252,19 @@ impl VmxVcpu {
         // SAFETY: processors run guests only after their interrupt table is in place.
         unsafe { world::take_nmi() };
         interrupts::was_kicked();
+    }
+
+    fn left_by_exception(&self) -> bool {
+        self.reason & exit::BASIC == exit::EXCEPTION
+    }
+
+    /// The guest single-steps over what exited: an exception that an entry delivers leaves
+    /// it to the hypervisor to say so in DR6.
+    #[cold]
+    fn note_single_step(&mut self) {
+        let status = registers::read_dr6() & !0xf | qualification::debug::SINGLE_STEP;
+        // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
+        unsafe { registers::write_dr6(status) };
     }
 
     /// A debug exception that exits has changed neither DR6 nor DR7 yet (Intel SDM vol. 3

@@ -52,6 +52,8 @@ pub mod ept {
 pub mod debug {
     /// What belongs into DR6: breakpoints 0 to 3, BD, BS.
     pub const STATUS: u64 = 0x600f;
+    /// BS: a single step.
+    pub const SINGLE_STEP: u64 = 1 << 14;
     /// Transactional memory: inverted in DR6.
     pub const TRANSACTION: u64 = 1 << 16;
 }
