@@ -23,6 +23,8 @@ pub enum Need {
     PassedFunction,
     /// An IOMMU that also remaps what the IOAPIC sends.
     IoapicRemapping,
+    /// Guests that take their interrupts themselves.
+    DirectInterrupts,
 }
 
 impl Column {
@@ -74,6 +76,12 @@ impl Column {
         match need {
             Need::PassedFunction | Need::IoapicRemapping if !self.passes_functions() => {
                 Some("Bochs has no IOMMU, no PCI Express and no device with MSI")
+            }
+            Need::DirectInterrupts if self == Self::VmxBochs => {
+                Some("without an IOMMU the machine stays in xAPIC mode, and interrupts stay virtual")
+            }
+            Need::DirectInterrupts if self == Self::VmxVtd => {
+                Some("the VT-x backend leaves no interrupts to guests yet")
             }
             _ => None,
         }

@@ -14,6 +14,8 @@ pub enum Feature {
     LinuxWithFunctions,
     /// CPUID, timers, interrupts between processors.
     Processors,
+    /// Interrupts that cost a guest no exit.
+    DirectInterrupts,
     /// What newer processors have of AMD-V.
     NewerSvm,
     /// The models of 8259A, PIT and IOAPIC.
@@ -44,11 +46,12 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
         Self::Processors,
+        Self::DirectInterrupts,
         Self::NewerSvm,
         Self::LegacyInterrupts,
         Self::Lifecycle,
@@ -71,6 +74,7 @@ impl Feature {
             Self::Linux => "Linux to its shell",
             Self::LinuxWithFunctions => "two Linux guests with a NIC and a drive",
             Self::Processors => "CPUID, timers, IPIs, both APIC modes",
+            Self::DirectInterrupts => "guests that take their interrupts themselves",
             Self::NewerSvm => "AMD-V's next RIP and flush by ASID (Bochs)",
             Self::LegacyInterrupts => "8259A, PIT, IOAPIC",
             Self::Lifecycle => "ends, restarts, guests that never let go",

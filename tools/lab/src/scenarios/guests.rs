@@ -75,10 +75,29 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
             .ends("one", POWER_OFF)
             .ends("two", POWER_OFF),
     );
+    list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "direct")));
     if column == Column::SvmVtd {
+        list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "virtual")));
         list.extend(NEWER_SVM.iter().map(|(test, done)| on_ryzen(test, done)));
     }
     list
+}
+
+/// Tests in which interrupts come from everywhere.
+const BY_INTERRUPTS: &[(&str, &str)] =
+    &[("timers", "timers: done"), ("ipi", "ipi: done"), ("msi", "msi: done")];
+
+/// With interrupts taken by who is said; by default a guest in x2APIC mode takes them
+/// itself where the machine lets it.
+fn by_interrupts(column: Column, test: &str, done: &str, who: &str) -> Scenario {
+    let guest = Guest::new("one", &[1, 2], test).passes_on(column, "01.0", EDU_PATH, EDU);
+    let guest = guest.set("interrupts", &format!("{who:?}"));
+    let direct = who == "direct";
+    let feature = if direct { Feature::DirectInterrupts } else { Feature::Processors };
+    let scenario = hosted(column, feature, &format!("guest/{test}-{who}"), &[guest]);
+    let scenario = scenario.expect("one", done).ends("one", POWER_OFF);
+    let need = if direct { Need::DirectInterrupts } else { Need::PassedFunction };
+    scenario.needs(need)
 }
 
 /// Tests that exit by instructions whose length the processor tells, and that make it
