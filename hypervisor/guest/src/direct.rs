@@ -176,11 +176,13 @@ impl<V: Vcpu> VirtualProcessor<V> {
 }
 
 /// What a register of the model becomes in hardware. A processor without TSC-deadline
-/// mode faults at its encoding: the timer stays masked then, as CPUID did not offer it.
+/// mode faults at its encoding: the timer stays masked then, as CPUID did not offer it. A
+/// vector that no interrupt has would only be recorded as an error.
 fn hardware_value(register: u8, value: u64, has_deadline: bool) -> u64 {
     const LEGAL_SPURIOUS: u64 = 0x1ff;
     match register {
         SPURIOUS_VECTOR => value & LEGAL_SPURIOUS,
+        LVT_TIMER | LVT_ERROR if (value as u8) < FIRST_LEGAL_VECTOR => value & !LVT_TIMER_MODE | LVT_MASKED,
         LVT_TIMER if value & LVT_TIMER_MODE >= LVT_TIMER_DEADLINE => {
             let is_deadline = value & LVT_TIMER_MODE == LVT_TIMER_DEADLINE;
             if has_deadline && is_deadline { value } else { value & !LVT_TIMER_MODE | LVT_MASKED }

@@ -131,6 +131,8 @@ fn the_local_vector_table_is_mirrored_without_what_hardware_lacks() {
         // TSC-deadline mode, which the processor does not have, and the reserved mode.
         write(0x832, 2 << 17 | 0xec, 0),
         write(0x832, 3 << 17 | 0xec, 0),
+        // A vector that no interrupt has.
+        write(0x832, 1 << 17 | 14, 0),
         // LINT0 as NMI, thermal as SMI: their sources are not the guest's.
         write(0x835, 4 << 8, 0),
         write(0x833, 2 << 8, 0),
@@ -139,7 +141,7 @@ fn the_local_vector_table_is_mirrored_without_what_hardware_lacks() {
     ];
     play(&partition, 0, &turns, &[]);
     let timer = written(&partition, LVT_TIMER);
-    assert_eq!(timer[1..], [1 << 17 | 0xec, MASKED | 0xec, MASKED | 0xec, MASKED | 0xec]);
+    assert_eq!(timer[1..], [1 << 17 | 0xec, MASKED | 0xec, MASKED | 0xec, MASKED | 14, MASKED | 14]);
     assert_eq!(written(&partition, 0x37)[1..], [0xfe, MASKED | 0xfe]);
     assert_eq!(written(&partition, SPURIOUS_VECTOR), [0x1ff, 0xff]);
     let reached: Vec<u8> = partition.host.apic_writes.borrow().iter().map(|write| write.0).collect();
