@@ -38,6 +38,8 @@ pub enum Feature {
     Emulation,
     /// Faults in handlers of faults, INIT storms.
     Storms,
+    /// What a guest tells a local APIC that is its own.
+    Commands,
     /// Machines that lack something.
     Machines,
     /// The test guest alone.
@@ -46,7 +48,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
@@ -63,6 +65,7 @@ impl Feature {
         Self::Sweeps,
         Self::Emulation,
         Self::Storms,
+        Self::Commands,
         Self::Machines,
         Self::Expectations,
     ];
@@ -86,6 +89,7 @@ impl Feature {
             Self::Sweeps => "ports, MSRs, memory that is not there",
             Self::Emulation => "instruction emulation under attack",
             Self::Storms => "nested faults, INIT storms",
+            Self::Commands => "what a local APIC of one's own can be told",
             Self::Machines => "machines that lack something",
             Self::Expectations => "the test guest without a hypervisor",
         }

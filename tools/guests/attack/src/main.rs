@@ -8,6 +8,8 @@
 #[cfg(target_os = "none")]
 mod bench;
 #[cfg(target_os = "none")]
+mod commands;
+#[cfg(target_os = "none")]
 mod config;
 #[cfg(target_os = "none")]
 mod cpuid;
@@ -95,6 +97,7 @@ mod entry {
         ("svm", sweep::svm),
         ("rewrite", rewrite::run),
         ("init-storm", storm::run),
+        ("commands", commands::run),
         ("nested-faults", faults::run),
         ("wild-fetch", wild::fetch),
         ("unemulated", wild::unemulated),

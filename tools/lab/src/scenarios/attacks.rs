@@ -39,7 +39,7 @@ fn by_a_device(column: Column) -> Vec<Scenario> {
 
 /// Needs nothing but instructions.
 fn by_the_processor(column: Column) -> Vec<Scenario> {
-    use Feature::{Emulation, Storms, Sweeps};
+    use Feature::{Commands, Emulation, Storms, Sweeps};
     let attack = |feature, name, command_line, seconds| attack(column, feature, name, command_line, seconds);
     let fatal = |feature, name, end| fatal(column, feature, name, end);
     vec![
@@ -54,6 +54,7 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
         attack(Storms, "init-storm", "init-storm rounds=500", 10),
         // Messages through the memory-mapped APIC take another way in.
         attack(Storms, "init-storm-xapic", "init-storm rounds=200 xapic", 10),
+        attack(Commands, "commands", "commands", 10),
         fatal(Storms, "nested-faults", TRIPLE_FAULT),
         stray_crash(column),
         fatal(Emulation, "wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
