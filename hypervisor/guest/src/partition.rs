@@ -227,6 +227,12 @@ impl<H: Host> Partition<H> {
         self.end.store(0, Release);
     }
 
+    /// Whether CPUID offers TSC-deadline mode: the model of the timer has it, a timer of
+    /// the guest's own where the processor has.
+    pub fn offers_tsc_deadline(&self) -> bool {
+        !self.direct_interrupts || self.host.has_tsc_deadline()
+    }
+
     /// The PCI bus. Taken before the chipset where both are needed.
     pub fn bus(&self) -> spin::mutex::TicketMutexGuard<'_, H::Bus> {
         self.bus.lock()

@@ -71,7 +71,7 @@ pub fn run(boot: &'static BootInfo) {
     let x2apic = iommus::may_use_x2apic(&platform, &found, config);
     let mut units = iommus::start(found, &plan, clock, config, x2apic);
     // Interrupts to IDs above 254 need remapping, so it comes first.
-    if x2apic && !units.is_empty() {
+    if x2apic {
         apic::use_x2apic();
     }
     timer::init();

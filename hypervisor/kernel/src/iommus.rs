@@ -42,9 +42,14 @@ pub fn may_use_x2apic(
     units: &[UnitDescription<Window>],
     config: &MachineConfigSpace,
 ) -> bool {
+    const LAST_PLAIN_ID: u32 = 254;
     let opt_out = platform.remapping.x2apic_opt_out;
-    !units.is_empty()
-        && (apic::is_x2apic() || !opt_out && units.iter().all(|unit| unit.reaches_x2apic(config)))
+    // Without units no device interrupts anybody, and IDs of 8 bits need no remapping.
+    let reached = match units {
+        [] => platform.processors().all(|processor| processor.apic_id <= LAST_PLAIN_ID),
+        units => units.iter().all(|unit| unit.reaches_x2apic(config)),
+    };
+    apic::is_x2apic() || !opt_out && reached
 }
 
 /// Takes over every remapping unit: from here on no device reaches anything.

@@ -133,8 +133,8 @@ end_of_interrupt:
     popq %rax
     iretq
 
-    # An NMI comes anywhere, also between a look at the flag and the HLT that follows:
-    # then the HLT is skipped.
+    # An NMI comes anywhere, also between a look at the flag and the HLT or the entry into
+    # a guest that follows: then that is skipped.
 nmi:
     movb $1, %gs:{kicked}
     cmpb $0, {stopping}(%rip)
@@ -147,7 +147,15 @@ nmi:
     cmpq %rax, 8(%rsp)
     jae 1f
     movq %rax, 8(%rsp)
-1:  popq %rax
+1:  leaq entry_window(%rip), %rax
+    cmpq %rax, 8(%rsp)
+    jb 3f
+    leaq entry_window_end(%rip), %rax
+    cmpq %rax, 8(%rsp)
+    jae 3f
+    leaq entry_kicked(%rip), %rax
+    movq %rax, 8(%rsp)
+3:  popq %rax
     iretq
 2:  cli
     hlt

@@ -3,7 +3,7 @@
 //! the guest that owns the processor and are cleared between owners.
 
 use access::vcpu::{DirectAccess, END_OF_INTERRUPT, Interrupts, X2APIC_REGISTERS};
-use spec::msr;
+use spec::{Hpa, msr};
 
 /// Which accesses do not exit.
 pub type Passed = DirectAccess;
@@ -41,6 +41,37 @@ pub fn passed(interrupts: Interrupts, tsc_deadline: bool) -> impl Iterator<Item 
     });
     let deadline = (tsc_deadline && direct).then_some((msr::TSC_DEADLINE, BOTH));
     ALWAYS.into_iter().chain(x2apic.filter(move |_| direct)).chain(deadline)
+}
+
+/// A vendor's MSR maps, one for each way of taking interrupts, shared by all guests.
+#[derive(Clone, Copy, Debug)]
+pub struct MsrMaps {
+    virtual_interrupts: Hpa,
+    direct: Hpa,
+    watching_ends: Hpa,
+}
+
+impl MsrMaps {
+    /// Makes each with `make`.
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub fn new<E>(mut make: impl FnMut(Interrupts) -> Result<Hpa, E>) -> Result<Self, E> {
+        Ok(Self {
+            virtual_interrupts: make(Interrupts::Virtual)?,
+            direct: make(Interrupts::Direct)?,
+            watching_ends: make(Interrupts::DirectWatchingEnds)?,
+        })
+    }
+
+    /// The map for guests whose interrupts are taken as `interrupts` says.
+    pub const fn of(&self, interrupts: Interrupts) -> Hpa {
+        match interrupts {
+            Interrupts::Virtual => self.virtual_interrupts,
+            Interrupts::Direct => self.direct,
+            Interrupts::DirectWatchingEnds => self.watching_ends,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -77,12 +77,6 @@ impl Column {
             Need::PassedFunction | Need::IoapicRemapping if !self.passes_functions() => {
                 Some("Bochs has no IOMMU, no PCI Express and no device with MSI")
             }
-            Need::DirectInterrupts if self == Self::VmxBochs => {
-                Some("without an IOMMU the machine stays in xAPIC mode, and interrupts stay virtual")
-            }
-            Need::DirectInterrupts if self == Self::VmxVtd => {
-                Some("the VT-x backend leaves no interrupts to guests yet")
-            }
             _ => None,
         }
     }

@@ -108,6 +108,7 @@ pub struct Scenario {
     pub(crate) expect: Vec<Expected>,
     pub(crate) forbidden: Vec<Expected>,
     pub(crate) ends: Vec<(String, String)>,
+    pub(crate) exitless: Vec<(String, &'static [&'static str])>,
     pub(crate) all_as_expected: bool,
     pub(crate) timeout: Duration,
     pub(crate) may_run_on: bool,
@@ -150,6 +151,7 @@ impl Scenario {
             expect: Vec::new(),
             forbidden: Vec::new(),
             ends: Vec::new(),
+            exitless: Vec::new(),
             all_as_expected: false,
             timeout: Duration::from_secs(60),
             may_run_on: false,
@@ -202,6 +204,13 @@ impl Scenario {
     /// Nobody may write a line with `text` in it.
     pub fn forbid_anywhere(mut self, text: &str) -> Self {
         self.forbidden.push(Expected { owner: None, text: text.to_owned() });
+        self
+    }
+
+    /// The summary must count no exit of these kinds for `guest` since it said that it is
+    /// up.
+    pub fn steady_without(mut self, guest: &str, kinds: &'static [&'static str]) -> Self {
+        self.exitless.push((guest.to_owned(), kinds));
         self
     }
 
@@ -295,6 +304,7 @@ pub struct Judge {
     pending: Vec<Expected>,
     forbidden: Vec<Expected>,
     ends: Vec<(String, String)>,
+    exitless: Vec<(String, &'static [&'static str])>,
     all_as_expected: bool,
     offence: Option<String>,
     /// The summary so far.
@@ -308,6 +318,7 @@ impl Judge {
             pending: scenario.expect.clone(),
             forbidden: scenario.forbidden.clone(),
             ends: scenario.ends.clone(),
+            exitless: scenario.exitless.clone(),
             all_as_expected: scenario.all_as_expected,
             offence: None,
             summary: Summary::default(),
@@ -350,6 +361,13 @@ impl Judge {
         }
         if let Some(Expected { owner, text }) = self.pending.first() {
             return Err(format!("{} did not write {text:?}", owner.as_deref().unwrap_or("anybody")));
+        }
+        for (guest, kinds) in &self.exitless {
+            let steady = self.summary.guest(guest).and_then(|summary| summary.steady.as_ref());
+            let Some(steady) = steady else { return Err(format!("guest {guest} never said that it is up")) };
+            if let Some((kind, count)) = steady.iter().find(|(kind, _)| kinds.contains(&kind.as_str())) {
+                return Err(format!("guest {guest} exited {count} times for {kind} since it is up"));
+            }
         }
         for (guest, expected) in &self.ends {
             match self.summary.guest(guest) {
@@ -426,6 +444,18 @@ mod tests {
     fn forbidden_text_wins() {
         let lines = [("b", "uno"), ("a", "one"), ("a", "two"), ("c", "attack dma: BROKEN")];
         assert_eq!(verdict(&scenario(), &lines), Err("c wrote \"attack dma: BROKEN\"".into()));
+    }
+
+    #[test]
+    fn a_steady_guest_is_held_to_its_counts() {
+        let scenario = empty().steady_without("net", &["halt", "interrupt"]);
+        let said = |text: &str| verdict(&scenario, &[("hypervisor", text)]);
+        assert_eq!(said("summary guest=net end=off"), Err("guest net never said that it is up".into()));
+        assert_eq!(said("summary guest=net end=off steady=7 steady.port=7"), Ok(()));
+        assert_eq!(
+            said("summary guest=net end=off exits.halt=9 steady=8 steady.halt=1 steady.port=7"),
+            Err("guest net exited 1 times for halt since it is up".into())
+        );
     }
 
     #[test]

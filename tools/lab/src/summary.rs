@@ -20,6 +20,9 @@ pub struct GuestSummary {
     pub first_instruction_ns: u64,
     /// Number of exits by kind.
     pub exits: BTreeMap<String, u64>,
+    /// Those since the guest said that it is up, where its configuration has `ready` and
+    /// it did.
+    pub steady: Option<BTreeMap<String, u64>>,
 }
 
 /// The hypervisor's own line.
@@ -70,9 +73,12 @@ impl Summary {
             return true;
         }
         let Some((_, name)) = fields().find(|(key, _)| *key == "guest") else { return false };
-        let exits = fields()
-            .filter_map(|(key, value)| Some((key.strip_prefix("exits.")?.to_owned(), value.parse().ok()?)))
-            .collect();
+        let counts = |prefix: &str| {
+            let count = |(key, value): (&str, &str)| {
+                Some((key.strip_prefix(prefix)?.to_owned(), value.parse().ok()?))
+            };
+            fields().filter_map(count).collect()
+        };
         let end = fields().find(|(key, _)| *key == "end").map_or("unknown", |(_, end)| end);
         let guest = GuestSummary {
             end: end.to_owned(),
@@ -80,7 +86,8 @@ impl Summary {
             memory_bytes: number("memory_bytes").unwrap_or(0),
             hypervisor_bytes: number("hypervisor_bytes").unwrap_or(0),
             first_instruction_ns: number("first_instruction_ns").unwrap_or(0),
-            exits,
+            exits: counts("exits."),
+            steady: number("steady").map(|_: u64| counts("steady.")),
         };
         self.guests.retain(|(other, _)| other != name);
         self.guests.push((name.to_owned(), guest));
@@ -110,6 +117,7 @@ impl Summary {
                     "hypervisor_bytes": guest.hypervisor_bytes,
                     "first_instruction_ns": guest.first_instruction_ns,
                     "exits": guest.exits,
+                    "steady": guest.steady,
                 });
                 (name.clone(), value)
             })

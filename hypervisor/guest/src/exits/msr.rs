@@ -33,7 +33,7 @@ fn value_of<V: Vcpu, H: Host>(
     match policy(number) {
         Policy::Backend => vp.cpu.read_msr(number),
         Policy::ApicBase => Some(vp.apic.base()),
-        Policy::TscDeadline => Some(vp.apic.tsc_deadline()),
+        Policy::TscDeadline => partition.offers_tsc_deadline().then(|| vp.apic.tsc_deadline()),
         Policy::X2Apic(register) if vp.apic.is_x2apic() => {
             let now = partition.host.now();
             let hardware = if vp.direct.is_on() { vp.error_status(partition, register) } else { 0 };
@@ -74,7 +74,7 @@ fn set<V: Vcpu, H: Host>(
 ) -> bool {
     match policy(number) {
         Policy::X2Apic(register) => write_x2apic(vp, partition, register, value),
-        Policy::TscDeadline => {
+        Policy::TscDeadline if partition.offers_tsc_deadline() => {
             let now = partition.host.now();
             vp.apic.set_tsc_deadline(value, now);
             vp.attention = true;
@@ -103,7 +103,7 @@ fn set<V: Vcpu, H: Host>(
         }
         Policy::SilentEnd => vp.silent_end.set_register(value),
         Policy::Tsc | Policy::Constant(_) => true,
-        Policy::Deny => false,
+        Policy::Deny | Policy::TscDeadline => false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! AMD-V as the backend of [`crate::virtualization`].
 
 use super::permissions::{IO_MAP_BYTES, MSR_MAP_BYTES, fill_msr_map};
-use super::vcpu::{MsrMaps, SvmFrames, SvmVcpu, enable};
+use super::vcpu::{SvmFrames, SvmVcpu, enable};
 use super::{Features, Unsupported};
+use crate::passed_msrs::MsrMaps;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
 use crate::{frames, layout, registers, timer};
 use access::vcpu::Interrupts;
@@ -42,12 +43,7 @@ impl Backend for Svm {
         // SAFETY: the block was just taken, so it is RAM of the direct map, of this size,
         // that nobody else uses.
         unsafe { layout::direct(io_map).write_bytes(0xff, IO_MAP_BYTES) };
-        let msr_maps = MsrMaps {
-            virtual_interrupts: msr_map(Interrupts::Virtual)?,
-            direct: msr_map(Interrupts::Direct)?,
-            watching_ends: msr_map(Interrupts::DirectWatchingEnds)?,
-        };
-        self.maps = Some((io_map, msr_maps));
+        self.maps = Some((io_map, MsrMaps::new(msr_map)?));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use super::control::{self, EFER_LMA, EFER_SVME, Roots};
 use super::entry::Entry;
 use super::{Features, world};
+use crate::passed_msrs::MsrMaps;
 use crate::{guest_registers, interrupts, registers};
 use access::vcpu::{
     ControlRegisters, Exit, GeneralRegisters, Interrupts, RAX, RSP, Resume, Segment, SegmentName, Vcpu,
@@ -42,32 +43,10 @@ pub struct SvmFrames {
     pub host: Hpa,
     /// The 12 KiB port map, all ones, shared by all guests.
     pub io_map: Hpa,
-    /// The MSR maps, shared.
+    /// The 8 KiB MSR maps ([`super::permissions::fill_msr_map`]), shared.
     pub msr_maps: MsrMaps,
     /// Root of the guest's nested tables.
     pub nested: Hpa,
-}
-
-/// The 8 KiB MSR maps ([`super::permissions::fill_msr_map`]), one for each way of taking
-/// interrupts.
-#[derive(Clone, Copy, Debug)]
-pub struct MsrMaps {
-    /// Of [`Interrupts::Virtual`].
-    pub virtual_interrupts: Hpa,
-    /// Of [`Interrupts::Direct`].
-    pub direct: Hpa,
-    /// Of [`Interrupts::DirectWatchingEnds`].
-    pub watching_ends: Hpa,
-}
-
-impl MsrMaps {
-    const fn of(&self, interrupts: Interrupts) -> Hpa {
-        match interrupts {
-            Interrupts::Virtual => self.virtual_interrupts,
-            Interrupts::Direct => self.direct,
-            Interrupts::DirectWatchingEnds => self.watching_ends,
-        }
-    }
 }
 
 /// A virtual processor on AMD-V.

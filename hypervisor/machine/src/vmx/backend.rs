@@ -5,6 +5,7 @@ use super::invalidation::Extent;
 use super::permissions::{IO_MAPS_BYTES, MSR_MAP_BYTES, fill_msr_map};
 use super::vcpu::{VmxFrames, VmxVcpu};
 use super::world;
+use crate::passed_msrs::MsrMaps;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
 use crate::{frames, layout, registers, timer};
 use access::vcpu::Interrupts;
@@ -19,13 +20,13 @@ const FRAME: u64 = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct Vmx {
     features: Features,
-    /// The I/O bitmaps, all ones, and the MSR bitmap, once [`Backend::prepare`] made them.
-    maps: Option<(Hpa, Hpa)>,
+    /// The I/O bitmaps, all ones, and the MSR bitmaps, once [`Backend::prepare`] made them.
+    maps: Option<(Hpa, MsrMaps)>,
 }
 
 impl Backend for Vmx {
     const NAME: &'static str = "VT-x";
-    const DIRECT_INTERRUPTS: bool = false;
+    const DIRECT_INTERRUPTS: bool = true;
     type Vcpu = VmxVcpu;
     type Nested = Ept;
     type Unsupported = Unsupported;
@@ -42,15 +43,10 @@ impl Backend for Vmx {
 
     fn prepare(&mut self) -> Result<(), OutOfMemory> {
         let io_maps = frames::take(IO_MAPS_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
-        let msr_map = frames::take(MSR_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
-        // SAFETY: both blocks were just taken, so they are RAM of the direct map, of
-        // these sizes, that nobody else uses; u8 has no invalid values.
-        unsafe {
-            layout::direct(io_maps).write_bytes(0xff, IO_MAPS_BYTES);
-            let map = &mut *layout::direct(msr_map).cast::<[u8; MSR_MAP_BYTES]>();
-            fill_msr_map(map, Interrupts::Virtual, timer::has_deadline_mode());
-        }
-        self.maps = Some((io_maps, msr_map));
+        // SAFETY: the block was just taken, so it is RAM of the direct map, of this size,
+        // that nobody else uses.
+        unsafe { layout::direct(io_maps).write_bytes(0xff, IO_MAPS_BYTES) };
+        self.maps = Some((io_maps, MsrMaps::new(msr_map)?));
         Ok(())
     }
 
@@ -87,11 +83,11 @@ impl Backend for Vmx {
     }
 
     fn new_vcpu(&self, nested: Hpa) -> Result<VmxVcpu, OutOfMemory> {
-        let (io_maps, msr_map) = self.maps.ok_or(OutOfMemory)?;
+        let (io_maps, msr_maps) = self.maps.ok_or(OutOfMemory)?;
         let vmcs = self.take_region()?;
         let virtual_apic = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
         let page = NonNull::new(layout::direct(virtual_apic)).ok_or(OutOfMemory)?;
-        let frames = VmxFrames { vmcs, virtual_apic, io_maps, msr_map, nested };
+        let frames = VmxFrames { vmcs, virtual_apic, io_maps, msr_maps, nested };
         // SAFETY: the frames were just taken and are this vCPU's for good. By the contract
         // of `Backend::new_vcpu` it runs on one processor, after `enable` there; its owner
         // resets it before each start.
@@ -114,6 +110,16 @@ impl Vmx {
         }
         Ok(region)
     }
+}
+
+/// A new MSR bitmap, 4 KiB.
+fn msr_map(interrupts: Interrupts) -> Result<Hpa, OutOfMemory> {
+    let map = frames::take(MSR_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
+    // SAFETY: the block was just taken, so it is RAM of the direct map, of this size, that
+    // nobody else uses; u8 has no invalid values.
+    let bytes = unsafe { &mut *layout::direct(map).cast::<[u8; MSR_MAP_BYTES]>() };
+    fill_msr_map(bytes, interrupts, timer::has_deadline_mode());
+    Ok(map)
 }
 
 /// Sets IA32_FEATURE_CONTROL where firmware left it open (Intel SDM vol. 3 section 23.7).

@@ -6,12 +6,13 @@ use super::features::Features;
 use super::guest_state::{GuestState, SegmentState};
 use super::invalidation::{Stale, commands};
 use super::{exits, host, segments, world};
+use crate::passed_msrs::MsrMaps;
 use crate::{guest_registers, interrupts, registers};
 use access::vcpu::{
     ControlRegisters, Event, Exit, GeneralRegisters, Interrupts, RDX, RSP, Resume, Segment, SegmentName, Vcpu,
 };
 use core::ptr::NonNull;
-use spec::vmx::control::{entry, processor, secondary};
+use spec::vmx::control::{entry, pin, processor, secondary};
 use spec::vmx::field::{self, Field};
 use spec::vmx::{error, event, exit, interruptibility, qualification};
 use spec::{Hpa, msr};
@@ -51,8 +52,8 @@ pub struct VmxFrames {
     pub virtual_apic: Hpa,
     /// The two I/O bitmaps, 8 KiB, all ones, shared by all guests.
     pub io_maps: Hpa,
-    /// The MSR bitmap ([`super::permissions::fill_msr_map`]), 4 KiB, shared.
-    pub msr_map: Hpa,
+    /// The MSR bitmaps ([`super::permissions::fill_msr_map`]), 4 KiB each, shared.
+    pub msr_maps: MsrMaps,
     /// Root of the guest's nested tables.
     pub nested: Hpa,
 }
@@ -72,6 +73,7 @@ pub struct VmxVcpu {
     /// The last exit's reason.
     reason: u32,
     launched: bool,
+    interrupts: Interrupts,
     /// Primary processor-based controls and threshold as the VMCS has them.
     controls: u32,
     threshold: u8,
@@ -102,6 +104,7 @@ impl VmxVcpu {
             interrupted: None,
             reason: 0,
             launched: false,
+            interrupts: Interrupts::Virtual,
             controls: 0,
             threshold: 0,
             unsettled: true,
@@ -126,6 +129,16 @@ impl VmxVcpu {
         if wanted != self.controls {
             self.controls = wanted;
             self.write(field::PROCESSOR_CONTROLS, wanted.into());
+        }
+    }
+
+    /// Primary processor-based controls of an entry of which nothing is asked.
+    fn usual_controls(&self) -> u32 {
+        let controls = self.features.controls.processor;
+        match self.interrupts {
+            Interrupts::Virtual => controls,
+            // HLT and the task priority are the guest's and its processor's.
+            _ => controls & !(processor::HLT | processor::TPR_SHADOW),
         }
     }
 
@@ -201,9 +214,8 @@ impl VmxVcpu {
     #[inline]
     fn finish(&mut self) -> Exit {
         self.launched = true;
-        self.unsettled = self.interrupted.is_some()
-            || self.controls != self.features.controls.processor
-            || self.threshold != 0;
+        self.unsettled =
+            self.interrupted.is_some() || self.controls != self.usual_controls() || self.threshold != 0;
         let reason = self.read(field::EXIT_REASON) as u32;
         self.reason = reason;
         if can_interrupt_delivery(reason) {
@@ -252,6 +264,21 @@ impl VmxVcpu {
         // SAFETY: processors run guests only after their interrupt table is in place.
         unsafe { world::take_nmi() };
         interrupts::was_kicked();
+    }
+
+    /// A kick came after the last look at the mailbox and before the entry, which did not
+    /// take place. What it was to deliver waits for the next.
+    #[cold]
+    fn kicked(&mut self) -> Exit {
+        interrupts::was_kicked();
+        let info = self.read(field::ENTRY_EVENT) as u32;
+        if info & event::VALID != 0 {
+            let error = self.read(field::ENTRY_ERROR) as u32;
+            self.write(field::ENTRY_EVENT, 0);
+            self.interrupted = Some(Injection { info, error });
+        }
+        self.unsettled = true;
+        Exit::Kick
     }
 
     fn left_by_exception(&self) -> bool {
@@ -394,7 +421,7 @@ impl VmxVcpu {
             (field::PRIORITY_THRESHOLD, 0),
             (field::IO_BITMAP_A, frames.io_maps.0),
             (field::IO_BITMAP_B, frames.io_maps.0 + 4096),
-            (field::MSR_BITMAP, frames.msr_map.0),
+            (field::MSR_BITMAP, frames.msr_maps.of(Interrupts::Virtual).0),
             (field::VIRTUAL_APIC, frames.virtual_apic.0),
             (field::EPT_POINTER, self.features.ept_pointer(frames.nested.0)),
             (field::CR0_MASK, self.cr0.mask),
@@ -458,7 +485,7 @@ impl Vcpu for VmxVcpu {
         if resume.inject.is_some() || self.interrupted.is_some() {
             self.choose_event(resume.inject);
         }
-        let mut controls = self.features.controls.processor;
+        let mut controls = self.usual_controls();
         if resume.interrupt_window {
             controls |= processor::INTERRUPT_WINDOW;
         }
@@ -482,6 +509,7 @@ impl Vcpu for VmxVcpu {
         // the hypervisor runs guests with interrupts off.
         match unsafe { world::run(&mut self.context, self.launched) } {
             world::RAN => self.finish(),
+            world::KICKED => self.kicked(),
             result => self.refused(result),
         }
     }
@@ -678,13 +706,28 @@ impl Vcpu for VmxVcpu {
         self.unsettled = true;
     }
 
-    /// Only the hypervisor takes them: `Backend::DIRECT_INTERRUPTS` says so.
-    fn set_interrupts(&mut self, _: Interrupts) {}
+    fn set_interrupts(&mut self, interrupts: Interrupts) {
+        if interrupts == self.interrupts {
+            return;
+        }
+        if self.interrupts == Interrupts::Virtual || interrupts == Interrupts::Virtual {
+            interrupts::take_pending();
+        }
+        self.interrupts = interrupts;
+        let mut pins = self.features.controls.pin;
+        if interrupts != Interrupts::Virtual {
+            pins &= !pin::EXTERNAL_INTERRUPT;
+        }
+        self.write(field::PIN_CONTROLS, pins.into());
+        self.write(field::MSR_BITMAP, self.frames.msr_maps.of(interrupts).0);
+        self.unsettled = true;
+    }
 
     /// Interrupts are off by their flag while a guest is out, so there is nothing to undo.
     fn release(&mut self) {}
 
     fn reset(&mut self) {
+        self.interrupts = Interrupts::Virtual;
         self.set_up();
         self.reset_guest_state();
         self.context.general = GeneralRegisters::default();

@@ -1,6 +1,7 @@
 //! The switch between the hypervisor and a guest, and the instructions of VT-x.
 
 use super::invalidation::Extent;
+use crate::processor::Local;
 use access::vcpu::GeneralRegisters;
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
@@ -22,8 +23,15 @@ pub const RAN: u32 = 0;
 /// What [`run`] says when the entry failed before it had begun, and the VMCS has the error.
 pub const FAILED: u32 = 1;
 
+/// What [`run`] says when an NMI came before the entry, which then did not take place.
+pub const KICKED: u32 = 3;
+
 /// Runs the guest of the current VMCS until it exits. `launched` tells whether it has run
-/// since the VMCS was cleared. Returns [`RAN`], [`FAILED`], or 2 where no VMCS is current.
+/// since the VMCS was cleared. Returns [`RAN`], [`FAILED`], 2 where no VMCS is current, or
+/// [`KICKED`].
+///
+/// Between the look for a kick and the entry NMIs are not blocked: their handler leads from
+/// anywhere there to `entry_kicked`, where the context still holds the guest's registers.
 ///
 /// # Safety
 /// The current VMCS is that of a guest whose registers are `context`'s, its host state is
@@ -42,6 +50,10 @@ pub unsafe extern "sysv64" fn run(context: *mut Context, launched: bool) -> u32 
         "cmp rsp, [rdi + {host_rsp}]",
         "jne 4f",
         "1:",
+        ".global entry_window",
+        "entry_window:",
+        "cmp byte ptr gs:[{kicked}], 0",
+        "jne entry_kicked",
         "test sil, sil",
         "mov rax, [rdi]",
         "mov rcx, [rdi + 8]",
@@ -63,6 +75,8 @@ pub unsafe extern "sysv64" fn run(context: *mut Context, launched: bool) -> u32 
         "jmp 5f",
         "2:",
         "vmlaunch",
+        ".global entry_window_end",
+        "entry_window_end:",
         // No entry: the flags say why. 1, and 1 more where no VMCS is current (carry).
         "5:",
         "mov eax, 1",
@@ -97,6 +111,10 @@ pub unsafe extern "sysv64" fn run(context: *mut Context, launched: bool) -> u32 
         "pop rbp",
         "pop rbx",
         "ret",
+        ".global entry_kicked",
+        "entry_kicked:",
+        "mov eax, {was_kicked}",
+        "jmp 6b",
         "4:",
         "mov [rdi + {host_rsp}], rsp",
         "mov edx, {rsp_field}",
@@ -105,6 +123,8 @@ pub unsafe extern "sysv64" fn run(context: *mut Context, launched: bool) -> u32 
         "lea rax, [rip + 3b]",
         "vmwrite rdx, rax",
         "jmp 1b",
+        kicked = const offset_of!(Local, kicked),
+        was_kicked = const KICKED,
         host_rsp = const offset_of!(Context, host_rsp),
         rsp_field = const field::HOST_RSP.0,
         rip_field = const field::HOST_RIP.0,

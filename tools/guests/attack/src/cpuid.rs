@@ -1,8 +1,10 @@
 //! What the processor says of itself.
 
 use crate::Environment;
-use support::cpu::{cpuid, is_bare};
+use support::cpu::{cpuid, is_bare, try_rdmsr};
 use support::println;
+
+const TSC_DEADLINE: u32 = 0x6e0;
 
 /// Prints the leaves and checks what must hold under the hypervisor.
 pub fn run(_: &Environment) {
@@ -24,7 +26,7 @@ pub fn run(_: &Environment) {
     let checks = [
         ("hypervisor present", cpuid(1, 0).ecx >> 31 & 1 == 1),
         ("x2APIC", cpuid(1, 0).ecx >> 21 & 1 == 1),
-        ("TSC deadline", cpuid(1, 0).ecx >> 24 & 1 == 1),
+        ("TSC deadline as offered", (cpuid(1, 0).ecx >> 24 & 1 == 1) == try_rdmsr(TSC_DEADLINE).is_ok()),
         ("no VMX", cpuid(1, 0).ecx >> 5 & 1 == 0),
         ("no SVM", extended.ecx >> 2 & 1 == 0),
         ("no SKINIT", extended.ecx >> 12 & 1 == 0),

@@ -87,17 +87,26 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
 const BY_INTERRUPTS: &[(&str, &str)] =
     &[("timers", "timers: done"), ("ipi", "ipi: done"), ("msi", "msi: done")];
 
+/// What interrupts, timers, their ends and HLT cost where the hypervisor takes them.
+const EXITS_OF_INTERRUPTS: &[&str] = &["interrupt", "halt", "interrupt-window"];
+
 /// With interrupts taken by who is said; by default a guest in x2APIC mode takes them
 /// itself where the machine lets it.
 fn by_interrupts(column: Column, test: &str, done: &str, who: &str) -> Scenario {
     let guest = Guest::new("one", &[1, 2], test).passes_on(column, "01.0", EDU_PATH, EDU);
-    let guest = guest.set("interrupts", &format!("{who:?}"));
+    // The guest says so when its local APIC is in x2APIC mode.
+    let guest = guest.set("interrupts", &format!("{who:?}")).set("ready", &format!("\"{test}: starting\""));
     let direct = who == "direct";
     let feature = if direct { Feature::DirectInterrupts } else { Feature::Processors };
     let scenario = hosted(column, feature, &format!("guest/{test}-{who}"), &[guest]);
-    let scenario = scenario.expect("one", done).ends("one", POWER_OFF);
-    let need = if direct { Need::DirectInterrupts } else { Need::PassedFunction };
-    scenario.needs(need)
+    let mut scenario = scenario.expect("one", done).ends("one", POWER_OFF);
+    if direct {
+        scenario = scenario.steady_without("one", EXITS_OF_INTERRUPTS);
+    }
+    if direct {
+        scenario = scenario.needs(Need::DirectInterrupts);
+    }
+    if test == "msi" { scenario.needs(Need::PassedFunction) } else { scenario }
 }
 
 /// Tests that exit by instructions whose length the processor tells, and that make it

@@ -7,26 +7,45 @@ use crate::scenario::Scenario;
 
 /// All of them.
 pub fn on(column: Column) -> Vec<Scenario> {
+    let mut list = ends(column, "");
+    if column != Column::SvmAmdVi {
+        list.extend(ends(column, VIRTUAL));
+    }
+    list.push(refused(column, "absent-device", "00:1d.7", EDU));
+    list.push(refused(column, "other-device", EDU_PATH, "8086:10d3"));
+    list
+}
+
+/// After the name of a scenario whose guests leave their interrupts to the hypervisor; by
+/// default they take them themselves.
+const VIRTUAL: &str = "-virtual";
+
+fn ends(column: Column, who: &str) -> Vec<Scenario> {
     vec![
-        starts_again(column, "reboot", REBOOT, "on_reboot", "reboot"),
-        starts_again(column, "triple-fault", TRIPLE_FAULT, "on_crash", "crash"),
-        stopped_by_another(column, "spin", "spin: spinning"),
-        stopped_by_another(column, "halt-forever", "halt-forever: halting"),
-        refused(column, "absent-device", "00:1d.7", EDU),
-        refused(column, "other-device", EDU_PATH, "8086:10d3"),
+        starts_again(column, "reboot", who, REBOOT, "on_reboot", "reboot"),
+        starts_again(column, "triple-fault", who, TRIPLE_FAULT, "on_crash", "crash"),
+        stopped_by_another(column, "spin", who, "spin: spinning"),
+        stopped_by_another(column, "halt-forever", who, "halt-forever: halting"),
     ]
+}
+
+/// One of the guests whose end is tried. Its neighbour always takes its own interrupts, so
+/// that both ways stand side by side.
+fn ending(cpus: &[u32], name: &str, test: &str, who: &str) -> Guest {
+    let guest = Guest::new(name, cpus, test);
+    if who == VIRTUAL { guest.set("interrupts", "\"virtual\"") } else { guest }
 }
 
 /// Ends by itself, is started once more in clean memory, then stays off, while a
 /// neighbour watches.
-fn starts_again(column: Column, test: &str, end: &str, policy: &str, expect: &str) -> Scenario {
-    let guest = Guest::new("one", &[1, 2], test)
+fn starts_again(column: Column, test: &str, who: &str, end: &str, policy: &str, expect: &str) -> Scenario {
+    let guest = ending(&[1, 2], "one", test, who)
         .set(policy, "\"restart\"")
         .set("max_restarts", "1")
         .set("expect", &format!("{expect:?}"))
         .passes_on(column, "01.0", EDU_PATH, EDU);
     let guests = [guest, Guest::new("neighbour", &[3], "neighbour seconds=4")];
-    hosted(column, Feature::Lifecycle, &format!("lifecycle/{test}"), &guests)
+    hosted(column, Feature::Lifecycle, &format!("lifecycle/{test}{who}"), &guests)
         .expect("one", "memory is clean")
         .expect("one", "starting")
         .expect("one", "memory is clean")
@@ -36,12 +55,12 @@ fn starts_again(column: Column, test: &str, end: &str, policy: &str, expect: &st
 }
 
 /// Never ends and never exits: another guest's end must stop it all the same.
-fn stopped_by_another(column: Column, test: &str, says: &str) -> Scenario {
+fn stopped_by_another(column: Column, test: &str, who: &str, says: &str) -> Scenario {
     let guests = [
-        Guest::new("stubborn", &[2], test).set("expect", "\"running\""),
+        ending(&[2], "stubborn", test, who).set("expect", "\"running\""),
         Guest::new("master", &[1], "neighbour seconds=3").set("on_power_off", "\"halt-all\""),
     ];
-    hosted(column, Feature::Lifecycle, &format!("lifecycle/{test}"), &guests)
+    hosted(column, Feature::Lifecycle, &format!("lifecycle/{test}{who}"), &guests)
         .expect("stubborn", says)
         .expect("master", "neighbour: unharmed")
         .ends("stubborn", STOPPED)
