@@ -88,7 +88,7 @@ const BY_INTERRUPTS: &[(&str, &str)] =
     &[("timers", "timers: done"), ("ipi", "ipi: done"), ("msi", "msi: done")];
 
 /// What interrupts, timers, their ends and HLT cost where the hypervisor takes them.
-const EXITS_OF_INTERRUPTS: &[&str] = &["interrupt", "halt", "interrupt-window"];
+pub const EXITS_OF_INTERRUPTS: &[&str] = &["interrupt", "halt", "interrupt-window"];
 
 /// With interrupts taken by who is said; by default a guest in x2APIC mode takes them
 /// itself where the machine lets it.

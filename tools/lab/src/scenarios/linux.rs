@@ -1,6 +1,7 @@
 //! Debian's kernel as the guest, unmodified.
 
 use super::POWER_OFF;
+use super::guests::EXITS_OF_INTERRUPTS;
 use crate::column::{Column, Need};
 use crate::feature::Feature;
 use crate::scenario::{Config, Scenario, Subject};
@@ -46,6 +47,8 @@ fn two_linux(column: Column) -> Scenario {
         .forbid("hypervisor", "panicked")
         .ends("net", POWER_OFF)
         .ends("disk", POWER_OFF)
+        .steady_without("net", EXITS_OF_INTERRUPTS)
+        .steady_without("disk", EXITS_OF_INTERRUPTS)
         .all_as_expected()
         .within(300)
 }
