@@ -36,7 +36,7 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
         return Ok(refuse(&refused));
     }
     for guest in &plan.guests {
-        println!("{}", describe(guest));
+        println!("{}", describe(guest, platform.remapping.x2apic_opt_out));
     }
     for remark in &plan.remarks {
         eprintln!("  !! {remark}");
@@ -50,17 +50,32 @@ fn refuse(refused: &Refused) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Who takes the interrupts of a guest, and why, as far as tables tell.
+fn interrupts(asked: plan::Interrupts, x2apic_opt_out: bool) -> &'static str {
+    use plan::Interrupts::{Auto, Direct, Virtual};
+    match (asked, x2apic_opt_out) {
+        (Virtual, _) => "interrupts virtual, as configured",
+        (Direct, false) => "interrupts direct, as configured",
+        (Direct, true) => {
+            "interrupts direct, as configured, but refused where the firmware keeps out of x2APIC mode"
+        }
+        (Auto, false) => "interrupts direct (processors of its own) once it is in x2APIC mode",
+        (Auto, true) => "interrupts virtual (the firmware asks for machines without x2APIC mode)",
+    }
+}
+
 /// What a guest gets, in one line.
-fn describe(guest: &plan::GuestPlan) -> String {
+fn describe(guest: &plan::GuestPlan, x2apic_opt_out: bool) -> String {
     let functions: Vec<String> =
         guest.functions.iter().map(|function| format!("{} ({})", function.path, function.id)).collect();
     let functions = if functions.is_empty() { "no PCI function".to_owned() } else { functions.join(", ") };
     let plural = if guest.apic_ids.len() == 1 { "" } else { "s" };
     format!(
-        "{}: {} processor{plural}, {} MiB, {functions}",
+        "{}: {} processor{plural}, {} MiB, {functions}; {}",
         guest.name,
         guest.apic_ids.len(),
-        guest.memory_bytes >> 20
+        guest.memory_bytes >> 20,
+        interrupts(guest.config.interrupts, x2apic_opt_out)
     )
 }
 
