@@ -7,6 +7,7 @@ use crate::passed_msrs::MsrMaps;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
 use crate::{frames, layout, registers, timer};
 use access::vcpu::Interrupts;
+use core::fmt;
 use spec::svm::Vmcb;
 use spec::{Hpa, msr};
 use tables::{Geometry, Npt, PageSize};
@@ -14,11 +15,17 @@ use tables::{Geometry, Npt, PageSize};
 const FRAME: u64 = 4096;
 
 /// AMD-V on this machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Svm {
     features: Features,
     /// 12 KiB port map, all ones, and the MSR maps, once [`Backend::prepare`] made them.
     maps: Option<(Hpa, MsrMaps)>,
+}
+
+impl fmt::Debug for Svm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.features.fmt(f)
+    }
 }
 
 impl Backend for Svm {

@@ -9,6 +9,7 @@ use crate::passed_msrs::MsrMaps;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
 use crate::{frames, layout, registers, timer};
 use access::vcpu::Interrupts;
+use core::fmt;
 use core::ptr::NonNull;
 use spec::Hpa;
 use spec::vmx::capability::{self, feature_control};
@@ -17,11 +18,17 @@ use tables::{Ept, Geometry, PageSize};
 const FRAME: u64 = 4096;
 
 /// VT-x on this machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Vmx {
     features: Features,
     /// The I/O bitmaps, all ones, and the MSR bitmaps, once [`Backend::prepare`] made them.
     maps: Option<(Hpa, MsrMaps)>,
+}
+
+impl fmt::Debug for Vmx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.features.fmt(f)
+    }
 }
 
 impl Backend for Vmx {
