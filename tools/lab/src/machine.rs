@@ -225,15 +225,16 @@ impl Machine {
     pub fn e1000_to(self, slot: u8, port: u16) -> Self {
         self.device(&format!("pcie-pci-bridge,id=bridge{slot:x},addr={slot:x}"))
             .argument("-netdev")
+            // No boot ROM: an emulator that is unpacked beside another lacks its files.
             .argument(format!("user,id=net{slot:x},bootfile=http://10.0.2.2:{port}/payload"))
-            .device(&format!("e1000,netdev=net{slot:x},bus=bridge{slot:x},addr=1"))
+            .device(&format!("e1000,netdev=net{slot:x},bus=bridge{slot:x},addr=1,romfile="))
     }
 
     /// A PCI bridge at 00:`slot`.0 with an e1000 and an rtl8139 behind it, which the
     /// IOMMU cannot tell apart.
     pub fn legacy_bridge(self, slot: u8) -> Self {
         self.device(&format!("pcie-pci-bridge,id=bridge{slot:x},addr={slot:x}"))
-            .device(&format!("e1000,bus=bridge{slot:x},addr=1"))
+            .device(&format!("e1000,bus=bridge{slot:x},addr=1,romfile="))
             .device(&format!("rtl8139,bus=bridge{slot:x},addr=2"))
     }
 
@@ -430,7 +431,7 @@ mod tests {
     fn the_oldest_nic_is_alone_behind_its_bridge() {
         let text = text(&everyday().e1000_to(6, 80));
         let bridge = text.find("pcie-pci-bridge,id=bridge6,addr=6").unwrap();
-        assert!(bridge < text.find("e1000,netdev=net6,bus=bridge6,addr=1").unwrap(), "{text}");
+        assert!(bridge < text.find("e1000,netdev=net6,bus=bridge6,addr=1,romfile=").unwrap(), "{text}");
         assert!(text.contains("user,id=net6,bootfile=http://10.0.2.2:80/payload"), "{text}");
     }
 
