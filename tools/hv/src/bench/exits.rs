@@ -28,6 +28,9 @@ kernel = "testguest"
 command_line = "bench cpus=2"
 "#;
 
+/// Who takes its interrupts in [`GUEST`].
+const VIRTUAL: &str = "interrupts = \"virtual\"";
+
 /// QEMU's `edu` for its MSIs, behind a port of its own since it has no reset but the bus's.
 const DEVICE: &str = r#"
 [[guest.bench.pci]]
@@ -49,20 +52,41 @@ pub fn measure(
     cpu: Cpu,
     host: Option<&Host>,
 ) -> Result<(Column, Summary)> {
-    let title = match cpu {
-        Cpu::Amd => "AMD-V",
-        Cpu::Intel => "VT-x",
-    };
-    let (ours, summary) = hypervisor(workshop, folder, cpu, title)?;
+    let title = title(cpu);
+    let (ours, summary) = hypervisor(workshop, folder, cpu, GUEST, title)?;
     let reference = host.map(|host| reference(workshop, folder, cpu, title, host)).transpose()?;
     Ok((Column { title: title.to_owned(), ours, reference }, summary))
 }
 
+/// The same guest taking its interrupts itself.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_direct(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Column> {
+    let title = format!("{}, direct", title(cpu));
+    let guest = GUEST.replace(VIRTUAL, "interrupts = \"direct\"");
+    let (ours, _) = hypervisor(workshop, folder, cpu, &guest, &title)?;
+    Ok(Column { title, ours, reference: None })
+}
+
+fn title(cpu: Cpu) -> &'static str {
+    match cpu {
+        Cpu::Amd => "AMD-V",
+        Cpu::Intel => "VT-x",
+    }
+}
+
 /// The guest under the hypervisor.
-fn hypervisor(workshop: &Workshop, folder: &Path, cpu: Cpu, title: &str) -> Result<(Bench, Summary)> {
+fn hypervisor(
+    workshop: &Workshop,
+    folder: &Path,
+    cpu: Cpu,
+    guest: &str,
+    title: &str,
+) -> Result<(Bench, Summary)> {
     let mut bench = Bench::of("bench");
     let mut complaints = String::new();
-    let start = hypervisor_machine(workshop, folder, cpu)?;
+    let start = hypervisor_machine(workshop, folder, cpu, guest)?;
     let summary = watch(start, folder, &format!("{title}: counting instructions"), |line| {
         bench.take(line);
         if line.owner == lab::demux::HYPERVISOR && line.text.contains("error:") {
@@ -92,14 +116,14 @@ fn reference(workshop: &Workshop, folder: &Path, cpu: Cpu, title: &str, host: &H
 /// What starts a machine with its logs in a folder.
 type Start = Box<dyn Fn(&Path) -> Result<Running>>;
 
-fn hypervisor_machine(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Start> {
+fn hypervisor_machine(workshop: &Workshop, folder: &Path, cpu: Cpu, guest: &str) -> Result<Start> {
     match cpu {
         Cpu::Amd => {
-            let machine = hypervisor_with(workshop, &format!("{GUEST}{DEVICE}"), folder)?.icount();
+            let machine = hypervisor_with(workshop, &format!("{guest}{DEVICE}"), folder)?.icount();
             Ok(Box::new(move |logs| machine.start(logs)))
         }
         Cpu::Intel => {
-            let bundle = pack(workshop, GUEST, folder)?.1;
+            let bundle = pack(workshop, guest, folder)?.1;
             let image = image::make(workshop, &bundle, folder, ImageKind::Iso)?;
             let machine = BochsMachine::new(workshop.bochs()?, Medium::Cdrom(image)).cpus(BOCHS_CPUS);
             Ok(Box::new(move |logs| machine.start(logs)))
@@ -128,6 +152,7 @@ mod tests {
 
     #[test]
     fn the_configurations_of_the_bench_are_some() {
+        assert!(GUEST.contains(VIRTUAL), "measure_direct replaces it");
         for text in [GUEST.to_owned(), format!("{GUEST}{DEVICE}")] {
             assert!(Source::parse(text, "x".to_owned()).is_ok());
         }

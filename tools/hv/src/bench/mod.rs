@@ -40,9 +40,11 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
         if options.cpu.is_some_and(|wanted| wanted != cpu) {
             continue;
         }
-        match exits::measure(workshop, &folder, cpu, host.as_ref()) {
-            Ok((column, account)) => {
-                columns.push(column);
+        let measured = exits::measure(workshop, &folder, cpu, host.as_ref())
+            .and_then(|measured| Ok((measured, exits::measure_direct(workshop, &folder, cpu)?)));
+        match measured {
+            Ok(((column, account), direct)) => {
+                columns.extend([column, direct]);
                 summary.get_or_insert(account);
             }
             // Not every host can build Bochs; who did not ask for it gets the rest.
