@@ -13,7 +13,7 @@ pub mod acpi;
 pub mod assignment;
 pub mod clock;
 pub mod cpuid;
-mod decode;
+pub mod decode;
 pub mod direct;
 pub mod emulate;
 pub mod exits;
