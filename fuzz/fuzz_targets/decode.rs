@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
     let bytes = input.bytes(32);
     compare::compare(bytes, size);
     compare::compare_ends(bytes, size);
-    let word = std::array::from_fn(|place| bytes.get(place).copied().unwrap_or(0));
+    let word: [u8; 15] = std::array::from_fn(|place| bytes.get(place).copied().unwrap_or(0));
     for known in KNOWN {
         if let Some((form, length)) = bare_form(known)
             && word[..length as usize] == form.to_le_bytes()[..length as usize]
