@@ -3,19 +3,22 @@
 use super::control_registers::{Divided, cr0_is_legal, cr4_is_legal};
 use super::events::{Injection, blocks_nmis_again, can_interrupt_delivery};
 use super::features::Features;
-use super::guest_state::{GuestState, SegmentState};
 use super::invalidation::{Stale, commands};
-use super::{exits, host, segments, world};
+use super::{exits, segments, world};
 use crate::passed_msrs::MsrMaps;
 use crate::{guest_registers, interrupts, registers};
 use access::vcpu::{
     ControlRegisters, Event, Exit, GeneralRegisters, Interrupts, RDX, RSP, Resume, Segment, SegmentName, Vcpu,
 };
 use core::ptr::NonNull;
-use spec::vmx::control::{entry, pin, processor, secondary};
+use spec::vmx::control::{entry, pin, processor};
 use spec::vmx::field::{self, Field};
-use spec::vmx::{error, event, exit, interruptibility, qualification};
+use spec::vmx::{event, exit, interruptibility, qualification};
 use spec::{Hpa, msr};
+
+mod debug;
+mod explain;
+mod setup;
 
 /// Exceptions that exit: #DB and #AC, since their delivery can repeat for ever without an
 /// instruction boundary at which an interrupt would be taken (CVE-2015-8104,
@@ -285,33 +288,6 @@ impl VmxVcpu {
         self.reason & exit::BASIC == exit::EXCEPTION
     }
 
-    /// The guest single-steps over what exited: an exception that an entry delivers leaves
-    /// it to the hypervisor to say so in DR6.
-    #[cold]
-    fn note_single_step(&mut self) {
-        let status = registers::read_dr6() & !0xf | qualification::debug::SINGLE_STEP;
-        // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
-        unsafe { registers::write_dr6(status) };
-    }
-
-    /// A debug exception that exits has changed neither DR6 nor DR7 yet (Intel SDM vol. 3
-    /// section 27.1); it belongs to the guest, so they change now.
-    #[cold]
-    fn note_debug(&mut self) {
-        let told = self.read(field::QUALIFICATION);
-        let status = registers::read_dr6() & !0xf | told & qualification::debug::STATUS;
-        let transaction = told & qualification::debug::TRANSACTION;
-        // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
-        unsafe { registers::write_dr6((status | qualification::debug::TRANSACTION) & !transaction) };
-        let dr7 = self.read(field::GUEST_DR7);
-        self.write(field::GUEST_DR7, dr7 & !DR7_GD);
-        // Entries check that a single step in a shadow is pending (section 26.3.1.5).
-        let shadow = self.read(field::GUEST_INTERRUPTIBILITY) as u32 & SHADOW;
-        if shadow != 0 && self.rflags() & RFLAGS_TF != 0 {
-            self.write(field::PENDING_DEBUG, interruptibility::PENDING_STEP);
-        }
-    }
-
     /// A MOV to CR0 or CR4 that changes a bit of the hypervisor's: see
     /// [`super::control_registers`].
     #[cold]
@@ -331,150 +307,6 @@ impl VmxVcpu {
         }
         self.write(shadow, value);
         Exit::Settled
-    }
-
-    #[cold]
-    fn explain_failure(&mut self, reason: u32) {
-        let qualification = self.read(field::QUALIFICATION);
-        let why = match exits::entry_failure(reason, qualification) {
-            Some(why) => why,
-            None => self.state().fault().unwrap_or("a register of the guest"),
-        };
-        log::error!("the processor does not enter the guest: {why} ({qualification:#x})");
-    }
-
-    /// What the checks of an entry look at.
-    #[cold]
-    fn state(&self) -> GuestState {
-        let segments = core::array::from_fn(|index| SegmentState {
-            selector: self.read(field::GUEST_SELECTOR.of_segment(index)) as u16,
-            rights: self.read(field::GUEST_RIGHTS.of_segment(index)) as u32,
-            limit: self.read(field::GUEST_LIMIT.of_segment(index)) as u32,
-            base: self.read(field::GUEST_BASE.of_segment(index)),
-        });
-        GuestState {
-            cr0: self.read(field::GUEST_CR0),
-            cr4: self.read(field::GUEST_CR4),
-            efer: self.read(field::GUEST_EFER),
-            long_mode: self.read(field::ENTRY_CONTROLS) as u32 & entry::LONG_MODE != 0,
-            rflags: self.rflags(),
-            rip: self.rip(),
-            segments,
-            interruptibility: self.read(field::GUEST_INTERRUPTIBILITY) as u32,
-            event: self.read(field::ENTRY_EVENT) as u32,
-        }
-    }
-
-    #[cold]
-    fn explain_exit(&mut self, reason: u32) {
-        let name = exit::name(reason & exit::BASIC);
-        let (gpa, qualification) = (self.read(field::GUEST_PHYSICAL), self.read(field::QUALIFICATION));
-        match reason & exit::BASIC {
-            exit::EPT_MISCONFIGURATION => {
-                log::error!("the nested tables are wrong at gpa {gpa:#x}: {name}. This is a bug");
-            }
-            exit::TASK_SWITCH => log::warn!("{name} by hardware, which is not offered ({qualification:#x})"),
-            _ => log::error!("{name} made a guest exit ({qualification:#x}), which was not asked for"),
-        }
-    }
-
-    /// The entry failed before it began: the VMCS is wrong, which is a bug.
-    #[cold]
-    fn refused(&mut self, result: u32) -> Exit {
-        let number = self.read(field::INSTRUCTION_ERROR) as u32;
-        let why = match result {
-            world::FAILED => error::name(number).unwrap_or("an unknown error"),
-            _ => "no VMCS is current",
-        };
-        log::error!("the processor does not enter the guest: {why} (error {number}). This is a bug");
-        self.reason = exit::ENTRY_FAILURE | exit::INVALID_STATE;
-        Exit::InvalidState
-    }
-
-    /// Makes the VMCS current, with everything in it that never changes.
-    fn set_up(&mut self) {
-        let frames = self.frames;
-        // SAFETY: by the contract of `new` the frame is a VMCS's, this vCPU's alone, and
-        // the processor is in VMX operation.
-        let loaded = unsafe { world::clear(frames.vmcs) && world::load(frames.vmcs) };
-        if !loaded {
-            log::error!("the processor does not take the VMCS at {}. This is a bug", frames.vmcs);
-        }
-        self.launched = false;
-        self.context.host_rsp = 0;
-        let controls = self.features.controls;
-        self.controls = controls.processor;
-        self.threshold = 0;
-        let fixed = [
-            (field::PIN_CONTROLS, controls.pin.into()),
-            (field::PROCESSOR_CONTROLS, controls.processor.into()),
-            (field::SECONDARY_CONTROLS, controls.secondary.into()),
-            (field::EXIT_CONTROLS, controls.exit.into()),
-            (field::EXCEPTION_BITMAP, EXCEPTIONS.into()),
-            (field::PAGE_FAULT_MASK, 0),
-            (field::PAGE_FAULT_MATCH, 0),
-            (field::CR3_TARGETS, 0),
-            (field::EXIT_MSR_STORES, 0),
-            (field::EXIT_MSR_LOADS, 0),
-            (field::ENTRY_MSR_LOADS, 0),
-            (field::ENTRY_EVENT, 0),
-            (field::PRIORITY_THRESHOLD, 0),
-            (field::IO_BITMAP_A, frames.io_maps.0),
-            (field::IO_BITMAP_B, frames.io_maps.0 + 4096),
-            (field::MSR_BITMAP, frames.msr_maps.of(Interrupts::Virtual).0),
-            (field::VIRTUAL_APIC, frames.virtual_apic.0),
-            (field::EPT_POINTER, self.features.ept_pointer(frames.nested.0)),
-            (field::CR0_MASK, self.cr0.mask),
-            (field::CR4_MASK, self.cr4.mask),
-            (field::LINK, u64::MAX),
-        ];
-        for (field, value) in fixed {
-            self.write(field, value);
-        }
-        for (control, field, value) in [
-            (secondary::VPID, field::VPID, VPID.into()),
-            (secondary::ENCLS, field::ENCLS_BITMAP, u64::MAX),
-            (secondary::ENCLV, field::ENCLV_BITMAP, u64::MAX),
-        ] {
-            if controls.secondary & control != 0 {
-                self.write(field, value);
-            }
-        }
-        // SAFETY: the VMCS is this processor's, and so is the state.
-        unsafe { host::write_state() };
-    }
-
-    /// The registers after INIT (Intel SDM vol. 3 table 10-1) that are in the VMCS.
-    fn reset_guest_state(&mut self) {
-        let segment = |attributes| Segment { selector: 0, attributes, limit: 0xffff, base: 0 };
-        for name in [SegmentName::Es, SegmentName::Ss, SegmentName::Ds, SegmentName::Fs, SegmentName::Gs] {
-            self.set_segment(name, segment(0x93));
-        }
-        self.set_segment(SegmentName::Cs, Segment { selector: 0xf000, base: 0xffff_0000, ..segment(0x9b) });
-        self.set_segment(SegmentName::Ldtr, segment(0x82));
-        self.set_segment(SegmentName::Tr, segment(0x8b));
-        self.set_descriptor_table(false, 0, 0xffff);
-        self.set_descriptor_table(true, 0, 0xffff);
-        self.set_control(ControlRegisters { cr0: 0x6000_0010, ..ControlRegisters::default() });
-        for (field, value) in [
-            (field::GUEST_RIP, 0xfff0),
-            (field::GUEST_RSP, 0),
-            (field::GUEST_RFLAGS, 2),
-            (field::GUEST_DR7, DR7_RESET),
-            (field::GUEST_DEBUGCTL, 0),
-            (field::GUEST_PAT, PAT_RESET),
-            (field::GUEST_SYSENTER_CS, 0),
-            (field::GUEST_SYSENTER_ESP, 0),
-            (field::GUEST_SYSENTER_EIP, 0),
-            (field::GUEST_INTERRUPTIBILITY, 0),
-            (field::GUEST_ACTIVITY, interruptibility::ACTIVE.into()),
-            (field::PENDING_DEBUG, 0),
-        ] {
-            self.write(field, value);
-        }
-        for entry in 0..4 {
-            self.write(Field(field::GUEST_PDPTE.0 + 2 * entry), 0);
-        }
     }
 }
 

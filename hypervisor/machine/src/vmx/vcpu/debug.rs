@@ -1,0 +1,35 @@
+//! What the debug registers have to say after an exit.
+
+use super::{DR7_GD, RFLAGS_TF, SHADOW, VmxVcpu};
+use crate::registers;
+use access::vcpu::Vcpu;
+use spec::vmx::{field, interruptibility, qualification};
+
+impl VmxVcpu {
+    /// The guest single-steps over what exited: an exception that an entry delivers leaves
+    /// it to the hypervisor to say so in DR6.
+    #[cold]
+    pub(super) fn note_single_step(&mut self) {
+        let status = registers::read_dr6() & !0xf | qualification::debug::SINGLE_STEP;
+        // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
+        unsafe { registers::write_dr6(status) };
+    }
+
+    /// A debug exception that exits has changed neither DR6 nor DR7 yet (Intel SDM vol. 3
+    /// section 27.1); it belongs to the guest, so they change now.
+    #[cold]
+    pub(super) fn note_debug(&mut self) {
+        let told = self.read(field::QUALIFICATION);
+        let status = registers::read_dr6() & !0xf | told & qualification::debug::STATUS;
+        let transaction = told & qualification::debug::TRANSACTION;
+        // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
+        unsafe { registers::write_dr6((status | qualification::debug::TRANSACTION) & !transaction) };
+        let dr7 = self.read(field::GUEST_DR7);
+        self.write(field::GUEST_DR7, dr7 & !DR7_GD);
+        // Entries check that a single step in a shadow is pending (section 26.3.1.5).
+        let shadow = self.read(field::GUEST_INTERRUPTIBILITY) as u32 & SHADOW;
+        if shadow != 0 && self.rflags() & RFLAGS_TF != 0 {
+            self.write(field::PENDING_DEBUG, interruptibility::PENDING_STEP);
+        }
+    }
+}
