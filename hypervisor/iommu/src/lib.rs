@@ -20,6 +20,8 @@ mod fake_ram;
 mod fault;
 mod iommu;
 mod names;
+#[cfg(test)]
+mod property;
 mod unit;
 mod units;
 pub mod vtd;
