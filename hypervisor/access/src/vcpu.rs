@@ -310,23 +310,17 @@ impl DirectAccess {
     /// delivered as something else than a plain vector (local vector table) exits, and so
     /// does what would tell the machine's APIC IDs.
     pub const fn to(register: u8) -> Self {
+        use spec::local_apic::*;
         let (read, write) = match register {
-            // Task priority, initial count, divide configuration.
-            0x08 | 0x38 | 0x3e => (true, true),
-            // Processor priority, in service, trigger mode, requests, current count.
-            0x0a | 0x10..=0x27 | 0x39 => (true, false),
-            // End of interrupt, interrupt to itself.
-            0x0b | 0x3f => (false, true),
+            TASK_PRIORITY | INITIAL_COUNT | DIVIDE => (true, true),
+            // In service, trigger mode and requests are one after the other.
+            PROCESSOR_PRIORITY | IN_SERVICE..=REQUESTS_LAST | CURRENT_COUNT => (true, false),
+            END_OF_INTERRUPT | SELF_IPI => (false, true),
             _ => (false, false),
         };
         Self { read, write }
     }
 }
-
-/// Number of x2APIC registers.
-pub const X2APIC_REGISTERS: u8 = 0x40;
-/// x2APIC register of the end of interrupt.
-pub const END_OF_INTERRUPT: u8 = 0x0b;
 
 /// One virtual processor on the physical processor that runs it.
 pub trait Vcpu {

@@ -20,7 +20,8 @@ mod tests;
 pub use address::{ApicAddress, ApicMode};
 pub use timer::MINIMUM_PERIOD_TICKS;
 
-use timer::{MASKED, Timer};
+use spec::local_apic::LVT_MASKED;
+use timer::Timer;
 use vectors::VectorSet;
 
 /// The access is refused: deliver #GP(0).
@@ -134,7 +135,7 @@ impl LocalApic {
             tmr: VectorSet::default(),
             esr: 0,
             errors: 0,
-            lvt: [MASKED; LVT_ENTRIES],
+            lvt: [LVT_MASKED; LVT_ENTRIES],
             timer: Timer::new(),
             lint0: false,
         };
@@ -292,7 +293,7 @@ impl LocalApic {
     /// Whether interrupts of the 8259A reach the processor as such: LINT0 passes
     /// them on, or the APIC is globally disabled and the pin is INTR.
     pub fn accepts_external(&self) -> bool {
-        !self.is_enabled() || self.lvt[LVT_LINT0] & (MASKED | LVT_MODE) == LVT_EXTINT
+        !self.is_enabled() || self.lvt[LVT_LINT0] & (LVT_MASKED | LVT_MODE) == LVT_EXTINT
     }
 
     /// The 8259A's INTR changed. Where LINT0 is programmed as a fixed interrupt
@@ -302,7 +303,7 @@ impl LocalApic {
         let rising = level && !self.lint0;
         self.lint0 = level;
         let entry = self.lvt[LVT_LINT0];
-        if !rising || !self.is_enabled() || entry & MASKED != 0 {
+        if !rising || !self.is_enabled() || entry & LVT_MASKED != 0 {
             return ApicEffect::None;
         }
         match entry & LVT_MODE {
@@ -371,7 +372,7 @@ impl LocalApic {
 
     /// An interrupt of the local vector table in fixed mode.
     fn raise_local(&mut self, entry: u32) {
-        if entry & MASKED == 0 {
+        if entry & LVT_MASKED == 0 {
             self.accept(entry as u8, false);
         }
     }
@@ -385,7 +386,7 @@ impl LocalApic {
         }
         self.errors |= error;
         let entry = self.lvt[LVT_ERROR];
-        if entry & MASKED != 0 {
+        if entry & LVT_MASKED != 0 {
             return;
         }
         let vector = entry as u8;
@@ -403,9 +404,9 @@ impl LocalApic {
         self.svr = value & (0xff | SVR_ENABLED | SVR_SUPPRESS_EOI_BROADCAST);
         if !self.is_software_enabled() {
             for entry in &mut self.lvt {
-                *entry |= MASKED;
+                *entry |= LVT_MASKED;
             }
-            self.timer.set_lvt(self.timer.lvt() | MASKED, now);
+            self.timer.set_lvt(self.timer.lvt() | LVT_MASKED, now);
         }
     }
 

@@ -19,20 +19,13 @@
 use crate::host::Host;
 use crate::partition::Partition;
 use crate::processor::{Activity, VirtualProcessor};
-use access::vcpu::{END_OF_INTERRUPT, Interrupts, Vcpu};
+use access::vcpu::{Interrupts, Vcpu};
 use devices::ApicEffect;
 use spec::apic::FIRST_LEGAL_VECTOR;
-
-const TASK_PRIORITY: u8 = 0x08;
-const SPURIOUS_VECTOR: u8 = 0x0f;
-const IN_SERVICE: u8 = 0x10;
-const ERROR_STATUS: u8 = 0x28;
-const LVT_TIMER: u8 = 0x32;
-const LVT_ERROR: u8 = 0x37;
-const DIVIDE: u8 = 0x3e;
-const LVT_MASKED: u64 = 1 << 16;
-const LVT_TIMER_MODE: u64 = 3 << 17;
-const LVT_TIMER_DEADLINE: u64 = 2 << 17;
+use spec::local_apic::{
+    DIVIDE, END_OF_INTERRUPT, ERROR_STATUS, IN_SERVICE, LVT_ERROR, LVT_MASKED, LVT_TIMER, SPURIOUS_VECTOR,
+    TASK_PRIORITY, TIMER_DEADLINE, TIMER_MODE,
+};
 
 /// What a vCPU keeps while it takes its interrupts itself.
 #[derive(Default, Debug)]
@@ -180,13 +173,14 @@ impl<V: Vcpu> VirtualProcessor<V> {
 /// vector that no interrupt has would only be recorded as an error.
 fn hardware_value(register: u8, value: u64, has_deadline: bool) -> u64 {
     const LEGAL_SPURIOUS: u64 = 0x1ff;
+    let mode = value & u64::from(TIMER_MODE);
+    let silent = value & !u64::from(TIMER_MODE) | u64::from(LVT_MASKED);
     match register {
         SPURIOUS_VECTOR => value & LEGAL_SPURIOUS,
-        LVT_TIMER | LVT_ERROR if (value as u8) < FIRST_LEGAL_VECTOR => value & !LVT_TIMER_MODE | LVT_MASKED,
-        LVT_TIMER if value & LVT_TIMER_MODE >= LVT_TIMER_DEADLINE => {
-            let is_deadline = value & LVT_TIMER_MODE == LVT_TIMER_DEADLINE;
-            if has_deadline && is_deadline { value } else { value & !LVT_TIMER_MODE | LVT_MASKED }
-        }
+        LVT_TIMER | LVT_ERROR if (value as u8) < FIRST_LEGAL_VECTOR => silent,
+        LVT_TIMER if mode == TIMER_DEADLINE.into() && !has_deadline => silent,
+        // The mode that there is not.
+        LVT_TIMER if mode == TIMER_MODE.into() => silent,
         ERROR_STATUS => 0,
         _ => value,
     }

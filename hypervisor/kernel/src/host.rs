@@ -85,11 +85,11 @@ impl Host for Here {
     }
 
     fn read_apic(&self, register: u8) -> u64 {
-        apic::read(register.into()).into()
+        apic::read(register).into()
     }
 
     fn write_apic(&self, register: u8, value: u64) {
-        apic::write(register.into(), value as u32);
+        apic::write(register, value as u32);
     }
 
     fn has_tsc_deadline(&self) -> bool {

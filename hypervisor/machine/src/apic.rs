@@ -5,6 +5,11 @@
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
+use spec::local_apic::{
+    COMMAND, COMMAND_HIGH, END_OF_INTERRUPT, ERROR_STATUS, ID, IN_SERVICE, LVT_CMCI, LVT_ERROR, LVT_LINT0,
+    LVT_LINT1, LVT_MASKED, LVT_PERFORMANCE, LVT_THERMAL, LVT_TIMER, REQUESTS, SPURIOUS_VECTOR, TASK_PRIORITY,
+    VERSION,
+};
 use spec::{Hpa, msr};
 
 use crate::interrupts::{self, APIC_ERROR, SPURIOUS, TIMER};
@@ -16,29 +21,6 @@ const BASE_ENABLE: u64 = 1 << 11;
 const BASE_X2APIC: u64 = 1 << 10;
 const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// Register numbers: the offset in xAPIC is 16 times, the MSR is 0x800 more.
-const ID: u32 = 0x02;
-const VERSION: u32 = 0x03;
-const TASK_PRIORITY: u32 = 0x08;
-const END_OF_INTERRUPT: u32 = 0x0b;
-const SPURIOUS_VECTOR: u32 = 0x0f;
-const IN_SERVICE: u32 = 0x10;
-const REQUESTS: u32 = 0x20;
-const ERROR_STATUS: u32 = 0x28;
-const LVT_CMCI: u32 = 0x2f;
-const COMMAND: u32 = 0x30;
-const COMMAND_HIGH: u32 = 0x31;
-pub(crate) const LVT_TIMER: u32 = 0x32;
-const LVT_THERMAL: u32 = 0x33;
-const LVT_PERFORMANCE: u32 = 0x34;
-const LVT_LINT0: u32 = 0x35;
-const LVT_LINT1: u32 = 0x36;
-const LVT_ERROR: u32 = 0x37;
-pub(crate) const INITIAL_COUNT: u32 = 0x38;
-pub(crate) const CURRENT_COUNT: u32 = 0x39;
-pub(crate) const DIVIDE: u32 = 0x3e;
-
-pub(crate) const MASKED: u32 = 1 << 16;
 const COMMAND_PENDING: u32 = 1 << 12;
 const COMMAND_ASSERT: u32 = 1 << 14;
 const COMMAND_NMI: u32 = 4 << 8;
@@ -78,10 +60,10 @@ fn ready() -> bool {
 }
 
 /// Reads register `register` (its x2APIC number) of this processor.
-pub fn read(register: u32) -> u32 {
+pub fn read(register: u8) -> u32 {
     if x2apic() {
         // SAFETY: in x2APIC mode; callers name registers that both modes have.
-        return unsafe { registers::read_msr(msr::X2APIC_FIRST + register) as u32 };
+        return unsafe { registers::read_msr(msr::X2APIC_FIRST + u32::from(register)) as u32 };
     }
     let address = WINDOW.load(Ordering::Relaxed) + 16 * u64::from(register);
     // SAFETY: `init` mapped the page of registers uncached; each is 32 bits at a
@@ -91,10 +73,10 @@ pub fn read(register: u32) -> u32 {
 
 /// Writes register `register` (its x2APIC number) of this processor with a value that it
 /// takes.
-pub fn write(register: u32, value: u32) {
+pub fn write(register: u8, value: u32) {
     if x2apic() {
         // SAFETY: in x2APIC mode; callers write values that the register takes.
-        return unsafe { registers::write_msr(msr::X2APIC_FIRST + register, value.into()) };
+        return unsafe { registers::write_msr(msr::X2APIC_FIRST + u32::from(register), value.into()) };
     }
     let address = WINDOW.load(Ordering::Relaxed) + 16 * u64::from(register);
     // SAFETY: as for `read`.
@@ -157,10 +139,10 @@ pub fn quiet() {
         (6, LVT_CMCI),
     ] {
         if entries >= last {
-            write(register, MASKED | u32::from(TIMER));
+            write(register, LVT_MASKED | u32::from(TIMER));
         }
     }
-    write(LVT_ERROR, MASKED | u32::from(APIC_ERROR));
+    write(LVT_ERROR, LVT_MASKED | u32::from(APIC_ERROR));
     write(ERROR_STATUS, 0);
     for _ in 0..256 {
         if (0..8).all(|word| read(IN_SERVICE + word) == 0) {
@@ -223,7 +205,7 @@ fn command(destination: u32, low: u32) {
         unsafe {
             asm!("mfence", "lfence", options(nostack, preserves_flags));
             let value = u64::from(destination) << 32 | u64::from(low);
-            registers::write_msr(msr::X2APIC_FIRST + COMMAND, value);
+            registers::write_msr(msr::X2APIC_FIRST + u32::from(COMMAND), value);
         }
         return;
     }

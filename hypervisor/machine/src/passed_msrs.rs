@@ -2,7 +2,8 @@
 //! entry and an exit switch, and those that the hypervisor never uses, which belong to
 //! the guest that owns the processor and are cleared between owners.
 
-use access::vcpu::{DirectAccess, END_OF_INTERRUPT, Interrupts, X2APIC_REGISTERS};
+use access::vcpu::{DirectAccess, Interrupts};
+use spec::local_apic::{END_OF_INTERRUPT, REGISTERS};
 use spec::{Hpa, msr};
 
 /// Which accesses do not exit.
@@ -32,7 +33,7 @@ const ALWAYS: [(u32, Passed); 12] = [
 /// that has TSC_DEADLINE or not. Everything else exits.
 pub fn passed(interrupts: Interrupts, tsc_deadline: bool) -> impl Iterator<Item = (u32, Passed)> {
     let direct = interrupts != Interrupts::Virtual;
-    let x2apic = (0..X2APIC_REGISTERS).map(move |register| {
+    let x2apic = (0..REGISTERS).map(move |register| {
         let mut access = DirectAccess::to(register);
         if register == END_OF_INTERRUPT {
             access.write = interrupts == Interrupts::Direct;

@@ -2,13 +2,13 @@
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
+use spec::local_apic::{CURRENT_COUNT, DIVIDE, INITIAL_COUNT, LVT_MASKED, LVT_TIMER, TIMER_DEADLINE};
 use spec::msr;
 
-use crate::apic::{self, CURRENT_COUNT, DIVIDE, INITIAL_COUNT, LVT_TIMER, MASKED};
+use crate::apic;
 use crate::interrupts::TIMER;
 use crate::registers::{self, read_tsc};
 
-const DEADLINE_MODE: u32 = 2 << 17;
 const DIVIDE_BY_1: u32 = 0b1011;
 /// Timer counts per TSC tick are kept times 2 to this power.
 const RATIO_SHIFT: u32 = 32;
@@ -23,7 +23,7 @@ pub fn calibrate(tsc_hz: u64) {
         RATIO.store(0, Ordering::Relaxed);
         return;
     }
-    apic::write(LVT_TIMER, MASKED | u32::from(TIMER));
+    apic::write(LVT_TIMER, LVT_MASKED | u32::from(TIMER));
     apic::write(DIVIDE, DIVIDE_BY_1);
     let wait = (tsc_hz / 500).max(1);
     let start = read_tsc();
@@ -46,7 +46,7 @@ fn ratio(counted: u32, ticks: u64) -> u64 {
 /// Sets up the timer of this processor. Needs [`calibrate`].
 pub fn init() {
     if RATIO.load(Ordering::Relaxed) == 0 {
-        apic::write(LVT_TIMER, DEADLINE_MODE | u32::from(TIMER));
+        apic::write(LVT_TIMER, TIMER_DEADLINE | u32::from(TIMER));
         // A deadline written before the mode took hold would be lost (SDM vol. 3
         // section 12.5.4.1).
         // SAFETY: MFENCE orders, nothing else.

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod amdvi;
 pub mod apic;
+pub mod local_apic;
 pub mod msr;
 pub mod pci;
 pub mod pci_capability;

@@ -1,39 +1,12 @@
 //! The registers of the local APIC, by number: MSR minus 0x800 in x2APIC mode,
 //! page offset divided by 16 in xAPIC mode (Intel SDM vol. 3 tables 11-1 and 11-6).
 
-use super::timer::MASKED;
 use super::{ApicEffect, ERROR_ILLEGAL_REGISTER, Fault, LocalApic};
 use crate::local_apic::ApicAddress;
+use spec::local_apic::*;
 
-const ID: u8 = 0x02;
-const VERSION: u8 = 0x03;
-const TPR: u8 = 0x08;
-const APR: u8 = 0x09;
-const PPR: u8 = 0x0a;
-const EOI: u8 = 0x0b;
-const RRD: u8 = 0x0c;
-const LDR: u8 = 0x0d;
-const DFR: u8 = 0x0e;
-const SVR: u8 = 0x0f;
-const ISR: u8 = 0x10;
-const ISR_LAST: u8 = 0x17;
-const TMR: u8 = 0x18;
-const TMR_LAST: u8 = 0x1f;
-const IRR: u8 = 0x20;
-const IRR_LAST: u8 = 0x27;
-const ESR: u8 = 0x28;
-const ICR: u8 = 0x30;
-const ICR_HIGH: u8 = 0x31;
-const LVT_TIMER: u8 = 0x32;
-const LVT_THERMAL: u8 = 0x33;
-const LVT_PERFORMANCE: u8 = 0x34;
-const LVT_LINT0: u8 = 0x35;
-const LVT_LINT1: u8 = 0x36;
-const LVT_ERROR: u8 = 0x37;
-const INITIAL_COUNT: u8 = 0x38;
-const CURRENT_COUNT: u8 = 0x39;
-const DIVIDE: u8 = 0x3e;
-const SELF_IPI: u8 = 0x3f;
+const IN_SERVICE_LAST: u8 = TRIGGER_MODE - 1;
+const TRIGGER_MODE_LAST: u8 = REQUESTS - 1;
 
 /// Version 0x15 (integrated), LVT entries 0 to 5, end-of-interrupt broadcast can
 /// be suppressed.
@@ -56,12 +29,12 @@ const fn lvt_writable(register: u8) -> u32 {
 /// be written in x2APIC mode at all.
 const fn msr_writable(register: u8) -> Option<u64> {
     Some(match register {
-        TPR => 0xff,
-        EOI | ESR => 0,
-        SVR => 0x13ff,
+        TASK_PRIORITY => 0xff,
+        END_OF_INTERRUPT | ERROR_STATUS => 0,
+        SPURIOUS_VECTOR => 0x13ff,
         // The delivery status (bit 12) is gone in this mode, but is written back by
         // software that knows it from the other.
-        ICR => 0xffff_ffff_000c_dfff,
+        COMMAND => 0xffff_ffff_000c_dfff,
         LVT_TIMER..=LVT_ERROR => (lvt_writable(register) | LVT_READ_ONLY) as u64,
         INITIAL_COUNT => 0xffff_ffff,
         DIVIDE => 0xb,
@@ -79,9 +52,10 @@ impl LocalApic {
         }
         match register {
             ID => Ok(u64::from(self.id)),
-            LDR => Ok(u64::from(ApicAddress::x2apic_logical(self.id))),
-            ICR => Ok(self.icr),
-            APR | RRD | DFR | EOI | ICR_HIGH | SELF_IPI => Err(Fault),
+            LOGICAL_DESTINATION => Ok(u64::from(ApicAddress::x2apic_logical(self.id))),
+            COMMAND => Ok(self.icr),
+            ARBITRATION_PRIORITY | REMOTE_READ | DESTINATION_FORMAT | END_OF_INTERRUPT | COMMAND_HIGH
+            | SELF_IPI => Err(Fault),
             _ => self.load(register, now).map(u64::from).ok_or(Fault),
         }
     }
@@ -93,7 +67,7 @@ impl LocalApic {
             return Err(Fault);
         }
         match register {
-            ICR => Ok(self.send(value)),
+            COMMAND => Ok(self.send(value)),
             SELF_IPI => {
                 self.send_self(value as u8);
                 Ok(ApicEffect::None)
@@ -112,12 +86,12 @@ impl LocalApic {
         let Some(register) = register_at(offset) else { return self.no_register() };
         match register {
             ID => self.id << 24,
-            LDR => u32::from(self.logical) << 24,
-            DFR => u32::from(self.format) << 28 | 0x0fff_ffff,
-            ICR => self.icr as u32,
-            ICR_HIGH => (self.icr >> 32) as u32,
+            LOGICAL_DESTINATION => u32::from(self.logical) << 24,
+            DESTINATION_FORMAT => u32::from(self.format) << 28 | 0x0fff_ffff,
+            COMMAND => self.icr as u32,
+            COMMAND_HIGH => (self.icr >> 32) as u32,
             // Arbitration is from the time of the APIC bus; EOI is write-only.
-            APR | RRD | EOI => 0,
+            ARBITRATION_PRIORITY | REMOTE_READ | END_OF_INTERRUPT => 0,
             _ => match self.load(register, now) {
                 Some(value) => value,
                 None => self.no_register(),
@@ -137,12 +111,18 @@ impl LocalApic {
             return ApicEffect::None;
         };
         match register {
-            LDR => self.logical = (value >> 24) as u8,
-            DFR => self.format = (value >> 28) as u8,
-            ICR => return self.send(self.icr & !0xffff_ffff | u64::from(value)),
+            LOGICAL_DESTINATION => self.logical = (value >> 24) as u8,
+            DESTINATION_FORMAT => self.format = (value >> 28) as u8,
+            COMMAND => return self.send(self.icr & !0xffff_ffff | u64::from(value)),
             // Only the destination is there.
-            ICR_HIGH => self.icr = self.icr & 0xffff_ffff | u64::from(value & 0xff00_0000) << 32,
-            ID | VERSION | APR | PPR | RRD | ISR..=IRR_LAST | CURRENT_COUNT => {}
+            COMMAND_HIGH => self.icr = self.icr & 0xffff_ffff | u64::from(value & 0xff00_0000) << 32,
+            ID
+            | VERSION
+            | ARBITRATION_PRIORITY
+            | PROCESSOR_PRIORITY
+            | REMOTE_READ
+            | IN_SERVICE..=REQUESTS_LAST
+            | CURRENT_COUNT => {}
             _ => match self.store(register, value, now) {
                 Some(effect) => return effect,
                 None => {
@@ -157,13 +137,13 @@ impl LocalApic {
     fn load(&self, register: u8, now: u64) -> Option<u32> {
         Some(match register {
             VERSION => VERSION_VALUE,
-            TPR => u32::from(self.tpr),
-            PPR => u32::from(self.ppr),
-            SVR => self.svr,
-            ISR..=ISR_LAST => self.isr.register(register - ISR),
-            TMR..=TMR_LAST => self.tmr.register(register - TMR),
-            IRR..=IRR_LAST => self.irr.register(register - IRR),
-            ESR => self.esr,
+            TASK_PRIORITY => u32::from(self.tpr),
+            PROCESSOR_PRIORITY => u32::from(self.ppr),
+            SPURIOUS_VECTOR => self.svr,
+            IN_SERVICE..=IN_SERVICE_LAST => self.isr.register(register - IN_SERVICE),
+            TRIGGER_MODE..=TRIGGER_MODE_LAST => self.tmr.register(register - TRIGGER_MODE),
+            REQUESTS..=REQUESTS_LAST => self.irr.register(register - REQUESTS),
+            ERROR_STATUS => self.esr,
             LVT_TIMER => self.timer.lvt(),
             LVT_THERMAL..=LVT_ERROR => *self.lvt.get(usize::from(register - LVT_THERMAL))?,
             INITIAL_COUNT => self.timer.initial_count(),
@@ -176,16 +156,16 @@ impl LocalApic {
     /// Registers that are written alike in both modes.
     fn store(&mut self, register: u8, value: u32, now: u64) -> Option<ApicEffect> {
         match register {
-            TPR => {
+            TASK_PRIORITY => {
                 self.tpr = value as u8;
                 self.update_priority();
             }
-            EOI => return Some(self.end_of_interrupt()),
-            SVR => {
+            END_OF_INTERRUPT => return Some(self.end_of_interrupt()),
+            SPURIOUS_VECTOR => {
                 // Masking can only take a deadline away, so the caller's stays good.
                 self.set_svr(value, now);
             }
-            ESR => self.esr = core::mem::take(&mut self.errors),
+            ERROR_STATUS => self.esr = core::mem::take(&mut self.errors),
             LVT_TIMER => {
                 // What was due under the old entry comes before the new one counts.
                 self.expire(now);
@@ -213,7 +193,7 @@ impl LocalApic {
     /// What an LVT entry becomes: a software-disabled APIC keeps it masked.
     fn lvt_value(&self, register: u8, value: u32) -> u32 {
         let value = value & lvt_writable(register);
-        if self.is_software_enabled() { value } else { value | MASKED }
+        if self.is_software_enabled() { value } else { value | LVT_MASKED }
     }
 
     fn no_register(&mut self) -> u32 {

@@ -1,7 +1,6 @@
 //! The local APIC's timer (Intel SDM vol. 3 section 11.5.4).
 
-/// LVT mask bit.
-pub(super) const MASKED: u32 = 1 << 16;
+use spec::local_apic::LVT_MASKED;
 
 /// Shortest period of the periodic timer, in ticks: about 10 µs. A guest that asks
 /// for less gets this; each period costs the hypervisor an exit that the guest did
@@ -44,7 +43,7 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) const fn new() -> Self {
-        Self { lvt: MASKED, initial: 0, divide: 0, expiry: None }
+        Self { lvt: LVT_MASKED, initial: 0, divide: 0, expiry: None }
     }
 
     pub(super) const fn lvt(&self) -> u32 {
@@ -134,7 +133,7 @@ impl Timer {
     /// periodic timer has nothing to show and is not waited for: its count is
     /// computed when somebody reads it.
     pub(super) fn deadline(&self) -> Option<u64> {
-        if Mode::of(self.lvt) == Mode::Periodic && self.lvt & MASKED != 0 {
+        if Mode::of(self.lvt) == Mode::Periodic && self.lvt & LVT_MASKED != 0 {
             return None;
         }
         self.expiry

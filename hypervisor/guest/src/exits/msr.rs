@@ -8,9 +8,8 @@ use crate::msr::{Policy, efer_is_legal, policy};
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{Event, RAX, RCX, RDX, Vcpu};
+use spec::local_apic::END_OF_INTERRUPT;
 use spec::msr;
-
-const EOI: u8 = 0x0b;
 
 /// RDMSR.
 #[inline(never)]
@@ -124,7 +123,7 @@ fn write_x2apic<V: Vcpu, H: Host>(
     }
     if vp.direct.is_on() {
         vp.mirror(partition, register);
-    } else if register != EOI {
+    } else if register != END_OF_INTERRUPT {
         vp.cpu.set_cr8(vp.apic.task_priority() >> 4);
     }
     true
