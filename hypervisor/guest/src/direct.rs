@@ -46,6 +46,7 @@ impl Direct {
 impl<V: Vcpu> VirtualProcessor<V> {
     /// Changes over if that is allowed and possible now. True: mail has to be looked at
     /// again, since a sender may have left some while this was decided.
+    #[inline]
     pub(crate) fn change_over<H: Host>(&mut self, partition: &Partition<H>) -> bool {
         let ready = !self.direct.on
             && partition.direct_interrupts
@@ -57,6 +58,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         ready
     }
 
+    #[cold]
     fn go_direct<H: Host>(&mut self, partition: &Partition<H>) {
         let host = &partition.host;
         host.give_apic();
@@ -80,6 +82,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
 
     /// Back to the model, which is as after INIT or gone: nothing of what the guest's
     /// APIC had pending or in service is kept.
+    #[cold]
     pub(crate) fn leave_direct<H: Host>(&mut self, partition: &Partition<H>) {
         if !self.direct.on {
             return;
@@ -99,6 +102,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     }
 
     /// An interrupt that was left in the mailbox, or that the model had accepted.
+    #[cold]
     pub(crate) fn accept_directly<H: Host>(&mut self, partition: &Partition<H>, vector: u8, level: bool) {
         if vector < FIRST_LEGAL_VECTOR {
             return;
@@ -111,6 +115,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     }
 
     /// What follows a write to the model of a register that exits.
+    #[cold]
     pub(crate) fn mirror<H: Host>(&mut self, partition: &Partition<H>, register: u8) {
         let host = &partition.host;
         let now = host.now();
@@ -135,6 +140,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     }
 
     /// The guest ends an interrupt while an IOAPIC waits for the end of one.
+    #[cold]
     pub(crate) fn end_watched<H: Host>(&mut self, partition: &Partition<H>) -> ApicEffect {
         let host = &partition.host;
         let in_service = (0..8u8).rev().find_map(|word| {

@@ -315,9 +315,8 @@ impl<H: Host> Partition<H> {
                 level && self.notify(from, 0, mailbox::CHIPSET)
             }
             Effect::Transmit(byte) => {
-                self.transmit(from, byte, line, used);
-                self.watch_console(from, *used > 0)
-                    | self.mailboxes.get(from).is_some_and(|own| own.has(mailbox::READY))
+                let ready = self.transmit(from, byte, line, used);
+                ready | self.watch_console(from, *used > 0)
             }
             Effect::PowerOff { sleep_type } => {
                 if sleep_type == crate::layout::SLEEP_TYPE_OFF {
@@ -352,13 +351,13 @@ impl<H: Host> Partition<H> {
         }
     }
 
-    fn transmit(&self, from: usize, byte: u8, line: &mut [u8; LINE_BYTES], used: &mut usize) {
+    /// Takes a byte of the console. Returns whether the caller has mail by that.
+    fn transmit(&self, from: usize, byte: u8, line: &mut [u8; LINE_BYTES], used: &mut usize) -> bool {
         if byte == b'\n' {
             let text = line.get(..*used).unwrap_or(&[]);
             self.host.console(self, text.strip_suffix(b"\r").unwrap_or(text), true);
-            self.look_for_ready(from, text);
             *used = 0;
-            return;
+            return self.look_for_ready(from, text);
         }
         if let Some(place) = line.get_mut(*used) {
             *place = byte;
@@ -368,17 +367,17 @@ impl<H: Host> Partition<H> {
             self.host.console(self, line, false);
             *used = 0;
         }
+        false
     }
 
     /// The guest says that it is up, once: each vCPU counts its exits apart from then on.
-    fn look_for_ready(&self, from: usize, line: &[u8]) {
-        let Some(wanted) = self.ready.as_deref().filter(|wanted| !wanted.is_empty()) else { return };
-        let says = line.windows(wanted.len()).any(|part| part == wanted.as_bytes());
-        if says && !self.is_ready.swap(true, AcqRel) {
-            for vcpu in 0..self.mailboxes.len() {
-                self.notify(from, vcpu, mailbox::READY);
-            }
+    fn look_for_ready(&self, from: usize, line: &[u8]) -> bool {
+        let Some(wanted) = self.ready.as_deref().filter(|wanted| !wanted.is_empty()) else { return false };
+        if self.is_ready.load(Acquire) || !line.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
+            return false;
         }
+        self.is_ready.store(true, Release);
+        (0..self.mailboxes.len()).fold(false, |own, vcpu| own | self.notify(from, vcpu, mailbox::READY))
     }
 
     /// Sets or clears the time at which an unfinished line is written. Returns whether
