@@ -84,7 +84,7 @@ mod tests {
     fn in_service(vector: u8, level: bool) -> LocalApic {
         let mut apic = LocalApic::new(0, true);
         apic.set_base(apic.base() | 0xc00).unwrap();
-        apic.write(0x0f, 0x1ff, 0).unwrap();
+        let _ = apic.write(0x0f, 0x1ff, 0).unwrap();
         apic.accept(vector, level);
         apic.acknowledge(vector);
         apic

@@ -322,7 +322,7 @@ fn play<'a>(
     let mut vp = VirtualProcessor::new(index, cpu);
     let base = vp.apic.base();
     vp.apic.set_base(base | 0xc00).unwrap();
-    vp.apic.write(0x0f, 0x1ff, 0).unwrap();
+    let _ = vp.apic.write(0x0f, 0x1ff, 0).unwrap();
     assert_eq!(vp.run(partition), End::Stopped);
     vp
 }
@@ -464,7 +464,7 @@ fn an_ipi_goes_to_the_others_mailbox_and_kicks_it() {
     let partition = partition(2);
     let mut other = LocalApic::new(1, false);
     other.set_base(other.base() | 0xc00).unwrap();
-    other.write(0x0f, 0x1ff, 0).unwrap();
+    let _ = other.write(0x0f, 0x1ff, 0).unwrap();
     partition.mailboxes[1].set_address(other.address().to_bits());
     let send = Turn { registers: std::vec![(RCX, 0x830), (RAX, 0x77), (RDX, 1)], ..exit(Exit::WriteMsr) };
     play(&partition, 0, &[send], &[]);
