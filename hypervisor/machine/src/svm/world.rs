@@ -85,7 +85,7 @@ pub unsafe fn save_host(host: u64) {
     unsafe { asm!("vmsave rax", in("rax") host, options(nostack, preserves_flags)) }
 }
 
-/// Holds off every event, NMIs too, until [`window`] or [`sleep`]; the interrupt
+/// Holds off every event, NMIs too, until [`window`] or [`open`]; the interrupt
 /// flag stays set, which is what makes a physical interrupt leave the guest.
 ///
 /// # Safety
