@@ -196,6 +196,20 @@ pub enum Exit {
     Refused,
     /// The backend has done what there was to do; the guest goes on.
     Settled,
+    /// The guest ended the level-triggered interrupt `vector` of an APIC that the processor
+    /// keeps.
+    EndOfInterrupt {
+        /// The vector that was in service.
+        vector: u8,
+    },
+    /// The guest has written an x2APIC register of an APIC that the processor keeps, with
+    /// something that the processor leaves to the hypervisor. RIP is behind the write.
+    ApicWrite {
+        /// Number of the register.
+        register: u8,
+        /// The value.
+        value: u64,
+    },
     /// The processor refused the guest's state; nothing ran.
     InvalidState,
     /// An exit that has no business here, with the vendor's code.
@@ -203,7 +217,7 @@ pub enum Exit {
 }
 
 /// Number of kinds in [`Exit::kind`].
-pub const EXIT_KINDS: usize = 23;
+pub const EXIT_KINDS: usize = 25;
 
 impl Exit {
     /// Short names for tables of exits, in the order of [`Exit::kind`].
@@ -231,6 +245,8 @@ impl Exit {
         "unexpected",
         "refused",
         "settled",
+        "end-of-interrupt",
+        "apic-write",
     ];
 
     /// Index of this exit's kind in tables of counters.
@@ -259,6 +275,8 @@ impl Exit {
             Exit::Unexpected(_) => 20,
             Exit::Refused => 21,
             Exit::Settled => 22,
+            Exit::EndOfInterrupt { .. } => 23,
+            Exit::ApicWrite { .. } => 24,
         }
     }
 }
@@ -285,6 +303,11 @@ pub enum Interrupts {
     /// The hypervisor: each is an exit. The local APIC is a model; HLT exits.
     #[default]
     Virtual,
+    /// The hypervisor takes what reaches the processor, but the processor keeps the part of
+    /// the guest's local APIC (x2APIC) that says what it takes next, and delivers that:
+    /// task priority, end of interrupt, self-IPI, what is pending and in service do not
+    /// exit, nor does HLT (Intel SDM vol. 3 chapter 31, AMD APM vol. 2 section 15.29).
+    Accelerated,
     /// The guest, through its own table. Of the local APIC's registers (x2APIC) those go
     /// through that concern this processor alone: task priority, timer count, end of
     /// interrupt, what is pending and in service. HLT does not exit.
@@ -293,8 +316,14 @@ pub enum Interrupts {
     DirectWatchingEnds,
 }
 
-/// What a guest that takes its interrupts itself may do to an x2APIC register without an
-/// exit.
+impl Interrupts {
+    /// Whether the guest's own interrupt table is reached without the hypervisor.
+    pub const fn is_direct(self) -> bool {
+        matches!(self, Self::Direct | Self::DirectWatchingEnds)
+    }
+}
+
+/// What a guest may do to an x2APIC register without an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DirectAccess {
     /// Read it.
@@ -320,6 +349,24 @@ impl DirectAccess {
         };
         Self { read, write }
     }
+
+    /// The same where the processor keeps the guest's APIC ([`Interrupts::Accelerated`]):
+    /// it keeps no timer.
+    pub const fn to_kept(register: u8) -> Self {
+        use spec::local_apic::*;
+        match register {
+            INITIAL_COUNT | CURRENT_COUNT | DIVIDE => Self { read: false, write: false },
+            _ => Self::to(register),
+        }
+    }
+}
+
+/// Where other processors leave interrupts for a vCPU whose processor keeps its APIC.
+pub trait Posting: Sync {
+    /// Leaves the edge-triggered interrupt `vector` (16 to 255), and tells the vCPU's
+    /// processor. That delivers it without an exit if it is in the guest, else at its next
+    /// entry.
+    fn post(&self, vector: u8);
 }
 
 /// One virtual processor on the physical processor that runs it.
@@ -373,8 +420,9 @@ pub trait Vcpu {
     fn clear_interrupt_shadow(&mut self);
     /// The task priority that MOV to CR8 sets, 0 to 15.
     fn cr8(&self) -> u8;
-    /// Sets the task priority.
-    fn set_cr8(&mut self, value: u8);
+    /// Sets the task priority, 8 bits as in the register of the local APIC: CR8 is its upper
+    /// half, and all of it is kept only with [`Interrupts::Accelerated`].
+    fn set_task_priority(&mut self, value: u8);
     /// Sets XCR0, which the backend leaves to the guest; `value` is legal on this machine.
     fn set_xcr0(&mut self, value: u64);
     /// The vectors of the interrupts that the hardware delivered to this processor
@@ -389,8 +437,16 @@ pub trait Vcpu {
     /// its own processor after its nested tables lost or changed an entry.
     fn flush_translations(&mut self);
     /// Changes who takes interrupts. What is pending for the hypervisor then is taken
-    /// first ([`Vcpu::take_interrupts`]).
+    /// first ([`Vcpu::take_interrupts`]). A processor that is to keep the APIC
+    /// ([`Interrupts::Accelerated`]) begins with nothing pending and nothing in service, and
+    /// with the task priority that was set last.
     fn set_interrupts(&mut self, interrupts: Interrupts);
+    /// Makes `vector` (16 to 255) pending in the APIC that the processor keeps. The end of
+    /// one that is level-triggered exits with [`Exit::EndOfInterrupt`].
+    fn request(&mut self, vector: u8, level: bool);
+    /// Where others leave interrupts for [`Interrupts::Accelerated`]; `None` where they have
+    /// to ask the vCPU itself.
+    fn posting(&self) -> Option<&'static dyn Posting>;
     /// The guest has left this processor for now: it takes events again as outside of a
     /// guest's loop.
     fn release(&mut self);

@@ -271,11 +271,23 @@ impl LocalApic {
         Some((vector, self.tmr.contains(vector)))
     }
 
-    /// Whether hardware can take over from here: nothing is in service, which no
-    /// software can put into the ISR of hardware, and the timer has not been started,
-    /// which counts at another speed here.
+    /// Whether the processor can keep the interrupts of this APIC from here on: nothing is
+    /// in service, which no software can put into the ISR of hardware. The timer may stay
+    /// here.
+    #[inline]
     pub fn can_hand_over(&self) -> bool {
-        self.is_x2apic() && self.isr.highest().is_none() && !self.timer.was_started()
+        self.is_x2apic() && self.isr.highest().is_none()
+    }
+
+    /// Whether hardware can have the timer too: it has not been started, and so does not
+    /// notice that hardware's counts at another speed.
+    pub fn can_hand_over_timer(&self) -> bool {
+        !self.timer.was_started()
+    }
+
+    /// Whether the end of a level-triggered interrupt concerns the IOAPICs.
+    pub fn broadcasts_ends(&self) -> bool {
+        self.svr & SVR_SUPPRESS_EOI_BROADCAST == 0
     }
 
     /// Task priority register, 8 bits: the class is its upper half, which is CR8.
@@ -360,7 +372,7 @@ impl LocalApic {
         let Some(vector) = self.isr.highest() else { return ApicEffect::None };
         self.isr.remove(vector);
         self.update_priority();
-        let level = self.tmr.contains(vector) && self.svr & SVR_SUPPRESS_EOI_BROADCAST == 0;
+        let level = self.tmr.contains(vector) && self.broadcasts_ends();
         ApicEffect::EndOfInterrupt { vector, level }
     }
 

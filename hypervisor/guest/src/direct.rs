@@ -17,8 +17,9 @@
 //! - the chipset's timers, which vCPU 0 sees to otherwise, are the steward's.
 
 use crate::host::Host;
+use crate::mailbox::Way;
 use crate::partition::Partition;
-use crate::processor::{Activity, VirtualProcessor};
+use crate::processor::VirtualProcessor;
 use access::vcpu::{Interrupts, Vcpu};
 use devices::ApicEffect;
 use spec::apic::FIRST_LEGAL_VECTOR;
@@ -44,22 +45,8 @@ impl Direct {
 }
 
 impl<V: Vcpu> VirtualProcessor<V> {
-    /// Changes over if that is allowed and possible now. True: mail has to be looked at
-    /// again, since a sender may have left some while this was decided.
-    #[inline]
-    pub(crate) fn change_over<H: Host>(&mut self, partition: &Partition<H>) -> bool {
-        let ready = !self.direct.on
-            && partition.direct_interrupts
-            && self.activity == Activity::Running
-            && self.apic.can_hand_over();
-        if ready {
-            self.go_direct(partition);
-        }
-        ready
-    }
-
     #[cold]
-    fn go_direct<H: Host>(&mut self, partition: &Partition<H>) {
+    pub(crate) fn go_direct<H: Host>(&mut self, partition: &Partition<H>) {
         let host = &partition.host;
         host.give_apic();
         self.cpu.set_interrupts(Interrupts::Direct);
@@ -72,7 +59,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         }
         self.mirror(partition, SPURIOUS_VECTOR);
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
-            mailbox.set_direct(true);
+            mailbox.set_way(Way::Processor);
         }
         if self.index == 0 {
             partition.leave_chipset_to_steward(true);
@@ -91,7 +78,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             partition.leave_chipset_to_steward(false);
         }
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
-            mailbox.set_direct(false);
+            mailbox.set_way(Way::Mail);
         }
         partition.host.take_apic_back();
         self.cpu.set_interrupts(Interrupts::Virtual);

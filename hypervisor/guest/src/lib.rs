@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod accelerated;
 pub mod acpi;
 pub mod assignment;
 pub mod clock;

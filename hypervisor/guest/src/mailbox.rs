@@ -5,7 +5,20 @@
 //! the notes before its next entry. Notes only accumulate, so nothing is lost
 //! whatever the order.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use access::vcpu::Posting;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::*};
+
+/// How a plain interrupt, whose end nobody waits for, reaches a vCPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Way {
+    /// By its mailbox: the model of its local APIC takes it.
+    Mail,
+    /// As an interrupt of its processor, since it takes those itself.
+    Processor,
+    /// By [`Mailbox::posting`]: its processor keeps its local APIC.
+    Posting,
+}
 
 /// One vCPU's mailbox.
 #[derive(Default)]
@@ -17,8 +30,9 @@ pub struct Mailbox {
     notes: AtomicU32,
     /// The local APIC's address ([`devices::local_apic::ApicAddress`]) for senders.
     address: AtomicU64,
-    /// The vCPU takes its interrupts itself: they are sent to its processor.
-    direct: AtomicBool,
+    /// See [`Way`]; 0 is mail.
+    way: AtomicU8,
+    posting: Option<&'static dyn Posting>,
 }
 
 /// A non-maskable interrupt.
@@ -106,15 +120,29 @@ impl Mailbox {
         self.notes.load(Acquire) & notes != 0
     }
 
-    /// Says whether the vCPU takes its interrupts itself from now on.
-    pub fn set_direct(&self, direct: bool) {
-        self.direct.store(direct, SeqCst);
+    /// Says which way plain interrupts take from now on.
+    pub fn set_way(&self, way: Way) {
+        self.way.store(way as u8, SeqCst);
     }
 
-    /// Whether the vCPU takes its interrupts itself. Who reads false and leaves mail
-    /// must kick, whatever it has become meanwhile.
-    pub fn is_direct(&self) -> bool {
-        self.direct.load(SeqCst)
+    /// Which way plain interrupts take. Who reads [`Way::Mail`] and leaves mail must kick,
+    /// whatever it has become meanwhile.
+    pub fn way(&self) -> Way {
+        match self.way.load(SeqCst) {
+            1 => Way::Processor,
+            2 => Way::Posting,
+            _ => Way::Mail,
+        }
+    }
+
+    /// Says where others leave interrupts while the processor keeps the local APIC.
+    pub fn set_posting(&mut self, posting: Option<&'static dyn Posting>) {
+        self.posting = posting;
+    }
+
+    /// Where others leave interrupts while the processor keeps the local APIC.
+    pub fn posting(&self) -> Option<&'static dyn Posting> {
+        self.posting
     }
 
     /// Publishes the local APIC's address.

@@ -4,7 +4,7 @@ use crate::cpuid::CpuidPolicy;
 use crate::host::{BusAccess, Host};
 use crate::layout::GuestLayout;
 use crate::log_budget::LogBudget;
-use crate::mailbox::{self, Mailbox};
+use crate::mailbox::{self, Mailbox, Way};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
@@ -98,6 +98,8 @@ pub struct Partition<H: Host> {
     /// Its processors take their interrupts themselves where they can
     /// ([`crate::direct`]).
     pub direct_interrupts: bool,
+    /// Its processors keep its local APICs where they can ([`crate::accelerated`]).
+    pub accelerated_interrupts: bool,
     /// Part of a console line with which the guest says that it is up.
     pub ready: Option<String>,
     is_ready: AtomicBool,
@@ -145,6 +147,7 @@ impl<H: Host> Partition<H> {
             epoch_at_zero,
             strays_crash: false,
             direct_interrupts: false,
+            accelerated_interrupts: false,
             ready: None,
             is_ready: AtomicBool::new(false),
             mailboxes: (0..vcpus).map(|_| Mailbox::default()).collect(),
@@ -448,8 +451,8 @@ impl<H: Host> Partition<H> {
             if !addressed || off {
                 continue;
             }
-            if mailbox.is_direct() && is_plain(&message) {
-                self.host.send_interrupt(self, to, message.vector);
+            if self.deliver_plainly(from, to, mailbox, &message) {
+                // Nobody has to look at anything.
             } else if !self.deliver(mailbox, message) {
                 continue;
             } else if to == from {
@@ -462,6 +465,26 @@ impl<H: Host> Partition<H> {
             }
         }
         own
+    }
+
+    /// Lets hardware deliver the message where it can. What a vCPU sends to itself is mail:
+    /// it is outside of the guest.
+    fn deliver_plainly(&self, from: usize, to: usize, mailbox: &Mailbox, message: &InterruptMessage) -> bool {
+        let way = mailbox.way();
+        if way == Way::Mail || !is_plain(message) {
+            return false;
+        }
+        match (way, mailbox.posting()) {
+            (Way::Processor, _) => self.host.send_interrupt(self, to, message.vector),
+            // An APIC that its software has switched off takes nothing, as its model knows.
+            (_, Some(posting))
+                if to != from && ApicAddress::from_bits(mailbox.address()).software_enabled =>
+            {
+                posting.post(message.vector);
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn deliver(&self, mailbox: &Mailbox, message: InterruptMessage) -> bool {

@@ -44,6 +44,8 @@ pub struct VirtualProcessor<V> {
     pub(crate) armed: Option<u64>,
     /// Whether it takes its interrupts itself.
     pub direct: Direct,
+    /// Whether its processor keeps its local APIC.
+    pub accelerated: bool,
     /// Exits by kind.
     pub exits: [u64; EXIT_KINDS],
     /// What they were when the guest said that it is up.
@@ -78,6 +80,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             nmi: false,
             armed: None,
             direct: Direct::default(),
+            accelerated: false,
             exits: [0; EXIT_KINDS],
             exits_when_ready: None,
             mtrrs: Mtrrs::default(),
@@ -111,7 +114,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         loop {
             if self.attention {
                 let Some(resume) = self.attend(partition) else {
-                    self.leave_direct(partition);
+                    self.leave_hardware(partition);
                     self.disarm(partition);
                     return partition.ended().unwrap_or(End::Stopped);
                 };
@@ -140,7 +143,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         let mailbox = partition.mailboxes.get(self.index)?;
         // MOV to CR8 does not exit.
         let priority = self.cpu.cr8();
-        if !self.direct.is_on() && priority != self.apic.task_priority() >> 4 {
+        if !self.direct.is_on() && !self.accelerated && priority != self.apic.task_priority() >> 4 {
             self.apic.set_task_priority(priority);
         }
         loop {
@@ -159,6 +162,9 @@ impl<V: Vcpu> VirtualProcessor<V> {
                     self.absorb_interrupts(partition);
                 }
             }
+        }
+        if self.accelerated {
+            self.hand_on();
         }
         Some(self.resume(partition))
     }
@@ -198,7 +204,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// INIT: back to reset, but for the APIC's base and ID; the first processor
     /// starts at the reset vector at once, which is memory of the guest's.
     fn initialize<H: Host>(&mut self, partition: &Partition<H>) {
-        self.leave_direct(partition);
+        self.leave_hardware(partition);
         self.cpu.reset();
         self.apic.reset();
         self.silent_end = SilentEnd::default();

@@ -1,6 +1,6 @@
 //! A vCPU that is nothing but its registers, for the tests of this crate.
 
-use access::vcpu::{ControlRegisters, Event, Exit, Interrupts, Resume, Segment, SegmentName, Vcpu};
+use access::vcpu::{ControlRegisters, Event, Exit, Interrupts, Posting, Resume, Segment, SegmentName, Vcpu};
 use alloc::vec::Vec;
 use spec::Width;
 
@@ -137,7 +137,7 @@ impl Vcpu for StillVcpu {
     fn cr8(&self) -> u8 {
         0
     }
-    fn set_cr8(&mut self, _: u8) {}
+    fn set_task_priority(&mut self, _: u8) {}
     fn set_xcr0(&mut self, value: u64) {
         self.xcr0 = value;
     }
@@ -147,6 +147,10 @@ impl Vcpu for StillVcpu {
     fn sleep(&mut self) {}
     fn flush_translations(&mut self) {}
     fn set_interrupts(&mut self, _: Interrupts) {}
+    fn request(&mut self, _: u8, _: bool) {}
+    fn posting(&self) -> Option<&'static dyn Posting> {
+        None
+    }
     fn release(&mut self) {}
     fn reset(&mut self) {}
 }

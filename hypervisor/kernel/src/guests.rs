@@ -127,6 +127,10 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
         bus,
     );
     partition.direct_interrupts = direct;
+    partition.accelerated_interrupts = !direct && keeps_apics(&plan, common);
+    for (mailbox, processor) in partition.mailboxes.iter_mut().zip(&processors) {
+        mailbox.set_posting(processor.posting());
+    }
     partition.ready = plan.config.ready.clone();
     partition.strays_crash = plan.config.stray_access == StrayAccess::Crash;
     let lines = lines::of(&plan.functions)?;
@@ -139,7 +143,7 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
 fn takes_interrupts(plan: &GuestPlan, common: &Common) -> Result<bool, String> {
     let possible = apic::is_x2apic() && common.virtualization.offers_direct_interrupts();
     match plan.config.interrupts {
-        Interrupts::Virtual => Ok(false),
+        Interrupts::Virtual | Interrupts::Emulated => Ok(false),
         Interrupts::Auto => Ok(possible),
         Interrupts::Direct if possible => Ok(true),
         Interrupts::Direct => {
@@ -148,6 +152,11 @@ fn takes_interrupts(plan: &GuestPlan, common: &Common) -> Result<bool, String> {
                 .into())
         }
     }
+}
+
+/// Whether the guest's processors keep its local APICs.
+fn keeps_apics(plan: &GuestPlan, common: &Common) -> bool {
+    plan.config.interrupts != Interrupts::Emulated && common.virtualization.keeps_apics()
 }
 
 /// The guest's memory in as few blocks as the machine has.

@@ -3,7 +3,7 @@
 //! never between.
 
 use crate::host::Here;
-use access::vcpu::EXIT_KINDS;
+use access::vcpu::{EXIT_KINDS, Posting};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -27,6 +27,9 @@ pub trait Virtualization: Send + Sync {
 
     /// Whether guests can take their interrupts themselves.
     fn offers_direct_interrupts(&self) -> bool;
+
+    /// Whether processors can keep their guests' local APICs.
+    fn keeps_apics(&self) -> bool;
 
     /// The shape of nested tables.
     fn geometry(&self) -> Geometry;
@@ -52,6 +55,9 @@ pub trait GuestProcessor: Send + Sync {
     /// Runs the guest on this processor until the guest ends; afterwards the processor
     /// takes interrupts as outside of a guest again.
     fn run(&self, partition: &Partition<Here>) -> End;
+
+    /// Where others leave interrupts while its processor keeps its local APIC.
+    fn posting(&self) -> Option<&'static dyn Posting>;
 
     /// Exits by kind: all, and since the guest of this run said that it is up. Waits until
     /// the guest has left the processor.
@@ -88,6 +94,10 @@ impl<B: Backend> Virtualization for B {
         B::DIRECT_INTERRUPTS
     }
 
+    fn keeps_apics(&self) -> bool {
+        self.keeps_apic()
+    }
+
     fn geometry(&self) -> Geometry {
         Backend::geometry(self)
     }
@@ -120,6 +130,10 @@ impl<V: access::vcpu::Vcpu + Send> GuestProcessor for TicketMutex<VirtualProcess
         processor.cpu.release();
         apic::drain();
         end
+    }
+
+    fn posting(&self) -> Option<&'static dyn Posting> {
+        self.lock().cpu.posting()
     }
 
     fn exits(&self) -> ([u64; EXIT_KINDS], Option<[u64; EXIT_KINDS]>) {

@@ -20,6 +20,9 @@ pub const OWN_LAST: u8 = 0x1b;
 pub const TIMER: u8 = 0x16;
 /// The local APIC's error vector.
 pub const APIC_ERROR: u8 = 0x17;
+/// The vector that announces posted interrupts ([`access::vcpu::Posting`]): in the guest the
+/// processor takes it by itself, outside it says nothing that the next entry does not see.
+pub const POSTED: u8 = 0x1b;
 /// The vector of spurious interrupts: no bit, no end of interrupt (Intel SDM vol. 3
 /// section 12.9). Its low 4 bits are ones, as the oldest APICs want.
 pub const SPURIOUS: u8 = 0x1f;

@@ -17,6 +17,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod apic;
+pub mod apic_page;
 pub mod boot;
 pub mod config_space;
 pub mod console;

@@ -32,22 +32,25 @@ const ALWAYS: [(u32, Passed); 12] = [
 /// What a guest reaches whose interrupts are taken as `interrupts` says, on a processor
 /// that has TSC_DEADLINE or not. Everything else exits.
 pub fn passed(interrupts: Interrupts, tsc_deadline: bool) -> impl Iterator<Item = (u32, Passed)> {
-    let direct = interrupts != Interrupts::Virtual;
     let x2apic = (0..REGISTERS).map(move |register| {
-        let mut access = DirectAccess::to(register);
-        if register == END_OF_INTERRUPT {
-            access.write = interrupts == Interrupts::Direct;
-        }
+        let access = match (interrupts, register) {
+            (Interrupts::Virtual, _) | (Interrupts::DirectWatchingEnds, END_OF_INTERRUPT) => {
+                DirectAccess::default()
+            }
+            (Interrupts::Accelerated, _) => DirectAccess::to_kept(register),
+            _ => DirectAccess::to(register),
+        };
         (msr::X2APIC_FIRST + u32::from(register), access)
     });
-    let deadline = (tsc_deadline && direct).then_some((msr::TSC_DEADLINE, BOTH));
-    ALWAYS.into_iter().chain(x2apic.filter(move |_| direct)).chain(deadline)
+    let deadline = (tsc_deadline && interrupts.is_direct()).then_some((msr::TSC_DEADLINE, BOTH));
+    ALWAYS.into_iter().chain(x2apic).chain(deadline)
 }
 
 /// A vendor's MSR maps, one for each way of taking interrupts, shared by all guests.
 #[derive(Clone, Copy, Debug)]
 pub struct MsrMaps {
     virtual_interrupts: Hpa,
+    accelerated: Hpa,
     direct: Hpa,
     watching_ends: Hpa,
 }
@@ -60,6 +63,7 @@ impl MsrMaps {
     pub fn new<E>(mut make: impl FnMut(Interrupts) -> Result<Hpa, E>) -> Result<Self, E> {
         Ok(Self {
             virtual_interrupts: make(Interrupts::Virtual)?,
+            accelerated: make(Interrupts::Accelerated)?,
             direct: make(Interrupts::Direct)?,
             watching_ends: make(Interrupts::DirectWatchingEnds)?,
         })
@@ -69,6 +73,7 @@ impl MsrMaps {
     pub const fn of(&self, interrupts: Interrupts) -> Hpa {
         match interrupts {
             Interrupts::Virtual => self.virtual_interrupts,
+            Interrupts::Accelerated => self.accelerated,
             Interrupts::Direct => self.direct,
             Interrupts::DirectWatchingEnds => self.watching_ends,
         }
@@ -80,7 +85,8 @@ mod tests {
     use super::*;
     use spec::vmx::capability;
 
-    const WAYS: [Interrupts; 3] = [Interrupts::Virtual, Interrupts::Direct, Interrupts::DirectWatchingEnds];
+    const WAYS: [Interrupts; 4] =
+        [Interrupts::Virtual, Interrupts::Accelerated, Interrupts::Direct, Interrupts::DirectWatchingEnds];
 
     fn access(interrupts: Interrupts, msr: u32) -> Passed {
         let entry = passed(interrupts, true).find(|(passed, _)| *passed == msr);
@@ -97,6 +103,20 @@ mod tests {
                 assert_eq!(access(way, never), Passed::default(), "{never:#x}");
             }
         }
+    }
+
+    #[test]
+    fn the_processor_keeps_what_is_pending_but_no_timer() {
+        let x2apic = |register: u32| access(Interrupts::Accelerated, msr::X2APIC_FIRST + register);
+        assert_eq!(x2apic(0x08), BOTH);
+        assert_eq!((x2apic(0x0b), x2apic(0x3f)), (x2apic(0x0b), Passed { read: false, write: true }));
+        for kept in [0x0a, 0x10, 0x17, 0x18, 0x1f, 0x20, 0x27] {
+            assert_eq!(x2apic(kept), READS, "register {kept:#x}");
+        }
+        for timer in [0x38, 0x39, 0x3e] {
+            assert_eq!(x2apic(timer), Passed::default(), "register {timer:#x}");
+        }
+        assert_eq!(access(Interrupts::Accelerated, msr::TSC_DEADLINE), Passed::default());
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
     /// There is no memory for what the processor keeps to itself, or it refuses.
     fn enable(&self) -> Result<(), NotEnabled>;
 
+    /// Whether the processor can keep a guest's local APIC
+    /// ([`access::vcpu::Interrupts::Accelerated`]).
+    fn keeps_apic(&self) -> bool;
+
     /// The shape of nested tables.
     fn geometry(&self) -> Geometry;
 

@@ -81,8 +81,14 @@ mod tests {
     #[test]
     fn bcd_binary_and_twelve_hours() {
         let new_year = 20_454 * 86_400;
-        assert_eq!(decode([0x59, 0x30, 0x13, 1, 1, 0x26], HOURS_24), Some(new_year + 13 * 3600 + 30 * 60 + 59));
-        assert_eq!(decode([59, 30, 13, 1, 1, 26], HOURS_24 | BINARY), Some(new_year + 13 * 3600 + 30 * 60 + 59));
+        assert_eq!(
+            decode([0x59, 0x30, 0x13, 1, 1, 0x26], HOURS_24),
+            Some(new_year + 13 * 3600 + 30 * 60 + 59)
+        );
+        assert_eq!(
+            decode([59, 30, 13, 1, 1, 26], HOURS_24 | BINARY),
+            Some(new_year + 13 * 3600 + 30 * 60 + 59)
+        );
         assert_eq!(decode([0, 0, 0x92, 1, 1, 0x26], 0), Some(new_year + 12 * 3600));
         assert_eq!(decode([0xff; 6], HOURS_24), None);
     }

@@ -169,8 +169,10 @@ choice! {
         /// the guest itself, without exits, from the moment that it enters x2APIC mode;
         /// refused where the machine has none
         Direct = "direct",
-        /// the hypervisor, which injects them
+        /// the hypervisor, with the help of processors that keep a guest's local APIC
         Virtual = "virtual",
+        /// the hypervisor, which injects every one
+        Emulated = "emulated",
     }
 }
 

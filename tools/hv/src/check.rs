@@ -52,9 +52,10 @@ fn refuse(refused: &Refused) -> ExitCode {
 
 /// Who takes the interrupts of a guest, and why, as far as tables tell.
 fn interrupts(asked: plan::Interrupts, x2apic_opt_out: bool) -> &'static str {
-    use plan::Interrupts::{Auto, Direct, Virtual};
+    use plan::Interrupts::{Auto, Direct, Emulated, Virtual};
     match (asked, x2apic_opt_out) {
         (Virtual, _) => "interrupts virtual, as configured",
+        (Emulated, _) => "interrupts emulated, as configured",
         (Direct, false) => "interrupts direct, as configured",
         (Direct, true) => {
             "interrupts direct, as configured, but refused where the firmware keeps out of x2APIC mode"

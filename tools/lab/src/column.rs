@@ -65,6 +65,11 @@ impl Column {
         self.iommu() != Iommu::None
     }
 
+    /// Whether its processors keep a guest's local APIC: QEMU's have no AVIC.
+    pub fn keeps_apics(self) -> bool {
+        matches!(self, Self::VmxBochs | Self::VmxVtd)
+    }
+
     /// Whether its IOMMU tells the hypervisor what it blocked: QEMU's AMD-Vi writes no event
     /// for a page that is not present, nor for an interrupt without an entry.
     pub fn reports_faults(self) -> bool {

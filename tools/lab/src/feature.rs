@@ -16,6 +16,8 @@ pub enum Feature {
     Processors,
     /// Interrupts that cost a guest no exit.
     DirectInterrupts,
+    /// Interrupts that the hypervisor takes and the processor delivers.
+    KeptApic,
     /// What newer processors have of AMD-V.
     NewerSvm,
     /// The models of 8259A, PIT and IOAPIC.
@@ -48,12 +50,13 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
         Self::Processors,
         Self::DirectInterrupts,
+        Self::KeptApic,
         Self::NewerSvm,
         Self::LegacyInterrupts,
         Self::Lifecycle,
@@ -78,6 +81,7 @@ impl Feature {
             Self::LinuxWithFunctions => "two Linux guests with a NIC and a drive",
             Self::Processors => "CPUID, timers, IPIs, both APIC modes",
             Self::DirectInterrupts => "guests that take their interrupts themselves",
+            Self::KeptApic => "virtual interrupts delivered by the processor, posted IPIs",
             Self::NewerSvm => "AMD-V's next RIP and flush by ASID (Bochs)",
             Self::LegacyInterrupts => "8259A, PIT, IOAPIC",
             Self::Lifecycle => "ends, restarts, guests that never let go",

@@ -108,7 +108,7 @@ pub struct Scenario {
     pub(crate) expect: Vec<Expected>,
     pub(crate) forbidden: Vec<Expected>,
     pub(crate) ends: Vec<(String, String)>,
-    pub(crate) exitless: Vec<(String, &'static [&'static str])>,
+    pub(crate) exits_at_most: Vec<(String, &'static [&'static str], u64)>,
     pub(crate) all_as_expected: bool,
     pub(crate) timeout: Duration,
     pub(crate) may_run_on: bool,
@@ -151,7 +151,7 @@ impl Scenario {
             expect: Vec::new(),
             forbidden: Vec::new(),
             ends: Vec::new(),
-            exitless: Vec::new(),
+            exits_at_most: Vec::new(),
             all_as_expected: false,
             timeout: Duration::from_secs(60),
             may_run_on: false,
@@ -209,8 +209,14 @@ impl Scenario {
 
     /// The summary must count no exit of these kinds for `guest` since it said that it is
     /// up.
-    pub fn steady_without(mut self, guest: &str, kinds: &'static [&'static str]) -> Self {
-        self.exitless.push((guest.to_owned(), kinds));
+    pub fn steady_without(self, guest: &str, kinds: &'static [&'static str]) -> Self {
+        self.steady_at_most(guest, kinds, 0)
+    }
+
+    /// The summary must count at most this many exits of each of these kinds for `guest`
+    /// since it said that it is up.
+    pub fn steady_at_most(mut self, guest: &str, kinds: &'static [&'static str], most: u64) -> Self {
+        self.exits_at_most.push((guest.to_owned(), kinds, most));
         self
     }
 
@@ -304,7 +310,7 @@ pub struct Judge {
     pending: Vec<Expected>,
     forbidden: Vec<Expected>,
     ends: Vec<(String, String)>,
-    exitless: Vec<(String, &'static [&'static str])>,
+    exits_at_most: Vec<(String, &'static [&'static str], u64)>,
     all_as_expected: bool,
     offence: Option<String>,
     /// The summary so far.
@@ -318,7 +324,7 @@ impl Judge {
             pending: scenario.expect.clone(),
             forbidden: scenario.forbidden.clone(),
             ends: scenario.ends.clone(),
-            exitless: scenario.exitless.clone(),
+            exits_at_most: scenario.exits_at_most.clone(),
             all_as_expected: scenario.all_as_expected,
             offence: None,
             summary: Summary::default(),
@@ -362,10 +368,11 @@ impl Judge {
         if let Some(Expected { owner, text }) = self.pending.first() {
             return Err(format!("{} did not write {text:?}", owner.as_deref().unwrap_or("anybody")));
         }
-        for (guest, kinds) in &self.exitless {
+        for (guest, kinds, most) in &self.exits_at_most {
             let steady = self.summary.guest(guest).and_then(|summary| summary.steady.as_ref());
             let Some(steady) = steady else { return Err(format!("guest {guest} never said that it is up")) };
-            if let Some((kind, count)) = steady.iter().find(|(kind, _)| kinds.contains(&kind.as_str())) {
+            let too_many = |kind: &str, count: u64| kinds.contains(&kind) && count > *most;
+            if let Some((kind, count)) = steady.iter().find(|&(kind, &count)| too_many(kind, count)) {
                 return Err(format!("guest {guest} exited {count} times for {kind} since it is up"));
             }
         }

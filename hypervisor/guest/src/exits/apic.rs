@@ -2,6 +2,8 @@
 
 use crate::host::Host;
 use crate::partition::Partition;
+use crate::processor::VirtualProcessor;
+use access::vcpu::Vcpu;
 use devices::{ApicEffect, LocalApic};
 
 /// Does what the local APIC of vCPU `index` asks for after a write. Returns whether
@@ -24,5 +26,25 @@ pub fn apply<H: Host>(partition: &Partition<H>, index: usize, apic: &LocalApic, 
             true
         }
         ApicEffect::TimerChanged => true,
+    }
+}
+
+/// The guest ended the level-triggered interrupt `vector` of the APIC that its processor
+/// keeps.
+pub fn end_kept<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, vector: u8) {
+    let effect = ApicEffect::EndOfInterrupt { vector, level: vp.apic.broadcasts_ends() };
+    vp.attention |= apply(partition, vp.index, &vp.apic, effect);
+}
+
+/// The guest wrote something to the APIC that its processor keeps which that does not do
+/// itself. The register is one whose writes are not refused any more.
+pub fn write_kept<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    register: u8,
+    value: u64,
+) {
+    if let Ok(effect) = vp.apic.write(register, value, partition.host.now()) {
+        vp.attention |= apply(partition, vp.index, &vp.apic, effect);
     }
 }

@@ -35,7 +35,7 @@ pub fn handle<V: Vcpu, H: Host>(
     let (attention, stray) = (bus.attention, bus.stray);
     if attention {
         vp.attention = true;
-        vp.cpu.set_cr8(vp.apic.task_priority() >> 4);
+        vp.cpu.set_task_priority(vp.apic.task_priority());
     }
     if let Some(gpa) = stray {
         log_stray(vp, partition, gpa, access);

@@ -52,6 +52,8 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
         Exit::SetXcr => set_xcr(vp, partition),
         Exit::Refused => raise(vp, Event::PROTECTION),
         Exit::Settled => {}
+        Exit::EndOfInterrupt { vector } => apic::end_kept(vp, partition, vector),
+        Exit::ApicWrite { register, value } => apic::write_kept(vp, partition, register, value),
         // INIT reached the machine's processor: nobody here sends it; stay.
         Exit::Init => {}
         Exit::InvalidState => {
@@ -265,7 +267,7 @@ fn write_control<V: Vcpu, H: Host>(
         return raise(vp, Event::PROTECTION);
     }
     if advance(vp, partition, Known::Control) {
-        vp.cpu.set_cr8(value as u8);
+        vp.cpu.set_task_priority((value as u8) << 4);
         vp.attention = true;
     }
 }

@@ -83,7 +83,7 @@ fn set<V: Vcpu, H: Host>(
         Policy::ApicBase => {
             let done = vp.apic.set_base(value).is_ok();
             if !vp.apic.is_x2apic() {
-                vp.leave_direct(partition);
+                vp.leave_hardware(partition);
             }
             vp.publish_address(partition);
             vp.attention = true;
@@ -123,8 +123,8 @@ fn write_x2apic<V: Vcpu, H: Host>(
     }
     if vp.direct.is_on() {
         vp.mirror(partition, register);
-    } else if register != END_OF_INTERRUPT {
-        vp.cpu.set_cr8(vp.apic.task_priority() >> 4);
+    } else if register != END_OF_INTERRUPT && !vp.accelerated {
+        vp.cpu.set_task_priority(vp.apic.task_priority());
     }
     true
 }

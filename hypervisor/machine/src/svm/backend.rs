@@ -63,6 +63,10 @@ impl Backend for Svm {
     }
 
     /// 1 GiB pages: CPUID 8000_0001 EDX bit 26.
+    fn keeps_apic(&self) -> bool {
+        false
+    }
+
     fn geometry(&self) -> Geometry {
         let huge = registers::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0;
         Geometry::processor(4, if huge { PageSize::Size1GiB } else { PageSize::Size2MiB })

@@ -6,7 +6,8 @@ use super::{Features, world};
 use crate::passed_msrs::MsrMaps;
 use crate::{guest_registers, interrupts, registers};
 use access::vcpu::{
-    ControlRegisters, Exit, GeneralRegisters, Interrupts, RAX, RSP, Resume, Segment, SegmentName, Vcpu,
+    ControlRegisters, Exit, GeneralRegisters, Interrupts, Posting, RAX, RSP, Resume, Segment, SegmentName,
+    Vcpu,
 };
 use spec::svm::{Vmcb, VmcbSegment, clean};
 use spec::{Hpa, msr};
@@ -93,7 +94,7 @@ impl SvmVcpu {
         // no lock is held in `enter`.
         unsafe {
             match self.interrupts {
-                Interrupts::Virtual => world::window(),
+                Interrupts::Virtual | Interrupts::Accelerated => world::window(),
                 Interrupts::Direct | Interrupts::DirectWatchingEnds => world::nmi_window(),
             }
         }
@@ -329,8 +330,8 @@ impl Vcpu for SvmVcpu {
         self.vmcb.control.virtual_interrupt as u8 & 0xf
     }
 
-    fn set_cr8(&mut self, value: u8) {
-        let word = self.vmcb.control.virtual_interrupt & !0xff | u64::from(value & 0xf);
+    fn set_task_priority(&mut self, value: u8) {
+        let word = self.vmcb.control.virtual_interrupt & !0xff | u64::from(value >> 4);
         if word != self.vmcb.control.virtual_interrupt {
             self.vmcb.control.virtual_interrupt = word;
             self.vmcb.control.clean &= !clean::VIRTUAL_INTERRUPT;
@@ -374,6 +375,12 @@ impl Vcpu for SvmVcpu {
         self.interrupts = interrupts;
         let direct = interrupts != Interrupts::Virtual;
         control::direct_interrupts(&mut self.vmcb.control, direct, self.frames.msr_maps.of(interrupts).0);
+    }
+
+    fn request(&mut self, _: u8, _: bool) {}
+
+    fn posting(&self) -> Option<&'static dyn Posting> {
+        None
     }
 
     fn release(&mut self) {

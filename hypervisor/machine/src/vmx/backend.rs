@@ -3,14 +3,15 @@
 use super::features::{Features, Unsupported};
 use super::invalidation::Extent;
 use super::permissions::{IO_MAPS_BYTES, MSR_MAP_BYTES, fill_msr_map};
+use super::posting::Posted;
 use super::vcpu::{VmxFrames, VmxVcpu};
 use super::world;
+use crate::apic_page::ApicPage;
 use crate::passed_msrs::MsrMaps;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
 use crate::{frames, layout, registers, timer};
 use access::vcpu::Interrupts;
 use core::fmt;
-use core::ptr::NonNull;
 use spec::Hpa;
 use spec::vmx::capability::{self, feature_control};
 use tables::{Ept, Geometry, PageSize};
@@ -84,6 +85,10 @@ impl Backend for Vmx {
         Ok(())
     }
 
+    fn keeps_apic(&self) -> bool {
+        self.features.keeps_apic
+    }
+
     fn geometry(&self) -> Geometry {
         let page = if self.features.huge_pages { PageSize::Size1GiB } else { PageSize::Size2MiB };
         Geometry::processor(4, page)
@@ -93,14 +98,19 @@ impl Backend for Vmx {
         let (io_maps, msr_maps) = self.maps.ok_or(OutOfMemory)?;
         let vmcs = self.take_region()?;
         let virtual_apic = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
-        let page = NonNull::new(layout::direct(virtual_apic)).ok_or(OutOfMemory)?;
-        let frames = VmxFrames { vmcs, virtual_apic, io_maps, msr_maps, nested };
-        // SAFETY: the frames were just taken and are this vCPU's for good. By the contract
-        // of `Backend::new_vcpu` it runs on one processor, after `enable` there; its owner
+        let posted = match self.features.takes_posted {
+            true => Some(frames::take(FRAME, FRAME).ok_or(OutOfMemory)?),
+            false => None,
+        };
+        let frames = VmxFrames { vmcs, virtual_apic, posted, io_maps, msr_maps, nested };
+        // SAFETY: the frames were just taken and are this vCPU's for good; zeros are values
+        // of both types, which are 4 KiB and consist of atomics. By the contract of
+        // `Backend::new_vcpu` it runs on one processor, after `enable` there; its owner
         // resets it before each start.
         unsafe {
-            page.write_bytes(0, FRAME as usize);
-            Ok(VmxVcpu::new(page, frames, self.features))
+            let page: &'static ApicPage = zeroed(virtual_apic);
+            let posted: Option<&'static Posted> = posted.map(|frame| zeroed(frame));
+            Ok(VmxVcpu::new(page, posted, frames, self.features))
         }
     }
 }
@@ -116,6 +126,20 @@ impl Vmx {
             first.cast::<u32>().write(self.features.revision);
         }
         Ok(region)
+    }
+}
+
+/// A frame as a `T` of zeros, for good.
+///
+/// # Safety
+/// The frame was taken for this alone; `T` has at most its size and alignment, zeros are a
+/// value of it, and it may be shared while hardware writes it.
+unsafe fn zeroed<T>(frame: Hpa) -> &'static T {
+    let start = layout::direct(frame);
+    // SAFETY: the caller's promise; taken frames are RAM of the direct map.
+    unsafe {
+        start.write_bytes(0, FRAME as usize);
+        &*start.cast::<T>()
     }
 }
 

@@ -36,6 +36,9 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         exit::WBINVD | exit::INVD => Exit::WriteBackCaches,
         exit::PAUSE => Exit::Idle,
         exit::INIT => Exit::Init,
+        exit::VIRTUAL_EOI => Exit::EndOfInterrupt { vector: read(field::QUALIFICATION) as u8 },
+        // The qualification is the offset in the page; the value is in there.
+        exit::APIC_WRITE => Exit::ApicWrite { register: (read(field::QUALIFICATION) >> 4) as u8, value: 0 },
         exit::GETSEC
         | exit::RDPMC
         | exit::RSM
@@ -196,6 +199,12 @@ mod tests {
         assert_eq!(control_source(0xc04), 12);
         assert_eq!(qualified(exit::CONTROL_REGISTER, 0x13), Exit::Unexpected(28), "a read of CR3");
         assert_eq!(qualified(exit::CONTROL_REGISTER, 0x20), Exit::Unexpected(28), "CLTS");
+    }
+
+    #[test]
+    fn what_the_processor_leaves_of_a_kept_apic_is_named() {
+        assert_eq!(qualified(exit::VIRTUAL_EOI, 0x91), Exit::EndOfInterrupt { vector: 0x91 });
+        assert_eq!(qualified(exit::APIC_WRITE, 0x3f0), Exit::ApicWrite { register: 0x3f, value: 0 });
     }
 
     #[test]

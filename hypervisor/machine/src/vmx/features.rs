@@ -57,6 +57,10 @@ pub struct Features {
     pub accessed_dirty: bool,
     /// INVEPT of one table.
     pub invept_one: bool,
+    /// The processor can keep a guest's local APIC: [`KEEPS_APIC`].
+    pub keeps_apic: bool,
+    /// It then also takes interrupts that others post.
+    pub takes_posted: bool,
     /// INVVPID of one guest. Where neither this nor that of all is offered, VPIDs are not
     /// used.
     pub invvpid_one: bool,
@@ -152,6 +156,10 @@ const SECONDARY: Wish = Wish {
     default1: 0,
 };
 
+/// Secondary controls with which the processor keeps a guest's local APIC in x2APIC mode and
+/// delivers its interrupts (Intel SDM vol. 3 chapter 31). They come and go.
+pub const KEEPS_APIC: u32 = secondary::X2APIC | secondary::APIC_REGISTERS | secondary::VIRTUAL_INTERRUPTS;
+
 const EXIT: Wish = Wish {
     needed: exit::SAVE_DEBUG
         | exit::HOST_64
@@ -208,6 +216,7 @@ impl Features {
         if lacks != Lacks::default() {
             return Err(Unsupported::Lacks(lacks));
         }
+        let keeps_apic = (secondary_of(&msr) >> 32) as u32 & KEEPS_APIC == KEEPS_APIC;
         let mut features = Self {
             revision: (basic & basic::REVISION) as u32,
             controls,
@@ -216,6 +225,8 @@ impl Features {
             huge_pages: offered & translation::PAGES_1_GIB != 0,
             accessed_dirty: offered & translation::ACCESSED_DIRTY != 0,
             invept_one: offered & translation::INVEPT_ONE != 0,
+            keeps_apic,
+            takes_posted: keeps_apic && may(msr(pin_capability(basic)), pin::POSTED_INTERRUPTS),
             invvpid_one: offered & translation::INVVPID_ONE != 0,
         };
         let kinds = translation::INVVPID_ONE | translation::INVVPID_ALL;
@@ -257,27 +268,34 @@ fn choose_controls(basic: u64, invpcid: bool, msr: &impl Fn(u32) -> u64, lacks: 
     let exact = basic & basic::TRUE_CONTROLS != 0;
     let pick = |exactly: u32, roughly: u32| msr(if exact { exactly } else { roughly });
     let processor_offered = pick(capability::TRUE_PROCESSOR, capability::PROCESSOR);
-    let secondary_offered =
-        if may(processor_offered, processor::SECONDARY) { msr(capability::SECONDARY) } else { 0 };
     let mut secondary = SECONDARY;
     if invpcid {
         secondary.needed |= secondary::INVPCID;
     }
     let note = |choice: Result<u32, Gap>, gap: &mut Gap| choice.map_err(|found| *gap = found).unwrap_or(0);
     Controls {
-        pin: note(PIN.choose(pick(capability::TRUE_PIN, capability::PIN)), &mut lacks.pin),
+        pin: note(PIN.choose(msr(pin_capability(basic))), &mut lacks.pin),
         processor: note(PROCESSOR.choose(processor_offered), &mut lacks.processor) & !WINDOWS,
-        secondary: note(secondary.choose(secondary_offered), &mut lacks.secondary),
+        secondary: note(secondary.choose(secondary_of(msr)), &mut lacks.secondary),
         exit: note(EXIT.choose(pick(capability::TRUE_EXIT, capability::EXIT)), &mut lacks.exit),
         entry: note(ENTRY.choose(pick(capability::TRUE_ENTRY, capability::ENTRY)), &mut lacks.entry)
             & !entry::LONG_MODE,
     }
 }
 
+/// The MSR that tells which pin-based controls there are.
+const fn pin_capability(basic: u64) -> u32 {
+    if basic & basic::TRUE_CONTROLS != 0 { capability::TRUE_PIN } else { capability::PIN }
+}
+
+/// IA32_VMX_PROCBASED_CTLS2, which exists where the secondary controls do; 0 elsewhere.
+fn secondary_of(msr: &impl Fn(u32) -> u64) -> u64 {
+    if may(msr(capability::PROCESSOR), processor::SECONDARY) { msr(capability::SECONDARY) } else { 0 }
+}
+
 /// IA32_VMX_EPT_VPID_CAP, which exists where there is EPT or VPID; 0 elsewhere.
 fn translation_of(msr: &impl Fn(u32) -> u64) -> u64 {
-    let exists = may(msr(capability::PROCESSOR), processor::SECONDARY)
-        && may(msr(capability::SECONDARY), secondary::EPT | secondary::VPID);
+    let exists = may(secondary_of(msr), secondary::EPT | secondary::VPID);
     if exists { msr(capability::EPT_VPID) } else { 0 }
 }
 

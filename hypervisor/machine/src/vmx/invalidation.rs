@@ -79,6 +79,8 @@ mod tests {
             huge_pages: true,
             accessed_dirty: true,
             invept_one,
+            keeps_apic: false,
+            takes_posted: false,
             invvpid_one,
         }
     }

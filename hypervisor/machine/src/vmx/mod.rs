@@ -15,6 +15,7 @@ pub mod guest_state;
 mod host;
 pub mod invalidation;
 pub mod permissions;
+pub mod posting;
 pub mod segments;
 #[cfg(target_os = "none")]
 mod vcpu;

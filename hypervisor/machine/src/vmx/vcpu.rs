@@ -4,20 +4,25 @@ use super::control_registers::{Divided, cr0_is_legal, cr4_is_legal};
 use super::events::{Injection, blocks_nmis_again, can_interrupt_delivery};
 use super::features::Features;
 use super::invalidation::{Stale, commands};
+use super::posting::Posted;
 use super::{exits, segments, world};
+use crate::apic_page::ApicPage;
 use crate::passed_msrs::MsrMaps;
-use crate::{guest_registers, interrupts, registers};
+use crate::{guest_registers, registers};
 use access::vcpu::{
-    ControlRegisters, Event, Exit, GeneralRegisters, Interrupts, RDX, RSP, Resume, Segment, SegmentName, Vcpu,
+    ControlRegisters, Event, Exit, GeneralRegisters, Interrupts, Posting, RDX, RSP, Resume, Segment,
+    SegmentName, Vcpu,
 };
-use core::ptr::NonNull;
-use spec::vmx::control::{entry, pin, processor};
+use spec::Hpa;
+use spec::local_apic::TASK_PRIORITY;
+use spec::vmx::control::{entry, processor};
 use spec::vmx::field::{self, Field};
 use spec::vmx::{event, exit, interruptibility, qualification};
-use spec::{Hpa, msr};
 
 mod debug;
 mod explain;
+mod interrupts;
+mod msrs;
 mod setup;
 
 /// Exceptions that exit: #DB and #AC, since their delivery can repeat for ever without an
@@ -34,17 +39,12 @@ const DR7_GD: u64 = 1 << 13;
 const DR7_RESET: u64 = 0x400;
 const DR6_RESET: u64 = 0xffff_0ff0;
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
-/// Offset of the task priority in the virtual-APIC page.
-const TASK_PRIORITY: usize = 0x80;
 /// Shadows of STI and MOV SS.
 const SHADOW: u32 = interruptibility::STI | interruptibility::MOV_SS;
 /// Access rights: code that runs in 64-bit mode, where EFER.LMA is set.
 const RIGHTS_LONG: u32 = 1 << 13;
 /// All guests have this VPID: each processor runs one.
 const VPID: u16 = 1;
-
-/// MSRs that the hypervisor never uses, so that the guest's are in the processor itself.
-const OWN_MSRS: [u32; 5] = [msr::STAR, msr::LSTAR, msr::CSTAR, msr::SFMASK, msr::KERNEL_GS_BASE];
 
 /// The frames that a vCPU and its guest need.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,8 @@ pub struct VmxFrames {
     pub vmcs: Hpa,
     /// The virtual-APIC page, 4 KiB, this vCPU's alone.
     pub virtual_apic: Hpa,
+    /// Where others post interrupts, 4 KiB, where the processor takes posted ones.
+    pub posted: Option<Hpa>,
     /// The two I/O bitmaps, 8 KiB, all ones, shared by all guests.
     pub io_maps: Hpa,
     /// The MSR bitmaps ([`super::permissions::fill_msr_map`]), 4 KiB each, shared.
@@ -66,7 +68,8 @@ pub struct VmxFrames {
 pub struct VmxVcpu {
     context: world::Context,
     frames: VmxFrames,
-    virtual_apic: NonNull<u8>,
+    virtual_apic: &'static ApicPage,
+    posted: Option<&'static Posted>,
     features: Features,
     cr0: Divided,
     cr4: Divided,
@@ -77,6 +80,8 @@ pub struct VmxVcpu {
     reason: u32,
     launched: bool,
     interrupts: Interrupts,
+    /// Vectors whose end exits while the processor keeps the local APIC.
+    watched_ends: [u64; 4],
     /// Primary processor-based controls and threshold as the VMCS has them.
     controls: u32,
     threshold: u8,
@@ -85,21 +90,24 @@ pub struct VmxVcpu {
     unsettled: bool,
 }
 
-// SAFETY: the virtual-APIC page is this vCPU's alone, so it may move with it.
-unsafe impl Send for VmxVcpu {}
-
 impl VmxVcpu {
     /// A vCPU. [`Vcpu::reset`], on its own processor, brings it to the state after INIT.
     ///
     /// # Safety
-    /// `virtual_apic` is the mapping of `frames.virtual_apic`; all frames are as
-    /// [`VmxFrames`] says and stay so. The vCPU is used on one processor only, which is in
-    /// VMX operation and runs no other, and `reset` is what it is first used for.
-    pub unsafe fn new(virtual_apic: NonNull<u8>, frames: VmxFrames, features: Features) -> Self {
+    /// `virtual_apic` and `posted` are the mappings of the frames of these names; all frames
+    /// are as [`VmxFrames`] says and stay so. The vCPU is used on one processor only, which
+    /// is in VMX operation and runs no other, and `reset` is what it is first used for.
+    pub unsafe fn new(
+        virtual_apic: &'static ApicPage,
+        posted: Option<&'static Posted>,
+        frames: VmxFrames,
+        features: Features,
+    ) -> Self {
         Self {
             context: world::Context::default(),
             frames,
             virtual_apic,
+            posted,
             features,
             cr0: Divided::cr0(features.guest_cr0()),
             cr4: Divided::cr4(features.cr4),
@@ -108,6 +116,7 @@ impl VmxVcpu {
             reason: 0,
             launched: false,
             interrupts: Interrupts::Virtual,
+            watched_ends: [0; 4],
             controls: 0,
             threshold: 0,
             unsettled: true,
@@ -132,16 +141,6 @@ impl VmxVcpu {
         if wanted != self.controls {
             self.controls = wanted;
             self.write(field::PROCESSOR_CONTROLS, wanted.into());
-        }
-    }
-
-    /// Primary processor-based controls of an entry of which nothing is asked.
-    fn usual_controls(&self) -> u32 {
-        let controls = self.features.controls.processor;
-        match self.interrupts {
-            Interrupts::Virtual => controls,
-            // HLT and the task priority are the guest's and its processor's.
-            _ => controls & !(processor::HLT | processor::TPR_SHADOW),
         }
     }
 
@@ -226,10 +225,13 @@ impl VmxVcpu {
         }
         let exit = exits::decode(reason, |field| self.read(field));
         match exit {
-            Exit::Interrupt => interrupts::acknowledge(self.read(field::EXIT_EVENT) as u8),
+            Exit::Interrupt => crate::interrupts::acknowledge(self.read(field::EXIT_EVENT) as u8),
             Exit::Kick => self.take_nmi(),
             Exit::WriteControl { register, .. } => return self.write_control(register),
             Exit::Exception { vector: DEBUG, .. } => self.note_debug(),
+            Exit::ApicWrite { register, .. } => {
+                return Exit::ApicWrite { register, value: self.virtual_apic.read(register).into() };
+            }
             Exit::InvalidState => self.explain_failure(reason),
             Exit::Unexpected(_) => self.explain_exit(reason),
             _ => {}
@@ -266,14 +268,14 @@ impl VmxVcpu {
     fn take_nmi(&mut self) {
         // SAFETY: processors run guests only after their interrupt table is in place.
         unsafe { world::take_nmi() };
-        interrupts::was_kicked();
+        crate::interrupts::was_kicked();
     }
 
     /// A kick came after the last look at the mailbox and before the entry, which did not
     /// take place. What it was to deliver waits for the next.
     #[cold]
     fn kicked(&mut self) -> Exit {
-        interrupts::was_kicked();
+        crate::interrupts::was_kicked();
         let info = self.read(field::ENTRY_EVENT) as u32;
         if info & event::VALID != 0 {
             let error = self.read(field::ENTRY_ERROR) as u32;
@@ -449,28 +451,11 @@ impl Vcpu for VmxVcpu {
     }
 
     fn read_msr(&self, number: u32) -> Option<u64> {
-        if OWN_MSRS.contains(&number) {
-            // SAFETY: every 64-bit processor has these, and they hold the guest's values.
-            return Some(unsafe { registers::read_msr(number) });
-        }
-        msr_field(number).map(|field| self.read(field))
+        self.held_msr(number)
     }
 
     fn write_msr(&mut self, number: u32, value: u64) -> bool {
-        if OWN_MSRS.contains(&number) {
-            // SAFETY: as for `read_msr`; the caller checked addresses for being canonical,
-            // and the hypervisor uses none of them.
-            unsafe { registers::write_msr(number, value) };
-            return true;
-        }
-        let Some(field) = msr_field(number) else { return false };
-        let value = match number {
-            // The processor sets LMA; a write keeps what is there.
-            msr::EFER => value & !EFER_LMA | self.read(field) & EFER_LMA,
-            _ => value,
-        };
-        self.write(field, value);
-        true
+        self.set_held_msr(number, value)
     }
 
     #[inline]
@@ -507,14 +492,11 @@ impl Vcpu for VmxVcpu {
 
     #[inline]
     fn cr8(&self) -> u8 {
-        // SAFETY: the page is this vCPU's, 4 KiB; the processor writes it while the guest
-        // runs, hence volatile.
-        unsafe { self.virtual_apic.add(TASK_PRIORITY).read_volatile() >> 4 }
+        self.virtual_apic.task_priority() >> 4
     }
 
-    fn set_cr8(&mut self, value: u8) {
-        // SAFETY: as for `cr8`.
-        unsafe { self.virtual_apic.add(TASK_PRIORITY).write_volatile(value << 4) }
+    fn set_task_priority(&mut self, value: u8) {
+        self.virtual_apic.write(TASK_PRIORITY, value.into());
     }
 
     fn set_xcr0(&mut self, value: u64) {
@@ -524,13 +506,13 @@ impl Vcpu for VmxVcpu {
     }
 
     fn take_interrupts(&mut self) -> [u64; 4] {
-        interrupts::take_vectors()
+        crate::interrupts::take_vectors()
     }
 
     fn sleep(&mut self) {
         // A kick between the last look and the HLT stays pending until STI.
-        interrupts::halt_until_interrupt();
-        interrupts::was_kicked();
+        crate::interrupts::halt_until_interrupt();
+        crate::interrupts::was_kicked();
     }
 
     fn flush_translations(&mut self) {
@@ -539,20 +521,17 @@ impl Vcpu for VmxVcpu {
     }
 
     fn set_interrupts(&mut self, interrupts: Interrupts) {
-        if interrupts == self.interrupts {
-            return;
+        if interrupts != self.interrupts {
+            self.change_interrupts(interrupts);
         }
-        if self.interrupts == Interrupts::Virtual || interrupts == Interrupts::Virtual {
-            interrupts::take_pending();
-        }
-        self.interrupts = interrupts;
-        let mut pins = self.features.controls.pin;
-        if interrupts != Interrupts::Virtual {
-            pins &= !pin::EXTERNAL_INTERRUPT;
-        }
-        self.write(field::PIN_CONTROLS, pins.into());
-        self.write(field::MSR_BITMAP, self.frames.msr_maps.of(interrupts).0);
-        self.unsettled = true;
+    }
+
+    fn request(&mut self, vector: u8, level: bool) {
+        self.request_kept(vector, level);
+    }
+
+    fn posting(&self) -> Option<&'static dyn Posting> {
+        self.posted.map(|posted| posted as &dyn Posting)
     }
 
     /// Interrupts are off by their flag while a guest is out, so there is nothing to undo.
@@ -565,14 +544,12 @@ impl Vcpu for VmxVcpu {
         self.context.general = GeneralRegisters::default();
         // RDX holds the processor's signature after INIT (CPUID 1 EAX).
         self.context.general.0[RDX] = registers::cpuid(1, 0).eax.into();
-        self.set_cr8(0);
+        self.set_task_priority(0);
         self.stale = Stale::ALL;
         self.unsettled = true;
         self.interrupted = None;
         self.reason = 0;
-        for number in OWN_MSRS {
-            self.write_msr(number, 0);
-        }
+        self.clear_own_msrs();
         // SAFETY: the hypervisor uses none of these registers, and the guest that owns
         // this processor begins anew.
         unsafe {
@@ -580,18 +557,4 @@ impl Vcpu for VmxVcpu {
             registers::write_dr6(DR6_RESET);
         }
     }
-}
-
-/// Where the VMCS has an MSR of the guest's.
-const fn msr_field(number: u32) -> Option<Field> {
-    Some(match number {
-        msr::EFER => field::GUEST_EFER,
-        msr::PAT => field::GUEST_PAT,
-        msr::FS_BASE => field::GUEST_BASE.of_segment(SegmentName::Fs as usize),
-        msr::GS_BASE => field::GUEST_BASE.of_segment(SegmentName::Gs as usize),
-        msr::SYSENTER_CS => field::GUEST_SYSENTER_CS,
-        msr::SYSENTER_ESP => field::GUEST_SYSENTER_ESP,
-        msr::SYSENTER_EIP => field::GUEST_SYSENTER_EIP,
-        _ => return None,
-    })
 }

@@ -5,6 +5,10 @@
 //! exit for an external interrupt, and one that runs with them on no virtual interrupt that was
 //! pending at the entry. With two processors the first becomes a hang.
 //!
+//! A guest in HLT wakes, or exits, by what is let through to it, whatever its own interrupt flag
+//! says: by an external interrupt that exits, by a virtual interrupt that is pending. Bochs looks at
+//! the flag and at the former alone.
+//!
 //! A posted-interrupt descriptor is aligned to 64 bytes (Intel SDM vol. 3 section 26.2.1.1), and
 //! Bochs wants it to start a page: Linux's KVM cannot enter a guest then.
 
@@ -24,7 +28,7 @@ pub struct Mend {
 }
 
 /// All of them.
-pub const ALL: [Mend; 3] = [
+pub const ALL: [Mend; 4] = [
     Mend {
         file: "cpu/vmx.cc",
         line: "  BX_CPU_THIS_PTR in_vmx_guest = true;",
@@ -34,6 +38,17 @@ pub const ALL: [Mend; 3] = [
         file: "cpu/svm.cc",
         line: "  BX_CPU_THIS_PTR in_svm_guest = true;",
         with: &["  BX_CPU_THIS_PTR in_svm_guest = true;", "  handleInterruptMaskChange();"],
+    },
+    Mend {
+        file: "cpu/event.cc",
+        line: "    if ((is_pending(BX_EVENT_PENDING_INTR | BX_EVENT_PENDING_LAPIC_INTR | BX_EVENT_PENDING_UINTR) \
+               && (BX_CPU_THIS_PTR get_IF() || BX_CPU_THIS_PTR activity_state == BX_ACTIVITY_STATE_MWAIT_IF)) ||",
+        with: &[
+            "    if (is_unmasked_event_pending(BX_EVENT_PENDING_INTR | BX_EVENT_PENDING_LAPIC_INTR |",
+            "            BX_EVENT_PENDING_VMX_VIRTUAL_INTR) ||",
+            "        (is_pending(BX_EVENT_PENDING_INTR | BX_EVENT_PENDING_LAPIC_INTR | BX_EVENT_PENDING_UINTR) \
+             && (BX_CPU_THIS_PTR get_IF() || BX_CPU_THIS_PTR activity_state == BX_ACTIVITY_STATE_MWAIT_IF)) ||",
+        ],
     },
     Mend {
         file: "cpu/vmx.cc",

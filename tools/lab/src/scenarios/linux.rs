@@ -1,7 +1,7 @@
 //! Debian's kernel as the guest, unmodified.
 
 use super::POWER_OFF;
-use super::guests::EXITS_OF_INTERRUPTS;
+use super::guests::{EXITS_OF_DELIVERY, EXITS_OF_INTERRUPTS};
 use crate::column::{Column, Need};
 use crate::feature::Feature;
 use crate::scenario::{Config, Scenario, Subject};
@@ -10,20 +10,26 @@ use crate::scenario::{Config, Scenario, Subject};
 pub fn on(column: Column) -> Vec<Scenario> {
     let mut list = vec![two_linux(column)];
     if column != Column::SvmAmdVi {
-        list.insert(0, shell(column, "one", &[1]));
-        list.insert(1, shell(column, "smp", &[1, 2]));
+        list.insert(0, shell(column, Feature::Linux, "one", &[1], "auto"));
+        list.insert(1, shell(column, Feature::Linux, "smp", &[1, 2], "auto"));
+    }
+    if column.keeps_apics() {
+        // Its idle processors sleep in the guest, and wake by what is posted.
+        let virtually = shell(column, Feature::KeptApic, "smp-virtual", &[1, 2], "virtual");
+        list.push(virtually.steady_without("shell", EXITS_OF_DELIVERY));
     }
     list
 }
 
 /// A guest without functions, to its shell on the console.
-fn shell(column: Column, name: &str, cpus: &[u32]) -> Scenario {
+fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts: &str) -> Scenario {
     let config = format!(
         "[guest.shell]\ncpus = {cpus:?}\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
-         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once\"\n"
+         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once\"\n\
+         interrupts = {interrupts:?}\nready = \"shell: init after\"\n"
     );
     let subject = Subject::Hypervisor(Config::Inline(config));
-    Scenario::new(column, Feature::Linux, &format!("linux/{name}"), subject)
+    Scenario::new(column, feature, &format!("linux/{name}"), subject)
         .expect("shell", &format!("shell: {} processors", cpus.len()))
         .forbid("shell", "FAILED")
         .forbid("hypervisor", "panicked")

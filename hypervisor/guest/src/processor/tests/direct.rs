@@ -1,6 +1,7 @@
 //! A vCPU that takes its interrupts itself.
 
 use super::*;
+use crate::mailbox::Way;
 use spec::apic::{DeliveryMode, Destination, InterruptMessage};
 
 const ICR: u64 = 0x830;
@@ -32,7 +33,7 @@ fn it_changes_over_in_x2apic_mode_and_back_at_its_end() {
     let vp = play(&partition, 0, &[exit(Exit::Cpuid)], &[]);
     assert_eq!(vp.cpu.modes, [Interrupts::Direct, Interrupts::Virtual]);
     assert_eq!(partition.host.handed.get()[..2], [1, 1]);
-    assert!(!vp.direct.is_on() && !partition.mailboxes[0].is_direct());
+    assert!(!vp.direct.is_on() && partition.mailboxes[0].way() == Way::Mail);
     assert_eq!(written(&partition, SPURIOUS_VECTOR), [0x1ff]);
     assert!(partition.look_after_chipset().is_none(), "the chipset is nobody's any more");
 }
@@ -48,21 +49,7 @@ fn a_guest_in_xapic_mode_stays_with_the_model() {
     let partition = direct_partition(1);
     // Moving the page is refused, and so is x2APIC mode without the enable bit.
     let turns = [write(0x1b, 0xfee0_0000 | 0x400, 0), write(0x1b, 0xfed0_0000 | 0xc00, 0)];
-    let mut still = StillVcpu::long(0);
-    still.rflags = 2 | IF;
-    let cpu = Scripted {
-        still,
-        turns: turns.into(),
-        sleeps: VecDeque::new(),
-        slept: 0,
-        resumes: Vec::new(),
-        prepared: Resume::default(),
-        interrupts: [0; 4],
-        cr8: 0,
-        modes: Vec::new(),
-        partition: &partition,
-    };
-    let mut vp = VirtualProcessor::new(0, cpu);
+    let mut vp = VirtualProcessor::new(0, Scripted::new(&partition, &turns, &[]));
     vp.run(&partition);
     assert_eq!(vp.cpu.modes, []);
     assert_eq!(injected(&vp)[1..], [Some(Event::PROTECTION); 2]);
@@ -82,7 +69,7 @@ fn what_was_pending_goes_on_in_hardware() {
 #[test]
 fn messages_go_to_the_processor_itself_and_kick_nobody() {
     let partition = direct_partition(1);
-    partition.mailboxes[0].set_direct(true);
+    partition.mailboxes[0].set_way(Way::Processor);
     let address = {
         let mut apic = LocalApic::new(0, true);
         apic.set_base(apic.base() | 0xc00).unwrap();

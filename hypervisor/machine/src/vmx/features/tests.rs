@@ -65,6 +65,19 @@ fn a_whole_processor_gets_what_is_needed_and_what_it_insists_on() {
 }
 
 #[test]
+fn the_apic_is_kept_with_all_three_controls_or_not_at_all() {
+    let keeps = |changes: &[(u32, u64)]| {
+        let features = detect(changes).unwrap();
+        (features.keeps_apic, features.takes_posted)
+    };
+    assert_eq!(keeps(&[]), (true, true));
+    for bit in [secondary::X2APIC, secondary::APIC_REGISTERS, secondary::VIRTUAL_INTERRUPTS] {
+        assert_eq!(keeps(&[without(capability::SECONDARY, bit)]), (false, false));
+    }
+    assert_eq!(keeps(&[without(capability::TRUE_PIN, pin::POSTED_INTERRUPTS)]), (true, false));
+}
+
+#[test]
 fn says_who_switched_it_off() {
     let none = |_, _| [0; 4];
     let result = Features::detect(none, |_| panic!("#GP on a processor without VT-x"));

@@ -1,0 +1,347 @@
+//! A vCPU whose exits are a script, and the host around it.
+
+extern crate std;
+
+use super::super::*;
+use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
+use crate::host::BusAccess;
+use crate::layout::GuestLayout;
+use crate::testing::StillVcpu;
+use access::memory::VecMemory;
+use access::vcpu::{ControlRegisters, Exit, Interrupts, Posting};
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use devices::{Chipset, ChipsetConfig};
+use spec::{Gpa, Width};
+use std::collections::{BTreeMap, VecDeque};
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+pub(super) const IF: u64 = 1 << 9;
+
+#[derive(Default)]
+pub(super) struct FakeHost {
+    pub(super) now: Cell<u64>,
+    pub(super) armed: RefCell<Vec<Option<u64>>>,
+    pub(super) kicked: RefCell<Vec<usize>>,
+    pub(super) logged: RefCell<Vec<String>>,
+    /// The machine's pins: in service, and ended.
+    pub(super) in_service: Cell<u32>,
+    pub(super) ended: RefCell<Vec<u8>>,
+    /// Interrupts sent to processors, as vCPU and vector.
+    pub(super) sent: RefCell<Vec<(usize, u8)>>,
+    /// The x2APIC of the machine, by register, and every write in order.
+    pub(super) apic: RefCell<BTreeMap<u8, u64>>,
+    pub(super) apic_writes: RefCell<Vec<(u8, u64)>>,
+    /// How often the local APIC was given, taken back, and the steward woken.
+    pub(super) handed: Cell<[usize; 3]>,
+}
+
+impl FakeHost {
+    pub(super) fn count(&self, what: usize) {
+        let mut counts = self.handed.get();
+        counts[what] += 1;
+        self.handed.set(counts);
+    }
+}
+
+pub(super) struct NoBus;
+
+impl Host for FakeHost {
+    type Memory = VecMemory;
+    type Bus = NoBus;
+    fn now(&self) -> u64 {
+        self.now.set(self.now.get() + 1);
+        self.now.get()
+    }
+    fn arm_timer(&self, deadline: Option<u64>) {
+        self.armed.borrow_mut().push(deadline);
+    }
+    fn kick(&self, _: &Partition<Self>, vcpu: usize) {
+        self.kicked.borrow_mut().push(vcpu);
+    }
+    fn send_interrupt(&self, _: &Partition<Self>, vcpu: usize, vector: u8) {
+        self.sent.borrow_mut().push((vcpu, vector));
+    }
+    fn give_apic(&self) {
+        self.count(0);
+    }
+    fn take_apic_back(&self) {
+        self.count(1);
+    }
+    fn read_apic(&self, register: u8) -> u64 {
+        self.apic.borrow().get(&register).copied().unwrap_or(0)
+    }
+    fn write_apic(&self, register: u8, value: u64) {
+        self.apic_writes.borrow_mut().push((register, value));
+    }
+    fn has_tsc_deadline(&self) -> bool {
+        false
+    }
+    fn steward(&self) -> u32 {
+        99
+    }
+    fn wake_steward(&self) {
+        self.count(2);
+    }
+    fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
+    fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {
+        self.logged.borrow_mut().push(text.to_string());
+    }
+    fn open_line(&self, _: &Partition<Self>, _: u8, _: u64) {}
+    fn close_line(&self, _: &Partition<Self>, _: u8) {}
+    fn lines_in_service(&self, _: &Partition<Self>) -> u32 {
+        self.in_service.get()
+    }
+    fn end_line(&self, _: &Partition<Self>, gsi: u8) {
+        self.in_service.set(self.in_service.get() & !(1 << gsi));
+        self.ended.borrow_mut().push(gsi);
+    }
+}
+
+impl BusAccess<FakeHost> for NoBus {
+    fn port_read(&mut self, _: u16, _: Width) -> Option<u32> {
+        None
+    }
+    fn port_write(&mut self, _: &Partition<FakeHost>, _: u16, _: Width, _: u32) -> bool {
+        false
+    }
+    fn memory_read(&mut self, _: Gpa, _: Width) -> Option<u64> {
+        None
+    }
+    fn memory_write(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width, _: u64) -> bool {
+        false
+    }
+}
+
+/// XCR0 on the machine: x87, SSE, AVX.
+pub(super) const STATE: u32 = 7;
+
+pub(super) fn cpuid(leaf: u32, _: u32) -> [u32; 4] {
+    match leaf {
+        0 => [0xd, 0, 0, 0],
+        0xd => [STATE, 0, 0, 0],
+        _ => [0; 4],
+    }
+}
+
+pub(super) fn partition(vcpus: usize) -> Partition<FakeHost> {
+    let config = ChipsetConfig {
+        tsc_hz: 1_000_000_000,
+        epoch_seconds: 0,
+        start: 0,
+        ioapic_id: vcpus as u8,
+        low_memory_bytes: 1 << 20,
+        high_memory_bytes: 0,
+    };
+    Partition::new(
+        0,
+        "test".into(),
+        FakeHost::default(),
+        VecMemory::new(1 << 16),
+        GuestLayout::new(64 << 20, vcpus as u32).unwrap(),
+        CpuidPolicy::new(
+            &cpuid,
+            GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: 1_000_000, modelled_timer: true },
+        ),
+        config.tsc_hz,
+        0,
+        vcpus,
+        Chipset::new(config),
+        NoBus,
+    )
+}
+
+/// What one turn in the guest brings, or one sleep.
+#[derive(Clone, Default)]
+pub(super) struct Turn {
+    pub(super) exit: Option<Exit>,
+    pub(super) vectors: Vec<u8>,
+    pub(super) registers: Vec<(usize, u64)>,
+    pub(super) rflags: Option<u64>,
+}
+
+pub(super) fn exit(exit: Exit) -> Turn {
+    Turn { exit: Some(exit), ..Turn::default() }
+}
+
+pub(super) fn device(vector: u8) -> Turn {
+    Turn { exit: Some(Exit::Interrupt), vectors: std::vec![vector], ..Turn::default() }
+}
+
+/// A vCPU whose exits are a script; it ends the partition when that is over.
+pub(super) struct Scripted<'a> {
+    pub(super) still: StillVcpu,
+    pub(super) turns: VecDeque<Turn>,
+    pub(super) sleeps: VecDeque<Turn>,
+    pub(super) slept: usize,
+    pub(super) prepared: Resume,
+    pub(super) resumes: Vec<Resume>,
+    pub(super) interrupts: [u64; 4],
+    pub(super) cr8: u8,
+    pub(super) modes: Vec<Interrupts>,
+    /// What was made pending in the APIC that the processor keeps.
+    pub(super) requested: Vec<(u8, bool)>,
+    pub(super) partition: &'a Partition<FakeHost>,
+}
+
+impl Scripted<'_> {
+    pub(super) fn play(&mut self, turn: &Turn) {
+        for vector in &turn.vectors {
+            self.interrupts[usize::from(vector >> 6)] |= 1 << (vector & 63);
+        }
+        for &(register, value) in &turn.registers {
+            self.still.registers[register] = value;
+        }
+        if let Some(flags) = turn.rflags {
+            self.still.rflags = flags;
+        }
+    }
+}
+
+impl Vcpu for Scripted<'_> {
+    fn prepare(&mut self, resume: Resume) {
+        self.prepared = resume;
+    }
+    fn enter(&mut self) -> Exit {
+        self.resumes.push(core::mem::take(&mut self.prepared));
+        let Some(turn) = self.turns.pop_front() else {
+            self.partition.request_end(End::Stopped);
+            return Exit::Kick;
+        };
+        self.play(&turn);
+        if turn.exit == Some(Exit::Interrupt) {
+            self.partition.host.now.set(self.partition.host.now.get() + 1000);
+        }
+        turn.exit.unwrap_or(Exit::Kick)
+    }
+    fn register(&self, index: usize) -> u64 {
+        self.still.register(index)
+    }
+    fn set_register(&mut self, index: usize, value: u64) {
+        self.still.set_register(index, value);
+    }
+    fn rip(&self) -> u64 {
+        self.still.rip
+    }
+    fn set_rip(&mut self, value: u64) {
+        self.still.rip = value;
+    }
+    fn rflags(&self) -> u64 {
+        self.still.rflags
+    }
+    fn set_rflags(&mut self, value: u64) {
+        self.still.rflags = value;
+    }
+    fn control(&self) -> ControlRegisters {
+        self.still.control
+    }
+    fn set_control(&mut self, control: ControlRegisters) {
+        self.still.control = control;
+    }
+    fn segment(&self, name: SegmentName) -> Segment {
+        self.still.segment(name)
+    }
+    fn set_segment(&mut self, name: SegmentName, segment: Segment) {
+        self.still.set_segment(name, segment);
+    }
+    fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
+        self.still.set_descriptor_table(interrupt, base, limit);
+    }
+    fn privilege_level(&self) -> u8 {
+        0
+    }
+    fn read_msr(&self, _: u32) -> Option<u64> {
+        None
+    }
+    fn write_msr(&mut self, _: u32, _: u64) -> bool {
+        false
+    }
+    fn next_rip(&self) -> Option<u64> {
+        Some(self.still.rip + 2)
+    }
+    fn fetched_bytes(&self) -> &[u8] {
+        &[]
+    }
+    fn can_take_interrupt(&self) -> bool {
+        self.still.rflags & IF != 0
+    }
+    fn can_take_nmi(&self) -> bool {
+        true
+    }
+    fn clear_interrupt_shadow(&mut self) {}
+    fn cr8(&self) -> u8 {
+        self.cr8
+    }
+    fn set_task_priority(&mut self, value: u8) {
+        self.cr8 = value >> 4;
+    }
+    fn set_xcr0(&mut self, value: u64) {
+        self.still.set_xcr0(value);
+    }
+    fn take_interrupts(&mut self) -> [u64; 4] {
+        core::mem::take(&mut self.interrupts)
+    }
+    fn sleep(&mut self) {
+        self.slept += 1;
+        match self.sleeps.pop_front() {
+            Some(turn) => self.play(&turn),
+            None => self.partition.request_end(End::Stopped),
+        }
+    }
+    fn flush_translations(&mut self) {}
+    fn set_interrupts(&mut self, interrupts: Interrupts) {
+        self.modes.push(interrupts);
+    }
+    fn request(&mut self, vector: u8, level: bool) {
+        self.requested.push((vector, level));
+    }
+    fn posting(&self) -> Option<&'static dyn Posting> {
+        None
+    }
+    fn release(&mut self) {}
+    fn reset(&mut self) {
+        self.still.rip = 0xfff0;
+    }
+}
+
+impl<'a> Scripted<'a> {
+    /// In 64-bit mode with interrupts enabled.
+    pub(super) fn new(partition: &'a Partition<FakeHost>, turns: &[Turn], sleeps: &[Turn]) -> Self {
+        let mut still = StillVcpu::long(0);
+        still.rflags = 2 | IF;
+        Self {
+            still,
+            turns: turns.iter().cloned().collect(),
+            sleeps: sleeps.iter().cloned().collect(),
+            slept: 0,
+            prepared: Resume::default(),
+            resumes: Vec::new(),
+            interrupts: [0; 4],
+            cr8: 0,
+            modes: Vec::new(),
+            requested: Vec::new(),
+            partition,
+        }
+    }
+}
+
+/// Plays the script on vCPU `index`, whose local APIC software has switched on in
+/// x2APIC mode; interrupts are enabled.
+pub(super) fn play<'a>(
+    partition: &'a Partition<FakeHost>,
+    index: usize,
+    turns: &[Turn],
+    sleeps: &[Turn],
+) -> VirtualProcessor<Scripted<'a>> {
+    let mut vp = VirtualProcessor::new(index, Scripted::new(partition, turns, sleeps));
+    let base = vp.apic.base();
+    vp.apic.set_base(base | 0xc00).unwrap();
+    let _ = vp.apic.write(0x0f, 0x1ff, 0).unwrap();
+    assert_eq!(vp.run(partition), End::Stopped);
+    vp
+}
+
+pub(super) fn injected(vp: &VirtualProcessor<Scripted<'_>>) -> Vec<Option<Event>> {
+    vp.cpu.resumes.iter().map(|resume| resume.inject).collect()
+}

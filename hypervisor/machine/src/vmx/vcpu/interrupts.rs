@@ -1,0 +1,105 @@
+//! Who takes interrupts, and the local APIC that the processor keeps (Intel SDM vol. 3
+//! chapter 31).
+
+use super::VmxVcpu;
+use crate::apic;
+use crate::apic_page::Bitmap;
+use crate::interrupts::{self, POSTED};
+use crate::vmx::features::KEEPS_APIC;
+use crate::vmx::posting::Posted;
+use access::vcpu::{Interrupts, Posting};
+use spec::vmx::control::{pin, processor};
+use spec::vmx::field::{self, Field};
+
+impl VmxVcpu {
+    /// Primary processor-based controls of an entry of which nothing is asked.
+    pub(super) fn usual_controls(&self) -> u32 {
+        let controls = self.features.controls.processor;
+        match self.interrupts {
+            Interrupts::Virtual => controls,
+            // What comes wakes the guest from its HLT, or makes it exit from there.
+            Interrupts::Accelerated => controls & !processor::HLT,
+            // HLT and the task priority are the guest's and its processor's.
+            Interrupts::Direct | Interrupts::DirectWatchingEnds => {
+                controls & !(processor::HLT | processor::TPR_SHADOW)
+            }
+        }
+    }
+
+    #[cold]
+    pub(super) fn change_interrupts(&mut self, interrupts: Interrupts) {
+        // From one way of direct ones to the other nothing changes hands.
+        if !(self.interrupts.is_direct() && interrupts.is_direct()) {
+            interrupts::take_pending();
+        }
+        self.interrupts = interrupts;
+        let controls = self.features.controls;
+        let (mut pins, mut secondary) = (controls.pin, controls.secondary);
+        match interrupts {
+            Interrupts::Virtual => {}
+            Interrupts::Accelerated => {
+                secondary |= KEEPS_APIC;
+                if self.posted.is_some() {
+                    pins |= pin::POSTED_INTERRUPTS;
+                }
+                self.begin_keeping();
+            }
+            Interrupts::Direct | Interrupts::DirectWatchingEnds => pins &= !pin::EXTERNAL_INTERRUPT,
+        }
+        self.write(field::PIN_CONTROLS, pins.into());
+        self.write(field::SECONDARY_CONTROLS, secondary.into());
+        self.write(field::MSR_BITMAP, self.frames.msr_maps.of(interrupts).0);
+        self.unsettled = true;
+    }
+
+    /// Nothing is pending or in service; the task priority is what it was, and the entry
+    /// works the processor priority out.
+    fn begin_keeping(&mut self) {
+        self.virtual_apic.forget_interrupts();
+        self.write(field::GUEST_INTERRUPT_STATUS, 0);
+        self.watched_ends = [0; 4];
+        for index in 0..self.watched_ends.len() {
+            self.write(ends_field(index), 0);
+        }
+        if let (Some(posted), Some(hpa)) = (self.posted, self.frames.posted) {
+            posted.begin(apic::id());
+            self.write(field::POSTED_VECTOR, POSTED.into());
+            self.write(field::POSTED_DESCRIPTOR, hpa.0);
+        }
+    }
+
+    /// Section 31.2.1: the entry evaluates what is pending.
+    pub(super) fn request_kept(&mut self, vector: u8, level: bool) {
+        self.watch_end(vector, level);
+        self.virtual_apic.insert(Bitmap::Requests, vector);
+        let status = self.read(field::GUEST_INTERRUPT_STATUS);
+        if vector > status as u8 {
+            self.write(field::GUEST_INTERRUPT_STATUS, status & !0xff | u64::from(vector));
+        }
+    }
+
+    /// The end of a level-triggered interrupt exits, so that IOAPICs hear of it.
+    fn watch_end(&mut self, vector: u8, level: bool) {
+        let (index, bit) = (usize::from(vector >> 6), 1 << (vector & 63));
+        let before = self.watched_ends[index];
+        let after = if level { before | bit } else { before & !bit };
+        if after != before {
+            self.watched_ends[index] = after;
+            self.virtual_apic.set(Bitmap::TriggerMode, vector, level);
+            self.write(ends_field(index), after);
+        }
+    }
+}
+
+/// The field with the ends that exit of vectors `64 * index` and up.
+const fn ends_field(index: usize) -> Field {
+    Field(field::EOI_EXIT.0 + 2 * (index as u32 & 3))
+}
+
+impl Posting for Posted {
+    fn post(&self, vector: u8) {
+        if let Some(processor) = self.leave(vector) {
+            apic::send_interrupt(processor, POSTED);
+        }
+    }
+}
