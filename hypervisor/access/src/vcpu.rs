@@ -361,6 +361,19 @@ impl DirectAccess {
     }
 }
 
+/// What the APIC that a processor keeps holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KeptApic {
+    /// Task priority.
+    pub task_priority: u8,
+    /// Pending vectors, a bit each.
+    pub requests: [u64; 4],
+    /// Vectors in service.
+    pub in_service: [u64; 4],
+    /// Vectors that are level-triggered.
+    pub level: [u64; 4],
+}
+
 /// Where other processors leave interrupts for a vCPU whose processor keeps its APIC.
 pub trait Posting: Sync {
     /// Leaves the edge-triggered interrupt `vector` (16 to 255), and tells the vCPU's
@@ -444,6 +457,9 @@ pub trait Vcpu {
     /// Makes `vector` (16 to 255) pending in the APIC that the processor keeps. The end of
     /// one that is level-triggered exits with [`Exit::EndOfInterrupt`].
     fn request(&mut self, vector: u8, level: bool);
+    /// Takes out what the APIC that the processor keeps holds. Others that post meanwhile have
+    /// to look whether it still does.
+    fn kept_apic(&mut self) -> KeptApic;
     /// Where others leave interrupts for [`Interrupts::Accelerated`]; `None` where they have
     /// to ask the vCPU itself.
     fn posting(&self) -> Option<&'static dyn Posting>;

@@ -7,6 +7,7 @@
 //! [`ApicEffect::Send`]; whether one is for this APIC, others decide from its
 //! [`ApicAddress`] without touching it.
 
+use access::vcpu::KeptApic;
 use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage};
 
 mod address;
@@ -269,6 +270,15 @@ impl LocalApic {
         let vector = self.irr.highest()?;
         self.irr.remove(vector);
         Some((vector, self.tmr.contains(vector)))
+    }
+
+    /// Goes on with what a processor kept meanwhile.
+    pub fn take_back(&mut self, kept: &KeptApic) {
+        self.tpr = kept.task_priority;
+        self.irr = VectorSet::of(kept.requests);
+        self.isr = VectorSet::of(kept.in_service);
+        self.tmr = VectorSet::of(kept.level);
+        self.update_priority();
     }
 
     /// Whether the processor can keep the interrupts of this APIC from here on: nothing is

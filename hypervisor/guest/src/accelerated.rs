@@ -8,7 +8,8 @@
 //! that model accepts is handed on before the next entry, so its own requests are empty.
 //!
 //! As with interrupts that are the guest's own ([`crate::direct`]), a vCPU begins with the
-//! model and changes over in x2APIC mode, when nothing is in service.
+//! model and changes over in x2APIC mode, when nothing is in service. It changes back when
+//! the guest lets the 8259A in, whose interrupts have no place in a local APIC.
 
 use crate::host::Host;
 use crate::mailbox::Way;
@@ -28,12 +29,11 @@ impl<V: Vcpu> VirtualProcessor<V> {
         if !allowed || self.activity != Activity::Running || !self.apic.can_hand_over() {
             return false;
         }
-        if !partition.direct_interrupts {
-            self.go_accelerated(partition);
-        } else if self.apic.can_hand_over_timer() {
-            self.go_direct(partition);
-        } else {
-            return false;
+        match partition.direct_interrupts {
+            true if self.apic.can_hand_over_timer() => self.go_direct(partition),
+            // No processor delivers what the 8259A gives.
+            false if !self.apic.accepts_external() => self.go_accelerated(partition),
+            _ => return false,
         }
         true
     }
@@ -69,6 +69,18 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.cpu.set_task_priority(self.apic.task_priority());
         self.accelerated = false;
         self.absorb_interrupts(partition);
+    }
+
+    /// Back to the model, which goes on with what is pending and in service: the guest wants
+    /// the 8259A's interrupts.
+    #[cold]
+    pub(crate) fn take_back<H: Host>(&mut self, partition: &Partition<H>) {
+        if let Some(mailbox) = partition.mailboxes.get(self.index) {
+            mailbox.set_way(Way::Mail);
+        }
+        let kept = self.cpu.kept_apic();
+        self.apic.take_back(&kept);
+        self.leave_accelerated(partition);
     }
 
     /// What the model has accepted goes to the processor.

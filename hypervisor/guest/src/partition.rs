@@ -481,6 +481,8 @@ impl<H: Host> Partition<H> {
                 if to != from && ApicAddress::from_bits(mailbox.address()).software_enabled =>
             {
                 posting.post(message.vector);
+                // Where the vCPU went back to the model meanwhile, it may have looked before.
+                return mailbox.way() == Way::Posting;
             }
             _ => return false,
         }

@@ -1,6 +1,8 @@
 //! A vCPU that is nothing but its registers, for the tests of this crate.
 
-use access::vcpu::{ControlRegisters, Event, Exit, Interrupts, Posting, Resume, Segment, SegmentName, Vcpu};
+use access::vcpu::{
+    ControlRegisters, Event, Exit, Interrupts, KeptApic, Posting, Resume, Segment, SegmentName, Vcpu,
+};
 use alloc::vec::Vec;
 use spec::Width;
 
@@ -148,6 +150,9 @@ impl Vcpu for StillVcpu {
     fn flush_translations(&mut self) {}
     fn set_interrupts(&mut self, _: Interrupts) {}
     fn request(&mut self, _: u8, _: bool) {}
+    fn kept_apic(&mut self) -> KeptApic {
+        KeptApic::default()
+    }
     fn posting(&self) -> Option<&'static dyn Posting> {
         None
     }

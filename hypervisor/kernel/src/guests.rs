@@ -94,9 +94,9 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
         true => None,
         false => Some(create_domain(&plan, &blocks)?),
     };
-    let processors: Box<[_]> = (0..vcpus)
-        .map(|vcpu| common.virtualization.processor(vcpu, nested.root()))
-        .collect::<Option<_>>()
+    let processors = common
+        .virtualization
+        .processors(vcpus, nested.root())
         .ok_or("there is no memory for its processors")?;
     let bus = build_bus(&plan, platform, functions, nested, domain, common)?;
     // SAFETY: `take_memory` took the blocks for this guest alone.

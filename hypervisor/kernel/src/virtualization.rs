@@ -12,7 +12,7 @@ use guest::loader::Entry;
 use guest::partition::{End, Partition};
 use machine::apic;
 use machine::frames::Pool;
-use machine::virtualization::{self, Backend, WithBackend};
+use machine::virtualization::{self, Backend, Place, WithBackend};
 use spec::Hpa;
 use spin::mutex::TicketMutex;
 use tables::{Geometry, NestedTables};
@@ -40,10 +40,10 @@ pub trait Virtualization: Send + Sync {
     /// A sentence.
     fn nested_tables(&self, pool: Pool) -> Result<Box<dyn NestedTables>, String>;
 
-    /// The guest's virtual processor `index` over the nested tables at `nested`. It is
-    /// to run on one processor, where [`Virtualization::enable`] succeeded. `None`:
-    /// there is no memory for it.
-    fn processor(&self, index: usize, nested: Hpa) -> Option<Box<dyn GuestProcessor>>;
+    /// A guest's virtual processors over the nested tables at `nested`. Each is to run on
+    /// one processor, where [`Virtualization::enable`] succeeded. `None`: there is no memory
+    /// for them.
+    fn processors(&self, vcpus: usize, nested: Hpa) -> Option<Box<[Box<dyn GuestProcessor>]>>;
 }
 
 /// A virtual processor of a guest.
@@ -109,9 +109,14 @@ impl<B: Backend> Virtualization for B {
         }
     }
 
-    fn processor(&self, index: usize, nested: Hpa) -> Option<Box<dyn GuestProcessor>> {
-        let vcpu = self.new_vcpu(nested).ok()?;
-        Some(Box::new(TicketMutex::new(VirtualProcessor::new(index, vcpu))))
+    fn processors(&self, vcpus: usize, nested: Hpa) -> Option<Box<[Box<dyn GuestProcessor>]>> {
+        let shared = self.share(vcpus).ok()?;
+        let processor = |index| {
+            let vcpu = self.new_vcpu(nested, Place { index, vcpus, shared: &shared }).ok()?;
+            let processor = TicketMutex::new(VirtualProcessor::new(index, vcpu));
+            Some(Box::new(processor) as Box<dyn GuestProcessor>)
+        };
+        (0..vcpus).map(processor).collect()
     }
 }
 

@@ -2,6 +2,8 @@
 //! virtual-APIC page (Intel SDM vol. 3 section 31.1.1), the vAPIC backing page (AMD APM
 //! vol. 2 section 15.29.3). Register `n` is 32 bits at offset `16 * n`.
 
+use crate::frames::InFrame;
+use access::vcpu::KeptApic;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 use spec::local_apic::{IN_SERVICE, REQUESTS, TASK_PRIORITY, TRIGGER_MODE};
 
@@ -11,6 +13,9 @@ const STRIDE: usize = 4;
 /// The page. The processor reads and writes it while its guest runs.
 #[repr(C, align(4096))]
 pub struct ApicPage([AtomicU32; 1024]);
+
+// SAFETY: 4 KiB of atomics.
+unsafe impl InFrame for ApicPage {}
 
 /// One of the page's three bitmaps of vectors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,10 +78,21 @@ impl ApicPage {
         })
     }
 
-    /// Nothing pending, nothing in service, every vector edge-triggered.
-    pub fn forget_interrupts(&self) {
-        for bitmap in [Bitmap::InService, Bitmap::TriggerMode, Bitmap::Requests] {
-            (0..8).for_each(|index| self.write(bitmap as u8 + index, 0));
+    /// Takes out all that it says of interrupts: then nothing is pending, nothing in service,
+    /// every vector edge-triggered.
+    pub fn take_interrupts(&self) -> KeptApic {
+        let take = |bitmap| {
+            core::array::from_fn(|word: usize| {
+                let half = |index: u8| u64::from(self.word(bitmap as u8 + index).swap(0, AcqRel));
+                let first = 2 * word as u8;
+                half(first) | half(first + 1) << 32
+            })
+        };
+        KeptApic {
+            task_priority: self.task_priority(),
+            requests: take(Bitmap::Requests),
+            in_service: take(Bitmap::InService),
+            level: take(Bitmap::TriggerMode),
         }
     }
 }
@@ -125,8 +141,11 @@ mod tests {
         }
         page.write(TASK_PRIORITY, 0x40);
         assert_eq!(page.highest(Bitmap::Requests), Some(0x9f));
-        page.forget_interrupts();
+        page.insert(Bitmap::TriggerMode, 0xff);
+        let taken = page.take_interrupts();
+        assert_eq!(taken.requests, [1 << 0x10 | 1 << 0x31, 0, 1 << 0x1f, 0]);
+        assert_eq!((taken.in_service, taken.level[3]), (taken.requests, 1 << 63));
         assert_eq!((page.highest(Bitmap::Requests), page.highest(Bitmap::InService)), (None, None));
-        assert_eq!(page.task_priority(), 0x40);
+        assert_eq!((page.task_priority(), taken.task_priority), (0x40, 0x40));
     }
 }

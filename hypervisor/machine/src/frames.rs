@@ -190,6 +190,25 @@ pub fn take_low(bytes: u64, alignment: u64) -> Option<Hpa> {
     FRAMES.lock().free.take_low(bytes, alignment, Hpa(1 << 32))
 }
 
+/// A type whose one value in a frame hardware reads and writes, and everybody shares.
+///
+/// # Safety
+/// It is at most a frame in size and alignment, consists of atomics, and zeros are a value.
+pub unsafe trait InFrame: Sync {}
+
+/// Takes a frame for good and gives it as zeros, with its hpa.
+pub fn take_zeroed<T: InFrame>() -> Option<(&'static T, Hpa)> {
+    let frame = take(PAGE_BYTES, PAGE_BYTES)?;
+    // SAFETY: the frame was just taken, so it is RAM of the direct map that nobody else uses;
+    // the rest is what `InFrame` promises.
+    let value = unsafe {
+        let start = layout::direct(frame);
+        start.write_bytes(0, PAGE_BYTES as usize);
+        &*start.cast::<T>()
+    };
+    Some((value, frame))
+}
+
 /// A fixed number of frames for tables that hardware walks. Frames given back are
 /// chained through their first 8 bytes.
 pub struct Pool {

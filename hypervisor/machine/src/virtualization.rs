@@ -21,6 +21,8 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
     type Vcpu: Vcpu + Send + 'static;
     /// Format of the tables that translate what a guest's processors reach.
     type Nested: Format + Send + 'static;
+    /// What a guest's virtual processors share.
+    type Shared;
     /// Why a processor cannot run guests.
     type Unsupported: Display;
 
@@ -50,13 +52,19 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
     /// The shape of nested tables.
     fn geometry(&self) -> Geometry;
 
+    /// What the `vcpus` virtual processors of one guest share.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn share(&self, vcpus: usize) -> Result<Self::Shared, OutOfMemory>;
+
     /// A virtual processor in the state after INIT, over the nested tables whose root
     /// is `nested`. It is to run on one processor, and only after [`Backend::enable`]
     /// there.
     ///
     /// # Errors
     /// There is no memory for it.
-    fn new_vcpu(&self, nested: Hpa) -> Result<Self::Vcpu, OutOfMemory>;
+    fn new_vcpu(&self, nested: Hpa, place: Place<'_, Self::Shared>) -> Result<Self::Vcpu, OutOfMemory>;
 
     /// Empty nested tables made of frames of `pool`.
     ///
@@ -64,6 +72,24 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
     /// The pool is empty.
     fn nested_tables(&self, pool: Pool) -> Result<Nested<Self::Nested, Pool>, MapError> {
         Nested::new(pool, self.geometry())
+    }
+}
+
+/// Where a virtual processor stands in its guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a, S> {
+    /// Its number, which is its APIC ID.
+    pub index: usize,
+    /// How many the guest has.
+    pub vcpus: usize,
+    /// What they share.
+    pub shared: &'a S,
+}
+
+impl<S> Place<'_, S> {
+    /// Number of the guest's last virtual processor, where a table of 512 entries holds it.
+    pub fn last(&self) -> Option<u16> {
+        u16::try_from(self.vcpus.checked_sub(1)?).ok().filter(|last| *last < 512)
     }
 }
 

@@ -40,6 +40,8 @@ pub const SYSENTER_CS: u32 = 0x174;
 pub const SYSENTER_ESP: u32 = 0x175;
 /// SYSENTER instruction pointer.
 pub const SYSENTER_EIP: u32 = 0x176;
+/// AVIC doorbell: the APIC ID of the processor to tell (AMD APM vol. 2 section 15.29.6).
+pub const AVIC_DOORBELL: u32 = 0xc001_011b;
 /// SVM control: SVMDIS, LOCK (AMD APM vol. 2 section 15.30.1).
 pub const VM_CR: u32 = 0xc001_0114;
 /// Host state-save area, hpa of 4 KiB (AMD APM vol. 2 section 15.30.4).

@@ -141,6 +141,10 @@ pub mod exit_code {
     pub const RDPRU: u64 = 0x8e;
     /// Nested page fault.
     pub const NESTED_FAULT: u64 = 0x400;
+    /// An interrupt command that AVIC does not carry out (section 15.29.9.1).
+    pub const AVIC_COMMAND: u64 = 0x401;
+    /// An access to the local APIC that AVIC does not carry out (section 15.29.9.2).
+    pub const AVIC_ACCESS: u64 = 0x402;
     /// The guest's state or the controls are illegal: the manual's -1.
     pub const INVALID: u64 = u64::MAX;
     /// The same, as one emulator gives it.
@@ -199,6 +203,10 @@ pub mod virtual_interrupt {
     /// The guest's IF and CR8 act on virtual interrupts only; the host's IF at
     /// VMRUN masks physical ones.
     pub const MASKING: u64 = 1 << 24;
+    /// AVIC works in x2APIC mode (section 15.29.10).
+    pub const X2AVIC: u64 = 1 << 30;
+    /// AVIC: the processor keeps the guest's local APIC (section 15.29).
+    pub const AVIC: u64 = 1 << 31;
     /// The processor delivers NMIs by itself (CPUID 8000_000A EDX bit 25).
     pub const NMI_ENABLE: u64 = 1 << 26;
 }
@@ -281,7 +289,14 @@ pub struct Control {
     pub fetched_count: u8,
     /// The instruction's bytes, where the processor saves them.
     pub fetched_bytes: [u8; 15],
-    reserved3: [u8; 0x400 - 0xe0],
+    /// hpa of the vAPIC backing page.
+    pub avic_page: u64,
+    reserved3: u64,
+    /// hpa of AVIC's logical APIC ID table; x2APIC mode has none.
+    pub avic_logical: u64,
+    /// hpa of AVIC's physical APIC ID table, and the last index in it.
+    pub avic_physical: u64,
+    reserved4: [u8; 0x400 - 0x100],
 }
 
 /// State save area, at 0x400 (AMD APM vol. 2 table B-2).
@@ -396,7 +411,11 @@ impl Vmcb {
             next_rip: 0,
             fetched_count: 0,
             fetched_bytes: [0; 15],
-            reserved3: [0; 0x400 - 0xe0],
+            avic_page: 0,
+            reserved3: 0,
+            avic_logical: 0,
+            avic_physical: 0,
+            reserved4: [0; 0x400 - 0x100],
         },
         save: Save {
             segments: [ZERO_SEGMENT; 6],
@@ -451,6 +470,9 @@ const _: () = {
     assert!(offset_of!(Control, clean) == 0xc0);
     assert!(offset_of!(Control, next_rip) == 0xc8);
     assert!(offset_of!(Control, fetched_bytes) == 0xd1);
+    assert!(offset_of!(Control, avic_bar) == 0x98);
+    assert!(offset_of!(Control, avic_page) == 0xe0);
+    assert!(offset_of!(Control, avic_physical) == 0xf8);
     assert!(offset_of!(Save, tr) == 0x90);
     assert!(offset_of!(Save, cpl) == 0xcb);
     assert!(offset_of!(Save, efer) == 0xd0);

@@ -7,6 +7,11 @@ pub(super) struct VectorSet([u64; 4]);
 impl VectorSet {
     // `vector >> 6` of a u8 is 3 at most, so the indexing below cannot be out of range.
 
+    /// These vectors, a bit each.
+    pub(super) fn of(words: [u64; 4]) -> Self {
+        Self(words)
+    }
+
     pub(super) fn insert(&mut self, vector: u8) {
         self.0[usize::from(vector >> 6)] |= 1 << (vector & 63);
     }

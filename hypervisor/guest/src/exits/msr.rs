@@ -121,6 +121,9 @@ fn write_x2apic<V: Vcpu, H: Host>(
     if apic::apply(partition, vp.index, &vp.apic, effect) {
         vp.attention = true;
     }
+    if vp.accelerated && vp.apic.accepts_external() {
+        vp.take_back(partition);
+    }
     if vp.direct.is_on() {
         vp.mirror(partition, register);
     } else if register != END_OF_INTERRUPT && !vp.accelerated {

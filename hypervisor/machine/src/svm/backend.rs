@@ -1,13 +1,16 @@
 //! AMD-V as the backend of [`crate::virtualization`].
 
+use super::avic::{Avic, PhysicalTable};
 use super::permissions::{IO_MAP_BYTES, MSR_MAP_BYTES, fill_msr_map};
 use super::vcpu::{SvmFrames, SvmVcpu, enable};
 use super::{Features, Unsupported};
 use crate::passed_msrs::MsrMaps;
-use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
+use crate::virtualization::{Backend, NotEnabled, OutOfMemory, Place};
 use crate::{frames, layout, registers, timer};
 use access::vcpu::Interrupts;
+use alloc::boxed::Box;
 use core::fmt;
+use core::sync::atomic::AtomicU32;
 use spec::svm::Vmcb;
 use spec::{Hpa, msr};
 use tables::{Geometry, Npt, PageSize};
@@ -33,6 +36,8 @@ impl Backend for Svm {
     const DIRECT_INTERRUPTS: bool = true;
     type Vcpu = SvmVcpu;
     type Nested = Npt;
+    /// The physical APIC ID table of AVIC.
+    type Shared = Option<(&'static PhysicalTable, Hpa)>;
     type Unsupported = Unsupported;
 
     fn detect() -> Result<Self, Unsupported> {
@@ -62,20 +67,32 @@ impl Backend for Svm {
         Ok(())
     }
 
-    /// 1 GiB pages: CPUID 8000_0001 EDX bit 26.
     fn keeps_apic(&self) -> bool {
-        false
+        self.features.x2avic
     }
 
+    fn share(&self, _: usize) -> Result<Self::Shared, OutOfMemory> {
+        if !self.features.x2avic {
+            return Ok(None);
+        }
+        Ok(Some(frames::take_zeroed().ok_or(OutOfMemory)?))
+    }
+
+    /// 1 GiB pages: CPUID 8000_0001 EDX bit 26.
     fn geometry(&self) -> Geometry {
         let huge = registers::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0;
         Geometry::processor(4, if huge { PageSize::Size1GiB } else { PageSize::Size2MiB })
     }
 
-    fn new_vcpu(&self, nested: Hpa) -> Result<SvmVcpu, OutOfMemory> {
+    fn new_vcpu(&self, nested: Hpa, place: Place<'_, Self::Shared>) -> Result<SvmVcpu, OutOfMemory> {
         let (io_map, msr_maps) = self.maps.ok_or(OutOfMemory)?;
         let vmcb = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
         let host = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
+        let avic = match (*place.shared, place.last()) {
+            // A table has so many entries; the guest's other vCPUs would be out of reach.
+            (Some(table), Some(last)) => Some(avic(table, place.index as u16, last)?),
+            _ => None,
+        };
         let frames = SvmFrames { vmcb, host, io_map, msr_maps, nested };
         // SAFETY: the frame was just taken and is this vCPU's for good; zeros are a valid
         // control block. By the contract of `Backend::new_vcpu` it runs on one
@@ -83,9 +100,15 @@ impl Backend for Svm {
         unsafe {
             let block = layout::direct(vmcb).cast::<Vmcb>();
             block.write_bytes(0, 1);
-            Ok(SvmVcpu::new(&mut *block, frames, self.features))
+            Ok(SvmVcpu::new(&mut *block, frames, self.features, avic))
         }
     }
+}
+
+/// AVIC's part for one vCPU.
+fn avic(table: (&'static PhysicalTable, Hpa), index: u16, last: u16) -> Result<&'static Avic, OutOfMemory> {
+    let page = frames::take_zeroed().ok_or(OutOfMemory)?;
+    Ok(Box::leak(Box::new(Avic { page, table, index, last, processor: AtomicU32::new(0) })))
 }
 
 /// A new MSR map, 8 KiB.

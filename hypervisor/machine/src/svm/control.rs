@@ -1,8 +1,8 @@
 //! The control block as plain data: initial state, what an exit means, how an
 //! event is injected. Nothing here touches hardware, so all of it runs on the host.
 
-use super::Features;
-use access::vcpu::{Event, Exit, NestedAccess, PortAccess};
+use super::{Features, avic};
+use access::vcpu::{Event, Exit, Interrupts, NestedAccess, PortAccess};
 use spec::svm::virtual_interrupt;
 use spec::svm::{Control, Save, Vmcb, VmcbSegment, clean, exit_code, intercept1, intercept2, tlb_control};
 use spec::{Gpa, Width};
@@ -187,6 +187,7 @@ pub fn decode_exit(control: &Control) -> Exit {
         code @ exit_code::EXCEPTION..exit_code::INTR => {
             Exit::Exception { vector: (code - exit_code::EXCEPTION) as u8, error: control.exit_info1 as u32 }
         }
+        exit_code::AVIC_ACCESS | exit_code::AVIC_COMMAND => avic::decode_exit(control),
         exit_code::INVALID | exit_code::INVALID_32 => Exit::InvalidState,
         code => Exit::Unexpected(code),
     }
@@ -243,16 +244,19 @@ pub fn request_interrupt_window(control: &mut Control, wanted: bool) {
 
 /// Says who takes interrupts: with interception and V_INTR_MASKING the hypervisor, else
 /// the guest, by its own interrupt flag and task priority (AMD APM vol. 2 section
-/// 15.21). `msr_map` (hpa) goes with it.
-pub fn direct_interrupts(control: &mut Control, direct: bool, msr_map: u64) {
-    const HYPERVISORS: u32 = intercept1::INTR | intercept1::HLT;
-    if direct {
-        control.intercept1 &= !HYPERVISORS;
-        control.virtual_interrupt &= !virtual_interrupt::MASKING;
-    } else {
-        control.intercept1 |= HYPERVISORS;
-        control.virtual_interrupt |= virtual_interrupt::MASKING;
-    }
+/// 15.21). With AVIC what the hypervisor passes on, or another posts, wakes the guest from
+/// its HLT. `msr_map` (hpa) goes with it.
+pub fn take_interrupts(control: &mut Control, interrupts: Interrupts, msr_map: u64) {
+    const AVIC: u64 = virtual_interrupt::AVIC | virtual_interrupt::X2AVIC;
+    control.intercept1 &= !(intercept1::INTR | intercept1::HLT);
+    control.virtual_interrupt &= !(virtual_interrupt::MASKING | AVIC);
+    let (intercepts, bits) = match interrupts {
+        Interrupts::Virtual => (intercept1::INTR | intercept1::HLT, virtual_interrupt::MASKING),
+        Interrupts::Accelerated => (intercept1::INTR, virtual_interrupt::MASKING | AVIC),
+        Interrupts::Direct | Interrupts::DirectWatchingEnds => (0, 0),
+    };
+    control.intercept1 |= intercepts;
+    control.virtual_interrupt |= bits;
     control.msr_map = msr_map;
     control.clean &= !(clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT | clean::PERMISSION_MAPS);
 }
@@ -408,7 +412,7 @@ mod tests {
         initialize(control, Roots { io_map: 1 << 12, msr_map: 2 << 12, nested: 3 << 12 }, Features::LEAST);
         let before = (control.intercept1, control.virtual_interrupt);
         control.clean = clean::ALL;
-        direct_interrupts(control, true, 4 << 12);
+        take_interrupts(control, Interrupts::Direct, 4 << 12);
         assert_eq!(control.intercept1 & (intercept1::INTR | intercept1::HLT), 0);
         assert_ne!(control.intercept1 & intercept1::NMI, 0);
         assert_ne!(control.intercept1 & intercept1::INIT, 0);
@@ -416,7 +420,7 @@ mod tests {
         assert_eq!(control.msr_map, 4 << 12);
         let dirty = clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT | clean::PERMISSION_MAPS;
         assert_eq!(control.clean, clean::ALL & !dirty);
-        direct_interrupts(control, false, 2 << 12);
+        take_interrupts(control, Interrupts::Virtual, 2 << 12);
         assert_eq!((control.intercept1, control.virtual_interrupt), before);
     }
 

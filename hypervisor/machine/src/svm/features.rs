@@ -15,6 +15,8 @@ pub struct Features {
     pub decode_assists: bool,
     /// NMIs are held back and delivered by the processor (8000_000A EDX bit 25).
     pub virtual_nmi: bool,
+    /// AVIC in x2APIC mode (8000_000A EDX bits 13 and 18).
+    pub x2avic: bool,
 }
 
 /// Why a processor cannot run guests.
@@ -46,11 +48,19 @@ impl fmt::Display for Unsupported {
 const VM_CR_LOCK: u64 = 1 << 3;
 const VM_CR_SVMDIS: u64 = 1 << 4;
 
+const X2AVIC: u32 = 1 << 13 | 1 << 18;
+
 impl Features {
     /// What every processor that runs guests has.
     #[cfg(test)]
-    pub(super) const LEAST: Self =
-        Self { asids: 2, next_rip: false, flush_by_asid: false, decode_assists: false, virtual_nmi: false };
+    pub(super) const LEAST: Self = Self {
+        asids: 2,
+        next_rip: false,
+        flush_by_asid: false,
+        decode_assists: false,
+        virtual_nmi: false,
+        x2avic: false,
+    };
 
     /// Judges a processor by its CPUID leaves; `vm_cr` reads VM_CR and is called
     /// only where the processor has AMD-V.
@@ -78,6 +88,7 @@ impl Features {
             flush_by_asid: bits & 1 << 6 != 0,
             decode_assists: bits & 1 << 7 != 0,
             virtual_nmi: bits & 1 << 25 != 0,
+            x2avic: bits & X2AVIC == X2AVIC,
         })
     }
 }
@@ -110,6 +121,12 @@ mod tests {
         let features = Features::detect(cpuid(1, 16, 1 | 1 << 3), || 0x10).unwrap();
         assert!(features.next_rip && !features.flush_by_asid && !features.decode_assists);
         assert_eq!(features.asids, 16);
+    }
+
+    #[test]
+    fn avic_counts_with_x2apic_mode_only() {
+        let has = |bits| Features::detect(cpuid(1, 16, 1 | bits), || 0).unwrap().x2avic;
+        assert!(!has(1 << 13) && !has(1 << 18) && has(X2AVIC));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! AMD-V: the secure virtual machine extension (AMD APM vol. 2 chapter 15).
 //!
-//! `control`, `entry` and `permissions` only compute and are tested on the host; `world`
-//! holds the assembly; `vcpu` joins them behind [`access::vcpu::Vcpu`].
+//! `avic`, `control`, `entry` and `permissions` only compute and are tested on the host;
+//! `world` holds the assembly; `vcpu` joins them behind [`access::vcpu::Vcpu`].
 
+pub mod avic;
 #[cfg(target_os = "none")]
 mod backend;
 pub mod control;

@@ -4,6 +4,8 @@
 
 use crate::passed_msrs;
 use access::vcpu::Interrupts;
+use spec::local_apic::COMMAND;
+use spec::msr;
 
 /// Size of the MSR permission map in bytes (AMD APM vol. 2 section 15.11).
 pub const MSR_MAP_BYTES: usize = 8192;
@@ -33,7 +35,17 @@ pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES], interrupts: Interrupts, tsc_d
             *byte &= !(bits << (bit % 8));
         }
     }
+    // AVIC carries commands out, between the guest's own processors, or exits.
+    const COMMAND_BIT: Option<usize> = msr_bit(msr::X2APIC_FIRST + COMMAND as u32);
+    if let (Interrupts::Accelerated, Some(bit)) = (interrupts, COMMAND_BIT)
+        && let Some(byte) = map.get_mut(bit / 8)
+    {
+        *byte &= !(WRITES << (bit % 8));
+    }
 }
+
+/// The bit of writes beside that of reads.
+const WRITES: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -55,6 +67,20 @@ mod tests {
             let entry = passed_msrs::passed(Interrupts::Direct, true).find(|(number, _)| *number == msr);
             let expected = entry.map_or((true, true), |(_, passed)| (!passed.read, !passed.write));
             assert_eq!(exits(&map, msr), expected, "MSR {msr:#x}");
+        }
+    }
+
+    #[test]
+    fn avic_is_given_the_commands_and_nobody_else() {
+        let mut map = std::boxed::Box::new([0; MSR_MAP_BYTES]);
+        for (interrupts, expected) in [
+            (Interrupts::Virtual, (true, true)),
+            (Interrupts::Accelerated, (true, false)),
+            (Interrupts::Direct, (true, true)),
+            (Interrupts::DirectWatchingEnds, (true, true)),
+        ] {
+            fill_msr_map(&mut map, interrupts, true);
+            assert_eq!(exits(&map, 0x830), expected, "{interrupts:?}");
         }
     }
 

@@ -1,14 +1,17 @@
 //! A virtual processor on AMD-V.
 
+use super::avic::Avic;
 use super::control::{self, EFER_LMA, EFER_SVME, Roots};
 use super::entry::Entry;
 use super::{Features, world};
+use crate::apic_page::Bitmap;
 use crate::passed_msrs::MsrMaps;
-use crate::{guest_registers, interrupts, registers};
+use crate::{apic, guest_registers, interrupts, registers};
 use access::vcpu::{
-    ControlRegisters, Exit, GeneralRegisters, Interrupts, Posting, RAX, RSP, Resume, Segment, SegmentName,
-    Vcpu,
+    ControlRegisters, Exit, GeneralRegisters, Interrupts, KeptApic, Posting, RAX, RSP, Resume, Segment,
+    SegmentName, Vcpu,
 };
+use spec::local_apic::{COMMAND, TASK_PRIORITY};
 use spec::svm::{Vmcb, VmcbSegment, clean};
 use spec::{Hpa, msr};
 
@@ -57,6 +60,7 @@ pub struct SvmVcpu {
     frames: SvmFrames,
     features: Features,
     entry: Entry,
+    avic: Option<&'static Avic>,
     interrupts: Interrupts,
     /// This processor takes events only where the guest's loop lets it.
     started: bool,
@@ -69,15 +73,22 @@ impl SvmVcpu {
     ///
     /// # Safety
     /// `vmcb` is the mapping of the frame `frames.vmcb`; all frames are as
-    /// [`SvmFrames`] says and stay so; the vCPU runs on one processor only, on which
+    /// [`SvmFrames`] says and stay so; `avic`, where the processor has it, is this vCPU's
+    /// alone, and what it points to is mapped; the vCPU runs on one processor only, on which
     /// [`enable`] ran.
-    pub unsafe fn new(vmcb: &'static mut Vmcb, frames: SvmFrames, features: Features) -> Self {
+    pub unsafe fn new(
+        vmcb: &'static mut Vmcb,
+        frames: SvmFrames,
+        features: Features,
+        avic: Option<&'static Avic>,
+    ) -> Self {
         let mut vcpu = Self {
             vmcb,
             registers: GeneralRegisters::default(),
             frames,
             features,
             entry: Entry::new(features),
+            avic,
             interrupts: Interrupts::Virtual,
             started: false,
             dirty_processor: true,
@@ -100,6 +111,20 @@ impl SvmVcpu {
         }
         // The mail is looked at before the next sleep anyhow.
         interrupts::was_kicked();
+    }
+
+    /// What AVIC leaves to software of an exit of its own.
+    #[cold]
+    fn kept_exit(&mut self, exit: Exit) -> Exit {
+        match (exit, self.avic) {
+            (Exit::EndOfInterrupt { vector }, Some(avic)) => avic.end_of_interrupt(vector),
+            // That register is what the exit told; the others are in the page.
+            (Exit::ApicWrite { register, .. }, Some(avic)) if register != COMMAND => {
+                return Exit::ApicWrite { register, value: avic.page.0.read(register).into() };
+            }
+            _ => {}
+        }
+        exit
     }
 
     /// Makes this processor take events only where the guest's loop lets it, until
@@ -150,8 +175,10 @@ impl Vcpu for SvmVcpu {
         unsafe { world::run(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
         self.entry.finish(self.vmcb);
         let exit = control::decode_exit(&self.vmcb.control);
-        if matches!(exit, Exit::Interrupt | Exit::Kick) {
-            self.take_events();
+        match exit {
+            Exit::Interrupt | Exit::Kick => self.take_events(),
+            Exit::EndOfInterrupt { .. } | Exit::ApicWrite { .. } => return self.kept_exit(exit),
+            _ => {}
         }
         exit
     }
@@ -327,10 +354,16 @@ impl Vcpu for SvmVcpu {
     }
 
     fn cr8(&self) -> u8 {
-        self.vmcb.control.virtual_interrupt as u8 & 0xf
+        match self.avic {
+            Some(avic) if self.interrupts == Interrupts::Accelerated => avic.page.0.task_priority() >> 4,
+            _ => self.vmcb.control.virtual_interrupt as u8 & 0xf,
+        }
     }
 
     fn set_task_priority(&mut self, value: u8) {
+        if let Some(avic) = self.avic {
+            avic.page.0.write(TASK_PRIORITY, value.into());
+        }
         let word = self.vmcb.control.virtual_interrupt & !0xff | u64::from(value >> 4);
         if word != self.vmcb.control.virtual_interrupt {
             self.vmcb.control.virtual_interrupt = word;
@@ -368,19 +401,33 @@ impl Vcpu for SvmVcpu {
             return;
         }
         self.hold_events();
-        if self.interrupts == Interrupts::Virtual || interrupts == Interrupts::Virtual {
+        // From one way of direct ones to the other nothing changes hands.
+        if !(self.interrupts.is_direct() && interrupts.is_direct()) {
             // SAFETY: as for `take_events`.
             unsafe { world::window() }
         }
         self.interrupts = interrupts;
-        let direct = interrupts != Interrupts::Virtual;
-        control::direct_interrupts(&mut self.vmcb.control, direct, self.frames.msr_maps.of(interrupts).0);
+        match self.avic {
+            Some(avic) if interrupts == Interrupts::Accelerated => avic.begin(apic::id()),
+            Some(avic) => avic.end(),
+            None => {}
+        }
+        control::take_interrupts(&mut self.vmcb.control, interrupts, self.frames.msr_maps.of(interrupts).0);
     }
 
-    fn request(&mut self, _: u8, _: bool) {}
+    fn request(&mut self, vector: u8, level: bool) {
+        if let Some(avic) = self.avic {
+            avic.page.0.set(Bitmap::TriggerMode, vector, level);
+            avic.page.0.insert(Bitmap::Requests, vector);
+        }
+    }
+
+    fn kept_apic(&mut self) -> KeptApic {
+        self.avic.map_or(KeptApic::default(), |avic| avic.page.0.take_interrupts())
+    }
 
     fn posting(&self) -> Option<&'static dyn Posting> {
-        None
+        self.avic.map(|avic| avic as &dyn Posting)
     }
 
     fn release(&mut self) {
@@ -405,9 +452,11 @@ impl Vcpu for SvmVcpu {
         self.registers = GeneralRegisters::default();
         // RDX holds the processor's signature after INIT (CPUID 1 EAX).
         self.registers.0[access::vcpu::RDX] = registers::cpuid(1, 0).eax.into();
-        let direct = self.interrupts != Interrupts::Virtual;
         let msr_map = self.frames.msr_maps.of(self.interrupts);
-        control::direct_interrupts(&mut self.vmcb.control, direct, msr_map.0);
+        control::take_interrupts(&mut self.vmcb.control, self.interrupts, msr_map.0);
+        if let Some(avic) = self.avic {
+            avic.set_up(&mut self.vmcb.control);
+        }
         self.entry = Entry::new(self.features);
         self.dirty_processor = true;
     }

@@ -8,7 +8,7 @@ use super::vcpu::{VmxFrames, VmxVcpu};
 use super::world;
 use crate::apic_page::ApicPage;
 use crate::passed_msrs::MsrMaps;
-use crate::virtualization::{Backend, NotEnabled, OutOfMemory};
+use crate::virtualization::{Backend, NotEnabled, OutOfMemory, Place};
 use crate::{frames, layout, registers, timer};
 use access::vcpu::Interrupts;
 use core::fmt;
@@ -37,6 +37,7 @@ impl Backend for Vmx {
     const DIRECT_INTERRUPTS: bool = true;
     type Vcpu = VmxVcpu;
     type Nested = Ept;
+    type Shared = ();
     type Unsupported = Unsupported;
 
     fn detect() -> Result<Self, Unsupported> {
@@ -94,24 +95,24 @@ impl Backend for Vmx {
         Geometry::processor(4, page)
     }
 
-    fn new_vcpu(&self, nested: Hpa) -> Result<VmxVcpu, OutOfMemory> {
+    fn share(&self, _: usize) -> Result<(), OutOfMemory> {
+        Ok(())
+    }
+
+    fn new_vcpu(&self, nested: Hpa, _: Place<'_, ()>) -> Result<VmxVcpu, OutOfMemory> {
         let (io_maps, msr_maps) = self.maps.ok_or(OutOfMemory)?;
         let vmcs = self.take_region()?;
-        let virtual_apic = frames::take(FRAME, FRAME).ok_or(OutOfMemory)?;
+        let (page, virtual_apic) = frames::take_zeroed().ok_or(OutOfMemory)?;
         let posted = match self.features.takes_posted {
-            true => Some(frames::take(FRAME, FRAME).ok_or(OutOfMemory)?),
+            true => Some(frames::take_zeroed().ok_or(OutOfMemory)?),
             false => None,
         };
-        let frames = VmxFrames { vmcs, virtual_apic, posted, io_maps, msr_maps, nested };
-        // SAFETY: the frames were just taken and are this vCPU's for good; zeros are values
-        // of both types, which are 4 KiB and consist of atomics. By the contract of
-        // `Backend::new_vcpu` it runs on one processor, after `enable` there; its owner
+        let (posted, posted_at) = posted.unzip();
+        let frames = VmxFrames { vmcs, virtual_apic, posted: posted_at, io_maps, msr_maps, nested };
+        // SAFETY: the frames were just taken and are this vCPU's for good. By the contract
+        // of `Backend::new_vcpu` it runs on one processor, after `enable` there; its owner
         // resets it before each start.
-        unsafe {
-            let page: &'static ApicPage = zeroed(virtual_apic);
-            let posted: Option<&'static Posted> = posted.map(|frame| zeroed(frame));
-            Ok(VmxVcpu::new(page, posted, frames, self.features))
-        }
+        Ok(unsafe { VmxVcpu::new(page, posted, frames, self.features) })
     }
 }
 
@@ -126,20 +127,6 @@ impl Vmx {
             first.cast::<u32>().write(self.features.revision);
         }
         Ok(region)
-    }
-}
-
-/// A frame as a `T` of zeros, for good.
-///
-/// # Safety
-/// The frame was taken for this alone; `T` has at most its size and alignment, zeros are a
-/// value of it, and it may be shared while hardware writes it.
-unsafe fn zeroed<T>(frame: Hpa) -> &'static T {
-    let start = layout::direct(frame);
-    // SAFETY: the caller's promise; taken frames are RAM of the direct map.
-    unsafe {
-        start.write_bytes(0, FRAME as usize);
-        &*start.cast::<T>()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Posted interrupts (Intel SDM vol. 3 section 31.6): a descriptor in memory where any
 //! processor leaves vectors for a vCPU, and an interrupt that announces them.
 
+use crate::frames::InFrame;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 /// Bit 256 of the descriptor: announced, and not processed yet.
@@ -19,12 +20,21 @@ pub struct Posted {
     processor: AtomicU32,
 }
 
+// SAFETY: it has the size and alignment of a frame and consists of atomics.
+unsafe impl InFrame for Posted {}
+
 impl Posted {
     /// Empty, for a vCPU on the processor with this APIC ID. Nobody posts meanwhile.
     pub fn begin(&self, processor: u32) {
         self.processor.store(processor, Release);
         self.requests.iter().for_each(|word| word.store(0, Relaxed));
         self.control.store(0, Release);
+    }
+
+    /// Takes what was left out, as the processor does when it is told.
+    pub fn take(&self) -> [u64; 4] {
+        self.control.store(0, Release);
+        self.requests.each_ref().map(|word| word.swap(0, AcqRel))
     }
 
     /// Leaves `vector`. Whom to tell, if that has not happened since the processor last
@@ -74,6 +84,7 @@ mod tests {
         assert_eq!(posted.leave(0x43), Some(7));
         posted.begin(9);
         assert_eq!(posted.leave(0x44), Some(9));
-        assert_eq!(posted.requests[1].load(Relaxed), 1 << 4, "the former vectors are gone");
+        assert_eq!(posted.take(), [0, 1 << 4, 0, 0], "the former vectors are gone");
+        assert_eq!((posted.leave(0x45), posted.take()), (Some(9), [0, 1 << 5, 0, 0]));
     }
 }

@@ -10,8 +10,8 @@ use crate::apic_page::ApicPage;
 use crate::passed_msrs::MsrMaps;
 use crate::{guest_registers, registers};
 use access::vcpu::{
-    ControlRegisters, Event, Exit, GeneralRegisters, Interrupts, Posting, RDX, RSP, Resume, Segment,
-    SegmentName, Vcpu,
+    ControlRegisters, Event, Exit, GeneralRegisters, Interrupts, KeptApic, Posting, RDX, RSP, Resume,
+    Segment, SegmentName, Vcpu,
 };
 use spec::Hpa;
 use spec::local_apic::TASK_PRIORITY;
@@ -528,6 +528,14 @@ impl Vcpu for VmxVcpu {
 
     fn request(&mut self, vector: u8, level: bool) {
         self.request_kept(vector, level);
+    }
+
+    fn kept_apic(&mut self) -> KeptApic {
+        let mut kept = self.virtual_apic.take_interrupts();
+        if let Some(posted) = self.posted {
+            posted.take().into_iter().zip(&mut kept.requests).for_each(|(posted, word)| *word |= posted);
+        }
+        kept
     }
 
     fn posting(&self) -> Option<&'static dyn Posting> {

@@ -41,6 +41,8 @@ pub fn install(x2apic: bool) {
     X2APIC.store(x2apic, Ordering::Relaxed);
     write(SVR, 0x1ff);
     write(TPR, 0);
+    // Firmware lets the 8259A in (virtual wire); who wants it asks for it.
+    write(LVT_LINT0, 0x1_0700);
 }
 
 /// Whether x2APIC is in use.

@@ -7,7 +7,8 @@
 //!
 //! A guest in HLT wakes, or exits, by what is let through to it, whatever its own interrupt flag
 //! says: by an external interrupt that exits, by a virtual interrupt that is pending. Bochs looks at
-//! the flag and at the former alone.
+//! the flag and at the former alone. And an external interrupt that exits while the guest has
+//! interrupts off makes it deliver the virtual one that is held back.
 //!
 //! A posted-interrupt descriptor is aligned to 64 bytes (Intel SDM vol. 3 section 26.2.1.1), and
 //! Bochs wants it to start a page: Linux's KVM cannot enter a guest then.
@@ -28,7 +29,7 @@ pub struct Mend {
 }
 
 /// All of them.
-pub const ALL: [Mend; 4] = [
+pub const ALL: [Mend; 5] = [
     Mend {
         file: "cpu/vmx.cc",
         line: "  BX_CPU_THIS_PTR in_vmx_guest = true;",
@@ -49,6 +50,11 @@ pub const ALL: [Mend; 4] = [
             "        (is_pending(BX_EVENT_PENDING_INTR | BX_EVENT_PENDING_LAPIC_INTR | BX_EVENT_PENDING_UINTR) \
              && (BX_CPU_THIS_PTR get_IF() || BX_CPU_THIS_PTR activity_state == BX_ACTIVITY_STATE_MWAIT_IF)) ||",
         ],
+    },
+    Mend {
+        file: "cpu/event.cc",
+        line: "    if (is_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR)) {",
+        with: &["    if (is_unmasked_event_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR)) {"],
     },
     Mend {
         file: "cpu/vmx.cc",

@@ -55,6 +55,7 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
         // Messages through the memory-mapped APIC take another way in.
         attack(Storms, "init-storm-xapic", "init-storm rounds=200 xapic", 10),
         attack(Commands, "commands", "commands", 10),
+        attack_on(column, Commands, "commands-virtual", virtually(column, "commands"), 10),
         fatal(Storms, "nested-faults", TRIPLE_FAULT),
         stray_crash(column),
         fatal(Emulation, "wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
@@ -71,6 +72,11 @@ fn attacker(column: Column, command_line: &str) -> Guest {
     )
 }
 
+/// Leaves its interrupts to the hypervisor.
+fn virtually(column: Column, command_line: &str) -> Guest {
+    attacker(column, command_line).set("interrupts", "\"virtual\"")
+}
+
 fn beside_neighbour(column: Column, feature: Feature, name: &str, attacker: Guest, seconds: u64) -> Scenario {
     let neighbour = Guest::new("neighbour", &[1], &format!("neighbour seconds={seconds}"));
     hosted(column, feature, &format!("attack/{name}"), &[attacker, neighbour])
@@ -80,8 +86,12 @@ fn beside_neighbour(column: Column, feature: Feature, name: &str, attacker: Gues
 }
 
 fn attack(column: Column, feature: Feature, name: &str, command_line: &str, seconds: u64) -> Scenario {
-    let test = command_line.split(' ').next().unwrap_or(name);
-    beside_neighbour(column, feature, name, attacker(column, command_line), seconds)
+    attack_on(column, feature, name, attacker(column, command_line), seconds)
+}
+
+fn attack_on(column: Column, feature: Feature, name: &str, attacker: Guest, seconds: u64) -> Scenario {
+    let test = attacker.test().to_owned();
+    beside_neighbour(column, feature, name, attacker, seconds)
         .expect("attacker", &format!("attack {test}: held"))
         .ends("attacker", POWER_OFF)
 }

@@ -80,6 +80,8 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
         list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "virtual")));
     }
     if column.keeps_apics() {
+        // The 8259A takes the APIC away from the processor, and gives it back.
+        list.push(by_interrupts(column, "pic", "pic: done", "virtual"));
         list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "emulated")));
     }
     if column == Column::SvmVtd {

@@ -94,6 +94,12 @@ impl Guest {
         self
     }
 
+    /// Which of the test guest's tests it runs.
+    fn test(&self) -> &str {
+        let line = self.lines.iter().find_map(|line| line.strip_prefix("command_line = \""));
+        line.and_then(|words| words.split([' ', '"']).next()).unwrap_or_default()
+    }
+
     fn text(&self) -> String {
         format!("[guest.{}]\n{}\n{}\n", self.name, self.lines.join("\n"), self.functions)
     }

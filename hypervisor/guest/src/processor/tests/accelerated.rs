@@ -129,6 +129,23 @@ fn an_illegal_self_ipi_becomes_an_error() {
 }
 
 #[test]
+fn the_8259a_is_let_in_by_the_model_which_goes_on_where_the_processor_was() {
+    let partition = accelerated_partition(1);
+    let turns = [write(0x835, 0x700), exit(Exit::Cpuid)];
+    let mut vp = VirtualProcessor::new(0, Scripted::new(&partition, &turns, &[]));
+    vp.apic.set_base(vp.apic.base() | 0xc00).unwrap();
+    for (register, value) in [(0x0f, 0x1ff), (0x35, 1 << 16)] {
+        let _ = vp.apic.write(register, value, 0).unwrap();
+    }
+    vp.cpu.kept.requests[0] = 1 << 0x31;
+    vp.cpu.kept.task_priority = 0x25;
+    vp.run(&partition);
+    assert_eq!(vp.cpu.modes, [Interrupts::Accelerated, Interrupts::Virtual], "and not again");
+    assert_eq!(injected(&vp), [None, Some(Event::Interrupt(0x31)), None]);
+    assert_eq!(vp.apic.task_priority(), 0x25);
+}
+
+#[test]
 fn disabling_the_apic_or_init_leads_back_to_the_model() {
     let partition = accelerated_partition(1);
     let vp = play(&partition, 0, &[write(0x1b, 0xfee0_0000 | 0x100), exit(Exit::Cpuid)], &[]);

@@ -8,7 +8,7 @@ use crate::host::BusAccess;
 use crate::layout::GuestLayout;
 use crate::testing::StillVcpu;
 use access::memory::VecMemory;
-use access::vcpu::{ControlRegisters, Exit, Interrupts, Posting};
+use access::vcpu::{ControlRegisters, Exit, Interrupts, KeptApic, Posting};
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use devices::{Chipset, ChipsetConfig};
@@ -182,6 +182,7 @@ pub(super) struct Scripted<'a> {
     pub(super) modes: Vec<Interrupts>,
     /// What was made pending in the APIC that the processor keeps.
     pub(super) requested: Vec<(u8, bool)>,
+    pub(super) kept: KeptApic,
     pub(super) partition: &'a Partition<FakeHost>,
 }
 
@@ -296,6 +297,9 @@ impl Vcpu for Scripted<'_> {
     fn request(&mut self, vector: u8, level: bool) {
         self.requested.push((vector, level));
     }
+    fn kept_apic(&mut self) -> KeptApic {
+        self.kept
+    }
     fn posting(&self) -> Option<&'static dyn Posting> {
         None
     }
@@ -321,13 +325,14 @@ impl<'a> Scripted<'a> {
             cr8: 0,
             modes: Vec::new(),
             requested: Vec::new(),
+            kept: KeptApic::default(),
             partition,
         }
     }
 }
 
 /// Plays the script on vCPU `index`, whose local APIC software has switched on in
-/// x2APIC mode; interrupts are enabled.
+/// x2APIC mode, without the 8259A; interrupts are enabled.
 pub(super) fn play<'a>(
     partition: &'a Partition<FakeHost>,
     index: usize,
@@ -337,7 +342,9 @@ pub(super) fn play<'a>(
     let mut vp = VirtualProcessor::new(index, Scripted::new(partition, turns, sleeps));
     let base = vp.apic.base();
     vp.apic.set_base(base | 0xc00).unwrap();
-    let _ = vp.apic.write(0x0f, 0x1ff, 0).unwrap();
+    for (register, value) in [(0x0f, 0x1ff), (0x35, 1 << 16)] {
+        let _ = vp.apic.write(register, value, 0).unwrap();
+    }
     assert_eq!(vp.run(partition), End::Stopped);
     vp
 }

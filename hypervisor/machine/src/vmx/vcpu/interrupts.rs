@@ -55,7 +55,7 @@ impl VmxVcpu {
     /// Nothing is pending or in service; the task priority is what it was, and the entry
     /// works the processor priority out.
     fn begin_keeping(&mut self) {
-        self.virtual_apic.forget_interrupts();
+        self.virtual_apic.take_interrupts();
         self.write(field::GUEST_INTERRUPT_STATUS, 0);
         self.watched_ends = [0; 4];
         for index in 0..self.watched_ends.len() {
