@@ -196,19 +196,18 @@ pub enum Exit {
     Refused,
     /// The backend has done what there was to do; the guest goes on.
     Settled,
-    /// The guest ended the level-triggered interrupt `vector` of an APIC that the processor
-    /// keeps.
+    /// The guest ends the level-triggered interrupt `vector` of an APIC that the processor
+    /// keeps: [`Vcpu::end_kept`]. RIP is behind the write.
     EndOfInterrupt {
         /// The vector that was in service.
         vector: u8,
     },
     /// The guest has written an x2APIC register of an APIC that the processor keeps, with
-    /// something that the processor leaves to the hypervisor. RIP is behind the write.
+    /// something that the processor leaves to the hypervisor: [`Vcpu::kept_write`]. RIP is
+    /// behind the write.
     ApicWrite {
         /// Number of the register.
         register: u8,
-        /// The value.
-        value: u64,
     },
     /// The processor refused the guest's state; nothing ran.
     InvalidState,
@@ -457,6 +456,10 @@ pub trait Vcpu {
     /// Makes `vector` (16 to 255) pending in the APIC that the processor keeps. The end of
     /// one that is level-triggered exits with [`Exit::EndOfInterrupt`].
     fn request(&mut self, vector: u8, level: bool);
+    /// Ends what [`Exit::EndOfInterrupt`] told, as far as the processor has not.
+    fn end_kept(&mut self, vector: u8);
+    /// What the guest wrote, after [`Exit::ApicWrite`] told that it wrote `register`.
+    fn kept_write(&self, register: u8) -> u64;
     /// Takes out what the APIC that the processor keeps holds. Others that post meanwhile have
     /// to look whether it still does.
     fn kept_apic(&mut self) -> KeptApic;

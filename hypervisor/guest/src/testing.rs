@@ -150,6 +150,10 @@ impl Vcpu for StillVcpu {
     fn flush_translations(&mut self) {}
     fn set_interrupts(&mut self, _: Interrupts) {}
     fn request(&mut self, _: u8, _: bool) {}
+    fn end_kept(&mut self, _: u8) {}
+    fn kept_write(&self, _: u8) -> u64 {
+        0
+    }
     fn kept_apic(&mut self) -> KeptApic {
         KeptApic::default()
     }

@@ -53,7 +53,7 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
         Exit::Refused => raise(vp, Event::PROTECTION),
         Exit::Settled => {}
         Exit::EndOfInterrupt { vector } => apic::end_kept(vp, partition, vector),
-        Exit::ApicWrite { register, value } => apic::write_kept(vp, partition, register, value),
+        Exit::ApicWrite { register } => apic::write_kept(vp, partition, register),
         // INIT reached the machine's processor: nobody here sends it; stay.
         Exit::Init => {}
         Exit::InvalidState => {

@@ -95,11 +95,11 @@ pub fn decode_exit(control: &Control) -> Exit {
     let register = (info >> 4) as u8;
     match code {
         // EXITINFO1 is the command.
-        exit_code::AVIC_COMMAND => Exit::ApicWrite { register: COMMAND, value: info },
+        exit_code::AVIC_COMMAND => Exit::ApicWrite { register: COMMAND },
         _ if info & WRITE == 0 => Exit::Unexpected(code),
         _ if register == END_OF_INTERRUPT => Exit::EndOfInterrupt { vector: control.exit_info2 as u8 },
         // The value is in the backing page.
-        _ => Exit::ApicWrite { register, value: 0 },
+        _ => Exit::ApicWrite { register },
     }
 }
 
@@ -167,10 +167,10 @@ mod tests {
             decode_exit(&vmcb.control)
         };
         assert_eq!(exited(0x402, 1 << 32 | 0xb0, 0x91), Exit::EndOfInterrupt { vector: 0x91 });
-        assert_eq!(exited(0x402, 1 << 32 | 0x3f0, 0), Exit::ApicWrite { register: 0x3f, value: 0 });
+        assert_eq!(exited(0x402, 1 << 32 | 0x3f0, 0), Exit::ApicWrite { register: 0x3f });
         assert_eq!(exited(0x402, 0x390, 0), Exit::Unexpected(0x402), "a read");
         let command = 5 << 32 | 0x4_0061;
-        assert_eq!(exited(0x401, command, 1 << 32), Exit::ApicWrite { register: 0x30, value: command });
+        assert_eq!(exited(0x401, command, 1 << 32), Exit::ApicWrite { register: 0x30 });
     }
 
     #[test]

@@ -113,20 +113,6 @@ impl SvmVcpu {
         interrupts::was_kicked();
     }
 
-    /// What AVIC leaves to software of an exit of its own.
-    #[cold]
-    fn kept_exit(&mut self, exit: Exit) -> Exit {
-        match (exit, self.avic) {
-            (Exit::EndOfInterrupt { vector }, Some(avic)) => avic.end_of_interrupt(vector),
-            // That register is what the exit told; the others are in the page.
-            (Exit::ApicWrite { register, .. }, Some(avic)) if register != COMMAND => {
-                return Exit::ApicWrite { register, value: avic.page.0.read(register).into() };
-            }
-            _ => {}
-        }
-        exit
-    }
-
     /// Makes this processor take events only where the guest's loop lets it, until
     /// [`Vcpu::release`].
     #[inline]
@@ -175,10 +161,8 @@ impl Vcpu for SvmVcpu {
         unsafe { world::run(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
         self.entry.finish(self.vmcb);
         let exit = control::decode_exit(&self.vmcb.control);
-        match exit {
-            Exit::Interrupt | Exit::Kick => self.take_events(),
-            Exit::EndOfInterrupt { .. } | Exit::ApicWrite { .. } => return self.kept_exit(exit),
-            _ => {}
+        if matches!(exit, Exit::Interrupt | Exit::Kick) {
+            self.take_events();
         }
         exit
     }
@@ -419,6 +403,20 @@ impl Vcpu for SvmVcpu {
         if let Some(avic) = self.avic {
             avic.page.0.set(Bitmap::TriggerMode, vector, level);
             avic.page.0.insert(Bitmap::Requests, vector);
+        }
+    }
+
+    fn end_kept(&mut self, vector: u8) {
+        if let Some(avic) = self.avic {
+            avic.end_of_interrupt(vector);
+        }
+    }
+
+    fn kept_write(&self, register: u8) -> u64 {
+        match self.avic {
+            Some(avic) if register != COMMAND => avic.page.0.read(register).into(),
+            // The exit tells all of that register.
+            _ => self.vmcb.control.exit_info1,
         }
     }
 

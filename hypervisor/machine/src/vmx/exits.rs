@@ -38,7 +38,7 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         exit::INIT => Exit::Init,
         exit::VIRTUAL_EOI => Exit::EndOfInterrupt { vector: read(field::QUALIFICATION) as u8 },
         // The qualification is the offset in the page; the value is in there.
-        exit::APIC_WRITE => Exit::ApicWrite { register: (read(field::QUALIFICATION) >> 4) as u8, value: 0 },
+        exit::APIC_WRITE => Exit::ApicWrite { register: (read(field::QUALIFICATION) >> 4) as u8 },
         exit::GETSEC
         | exit::RDPMC
         | exit::RSM
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn what_the_processor_leaves_of_a_kept_apic_is_named() {
         assert_eq!(qualified(exit::VIRTUAL_EOI, 0x91), Exit::EndOfInterrupt { vector: 0x91 });
-        assert_eq!(qualified(exit::APIC_WRITE, 0x3f0), Exit::ApicWrite { register: 0x3f, value: 0 });
+        assert_eq!(qualified(exit::APIC_WRITE, 0x3f0), Exit::ApicWrite { register: 0x3f });
     }
 
     #[test]

@@ -229,9 +229,6 @@ impl VmxVcpu {
             Exit::Kick => self.take_nmi(),
             Exit::WriteControl { register, .. } => return self.write_control(register),
             Exit::Exception { vector: DEBUG, .. } => self.note_debug(),
-            Exit::ApicWrite { register, .. } => {
-                return Exit::ApicWrite { register, value: self.virtual_apic.read(register).into() };
-            }
             Exit::InvalidState => self.explain_failure(reason),
             Exit::Unexpected(_) => self.explain_exit(reason),
             _ => {}
@@ -528,6 +525,13 @@ impl Vcpu for VmxVcpu {
 
     fn request(&mut self, vector: u8, level: bool) {
         self.request_kept(vector, level);
+    }
+
+    /// The processor has.
+    fn end_kept(&mut self, _: u8) {}
+
+    fn kept_write(&self, register: u8) -> u64 {
+        self.virtual_apic.read(register).into()
     }
 
     fn kept_apic(&mut self) -> KeptApic {

@@ -297,6 +297,10 @@ impl Vcpu for Scripted<'_> {
     fn request(&mut self, vector: u8, level: bool) {
         self.requested.push((vector, level));
     }
+    fn end_kept(&mut self, _: u8) {}
+    fn kept_write(&self, _: u8) -> u64 {
+        3
+    }
     fn kept_apic(&mut self) -> KeptApic {
         self.kept
     }
