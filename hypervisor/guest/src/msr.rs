@@ -25,6 +25,8 @@ pub enum Policy {
     SystemTime,
     /// Paravirtual end of interrupt: a gpa at which it is noted, bit 0 enables.
     SilentEnd,
+    /// How often this vCPU has left its guest; writes are dropped.
+    Exits,
     /// The time-stamp counter: reads as it is; writes are dropped, since other
     /// processors and the paravirtual clock rely on it.
     Tsc,
@@ -34,6 +36,10 @@ pub enum Policy {
     /// #GP.
     Deny,
 }
+
+/// How often the vCPU that reads it has left its guest, the read included. Bulkhead's own, in
+/// a range that no processor has; guests use it to find out what costs them exits.
+pub const EXITS: u32 = 0x4248_0000;
 
 /// Number of memory type registers held: the default type, 11 fixed ranges, 8
 /// variable ranges of two registers each.
@@ -72,6 +78,7 @@ const TABLE: &[Row] = &[
     (msr::MTRR_DEF_TYPE, msr::MTRR_DEF_TYPE, Policy::Mtrr(0)),
     (msr::TSC_DEADLINE, msr::TSC_DEADLINE, Policy::TscDeadline),
     (msr::X2APIC_FIRST, msr::X2APIC_LAST, Policy::X2Apic(0)),
+    (EXITS, EXITS, Policy::Exits),
     (0x4b56_4d00, 0x4b56_4d00, Policy::WallClock),
     (0x4b56_4d01, 0x4b56_4d01, Policy::SystemTime),
     (0x4b56_4d04, 0x4b56_4d04, Policy::SilentEnd),

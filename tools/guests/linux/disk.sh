@@ -2,8 +2,7 @@
 # Guest `disk`: makes a file system, writes 64 MiB, drops its caches, reads back, compares
 # hashes, powers off.
 #
-# Kernel command line: disk=DEVICE  instead of the first NVMe name space;
-#                      reads=N      only times N reads of 4 KiB.
+# Kernel command line: disk=DEVICE  instead of the first NVMe name space.
 . /lib.sh
 start disk
 
@@ -12,15 +11,6 @@ device=${device:-/dev/nvme0n1}
 wait_for 30 test -b "$device" || fail "no $device"
 echo "disk: $device has $(blockdev --getsize64 "$device") bytes"
 
-# Reads past the page cache and nothing else: what `cargo hv bench` compares with no
-# hypervisor at all.
-reads=$(option reads)
-if [ -n "$reads" ]; then
-    before=$(cut -d ' ' -f 1 /proc/uptime)
-    dd if="$device" of=/dev/null bs=4096 count="$reads" iflag=direct 2>/dev/null || fail "cannot read"
-    echo "disk: $reads reads of 4096 bytes from $before to $(cut -d ' ' -f 1 /proc/uptime) s"
-    finish
-fi
 mke2fs -q "$device" >/dev/null || fail "cannot make a file system"
 mkdir -p /mnt
 mount -t ext2 "$device" /mnt || fail "cannot mount $device"

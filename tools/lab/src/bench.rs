@@ -8,19 +8,24 @@ use std::fmt::Write;
 pub struct Bench {
     /// Name and instructions, in order.
     pub results: Vec<(String, u64)>,
+    /// Name, exits and how many times it was done, in order.
+    pub exits: Vec<(String, u64, u64)>,
     owner: String,
 }
 
 impl Bench {
     /// Takes the results of guest `owner`.
     pub fn of(owner: &str) -> Self {
-        Self { results: Vec::new(), owner: owner.to_owned() }
+        Self { owner: owner.to_owned(), ..Self::default() }
     }
 
     /// Takes a line; true if it was a result.
     pub fn take(&mut self, line: &Line) -> bool {
         if line.owner != self.owner {
             return false;
+        }
+        if let Some(counted) = line.text.strip_prefix("exits ") {
+            return self.take_exits(counted).is_some();
         }
         let Some((name, number)) = line.text.strip_prefix("bench ").and_then(|text| text.rsplit_once(' '))
         else {
@@ -29,6 +34,20 @@ impl Bench {
         let Ok(number) = number.parse() else { return false };
         self.results.push((name.trim().to_owned(), number));
         true
+    }
+
+    /// Takes `NAME EXITS TIMES`.
+    fn take_exits(&mut self, counted: &str) -> Option<()> {
+        let (counted, times) = counted.rsplit_once(' ')?;
+        let (name, exits) = counted.rsplit_once(' ')?;
+        self.exits.push((name.to_owned(), exits.parse().ok()?, times.parse().ok()?));
+        Some(())
+    }
+
+    /// Exits each time that `name` was done.
+    pub fn exits_each(&self, name: &str) -> Option<f64> {
+        let found = self.exits.iter().find(|(other, ..)| other == name)?;
+        Some(found.1 as f64 / found.2 as f64)
     }
 
     /// The result `name`.
@@ -66,6 +85,32 @@ impl Column {
         let ratio = ratio(ours, theirs).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
         vec![cell(ours), cell(theirs), ratio]
     }
+}
+
+/// A Markdown table of exits each time that something was done, by those of `columns` that
+/// count them.
+pub fn exits_table(columns: &[Column]) -> String {
+    let counting: Vec<&Column> = columns.iter().filter(|column| !column.ours.exits.is_empty()).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for (name, ..) in counting.iter().flat_map(|column| &column.ours.exits) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let heads: Vec<&str> = counting.iter().map(|column| column.title.as_str()).collect();
+    let mut text =
+        format!("| exits for each | {} |\n|---|{}\n", heads.join(" | "), "---:|".repeat(heads.len()));
+    for name in names {
+        let cell = |column: &&Column| column.ours.exits_each(name).map_or_else(|| "-".to_owned(), each);
+        let cells: Vec<String> = counting.iter().map(cell).collect();
+        let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+    }
+    text
+}
+
+/// Whole numbers as such.
+fn each(exits: f64) -> String {
+    if exits.fract() == 0.0 { format!("{exits:.0}") } else { format!("{exits:.2}") }
 }
 
 /// A Markdown table with a row per name; beside a reference stands ours as a part of it.
@@ -134,6 +179,23 @@ mod tests {
         let expected = "| instructions per round trip | AMD-V | Linux + KVM | ratio |\n|---|---:|---:|---:|\n\
                         | cpuid | 142 | 1420 | 0.10 |\n| msi | 5 | - | - |\n| ipi | - | 9 | - |\n";
         assert_eq!(table(&columns), expected);
+    }
+
+    #[test]
+    fn exits_stand_in_a_table_of_their_own() {
+        let column = |title: &str, lines: &[&str]| Column {
+            title: title.to_owned(),
+            ours: of("a", lines),
+            reference: None,
+        };
+        let columns = [
+            column("AMD-V", &["exits timer interrupt 300 100", "exits IPI 3 2"]),
+            column("direct", &["exits timer interrupt 0 100"]),
+            column("uncounted", &["bench cpuid 1"]),
+        ];
+        let expected = "| exits for each | AMD-V | direct |\n|---|---:|---:|\n\
+                        | timer interrupt | 3 | 0 |\n| IPI | 1.50 | - |\n";
+        assert_eq!(exits_table(&columns), expected);
     }
 
     #[test]

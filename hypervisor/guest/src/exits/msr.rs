@@ -43,6 +43,7 @@ fn value_of<V: Vcpu, H: Host>(
         Policy::WallClock => Some(vp.clock_msrs[0]),
         Policy::SystemTime => Some(vp.clock_msrs[1]),
         Policy::SilentEnd => Some(vp.silent_end.register()),
+        Policy::Exits => Some(vp.exits.iter().sum()),
         Policy::Tsc => Some(partition.host.now()),
         Policy::Constant(value) => Some(value),
         Policy::Deny => None,
@@ -101,7 +102,7 @@ fn set<V: Vcpu, H: Host>(
             true
         }
         Policy::SilentEnd => vp.silent_end.set_register(value),
-        Policy::Tsc | Policy::Constant(_) => true,
+        Policy::Exits | Policy::Tsc | Policy::Constant(_) => true,
         Policy::Deny | Policy::TscDeadline => false,
     }
 }

@@ -256,6 +256,14 @@ fn every_exit_is_survived() {
     }
 }
 
+#[test]
+fn a_guest_can_count_its_exits() {
+    let read = Turn { registers: std::vec![(RCX, crate::msr::EXITS.into())], ..exit(Exit::ReadMsr) };
+    let partition = partition(1);
+    let vp = play(&partition, 0, &[exit(Exit::Idle), exit(Exit::Cpuid), read], &[]);
+    assert_eq!(vp.cpu.still.registers[RAX], 3, "the read is one");
+}
+
 mod accelerated;
 mod direct;
 mod script;

@@ -19,6 +19,9 @@ const ANSWER: u8 = 0x61;
 const TIMER: u8 = 0x62;
 const MSI: u8 = 0x63;
 
+/// Bulkhead's count of the exits of the processor that reads it, the read included.
+const EXITS: u32 = 0x4248_0000;
+
 /// Where configuration space is: finding out takes CPUIDs, which no row should count.
 static ECAM: AtomicU64 = AtomicU64::new(0);
 
@@ -53,10 +56,24 @@ pub fn run(environment: &Environment) {
     enable_interrupts();
     self_ipi();
     timer();
+    idle();
     if environment.number("cpus", 1) > 1 {
         two_processors();
     }
     device();
+}
+
+/// This processor's exits so far; `None` where nobody counts.
+fn exits() -> Option<u64> {
+    cpu::try_rdmsr(EXITS).ok()
+}
+
+/// Says how many exits `rounds` rounds took: `before` and `after` are counts that were read
+/// around them, one of which cost an exit itself.
+fn report_exits(name: &str, before: Option<u64>, after: Option<u64>, rounds: u64) {
+    if let (Some(before), Some(after)) = (before, after) {
+        println!("exits {name} {} {rounds}", after - before - 1);
+    }
 }
 
 /// Ticks of one round of `operation`, loop included.
@@ -73,7 +90,7 @@ fn measure(operation: fn()) -> u64 {
 }
 
 fn self_ipi() {
-    let before = hits(IPI);
+    let (before, left) = (hits(IPI), exits());
     let start = rdtsc();
     for round in 1..=ROUNDS {
         apic::send(0, apic::SEND_FIXED | u32::from(IPI));
@@ -81,7 +98,9 @@ fn self_ipi() {
             core::hint::spin_loop();
         }
     }
-    println!("bench IPI to self {}", (rdtsc() - start) / ROUNDS);
+    let ticks = (rdtsc() - start) / ROUNDS;
+    report_exits("IPI to self", left, exits(), ROUNDS);
+    println!("bench IPI to self {ticks}");
 }
 
 /// From arming the timer to being back behind its handler. Nothing is asked for the
@@ -89,6 +108,7 @@ fn self_ipi() {
 fn timer() {
     apic::write(apic::DIVIDE, 0xb);
     apic::write(apic::LVT_TIMER, TIMER.into());
+    let left = exits();
     let start = rdtsc();
     for round in 1..=100 {
         apic::write(apic::INITIAL, 1);
@@ -98,15 +118,45 @@ fn timer() {
             return;
         }
     }
-    println!("bench timer interrupt {}", (rdtsc() - start) / 100);
+    let ticks = (rdtsc() - start) / 100;
+    report_exits("timer interrupt", left, exits(), 100);
+    println!("bench timer interrupt {ticks}");
+}
+
+/// What a tickless idle loop does: sleeps until its timer ends it, and arms it again.
+fn idle() {
+    let (before, left) = (hits(TIMER), exits());
+    for round in 1..=100 {
+        apic::write(apic::INITIAL, 10_000);
+        while hits(TIMER) < before + round {
+            cpu::wait_for_interrupt();
+        }
+    }
+    report_exits("timer that ends a HLT", left, exits(), 100);
 }
 
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
+/// Asks the second processor for its exits; it puts them in the place of 0.
+static ASKED: AtomicU64 = AtomicU64::new(IDLE);
+const IDLE: u64 = u64::MAX;
+
+/// The second processor's exits so far.
+fn exits_of_the_other() -> u64 {
+    ASKED.store(0, Ordering::SeqCst);
+    while ASKED.load(Ordering::SeqCst) == 0 {
+        core::hint::spin_loop();
+    }
+    ASKED.swap(IDLE, Ordering::SeqCst)
+}
 
 fn answer() -> ! {
     let mut answered = 0;
     enable_interrupts();
     loop {
+        if ASKED.load(Ordering::Relaxed) == 0 {
+            // Where nobody counts it is one, and never read.
+            ASKED.store(exits().unwrap_or(1), Ordering::SeqCst);
+        }
         if hits(IPI) > answered {
             answered += 1;
             ARRIVED.store(last_tsc(), Ordering::Relaxed);
@@ -122,6 +172,7 @@ fn two_processors() {
         return;
     }
     let (rounds, before) = (200, hits(ANSWER));
+    let left = exits().map(|own| own + exits_of_the_other());
     let start = rdtsc();
     for round in 1..=rounds {
         apic::send(1, apic::SEND_FIXED | u32::from(IPI));
@@ -129,7 +180,11 @@ fn two_processors() {
             core::hint::spin_loop();
         }
     }
-    println!("bench IPI round trip of two {}", (rdtsc() - start) / rounds);
+    let ticks = (rdtsc() - start) / rounds;
+    // The other's count costs an exit too.
+    let after = exits().map(|own| own + exits_of_the_other() - 1);
+    report_exits("IPI round trip of two", left, after, rounds);
+    println!("bench IPI round trip of two {ticks}");
     println!("bench: {} IPIs answered", hits_at(1, IPI));
 }
 
@@ -139,7 +194,7 @@ fn device() {
     if !edu.function.enable_msi(pci::msi_address(0), MSI.into()) {
         return;
     }
-    let mut ticks = 0;
+    let (mut ticks, left) = (0, exits());
     for round in 1..=100 {
         let start = rdtsc();
         edu.raise();
@@ -151,5 +206,6 @@ fn device() {
         ticks += last_tsc() - start;
         edu.acknowledge();
     }
+    report_exits("MSI of a passed-through function", left, exits(), 100);
     println!("bench MSI to handler {}", ticks / 100);
 }

@@ -1,8 +1,8 @@
 //! `cargo hv bench`: what leaving a guest costs in instructions, beside Linux + KVM, and what
-//! passing a drive through costs in time.
+//! passing a drive and a NIC through to Linux costs in time.
 
-mod drive;
 mod exits;
+mod linux;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -55,17 +55,18 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
         }
     }
     let summary = summary.unwrap_or_default();
-    // A drive is passed through where there is an IOMMU.
-    let drive = match options.cpu {
+    // Functions are passed through where there is an IOMMU.
+    let linux = match options.cpu {
         Some(Cpu::Intel) => None,
-        _ => Some(drive::measure(workshop, &folder)?),
+        _ => Some(linux::measure(workshop, &folder)?),
     };
     if options.json {
-        println!("{:#}", as_json(&columns, &summary, drive.as_ref()));
+        println!("{:#}", as_json(&columns, &summary, linux.as_ref()));
     } else {
         println!("{}", lab::bench::table(&columns));
+        println!("{}", lab::bench::exits_table(&columns));
         println!("{}", footprint(&summary));
-        drive.iter().for_each(|drive| println!("{}", drive.table()));
+        linux.iter().for_each(|linux| println!("{}", linux.table()));
     }
     Ok(())
 }
@@ -137,21 +138,27 @@ fn footprint(summary: &Summary) -> String {
     )
 }
 
-fn as_json(columns: &[Column], summary: &Summary, drive: Option<&drive::Drive>) -> Value {
+fn as_json(columns: &[Column], summary: &Summary, linux: Option<&linux::Linux>) -> Value {
     let results = |bench: &Bench| -> Value {
         bench.results.iter().map(|(name, count)| (name.clone(), json!(count))).collect()
+    };
+    let exits = |bench: &Bench| -> Value {
+        bench.exits.iter().map(|(name, ..)| (name.clone(), json!(bench.exits_each(name)))).collect()
     };
     let instructions: Value = columns
         .iter()
         .map(|column| {
-            let both =
-                json!({ "bulkhead": results(&column.ours), "linux_kvm": column.reference.as_ref().map(results) });
+            let both = json!({
+                "bulkhead": results(&column.ours),
+                "linux_kvm": column.reference.as_ref().map(results),
+                "bulkhead_exits_each": exits(&column.ours),
+            });
             (column.title.clone(), both)
         })
         .collect();
     json!({
         "instructions": instructions,
         "footprint": summary.to_json(),
-        "drive": drive.map(drive::Drive::to_json),
+        "linux": linux.map(linux::Linux::to_json),
     })
 }

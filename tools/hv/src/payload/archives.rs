@@ -8,11 +8,13 @@ use super::cpio::Archive;
 use super::modules::Modules;
 
 /// The archives, by the names that configurations use.
-pub const NAMES: [&str; 3] = ["net.cpio", "disk.cpio", "shell.cpio"];
+pub const NAMES: [&str; 4] = ["net.cpio", "disk.cpio", "shell.cpio", "bench.cpio"];
 
 /// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
 const NET: [&str; 2] = ["e1000e", "e1000"];
 const DISK: [&str; 3] = ["nvme", "crc32c_generic", "ext4"];
+/// What reads MSRs, one of which counts exits.
+const COUNT: [&str; 1] = ["msr"];
 /// Both vendors': the host has one of them.
 const KVM: [&str; 2] = ["kvm_amd", "kvm_intel"];
 
@@ -32,7 +34,7 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    const FILES: [&'static str; 5] = ["lib.sh", "lease.sh", "net.sh", "disk.sh", "shell.sh"];
+    const FILES: [&'static str; 6] = ["lib.sh", "lease.sh", "net.sh", "disk.sh", "shell.sh", "bench.sh"];
 
     /// Reads them.
     ///
@@ -63,6 +65,7 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
     let (drivers, init): (Vec<&str>, &str) = match name {
         "net.cpio" => (NET.to_vec(), "net.sh"),
         "disk.cpio" => (DISK.to_vec(), "disk.sh"),
+        "bench.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "bench.sh"),
         _ => ([&NET[..], &DISK[..]].concat(), "shell.sh"),
     };
     let mut archive = Archive::new();

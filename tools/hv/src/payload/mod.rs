@@ -15,7 +15,7 @@ use crate::progress::Step;
 use crate::project::{Project, make_folder};
 
 /// Raise when the recipe changes in a way that its inputs do not show.
-const RECIPE: u32 = 3;
+const RECIPE: u32 = 4;
 
 /// The file of Debian's full kernel.
 pub const FULL_KERNEL: &str = "vmlinuz";

@@ -1,0 +1,326 @@
+//! What passing a drive and a NIC through to Linux costs: in time, and in exits.
+//!
+//! Times vary with the host's load, so all sides of a ratio are measured in one run, on the same
+//! emulator with the same kernel and devices, several times in turn; the best time of each counts.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use lab::http::PayloadServer;
+use lab::{Boot, Iommu, Machine};
+use serde_json::{Value, json};
+
+use super::{pack, watch};
+use crate::emulated;
+use crate::payload;
+use crate::workshop::Workshop;
+
+/// The slots that all sides find the devices at.
+const NIC_SLOT: u8 = 2;
+const DRIVE_SLOT: u8 = 3;
+const DRIVE_BYTES: u64 = 256 << 20;
+const MEMORY_MIB: u32 = 512;
+const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1";
+/// How often each side is measured.
+const ROUNDS: usize = 2;
+
+/// Who is between Linux and its devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    Nobody,
+    Direct,
+    Virtual,
+}
+
+impl Side {
+    const ALL: [Self; 3] = [Self::Nobody, Self::Direct, Self::Virtual];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Nobody => "no hypervisor",
+            Self::Direct => "direct",
+            Self::Virtual => "virtual",
+        }
+    }
+}
+
+/// One thing that a guest did many times.
+#[derive(Clone, Debug, PartialEq)]
+struct Measured {
+    name: String,
+    times: u64,
+    seconds: f64,
+    exits: Option<u64>,
+}
+
+impl Measured {
+    fn per_second(&self) -> f64 {
+        self.times as f64 / self.seconds
+    }
+
+    fn exits_each(&self) -> Option<f64> {
+        Some(self.exits? as f64 / self.times as f64)
+    }
+}
+
+/// What one guest said.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Account {
+    /// From the kernel's start to its init, in seconds.
+    init: f64,
+    measured: Vec<Measured>,
+}
+
+/// Linux with its drive and its NIC, on each side.
+pub struct Linux {
+    /// In the order of [`Side::ALL`].
+    sides: Vec<Account>,
+}
+
+/// Measures all sides.
+///
+/// # Errors
+/// When something cannot be built, or a guest does not come to its end.
+pub fn measure(workshop: &Workshop, folder: &Path) -> Result<Linux> {
+    let payload = payload::prepare(workshop.project(), false)?;
+    let image = folder.join("drive.img");
+    let file = std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
+    file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
+    let server = PayloadServer::start()?;
+    let mut sides = vec![Account::default(); Side::ALL.len()];
+    for round in 1..=ROUNDS {
+        for (side, best) in Side::ALL.into_iter().zip(&mut sides) {
+            let title = format!("Linux, a drive and a NIC, {} ({round} of {ROUNDS})", side.title());
+            let machine = machine(workshop, folder, &payload, side)?
+                .e1000e_to(NIC_SLOT, server.port())
+                .nvme(DRIVE_SLOT, &image, false);
+            let account = account(&machine, folder, &title)?;
+            best.keep_best(account);
+        }
+    }
+    Ok(Linux { sides })
+}
+
+/// The machine without its devices.
+fn machine(workshop: &Workshop, folder: &Path, payload: &Path, side: Side) -> Result<Machine> {
+    if side == Side::Nobody {
+        let boot = Boot::Kernel {
+            elf: payload.join(payload::FULL_KERNEL),
+            initrd: Some(payload.join("bench.cpio")),
+            command_line: COMMAND_LINE.to_owned(),
+        };
+        let machine = Machine::everyday(workshop.qemu()?, boot).cpus(1).memory_mib(MEMORY_MIB);
+        return Ok(machine.iommu(Iommu::None));
+    }
+    let (source, bundle) = pack(workshop, &config(side), folder)?;
+    let boot = Boot::Kernel {
+        elf: workshop.hypervisor()?.clone(),
+        initrd: Some(bundle),
+        command_line: String::new(),
+    };
+    let machine = Machine::everyday(workshop.qemu()?, boot);
+    Ok(machine.cpus(2).memory_mib(emulated::memory_mib_of(&source.config)))
+}
+
+fn config(side: Side) -> String {
+    format!(
+        "[guest.bench]\ncpus = [1]\nmemory = \"{MEMORY_MIB} MiB\"\nkernel = \"{}\"\ninitrd = \"bench.cpio\"\n\
+         interrupts = \"{}\"\ncommand_line = {COMMAND_LINE:?}\n\
+         [[guest.bench.pci]]\nslot = \"{NIC_SLOT:02x}.0\"\n\
+         passthrough = {{ path = \"00:{NIC_SLOT:02x}.0/00.0\", id = \"8086:10d3\" }}\n\
+         [[guest.bench.pci]]\nslot = \"{DRIVE_SLOT:02x}.0\"\n\
+         passthrough = {{ path = \"00:{DRIVE_SLOT:02x}.0\", id = \"1b36:0010\" }}\n",
+        payload::FULL_KERNEL,
+        side.title(),
+    )
+}
+
+fn account(machine: &Machine, folder: &Path, title: &str) -> Result<Account> {
+    let mut account = Account::default();
+    watch(|logs| machine.start(logs), folder, title, |line| account.take(&line.text))?;
+    ensure!(
+        account.init > 0.0 && !account.measured.is_empty(),
+        "{title}: the guest measured nothing; what was said is in {}",
+        folder.display()
+    );
+    Ok(account)
+}
+
+impl Account {
+    /// Takes the lines `bench: init after T s` and `bench: NAME: N in T s, E exits`.
+    fn take(&mut self, text: &str) {
+        let Some((_, said)) = text.split_once("bench: ") else { return };
+        if let Some(init) = said.strip_prefix("init after ").and_then(|rest| rest.strip_suffix(" s")) {
+            self.init = init.parse().unwrap_or(0.0);
+        } else if let Some(measured) = measured(said) {
+            self.measured.push(measured);
+        }
+    }
+
+    /// Keeps what is better of each, of what the same guest said twice.
+    fn keep_best(&mut self, other: Self) {
+        if self.measured.is_empty() {
+            *self = other;
+            return;
+        }
+        self.init = self.init.min(other.init);
+        for (best, new) in self.measured.iter_mut().zip(other.measured) {
+            if new.per_second() > best.per_second() {
+                *best = new;
+            }
+        }
+    }
+}
+
+fn measured(said: &str) -> Option<Measured> {
+    let (name, rest) = said.split_once(": ")?;
+    let words: Vec<&str> = rest.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+    let [times, "in", seconds, "s", exits, "exits"] = words.as_slice() else { return None };
+    let seconds: f64 = seconds.parse().ok()?;
+    let times: u64 = times.parse().ok()?;
+    (seconds > 0.0 && times > 0).then(|| Measured {
+        name: name.to_owned(),
+        times,
+        seconds,
+        exits: exits.parse().ok(),
+    })
+}
+
+impl Linux {
+    fn bare(&self) -> &Account {
+        &self.sides[0]
+    }
+
+    /// As Markdown: a column a side, ratios to no hypervisor behind those of Bulkhead.
+    pub fn table(&self) -> String {
+        let mut text = "| Linux, a drive and a NIC | no hypervisor | direct | ratio | virtual | ratio \
+                        | exits each, direct | virtual |\n|---|---:|---:|---:|---:|---:|---:|---:|\n"
+            .to_owned();
+        let [bare, direct, virtually] = self.sides.as_slice() else { return text };
+        let _ = writeln!(
+            text,
+            "| start to init | {:.2} s | {:.2} s | {:.2} | {:.2} s | {:.2} | - | - |",
+            bare.init,
+            direct.init,
+            direct.init / bare.init,
+            virtually.init,
+            virtually.init / bare.init,
+        );
+        let rows = bare.measured.iter().zip(&direct.measured).zip(&virtually.measured);
+        for ((bare, direct), virtually) in rows {
+            let (ratio, virtual_ratio) =
+                (direct.per_second() / bare.per_second(), virtually.per_second() / bare.per_second());
+            let (each, virtual_each) = (exits(direct), exits(virtually));
+            let name = &bare.name;
+            let _ = if name.starts_with("idle") {
+                writeln!(text, "| {name} | - | - | - | - | - | {each} | {virtual_each} |")
+            } else {
+                writeln!(
+                    text,
+                    "| {name} a second | {:.0} | {:.0} | {ratio:.2} | {:.0} | {virtual_ratio:.2} | {each} | {virtual_each} |",
+                    bare.per_second(),
+                    direct.per_second(),
+                    virtually.per_second(),
+                )
+            };
+        }
+        text
+    }
+
+    /// The same as JSON.
+    pub fn to_json(&self) -> Value {
+        let side = |(side, account): (Side, &Account)| {
+            let rows: Value = account
+                .measured
+                .iter()
+                .map(|row| {
+                    let value = json!({
+                        "times": row.times, "seconds": row.seconds, "exits_each": row.exits_each(),
+                    });
+                    (row.name.clone(), value)
+                })
+                .collect();
+            let init_ratio = account.init / self.bare().init;
+            let value = json!({ "init_seconds": account.init, "init_ratio": init_ratio, "done": rows });
+            (side.title().to_owned(), value)
+        };
+        Side::ALL.into_iter().zip(&self.sides).map(side).collect()
+    }
+}
+
+/// Exits each time, in as many digits as tell something.
+fn exits(row: &Measured) -> String {
+    match row.exits_each() {
+        None => "-".to_owned(),
+        Some(exits) if exits == 0.0 => "0".to_owned(),
+        Some(exits) if exits < 0.1 => format!("{exits:.4}"),
+        Some(exits) => format!("{exits:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    fn said(lines: &[&str]) -> Account {
+        let mut account = Account::default();
+        lines.iter().for_each(|line| account.take(line));
+        account
+    }
+
+    #[test]
+    fn results_are_read_from_the_guest() {
+        let account = said(&[
+            "[  1.0] bench: init after 1.50 s",
+            "bench: 4 KiB reads, 32 at a time: 4000 in 0.5 s, 2 exits",
+            "bench: 64 KiB reads: 10 in 2 s, - exits",
+            "bench: nonsense",
+        ]);
+        assert_eq!(account.init, 1.5);
+        assert_eq!(account.measured.len(), 2);
+        let first = &account.measured[0];
+        assert_eq!((first.name.as_str(), first.per_second()), ("4 KiB reads, 32 at a time", 8000.0));
+        assert_eq!((first.exits_each(), account.measured[1].exits_each()), (Some(0.0005), None));
+    }
+
+    #[test]
+    fn the_best_of_each_counts() {
+        let mut best =
+            said(&["bench: init after 2 s", "bench: a: 10 in 2 s, 0 exits", "bench: b: 10 in 1 s, 0 exits"]);
+        best.keep_best(said(&[
+            "bench: init after 1 s",
+            "bench: a: 10 in 1 s, 0 exits",
+            "bench: b: 10 in 2 s, 0 exits",
+        ]));
+        assert_eq!(best.init, 1.0);
+        assert!(best.measured.iter().all(|row| row.seconds == 1.0));
+    }
+
+    #[test]
+    fn the_table_compares_with_no_hypervisor() {
+        let side = |seconds, exits| {
+            said(&[
+                "bench: init after 2 s",
+                &format!("bench: reads: 100 in {seconds} s, {exits} exits"),
+                &format!("bench: idle seconds: 3 in 3 s, {exits} exits"),
+            ])
+        };
+        let linux = Linux { sides: vec![side(1, "-"), side(1, "0"), side(2, "150")] };
+        let table = linux.table();
+        assert!(table.contains("| reads a second | 100 | 100 | 1.00 | 50 | 0.50 | 0 | 1.50 |"), "{table}");
+        assert!(table.contains("| idle seconds | - | - | - | - | - | 0 | 50.00 |"), "{table}");
+        assert!(
+            table.contains("| start to init | 2.00 s | 2.00 s | 1.00 | 2.00 s | 1.00 | - | - |"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn the_configurations_are_some() {
+        for side in [Side::Direct, Side::Virtual] {
+            assert!(Source::parse(config(side), "x".to_owned()).is_ok());
+        }
+    }
+}
