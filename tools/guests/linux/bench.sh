@@ -18,44 +18,72 @@ udhcpc -i "$interface" -s /lease.sh -q -n -f -t 15 -T 2 >/dev/null || fail "no a
 . /run/lease
 
 # Bulkhead's count of this processor's exits, the look at it included (MSR 0x42480000).
-exits() { dd if=/dev/cpu/0/msr bs=8 count=1 iflag=skip_bytes skip=1112014848 2>/dev/null | od -An -t u8; }
-now() { cut -d ' ' -f 1 /proc/uptime; }
+# One program after the other: side by side they would take turns at asking CPUID.
+exits() {
+    dd if=/dev/cpu/0/msr of=/run/exits bs=8 count=1 iflag=skip_bytes skip=1112014848 2>/dev/null
+    od -An -t u8 /run/exits
+}
 packets() { cat "/sys/class/net/$interface/statistics/rx_packets"; }
 
-# Does the rest of its words, which leave in $count what was done how often.
-measure() {
-    name=$1
-    shift
+# Runs the command $1 with the amount $2. Leaves in $taken the exits, in $count how often it did
+# something, in $before and $after when it began and ended. Between the looks nothing but the
+# command starts a program: each that starts asks CPUID some 24 times.
+run() {
     exits_before=$(exits)
-    before=$(now)
-    "$@" || fail "$name"
-    after=$(now)
-    exits_after=$(exits)
-    taken=-
-    [ "${exits_after:-0}" -eq 0 ] || taken=$((exits_after - exits_before - 1))
-    echo "bench: $name: $count in $(echo "$after $before" | awk '{ print $1 - $2 }') s, $taken exits"
+    read -r before _ </proc/uptime
+    "$1" "$2" || fail "$1 $2"
+    read -r after _ </proc/uptime
+    taken=$(($(exits) - exits_before))
+}
+
+# measure NAME COMMAND LITTLE MUCH: times much, and counts the exits that much takes more than
+# little, so that what starting the command costs is in neither.
+measure() {
+    run "$2" "$3"
+    little=$taken little_count=$count
+    run "$2" "$4"
+    more=-
+    [ "$(exits)" -eq 0 ] || more=$((taken - little))
+    echo "bench: $1: $count in $(echo "$after $before" | awk '{ print $1 - $2 }') s," \
+        "$more exits for $((count - little_count))"
 }
 
 read_drive() { dd if=$device of=/dev/null bs="$1" count="$2" skip="${3:-0}" iflag=direct 2>/dev/null; }
-one_by_one() { count=$1; read_drive 4096 "$count"; }
-large() { count=$1; read_drive 65536 "$count"; }
+one_by_one() {
+    read_drive 4096 "$1"
+    count=$1
+}
+large() {
+    read_drive 65536 "$1"
+    count=$1
+}
 # 32 at a time, each a process of its own.
 deep() {
-    count=$((32 * $1))
-    for part in $(seq 0 31); do read_drive 4096 "$1" $((part * $1)) & done
+    for part in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31; do
+        read_drive 4096 "$1" $((part * $1)) &
+    done
     wait
+    count=$((32 * $1))
 }
+# The file $1 times.
 fetch() {
     first=$(packets)
-    for _ in $(seq "$1"); do timeout 120 wget -q -O /dev/null "$boot_file" || return 1; done
+    urls=
+    while [ "${#urls}" -lt $(($1 * (${#boot_file} + 1))) ]; do urls="$urls$boot_file "; done
+    # shellcheck disable=SC2086 # Several words are meant.
+    wget -q -O /dev/null $urls || return 1
     count=$(($(packets) - first))
 }
-idle() { count=$1; sleep "$1"; }
+# A sleep that is no program.
+mkfifo /run/never
+idle() {
+    read -r -t "$1" _ <>/run/never
+    count=$1
+}
 
-one_by_one 100
-measure "4 KiB reads" one_by_one 16000
-measure "4 KiB reads, 32 at a time" deep 500
-measure "64 KiB reads" large 4000
-measure "packets received" fetch 3
-measure "idle seconds" idle 3
+measure "4 KiB reads" one_by_one 100 20000
+measure "4 KiB reads, 32 at a time" deep 10 500
+measure "64 KiB reads" large 100 4000
+measure "packets received" fetch 1 16
+measure "idle seconds" idle 1 4
 finish

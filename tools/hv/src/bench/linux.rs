@@ -51,7 +51,8 @@ struct Measured {
     name: String,
     times: u64,
     seconds: f64,
-    exits: Option<u64>,
+    /// Exits for so many of them, where they are counted.
+    exits: Option<(u64, u64)>,
 }
 
 impl Measured {
@@ -60,7 +61,8 @@ impl Measured {
     }
 
     fn exits_each(&self) -> Option<f64> {
-        Some(self.exits? as f64 / self.times as f64)
+        let (exits, times) = self.exits?;
+        Some(exits as f64 / times as f64)
     }
 }
 
@@ -148,7 +150,7 @@ fn account(machine: &Machine, folder: &Path, title: &str) -> Result<Account> {
 }
 
 impl Account {
-    /// Takes the lines `bench: init after T s` and `bench: NAME: N in T s, E exits`.
+    /// Takes the lines `bench: init after T s` and `bench: NAME: N in T s, E exits for M`.
     fn take(&mut self, text: &str) {
         let Some((_, said)) = text.split_once("bench: ") else { return };
         if let Some(init) = said.strip_prefix("init after ").and_then(|rest| rest.strip_suffix(" s")) {
@@ -176,15 +178,12 @@ impl Account {
 fn measured(said: &str) -> Option<Measured> {
     let (name, rest) = said.split_once(": ")?;
     let words: Vec<&str> = rest.split([' ', ',']).filter(|word| !word.is_empty()).collect();
-    let [times, "in", seconds, "s", exits, "exits"] = words.as_slice() else { return None };
-    let seconds: f64 = seconds.parse().ok()?;
-    let times: u64 = times.parse().ok()?;
-    (seconds > 0.0 && times > 0).then(|| Measured {
-        name: name.to_owned(),
-        times,
-        seconds,
-        exits: exits.parse().ok(),
-    })
+    let [times, "in", seconds, "s", exits, "exits", "for", counted] = words.as_slice() else { return None };
+    let (seconds, times, counted): (f64, u64, u64) =
+        (seconds.parse().ok()?, times.parse().ok()?, counted.parse().ok()?);
+    let exits = exits.parse().ok().map(|exits| (exits, counted));
+    let right = seconds > 0.0 && times > 0 && counted > 0;
+    right.then(|| Measured { name: name.to_owned(), times, seconds, exits })
 }
 
 impl Linux {
@@ -274,25 +273,28 @@ mod tests {
     fn results_are_read_from_the_guest() {
         let account = said(&[
             "[  1.0] bench: init after 1.50 s",
-            "bench: 4 KiB reads, 32 at a time: 4000 in 0.5 s, 2 exits",
-            "bench: 64 KiB reads: 10 in 2 s, - exits",
+            "bench: 4 KiB reads, 32 at a time: 4000 in 0.5 s, 2 exits for 2000",
+            "bench: 64 KiB reads: 10 in 2 s, - exits for 9",
             "bench: nonsense",
         ]);
         assert_eq!(account.init, 1.5);
         assert_eq!(account.measured.len(), 2);
         let first = &account.measured[0];
         assert_eq!((first.name.as_str(), first.per_second()), ("4 KiB reads, 32 at a time", 8000.0));
-        assert_eq!((first.exits_each(), account.measured[1].exits_each()), (Some(0.0005), None));
+        assert_eq!((first.exits_each(), account.measured[1].exits_each()), (Some(0.001), None));
     }
 
     #[test]
     fn the_best_of_each_counts() {
-        let mut best =
-            said(&["bench: init after 2 s", "bench: a: 10 in 2 s, 0 exits", "bench: b: 10 in 1 s, 0 exits"]);
+        let mut best = said(&[
+            "bench: init after 2 s",
+            "bench: a: 10 in 2 s, 0 exits for 9",
+            "bench: b: 10 in 1 s, 0 exits for 9",
+        ]);
         best.keep_best(said(&[
             "bench: init after 1 s",
-            "bench: a: 10 in 1 s, 0 exits",
-            "bench: b: 10 in 2 s, 0 exits",
+            "bench: a: 10 in 1 s, 0 exits for 9",
+            "bench: b: 10 in 2 s, 0 exits for 9",
         ]));
         assert_eq!(best.init, 1.0);
         assert!(best.measured.iter().all(|row| row.seconds == 1.0));
@@ -303,8 +305,8 @@ mod tests {
         let side = |seconds, exits| {
             said(&[
                 "bench: init after 2 s",
-                &format!("bench: reads: 100 in {seconds} s, {exits} exits"),
-                &format!("bench: idle seconds: 3 in 3 s, {exits} exits"),
+                &format!("bench: reads: 100 in {seconds} s, {exits} exits for 100"),
+                &format!("bench: idle seconds: 3 in 3 s, {exits} exits for 3"),
             ])
         };
         let linux = Linux { sides: vec![side(1, "-"), side(1, "0"), side(2, "150")] };
