@@ -80,6 +80,7 @@ mod entry {
         ("neighbour", neighbour::run),
         ("cpuid", cpuid::run),
         ("timers", timers::run),
+        ("latency", timers::latency),
         ("ipi", interrupts::ipi),
         ("msi", interrupts::msi),
         ("pic", interrupts::pic),

@@ -4,9 +4,9 @@ use crate::Environment;
 use core::fmt::Arguments;
 use support::apic;
 use support::cpu::{cpuid, disable_interrupts, enable_interrupts, in8, out8, rdtsc, wrmsr};
-use support::println;
 use support::time::{Stopwatch, tsc_hz, wait_until, wait_us};
-use support::trap::hits;
+use support::trap::{hits, last_tsc};
+use support::{println, smp};
 
 const ONE_SHOT: u8 = 0x50;
 const PERIODIC: u8 = 0x51;
@@ -132,4 +132,41 @@ fn rtc() {
 fn cmos(register: u8) -> u8 {
     out8(0x70, register);
     in8(0x71)
+}
+
+/// How late a timer's handler begins, in ticks of the TSC, which on the emulators that this is
+/// for is as fast as the timer. `rounds=N` says how often; with `busy` the second processor sends
+/// interrupts to itself all the while.
+pub fn latency(environment: &Environment) {
+    const LATENCY: u8 = 0x53;
+    if environment.has("busy") && !smp::start(1, busy) {
+        println!("latency: FAILED, the second processor does not start");
+        return;
+    }
+    apic::write(apic::DIVIDE, 0xb);
+    apic::write(apic::LVT_TIMER, LATENCY.into());
+    enable_interrupts();
+    let rounds = environment.number("rounds", 2000);
+    let (mut least, mut most, mut sum) = (u64::MAX, 0, 0);
+    // The first finds its code and data cold.
+    for round in 0..=rounds {
+        let count = 20_000 + round * 7919 % 10_007;
+        let start = rdtsc();
+        apic::write(apic::INITIAL, count as u32);
+        while hits(LATENCY) <= round {
+            core::hint::spin_loop();
+        }
+        let late = last_tsc().wrapping_sub(start + count);
+        if round > 0 {
+            (least, most, sum) = (least.min(late), most.max(late), sum + late);
+        }
+    }
+    println!("latency: {least} at least, {most} at most, {} on average, {rounds} times", sum / rounds);
+}
+
+fn busy() -> ! {
+    enable_interrupts();
+    loop {
+        apic::send(0, apic::SEND_FIXED | 1 << 18 | 0x54);
+    }
 }

@@ -14,6 +14,7 @@ use lab::{Running, Summary};
 use super::{hypervisor_with, pack, watch};
 use crate::choice::Cpu;
 use crate::cli::ImageKind;
+use crate::emulated;
 use crate::image;
 use crate::reference::Host;
 use crate::workshop::Workshop;
@@ -37,9 +38,6 @@ const DEVICE: &str = r#"
 slot = "01.0"
 passthrough = { path = "00:04.0/00.0", id = "1234:11e8" }
 "#;
-
-/// The hypervisor on Bochs: processor 0 and the guest's two.
-const BOCHS_CPUS: u32 = 3;
 
 /// Measures on the processors of `cpu`, and Linux + KVM with them if there is a host for it. The
 /// summary is the hypervisor's own account.
@@ -69,7 +67,7 @@ pub fn measure_direct(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Co
     Ok(Column { title, ours, reference: None })
 }
 
-fn title(cpu: Cpu) -> &'static str {
+pub(super) fn title(cpu: Cpu) -> &'static str {
     match cpu {
         Cpu::Amd => "AMD-V",
         Cpu::Intel => "VT-x",
@@ -86,7 +84,8 @@ fn hypervisor(
 ) -> Result<(Bench, Summary)> {
     let mut bench = Bench::of("bench");
     let mut complaints = String::new();
-    let start = hypervisor_machine(workshop, folder, cpu, guest)?;
+    let devices = if cpu == Cpu::Amd { DEVICE } else { "" };
+    let start = hypervisor_machine(workshop, folder, cpu, &format!("{guest}{devices}"))?;
     let summary = watch(start, folder, &format!("{title}: counting instructions"), |line| {
         bench.take(line);
         if line.owner == lab::demux::HYPERVISOR && line.text.contains("error:") {
@@ -114,18 +113,25 @@ fn reference(workshop: &Workshop, folder: &Path, cpu: Cpu, title: &str, host: &H
 }
 
 /// What starts a machine with its logs in a folder.
-type Start = Box<dyn Fn(&Path) -> Result<Running>>;
+pub(super) type Start = Box<dyn Fn(&Path) -> Result<Running>>;
 
-fn hypervisor_machine(workshop: &Workshop, folder: &Path, cpu: Cpu, guest: &str) -> Result<Start> {
+/// The machine whose time is counted in instructions, with the hypervisor and `config`.
+pub(super) fn hypervisor_machine(
+    workshop: &Workshop,
+    folder: &Path,
+    cpu: Cpu,
+    config: &str,
+) -> Result<Start> {
     match cpu {
         Cpu::Amd => {
-            let machine = hypervisor_with(workshop, &format!("{guest}{DEVICE}"), folder)?.icount();
+            let machine = hypervisor_with(workshop, config, folder)?.icount();
             Ok(Box::new(move |logs| machine.start(logs)))
         }
         Cpu::Intel => {
-            let bundle = pack(workshop, guest, folder)?.1;
+            let (source, bundle) = pack(workshop, config, folder)?;
             let image = image::make(workshop, &bundle, folder, ImageKind::Iso)?;
-            let machine = BochsMachine::new(workshop.bochs()?, Medium::Cdrom(image)).cpus(BOCHS_CPUS);
+            let cpus = emulated::cpus_of(&source.config);
+            let machine = BochsMachine::new(workshop.bochs()?, Medium::Cdrom(image)).cpus(cpus);
             Ok(Box::new(move |logs| machine.start(logs)))
         }
     }

@@ -2,6 +2,7 @@
 //! passing a drive and a NIC through to Linux costs in time.
 
 mod exits;
+mod latency;
 mod linux;
 
 use std::ops::ControlFlow;
@@ -36,6 +37,7 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
     let host = if options.no_reference { None } else { Some(reference::prepare(workshop, &folder)?) };
     let mut columns = Vec::new();
     let mut summary = None;
+    let mut cpus = Vec::new();
     for cpu in [Cpu::Amd, Cpu::Intel] {
         if options.cpu.is_some_and(|wanted| wanted != cpu) {
             continue;
@@ -45,6 +47,7 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
         match measured {
             Ok(((column, account), direct)) => {
                 columns.extend([column, direct]);
+                cpus.push(cpu);
                 summary.get_or_insert(account);
             }
             // Not every host can build Bochs; who did not ask for it gets the rest.
@@ -55,16 +58,18 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
         }
     }
     let summary = summary.unwrap_or_default();
+    let latency = latency::measure(workshop, &folder, &cpus)?;
     // Functions are passed through where there is an IOMMU.
     let linux = match options.cpu {
         Some(Cpu::Intel) => None,
         _ => Some(linux::measure(workshop, &folder)?),
     };
     if options.json {
-        println!("{:#}", as_json(&columns, &summary, linux.as_ref()));
+        println!("{:#}", as_json(&columns, &summary, &latency, linux.as_ref()));
     } else {
         println!("{}", lab::bench::table(&columns));
         println!("{}", lab::bench::exits_table(&columns));
+        println!("{}", latency.table());
         println!("{}", footprint(&summary));
         linux.iter().for_each(|linux| println!("{}", linux.table()));
     }
@@ -138,7 +143,12 @@ fn footprint(summary: &Summary) -> String {
     )
 }
 
-fn as_json(columns: &[Column], summary: &Summary, linux: Option<&linux::Linux>) -> Value {
+fn as_json(
+    columns: &[Column],
+    summary: &Summary,
+    latency: &latency::Latency,
+    linux: Option<&linux::Linux>,
+) -> Value {
     let results = |bench: &Bench| -> Value {
         bench.results.iter().map(|(name, count)| (name.clone(), json!(count))).collect()
     };
@@ -159,6 +169,7 @@ fn as_json(columns: &[Column], summary: &Summary, linux: Option<&linux::Linux>) 
     json!({
         "instructions": instructions,
         "footprint": summary.to_json(),
+        "latency": latency.to_json(),
         "linux": linux.map(linux::Linux::to_json),
     })
 }
