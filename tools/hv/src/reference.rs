@@ -48,6 +48,51 @@ pub fn prepare(workshop: &Workshop, folder: &Path) -> Result<Host> {
     Ok(Host { kernel, initrd })
 }
 
+/// Where QEMU and its firmware are in the host that gives functions to a guest.
+const QEMU_FOLDER: &str = "qemu";
+/// What QEMU reads to start a guest's kernel.
+const QEMU_FIRMWARE: [&str; 3] = ["bios-256k.bin", "linuxboot_dma.bin", "kvmvapic.bin"];
+/// Where Debian has them.
+const FIRMWARE_FOLDERS: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];
+
+/// Makes the files of a host that gives a drive and a NIC to the bench's Linux guest by KVM and
+/// VFIO, with the QEMU that is installed here.
+///
+/// # Errors
+/// When something cannot be fetched, read or written.
+pub fn prepare_vfio(workshop: &Workshop, folder: &Path) -> Result<Host> {
+    let project = workshop.project();
+    let step = Step::start("packing a Linux host with KVM and VFIO");
+    let qemu = qemu_files(workshop.qemu()?.program())?;
+    let initrd = folder.join("vfio-host.cpio");
+    payload::vfio_host_archive(project, &qemu, &initrd)?;
+    step.done("");
+    Ok(Host { kernel: payload::prepare(project, false)?.join(payload::FULL_KERNEL), initrd })
+}
+
+/// A program with the libraries that it loads, each at its place, and its firmware.
+fn qemu_files(program: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let name = program.file_name().and_then(|name| name.to_str()).context("QEMU has no name")?;
+    let mut files = vec![(format!("{QEMU_FOLDER}/{name}"), read(program)?)];
+    let loaded = process::output(Command::new("ldd").arg(program))?;
+    for library in loaded.lines().filter_map(library) {
+        files.push((library.trim_start_matches('/').to_owned(), read(Path::new(library))?));
+    }
+    for name in QEMU_FIRMWARE {
+        let found =
+            FIRMWARE_FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
+        let path = found.with_context(|| format!("QEMU's {name} is not where Debian has it"))?;
+        files.push((format!("{QEMU_FOLDER}/{name}"), read(&path)?));
+    }
+    Ok(files)
+}
+
+/// The file in a line of ldd's: `NAME => FILE (ADDRESS)`, or the loader's `FILE (ADDRESS)`.
+fn library(line: &str) -> Option<&str> {
+    line.split_whitespace().find(|word| word.starts_with('/'))
+}
+
 /// Builds the program for this machine's own kind of Linux, with everything it needs inside: the
 /// host that runs it has no libraries.
 fn build(project: &Project) -> Result<PathBuf> {

@@ -33,3 +33,21 @@ pub fn in_qemu(qemu: &Qemu, kernel: &Path, initrd: &Path) -> Machine {
 pub fn in_bochs(bochs: &Bochs, image: &Path) -> BochsMachine {
     BochsMachine::new(bochs, Medium::Cdrom(image.to_path_buf())).cpus(CPUS)
 }
+
+/// What the host that gives functions to a guest is told besides: to remap the guest's DMA, and not
+/// that of its own drivers.
+const VFIO_COMMAND_LINE: &str = "intel_iommu=on iommu=pt";
+/// For the host, its initial file system with QEMU in it, and the guest.
+const VFIO_MEMORY_MIB: u32 = 1536;
+
+/// AMD-V with VT-d: a machine with Linux `kernel` as its host, which finds in `initrd` KVM, VFIO,
+/// QEMU and a Linux guest. A NIC and a drive are to be added as Bulkhead's guest has them.
+pub fn with_vfio(qemu: &Qemu, kernel: &Path, initrd: &Path) -> Machine {
+    let boot = Boot::Kernel {
+        elf: kernel.to_path_buf(),
+        initrd: Some(initrd.to_path_buf()),
+        command_line: format!("{COMMAND_LINE} {VFIO_COMMAND_LINE}"),
+    };
+    // One processor for the host and one for the guest, as under Bulkhead.
+    Machine::everyday(qemu, boot).cpus(2).memory_mib(VFIO_MEMORY_MIB)
+}

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{pack, watch};
 use crate::emulated;
 use crate::payload;
+use crate::reference::{self, Host};
 use crate::workshop::Workshop;
 
 /// The slots that all sides find the devices at.
@@ -23,7 +24,9 @@ const DRIVE_BYTES: u64 = 256 << 20;
 const MEMORY_MIB: u32 = 512;
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1";
 /// How often each side is measured.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
+/// What a row of nothing begins with.
+const IDLE: &str = "idle";
 
 /// Who is between Linux and its devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,16 +34,18 @@ enum Side {
     Nobody,
     Direct,
     Virtual,
+    Kvm,
 }
 
 impl Side {
-    const ALL: [Self; 3] = [Self::Nobody, Self::Direct, Self::Virtual];
+    const ALL: [Self; 4] = [Self::Nobody, Self::Direct, Self::Virtual, Self::Kvm];
 
     fn title(self) -> &'static str {
         match self {
             Self::Nobody => "no hypervisor",
             Self::Direct => "direct",
             Self::Virtual => "virtual",
+            Self::Kvm => "Linux + KVM + VFIO",
         }
     }
 }
@@ -76,25 +81,26 @@ struct Account {
 
 /// Linux with its drive and its NIC, on each side.
 pub struct Linux {
-    /// In the order of [`Side::ALL`].
-    sides: Vec<Account>,
+    sides: Vec<(Side, Account)>,
 }
 
-/// Measures all sides.
+/// Measures all sides; Linux + KVM + VFIO with `reference`.
 ///
 /// # Errors
 /// When something cannot be built, or a guest does not come to its end.
-pub fn measure(workshop: &Workshop, folder: &Path) -> Result<Linux> {
+pub fn measure(workshop: &Workshop, folder: &Path, reference: bool) -> Result<Linux> {
     let payload = payload::prepare(workshop.project(), false)?;
     let image = folder.join("drive.img");
     let file = std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
     file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
     let server = PayloadServer::start()?;
-    let mut sides = vec![Account::default(); Side::ALL.len()];
+    let host = if reference { Some(reference::prepare_vfio(workshop, folder)?) } else { None };
+    let wanted = Side::ALL.into_iter().filter(|side| reference || *side != Side::Kvm);
+    let mut sides: Vec<_> = wanted.map(|side| (side, Account::default())).collect();
     for round in 1..=ROUNDS {
-        for (side, best) in Side::ALL.into_iter().zip(&mut sides) {
+        for (side, best) in &mut sides {
             let title = format!("Linux, a drive and a NIC, {} ({round} of {ROUNDS})", side.title());
-            let machine = machine(workshop, folder, &payload, side)?
+            let machine = machine(workshop, folder, &payload, *side, host.as_ref())?
                 .e1000e_to(NIC_SLOT, server.port())
                 .nvme(DRIVE_SLOT, &image, false);
             let account = account(&machine, folder, &title)?;
@@ -105,7 +111,16 @@ pub fn measure(workshop: &Workshop, folder: &Path) -> Result<Linux> {
 }
 
 /// The machine without its devices.
-fn machine(workshop: &Workshop, folder: &Path, payload: &Path, side: Side) -> Result<Machine> {
+fn machine(
+    workshop: &Workshop,
+    folder: &Path,
+    payload: &Path,
+    side: Side,
+    host: Option<&Host>,
+) -> Result<Machine> {
+    if let (Side::Kvm, Some(host)) = (side, host) {
+        return Ok(lab::reference::with_vfio(workshop.qemu()?, &host.kernel, &host.initrd));
+    }
     if side == Side::Nobody {
         let boot = Boot::Kernel {
             elf: payload.join(payload::FULL_KERNEL),
@@ -187,64 +202,66 @@ fn measured(said: &str) -> Option<Measured> {
 }
 
 impl Linux {
-    fn bare(&self) -> &Account {
-        &self.sides[0]
+    /// What `side` did, if it was measured.
+    fn of(&self, side: Side) -> Option<&Account> {
+        self.sides.iter().find(|(other, _)| *other == side).map(|(_, account)| account)
     }
 
-    /// As Markdown: a column a side, ratios to no hypervisor behind those of Bulkhead.
+    /// As Markdown: what each side did, as a part of what Linux does without a hypervisor.
     pub fn table(&self) -> String {
-        let mut text = "| Linux, a drive and a NIC | no hypervisor | direct | ratio | virtual | ratio \
-                        | exits each, direct | virtual |\n|---|---:|---:|---:|---:|---:|---:|---:|\n"
-            .to_owned();
-        let [bare, direct, virtually] = self.sides.as_slice() else { return text };
-        let _ = writeln!(
-            text,
-            "| start to init | {:.2} s | {:.2} s | {:.2} | {:.2} s | {:.2} | - | - |",
-            bare.init,
-            direct.init,
-            direct.init / bare.init,
-            virtually.init,
-            virtually.init / bare.init,
-        );
-        let rows = bare.measured.iter().zip(&direct.measured).zip(&virtually.measured);
-        for ((bare, direct), virtually) in rows {
-            let (ratio, virtual_ratio) =
-                (direct.per_second() / bare.per_second(), virtually.per_second() / bare.per_second());
-            let (each, virtual_each) = (exits(direct), exits(virtually));
-            let name = &bare.name;
-            let _ = if name.starts_with("idle") {
-                writeln!(text, "| {name} | - | - | - | - | - | {each} | {virtual_each} |")
-            } else {
-                writeln!(
-                    text,
-                    "| {name} a second | {:.0} | {:.0} | {ratio:.2} | {:.0} | {virtual_ratio:.2} | {each} | {virtual_each} |",
-                    bare.per_second(),
-                    direct.per_second(),
-                    virtually.per_second(),
-                )
+        let Some(bare) = self.of(Side::Nobody) else { return String::new() };
+        let others: Vec<_> = self.sides.iter().filter(|(side, _)| *side != Side::Nobody).collect();
+        let counting: Vec<_> = others.iter().filter(|(side, _)| *side != Side::Kvm).collect();
+        let mut text = "| Linux, a drive and a NIC | no hypervisor |".to_owned();
+        for (side, _) in &others {
+            let _ = write!(text, " {} | |", side.title());
+        }
+        for (side, _) in &counting {
+            let _ = write!(text, " exits each, {} |", side.title());
+        }
+        let _ = writeln!(text, "\n|---|{}", "---:|".repeat(1 + 2 * others.len() + counting.len()));
+        let _ = write!(text, "| start to init | {:.2} s |", bare.init);
+        for (_, account) in &others {
+            let _ = write!(text, " {:.2} s | {:.2} |", account.init, account.init / bare.init);
+        }
+        let _ = writeln!(text, "{}", " - |".repeat(counting.len()));
+        for (row, bare) in bare.measured.iter().enumerate() {
+            // A second of sleep takes a second everywhere.
+            let timed = !bare.name.starts_with(IDLE);
+            let each = |account: &Account| account.measured.get(row).map_or_else(|| "-".to_owned(), exits);
+            let _ = match timed {
+                true => write!(text, "| {} a second | {:.0} |", bare.name, bare.per_second()),
+                false => write!(text, "| {} | - |", bare.name),
             };
+            for (_, account) in &others {
+                let rate = account.measured.get(row).filter(|_| timed).map(Measured::per_second);
+                let _ = match rate {
+                    Some(rate) => write!(text, " {rate:.0} | {:.2} |", rate / bare.per_second()),
+                    None => write!(text, " - | - |"),
+                };
+            }
+            let cells: String = counting.iter().map(|(_, account)| format!(" {} |", each(account))).collect();
+            let _ = writeln!(text, "{cells}");
         }
         text
     }
 
     /// The same as JSON.
     pub fn to_json(&self) -> Value {
-        let side = |(side, account): (Side, &Account)| {
-            let rows: Value = account
-                .measured
-                .iter()
-                .map(|row| {
-                    let value = json!({
-                        "times": row.times, "seconds": row.seconds, "exits_each": row.exits_each(),
-                    });
-                    (row.name.clone(), value)
-                })
-                .collect();
-            let init_ratio = account.init / self.bare().init;
-            let value = json!({ "init_seconds": account.init, "init_ratio": init_ratio, "done": rows });
+        let bare = self.of(Side::Nobody).map_or(0.0, |bare| bare.init);
+        let side = |(side, account): &(Side, Account)| {
+            let row = |row: &Measured| {
+                let value = json!({
+                    "times": row.times, "seconds": row.seconds, "exits_each": row.exits_each(),
+                });
+                (row.name.clone(), value)
+            };
+            let done: Value = account.measured.iter().map(row).collect();
+            let value =
+                json!({ "init_seconds": account.init, "init_ratio": account.init / bare, "done": done });
             (side.title().to_owned(), value)
         };
-        Side::ALL.into_iter().zip(&self.sides).map(side).collect()
+        self.sides.iter().map(side).collect()
     }
 }
 
@@ -309,14 +326,15 @@ mod tests {
                 &format!("bench: idle seconds: 3 in 3 s, {exits} exits for 3"),
             ])
         };
-        let linux = Linux { sides: vec![side(1, "-"), side(1, "0"), side(2, "150")] };
-        let table = linux.table();
-        assert!(table.contains("| reads a second | 100 | 100 | 1.00 | 50 | 0.50 | 0 | 1.50 |"), "{table}");
-        assert!(table.contains("| idle seconds | - | - | - | - | - | 0 | 50.00 |"), "{table}");
-        assert!(
-            table.contains("| start to init | 2.00 s | 2.00 s | 1.00 | 2.00 s | 1.00 | - | - |"),
-            "{table}"
-        );
+        let accounts = [side(1, "-"), side(1, "0"), side(2, "150"), side(4, "-")];
+        let table = Linux { sides: Side::ALL.into_iter().zip(accounts).collect() }.table();
+        for row in [
+            "| reads a second | 100 | 100 | 1.00 | 50 | 0.50 | 25 | 0.25 | 0 | 1.50 |",
+            "| idle seconds | - | - | - | - | - | - | - | 0 | 50.00 |",
+            "| start to init | 2.00 s | 2.00 s | 1.00 | 2.00 s | 1.00 | 2.00 s | 1.00 | - | - |",
+        ] {
+            assert!(table.contains(row), "{table}");
+        }
     }
 
     #[test]

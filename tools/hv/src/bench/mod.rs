@@ -62,7 +62,7 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
     // Functions are passed through where there is an IOMMU.
     let linux = match options.cpu {
         Some(Cpu::Intel) => None,
-        _ => Some(linux::measure(workshop, &folder)?),
+        _ => Some(linux::measure(workshop, &folder, !options.no_reference)?),
     };
     if options.json {
         println!("{:#}", as_json(&columns, &summary, &latency, linux.as_ref()));

@@ -17,6 +17,8 @@ const DISK: [&str; 3] = ["nvme", "crc32c_generic", "ext4"];
 const COUNT: [&str; 1] = ["msr"];
 /// Both vendors': the host has one of them.
 const KVM: [&str; 2] = ["kvm_amd", "kvm_intel"];
+/// What gives a function to a guest of KVM's.
+const VFIO: [&str; 3] = ["kvm_amd", "vfio_iommu_type1", "vfio-pci"];
 
 /// Everything an archive is made of but the scripts.
 pub struct Ingredients {
@@ -34,7 +36,8 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    const FILES: [&'static str; 6] = ["lib.sh", "lease.sh", "net.sh", "disk.sh", "shell.sh", "bench.sh"];
+    const FILES: [&'static str; 7] =
+        ["lib.sh", "lease.sh", "net.sh", "disk.sh", "shell.sh", "bench.sh", "host.sh"];
 
     /// Reads them.
     ///
@@ -57,6 +60,30 @@ impl Scripts {
     }
 }
 
+/// What a host needs to give functions to a guest of KVM's.
+pub struct VfioHost<'a> {
+    /// QEMU: its program, the libraries at their places, and its firmware.
+    pub qemu: &'a [(String, Vec<u8>)],
+    /// The guest's kernel.
+    pub kernel: &'a [u8],
+    /// The guest's initial file system.
+    pub initrd: &'a [u8],
+}
+
+/// Makes the archive of such a host.
+///
+/// # Errors
+/// As `build`.
+pub fn vfio_host(parts: &VfioHost<'_>, ingredients: &Ingredients, scripts: &Scripts) -> Result<Vec<u8>> {
+    let mut archive = begin(ingredients, scripts, "host.sh", &VFIO)?;
+    for (path, content) in parts.qemu {
+        archive.file(path, 0o755, content);
+    }
+    archive.file("vmlinuz", 0o644, parts.kernel);
+    archive.file("bench.cpio", 0o644, parts.initrd);
+    Ok(archive.finish())
+}
+
 /// Makes the archive `name`.
 ///
 /// # Errors
@@ -68,6 +95,11 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
         "bench.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "bench.sh"),
         _ => ([&NET[..], &DISK[..]].concat(), "shell.sh"),
     };
+    Ok(begin(ingredients, scripts, init, &drivers)?.finish())
+}
+
+/// An archive with busybox, the script `init` and what it needs, and modules.
+fn begin(ingredients: &Ingredients, scripts: &Scripts, init: &str, drivers: &[&str]) -> Result<Archive> {
     let mut archive = Archive::new();
     for folder in ["proc", "sys", "dev", "run"] {
         archive.directory(folder);
@@ -81,8 +113,8 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
     archive.file("payload.sha256", 0o644, ingredients.payload_hash.as_bytes());
     let folder = &ingredients.modules;
     let version = folder.file_name().and_then(|name| name.to_str()).context("the kernel has no version")?;
-    add_modules(&mut archive, folder, &drivers, &format!("lib/modules/{version}"))?;
-    Ok(archive.finish())
+    add_modules(&mut archive, folder, drivers, &format!("lib/modules/{version}"))?;
+    Ok(archive)
 }
 
 /// Makes the archive of a host that runs `guest` on KVM by `program`, with the kernel's modules in

@@ -78,6 +78,23 @@ pub fn host_archive(project: &Project, program: &Path, guest: &Path, output: &Pa
     write(output, &archives::host(&read(program)?, &read(guest)?, &modules)?)
 }
 
+/// Makes the initial file system of a host that gives a drive and a NIC to the bench's guest by
+/// KVM and VFIO, at `output`. `qemu` are the files of the emulator that runs the guest there.
+///
+/// # Errors
+/// As `host_archive`.
+pub fn vfio_host_archive(project: &Project, qemu: &[(String, Vec<u8>)], output: &Path) -> Result<()> {
+    let folder = prepare(project, false)?;
+    let scripts = archives::Scripts::read(&project.root().join("tools/guests/linux"))?;
+    let unpacked = unpack(project)?;
+    let parts = archives::VfioHost {
+        qemu,
+        kernel: &read(&folder.join(FULL_KERNEL))?,
+        initrd: &read(&folder.join("bench.cpio"))?,
+    };
+    write(output, &archives::vfio_host(&parts, &ingredients(&unpacked)?, &scripts)?)
+}
+
 /// The unpacked packages.
 struct Unpacked {
     /// One folder per entry of `KERNELS`.
@@ -124,15 +141,19 @@ fn build(folder: &Path, unpacked: &Unpacked, scripts: &archives::Scripts) -> Res
         std::fs::copy(&image, folder.join(kernel.file))
             .with_context(|| format!("cannot copy {}", image.display()))?;
     }
-    let busybox = read(&unpacked.busybox.join("bin/busybox"))?;
-    let full = unpacked.kernels.first().context("no kernel was unpacked")?;
-    let modules = only_entry(&full.join("lib/modules"), "")?;
-    let ingredients = archives::Ingredients { busybox, modules, payload_hash: hash(&lab::http::payload()) };
+    let ingredients = ingredients(unpacked)?;
     for name in archives::NAMES {
         write(&folder.join(name), &archives::build(name, &ingredients, scripts)?)?;
     }
     step.done("");
     Ok(())
+}
+
+fn ingredients(unpacked: &Unpacked) -> Result<archives::Ingredients> {
+    let busybox = read(&unpacked.busybox.join("bin/busybox"))?;
+    let full = unpacked.kernels.first().context("no kernel was unpacked")?;
+    let modules = only_entry(&full.join("lib/modules"), "")?;
+    Ok(archives::Ingredients { busybox, modules, payload_hash: hash(&lab::http::payload()) })
 }
 
 /// SHA-256 in hexadecimal.
