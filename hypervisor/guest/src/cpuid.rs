@@ -219,6 +219,8 @@ impl CpuidPolicy {
         const CLOCK: u32 = 1 << 3;
         /// Ends of interrupts without a write to the local APIC.
         const SILENT_END: u32 = 1 << 6;
+        /// One hypercall for interrupts to many processors.
+        const SEND_TO_MANY: u32 = 1 << 11;
         /// APIC IDs of 15 bits in MSIs.
         const EXTENDED_DESTINATION: u32 = 1 << 15;
         /// The clock is the same on all processors.
@@ -231,7 +233,7 @@ impl CpuidPolicy {
             [last, text(*b"KVMK"), text(*b"VMKV"), text(*b"M\0\0\0")],
             Fix::Nothing,
         );
-        let features = NOP_IO_DELAY | CLOCK | SILENT_END | EXTENDED_DESTINATION | CLOCK_STABLE;
+        let features = NOP_IO_DELAY | CLOCK | SILENT_END | SEND_TO_MANY | EXTENDED_DESTINATION | CLOCK_STABLE;
         self.push(HYPERVISOR_FIRST + 1, false, [features, 0, 0, 0], Fix::Nothing);
         let timer_khz = if config.modelled_timer { config.tsc_khz } else { 0 };
         self.push(last, false, [config.tsc_khz, timer_khz, 0, 0], Fix::Nothing);

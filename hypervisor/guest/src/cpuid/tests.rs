@@ -134,7 +134,7 @@ fn hypervisor_leaves() {
     assert_eq!(last, 0x4000_0010);
     let name = [ebx, ecx, edx].map(u32::to_le_bytes);
     assert_eq!(name.as_flattened(), b"KVMKVMKVM\0\0\0");
-    assert_eq!(policy.lookup(0x4000_0001, 0, STATE), [0x0100_804a, 0, 0, 0]);
+    assert_eq!(policy.lookup(0x4000_0001, 0, STATE), [0x0100_884a, 0, 0, 0]);
     assert_eq!(policy.lookup(0x4000_0010, 0, STATE), [2_000_000, 2_000_000, 0, 0]);
     for leaf in [0x4000_0002, 0x4000_0011, 0x4000_0100, 0x3fff_ffff] {
         assert_eq!(policy.lookup(leaf, 0, STATE), [0; 4]);

@@ -1,6 +1,7 @@
 //! What to do about each exit, once for both vendors.
 
 mod apic;
+mod hypercall;
 mod memory;
 mod msr;
 mod port;
@@ -31,7 +32,7 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
         Exit::Interrupt | Exit::Kick => vp.absorb_interrupts(partition),
         Exit::InterruptWindow | Exit::NmiWindow => vp.attention = true,
         Exit::Halt => halt(vp, partition),
-        Exit::Hypercall => hypercall(vp, partition),
+        Exit::Hypercall => hypercall::handle(vp, partition),
         Exit::Idle => step(vp, partition, Known::Idle),
         Exit::WriteBackCaches => step(vp, partition, Known::WriteBackCaches),
         other => rare(vp, partition, other),
@@ -203,16 +204,6 @@ fn halt<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
     if advance(vp, partition, Known::Halt) {
         vp.activity = Activity::Halted;
         vp.attention = true;
-    }
-}
-
-/// There are no hypercalls yet: the answer is that of KVM for an unknown one, since
-/// that is whose interface CPUID names.
-#[inline(never)]
-fn hypercall<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
-    const NO_SUCH_CALL: i64 = -1000;
-    if advance(vp, partition, Known::Hypercall) {
-        vp.cpu.set_register(RAX, NO_SUCH_CALL as u64);
     }
 }
 

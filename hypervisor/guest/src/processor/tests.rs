@@ -4,7 +4,7 @@ extern crate std;
 
 use super::*;
 use crate::host::FAULT_VECTOR;
-use access::vcpu::{Exit, Interrupts, RAX, RCX, RDX};
+use access::vcpu::{Exit, Interrupts, RAX, RBX, RCX, RDX, RSI};
 use script::{FakeHost, IF, STATE, Scripted, Turn, device, exit, injected, partition, play};
 use spec::{Gpa, Width, msr};
 use std::string::ToString;
@@ -262,6 +262,34 @@ fn a_guest_can_count_its_exits() {
     let partition = partition(1);
     let vp = play(&partition, 0, &[exit(Exit::Idle), exit(Exit::Cpuid), read], &[]);
     assert_eq!(vp.cpu.still.registers[RAX], 3, "the read is one");
+}
+
+/// KVM_HC_SEND_IPI with these destinations and command.
+fn send_to_many(low: u64, first: u64, command: u64) -> Turn {
+    let registers = std::vec![(RAX, 10), (RBX, low), (RCX, 0), (RDX, first), (RSI, command)];
+    Turn { registers, ..exit(Exit::Hypercall) }
+}
+
+#[test]
+fn one_call_interrupts_many_of_the_guests_own_and_nobody_else() {
+    let partition = partition(4);
+    for mailbox in &partition.mailboxes[1..] {
+        let mut apic = LocalApic::new(3, false);
+        apic.set_base(apic.base() | 0xc00).unwrap();
+        mailbox.set_address(apic.address().to_bits());
+    }
+    // IDs 2 to 65, of which the guest has 2 and 3; only the last mailbox says that it is 3.
+    let vp = play(&partition, 0, &[send_to_many(u64::MAX, 2, 0x61)], &[]);
+    assert_eq!(vp.cpu.still.registers[RAX], 2);
+    assert!(vectors(partition.mailboxes[3].take().unwrap().edge).eq([0x61]));
+    for (command, what) in [(4, "a vector that no interrupt has"), (5 << 8, "INIT"), (6 << 8, "start-up")] {
+        let partition = self::partition(4);
+        let vp = play(&partition, 0, &[send_to_many(0xf, 0, command)], &[]);
+        assert_eq!(vp.cpu.still.registers[RAX] as i64, -22, "{what}");
+    }
+    let partition = self::partition(4);
+    let vp = play(&partition, 0, &[send_to_many(1, u64::MAX, 0x61)], &[]);
+    assert_eq!(vp.cpu.still.registers[RAX], 0, "far beyond");
 }
 
 mod accelerated;

@@ -34,8 +34,9 @@ pub fn run(_: &Environment) {
     illegal_vectors();
     storm();
     timers();
+    let lost = shadows();
     cpu::disable_interrupts();
-    match accepted.or_else(verdict) {
+    match accepted.or(lost).or_else(verdict) {
         None => println!("attack commands: held"),
         Some(what) => println!("attack commands: BROKEN, {what}"),
     }
@@ -137,6 +138,37 @@ fn timers() {
         apic::write(apic::INITIAL, 0);
     }
     apic::write(apic::LVT_TIMER, 1 << 16);
+}
+
+/// The shadow of STI, and HLT with something pending: an interrupt is neither lost nor let in
+/// early, and no HLT is slept through.
+fn shadows() -> Option<&'static str> {
+    for round in 0..200 {
+        cpu::disable_interrupts();
+        let before = hits(OWN);
+        let _ = try_wrmsr(SELF_IPI, OWN.into());
+        cpu::sti_cli();
+        if hits(OWN) != before {
+            return Some("an interrupt came in the shadow of STI");
+        }
+        match round % 2 {
+            0 => cpu::wait_for_interrupt(),
+            // What comes while the processor sleeps: its timer.
+            _ => {
+                apic::write(apic::LVT_TIMER, OWN.into());
+                apic::write(apic::INITIAL, 1000);
+                cpu::wait_for_interrupt();
+            }
+        }
+        cpu::disable_interrupts();
+        if hits(OWN) == before {
+            return Some("an interrupt that was pending did not end HLT");
+        }
+        // The timer of this round does not reach into the next.
+        apic::write(apic::INITIAL, 0);
+        apic::write(apic::LVT_TIMER, 1 << 16);
+    }
+    None
 }
 
 /// The guest's own interrupts once more, and what never may have come.

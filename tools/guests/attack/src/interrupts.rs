@@ -2,7 +2,7 @@
 
 use crate::Environment;
 use support::apic;
-use support::cpu::{disable_interrupts, enable_interrupts, out8};
+use support::cpu::{cpuid, disable_interrupts, enable_interrupts, hypercall, out8};
 use support::edu::Edu;
 use support::time::wait_until;
 use support::trap::{Acknowledge, acknowledge, hits, hits_at};
@@ -11,6 +11,9 @@ use support::{ioapic, pci, println, smp};
 const HERE: u8 = 0x60;
 const THERE: u8 = 0x61;
 const SECOND: u64 = 1_000_000;
+/// CPUID 0x40000001 EAX: KVM's call for interrupts to many processors, and its number.
+const SEND_TO_MANY: u32 = 1 << 11;
+const SEND_INTERRUPT: u64 = 10;
 
 /// The second processor answers every `THERE` with one `HERE`.
 fn answer() -> ! {
@@ -53,6 +56,11 @@ pub fn ipi(_: &Environment) {
     check("all", wait_until(SECOND, || hits(0x63) == 1 && hits_at(1, 0x63) == 1));
     apic::send(0, apic::SEND_FIXED | 3 << 18 | 0x64);
     check("all-but-self", wait_until(SECOND, || hits_at(1, 0x64) == 1) && hits(0x64) == 0);
+    if cpuid(0x4000_0001, 0).eax & SEND_TO_MANY != 0 {
+        let sent = hypercall(SEND_INTERRUPT, [0b1111, 0, 0, 0x65]);
+        check("to many", sent == 2 && wait_until(SECOND, || hits(0x65) == 1 && hits_at(1, 0x65) == 1));
+        check("init to many", hypercall(SEND_INTERRUPT, [0b10, 0, 0, 5 << 8]) < 0);
+    }
     apic::send(1, apic::SEND_NMI);
     check("nmi", wait_until(SECOND, || hits_at(1, 2) == 1) && hits(2) == 0);
     println!("ipi: done");

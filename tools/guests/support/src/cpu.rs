@@ -80,6 +80,31 @@ probes! {
     try_getsec = ".byte 0x0f, 0x37";
 }
 
+/// A hypercall of KVM's interface with four operands; its answer. To be made only where CPUID
+/// offers it.
+pub fn hypercall(number: u64, operands: [u64; 4]) -> i64 {
+    let [first, second, third, fourth] = operands;
+    let mut answer = number;
+    let intel = cpuid(0, 0).ebx == u32::from_le_bytes(*b"Genu");
+    // SAFETY: the call reads and writes no memory. RBX is LLVM's own, hence the exchange.
+    unsafe {
+        if intel {
+            asm!("xchg rbx, {first}", ".byte 0x0f, 0x01, 0xc1", "xchg rbx, {first}", first = in(reg) first,
+                 inout("rax") answer, in("rcx") second, in("rdx") third, in("rsi") fourth);
+        } else {
+            asm!("xchg rbx, {first}", "vmmcall", "xchg rbx, {first}", first = in(reg) first,
+                 inout("rax") answer, in("rcx") second, in("rdx") third, in("rsi") fourth);
+        }
+    }
+    answer as i64
+}
+
+/// Does `STI` and then, in its shadow, what lets no interrupt in; returns with interrupts off.
+pub fn sti_cli() {
+    // SAFETY: as for `enable_interrupts`.
+    unsafe { asm!("sti", "cli") };
+}
+
 /// Reads a model-specific register.
 pub fn try_rdmsr(msr: u32) -> Result<u64, Fault> {
     let (mark, low, high): (u64, u32, u32);

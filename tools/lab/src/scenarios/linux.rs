@@ -8,7 +8,7 @@ use crate::scenario::{Config, Scenario, Subject};
 
 /// All of them. The shell is not repeated where only the IOMMU differs.
 pub fn on(column: Column) -> Vec<Scenario> {
-    let mut list = vec![two_linux(column)];
+    let mut list = vec![two_linux(column), mixed(column)];
     if column != Column::SvmAmdVi {
         list.insert(0, shell(column, Feature::Linux, "one", &[1], "auto"));
         list.insert(1, shell(column, Feature::Linux, "smp", &[1, 2], "auto"));
@@ -41,8 +41,19 @@ fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts:
 /// What `cargo hv run` boots: a guest with a passed-through NIC, one with a
 /// passed-through drive.
 fn two_linux(column: Column) -> Scenario {
-    let subject = Subject::Hypervisor(Config::File("examples/two-linux.toml".to_owned()));
-    Scenario::new(column, Feature::LinuxWithFunctions, "linux/two", subject)
+    let config = Config::File("examples/two-linux.toml".to_owned());
+    both(column, "linux/two", config).steady_without("disk", EXITS_OF_INTERRUPTS)
+}
+
+/// The same, but the guest with the drive leaves its interrupts to the hypervisor.
+fn mixed(column: Column) -> Scenario {
+    let virtually = include_str!("../../../../examples/two-linux.toml")
+        .replace("[guest.disk]\n", "[guest.disk]\ninterrupts = \"virtual\"\n");
+    both(column, "linux/mixed", Config::Inline(virtually))
+}
+
+fn both(column: Column, name: &str, config: Config) -> Scenario {
+    Scenario::new(column, Feature::LinuxWithFunctions, name, Subject::Hypervisor(config))
         .needs(Need::PassedFunction)
         .memory_mib(1536)
         .serves_http()
@@ -54,7 +65,6 @@ fn two_linux(column: Column) -> Scenario {
         .ends("net", POWER_OFF)
         .ends("disk", POWER_OFF)
         .steady_without("net", EXITS_OF_INTERRUPTS)
-        .steady_without("disk", EXITS_OF_INTERRUPTS)
         .all_as_expected()
         .within(300)
 }
