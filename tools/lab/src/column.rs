@@ -25,6 +25,9 @@ pub enum Need {
     IoapicRemapping,
     /// Guests that take their interrupts themselves.
     DirectInterrupts,
+    /// Where processors keep a guest's local APIC, that they do it as the manual says: an
+    /// emulator without the project's mends does not wake a guest from HLT.
+    KeptApic,
 }
 
 impl Column {

@@ -124,6 +124,11 @@ pub const NEVER_RUN: &[NeverRun] = &[
         why: "no emulator's AMD-V has them; shown on a model of the control block",
     },
     NeverRun {
+        title: "local APICs that AMD-V's processors keep (x2AVIC)",
+        columns: &[Column::SvmVtd, Column::SvmAmdVi],
+        why: "no emulator's AMD-V has AVIC; shown on its tables, pages, intercepts and exits",
+    },
+    NeverRun {
         title: "faults that AMD-Vi tells of",
         columns: &[Column::SvmAmdVi],
         why: "QEMU's AMD-Vi writes no event for what is not present, and gives the wrong requester; \

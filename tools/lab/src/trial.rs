@@ -157,6 +157,9 @@ impl<'a> Bench<'a> {
             // A build's whole story is no reason; its first line is.
             Err(why) => return Ok(Err(why.lines().next().unwrap_or_default().to_owned())),
         };
+        if scenario.needs.contains(&Need::KeptApic) && !bochs.lacks().is_empty() {
+            return Ok(Err(bochs.to_string()));
+        }
         let bundle = self.bundle(scenario, config, folder)?;
         let image = self.workshop.image(kind, &bundle, folder)?;
         let medium = if kind == ImageKind::Iso { Medium::Cdrom(image) } else { Medium::Disk(image) };

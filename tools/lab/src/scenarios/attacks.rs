@@ -55,7 +55,8 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
         // Messages through the memory-mapped APIC take another way in.
         attack(Storms, "init-storm-xapic", "init-storm rounds=200 xapic", 10),
         attack(Commands, "commands", "commands", 10),
-        attack_on(column, Commands, "commands-virtual", virtually(column, "commands"), 10),
+        attack_on(column, Commands, "commands-virtual", virtually(column, "commands"), 10)
+            .needs(Need::KeptApic),
         fatal(Storms, "nested-faults", TRIPLE_FAULT),
         stray_crash(column),
         fatal(Emulation, "wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),

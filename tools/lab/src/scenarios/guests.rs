@@ -118,7 +118,7 @@ fn by_interrupts(column: Column, test: &str, done: &str, who: &str) -> Scenario 
         scenario = scenario.steady_without("one", EXITS_OF_INTERRUPTS).needs(Need::DirectInterrupts);
     }
     if kept {
-        scenario = scenario.steady_without("one", EXITS_OF_DELIVERY);
+        scenario = scenario.steady_without("one", EXITS_OF_DELIVERY).needs(Need::KeptApic);
         if test == "ipi" {
             // Thousands of its siblings' are posted. One was an NMI, one ended the guest.
             scenario = scenario.steady_at_most("one", &["interrupt"], 4);

@@ -1,7 +1,7 @@
 //! How guests end, and what follows.
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted};
-use crate::column::Column;
+use crate::column::{Column, Need};
 use crate::feature::Feature;
 use crate::scenario::Scenario;
 
@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 pub fn on(column: Column) -> Vec<Scenario> {
     let mut list = ends(column, "");
     if column != Column::SvmAmdVi {
-        list.extend(ends(column, VIRTUAL));
+        list.extend(ends(column, VIRTUAL).into_iter().map(|end| end.needs(Need::KeptApic)));
     }
     list.push(refused(column, "absent-device", "00:1d.7", EDU));
     list.push(refused(column, "other-device", EDU_PATH, "8086:10d3"));

@@ -16,7 +16,7 @@ pub fn on(column: Column) -> Vec<Scenario> {
     if column.keeps_apics() {
         // Its idle processors sleep in the guest, and wake by what is posted.
         let virtually = shell(column, Feature::KeptApic, "smp-virtual", &[1, 2], "virtual");
-        list.push(virtually.steady_without("shell", EXITS_OF_DELIVERY));
+        list.push(virtually.steady_without("shell", EXITS_OF_DELIVERY).needs(Need::KeptApic));
     }
     list
 }
