@@ -2,9 +2,10 @@
 //!
 //! Where interrupts are virtual, newer processors keep the part of a local APIC that is on
 //! the way of every interrupt: which are pending and in service, the task priority, the end
-//! of an interrupt, and the interrupt that comes next, which they deliver. The rest, with the timer, the
-//! local vector table and the interrupt command, stays with [`devices::LocalApic`]. Whatever
-//! that model accepts is handed on before the next entry, so its own requests are empty.
+//! of an interrupt, and the interrupt that comes next, which they deliver. The rest, with the
+//! timer, the local vector table and the interrupt command, stays with
+//! [`devices::LocalApic`]. Whatever that model accepts is handed on before the next entry, so
+//! its own requests are empty.
 //!
 //! As with interrupts that are the guest's own ([`crate::direct`]), a vCPU begins with the
 //! model and changes over in x2APIC mode, when nothing is in service. It changes back when

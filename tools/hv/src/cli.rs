@@ -187,9 +187,11 @@ AMD-V is measured in QEMU, where a number is instructions, and VT-x in Bochs, wh
 of the TSC; both are the same in every run. Linux + KVM is measured beside Bulkhead, on the same
 emulators with the same guest.
 
-On an idle machine with two processors all of it takes five minutes: half a minute for Bulkhead on
-AMD-V, as much for KVM there, one for Bulkhead in Bochs and two for KVM there. The first time
-Bochs is built before, which takes minutes more.
+Then come how late timers are, and what a drive and a NIC that are passed through do for Linux: with
+no hypervisor, under Bulkhead, and under Linux + KVM + VFIO.
+
+On an idle machine with two processors all of it takes twelve minutes, seven of them for Linux with
+its drive and NIC. The first time Bochs is built before, which takes minutes more.
 
 Examples:
   cargo hv bench

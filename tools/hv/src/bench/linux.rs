@@ -269,7 +269,7 @@ impl Linux {
 fn exits(row: &Measured) -> String {
     match row.exits_each() {
         None => "-".to_owned(),
-        Some(exits) if exits == 0.0 => "0".to_owned(),
+        Some(0.0) => "0".to_owned(),
         Some(exits) if exits < 0.1 => format!("{exits:.4}"),
         Some(exits) => format!("{exits:.2}"),
     }
