@@ -132,6 +132,19 @@ pub struct PortAccess {
     pub repeat: bool,
 }
 
+/// What asks for a task switch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TaskSource {
+    /// CALL.
+    Call,
+    /// IRET from a nested task.
+    Return,
+    /// JMP.
+    Jump,
+    /// A task gate in the interrupt table.
+    Gate,
+}
+
 /// Why the guest stopped running.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 // A plain tag: every exit is counted and told apart by it.
@@ -196,6 +209,14 @@ pub enum Exit {
     Refused,
     /// The backend has done what there was to do; the guest goes on.
     Settled,
+    /// A task switch, which this processor leaves to software. It has checked the selector
+    /// and the descriptor, and done nothing yet.
+    TaskSwitch {
+        /// Selector of the new task's state segment.
+        selector: u16,
+        /// What asks for it.
+        source: TaskSource,
+    },
     /// The guest ends the level-triggered interrupt `vector` of an APIC that the processor
     /// keeps: [`Vcpu::end_kept`]. RIP is behind the write.
     EndOfInterrupt {
@@ -216,7 +237,7 @@ pub enum Exit {
 }
 
 /// Number of kinds in [`Exit::kind`].
-pub const EXIT_KINDS: usize = 25;
+pub const EXIT_KINDS: usize = 26;
 
 impl Exit {
     /// Short names for tables of exits, in the order of [`Exit::kind`].
@@ -246,6 +267,7 @@ impl Exit {
         "settled",
         "end-of-interrupt",
         "apic-write",
+        "task-switch",
     ];
 
     /// Index of this exit's kind in tables of counters.
@@ -276,6 +298,7 @@ impl Exit {
             Exit::Settled => 22,
             Exit::EndOfInterrupt { .. } => 23,
             Exit::ApicWrite { .. } => 24,
+            Exit::TaskSwitch { .. } => 25,
         }
     }
 }
@@ -408,6 +431,8 @@ pub trait Vcpu {
     fn segment(&self, name: SegmentName) -> Segment;
     /// Sets a segment register.
     fn set_segment(&mut self, name: SegmentName, segment: Segment);
+    /// Base and limit of the global descriptor table.
+    fn global_table(&self) -> (u64, u16);
     /// Base and limit of the global (false) or interrupt (true) descriptor table.
     fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16);
     /// Current privilege level, 0 to 3.
@@ -423,6 +448,9 @@ pub trait Vcpu {
     fn next_rip(&self) -> Option<u64>;
     /// The bytes of the faulting instruction, where the hardware gives them.
     fn fetched_bytes(&self) -> &[u8];
+    /// Forgets the event whose delivery the last exit interrupted: it is being delivered
+    /// otherwise. Gives its error code, if it has one.
+    fn take_interrupted(&mut self) -> Option<u32>;
     /// Whether the guest could take a maskable interrupt right now (IF set, no
     /// shadow, nothing being delivered).
     fn can_take_interrupt(&self) -> bool;

@@ -15,6 +15,7 @@ pub mod assignment;
 pub mod clock;
 pub mod cpuid;
 pub mod decode;
+pub mod descriptor;
 pub mod direct;
 pub mod emulate;
 pub mod exits;
@@ -27,6 +28,7 @@ pub mod msr;
 pub mod partition;
 pub mod processor;
 pub mod silent_end;
+pub mod task_switch;
 #[cfg(test)]
 mod testing;
 pub mod walk;

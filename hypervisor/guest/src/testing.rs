@@ -23,6 +23,8 @@ pub struct StillVcpu {
     pub shadow: bool,
     pub tables: [(u64, u16); 2],
     pub xcr0: u64,
+    /// The error code of the event whose delivery was interrupted.
+    pub interrupted: Option<u32>,
 }
 
 impl StillVcpu {
@@ -66,6 +68,7 @@ impl StillVcpu {
             shadow: true,
             tables: [(0, 0); 2],
             xcr0: 1,
+            interrupted: None,
         }
     }
 
@@ -109,6 +112,9 @@ impl Vcpu for StillVcpu {
     fn set_segment(&mut self, name: SegmentName, segment: Segment) {
         self.segments[name as usize] = segment;
     }
+    fn global_table(&self) -> (u64, u16) {
+        self.tables[0]
+    }
     fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
         self.tables[usize::from(interrupt)] = (base, limit);
     }
@@ -126,6 +132,9 @@ impl Vcpu for StillVcpu {
     }
     fn fetched_bytes(&self) -> &[u8] {
         &self.fetched
+    }
+    fn take_interrupted(&mut self) -> Option<u32> {
+        self.interrupted.take()
     }
     fn can_take_interrupt(&self) -> bool {
         false

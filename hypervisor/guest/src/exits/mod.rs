@@ -14,8 +14,9 @@ use crate::host::Host;
 use crate::msr::xcr0_is_legal;
 use crate::partition::{End, Partition};
 use crate::processor::{Activity, VirtualProcessor};
+use crate::task_switch::{self, Failure};
 use crate::walk::{self, BytesKey, Paging, Walker};
-use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, Vcpu};
+use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, TaskSource, Vcpu};
 
 /// Handles `exit`.
 ///
@@ -53,6 +54,7 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
         Exit::SetXcr => set_xcr(vp, partition),
         Exit::Refused => raise(vp, Event::PROTECTION),
         Exit::Settled => {}
+        Exit::TaskSwitch { selector, source } => switch_task(vp, partition, selector, source),
         Exit::EndOfInterrupt { vector } => apic::end_kept(vp, partition, vector),
         Exit::ApicWrite { register } => apic::write_kept(vp, partition, register),
         // INIT reached the machine's processor: nobody here sends it; stay.
@@ -69,6 +71,23 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
         other => {
             partition.log(format_args!("vCPU {}: an exit that has no business here: {other:?}", vp.index));
             end(vp, partition, End::InvalidState);
+        }
+    }
+}
+
+/// A task switch that the processor leaves to software.
+fn switch_task<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    selector: u16,
+    source: TaskSource,
+) {
+    match task_switch::switch(&mut vp.cpu, &partition.memory, selector, source) {
+        Ok(()) => {}
+        Err(Failure::Fault(event)) => raise(vp, event),
+        Err(Failure::NotOffered(what)) => {
+            partition.log(format_args!("vCPU {}: a task switch {what}, which is not offered", vp.index));
+            end(vp, partition, End::BadAccess);
         }
     }
 }

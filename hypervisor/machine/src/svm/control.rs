@@ -140,6 +140,11 @@ pub const fn reinjection(exit_interrupt_info: u64) -> u64 {
     if software { 0 } else { exit_interrupt_info }
 }
 
+/// The error code of `event`, in EVENTINJ's layout, if it has one.
+pub const fn error_code(event: u64) -> Option<u32> {
+    if event & EVENT_VALID != 0 && event & EVENT_HAS_ERROR != 0 { Some((event >> 32) as u32) } else { None }
+}
+
 /// Whether `event`, in EVENTINJ's layout, is an NMI.
 pub const fn is_nmi(event: u64) -> bool {
     event & EVENT_VALID != 0 && event >> EVENT_TYPE_SHIFT & 7 == EVENT_TYPE_NMI
@@ -385,6 +390,7 @@ mod tests {
         assert_eq!(reinjection(0x8000_0480), 0, "INT 0x80");
         assert_eq!(reinjection(0x8000_0303), 0, "INT3");
         assert_eq!(reinjection(5 << 32 | 0x8000_0b0e), 5 << 32 | 0x8000_0b0e);
+        assert_eq!((error_code(5 << 32 | 0x8000_0b0e), error_code(0x8000_0031)), (Some(5), None));
     }
 
     #[test]

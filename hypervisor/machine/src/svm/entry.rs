@@ -88,6 +88,11 @@ impl Entry {
         self.interrupted == 0
     }
 
+    /// Forgets the event that waits to be delivered again; gives its error code, if it has one.
+    pub fn take_interrupted(&mut self) -> Option<u32> {
+        control::error_code(core::mem::take(&mut self.interrupted))
+    }
+
     /// Whether an NMI can be given to the next entry, as far as earlier ones matter. A
     /// processor with virtual NMIs holds one back by itself, and merges it with one that
     /// it holds already, as it does outside of guests.

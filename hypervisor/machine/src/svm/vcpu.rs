@@ -251,6 +251,10 @@ impl Vcpu for SvmVcpu {
         self.vmcb.control.clean &= !clean::SEGMENTS;
     }
 
+    fn global_table(&self) -> (u64, u16) {
+        (self.vmcb.save.gdtr.base, self.vmcb.save.gdtr.limit as u16)
+    }
+
     fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
         let save = &mut self.vmcb.save;
         let table = if interrupt { &mut save.idtr } else { &mut save.gdtr };
@@ -321,6 +325,10 @@ impl Vcpu for SvmVcpu {
         let control = &self.vmcb.control;
         let count = if self.features.decode_assists { control.fetched_count.min(15) } else { 0 };
         &control.fetched_bytes[..count.into()]
+    }
+
+    fn take_interrupted(&mut self) -> Option<u32> {
+        self.entry.take_interrupted()
     }
 
     fn can_take_interrupt(&self) -> bool {

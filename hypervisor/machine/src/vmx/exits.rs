@@ -1,8 +1,8 @@
 //! What an exit means (Intel SDM vol. 3 section 27.2, appendix C).
 
-use access::vcpu::{Exit, NestedAccess, PortAccess};
+use access::vcpu::{Exit, NestedAccess, PortAccess, TaskSource};
 use spec::vmx::field::{self, Field};
-use spec::vmx::qualification::{control_register, ept, port};
+use spec::vmx::qualification::{control_register, ept, port, task_switch};
 use spec::vmx::{event, exit, qualification};
 use spec::{Gpa, Width};
 
@@ -36,6 +36,11 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         exit::WBINVD | exit::INVD => Exit::WriteBackCaches,
         exit::PAUSE => Exit::Idle,
         exit::INIT => Exit::Init,
+        exit::TASK_SWITCH => {
+            let qualification = read(field::QUALIFICATION);
+            let selector = (qualification & task_switch::SELECTOR) as u16;
+            Exit::TaskSwitch { selector, source: task_source(qualification) }
+        }
         exit::VIRTUAL_EOI => Exit::EndOfInterrupt { vector: read(field::QUALIFICATION) as u8 },
         // The qualification is the offset in the page; the value is in there.
         exit::APIC_WRITE => Exit::ApicWrite { register: (read(field::QUALIFICATION) >> 4) as u8 },
@@ -99,6 +104,25 @@ fn control_write(reason: u32, qualification: u64) -> Exit {
         }
         _ => Exit::Unexpected(reason.into()),
     }
+}
+
+/// What asks for a task switch (table 27-2).
+pub const fn task_source(qualification: u64) -> TaskSource {
+    match qualification >> task_switch::SOURCE_SHIFT & 3 {
+        task_switch::CALL => TaskSource::Call,
+        task_switch::RETURN => TaskSource::Return,
+        task_switch::JUMP => TaskSource::Jump,
+        _ => TaskSource::Gate,
+    }
+}
+
+/// Whether a task switch is an instruction's, so that its length is told: that of CALL, JMP,
+/// IRET, and of a software interrupt that led to the gate. `delivery` is the IDT-vectoring
+/// information.
+pub const fn switches_by_instruction(source: TaskSource, delivery: u32) -> bool {
+    let software = delivery & event::VALID != 0
+        && delivery >> event::KIND_SHIFT & event::KIND >= event::SOFTWARE_INTERRUPT;
+    !matches!(source, TaskSource::Gate) || software
 }
 
 /// Number of the general register that a MOV to a control register reads (table 27-3).
@@ -202,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn task_switches_tell_their_task_and_source() {
+        let switch = |qualification| qualified(exit::TASK_SWITCH, qualification);
+        for (bits, source) in
+            [(0, TaskSource::Call), (1, TaskSource::Return), (2, TaskSource::Jump), (3, TaskSource::Gate)]
+        {
+            assert_eq!(switch(bits << 30 | 0x28), Exit::TaskSwitch { selector: 0x28, source });
+        }
+        assert!(switches_by_instruction(TaskSource::Jump, 0));
+        assert!(!switches_by_instruction(TaskSource::Gate, 0x8000_0b0d), "an exception's");
+        assert!(switches_by_instruction(TaskSource::Gate, 0x8000_0430), "INT 0x30");
+    }
+
+    #[test]
     fn what_the_processor_leaves_of_a_kept_apic_is_named() {
         assert_eq!(qualified(exit::VIRTUAL_EOI, 0x91), Exit::EndOfInterrupt { vector: 0x91 });
         assert_eq!(qualified(exit::APIC_WRITE, 0x3f0), Exit::ApicWrite { register: 0x3f });
@@ -224,7 +261,7 @@ mod tests {
         for reason in 0..0x100 {
             let _ = decode(reason, |_| 0).kind();
         }
-        for reason in [exit::TASK_SWITCH, exit::EPT_MISCONFIGURATION, exit::START_UP, exit::RDTSC, 200] {
+        for reason in [exit::EPT_MISCONFIGURATION, exit::START_UP, exit::RDTSC, 200] {
             assert_eq!(decoded(reason, &[]), Exit::Unexpected(reason.into()));
         }
         for instruction in 19..=27 {

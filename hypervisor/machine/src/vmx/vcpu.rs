@@ -283,6 +283,13 @@ impl VmxVcpu {
         Exit::Kick
     }
 
+    #[cold]
+    fn switches_by_instruction(&self) -> bool {
+        let source = exits::task_source(self.read(field::QUALIFICATION));
+        self.reason & exit::BASIC == exit::TASK_SWITCH
+            && exits::switches_by_instruction(source, self.read(field::DELIVERY_EVENT) as u32)
+    }
+
     fn left_by_exception(&self) -> bool {
         self.reason & exit::BASIC == exit::EXCEPTION
     }
@@ -433,6 +440,10 @@ impl Vcpu for VmxVcpu {
         self.write(field::GUEST_BASE.of_segment(index), segment.base);
     }
 
+    fn global_table(&self) -> (u64, u16) {
+        (self.read(field::GUEST_GDTR_BASE), self.read(field::GUEST_GDTR_LIMIT) as u16)
+    }
+
     fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
         let (base_field, limit_field) = match interrupt {
             true => (field::GUEST_IDTR_BASE, field::GUEST_IDTR_LIMIT),
@@ -457,7 +468,7 @@ impl Vcpu for VmxVcpu {
 
     #[inline]
     fn next_rip(&self) -> Option<u64> {
-        if !exits::has_length(self.reason) {
+        if !exits::has_length(self.reason) && !self.switches_by_instruction() {
             return None;
         }
         let length = self.read(field::INSTRUCTION_LENGTH);
@@ -466,6 +477,11 @@ impl Vcpu for VmxVcpu {
 
     fn fetched_bytes(&self) -> &[u8] {
         &[]
+    }
+
+    fn take_interrupted(&mut self) -> Option<u32> {
+        let injection = self.interrupted.take()?;
+        (injection.info & event::HAS_ERROR != 0).then_some(injection.error)
     }
 
     fn can_take_interrupt(&self) -> bool {

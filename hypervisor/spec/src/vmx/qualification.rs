@@ -32,6 +32,22 @@ pub mod control_register {
     pub const SOURCE_SHIFT: u32 = 8;
 }
 
+/// Task switches (table 27-2).
+pub mod task_switch {
+    /// Mask of the new task's selector.
+    pub const SELECTOR: u64 = 0xffff;
+    /// Where the source stands, 2 bits.
+    pub const SOURCE_SHIFT: u32 = 30;
+    /// Source: CALL.
+    pub const CALL: u64 = 0;
+    /// Source: IRET.
+    pub const RETURN: u64 = 1;
+    /// Source: JMP.
+    pub const JUMP: u64 = 2;
+    /// Source: a task gate in the IDT.
+    pub const GATE: u64 = 3;
+}
+
 /// EPT violations (table 27-7).
 pub mod ept {
     /// A read.

@@ -32,6 +32,8 @@ mod storm;
 #[cfg(target_os = "none")]
 mod sweep;
 #[cfg(target_os = "none")]
+mod tasks;
+#[cfg(target_os = "none")]
 mod timers;
 #[cfg(target_os = "none")]
 mod wild;
@@ -79,6 +81,7 @@ mod entry {
         ("spin", lifecycle::spin),
         ("neighbour", neighbour::run),
         ("cpuid", cpuid::run),
+        ("tasks", tasks::run),
         ("timers", timers::run),
         ("latency", timers::latency),
         ("ipi", interrupts::ipi),

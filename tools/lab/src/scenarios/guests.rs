@@ -11,6 +11,7 @@ use crate::scenario::{Scenario, Subject};
 const TESTS: &[(&str, &str)] = &[
     ("hello", "hello, world"),
     ("cpuid", "cpuid: ok"),
+    ("tasks", "tasks: done"),
     ("timers", "timers: done"),
     ("timers xapic", "timers: done"),
     ("ipi", "ipi: done"),

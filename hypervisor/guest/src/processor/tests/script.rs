@@ -246,6 +246,9 @@ impl Vcpu for Scripted<'_> {
     fn set_segment(&mut self, name: SegmentName, segment: Segment) {
         self.still.set_segment(name, segment);
     }
+    fn global_table(&self) -> (u64, u16) {
+        self.still.global_table()
+    }
     fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
         self.still.set_descriptor_table(interrupt, base, limit);
     }
@@ -263,6 +266,9 @@ impl Vcpu for Scripted<'_> {
     }
     fn fetched_bytes(&self) -> &[u8] {
         &[]
+    }
+    fn take_interrupted(&mut self) -> Option<u32> {
+        self.still.take_interrupted()
     }
     fn can_take_interrupt(&self) -> bool {
         self.still.rflags & IF != 0

@@ -48,7 +48,6 @@ impl VmxVcpu {
             exit::EPT_MISCONFIGURATION => {
                 log::error!("the nested tables are wrong at gpa {gpa:#x}: {name}. This is a bug");
             }
-            exit::TASK_SWITCH => log::warn!("{name} by hardware, which is not offered ({qualification:#x})"),
             _ => log::error!("{name} made a guest exit ({qualification:#x}), which was not asked for"),
         }
     }
