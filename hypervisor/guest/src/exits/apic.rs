@@ -23,8 +23,7 @@ pub fn apply<H: Host>(partition: &Partition<H>, index: usize, apic: &LocalApic, 
                 partition
                     .with_chipset(index, |chipset, effects, _| chipset.end_of_interrupt(vector, effects));
             }
-            // What was held back by the interrupt in service may come now.
-            level || apic.has_pending()
+            true
         }
         ApicEffect::TimerChanged => true,
     }
