@@ -209,6 +209,8 @@ pub mod virtual_interrupt {
     pub const AVIC: u64 = 1 << 31;
     /// The processor delivers NMIs by itself (CPUID 8000_000A EDX bit 25).
     pub const NMI_ENABLE: u64 = 1 << 26;
+    /// Position of the pending virtual interrupt's vector.
+    pub const VECTOR_SHIFT: u32 = 32;
 }
 
 /// A segment register in the save area (AMD APM vol. 2 section 15.5.1).

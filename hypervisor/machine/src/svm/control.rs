@@ -140,6 +140,11 @@ pub const fn reinjection(exit_interrupt_info: u64) -> u64 {
     if software { 0 } else { exit_interrupt_info }
 }
 
+/// Whether `event`, in EVENTINJ's layout, is a maskable interrupt.
+pub const fn is_interrupt(event: u64) -> bool {
+    event & EVENT_VALID != 0 && event >> EVENT_TYPE_SHIFT & 7 == 0
+}
+
 /// The error code of `event`, in EVENTINJ's layout, if it has one.
 pub const fn error_code(event: u64) -> Option<u32> {
     if event & EVENT_VALID != 0 && event & EVENT_HAS_ERROR != 0 { Some((event >> 32) as u32) } else { None }
@@ -245,6 +250,31 @@ pub fn request_interrupt_window(control: &mut Control, wanted: bool) {
         control.virtual_interrupt &= !WISH;
     }
     control.clean &= !(clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT);
+}
+
+const PENDING: u64 = virtual_interrupt::IRQ
+    | virtual_interrupt::IGNORE_TPR
+    | 0xf << virtual_interrupt::PRIORITY_SHIFT
+    | 0xff << virtual_interrupt::VECTOR_SHIFT;
+
+/// Leaves `event`, an interrupt in EVENTINJ's layout, to the guest as a virtual interrupt,
+/// which it takes at its first instruction with interrupts on (AMD APM vol. 2 section
+/// 15.21.4). No interrupt window can be asked for beside it.
+pub fn pend(control: &mut Control, event: u64) {
+    control.virtual_interrupt &= !PENDING;
+    control.virtual_interrupt |= virtual_interrupt::IRQ
+        | virtual_interrupt::IGNORE_TPR
+        | (event & 0xff) << virtual_interrupt::VECTOR_SHIFT;
+    control.clean &= !clean::VIRTUAL_INTERRUPT;
+}
+
+/// Takes a virtual interrupt back, in EVENTINJ's layout; 0 if the guest took it.
+pub fn withdraw(control: &mut Control) -> u64 {
+    let left = control.virtual_interrupt & virtual_interrupt::IRQ != 0;
+    let vector = control.virtual_interrupt >> virtual_interrupt::VECTOR_SHIFT & 0xff;
+    control.virtual_interrupt &= !PENDING;
+    control.clean &= !clean::VIRTUAL_INTERRUPT;
+    if left { EVENT_VALID | vector } else { 0 }
 }
 
 /// Says who takes interrupts: with interception and V_INTR_MASKING the hypervisor, else

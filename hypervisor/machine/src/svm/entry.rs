@@ -47,6 +47,8 @@ pub struct Entry {
     flush: bool,
     /// The event whose delivery the last exit interrupted, in EVENTINJ's layout.
     interrupted: u64,
+    /// An interrupt went to the guest as a virtual one ([`Features::injects_twice`]).
+    pending: bool,
     nmi: Nmi,
     /// The control block asks for what the entry after the next does not want.
     to_take_back: bool,
@@ -60,6 +62,7 @@ impl Entry {
             features,
             flush: true,
             interrupted: 0,
+            pending: false,
             nmi: Nmi::Open,
             to_take_back: false,
             state: State::Unsettled,
@@ -125,15 +128,19 @@ impl Entry {
         }
         control::request_interrupt_window(control, resume.interrupt_window);
         control::watch_priority(control, resume.priority_window);
+        let event = control.event_injection;
+        self.to_take_back = event != 0;
+        if self.features.injects_twice && control::is_interrupt(event) && !resume.interrupt_window {
+            control::pend(control, event);
+            control.event_injection = 0;
+            self.pending = true;
+        }
         control.tlb_control = control::flush_command(self.flush, self.features.flush_by_asid);
         self.flush = false;
-        self.to_take_back = control.event_injection != 0
-            || control.tlb_control != 0
-            || resume.interrupt_window
-            || resume.priority_window;
+        self.to_take_back |= control.tlb_control != 0 || resume.interrupt_window || resume.priority_window;
         self.state = State::Prepared;
         if let Nmi::Returning { rip } = self.nmi {
-            if control.event_injection != 0 {
+            if event != 0 {
                 // Its handler runs first, and ends in an IRET of its own.
                 self.nmi = Nmi::Masked;
                 control::watch_iret(control, true);
@@ -173,6 +180,13 @@ impl Entry {
 
     #[inline(never)]
     fn finish_unsettled(&mut self, vmcb: &mut Vmcb) {
+        if core::mem::take(&mut self.pending) {
+            // What interrupted its delivery, if anything, the emulator tells wrongly.
+            let left = control::withdraw(&mut vmcb.control);
+            if left != 0 {
+                self.interrupted = left;
+            }
+        }
         let settled = self.interrupted == 0 && self.nmi == Nmi::Open && !self.to_take_back;
         self.state = if settled { State::Settled } else { State::Unsettled };
         match (vmcb.control.exit_code, self.nmi) {

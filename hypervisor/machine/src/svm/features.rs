@@ -17,6 +17,11 @@ pub struct Features {
     pub virtual_nmi: bool,
     /// AVIC in x2APIC mode (8000_000A EDX bits 13 and 18).
     pub x2avic: bool,
+    /// Quirk of QEMU's TCG (seen in 7.2 and 10.0): an interrupt that is injected comes a
+    /// second time if another thread of the emulator calls the processor before its next
+    /// exception, interrupt or exit, even into the handler that keeps interrupts off.
+    /// What it delivers as a virtual interrupt comes once.
+    pub injects_twice: bool,
 }
 
 /// Why a processor cannot run guests.
@@ -60,6 +65,7 @@ impl Features {
         decode_assists: false,
         virtual_nmi: false,
         x2avic: false,
+        injects_twice: false,
     };
 
     /// Judges a processor by its CPUID leaves; `vm_cr` reads VM_CR and is called
@@ -89,8 +95,17 @@ impl Features {
             decode_assists: bits & 1 << 7 != 0,
             virtual_nmi: bits & 1 << 25 != 0,
             x2avic: bits & X2AVIC == X2AVIC,
+            injects_twice: is_tcg(cpuid),
         })
     }
+}
+
+/// Whether QEMU translates this processor's code (its `target/i386` answers leaf
+/// 4000_0000 with this name where it does).
+fn is_tcg(cpuid: impl Fn(u32, u32) -> [u32; 4]) -> bool {
+    const EMULATED: u32 = 1 << 31;
+    let name = |[_, ebx, ecx, edx]: [u32; 4]| [ebx, ecx, edx].map(u32::to_le_bytes);
+    cpuid(1, 0)[2] & EMULATED != 0 && name(cpuid(0x4000_0000, 0)) == [*b"TCGT", *b"CGTC", *b"GTCG"]
 }
 
 #[cfg(test)]
@@ -127,6 +142,25 @@ mod tests {
     fn avic_counts_with_x2apic_mode_only() {
         let has = |bits| Features::detect(cpuid(1, 16, 1 | bits), || 0).unwrap().x2avic;
         assert!(!has(1 << 13) && !has(1 << 18) && has(X2AVIC));
+    }
+
+    #[test]
+    fn the_emulator_is_known_by_its_name() {
+        let injects_twice = |emulated: u32, name: [u32; 4]| {
+            let other = cpuid(1, 16, 1);
+            let cpuid = |leaf, subleaf| match leaf {
+                1 => [0, 0, emulated << 31, 0],
+                0x4000_0000 => name,
+                _ => other(leaf, subleaf),
+            };
+            Features::detect(cpuid, || 0).unwrap().injects_twice
+        };
+        let tcg = [0x4000_0001, 0x5447_4354, 0x4354_4743, 0x4743_5447];
+        assert!(injects_twice(1, tcg));
+        // A processor answers an unknown leaf with anything.
+        assert!(!injects_twice(0, tcg));
+        let kvm = [0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d];
+        assert!(!injects_twice(1, kvm));
     }
 
     #[test]

@@ -142,7 +142,22 @@ extern "C" fn trap_entered(frame: &mut Frame) {
     match vector {
         2 => {}
         0..32 => exception(frame, vector),
-        _ => interrupt(vector),
+        _ => {
+            check_flags(frame);
+            interrupt(vector);
+        }
+    }
+}
+
+/// No interrupt comes while the processor lets none in; code of a test's making may have
+/// an INT of its own.
+fn check_flags(frame: &Frame) {
+    const INTERRUPT_FLAG: u64 = 1 << 9;
+    if frame.flags & INTERRUPT_FLAG == 0 && WILD[1].load(Ordering::Relaxed) == 0 {
+        let Frame { vector, rip, .. } = *frame;
+        crate::serial::print_anyway(format_args!(
+            "interrupt {vector:#x} at {rip:#x} although interrupts were off: WRONG\n"
+        ));
     }
 }
 

@@ -126,6 +126,46 @@ fn an_interrupted_delivery_comes_before_anything_new_but_exceptions() {
 }
 
 #[test]
+fn an_emulator_that_injects_twice_is_given_virtual_interrupts() {
+    const IRQ: u64 = virtual_interrupt::IRQ;
+    let mut model = Model::new(Features { injects_twice: true, ..Features::LEAST });
+    let before = model.vmcb.control.virtual_interrupt;
+    let pending = |model: &Model| {
+        let bits = model.vmcb.control.virtual_interrupt;
+        (bits & IRQ != 0).then_some(bits >> virtual_interrupt::VECTOR_SHIFT)
+    };
+    model.enter(Resume { inject: Some(Event::Interrupt(0x31)), ..QUIET });
+    assert_eq!((model.injected(), pending(&model)), (0, Some(0x31)));
+    assert_eq!(model.vmcb.control.clean & clean::VIRTUAL_INTERRUPT, 0);
+    // An interrupt of the machine's comes first, and a fault in the delivery is told as an
+    // exception of that number: it comes again all the same.
+    for told in [0, 0x8000_0331] {
+        model.vmcb.control.exit_interrupt_info = told;
+        model.exit(exit_code::INTR, |_| ());
+        assert!(!model.entry.is_free());
+        assert_eq!(model.vmcb.control.virtual_interrupt, before);
+        model.enter(QUIET);
+        assert_eq!((model.injected(), pending(&model)), (0, Some(0x31)));
+    }
+    // It is delivered.
+    model.vmcb.control.virtual_interrupt &= !IRQ;
+    model.exit(exit_code::CPUID, |_| ());
+    assert!(model.entry.is_free());
+    assert_eq!(model.vmcb.control.virtual_interrupt, before);
+    model.enter(QUIET);
+    assert_eq!((model.injected(), pending(&model)), (0, None));
+    // Other events go the usual way, and an interrupt that waits together with a window.
+    model.exit(exit_code::CPUID, |_| ());
+    model.enter(Resume { inject: Some(Event::UNDEFINED), ..QUIET });
+    assert_eq!((model.injected(), pending(&model)), (control::encode_event(Event::UNDEFINED), None));
+    model.vmcb.control.exit_interrupt_info = 0x8000_0031;
+    model.exit(exit_code::NESTED_FAULT, |_| ());
+    model.enter(Resume { interrupt_window: true, ..QUIET });
+    assert_eq!(model.injected(), 0x8000_0031);
+    assert_ne!(model.vmcb.control.intercept1 & intercept1::VINTR, 0);
+}
+
+#[test]
 fn windows_are_taken_back() {
     let mut model = Model::new(Features::LEAST);
     model.enter(Resume { interrupt_window: true, priority_window: true, ..QUIET });
