@@ -19,7 +19,7 @@ use crate::i8042::I8042;
 use crate::ioapic::Ioapic;
 use crate::pic::Pics;
 use crate::pit::Pit;
-use crate::pm::{PM_LAST, PM1_EVENT, PowerManagement};
+use crate::pm::{PM_LAST, PM_TIMER, PM1_EVENT, PowerManagement};
 use crate::rtc::Rtc;
 use crate::uart::Uart;
 use spec::Width;
@@ -90,6 +90,12 @@ impl Chipset {
     /// IN of `width` (1, 2 or 4 bytes) from `port`. Every byte goes to the device at
     /// its own port; bytes of nobody, and those beyond port 0xffff, read ones.
     pub fn port_read(&mut self, port: u16, width: Width, now: u64, out: &mut Effects) -> u32 {
+        // Kernels read their clock often, and all of it at once.
+        if port == PM_TIMER && width == Width::Dword {
+            self.pm.advance(now);
+            self.set_line(GSI_SCI, self.pm.line(), out);
+            return self.pm.read_timer(now);
+        }
         let mut value = u32::MAX;
         for index in 0..port_bytes(width) {
             let byte = match port.checked_add(index) {

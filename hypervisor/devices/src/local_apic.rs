@@ -246,6 +246,12 @@ impl LocalApic {
         (vector >> 4 > self.ppr >> 4 && self.is_enabled()).then_some(vector)
     }
 
+    /// Whether anything is pending, deliverable or not.
+    #[inline]
+    pub fn has_pending(&self) -> bool {
+        self.irr.highest().is_some()
+    }
+
     /// The highest vector of the IRR where the processor priority holds it back.
     /// When CR8 drops below its class (`vector >> 4`) it may become deliverable:
     /// intercept that, or use it as the threshold.

@@ -95,10 +95,15 @@ impl PowerManagement {
             0x600..0x602 => (u32::from(self.status), port - 0x600),
             0x602..0x604 => (u32::from(self.enable), port - 0x602),
             0x604..0x606 => (u32::from(self.control), port - PM1_CONTROL),
-            PM_TIMER..=PM_LAST => (self.timer.count_at(now) as u32, port - PM_TIMER),
+            PM_TIMER..=PM_LAST => (self.read_timer(now), port - PM_TIMER),
             _ => return 0xff,
         };
         (register >> (8 * index)) as u8
+    }
+
+    /// Reads the timer, 32 bits. The caller has called [`advance`](Self::advance).
+    pub fn read_timer(&self, now: u64) -> u32 {
+        self.timer.count_at(now) as u32
     }
 
     /// Writes a byte of ports 0x600 to 0x60b; the timer is read-only. The caller has

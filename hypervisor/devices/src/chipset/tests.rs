@@ -102,6 +102,11 @@ fn the_pm_timer_is_read_whole() {
     let now = 1000 + 100 * TSC_HZ;
     let timer = chipset.port_read(0x608, Width::Dword, now, &mut Effects::new());
     assert_eq!(timer, 100 * 3_579_545);
+    // In bytes it is the same, at the same moment.
+    let later = 1000 + 7 * TSC_HZ;
+    let whole = chipset.port_read(0x608, Width::Dword, later, &mut Effects::new());
+    let bytes = [0, 1, 2, 3].map(|index| input(&mut chipset, 0x608 + index, later));
+    assert_eq!(whole, u32::from_le_bytes(bytes));
 }
 
 #[test]

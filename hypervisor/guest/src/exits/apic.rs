@@ -23,7 +23,8 @@ pub fn apply<H: Host>(partition: &Partition<H>, index: usize, apic: &LocalApic, 
                 partition
                     .with_chipset(index, |chipset, effects, _| chipset.end_of_interrupt(vector, effects));
             }
-            true
+            // What was held back by the interrupt in service may come now.
+            level || apic.has_pending()
         }
         ApicEffect::TimerChanged => true,
     }
