@@ -172,6 +172,8 @@ pub enum Exit {
     Interrupt,
     /// The hypervisor's own NMI: another processor wants this one's attention.
     Kick,
+    /// The deadline of [`Vcpu::exit_at`] is over, or near.
+    Timer,
     /// The guest can take a maskable interrupt now, as asked for.
     InterruptWindow,
     /// The guest can take an NMI now, as asked for.
@@ -237,7 +239,7 @@ pub enum Exit {
 }
 
 /// Number of kinds in [`Exit::kind`].
-pub const EXIT_KINDS: usize = 26;
+pub const EXIT_KINDS: usize = 27;
 
 impl Exit {
     /// Short names for tables of exits, in the order of [`Exit::kind`].
@@ -268,6 +270,7 @@ impl Exit {
         "end-of-interrupt",
         "apic-write",
         "task-switch",
+        "timer",
     ];
 
     /// Index of this exit's kind in tables of counters.
@@ -299,6 +302,7 @@ impl Exit {
             Exit::EndOfInterrupt { .. } => 23,
             Exit::ApicWrite { .. } => 24,
             Exit::TaskSwitch { .. } => 25,
+            Exit::Timer => 26,
         }
     }
 }
@@ -469,6 +473,13 @@ pub trait Vcpu {
     /// since the last call, as a bitmap; called after [`Exit::Interrupt`] and
     /// [`Exit::Kick`].
     fn take_interrupts(&mut self) -> [u64; 4];
+    /// Makes the guest exit with [`Exit::Timer`] when the TSC, as the hypervisor reads it, has
+    /// come to `deadline`, from its HLT too; `None` is never. False where the processor cannot
+    /// do that: then some interrupt has to come.
+    fn exit_at(&mut self, deadline: Option<u64>) -> bool {
+        let _ = deadline;
+        false
+    }
     /// Lets the physical processor sleep until an interrupt or a kick reaches it.
     /// One that came since the guest's last exit ends the sleep at once; what came
     /// is told by [`Vcpu::take_interrupts`].

@@ -51,7 +51,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         host.give_apic();
         self.cpu.set_interrupts(Interrupts::Direct);
         self.absorb_interrupts(partition);
-        self.armed = None;
+        self.disarm(partition);
         self.direct = Direct { on: true, level: [0; 4] };
         host.write_apic(ERROR_STATUS, 0);
         for register in [TASK_PRIORITY, DIVIDE] {

@@ -387,8 +387,8 @@ impl<H: Host> Partition<H> {
     /// the caller has to look at its timers.
     fn watch_console(&self, from: usize, unfinished: bool) -> bool {
         if !unfinished {
-            self.console_deadline.store(u64::MAX, Release);
-            return false;
+            let was_set = self.console_deadline.swap(u64::MAX, AcqRel) != u64::MAX;
+            return was_set && from == 0 && !self.stewarded.load(SeqCst);
         }
         let deadline = self.host.now() + self.tsc_hz / UNFINISHED_LINES_PER_SECOND;
         let unset = self.console_deadline.compare_exchange(u64::MAX, deadline, AcqRel, Acquire).is_ok();

@@ -40,6 +40,10 @@ pub struct VirtualProcessor<V> {
     pub exception: Option<Event>,
     /// An NMI waits.
     nmi: bool,
+    /// TSC at which the timers of its models are due.
+    pub(crate) deadline: Option<u64>,
+    /// Nothing sees to it yet that the guest's run ends then.
+    unwatched: bool,
     /// What this processor's timer is set to.
     pub(crate) armed: Option<u64>,
     /// Whether it takes its interrupts itself.
@@ -78,6 +82,8 @@ impl<V: Vcpu> VirtualProcessor<V> {
             attention: true,
             exception: None,
             nmi: false,
+            deadline: None,
+            unwatched: true,
             armed: None,
             direct: Direct::default(),
             accelerated: false,
@@ -158,10 +164,15 @@ impl<V: Vcpu> VirtualProcessor<V> {
                 Activity::Running => break,
                 Activity::Halted if self.wakes(partition) => self.activity = Activity::Running,
                 _ => {
+                    self.arm(partition, self.deadline);
+                    self.unwatched = true;
                     self.cpu.sleep();
                     self.absorb_interrupts(partition);
                 }
             }
+        }
+        if self.unwatched {
+            self.watch_deadline(partition);
         }
         if self.accelerated {
             self.hand_on();
@@ -206,6 +217,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn initialize<H: Host>(&mut self, partition: &Partition<H>) {
         self.leave_hardware(partition);
         self.cpu.reset();
+        self.unwatched = true;
         self.apic.reset();
         self.silent_end = SilentEnd::default();
         self.exception = None;
@@ -229,7 +241,10 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.attention = true;
         for vector in vectors(self.cpu.take_interrupts()) {
             match vector {
-                TIMER_VECTOR => self.armed = None,
+                TIMER_VECTOR => {
+                    self.armed = None;
+                    self.unwatched = true;
+                }
                 KICK_VECTOR => {}
                 LINE_VECTOR => partition.take_lines(self.index),
                 // A passed-through device's entry holds the guest's own vector.
@@ -261,15 +276,32 @@ impl<V: Vcpu> VirtualProcessor<V> {
             next = next.min(partition.chipset_deadline()).min(partition.console_deadline());
         }
         let next = (next != u64::MAX).then_some(next);
-        if next != self.armed {
-            partition.host.arm_timer(next);
-            self.armed = next;
+        self.unwatched |= next != self.deadline;
+        self.deadline = next;
+    }
+
+    /// Sees to it that the guest's run ends at the deadline: by the guest's exit where the
+    /// processor can, unless this processor's timer is set to it already, for a sleep that
+    /// something else ended.
+    fn watch_deadline<H: Host>(&mut self, partition: &Partition<H>) {
+        self.unwatched = false;
+        let unarmed = self.deadline.filter(|_| self.armed != self.deadline);
+        let by_exit = self.cpu.exit_at(unarmed);
+        self.arm(partition, if by_exit && unarmed.is_some() { None } else { self.deadline });
+    }
+
+    fn arm<H: Host>(&mut self, partition: &Partition<H>, deadline: Option<u64>) {
+        if deadline != self.armed {
+            partition.host.arm_timer(deadline);
+            self.armed = deadline;
         }
     }
 
-    fn disarm<H: Host>(&mut self, partition: &Partition<H>) {
-        partition.host.arm_timer(None);
-        self.armed = None;
+    /// Nothing of the models' is waited for any more.
+    pub(crate) fn disarm<H: Host>(&mut self, partition: &Partition<H>) {
+        self.deadline = None;
+        self.cpu.exit_at(None);
+        self.arm(partition, None);
     }
 
     fn external<H: Host>(&self, partition: &Partition<H>) -> bool {

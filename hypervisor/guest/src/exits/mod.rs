@@ -31,7 +31,7 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
         Exit::WriteMsr => msr::write(vp, partition),
         Exit::Port(access) => port::handle(vp, partition, access),
         Exit::Interrupt | Exit::Kick => vp.absorb_interrupts(partition),
-        Exit::InterruptWindow | Exit::NmiWindow => vp.attention = true,
+        Exit::InterruptWindow | Exit::NmiWindow | Exit::Timer => vp.attention = true,
         Exit::Halt => halt(vp, partition),
         Exit::Hypercall => hypercall::handle(vp, partition),
         Exit::Idle => step(vp, partition, Known::Idle),

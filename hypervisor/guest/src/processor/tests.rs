@@ -154,15 +154,55 @@ fn an_ipi_goes_to_the_others_mailbox_and_kicks_it() {
 #[test]
 fn the_timer_is_armed_and_its_vector_delivered() {
     let partition = partition(1);
+    let [mode, set] = timer_at(500);
+    let turns = [mode, set, device(TIMER_VECTOR)];
+    let vp = play(&partition, 0, &turns, &[]);
+    assert!(partition.host.armed.borrow().contains(&Some(500)));
+    assert_eq!(injected(&vp).last(), Some(&Some(Event::Interrupt(0xec))));
+}
+
+/// Sets the timer of the guest's APIC to fire vector 0xec at a TSC.
+fn timer_at(deadline: u64) -> [Turn; 2] {
     let set = |number, value| Turn {
         registers: std::vec![(RCX, number), (RAX, value), (RDX, 0)],
         ..exit(Exit::WriteMsr)
     };
     const DEADLINE_MODE: u64 = 2 << 17;
-    let turns = [set(0x832, DEADLINE_MODE | 0xec), set(msr::TSC_DEADLINE.into(), 500), device(TIMER_VECTOR)];
-    let vp = play(&partition, 0, &turns, &[]);
-    assert!(partition.host.armed.borrow().contains(&Some(500)));
-    assert_eq!(injected(&vp).last(), Some(&Some(Event::Interrupt(0xec))));
+    [set(0x832, DEADLINE_MODE | 0xec), set(msr::TSC_DEADLINE.into(), deadline)]
+}
+
+#[test]
+fn a_guest_that_exits_at_its_deadline_needs_no_timer_of_the_processors() {
+    let partition = partition(1);
+    partition.host.timed_exits.set(true);
+    let [mode, set] = timer_at(500);
+    // One exit too early and one that is late.
+    let vp = play(
+        &partition,
+        0,
+        &[mode, set, exit(Exit::Timer), device(0x31), exit(Exit::Timer), exit(Exit::Cpuid)],
+        &[],
+    );
+    assert_eq!(vp.cpu.deadlines, [None, Some(500), None]);
+    let came: Vec<_> = injected(&vp).into_iter().flatten().collect();
+    assert_eq!(came.iter().filter(|event| **event == Event::Interrupt(0xec)).count(), 1);
+    assert!(partition.host.armed.borrow().is_empty());
+}
+
+#[test]
+fn a_sleep_needs_the_processors_timer_and_what_it_armed_serves_the_run_after_it() {
+    let partition = partition(1);
+    partition.host.timed_exits.set(true);
+    let [mode, set] = timer_at(1 << 20);
+    let halt = exit(Exit::Halt);
+    let wake = Turn { vectors: std::vec![0x31], ..Turn::default() };
+    let [_, again] = timer_at(1 << 21);
+    let turns = [mode, set, halt, exit(Exit::Cpuid), again, exit(Exit::Cpuid)];
+    let vp = play(&partition, 0, &turns, &[wake]);
+    // Asleep, and then for the run; a new deadline is the guest's again. It ends with none.
+    assert_eq!(*partition.host.armed.borrow(), [Some(1 << 20), None]);
+    assert_eq!(vp.cpu.deadlines, [None, Some(1 << 20), None, Some(1 << 21), None]);
+    assert_eq!(vp.cpu.slept, 1);
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         exit::RDMSR => Exit::ReadMsr,
         exit::PORT => Exit::Port(port_access(read(field::QUALIFICATION))),
         exit::EXTERNAL_INTERRUPT => Exit::Interrupt,
+        exit::PREEMPTION_TIMER => Exit::Timer,
         exit::HLT => Exit::Halt,
         // The guest can take an interrupt, or its task priority fell: either way the
         // hypervisor wanted to look at what waits.

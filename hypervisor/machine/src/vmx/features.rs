@@ -61,6 +61,9 @@ pub struct Features {
     pub keeps_apic: bool,
     /// It then also takes interrupts that others post.
     pub takes_posted: bool,
+    /// The preemption timer counts when this bit of the TSC changes; `None` where it is not
+    /// there or not to be trusted.
+    pub timer_rate: Option<u8>,
     /// INVVPID of one guest. Where neither this nor that of all is offered, VPIDs are not
     /// used.
     pub invvpid_one: bool,
@@ -227,6 +230,9 @@ impl Features {
             invept_one: offered & translation::INVEPT_ONE != 0,
             keeps_apic,
             takes_posted: keeps_apic && may(msr(pin_capability(basic)), pin::POSTED_INTERRUPTS),
+            timer_rate: (may(msr(pin_capability(basic)), pin::PREEMPTION_TIMER)
+                && !has_broken_timer(cpuid(1, 0)[0]))
+            .then(|| (msr(capability::MISC) & misc::TIMER_RATE) as u8),
             invvpid_one: offered & translation::INVVPID_ONE != 0,
         };
         let kinds = translation::INVVPID_ONE | translation::INVVPID_ALL;
@@ -251,6 +257,13 @@ impl Features {
     pub const fn guest_cr0(&self) -> Fixed {
         Fixed { must: self.cr0.must & !(CR0_PE | CR0_PG), may: self.cr0.may }
     }
+}
+
+/// Processors of this signature (CPUID 1 EAX) whose preemption timer does not count at the
+/// rate that it tells, by their makers' errata: AAX65, AAT59 and AAU65 of Westmere, and of
+/// the Xeon E3-1220 v2. Earlier ones cannot run guests.
+const fn has_broken_timer(signature: u32) -> bool {
+    matches!(signature, 0x0002_0652 | 0x0002_0655 | 0x0002_06e6 | 0x0003_06a8)
 }
 
 /// Whether IA32_FEATURE_CONTROL lets VMXON work, or lets itself be set so that it does.

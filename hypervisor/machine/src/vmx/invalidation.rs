@@ -81,6 +81,7 @@ mod tests {
             invept_one,
             keeps_apic: false,
             takes_posted: false,
+            timer_rate: None,
             invvpid_one,
         }
     }

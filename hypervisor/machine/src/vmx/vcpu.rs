@@ -24,6 +24,7 @@ mod explain;
 mod interrupts;
 mod msrs;
 mod setup;
+mod timer;
 
 /// Exceptions that exit: #DB and #AC, since their delivery can repeat for ever without an
 /// instruction boundary at which an interrupt would be taken (CVE-2015-8104,
@@ -43,6 +44,12 @@ const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 const SHADOW: u32 = interruptibility::STI | interruptibility::MOV_SS;
 /// Access rights: code that runs in 64-bit mode, where EFER.LMA is set.
 const RIGHTS_LONG: u32 = 1 << 13;
+/// The VMCS does not say yet what an entry does of which nothing is asked.
+const UNSETTLED: u8 = 1 << 0;
+/// So it will be after the next entry, of which something is asked.
+const UNSETTLED_NEXT: u8 = 1 << 1;
+/// The preemption timer counts, anew from each entry.
+const TIMED: u8 = 1 << 2;
 /// All guests have this VPID: each processor runs one.
 const VPID: u16 = 1;
 
@@ -82,12 +89,15 @@ pub struct VmxVcpu {
     interrupts: Interrupts,
     /// Vectors whose end exits while the processor keeps the local APIC.
     watched_ends: [u64; 4],
-    /// Primary processor-based controls and threshold as the VMCS has them.
+    /// Pin-based and primary processor-based controls and threshold as the VMCS has them.
+    pins: u32,
     controls: u32,
     threshold: u8,
-    /// The next entry has something to do, or to take back, even if nothing new is asked
-    /// of it.
-    unsettled: bool,
+    /// TSC at which the guest exits, with [`TIMED`].
+    deadline: u64,
+    /// What the next entry has to do though nothing new is asked of it: [`UNSETTLED`],
+    /// [`UNSETTLED_NEXT`], [`TIMED`].
+    chores: u8,
 }
 
 impl VmxVcpu {
@@ -117,9 +127,11 @@ impl VmxVcpu {
             launched: false,
             interrupts: Interrupts::Virtual,
             watched_ends: [0; 4],
+            pins: 0,
             controls: 0,
             threshold: 0,
-            unsettled: true,
+            deadline: 0,
+            chores: UNSETTLED,
         }
     }
 
@@ -188,6 +200,16 @@ impl VmxVcpu {
         }
     }
 
+    #[inline(never)]
+    fn do_chores(&mut self) {
+        if self.chores & UNSETTLED != 0 {
+            self.prepare(Resume::default());
+        }
+        if self.chores & TIMED != 0 {
+            self.load_timer();
+        }
+    }
+
     /// The control that makes the guest exit as soon as it can take an NMI. Whether the
     /// NMI window is open in the shadow of STI differs between processors, while an NMI
     /// must not be delivered there: the interrupt window opens after it.
@@ -216,8 +238,9 @@ impl VmxVcpu {
     #[inline]
     fn finish(&mut self) -> Exit {
         self.launched = true;
-        self.unsettled =
-            self.interrupted.is_some() || self.controls != self.usual_controls() || self.threshold != 0;
+        if self.chores & UNSETTLED_NEXT != 0 {
+            self.chores ^= UNSETTLED_NEXT | UNSETTLED;
+        }
         let reason = self.read(field::EXIT_REASON) as u32;
         self.reason = reason;
         if can_interrupt_delivery(reason) {
@@ -243,7 +266,7 @@ impl VmxVcpu {
         if delivery & event::VALID != 0 {
             let again = Injection::again(delivery, self.read(field::DELIVERY_ERROR) as u32);
             self.interrupted = again.or(self.interrupted);
-            self.unsettled = true;
+            self.chores |= UNSETTLED;
         }
         let (unblocked, vector) = match reason & exit::BASIC {
             exit::EXCEPTION => {
@@ -259,28 +282,6 @@ impl VmxVcpu {
             let state = self.read(field::GUEST_INTERRUPTIBILITY);
             self.write(field::GUEST_INTERRUPTIBILITY, state | u64::from(interruptibility::NMI));
         }
-    }
-
-    #[cold]
-    fn take_nmi(&mut self) {
-        // SAFETY: processors run guests only after their interrupt table is in place.
-        unsafe { world::take_nmi() };
-        crate::interrupts::was_kicked();
-    }
-
-    /// A kick came after the last look at the mailbox and before the entry, which did not
-    /// take place. What it was to deliver waits for the next.
-    #[cold]
-    fn kicked(&mut self) -> Exit {
-        crate::interrupts::was_kicked();
-        let info = self.read(field::ENTRY_EVENT) as u32;
-        if info & event::VALID != 0 {
-            let error = self.read(field::ENTRY_ERROR) as u32;
-            self.write(field::ENTRY_EVENT, 0);
-            self.interrupted = Some(Injection { info, error });
-        }
-        self.unsettled = true;
-        Exit::Kick
     }
 
     #[cold]
@@ -319,11 +320,12 @@ impl VmxVcpu {
 impl Vcpu for VmxVcpu {
     #[inline(never)]
     fn prepare(&mut self, resume: Resume) {
-        self.unsettled = false;
+        self.chores &= !(UNSETTLED | UNSETTLED_NEXT);
         if resume.inject.is_some() || self.interrupted.is_some() {
             self.choose_event(resume.inject);
         }
-        let mut controls = self.usual_controls();
+        let usual = self.usual_controls();
+        let mut controls = usual;
         if resume.interrupt_window {
             controls |= processor::INTERRUPT_WINDOW;
         }
@@ -333,6 +335,9 @@ impl Vcpu for VmxVcpu {
         self.set_controls(controls);
         // Any lower priority than the present one exits.
         self.set_threshold(if resume.priority_window { self.cr8() } else { 0 });
+        if self.interrupted.is_some() || controls != usual || self.threshold != 0 {
+            self.chores |= UNSETTLED_NEXT;
+        }
         if self.stale != Stale::NOTHING {
             self.invalidate();
         }
@@ -340,8 +345,8 @@ impl Vcpu for VmxVcpu {
 
     #[inline(always)]
     fn enter(&mut self) -> Exit {
-        if self.unsettled {
-            self.prepare(Resume::default());
+        if self.chores & !UNSETTLED_NEXT != 0 {
+            self.do_chores();
         }
         // SAFETY: `reset` made this vCPU's VMCS current here and wrote the host's state;
         // the hypervisor runs guests with interrupts off.
@@ -418,7 +423,7 @@ impl Vcpu for VmxVcpu {
             self.write(field, value);
         }
         self.stale.paging = true;
-        self.unsettled = true;
+        self.chores |= UNSETTLED;
     }
 
     fn segment(&self, name: SegmentName) -> Segment {
@@ -522,6 +527,10 @@ impl Vcpu for VmxVcpu {
         crate::interrupts::take_vectors()
     }
 
+    fn exit_at(&mut self, deadline: Option<u64>) -> bool {
+        self.set_deadline(deadline)
+    }
+
     fn sleep(&mut self) {
         // A kick between the last look and the HLT stays pending until STI.
         crate::interrupts::halt_until_interrupt();
@@ -530,7 +539,7 @@ impl Vcpu for VmxVcpu {
 
     fn flush_translations(&mut self) {
         self.stale.nested = true;
-        self.unsettled = true;
+        self.chores |= UNSETTLED;
     }
 
     fn set_interrupts(&mut self, interrupts: Interrupts) {
@@ -574,7 +583,7 @@ impl Vcpu for VmxVcpu {
         self.context.general.0[RDX] = registers::cpuid(1, 0).eax.into();
         self.set_task_priority(0);
         self.stale = Stale::ALL;
-        self.unsettled = true;
+        self.chores |= UNSETTLED;
         self.interrupted = None;
         self.reason = 0;
         self.clear_own_msrs();

@@ -35,6 +35,8 @@ pub(super) struct FakeHost {
     pub(super) apic_writes: RefCell<Vec<(u8, u64)>>,
     /// How often the local APIC was given, taken back, and the steward woken.
     pub(super) handed: Cell<[usize; 3]>,
+    /// A vCPU can be made to exit at a TSC.
+    pub(super) timed_exits: Cell<bool>,
 }
 
 impl FakeHost {
@@ -183,6 +185,8 @@ pub(super) struct Scripted<'a> {
     /// What was made pending in the APIC that the processor keeps.
     pub(super) requested: Vec<(u8, bool)>,
     pub(super) kept: KeptApic,
+    /// Where the guest was to exit by itself, each time it changed.
+    pub(super) deadlines: Vec<Option<u64>>,
     pub(super) partition: &'a Partition<FakeHost>,
 }
 
@@ -289,6 +293,13 @@ impl Vcpu for Scripted<'_> {
     fn take_interrupts(&mut self) -> [u64; 4] {
         core::mem::take(&mut self.interrupts)
     }
+    fn exit_at(&mut self, deadline: Option<u64>) -> bool {
+        let timed = self.partition.host.timed_exits.get();
+        if timed && self.deadlines.last() != Some(&deadline) {
+            self.deadlines.push(deadline);
+        }
+        timed
+    }
     fn sleep(&mut self) {
         self.slept += 1;
         match self.sleeps.pop_front() {
@@ -336,6 +347,7 @@ impl<'a> Scripted<'a> {
             modes: Vec::new(),
             requested: Vec::new(),
             kept: KeptApic::default(),
+            deadlines: Vec::new(),
             partition,
         }
     }

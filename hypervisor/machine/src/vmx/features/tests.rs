@@ -78,6 +78,18 @@ fn the_apic_is_kept_with_all_three_controls_or_not_at_all() {
 }
 
 #[test]
+fn a_timer_that_is_not_there_or_not_right_is_not_used() {
+    assert_eq!(detect(&[]).unwrap().timer_rate, Some(7));
+    assert_eq!(detect(&[without(capability::TRUE_PIN, pin::PREEMPTION_TIMER)]).unwrap().timer_rate, None);
+    let of = |signature| {
+        let cpuid = |leaf, subleaf| if leaf == 1 { [signature, 0, 1 << 5, 0] } else { cpuid(leaf, subleaf) };
+        let msr = |msr| SKYLAKE.iter().find(|(number, _)| *number == msr).unwrap().1;
+        Features::detect(cpuid, msr).unwrap().timer_rate
+    };
+    assert_eq!((of(0x0005_0654), of(0x0003_06a8)), (Some(7), None));
+}
+
+#[test]
 fn says_who_switched_it_off() {
     let none = |_, _| [0; 4];
     let result = Features::detect(none, |_| panic!("#GP on a processor without VT-x"));

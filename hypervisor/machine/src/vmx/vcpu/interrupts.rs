@@ -1,14 +1,17 @@
 //! Who takes interrupts, and the local APIC that the processor keeps (Intel SDM vol. 3
 //! chapter 31).
 
-use super::VmxVcpu;
+use super::{UNSETTLED, VmxVcpu};
 use crate::apic;
 use crate::apic_page::Bitmap;
 use crate::interrupts::{self, POSTED};
+use crate::vmx::events::Injection;
 use crate::vmx::features::KEEPS_APIC;
 use crate::vmx::posting::Posted;
-use access::vcpu::{Interrupts, Posting};
+use crate::vmx::world;
+use access::vcpu::{Exit, Interrupts, Posting};
 use spec::vmx::control::{pin, processor};
+use spec::vmx::event;
 use spec::vmx::field::{self, Field};
 
 impl VmxVcpu {
@@ -24,6 +27,28 @@ impl VmxVcpu {
                 controls & !(processor::HLT | processor::TPR_SHADOW)
             }
         }
+    }
+
+    #[cold]
+    pub(super) fn take_nmi(&mut self) {
+        // SAFETY: processors run guests only after their interrupt table is in place.
+        unsafe { world::take_nmi() };
+        interrupts::was_kicked();
+    }
+
+    /// A kick came after the last look at the mailbox and before the entry, which did not
+    /// take place. What it was to deliver waits for the next.
+    #[cold]
+    pub(super) fn kicked(&mut self) -> Exit {
+        interrupts::was_kicked();
+        let info = self.read(field::ENTRY_EVENT) as u32;
+        if info & event::VALID != 0 {
+            let error = self.read(field::ENTRY_ERROR) as u32;
+            self.write(field::ENTRY_EVENT, 0);
+            self.interrupted = Some(Injection { info, error });
+        }
+        self.chores |= UNSETTLED;
+        Exit::Kick
     }
 
     #[cold]
@@ -46,10 +71,10 @@ impl VmxVcpu {
             }
             Interrupts::Direct | Interrupts::DirectWatchingEnds => pins &= !pin::EXTERNAL_INTERRUPT,
         }
-        self.write(field::PIN_CONTROLS, pins.into());
+        self.set_pins(pins | self.pins & pin::PREEMPTION_TIMER);
         self.write(field::SECONDARY_CONTROLS, secondary.into());
         self.write(field::MSR_BITMAP, self.frames.msr_maps.of(interrupts).0);
-        self.unsettled = true;
+        self.chores |= UNSETTLED;
     }
 
     /// Nothing is pending or in service; the task priority is what it was, and the entry

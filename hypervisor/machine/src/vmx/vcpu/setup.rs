@@ -1,7 +1,7 @@
 //! What a VMCS begins with: controls and pointers, the host's state, and the guest's registers
 //! after INIT.
 
-use super::{DR7_RESET, EXCEPTIONS, PAT_RESET, VPID, VmxVcpu};
+use super::{DR7_RESET, EXCEPTIONS, PAT_RESET, UNSETTLED, VPID, VmxVcpu};
 use crate::vmx::{host, world};
 use access::vcpu::{ControlRegisters, Interrupts, Segment, SegmentName, Vcpu};
 use spec::vmx::control::secondary;
@@ -22,6 +22,8 @@ impl VmxVcpu {
         self.context.host_rsp = 0;
         let controls = self.features.controls;
         self.controls = controls.processor;
+        self.pins = controls.pin;
+        self.chores = UNSETTLED;
         self.threshold = 0;
         let fixed = [
             (field::PIN_CONTROLS, controls.pin.into()),
