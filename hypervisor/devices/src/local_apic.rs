@@ -33,6 +33,8 @@ pub struct Fault;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum ApicEffect {
+    /// Nothing at all.
+    Nothing,
     /// Nothing but this APIC's own state, which its [`ApicAddress`] is part of.
     None,
     /// The guest sent this message. A fixed self-IPI never shows up here: it is
@@ -385,7 +387,7 @@ impl LocalApic {
     /// Ends the highest interrupt in service; nothing where none is. What a write of
     /// the EOI register does, for an end that the guest noted elsewhere.
     pub fn end_of_interrupt(&mut self) -> ApicEffect {
-        let Some(vector) = self.isr.highest() else { return ApicEffect::None };
+        let Some(vector) = self.isr.highest() else { return ApicEffect::Nothing };
         self.isr.remove(vector);
         self.update_priority();
         let level = self.tmr.contains(vector) && self.broadcasts_ends();

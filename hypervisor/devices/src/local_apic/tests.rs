@@ -142,13 +142,13 @@ fn tpr_keeps_its_subclass_and_cr8_its_class() {
 #[test]
 fn ending_nothing_is_nothing() {
     let mut apic = x2apic(0);
-    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::None));
+    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::Nothing));
     apic.accept(0x30, true);
     // In the IRR, but not in service.
-    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::None));
+    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::Nothing));
     // Acknowledging what nobody asked for puts nothing in service.
     apic.acknowledge(0x99);
-    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::None));
+    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::Nothing));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use devices::{ApicEffect, LocalApic};
 /// the vCPU has to look at its interrupts and timers.
 pub fn apply<H: Host>(partition: &Partition<H>, index: usize, apic: &LocalApic, effect: ApicEffect) -> bool {
     match effect {
+        ApicEffect::Nothing => false,
         ApicEffect::None => {
             // Any write may have changed what others see of this APIC.
             if let Some(mailbox) = partition.mailboxes.get(index) {
