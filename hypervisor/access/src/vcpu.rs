@@ -460,6 +460,15 @@ pub trait Vcpu {
     fn can_take_interrupt(&self) -> bool;
     /// Whether the guest could take an NMI right now.
     fn can_take_nmi(&self) -> bool;
+    /// Sets the four page-directory pointers, checked, that go with CR3 where there is PAE
+    /// without long mode (Intel SDM vol. 3 section 4.4.1). A processor that reads them at
+    /// each walk needs none.
+    fn set_pae_pointers(&mut self, pointers: [u64; 4]) {
+        let _ = pointers;
+    }
+    /// Switches the breakpoints off that are one task's alone (DR7's L0 to L3 and LE). For
+    /// processors that leave task switches to software.
+    fn end_local_breakpoints(&mut self) {}
     /// Ends the shadow of STI or MOV SS, as stepping over an instruction does.
     fn clear_interrupt_shadow(&mut self);
     /// The task priority that MOV to CR8 sets, 0 to 15.

@@ -2,39 +2,94 @@
 //! software: VT-x tells which task and why, after it has checked the selector and the
 //! descriptor. Operating systems of 32 bits use them for double faults, old ones for more.
 //!
-//! What is checked once more is what memory may say otherwise by now. Tasks of 16 bits are not
-//! offered, and neither is a change of page tables with PAE, whose four pointers the processor
-//! would have to load again.
+//! What is checked once more is what memory may say otherwise by now.
 
 use crate::descriptor::{Descriptor, Table};
 use crate::walk::{Access, CR0_PG, CR4_PAE, EFER_LMA, PageFault, Paging};
 use access::GuestMemory;
 use access::vcpu::{Event, Segment, SegmentName, TaskSource, Vcpu};
 
-/// Bytes of a task state segment of 32 bits (figure 8-2).
-const BYTES: u32 = 104;
-const LINK: u64 = 0x00;
-const CR3: u64 = 0x1c;
-const EIP: u64 = 0x20;
-const EFLAGS: u64 = 0x24;
-/// EAX and the others, in the order in which instructions number them.
-const GENERAL: u64 = 0x28;
-/// ES, CS, SS, DS, FS, GS.
-const SEGMENTS: u64 = 0x48;
-const LOCAL_TABLE: u64 = 0x60;
+/// Where a task state segment has what: in bytes from its beginning.
+struct Layout {
+    /// Bytes that it has at least.
+    bytes: u32,
+    /// Bytes of a register.
+    width: usize,
+    cr3: Option<u64>,
+    ip: u64,
+    flags: u64,
+    /// AX and the others, in the order in which instructions number them.
+    general: u64,
+    /// ES, CS, SS, DS and, if there are six, FS and GS.
+    segments: u64,
+    selectors: usize,
+    local_table: u64,
+    /// A debug exception follows if bit 0 is set.
+    trap: Option<u64>,
+}
+
+const LINK: u64 = 0;
+
+/// Of 32 bits (figure 8-2).
+static WIDE: Layout = Layout {
+    bytes: 104,
+    width: 4,
+    cr3: Some(0x1c),
+    ip: 0x20,
+    flags: 0x24,
+    general: 0x28,
+    segments: 0x48,
+    selectors: 6,
+    local_table: 0x60,
+    trap: Some(0x64),
+};
+
+/// Of 16 bits (figure 8-10).
+static NARROW: Layout = Layout {
+    bytes: 44,
+    width: 2,
+    cr3: None,
+    ip: 0x0e,
+    flags: 0x10,
+    general: 0x12,
+    segments: 0x22,
+    selectors: 4,
+    local_table: 0x2a,
+    trap: None,
+};
+
+impl Layout {
+    /// Of the segment that a descriptor of this type describes (table 3-2).
+    fn of(kind: u8) -> Option<&'static Self> {
+        match kind & !BUSY {
+            FREE_TASK => Some(&WIDE),
+            FREE_NARROW_TASK => Some(&NARROW),
+            _ => None,
+        }
+    }
+
+    fn register(&self, index: usize) -> u64 {
+        self.general + (self.width * index) as u64
+    }
+
+    fn selector(&self, index: usize) -> u64 {
+        self.segments + (self.width * index) as u64
+    }
+}
 
 const NESTED: u32 = 1 << 14;
 const VIRTUAL_8086: u32 = 1 << 17;
 const ALWAYS_ONE: u32 = 1 << 1;
 const CR0_TS: u64 = 1 << 3;
 
-/// Descriptor types (table 3-2): what is not free is busy.
+/// Descriptor types (table 3-2).
 const FREE_TASK: u8 = 0x9;
-const BUSY_TASK: u8 = 0xb;
+const FREE_NARROW_TASK: u8 = 0x1;
 const LOCAL_TABLE_TYPE: u8 = 0x2;
 /// The bit that makes a free task's type a busy one's.
 const BUSY: u8 = 1 << 1;
 
+const DEBUG: u8 = 1;
 const INVALID_TASK: u8 = 10;
 const NOT_PRESENT: u8 = 11;
 const STACK_FAULT: u8 = 12;
@@ -45,8 +100,8 @@ const PROTECTION: u8 = 13;
 pub enum Failure {
     /// An exception to deliver, in the task that is there now.
     Fault(Event),
-    /// The guest ends; in words what it wanted.
-    NotOffered(&'static str),
+    /// The guest ends: what it runs now is no task, which no processor allows.
+    NoTask,
 }
 
 /// An exception with a selector as its error code, without the selector's privilege level.
@@ -56,13 +111,17 @@ fn selector_fault(vector: u8, selector: u16) -> Failure {
 
 /// The part of a new task that stands in its segment.
 struct Task {
-    cr3: u32,
+    cr3: Option<u32>,
     eip: u32,
     eflags: u32,
     general: [u32; 8],
     segments: [u16; 6],
     local_table: u16,
+    trap: bool,
 }
+
+/// The four pointers that CR3 points to with PAE.
+type PaePointers = [u64; 4];
 
 /// Switches to the task whose state segment has this selector.
 ///
@@ -77,18 +136,16 @@ pub fn switch<V: Vcpu, M: GuestMemory>(
     // What led through a gate is delivered by the switch.
     let error = cpu.take_interrupted();
     let mut tasks = Tasks { cpu, memory };
-    let (new, old) = (tasks.new_segment(selector, source)?, tasks.cpu.segment(SegmentName::Tr));
-    if old.attributes as u8 & 0xf != BUSY_TASK {
-        return Err(Failure::NotOffered("from a task of 16 bits"));
-    }
-    let mut task = tasks.read_task(new.base().into())?;
-    tasks.check_tables(&task)?;
-    tasks.save(old.base, source)?;
+    let ((new, layout), old) = (tasks.new_segment(selector, source)?, tasks.cpu.segment(SegmentName::Tr));
+    let old_layout = Layout::of(old.attributes as u8 & 0xf).ok_or(Failure::NoTask)?;
+    let mut task = tasks.read_task(new.base().into(), layout)?;
+    let pointers = tasks.read_pointers(&task)?;
+    tasks.save(old.base, old_layout, source)?;
     if matches!(source, TaskSource::Jump | TaskSource::Return) {
         tasks.set_busy(old.selector, false)?;
     }
     if matches!(source, TaskSource::Call | TaskSource::Gate) {
-        tasks.write_word(u64::from(new.base()) + LINK, old.selector)?;
+        tasks.write(u64::from(new.base()) + LINK, 2, old.selector.into())?;
         task.eflags |= NESTED;
     }
     if source != TaskSource::Return {
@@ -97,10 +154,13 @@ pub fn switch<V: Vcpu, M: GuestMemory>(
     let attributes = new.attributes() | u16::from(BUSY);
     let segment = Segment { selector, attributes, limit: new.limit(), base: new.base().into() };
     tasks.cpu.set_segment(SegmentName::Tr, segment);
-    tasks.enter(&task)?;
-    match error {
-        Some(code) => tasks.push(code),
-        None => Ok(()),
+    tasks.enter(&task, pointers)?;
+    if let Some(code) = error {
+        tasks.push(code, layout.width)?;
+    }
+    match task.trap {
+        true => Err(Failure::Fault(Event::Exception { vector: DEBUG, error: None })),
+        false => Ok(()),
     }
 }
 
@@ -111,31 +171,32 @@ struct Tasks<'a, V, M> {
 
 impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
     /// The new task's descriptor, checked as sections 8.2.1 and 8.3 say.
-    fn new_segment(&mut self, selector: u16, source: TaskSource) -> Result<Descriptor, Failure> {
+    fn new_segment(
+        &mut self,
+        selector: u16,
+        source: TaskSource,
+    ) -> Result<(Descriptor, &'static Layout), Failure> {
         let vector = if source == TaskSource::Return { INVALID_TASK } else { PROTECTION };
         if selector & 4 != 0 {
             return Err(selector_fault(vector, selector));
         }
         let descriptor = self.descriptor(selector, vector)?;
-        let wanted = if source == TaskSource::Return { BUSY_TASK } else { FREE_TASK };
-        match descriptor.system_type() {
-            Some(kind) if kind == wanted => {}
-            Some(0x1 | 0x3) => return Err(Failure::NotOffered("to a task of 16 bits")),
-            _ => return Err(selector_fault(vector, selector)),
-        }
+        let returns = source == TaskSource::Return;
+        let kind = descriptor.system_type().filter(|kind| (kind & BUSY != 0) == returns);
+        let layout = kind.and_then(Layout::of).ok_or(selector_fault(vector, selector))?;
         if !descriptor.is_present() {
             return Err(selector_fault(NOT_PRESENT, selector));
         }
-        if descriptor.limit() < BYTES - 1 {
+        if descriptor.limit() < layout.bytes - 1 {
             return Err(selector_fault(INVALID_TASK, selector));
         }
-        Ok(descriptor)
+        Ok((descriptor, layout))
     }
 
     fn descriptor(&mut self, selector: u16, vector: u8) -> Result<Descriptor, Failure> {
         let place = Table::of(self.cpu, selector).place(selector);
         let place = place.ok_or(selector_fault(vector, selector))?;
-        let (low, high) = (self.read(place)?, self.read(place + 4)?);
+        let (low, high) = (self.read(place, 4)?, self.read(place + 4, 4)?);
         Ok(Descriptor(u64::from(high) << 32 | u64::from(low)))
     }
 
@@ -168,63 +229,74 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
         Ok(())
     }
 
-    fn read(&mut self, linear: u64) -> Result<u32, Failure> {
+    /// Reads `width` bytes, at most 4.
+    fn read(&mut self, linear: u64, width: usize) -> Result<u32, Failure> {
         let mut bytes = [0; 4];
-        for (place, byte) in (linear..).zip(&mut bytes) {
+        for (place, byte) in (linear..).zip(bytes.iter_mut().take(width)) {
             *byte = self.read_byte(place)?;
         }
         Ok(u32::from_le_bytes(bytes))
     }
 
-    fn write(&mut self, linear: u64, value: u32) -> Result<(), Failure> {
-        (linear..).zip(value.to_le_bytes()).try_for_each(|(place, byte)| self.write_byte(place, byte))
+    /// Writes the lower `width` bytes, at most 4.
+    fn write(&mut self, linear: u64, width: usize, value: u32) -> Result<(), Failure> {
+        let bytes = value.to_le_bytes().into_iter().take(width);
+        (linear..).zip(bytes).try_for_each(|(place, byte)| self.write_byte(place, byte))
     }
 
-    fn write_word(&mut self, linear: u64, value: u16) -> Result<(), Failure> {
-        (linear..).zip(value.to_le_bytes()).try_for_each(|(place, byte)| self.write_byte(place, byte))
-    }
-
-    fn read_task(&mut self, base: u64) -> Result<Task, Failure> {
+    fn read_task(&mut self, base: u64, layout: &Layout) -> Result<Task, Failure> {
         let (mut general, mut segments) = ([0; 8], [0; 6]);
-        for (index, register) in (0..).zip(&mut general) {
-            *register = self.read(base + GENERAL + 4 * index)?;
+        for (index, register) in general.iter_mut().enumerate() {
+            *register = self.read(base + layout.register(index), layout.width)?;
         }
-        for (index, selector) in (0..).zip(&mut segments) {
-            *selector = self.read(base + SEGMENTS + 4 * index)? as u16;
+        for (index, selector) in segments.iter_mut().enumerate().take(layout.selectors) {
+            *selector = self.read(base + layout.selector(index), 2)? as u16;
         }
+        let cr3 = layout.cr3.map(|place| self.read(base + place, 4)).transpose()?;
+        let trap = layout.trap.map(|place| self.read(base + place, 2)).transpose()?;
         Ok(Task {
-            cr3: self.read(base + CR3)?,
-            eip: self.read(base + EIP)?,
-            eflags: self.read(base + EFLAGS)?,
+            cr3,
+            eip: self.read(base + layout.ip, layout.width)?,
+            eflags: self.read(base + layout.flags, layout.width)?,
             general,
             segments,
-            local_table: self.read(base + LOCAL_TABLE)? as u16,
+            local_table: self.read(base + layout.local_table, 2)? as u16,
+            trap: trap.is_some_and(|flags| flags & 1 != 0),
         })
     }
 
-    fn check_tables(&self, task: &Task) -> Result<(), Failure> {
+    /// What the processor would load with CR3 from physical memory, and check (section 4.4.1).
+    fn read_pointers(&self, task: &Task) -> Result<Option<PaePointers>, Failure> {
+        const PRESENT: u64 = 1;
+        const RESERVED: u64 = 0x1e6 | 0xfff << 52;
         let control = self.cpu.control();
         let pae = control.cr0 & CR0_PG != 0 && control.cr4 & CR4_PAE != 0 && control.efer & EFER_LMA == 0;
-        if pae && control.cr3 as u32 != task.cr3 {
-            return Err(Failure::NotOffered("to other page tables with PAE"));
+        let Some(cr3) = task.cr3.filter(|_| pae) else { return Ok(None) };
+        let mut pointers = PaePointers::default();
+        for (place, pointer) in (u64::from(cr3 & !0x1f)..).step_by(8).zip(&mut pointers) {
+            let read = self.memory.read64(spec::Gpa(place)).unwrap_or(u64::MAX);
+            if read & PRESENT != 0 && read & RESERVED != 0 {
+                return Err(Failure::Fault(Event::PROTECTION));
+            }
+            *pointer = read;
         }
-        Ok(())
+        Ok(Some(pointers))
     }
 
     /// The task that is left, as far as its segment holds it.
-    fn save(&mut self, base: u64, source: TaskSource) -> Result<(), Failure> {
+    fn save(&mut self, base: u64, layout: &Layout, source: TaskSource) -> Result<(), Failure> {
         let eip = self.cpu.next_rip().unwrap_or(self.cpu.rip()) as u32;
         let flags = self.cpu.rflags() as u32;
         let flags = if source == TaskSource::Return { flags & !NESTED } else { flags };
-        self.write(base + EIP, eip)?;
-        self.write(base + EFLAGS, flags)?;
+        self.write(base + layout.ip, layout.width, eip)?;
+        self.write(base + layout.flags, layout.width, flags)?;
         for index in 0..8 {
             let value = self.cpu.register(index) as u32;
-            self.write(base + GENERAL + 4 * index as u64, value)?;
+            self.write(base + layout.register(index), layout.width, value)?;
         }
-        for (index, name) in (0..).zip(SEGMENT_NAMES) {
+        for (index, name) in SEGMENT_NAMES.into_iter().enumerate().take(layout.selectors) {
             let selector = self.cpu.segment(name).selector;
-            self.write_word(base + SEGMENTS + 4 * index, selector)?;
+            self.write(base + layout.selector(index), 2, selector.into())?;
         }
         Ok(())
     }
@@ -237,13 +309,17 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
     }
 
     /// From here on the new task is there; what is wrong with it is its own fault.
-    fn enter(&mut self, task: &Task) -> Result<(), Failure> {
+    fn enter(&mut self, task: &Task, pointers: Option<PaePointers>) -> Result<(), Failure> {
         let mut control = self.cpu.control();
         control.cr0 |= CR0_TS;
-        if control.cr0 & CR0_PG != 0 {
-            control.cr3 = task.cr3.into();
+        if let Some(cr3) = task.cr3.filter(|_| control.cr0 & CR0_PG != 0) {
+            control.cr3 = cr3.into();
         }
         self.cpu.set_control(control);
+        if let Some(pointers) = pointers {
+            self.cpu.set_pae_pointers(pointers);
+        }
+        self.cpu.end_local_breakpoints();
         self.cpu.set_rip(task.eip.into());
         self.cpu.set_rflags(u64::from(task.eflags | ALWAYS_ONE));
         self.cpu.clear_interrupt_shadow();
@@ -314,14 +390,14 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
     }
 
     /// Pushes an error code onto the new task's stack.
-    fn push(&mut self, code: u32) -> Result<(), Failure> {
+    fn push(&mut self, code: u32, width: usize) -> Result<(), Failure> {
         const ESP: usize = access::vcpu::RSP;
         const BIG: u16 = 1 << 10;
         let stack = self.cpu.segment(SegmentName::Ss);
         let mask = if stack.attributes & BIG != 0 { 0xffff_ffff } else { 0xffff };
         let pointer = self.cpu.register(ESP);
-        let top = pointer.wrapping_sub(4) & mask;
-        self.write(stack.base.wrapping_add(top), code)?;
+        let top = pointer.wrapping_sub(width as u64) & mask;
+        self.write(stack.base.wrapping_add(top), width, code)?;
         self.cpu.set_register(ESP, pointer & !mask & 0xffff_ffff | top);
         Ok(())
     }

@@ -25,6 +25,9 @@ pub struct StillVcpu {
     pub xcr0: u64,
     /// The error code of the event whose delivery was interrupted.
     pub interrupted: Option<u32>,
+    pub pae_pointers: [u64; 4],
+    /// Breakpoints of one task are on.
+    pub local_breakpoints: bool,
 }
 
 impl StillVcpu {
@@ -69,6 +72,8 @@ impl StillVcpu {
             tables: [(0, 0); 2],
             xcr0: 1,
             interrupted: None,
+            pae_pointers: [0; 4],
+            local_breakpoints: true,
         }
     }
 
@@ -141,6 +146,12 @@ impl Vcpu for StillVcpu {
     }
     fn can_take_nmi(&self) -> bool {
         false
+    }
+    fn set_pae_pointers(&mut self, pointers: [u64; 4]) {
+        self.pae_pointers = pointers;
+    }
+    fn end_local_breakpoints(&mut self) {
+        self.local_breakpoints = false;
     }
     fn clear_interrupt_shadow(&mut self) {
         self.shadow = false;

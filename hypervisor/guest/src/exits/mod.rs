@@ -85,8 +85,8 @@ fn switch_task<V: Vcpu, H: Host>(
     match task_switch::switch(&mut vp.cpu, &partition.memory, selector, source) {
         Ok(()) => {}
         Err(Failure::Fault(event)) => raise(vp, event),
-        Err(Failure::NotOffered(what)) => {
-            partition.log(format_args!("vCPU {}: a task switch {what}, which is not offered", vp.index));
+        Err(Failure::NoTask) => {
+            partition.log(format_args!("vCPU {}: a task switch where there is no task", vp.index));
             end(vp, partition, End::BadAccess);
         }
     }

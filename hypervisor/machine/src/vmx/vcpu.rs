@@ -1,6 +1,6 @@
 //! A virtual processor on VT-x.
 
-use super::control_registers::{Divided, cr0_is_legal, cr4_is_legal};
+use super::control_registers::Divided;
 use super::events::{Injection, blocks_nmis_again, can_interrupt_delivery};
 use super::features::Features;
 use super::invalidation::{Stale, commands};
@@ -19,6 +19,7 @@ use spec::vmx::control::{entry, processor};
 use spec::vmx::field::{self, Field};
 use spec::vmx::{event, exit, interruptibility, qualification};
 
+mod control;
 mod debug;
 mod explain;
 mod interrupts;
@@ -183,7 +184,7 @@ impl VmxVcpu {
 
     fn choose_event(&mut self, wanted: Option<Event>) {
         if matches!(wanted, Some(Event::Exception { vector: DEBUG, .. })) && !self.left_by_exception() {
-            self.note_single_step();
+            self.note_trap();
         }
         let protected = self.read(field::GUEST_CR0) & CR0_PE != 0;
         let wanted = wanted.map(|event| (event, Injection::of(event, protected)));
@@ -293,27 +294,6 @@ impl VmxVcpu {
 
     fn left_by_exception(&self) -> bool {
         self.reason & exit::BASIC == exit::EXCEPTION
-    }
-
-    /// A MOV to CR0 or CR4 that changes a bit of the hypervisor's: see
-    /// [`super::control_registers`].
-    #[cold]
-    fn write_control(&mut self, register: u8) -> Exit {
-        let source = exits::control_source(self.read(field::QUALIFICATION));
-        let mut value = self.register(source);
-        if !self.is_64_bit() {
-            value &= 0xffff_ffff;
-        }
-        let (legal, shadow) = match register {
-            0 => (cr0_is_legal(value), field::CR0_SHADOW),
-            4 => (cr4_is_legal(value), field::CR4_SHADOW),
-            _ => return Exit::Unexpected(self.reason.into()),
-        };
-        if !legal {
-            return Exit::Refused;
-        }
-        self.write(shadow, value);
-        Exit::Settled
     }
 }
 
@@ -498,6 +478,14 @@ impl Vcpu for VmxVcpu {
     fn can_take_nmi(&self) -> bool {
         const BLOCKS: u32 = SHADOW | interruptibility::NMI;
         self.interrupted.is_none() && self.read(field::GUEST_INTERRUPTIBILITY) as u32 & BLOCKS == 0
+    }
+
+    fn set_pae_pointers(&mut self, pointers: [u64; 4]) {
+        self.write_pae_pointers(pointers);
+    }
+
+    fn end_local_breakpoints(&mut self) {
+        self.clear_local_breakpoints();
     }
 
     #[inline]

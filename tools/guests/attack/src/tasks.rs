@@ -1,16 +1,18 @@
 //! Tasks that the processor switches between, in the 32-bit mode that has them: by JMP, by CALL
-//! and IRET, and by JMP again into the middle of one.
+//! and IRET, and by JMP again into the middle of one; to a task of 16 bits and back; to one that
+//! wants to be trapped.
 
 use crate::Environment;
 use core::arch::global_asm;
-use support::cpu::{disable_interrupts, read32, write32, write64};
+use support::cpu::{disable_interrupts, read32, write16, write32, write64};
 use support::println;
 
-// Selectors of the table below: code and data of 32 bits, the two tasks, code of 64 bits.
+// Selectors of the table below: code and data of 32 bits, the two tasks, code of 64 bits, and of
+// 16 bits a task, its code and its stack.
 global_asm!(
     r#"
     .section .text.tasks, "ax"
-    .globl run_tasks, tasks_other
+    .globl run_tasks, tasks_other, tasks_trap, tasks_narrow
 run_tasks:
     pushq %rbx
     pushq %rbp
@@ -20,6 +22,7 @@ run_tasks:
     pushq %r15
     movq %rsp, tasks_outer_stack(%rip)
     sgdt tasks_outer_table(%rip)
+    sidt tasks_outer_interrupts(%rip)
     lgdt tasks_table_pointer(%rip)
     pushq $0x08
     leaq 1f(%rip), %rax
@@ -39,6 +42,12 @@ run_tasks:
     andl $0xfffffeff, %eax
     wrmsr
     movl $tasks_stack_end, %esp
+    lidt tasks_interrupts_pointer
+    # A breakpoint where nothing runs, on for this task alone and for all.
+    movl $tasks_first, %eax
+    movl %eax, %dr0
+    movl $0x403, %eax
+    movl %eax, %dr7
     movw $0x18, %ax
     ltr %ax
     movl $0x11111111, %ebx
@@ -46,6 +55,12 @@ run_tasks:
     ljmp $0x20, $0
     lcall $0x20, $0
     ljmp $0x20, $0
+    ljmp $0x30, $0
+    lcall $0x30, $0
+    movl %dr7, %eax
+    movl %eax, tasks_breakpoints
+    movl $0x400, %eax
+    movl %eax, %dr7
     movl %ebx, tasks_kept
     movl %esi, tasks_kept + 4
 
@@ -63,6 +78,7 @@ run_tasks:
 2:  movl $tasks_outer_stack, %eax
     movq (%rax), %rsp
     lgdt tasks_outer_table(%rip)
+    lidt tasks_outer_interrupts(%rip)
     pushq $0x08
     leaq 3f(%rip), %rax
     pushq %rax
@@ -92,11 +108,36 @@ tasks_other:
     movl %ebx, tasks_count
     ljmp $0x18, $0
 4:  jmp 4b
+
+    # Takes note of a debug exception and of why it came.
+tasks_trap:
+    pushl %eax
+    incl tasks_traps
+    movl %dr6, %eax
+    movl %eax, tasks_traps + 4
+    xorl %eax, %eax
+    movl %eax, %dr6
+    popl %eax
+    iretl
+
+    # The task of 16 bits, at the beginning of its segment.
+    .code16
+tasks_narrow:
+    incw %bx
+    movl $tasks_narrow_count, %eax
+    movw %bx, (%eax)
+    ljmp $0x18, $0
+    incw %bx
+    movl $tasks_narrow_count, %eax
+    movw %bx, (%eax)
+    iretw
+5:  jmp 5b
     .code64
 
     .section .data.tasks, "aw"
     .balign 16
-    .globl tasks_table, tasks_count, tasks_kept
+    .globl tasks_table, tasks_interrupts, tasks_count, tasks_narrow_count, tasks_kept
+    .globl tasks_traps, tasks_breakpoints
 tasks_table:
     .quad 0
     .quad 0x00cf9b000000ffff
@@ -104,21 +145,38 @@ tasks_table:
     .quad 0
     .quad 0
     .quad 0x00af9b000000ffff
+    .quad 0
+    .quad 0
+    .quad 0
+tasks_interrupts:
+    .quad 0
+    .quad 0
 tasks_table_pointer:
-    .word 47
+    .word 71
     .quad tasks_table
+tasks_interrupts_pointer:
+    .word 15
+    .long tasks_interrupts
 tasks_outer_table:  .skip 10
+tasks_outer_interrupts: .skip 10
     .balign 8
 tasks_outer_stack:  .quad 0
 tasks_count:        .long 0
+tasks_narrow_count: .long 0
 tasks_kept:         .long 0, 0
+tasks_traps:        .long 0, 0
+tasks_breakpoints:  .long 0
 
     .section .bss.tasks, "aw", @nobits
     .balign 128
-    .globl tasks_first, tasks_second, tasks_second_stack_end
+    .globl tasks_first, tasks_second, tasks_second_stack_end, tasks_third, tasks_third_stack
 tasks_first:   .skip 104
     .balign 128
 tasks_second:  .skip 104
+    .balign 64
+tasks_third:   .skip 44
+    .balign 16
+tasks_third_stack: .skip 512
     .balign 16
                .skip 1024
 tasks_stack_end:
@@ -130,52 +188,109 @@ tasks_second_stack_end:
 
 unsafe extern "C" {
     static tasks_table: u8;
+    static tasks_interrupts: u8;
     static tasks_first: u8;
     static tasks_second: u8;
     static tasks_second_stack_end: u8;
+    static tasks_third: u8;
+    static tasks_third_stack: u8;
     static tasks_count: u8;
+    static tasks_narrow_count: u8;
     static tasks_kept: u8;
+    static tasks_traps: u8;
+    static tasks_breakpoints: u8;
     fn tasks_other();
+    fn tasks_trap();
+    fn tasks_narrow();
     fn run_tasks();
 }
 
-const CODE: u32 = 0x08;
-const DATA: u32 = 0x10;
+const CODE: u16 = 0x08;
+const DATA: u16 = 0x10;
+const NARROW_CODE: u16 = 0x38;
+const NARROW_DATA: u16 = 0x40;
+/// Descriptor types.
+const TASK: u64 = 0x89;
+const NARROW_TASK: u64 = 0x81;
+const READABLE_CODE: u64 = 0x9b;
+const WRITABLE_DATA: u64 = 0x93;
+/// DR6: a task switch to a task that wants to be told.
+const SWITCHED: u32 = 1 << 15;
 
-/// Runs both tasks; each must go on where it was, with its own registers.
-pub fn run(_: &Environment) {
+/// Runs the tasks; each must go on where it was, with its own registers. With `trap=1` the
+/// second wants to be trapped, which not every emulator does.
+pub fn run(environment: &Environment) {
     disable_interrupts();
+    let traps = environment.number("trap", 0) as u32;
     let table = &raw const tasks_table as u64;
     let second = &raw const tasks_second as u64;
-    write64(table + 0x18, state_segment(&raw const tasks_first as u64));
-    write64(table + 0x20, state_segment(second));
+    write64(table + 0x18, descriptor(&raw const tasks_first as u64, 103, TASK));
+    write64(table + 0x20, descriptor(second, 103, TASK));
     let stack = &raw const tasks_second_stack_end as u32;
     for (offset, value) in [
         (0x20, tasks_other as *const () as u32),
         (0x24, 2),
         (0x38, stack),
-        (0x48, DATA),
-        (0x4c, CODE),
-        (0x50, DATA),
-        (0x54, DATA),
+        (0x48, DATA.into()),
+        (0x4c, CODE.into()),
+        (0x50, DATA.into()),
+        (0x54, DATA.into()),
+        (0x64, traps),
     ] {
         write32(second + offset, value);
     }
+    prepare_narrow(table);
+    let handler = tasks_trap as *const () as u64;
+    let gate = handler & 0xffff | u64::from(CODE) << 16 | 0x8e00 << 32 | (handler >> 16) << 48;
+    write64(&raw const tasks_interrupts as u64 + 8, gate);
     // SAFETY: the guest is the machine's only program; interrupts are off, and what runs in
     // between keeps to memory of its own.
     unsafe { run_tasks() };
-    let count = read32(&raw const tasks_count as u64);
+    report(table, traps != 0);
+}
+
+/// The task of 16 bits: its code and its stack are segments of their own.
+fn prepare_narrow(table: u64) {
+    let third = &raw const tasks_third as u64;
+    write64(table + 0x30, descriptor(third, 43, NARROW_TASK));
+    write64(
+        table + u64::from(NARROW_CODE),
+        descriptor(tasks_narrow as *const () as u64, 0xff, READABLE_CODE),
+    );
+    let stack = &raw const tasks_third_stack as u64;
+    write64(table + u64::from(NARROW_DATA), descriptor(stack, 0x1ff, WRITABLE_DATA));
+    for (offset, value) in [
+        (0x0e, 0),
+        (0x10, 2),
+        (0x1a, 0x1fe),
+        (0x22, DATA),
+        (0x24, NARROW_CODE),
+        (0x26, NARROW_DATA),
+        (0x28, DATA),
+    ] {
+        write16(third + offset, value);
+    }
+}
+
+fn report(table: u64, trapped: bool) {
+    let check = |what: &str, right: bool| {
+        println!("tasks: {what}: {}", if right { "ok" } else { "WRONG" });
+    };
+    check("the other ran three times", read32(&raw const tasks_count as u64) == 3);
+    check("one of 16 bits ran twice", read32(&raw const tasks_narrow_count as u64) == 2);
     let kept = &raw const tasks_kept as u64;
-    println!("tasks: the other ran {count} times: {}", if count == 3 { "ok" } else { "WRONG" });
-    let own = (read32(kept), read32(kept + 4)) == (0x1111_1111, 0x2222_2222);
-    println!("tasks: registers are each one's own: {}", if own { "ok" } else { "WRONG" });
+    check("registers are each one's own", (read32(kept), read32(kept + 4)) == (0x1111_1111, 0x2222_2222));
     // Busy: the first alone, which is the one that is left.
-    let busy = [0x18, 0x20].map(|task| read32(table + task + 4) >> 9 & 1);
-    println!("tasks: marked busy: {}", if busy == [1, 0] { "ok" } else { "WRONG" });
+    check("marked busy", [0x18, 0x20, 0x30].map(|task| read32(table + task + 4) >> 9 & 1) == [1, 0, 0]);
+    check("breakpoints of a task end with it", read32(&raw const tasks_breakpoints as u64) & 3 == 2);
+    let traps = &raw const tasks_traps as u64;
+    let told = (read32(traps), read32(traps + 4) & SWITCHED);
+    check("trapped where that is asked for", told == if trapped { (3, SWITCHED) } else { (0, 0) });
     println!("tasks: done");
 }
 
-/// Descriptor of a free task state segment of 32 bits at `base`, which is below 4 GiB.
-const fn state_segment(base: u64) -> u64 {
-    0x0000_8900_0000_0067 | (base & 0xff_ffff) << 16 | (base >> 24) << 56
+/// A descriptor of 16 bits, or of a system segment, with byte granularity; `base` is below
+/// 4 GiB.
+const fn descriptor(base: u64, limit: u64, kind: u64) -> u64 {
+    limit | (base & 0xff_ffff) << 16 | kind << 40 | (base >> 24) << 56
 }

@@ -67,7 +67,12 @@ fn hosted_one(column: Column, test: &str, done: &str) -> Scenario {
 
 /// All of them, and two guests that share nothing but the serial line.
 pub fn hosted_tests(column: Column) -> Vec<Scenario> {
-    let mut list: Vec<_> = TESTS.iter().map(|(test, done)| hosted_one(column, test, done)).collect();
+    let one = |&(test, done): &(&str, &str)| match (test, column) {
+        // QEMU's processors switch tasks without a look at the bit that asks for a trap.
+        ("tasks", Column::VmxBochs) => hosted_one(column, "tasks trap=1", done),
+        _ => hosted_one(column, test, done),
+    };
+    let mut list: Vec<_> = TESTS.iter().map(one).collect();
     let two = [Guest::new("one", &[1], "hello"), Guest::new("two", &[2, 3], "ipi")];
     list.push(
         hosted(column, Feature::Processors, "guest/two", &two)

@@ -3,16 +3,31 @@
 use super::{DR7_GD, RFLAGS_TF, SHADOW, VmxVcpu};
 use crate::registers;
 use access::vcpu::Vcpu;
-use spec::vmx::{field, interruptibility, qualification};
+use spec::vmx::{exit, field, interruptibility, qualification};
+
+/// DR6: a task switch, to a task with the T flag.
+const DR6_BT: u64 = 1 << 15;
+/// DR7: L0 to L3 and LE.
+const DR7_LOCAL: u64 = 0x155;
 
 impl VmxVcpu {
-    /// The guest single-steps over what exited: an exception that an entry delivers leaves
-    /// it to the hypervisor to say so in DR6.
+    /// The guest single-steps over what exited, or has entered a task that wants to be told:
+    /// an exception that an entry delivers leaves it to the hypervisor to say so in DR6.
     #[cold]
-    pub(super) fn note_single_step(&mut self) {
-        let status = registers::read_dr6() & !0xf | qualification::debug::SINGLE_STEP;
+    pub(super) fn note_trap(&mut self) {
+        let why = match self.reason & exit::BASIC {
+            exit::TASK_SWITCH => DR6_BT,
+            _ => qualification::debug::SINGLE_STEP,
+        };
+        let status = registers::read_dr6() & !0xf | why;
         // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
         unsafe { registers::write_dr6(status) };
+    }
+
+    /// See [`Vcpu::end_local_breakpoints`].
+    pub(super) fn clear_local_breakpoints(&mut self) {
+        let dr7 = self.read(field::GUEST_DR7);
+        self.write(field::GUEST_DR7, dr7 & !DR7_LOCAL);
     }
 
     /// A debug exception that exits has changed neither DR6 nor DR7 yet (Intel SDM vol. 3

@@ -92,8 +92,13 @@ impl VmxVcpu {
         ] {
             self.write(field, value);
         }
-        for entry in 0..4 {
-            self.write(Field(field::GUEST_PDPTE.0 + 2 * entry), 0);
+        self.write_pae_pointers([0; 4]);
+    }
+
+    /// See [`Vcpu::set_pae_pointers`].
+    pub(super) fn write_pae_pointers(&mut self, pointers: [u64; 4]) {
+        for (entry, pointer) in (0..).zip(pointers) {
+            self.write(Field(field::GUEST_PDPTE.0 + 2 * entry), pointer);
         }
     }
 }
