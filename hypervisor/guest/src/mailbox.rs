@@ -50,16 +50,18 @@ pub const STOP: u32 = 1 << 13;
 /// The guest said that it is up: exits are counted apart from now on.
 pub const READY: u32 = 1 << 14;
 
-/// Vectors were left: a mailbox without this note is not searched for them.
-const VECTORS: u32 = 1 << 31;
+/// Edge-triggered vectors were left: a mailbox without this note is not searched for them.
+const EDGES: u32 = 1 << 31;
+/// Level-triggered vectors were left.
+const LEVELS: u32 = 1 << 30;
 
 /// What was in a mailbox.
 #[derive(Default, Debug, PartialEq, Eq, Clone, Copy)]
 pub struct Mail {
     /// Edge-triggered vectors.
     pub edge: [u64; 4],
-    /// Level-triggered vectors.
-    pub level: [u64; 4],
+    /// Level-triggered vectors, if any were left.
+    pub level: Option<[u64; 4]>,
     /// See the constants of this module.
     pub notes: u32,
 }
@@ -67,9 +69,9 @@ pub struct Mail {
 impl Mailbox {
     /// Leaves an interrupt.
     pub fn post_vector(&self, vector: u8, level: bool) {
-        let words = if level { &self.level } else { &self.edge };
+        let (words, note) = if level { (&self.level, LEVELS) } else { (&self.edge, EDGES) };
         words[usize::from(vector >> 6)].fetch_or(1 << (vector & 63), Release);
-        self.notes.fetch_or(VECTORS, Release);
+        self.notes.fetch_or(note, Release);
     }
 
     /// Leaves notes.
@@ -90,29 +92,25 @@ impl Mailbox {
         let _ = self.notes.fetch_update(AcqRel, Acquire, |notes| Some(notes & !(0xff | START_UP) | INIT));
     }
 
+    /// Whether there is nothing to take, as mostly.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.notes.load(Relaxed) == 0
+    }
+
     /// Takes everything; `None` if there is nothing, as mostly.
     #[inline]
     pub fn take(&self) -> Option<Mail> {
-        if self.notes.load(Relaxed) == 0 { None } else { Some(self.empty()) }
+        if self.is_empty() { None } else { Some(self.empty()) }
     }
 
     fn empty(&self) -> Mail {
         let notes = self.notes.swap(0, Acquire);
-        let mut mail = Mail { notes: notes & !VECTORS, ..Mail::default() };
-        if notes & VECTORS == 0 {
-            return mail;
+        Mail {
+            edge: if notes & EDGES != 0 { take_words(&self.edge) } else { [0; 4] },
+            level: (notes & LEVELS != 0).then(|| take_words(&self.level)),
+            notes: notes & !(EDGES | LEVELS),
         }
-        for (taken, word) in mail.edge.iter_mut().zip(&self.edge) {
-            if word.load(Relaxed) != 0 {
-                *taken = word.swap(0, Acquire);
-            }
-        }
-        for (taken, word) in mail.level.iter_mut().zip(&self.level) {
-            if word.load(Relaxed) != 0 {
-                *taken = word.swap(0, Acquire);
-            }
-        }
-        mail
     }
 
     /// Whether any of these notes waits.
@@ -156,6 +154,16 @@ impl Mailbox {
     }
 }
 
+fn take_words(words: &[AtomicU64; 4]) -> [u64; 4] {
+    let mut taken = [0; 4];
+    for (taken, word) in taken.iter_mut().zip(words) {
+        if word.load(Relaxed) != 0 {
+            *taken = word.swap(0, Acquire);
+        }
+    }
+    taken
+}
+
 /// The vectors in a bitmap, lowest first.
 pub fn vectors(words: [u64; 4]) -> impl Iterator<Item = u8> {
     words.into_iter().enumerate().flat_map(|(index, mut word)| {
@@ -184,7 +192,7 @@ mod tests {
         mailbox.post(NMI);
         let mail = mailbox.take().unwrap();
         assert_eq!(vectors(mail.edge).collect::<Vec<_>>(), [0x31]);
-        assert_eq!(vectors(mail.level).collect::<Vec<_>>(), [0xff]);
+        assert_eq!(vectors(mail.level.unwrap()).collect::<Vec<_>>(), [0xff]);
         assert_eq!(mail.notes, NMI);
         assert_eq!(mailbox.take(), None);
     }

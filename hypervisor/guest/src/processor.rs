@@ -153,7 +153,9 @@ impl<V: Vcpu> VirtualProcessor<V> {
             self.apic.set_task_priority(priority);
         }
         loop {
-            self.take_mail(mailbox, partition)?;
+            if !mailbox.is_empty() {
+                self.take_mail(mailbox, partition)?;
+            }
             if self.change_over(partition) {
                 continue;
             }
@@ -182,13 +184,14 @@ impl<V: Vcpu> VirtualProcessor<V> {
 
     fn take_mail<H: Host>(&mut self, mailbox: &Mailbox, partition: &Partition<H>) -> Option<()> {
         let Some(mail) = mailbox.take() else { return Some(()) };
-        for (words, level) in [(mail.edge, false), (mail.level, true)] {
-            for vector in vectors(words) {
-                match self.direct.is_on() {
-                    true => self.accept_directly(partition, vector, level),
-                    false => self.apic.accept(vector, level),
-                }
-            }
+        // One call for each vector, and none for the others: `for_each` keeps the loop tight.
+        let mut accept = |vector, level| match self.direct.is_on() {
+            true => self.accept_directly(partition, vector, level),
+            false => self.apic.accept(vector, level),
+        };
+        vectors(mail.edge).for_each(|vector| accept(vector, false));
+        if let Some(level) = mail.level {
+            vectors(level).for_each(|vector| accept(vector, true));
         }
         if mail.notes == 0 {
             return Some(());
@@ -239,7 +242,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     #[inline(never)]
     pub fn absorb_interrupts<H: Host>(&mut self, partition: &Partition<H>) {
         self.attention = true;
-        for vector in vectors(self.cpu.take_interrupts()) {
+        vectors(self.cpu.take_interrupts()).for_each(|vector| {
             match vector {
                 TIMER_VECTOR => {
                     self.armed = None;
@@ -251,33 +254,50 @@ impl<V: Vcpu> VirtualProcessor<V> {
                 vector if vector >= FIRST_GUEST_VECTOR => self.apic.accept(vector, false),
                 _ => {}
             }
-        }
+        });
     }
 
+    /// Runs what is due, and takes note of when something will be.
     fn run_timers<H: Host>(&mut self, partition: &Partition<H>) {
-        let now = partition.host.now();
-        if self.apic.deadline().is_some_and(|deadline| deadline <= now) {
-            self.apic.expire(now);
-        }
-        let mut next = self.apic.deadline().unwrap_or(u64::MAX);
-        if self.index == 0 {
-            if partition.chipset_deadline() <= now {
-                partition.with_chipset(0, |chipset, effects, now| chipset.tick(now, effects));
-                if let Some(mailbox) = partition.mailboxes.first() {
-                    // An end is noticed again through `ended`; nothing is lost.
-                    if self.take_mail(mailbox, partition).is_none() {
-                        mailbox.post(mailbox::STOP);
-                    }
-                }
+        let mut next = self.next_deadline(partition);
+        if let Some(deadline) = next {
+            let now = partition.host.now();
+            if deadline <= now {
+                self.expire(partition, now);
+                next = self.next_deadline(partition);
             }
-            if partition.console_deadline() <= now {
-                partition.flush_console();
-            }
-            next = next.min(partition.chipset_deadline()).min(partition.console_deadline());
         }
-        let next = (next != u64::MAX).then_some(next);
         self.unwatched |= next != self.deadline;
         self.deadline = next;
+    }
+
+    fn next_deadline<H: Host>(&self, partition: &Partition<H>) -> Option<u64> {
+        let own = self.apic.deadline();
+        if self.index != 0 {
+            return own;
+        }
+        let next = partition.chipset_deadline().min(partition.console_deadline());
+        let next = next.min(own.unwrap_or(u64::MAX));
+        (next != u64::MAX).then_some(next)
+    }
+
+    fn expire<H: Host>(&mut self, partition: &Partition<H>, now: u64) {
+        self.apic.expire(now);
+        if self.index != 0 {
+            return;
+        }
+        if partition.chipset_deadline() <= now {
+            partition.with_chipset(0, |chipset, effects, now| chipset.tick(now, effects));
+            if let Some(mailbox) = partition.mailboxes.first() {
+                // An end is noticed again through `ended`; nothing is lost.
+                if self.take_mail(mailbox, partition).is_none() {
+                    mailbox.post(mailbox::STOP);
+                }
+            }
+        }
+        if partition.console_deadline() <= now {
+            partition.flush_console();
+        }
     }
 
     /// Sees to it that the guest's run ends at the deadline: by the guest's exit where the
@@ -321,7 +341,8 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn resume<H: Host>(&mut self, partition: &Partition<H>) -> Resume {
         let mut resume = Resume::default();
         let external = self.external(partition);
-        let waiting = external || self.apic.deliverable().is_some();
+        let deliverable = self.apic.deliverable();
+        let waiting = external || deliverable.is_some();
         if let Some(exception) = self.exception.take() {
             // Whatever else waits is looked at again after the next exit.
             resume.inject = Some(exception);
@@ -356,24 +377,25 @@ impl<V: Vcpu> VirtualProcessor<V> {
             self.attention = true;
             return resume;
         }
-        resume.inject = self.next_interrupt(external, partition).map(Event::Interrupt);
+        let vector = if external { Some(self.external_vector(partition)) } else { deliverable };
+        resume.inject = vector.map(Event::Interrupt);
+        if let Some(vector) = deliverable.filter(|_| !external) {
+            self.apic.acknowledge(vector);
+            self.silent_end.offer(&partition.memory, &self.apic, vector);
+        }
         resume
     }
 
-    fn next_interrupt<H: Host>(&mut self, external: bool, partition: &Partition<H>) -> Option<u8> {
-        if external {
-            let (vector, _) = partition.with_chipset(self.index, |chipset, effects, _| {
-                let vector = chipset.acknowledge_external();
-                effects.push(Effect::External(chipset.external_pending()));
-                vector
-            });
-            self.attention = true;
-            return Some(vector);
-        }
-        let vector = self.apic.deliverable()?;
-        self.apic.acknowledge(vector);
-        self.silent_end.offer(&partition.memory, &self.apic, vector);
-        Some(vector)
+    /// The vector that the 8259A gives.
+    #[cold]
+    fn external_vector<H: Host>(&mut self, partition: &Partition<H>) -> u8 {
+        self.attention = true;
+        let (vector, _) = partition.with_chipset(self.index, |chipset, effects, _| {
+            let vector = chipset.acknowledge_external();
+            effects.push(Effect::External(chipset.external_pending()));
+            vector
+        });
+        vector
     }
 }
 
