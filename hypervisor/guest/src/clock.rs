@@ -40,7 +40,7 @@ impl Scale {
     pub fn ns(self, ticks: u64) -> u64 {
         let ticks = u128::from(ticks);
         let shifted = if self.shift >= 0 { ticks << self.shift } else { ticks >> -self.shift };
-        (shifted * u128::from(self.multiplier) >> 32) as u64
+        ((shifted * u128::from(self.multiplier)) >> 32) as u64
     }
 }
 

@@ -153,7 +153,7 @@ impl Mtrrs {
             0 => value & !0xcff == 0 && type_ok(value),
             1..12 => value.to_le_bytes().iter().all(|&byte| type_ok(byte.into())),
             // Base registers are even among the variable ones.
-            _ if index % 2 == 0 => value & !(ADDRESS & !0xf00) == 0 && type_ok(value),
+            _ if index.is_multiple_of(2) => value & !(ADDRESS & !0xf00) == 0 && type_ok(value),
             _ => value & !(ADDRESS & !0x7ff) == 0,
         };
         if let (true, Some(register)) = (legal, self.0.get_mut(index)) {

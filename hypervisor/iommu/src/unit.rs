@@ -12,6 +12,7 @@ use spec::{Bdf, Gpa, Hpa};
 use tables::{AmdVi, Changed, Geometry, MapError, MemoryType, PageTable, Permissions, VtdSecondLevel};
 
 /// A unit in force: what is not granted is blocked.
+#[expect(clippy::large_enum_variant, reason = "there are a few, made at boot and never moved")]
 pub(crate) enum Unit<R> {
     Vtd(vtd::Unit<R>),
     AmdVi(amdvi::Unit<R>),

@@ -197,7 +197,7 @@ fn measure_pit() -> Option<u64> {
     // which is off.
     let (start, end) = unsafe {
         let control = ports::read8(0x61) & !(GATE | SPEAKER);
-        if control == 0xff & !(GATE | SPEAKER) {
+        if control == !(GATE | SPEAKER) {
             return None; // nobody decodes the port
         }
         ports::write8(0x61, control);

@@ -120,7 +120,7 @@ impl<F: Format> PageTable<F> {
 
     /// What the walker makes of `input`; `None` where it faults.
     pub fn translate(&self, memory: &(impl TableMemory + ?Sized), input: u64) -> Option<Translation> {
-        if !self.geometry.translates_up_to(input.checked_add(1).unwrap_or(u64::MAX)) {
+        if !self.geometry.translates_up_to(input.saturating_add(1)) {
             return None;
         }
         let mut table = self.root;

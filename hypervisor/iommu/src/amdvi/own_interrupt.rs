@@ -55,7 +55,7 @@ fn set_msi(config: &impl ConfigSpace, function: Bdf, msi: u16, vector: u8, apic_
 fn find_msi(config: &impl ConfigSpace, function: Bdf) -> Option<u16> {
     let mut at = u16::from(config.read8(function, CAPABILITIES) & !3);
     for _ in 0..MOST_CAPABILITIES {
-        if at < 0x40 || at > 0xf0 {
+        if !(0x40..=0xf0).contains(&at) {
             return None;
         }
         if config.read8(function, at) == id::MSI {

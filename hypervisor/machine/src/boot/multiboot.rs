@@ -89,7 +89,7 @@ fn framebuffer(body: &[u8]) -> Option<Framebuffer> {
         }
     };
     // A pitch that is no whole number of dots cannot be told in `stride`.
-    if pitch % bytes_per_pixel != 0 {
+    if !pitch.is_multiple_of(bytes_per_pixel) {
         return None;
     }
     let stride = pitch / bytes_per_pixel;

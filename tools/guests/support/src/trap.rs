@@ -239,7 +239,7 @@ pub fn install() {
         // Interrupt gate, present, ring 0, code segment 8 (Intel SDM vol. 3 section 7.14.1).
         let low = at & 0xffff | 8 << 16 | 0x8e00 << 32 | (at >> 16 & 0xffff) << 48;
         // SAFETY: the first processor runs this before any other starts.
-        unsafe { (*(&raw mut TABLE)).0[vector] = [low, at >> 32] };
+        unsafe { (&raw mut TABLE.0[vector]).write([low, at >> 32]) };
     }
     load();
 }
