@@ -44,12 +44,14 @@ pub struct Ioapic {
     /// One bit a pin: it is asserted because the machine's own line was when it was
     /// last looked at, and nobody has looked since.
     sampled: u32,
+    /// One bit a pin: there is a line of the machine's behind it, as was once seen.
+    machine: u32,
 }
 
 impl Ioapic {
     /// An IOAPIC with all pins masked.
     pub const fn new(id: u8) -> Self {
-        Self { id, select: 0, redirections: [MASKED; PINS as usize], asserted: 0, sampled: 0 }
+        Self { id, select: 0, redirections: [MASKED; PINS as usize], asserted: 0, sampled: 0, machine: 0 }
     }
 
     /// Reads the window at `offset`. Where nothing is, zeros.
@@ -135,6 +137,7 @@ impl Ioapic {
     pub fn set_sampled(&mut self, pin: u8, out: &mut Effects) {
         if pin < PINS {
             self.sampled |= 1 << pin;
+            self.machine |= 1 << pin;
             self.set_line(pin, true, out);
         }
     }
@@ -148,7 +151,9 @@ impl Ioapic {
     }
 
     /// A local APIC, or the guest through the EOI register, ended `vector`. A pin that
-    /// is still asserted sends again.
+    /// is still asserted sends again; of a line of the machine's that is to be asked, even if
+    /// nobody has seen it asserted since: an interrupt of it may be on its way to us that
+    /// the guest has served meanwhile.
     pub fn end_of_interrupt(&mut self, vector: u8, out: &mut Effects) {
         for pin in 0..self.redirections.len() {
             if let Some(entry) = self.redirections.get_mut(pin)
@@ -156,6 +161,10 @@ impl Ioapic {
                 && *entry as u8 == vector
             {
                 *entry &= !REMOTE_IRR;
+                if self.machine >> pin & 1 != 0 && *entry & MASKED == 0 {
+                    self.clear_sampled(pin as u8);
+                    out.push(Effect::Sample(pin as u8));
+                }
                 self.send_again(pin, out);
             }
         }

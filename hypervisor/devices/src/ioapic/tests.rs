@@ -253,12 +253,32 @@ fn a_masked_sample_is_looked_at_again_when_the_pin_opens() {
 }
 
 #[test]
+fn an_interrupt_that_was_served_before_it_was_seen_does_not_come_again() {
+    let mut ioapic = Ioapic::new(0);
+    let message = fixed(Destination::Physical(0), 0x41, true);
+    route(&mut ioapic, 17, LEVEL | 0x41);
+    assert_eq!(sampled(&mut ioapic, 17), [message]);
+    // The guest closes the line and opens it, and the machine's pin sends anew: before anybody
+    // looks there, the guest serves the device and ends what it got first.
+    ioapic.clear_sampled(17);
+    assert_eq!(
+        end(&mut ioapic, 0x41),
+        [Effect::Sample(17)],
+        "so the pin is ended, and says if it is asserted"
+    );
+    // An emulated device at the same pin is not forgotten over that.
+    line(&mut ioapic, 17, true);
+    assert_eq!(end(&mut ioapic, 0x41), [Effect::Sample(17), message]);
+}
+
+#[test]
 fn a_dropped_line_is_silent() {
     let mut ioapic = Ioapic::new(0);
     route(&mut ioapic, 17, LEVEL | 0x41);
     sampled(&mut ioapic, 17);
     ioapic.clear_sampled(17);
-    assert_eq!(end(&mut ioapic, 0x41), []);
+    assert_eq!(end(&mut ioapic, 0x41), [Effect::Sample(17)], "it may have been opened again");
+    assert_eq!(end(&mut ioapic, 0x41), [], "nothing was sent since");
     line(&mut ioapic, 18, true);
     ioapic.clear_sampled(18);
     assert!(ioapic.is_asserted(18), "that is an emulated device's");
