@@ -154,8 +154,8 @@ fn port(input: &mut Input<'_>) -> u16 {
 fn apic_step(apic: &mut LocalApic, input: &mut Input<'_>, now: u64) -> ApicEffect {
     match input.u8() % 12 {
         0 => drop(apic.read(input.u8(), now)),
-        1 => return apic.write(input.u8(), input.u32().into(), now).unwrap_or(ApicEffect::None),
-        2 => return apic.write(input.u8(), input.u64(), now).unwrap_or(ApicEffect::None),
+        1 => return apic.write(input.u8(), input.u32().into(), now).unwrap_or(ApicEffect::Changed),
+        2 => return apic.write(input.u8(), input.u64(), now).unwrap_or(ApicEffect::Changed),
         3 => drop(apic.mmio_read(input.u16().into(), now)),
         4 => {
             let offset = u32::from(input.u8() & 0x3f) << 4;
@@ -174,5 +174,5 @@ fn apic_step(apic: &mut LocalApic, input: &mut Input<'_>, now: u64) -> ApicEffec
         10 => apic.set_task_priority(input.u8()),
         _ => apic.set_tsc_deadline(input.u64() >> (input.u8() & 63), now),
     }
-    ApicEffect::None
+    ApicEffect::Changed
 }

@@ -33,10 +33,10 @@ pub struct Fault;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum ApicEffect {
-    /// Nothing at all.
-    Nothing,
-    /// Nothing but this APIC's own state, which its [`ApicAddress`] is part of.
+    /// Nothing.
     None,
+    /// Nothing but this APIC's own state, which its [`ApicAddress`] is part of.
+    Changed,
     /// The guest sent this message. A fixed self-IPI never shows up here: it is
     /// already in this APIC's IRR.
     Send(InterruptMessage),
@@ -334,7 +334,7 @@ impl LocalApic {
         self.lint0 = level;
         let entry = self.lvt[LVT_LINT0];
         if !rising || !self.is_enabled() || entry & LVT_MASKED != 0 {
-            return ApicEffect::None;
+            return ApicEffect::Changed;
         }
         match entry & LVT_MODE {
             LVT_FIXED => self.accept(entry as u8, false),
@@ -348,7 +348,7 @@ impl LocalApic {
             }
             _ => {}
         }
-        ApicEffect::None
+        ApicEffect::Changed
     }
 
     /// Tick at which [`expire`](Self::expire) is to be called. It may be in the past,
@@ -387,7 +387,7 @@ impl LocalApic {
     /// Ends the highest interrupt in service; nothing where none is. What a write of
     /// the EOI register does, for an end that the guest noted elsewhere.
     pub fn end_of_interrupt(&mut self) -> ApicEffect {
-        let Some(vector) = self.isr.highest() else { return ApicEffect::Nothing };
+        let Some(vector) = self.isr.highest() else { return ApicEffect::None };
         self.isr.remove(vector);
         self.update_priority();
         let level = self.tmr.contains(vector) && self.broadcasts_ends();
@@ -445,16 +445,16 @@ impl LocalApic {
         // Delivery status (bit 12) reads as idle: a message is gone when it is written.
         self.icr = icr & !(1 << 12);
         let vector = icr as u8;
-        let Some(mode) = DeliveryMode::from_bits((icr >> 8) as u8) else { return ApicEffect::None };
+        let Some(mode) = DeliveryMode::from_bits((icr >> 8) as u8) else { return ApicEffect::Changed };
         let (assert, level) = (icr >> 14 & 1 != 0, icr >> 15 & 1 != 0);
         match mode {
             // An 8259A's interrupt cannot be sent; INIT level de-assert, which only
             // set arbitration IDs, does nothing since the Pentium 4.
-            DeliveryMode::ExtInt => return ApicEffect::None,
-            DeliveryMode::Init if level && !assert => return ApicEffect::None,
+            DeliveryMode::ExtInt => return ApicEffect::Changed,
+            DeliveryMode::Init if level && !assert => return ApicEffect::Changed,
             DeliveryMode::Fixed | DeliveryMode::LowestPriority if vector < FIRST_LEGAL_VECTOR => {
                 self.report(ERROR_SEND_ILLEGAL_VECTOR);
-                return ApicEffect::None;
+                return ApicEffect::Changed;
             }
             _ => {}
         }
@@ -469,7 +469,7 @@ impl LocalApic {
         };
         if destination == Destination::ToSelf && mode == DeliveryMode::Fixed {
             self.accept(vector, false);
-            return ApicEffect::None;
+            return ApicEffect::Changed;
         }
         // Messages of the ICR are edge-triggered whatever bit 15 says.
         ApicEffect::Send(InterruptMessage { destination, mode, vector, level: false })

@@ -135,11 +135,13 @@ impl<V: Vcpu> VirtualProcessor<V> {
             (bits != 0).then(|| word * 32 + 31 - bits.leading_zeros() as u8)
         });
         host.write_apic(END_OF_INTERRUPT, 0);
-        let Some(vector) = in_service else { return ApicEffect::None };
-        let Some(word) = self.direct.level.get_mut(usize::from(vector >> 6)) else { return ApicEffect::None };
+        let Some(vector) = in_service else { return ApicEffect::Changed };
+        let Some(word) = self.direct.level.get_mut(usize::from(vector >> 6)) else {
+            return ApicEffect::Changed;
+        };
         let bit = 1 << (vector & 63);
         if *word & bit == 0 {
-            return ApicEffect::None;
+            return ApicEffect::Changed;
         }
         *word &= !bit;
         if self.direct.level == [0; 4] {

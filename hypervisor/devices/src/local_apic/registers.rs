@@ -70,7 +70,7 @@ impl LocalApic {
             COMMAND => Ok(self.send(value)),
             SELF_IPI => {
                 self.send_self(value as u8);
-                Ok(ApicEffect::None)
+                Ok(ApicEffect::Changed)
             }
             _ => self.store(register, value as u32, now).ok_or(Fault),
         }
@@ -104,11 +104,11 @@ impl LocalApic {
     /// says so. In another mode nothing happens.
     pub fn mmio_write(&mut self, offset: u32, value: u32, now: u64) -> ApicEffect {
         if !self.is_xapic() {
-            return ApicEffect::None;
+            return ApicEffect::Changed;
         }
         let Some(register) = register_at(offset) else {
             self.no_register();
-            return ApicEffect::None;
+            return ApicEffect::Changed;
         };
         match register {
             LOGICAL_DESTINATION => self.logical = (value >> 24) as u8,
@@ -130,7 +130,7 @@ impl LocalApic {
                 }
             },
         }
-        ApicEffect::None
+        ApicEffect::Changed
     }
 
     /// Registers that read alike in both modes.
@@ -187,7 +187,7 @@ impl LocalApic {
             }
             _ => return None,
         }
-        Some(ApicEffect::None)
+        Some(ApicEffect::Changed)
     }
 
     /// What an LVT entry becomes: a software-disabled APIC keeps it masked.

@@ -64,7 +64,7 @@ fn each_door_is_shut_in_the_others_mode() {
     let mut apic = x2apic(3);
     assert_eq!(apic.read(0x02, 0), Ok(3));
     assert_eq!(apic.mmio_read(0x20, 0), u32::MAX);
-    assert_eq!(apic.mmio_write(0x300, 0x4_4000, 0), ApicEffect::None);
+    assert_eq!(apic.mmio_write(0x300, 0x4_4000, 0), ApicEffect::Changed);
     apic.set_base(0xfee0_0000).unwrap();
     assert_eq!(apic.mmio_read(0x20, 0), u32::MAX);
     assert_eq!(apic.read(0x02, 0), Err(Fault));
@@ -142,13 +142,13 @@ fn tpr_keeps_its_subclass_and_cr8_its_class() {
 #[test]
 fn ending_nothing_is_nothing() {
     let mut apic = x2apic(0);
-    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::Nothing));
+    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::None));
     apic.accept(0x30, true);
     // In the IRR, but not in service.
-    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::Nothing));
+    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::None));
     // Acknowledging what nobody asked for puts nothing in service.
     apic.acknowledge(0x99);
-    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::Nothing));
+    assert_eq!(apic.write(0x0b, 0, 0), Ok(ApicEffect::None));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn software_disable_masks_and_takes_nothing() {
 fn software_enable_shows_in_the_address() {
     let mut apic = LocalApic::new(1, false);
     assert!(!apic.address().software_enabled);
-    assert_eq!(apic.mmio_write(0xf0, 0x1ff, 0), ApicEffect::None);
+    assert_eq!(apic.mmio_write(0xf0, 0x1ff, 0), ApicEffect::Changed);
     assert!(apic.address().software_enabled);
 }
 
@@ -254,8 +254,8 @@ fn the_bootstrap_processor_starts_in_virtual_wire_mode() {
 fn lint0_as_fixed_or_nmi_takes_rising_edges() {
     let mut apic = LocalApic::new(0, true);
     let _ = apic.mmio_write(0x350, 0x31, 0);
-    assert_eq!(apic.set_external_line(true), ApicEffect::None);
-    assert_eq!(apic.set_external_line(true), ApicEffect::None);
+    assert_eq!(apic.set_external_line(true), ApicEffect::Changed);
+    assert_eq!(apic.set_external_line(true), ApicEffect::Changed);
     assert_eq!(take(&mut apic), Some(0x31));
     assert_eq!(take(&mut apic), None);
     let _ = apic.mmio_write(0x350, 0x400, 0);
@@ -294,7 +294,7 @@ fn the_icr_sends_and_reads_back() {
 #[test]
 fn the_xapic_icr_is_sent_by_its_lower_half() {
     let mut apic = LocalApic::new(0, true);
-    assert_eq!(apic.mmio_write(0x310, 0x05ff_ffff, 0), ApicEffect::None);
+    assert_eq!(apic.mmio_write(0x310, 0x05ff_ffff, 0), ApicEffect::Changed);
     assert_eq!(
         apic.mmio_write(0x300, 0x4608, 0),
         ApicEffect::Send(InterruptMessage {
@@ -307,10 +307,10 @@ fn the_xapic_icr_is_sent_by_its_lower_half() {
     assert_eq!((apic.mmio_read(0x300, 0), apic.mmio_read(0x310, 0)), (0x4608, 0x0500_0000));
     // INIT, then its level de-assert, which is no INIT.
     assert!(matches!(apic.mmio_write(0x300, 0xc500, 0), ApicEffect::Send(_)));
-    assert_eq!(apic.mmio_write(0x300, 0x8500, 0), ApicEffect::None);
+    assert_eq!(apic.mmio_write(0x300, 0x8500, 0), ApicEffect::Changed);
     // Reserved mode, and ExtINT.
-    assert_eq!(apic.mmio_write(0x300, 0x4345, 0), ApicEffect::None);
-    assert_eq!(apic.mmio_write(0x300, 0x4745, 0), ApicEffect::None);
+    assert_eq!(apic.mmio_write(0x300, 0x4345, 0), ApicEffect::Changed);
+    assert_eq!(apic.mmio_write(0x300, 0x4745, 0), ApicEffect::Changed);
 }
 
 #[test]
@@ -327,9 +327,9 @@ fn an_ipi_is_an_edge_whatever_its_trigger_bit_says() {
 #[test]
 fn self_ipis_are_in_the_irr_at_once() {
     let mut apic = x2apic(0);
-    assert_eq!(apic.write(0x3f, 0x77, 0), Ok(ApicEffect::None));
+    assert_eq!(apic.write(0x3f, 0x77, 0), Ok(ApicEffect::Changed));
     assert_eq!(take(&mut apic), Some(0x77));
-    assert_eq!(apic.write(0x30, 1 << 18 | 0x88, 0), Ok(ApicEffect::None));
+    assert_eq!(apic.write(0x30, 1 << 18 | 0x88, 0), Ok(ApicEffect::Changed));
     assert_eq!(take(&mut apic), Some(0x88));
     // An NMI to itself is the caller's to deliver.
     assert!(matches!(apic.write(0x30, 1 << 18 | 4 << 8, 0), Ok(ApicEffect::Send(_))));
@@ -339,8 +339,8 @@ fn self_ipis_are_in_the_irr_at_once() {
 fn illegal_vectors_become_errors_and_nothing_else() {
     let mut apic = x2apic(0);
     for vector in 0..16 {
-        assert_eq!(apic.write(0x30, u64::from(vector), 0), Ok(ApicEffect::None));
-        assert_eq!(apic.write(0x3f, u64::from(vector), 0), Ok(ApicEffect::None));
+        assert_eq!(apic.write(0x30, u64::from(vector), 0), Ok(ApicEffect::Changed));
+        assert_eq!(apic.write(0x3f, u64::from(vector), 0), Ok(ApicEffect::Changed));
         apic.accept(vector, false);
     }
     assert_eq!(apic.deliverable(), None);
@@ -384,7 +384,7 @@ fn absent_xapic_registers_are_errors() {
         assert_eq!(apic.mmio_read(offset, 0), 0, "{offset:#x}");
         let _ = apic.mmio_write(0x280, 0, 0);
         assert_eq!(apic.mmio_read(0x280, 0), 0x80, "{offset:#x}");
-        assert_eq!(apic.mmio_write(offset, u32::MAX, 0), ApicEffect::None);
+        assert_eq!(apic.mmio_write(offset, u32::MAX, 0), ApicEffect::Changed);
         let _ = apic.mmio_write(0x280, 0, 0);
         assert_eq!(apic.mmio_read(0x280, 0), 0x80, "{offset:#x}");
     }

@@ -10,8 +10,8 @@ use devices::{ApicEffect, LocalApic};
 /// the vCPU has to look at its interrupts and timers.
 pub fn apply<H: Host>(partition: &Partition<H>, index: usize, apic: &LocalApic, effect: ApicEffect) -> bool {
     match effect {
-        ApicEffect::Nothing => false,
-        ApicEffect::None => {
+        ApicEffect::None => false,
+        ApicEffect::Changed => {
             // Any write may have changed what others see of this APIC.
             if let Some(mailbox) = partition.mailboxes.get(index) {
                 mailbox.set_address(apic.address().to_bits());

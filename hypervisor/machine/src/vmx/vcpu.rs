@@ -240,7 +240,7 @@ impl VmxVcpu {
     fn finish(&mut self) -> Exit {
         self.launched = true;
         if self.chores & UNSETTLED_NEXT != 0 {
-            self.chores ^= UNSETTLED_NEXT | UNSETTLED;
+            self.chores = self.chores & !UNSETTLED_NEXT | UNSETTLED;
         }
         let reason = self.read(field::EXIT_REASON) as u32;
         self.reason = reason;
