@@ -25,6 +25,9 @@ const REGISTER_VERSION: u8 = 1;
 const REGISTER_ARBITRATION: u8 = 2;
 const REGISTER_REDIRECTION: u8 = 0x10;
 
+/// The ID has 4 bits (82093AA data sheet, 3.2.1); those above are reserved and read 0.
+const ID_MASK: u8 = 0x0f;
+
 const LOGICAL: u64 = 1 << 11;
 const REMOTE_IRR: u64 = 1 << 14;
 const LEVEL: u64 = 1 << 15;
@@ -49,9 +52,16 @@ pub struct Ioapic {
 }
 
 impl Ioapic {
-    /// An IOAPIC with all pins masked.
+    /// An IOAPIC with all pins masked; `id` has 4 bits.
     pub const fn new(id: u8) -> Self {
-        Self { id, select: 0, redirections: [MASKED; PINS as usize], asserted: 0, sampled: 0, machine: 0 }
+        Self {
+            id: id & ID_MASK,
+            select: 0,
+            redirections: [MASKED; PINS as usize],
+            asserted: 0,
+            sampled: 0,
+            machine: 0,
+        }
     }
 
     /// Reads the window at `offset`. Where nothing is, zeros.
@@ -87,7 +97,7 @@ impl Ioapic {
 
     fn write_register(&mut self, register: u8, value: u32, out: &mut Effects) {
         if register == REGISTER_ID {
-            self.id = (value >> 24) as u8;
+            self.id = (value >> 24) as u8 & ID_MASK;
             return;
         }
         let Some((pin, high)) = redirection_half(register) else { return };

@@ -24,8 +24,14 @@ const TIMER: u16 = 1 << 0;
 const GLOBAL: u16 = 1 << 5;
 /// PM1 status and enable: power button.
 const POWER_BUTTON: u16 = 1 << 8;
+/// PM1 status and enable: the RTC's alarm. It never sets its status here (the FADT says that the
+/// alarm is not in the fixed registers), but ACPICA turns it on and looks whether it stays.
+const RTC: u16 = 1 << 10;
 /// PM1 status only: woke up.
 const WAKE: u16 = 1 << 15;
+
+/// The bits of PM1 enable that are kept.
+const ENABLES: u16 = TIMER | GLOBAL | POWER_BUTTON | RTC;
 
 /// PM1 control: ACPI mode. There is no SMM to hand over from, so it is always on.
 const SCI_ENABLE: u16 = 1 << 0;
@@ -115,7 +121,7 @@ impl PowerManagement {
         match port {
             // Status bits are cleared by writing ones.
             0x600..0x602 => self.status &= !bits,
-            0x602..0x604 => self.enable = self.enable & kept | bits & (TIMER | GLOBAL | POWER_BUTTON),
+            0x602..0x604 => self.enable = self.enable & kept | bits & ENABLES,
             0x604..0x606 => {
                 // SLP_EN is write-only, and bits 3 to 8 are reserved.
                 self.control = self.control & kept | bits & SLEEP_TYPE | SCI_ENABLE;

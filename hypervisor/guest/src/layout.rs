@@ -76,8 +76,7 @@ pub const fn intx_gsi(slot: u8, pin: u8) -> u8 {
 pub const MEMORY_BYTES_MAX: u64 = LOW_MEMORY_END.0 + (PCI_WINDOW_64.0 - HIGH_MEMORY.0);
 /// Least memory a guest may have: the legacy megabyte and one more for a kernel.
 pub const MEMORY_BYTES_MIN: u64 = 2 << 20;
-/// Most processors of a guest: xAPIC IDs are 8 bits, 255 is the broadcast, and the
-/// IOAPIC takes the number after the last processor's.
+/// Most processors of a guest: xAPIC IDs are 8 bits, and 255 is the broadcast.
 pub const VCPUS_MAX: u32 = 254;
 
 /// What a range of the map is to the guest's operating system.
@@ -177,9 +176,11 @@ impl GuestLayout {
         self.vcpus
     }
 
-    /// ID of the IOAPIC: the one after the last processor's.
+    /// ID of the IOAPIC: the one after the last processor's, where that fits into the four bits
+    /// that it has (82093AA data sheet, 3.2.1). With more processors it is 0, as on machines with
+    /// as many: since messages replaced the APIC bus an IOAPIC and a processor may share a number.
     pub const fn ioapic_id(&self) -> u8 {
-        self.vcpus as u8
+        if self.vcpus < 16 { self.vcpus as u8 } else { 0 }
     }
 
     /// Memory as it is mapped: below the hole under 4 GiB, and above 4 GiB. The
@@ -264,6 +265,14 @@ mod tests {
         assert_eq!(layout.ram()[1].bytes, 0);
         assert_eq!(layout.memory_map().len(), 6);
         assert_eq!(layout.ioapic_id(), 2);
+    }
+
+    #[test]
+    fn the_id_of_the_ioapic_fits_into_its_register() {
+        for vcpus in 1..=VCPUS_MAX {
+            let id = GuestLayout::new(256 << 20, vcpus).unwrap().ioapic_id();
+            assert!(id < 16, "{vcpus} processors");
+        }
     }
 
     #[test]

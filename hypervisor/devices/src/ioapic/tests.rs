@@ -43,6 +43,9 @@ fn identifies_itself() {
     assert_eq!(read(&mut ioapic, 1), 0x0017_0020);
     write(&mut ioapic, 0, 7 << 24);
     assert_eq!(read(&mut ioapic, 0), 7 << 24);
+    // Kernels look how many bits stick.
+    write(&mut ioapic, 0, 0xff5a_ffff);
+    assert_eq!((read(&mut ioapic, 0), read(&mut ioapic, 2)), (0x0f << 24, 0x0f << 24));
     write(&mut ioapic, 1, 0);
     assert_eq!(read(&mut ioapic, 1), 0x0017_0020);
 }

@@ -77,8 +77,22 @@ fn the_top_bit_of_the_timer_raises_the_sci() {
 fn only_known_events_can_be_enabled() {
     let mut pm = PowerManagement::new(0, 1);
     write16(&mut pm, PM1_EVENT + 2, 0xffff);
-    assert_eq!(read16(&pm, PM1_EVENT + 2), TIMER | GLOBAL | POWER_BUTTON);
+    assert_eq!(read16(&pm, PM1_EVENT + 2), TIMER | GLOBAL | POWER_BUTTON | RTC);
     assert_eq!((pm.read(0x606, 0), pm.read(0x60c, 0)), (0xff, 0xff));
+}
+
+#[test]
+fn the_alarm_is_kept_enabled_and_never_raises_the_sci() {
+    let mut pm = PowerManagement::new(0, 1);
+    // ACPICA enables one fixed event after the other, byte by byte or at once, and reads back.
+    let mut out = Effects::new();
+    pm.write(PM1_EVENT + 3, 0x04, &mut out);
+    assert_eq!(read16(&pm, PM1_EVENT + 2), 1 << 10);
+    write16(&mut pm, PM1_EVENT + 2, TIMER | 1 << 10);
+    pm.advance(u64::from(u32::MAX));
+    write16(&mut pm, PM1_EVENT, TIMER);
+    assert!(!pm.line());
+    assert_eq!(read16(&pm, PM1_EVENT) & 1 << 10, 0);
 }
 
 #[test]
