@@ -78,6 +78,9 @@ impl TableMemory for SharedFrames {
         assert!(bytes != 0 && self.fetch(hpa.0) | 1 != 0);
         self.0.borrow_mut().write_backs.borrow_mut().clear();
     }
+    fn left(&self) -> usize {
+        self.0.borrow().left
+    }
 }
 
 struct State {

@@ -26,6 +26,8 @@ pub trait TableMemory {
     /// Writes the cache lines of `bytes` bytes at `hpa` back to memory, for a
     /// reader that does not snoop.
     fn write_back(&self, hpa: Hpa, bytes: u64);
+    /// How many frames can still be allocated one by one.
+    fn left(&self) -> usize;
 }
 
 /// Frames in a map, with every write and write-back recorded in order.
@@ -98,5 +100,8 @@ impl TableMemory for FakeFrames {
     }
     fn write_back(&self, hpa: Hpa, bytes: u64) {
         self.write_backs.borrow_mut().push((hpa, bytes));
+    }
+    fn left(&self) -> usize {
+        self.left
     }
 }

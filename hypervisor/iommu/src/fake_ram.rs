@@ -129,4 +129,7 @@ impl TableMemory for Ram {
             seen.insert(at, frames.read(Hpa(at)));
         }
     }
+    fn left(&self) -> usize {
+        Self::left(self)
+    }
 }

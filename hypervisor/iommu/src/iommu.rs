@@ -79,6 +79,13 @@ pub trait Iommu {
     /// failed before.
     fn flush(&mut self) -> Result<(), IommuError>;
 
+    /// What hardware lets the function do at present: the requester IDs under which it may do
+    /// DMA, and the interrupts that it may send, added up.
+    fn in_force(&self, function: Requester) -> usize;
+
+    /// Frames that are left for more tables.
+    fn frames_left(&self) -> usize;
+
     /// Takes the next refused transaction that hardware recorded.
     fn next_fault(&mut self) -> Option<Fault>;
 }

@@ -169,6 +169,11 @@ impl<R: RegisterWindow> Unit<R> {
         on!(self, unit => unit.remap(memory, clock, requester, index, interrupt))
     }
 
+    /// How many interrupts a requester may send at present.
+    pub fn interrupts_in_force(&self, memory: &impl TableMemory, requester: Requester) -> usize {
+        on!(self, unit => unit.interrupts_in_force(memory, requester))
+    }
+
     /// The message by which a requester sends its interrupt `index`.
     pub fn message(&self, requester: Requester, index: u16) -> Result<HostMsi, IommuError> {
         on!(self, unit => unit.message(requester, index))

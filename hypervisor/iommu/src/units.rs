@@ -450,6 +450,20 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Iommu for Units<R, M, C> {
         result
     }
 
+    fn in_force(&self, function: Requester) -> usize {
+        let attached = self.attached.iter().filter(|attachment| attachment.function == function).count();
+        let unit = self.unit_of(function).and_then(|index| self.units.get(index));
+        let interrupts = match unit {
+            Some(Slot { unit: Ok(unit), .. }) => unit.interrupts_in_force(&self.memory, function),
+            _ => 0,
+        };
+        attached + interrupts
+    }
+
+    fn frames_left(&self) -> usize {
+        self.memory.left()
+    }
+
     fn next_fault(&mut self) -> Option<Fault> {
         let Self { units, memory, clock, .. } = self;
         let mut taken = Recorded::default();

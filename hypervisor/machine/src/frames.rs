@@ -254,11 +254,6 @@ impl Pool {
         Self { range, untouched: start, chain: None, chained: 0, offset, line_bytes }
     }
 
-    /// Frames that can still be allocated one by one.
-    pub fn left(&self) -> usize {
-        self.chained + (self.range.end.0.saturating_sub(self.untouched.0) / PAGE_BYTES) as usize
-    }
-
     /// The pool's memory.
     pub fn range(&self) -> Range {
         self.range
@@ -373,6 +368,10 @@ impl TableMemory for Pool {
         // 9.2.2: CLFLUSH is ordered by MFENCE).
         // SAFETY: MFENCE orders, nothing else.
         unsafe { core::arch::asm!("mfence", options(nostack, preserves_flags)) };
+    }
+
+    fn left(&self) -> usize {
+        self.chained + (self.range.end.0.saturating_sub(self.untouched.0) / PAGE_BYTES) as usize
     }
 }
 

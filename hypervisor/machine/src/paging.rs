@@ -48,6 +48,9 @@ impl TableMemory for BootFrames {
         unsafe { Self::pointer(hpa).write_volatile(value) };
     }
     fn write_back(&self, _hpa: Hpa, _bytes: u64) {}
+    fn left(&self) -> usize {
+        (frames::free_bytes() / PAGE_BYTES) as usize
+    }
 }
 
 struct AddressSpace {

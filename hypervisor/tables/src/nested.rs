@@ -34,6 +34,9 @@ pub trait NestedTables: Send {
     /// Every processor of the guest has flushed since the last [`NestedTables::unmap`],
     /// or runs no more.
     fn flushed(&mut self);
+
+    /// Frames that are left for more tables.
+    fn frames_left(&self) -> usize;
 }
 
 /// Tables of format `F` made of frames of `M`.
@@ -87,6 +90,10 @@ impl<F: Format + Send, M: TableMemory + Send> NestedTables for Nested<F, M> {
             changed.flushed(&mut self.pool);
         }
     }
+
+    fn frames_left(&self) -> usize {
+        self.pool.left()
+    }
 }
 
 #[cfg(test)]
@@ -98,16 +105,16 @@ mod tests {
     fn exercise<F: Format + Send>() {
         let geometry = Geometry::processor(4, PageSize::Size1GiB);
         let mut nested = Nested::<F, _>::new(FakeFrames::new(16), geometry).unwrap();
-        let free = nested.pool.left;
+        let free = nested.frames_left();
         let map = |nested: &mut Nested<F, FakeFrames>, hpa| {
             nested.map(Gpa(0x1000), Hpa(hpa), 0x1000, Permissions::ALL, MemoryType::WriteBack)
         };
         map(&mut nested, 0x5000).unwrap();
         assert!(map(&mut nested, 0x6000).is_err(), "something else is there");
         nested.unmap(Gpa(0x1000), 0x1000).unwrap();
-        assert!(nested.pool.left < free, "a processor may still walk what was retired");
+        assert!(nested.frames_left() < free, "a processor may still walk what was retired");
         nested.flushed();
-        assert_eq!(nested.pool.left, free);
+        assert_eq!(nested.frames_left(), free);
         map(&mut nested, 0x6000).unwrap();
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum Width {
 }
 
 /// An entry that is ready to be written.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Entry {
     Narrow(u32),
     Wide([u64; 2]),
@@ -207,6 +207,12 @@ impl InterruptTables {
                 memory.free(table.base + frame * PAGE_BYTES);
             }
         }
+    }
+
+    /// How many of a function's entries let an interrupt pass.
+    pub fn present(&self, memory: &impl TableMemory, requester: Requester) -> usize {
+        let Ok(grant) = self.grant_of(requester) else { return 0 };
+        (0..grant.granted).filter(|index| self.read(memory, grant, *index) != self.absent()).count()
     }
 
     /// An entry for `interrupt`, or why hardware must not have it.

@@ -265,6 +265,11 @@ impl<R: RegisterWindow> Unit<R> {
         self.flush_interrupts_of(memory, clock, function.requester, true)
     }
 
+    /// How many interrupts a function may send at present.
+    pub fn interrupts_in_force(&self, memory: &impl TableMemory, requester: Requester) -> usize {
+        self.interrupts.present(memory, requester)
+    }
+
     /// Blocks a function's interrupts and returns its entries once none is cached.
     pub fn revoke_interrupts(
         &mut self,

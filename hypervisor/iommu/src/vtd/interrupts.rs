@@ -132,6 +132,16 @@ impl InterruptTable {
         self.grants.retain(|grant| grant.requester != requester);
     }
 
+    /// How many of a requester's entries let an interrupt pass.
+    pub fn present(&self, memory: &impl TableMemory, requester: Requester) -> usize {
+        let Ok(grant) = self.grant_of(requester) else { return 0 };
+        let is_present = |index: &u16| {
+            let [low, _] = self.read(memory, grant.first + index);
+            low & entry::PRESENT != 0
+        };
+        (0..grant.entries).filter(is_present).count()
+    }
+
     /// Low half of an entry for `interrupt`, or why hardware must not have it.
     pub fn encode(&self, interrupt: RemappedInterrupt) -> Result<u64, IommuError> {
         let RemappedInterrupt { vector, destination, mode, level } = interrupt;

@@ -220,6 +220,11 @@ impl<R: RegisterWindow> Unit<R> {
         self.interrupts.grant(function, entries)
     }
 
+    /// How many interrupts a requester may send at present.
+    pub fn interrupts_in_force(&self, memory: &impl TableMemory, requester: Requester) -> usize {
+        self.interrupts.present(memory, requester)
+    }
+
     /// Blocks a requester's interrupts and returns its entries once none is cached.
     pub fn revoke_interrupts(
         &mut self,

@@ -61,6 +61,9 @@ impl TableMemory for Recorder {
     fn write_back(&self, hpa: Hpa, bytes: u64) {
         self.events.borrow_mut().push(Event::WriteBack(hpa, bytes));
     }
+    fn left(&self) -> usize {
+        self.frames.left
+    }
 }
 
 /// Memory as one walker sees it. What was never written is zero.
@@ -82,6 +85,9 @@ impl TableMemory for Words {
         self.0.insert(hpa.0, value);
     }
     fn write_back(&self, _hpa: Hpa, _bytes: u64) {}
+    fn left(&self) -> usize {
+        0
+    }
 }
 
 /// Shows `check` every view of memory that a walker may have while `events` happen to `before`.

@@ -25,6 +25,24 @@ fn msi_forging_only_the_owner_sends_an_interrupt() {
 }
 
 #[test]
+fn what_is_in_force_is_counted() {
+    for mut bench in benches() {
+        assert_eq!(bench.units.in_force(who(NIC)), 0, "nothing was granted");
+        granted(&mut bench, 4);
+        assert_eq!(bench.units.in_force(who(NIC)), 1);
+        bench.units.remap(who(NIC), 3, edge(0x42, 3)).unwrap();
+        assert_eq!((bench.units.in_force(who(NIC)), bench.units.in_force(who(DISK))), (2, 0));
+        let domain = bench.units.create_domain(&[who(NIC)]).unwrap();
+        bench.units.attach(alone(NIC), domain).unwrap();
+        assert_eq!(bench.units.in_force(who(NIC)), 3);
+        bench.units.detach(who(NIC)).unwrap();
+        bench.units.release(who(NIC), 0).unwrap();
+        bench.units.release(who(NIC), 3).unwrap();
+        assert_eq!(bench.units.in_force(who(NIC)), 0);
+    }
+}
+
+#[test]
 fn nobody_reaches_the_entries_of_a_neighbour() {
     let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
     let nic = granted(&mut bench, 1);
