@@ -107,7 +107,9 @@ Examples:
   cargo hv test plan::              tests whose name has `plan::` in it
   cargo hv test attack/dma          one attack on every column
   cargo hv test @amdvi              one column
-  cargo hv test --matrix README.md  everything, and the matrix into the README")]
+  cargo hv test --matrix README.md  everything, and the matrix into the README
+  cargo hv test --long              what takes too long for every day, and nothing else
+  cargo hv test --long --table docs/long-tests.md")]
 pub struct Test {
     /// Only tests whose name contains this
     pub filter: Option<String>,
@@ -117,6 +119,13 @@ pub struct Test {
     /// Print the names and run nothing
     #[arg(long)]
     pub list: bool,
+    /// Only the scenarios that take too long for every day (minutes each)
+    #[arg(long, conflicts_with = "matrix")]
+    pub long: bool,
+    /// Write the outcomes of the long scenarios, with the date, between the markers of this
+    /// Markdown file
+    #[arg(long, value_name = "FILE", requires = "long", conflicts_with_all = ["filter", "list"])]
+    pub table: Option<PathBuf>,
 }
 
 /// `cargo hv check`

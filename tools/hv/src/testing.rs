@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Matrix, Report, Runner};
+use lab::{Matrix, Record, Report, Runner};
 use serde_json::Value;
 
 use crate::cli;
@@ -20,19 +21,28 @@ const HOST: &str = "host/";
 /// What a page must have for the matrix, in words.
 const MARKERS: &str = "it needs a line `<!-- matrix -->` and below it a line `<!-- /matrix -->`";
 
-/// Runs the tests and prints the matrix; the status is 0 only if none failed. The last
-/// line is always `N passed, N failed, N skipped`.
+/// Around the table of the long scenarios.
+const LONG_START: &str = "<!-- long -->";
+const LONG_END: &str = "<!-- /long -->";
+
+/// Runs the tests and prints the matrix and the slowest of them; the status is 0 only if none
+/// failed. The last line is always `N passed, N failed, N skipped`.
 ///
 /// # Errors
-/// When the host's tests do not build, or the matrix cannot be written where it shall go.
+/// When the host's tests do not build, or a table cannot be written where it shall go.
 pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
     let filter = options.filter.as_deref().unwrap_or_default();
     if let Some(page) = &options.matrix {
         // Before the wait for the tests, not after it.
         write_matrix(page, None)?;
     }
-    let binaries = if may_be_on_host(filter) { build(workshop.project().root())? } else { Vec::new() };
-    let scenarios = lab::scenarios::all();
+    if let Some(page) = &options.table {
+        write_long_table(page, "")?;
+    }
+    let on_host = !options.long && may_be_on_host(filter);
+    let binaries = if on_host { build(workshop.project().root())? } else { Vec::new() };
+    let mut scenarios = lab::scenarios::all();
+    scenarios.retain(|scenario| scenario.is_long() == options.long);
     if options.list {
         let mut names = Vec::new();
         for binary in &binaries {
@@ -43,18 +53,30 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
         let _ = writeln!(std::io::stdout(), "{}", names.join("\n"));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut report = Report::default();
+    let (mut report, mut record) = (Report::default(), Record::default());
     for binary in &binaries {
-        report.add(binary.run(filter)?);
+        let start = Instant::now();
+        let ran = binary.run(filter)?;
+        if ran != Report::default() {
+            record.add_program(&format!("{HOST}{} (all of its tests)", binary.krate), start.elapsed());
+        }
+        report.add(ran);
     }
     let logs = workshop.project().output().join("test-logs");
-    let mut matrix = Matrix::default();
-    report.add(Runner::new(workshop, &logs).run(&scenarios, filter, &mut matrix, &mut std::io::stdout())?);
+    let (mut matrix, runner) = (Matrix::default(), Runner::new(workshop, &logs));
+    report.add(runner.run(&scenarios, filter, &mut matrix, &mut record, &mut std::io::stdout())?);
     if !matrix.is_empty() {
         println!("\n{}", matrix.to_text(filter.is_empty()));
     }
     if let Some(page) = &options.matrix {
         write_matrix(page, Some(&format!("{}\n`cargo hv test`: {report}.", matrix.to_markdown())))?;
+    }
+    if let Some(page) = &options.table {
+        let state = describe_checkout(workshop.project().root());
+        write_long_table(page, &format!("{}\n{state}: {report}.", record.to_markdown()))?;
+    }
+    if !record.slowest().is_empty() {
+        println!("the slowest:\n{}", record.slowest());
     }
     println!("{report}");
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -69,6 +91,25 @@ fn write_matrix(page: &Path, table: Option<&str>) -> Result<()> {
         Some(_) => std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display())),
         None => Ok(()),
     }
+}
+
+/// Puts the long scenarios' table between its markers of `page`; an empty one only looks whether
+/// that can be done.
+fn write_long_table(page: &Path, table: &str) -> Result<()> {
+    let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let new = lab::matrix::replace_between(&text, LONG_START, LONG_END, table);
+    let new = new.with_context(|| format!("{} has no `{LONG_START}` and `{LONG_END}`", page.display()))?;
+    if table.is_empty() {
+        return Ok(());
+    }
+    std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))
+}
+
+/// Which state of the project the tests ran on, and of which day it is.
+fn describe_checkout(root: &Path) -> String {
+    let mut git = Command::new("git");
+    git.current_dir(root).args(["log", "-1", "--format=%cs, commit %h"]);
+    process::output(&mut git).map_or_else(|_| "unknown state".to_owned(), |text| text.trim().to_owned())
 }
 
 /// Whether `filter` can be in a name of the host's: those have one slash, after `host`, and no

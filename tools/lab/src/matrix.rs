@@ -152,11 +152,17 @@ impl Matrix {
     }
 }
 
-/// Puts `table` between the markers of `page`; `None` if it has none.
+/// Puts `table` between the markers `<!-- matrix -->` and `<!-- /matrix -->` of `page`; `None`
+/// if it has none.
 pub fn replace_in(page: &str, table: &str) -> Option<String> {
-    let (before, rest) = page.split_once(START)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{START}\n{}\n{END}{after}", table.trim_end()))
+    replace_between(page, START, END, table)
+}
+
+/// Puts `table` between the lines `start` and `end` of `page`; `None` if it has none.
+pub fn replace_between(page: &str, start: &str, end: &str, table: &str) -> Option<String> {
+    let (before, rest) = page.split_once(start)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{start}\n{}\n{end}{after}", table.trim_end()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::consoles::View;
 use crate::matrix::Matrix;
+use crate::record::Record;
 use crate::scenario::{Scenario, Workshop};
 use crate::trial::{Bench, Trial};
 use anyhow::Result;
@@ -83,8 +84,8 @@ impl<'a> Runner<'a> {
     }
 
     /// Runs those of `scenarios` whose name contains `filter` and writes a line for
-    /// each to `output`, with the logs' tails of those that fail. `matrix` gets their
-    /// outcomes.
+    /// each to `output`, with the logs' tails of those that fail. `matrix` and `record` get
+    /// their outcomes.
     ///
     /// # Errors
     /// `output` cannot be written.
@@ -93,12 +94,14 @@ impl<'a> Runner<'a> {
         scenarios: &[Scenario],
         filter: &str,
         matrix: &mut Matrix,
+        record: &mut Record,
         output: &mut dyn Write,
     ) -> Result<Report> {
         let mut report = Report::default();
         let mut tell = |(scenario, outcome, time): Done<'_>| {
             let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
             matrix.add(scenario.feature, scenario.column, &outcome);
+            record.add(scenario.name(), &outcome, time);
             report.count(&outcome);
             self.tell(scenario, &outcome, time, output)
         };

@@ -116,6 +116,7 @@ pub struct Scenario {
     pub(crate) serves_http: Option<fn(Machine, u16) -> Machine>,
     pub(crate) drive_mib: Option<u64>,
     pub(crate) skip: Option<&'static str>,
+    pub(crate) long: bool,
     pub(crate) damage: Option<fn(&mut Vec<u8>)>,
 }
 
@@ -158,6 +159,7 @@ impl Scenario {
             serves_http: None,
             drive_mib: None,
             skip: None,
+            long: false,
             damage: None,
         }
     }
@@ -282,6 +284,17 @@ impl Scenario {
     pub fn skip(mut self, why: &'static str) -> Self {
         self.skip = Some(why);
         self
+    }
+
+    /// It takes too long for every day: it runs with `cargo hv test --long` only.
+    pub fn long(mut self) -> Self {
+        self.long = true;
+        self
+    }
+
+    /// Whether it runs with `cargo hv test --long` only.
+    pub fn is_long(&self) -> bool {
+        self.long
     }
 
     /// Its name.
