@@ -123,6 +123,13 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         let mut problems = rules::check_guest(config, name, guest);
         problems.extend(files::check(name, guest, has_file));
         problems.extend(machine::check_processors(name, guest, platform));
+        let shared = machine::shared_cores(name, guest, platform, &plan.guests);
+        if !config.hypervisor.share_cores {
+            problems.extend(shared);
+        } else {
+            plan.remarks.extend(shared);
+        }
+        plan.remarks.extend(machine::beside_hypervisor(name, guest, platform));
         problems.extend(devices::check(config, name, guest, platform));
         // Last, so that a guest that is refused anyway takes no memory from others.
         if problems.is_empty() {
@@ -136,7 +143,6 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
             plan.refused.push(Refusal { name: name.clone(), problems });
         }
     }
-    plan.remarks = machine::shared_cores(&plan.guests, platform);
     plan
 }
 

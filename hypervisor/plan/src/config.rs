@@ -99,12 +99,15 @@ table! {
     pub struct HypervisorConfig {
         /// Where the log and the guests' consoles go, besides the screen.
         pub console: Console = Console::Com1,
+        /// Let two guests run on threads of one core. Each can measure what the other does
+        /// there, and on many processors read what the other leaves in the core's buffers.
+        pub share_cores: bool = false,
     }
 }
 
 impl Default for HypervisorConfig {
     fn default() -> Self {
-        Self { console: Console::Com1 }
+        Self { console: Console::Com1, share_cores: false }
     }
 }
 

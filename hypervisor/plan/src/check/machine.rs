@@ -36,30 +36,54 @@ pub(crate) fn check_processors(name: &str, guest: &GuestConfig, platform: &Platf
     report.problems
 }
 
-/// Guests that run on threads of one core: no permission is violated, but each can tell
-/// by the time it takes what the other does there.
-pub(crate) fn shared_cores(guests: &[GuestPlan], platform: &Platform) -> Vec<Problem> {
-    let mut remarks = Vec::new();
-    for (place, guest) in guests.iter().enumerate() {
-        let earlier =
-            || guests.iter().take(place).flat_map(|other| owned(other).map(move |cpu| (other, cpu)));
-        for (index, (cpu, apic_id)) in owned(guest).enumerate() {
-            let sibling = earlier().find(|(_, (_, other))| platform.share_core(apic_id, *other));
-            let Some((other, (other_cpu, _))) = sibling else { continue };
-            let mut report = Report::of_guest(&guest.name);
+/// Processors of the guest that are threads of a core of one of the `earlier` guests'. No
+/// permission is violated, but each can tell by the time it takes what the other does there,
+/// and neither barrier nor flush keeps the core's buffers from a thread that runs meanwhile.
+pub(crate) fn shared_cores(
+    name: &str,
+    guest: &GuestConfig,
+    platform: &Platform,
+    earlier: &[GuestPlan],
+) -> Vec<Problem> {
+    let mut report = Report::of_guest(name);
+    let others = || earlier.iter().flat_map(|other| owned(other).map(move |cpu| (other, cpu)));
+    for (index, cpu) in guest.cpus.iter().enumerate() {
+        let Some(processor) = platform.processors().nth(*cpu as usize) else { continue };
+        let sibling = others().find(|(_, (_, other))| platform.share_core(processor.apic_id, *other));
+        let Some((other, (other_cpu, _))) = sibling else { continue };
+        report.add(
+            format_args!("cpus[{index}]"),
+            format_args!(
+                "processor {cpu} and processor {other_cpu} of guest `{}` are threads of one core, so each \
+                 guest can measure what the other does",
+                other.name
+            ),
+            "give both to one guest, leave one of them unused, or allow it with `share_cores = true` under \
+             `[hypervisor]`",
+        );
+    }
+    report.problems
+}
+
+/// Processors of the guest that are threads of the hypervisor's own core. What runs there
+/// serves every guest, so this guest can measure when others are served.
+pub(crate) fn beside_hypervisor(name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
+    let mut report = Report::of_guest(name);
+    let Some(own) = platform.processors().next() else { return report.problems };
+    for (index, cpu) in guest.cpus.iter().enumerate().filter(|(_, cpu)| **cpu != 0) {
+        let Some(processor) = platform.processors().nth(*cpu as usize) else { continue };
+        if platform.share_core(processor.apic_id, own.apic_id) {
             report.add(
                 format_args!("cpus[{index}]"),
                 format_args!(
-                    "processor {cpu} and processor {other_cpu} of guest `{}` are threads of one core, so each \
-                     guest can measure what the other does",
-                    other.name
+                    "processor {cpu} is a thread of the core on which the hypervisor serves all guests, so the \
+                     guest can measure when it serves others"
                 ),
-                "give both to one guest, or leave one of them unused",
+                "leave it unused",
             );
-            remarks.append(&mut report.problems);
         }
     }
-    remarks
+    report.problems
 }
 
 /// A guest's processors, by their number in the configuration and their APIC ID.

@@ -265,22 +265,33 @@ fn a_device_for_two() {
 
 #[test]
 fn threads_of_one_core() {
-    let config = config(&[("a", "cpus = [1]", &[]), ("b", "cpus = [2, 3]", &[])]);
+    let mut config = config(&[("a", "cpus = [1]", &[]), ("b", "cpus = [2, 3]", &[])]);
     let mut board = q35();
-    assert_eq!(plan(&config, &board).remarks, []);
+    assert_eq!(plan(&config, &board).all_problems().count(), 0);
     board.thread_bits = 1;
-    assert_eq!(plan(&config, &board).remarks, [], "2 and 3 are the core of b");
+    let halves = plan(&config, &board);
+    assert_eq!(halves.all_problems().count(), 0, "2 and 3 are the core of b");
+    let remarks: Vec<_> = halves.remarks.iter().map(ToString::to_string).collect();
+    assert_eq!(remarks.len(), 1, "{remarks:?}");
+    assert!(remarks[0].starts_with(
+        "guest.a.cpus[0]: processor 1 is a thread of the core on which the hypervisor serves all guests"
+    ));
     board.thread_bits = 2;
-    let plan = plan(&config, &board);
-    assert_eq!((plan.guests.len(), plan.all_problems().count()), (2, 0), "it is no error");
-    let remarks: Vec<_> = plan.remarks.iter().map(ToString::to_string).collect();
-    let remark = |index, cpu| {
+    let found = |index, cpu| {
         format!(
             "guest.b.cpus[{index}]: processor {cpu} and processor 1 of guest `a` are threads of one core, so each \
-             guest can measure what the other does; give both to one guest, or leave one of them unused"
+             guest can measure what the other does; give both to one guest, leave one of them unused, or allow it \
+             with `share_cores = true` under `[hypervisor]`"
         )
     };
-    assert_eq!(remarks, [remark(0, 2), remark(1, 3)]);
+    assert_eq!(problems(&config, &board), [found(0, 2), found(1, 3)]);
+    assert_eq!(plan(&config, &board).guests.len(), 1, "the first has the core");
+    config.hypervisor.share_cores = true;
+    let allowed = plan(&config, &board);
+    assert_eq!((allowed.guests.len(), allowed.all_problems().count()), (2, 0), "it is no error then");
+    let remarks: Vec<_> = allowed.remarks.iter().map(ToString::to_string).collect();
+    let shared: Vec<_> = remarks.iter().filter(|remark| remark.contains("of guest `a`")).collect();
+    assert_eq!(shared, [&found(0, 2), &found(1, 3)]);
 }
 
 #[test]

@@ -57,7 +57,9 @@ fn unknown_keys_come_with_a_suggestion() {
     assert_eq!(told("[guests.net]\n"), ["1:2 guests: unknown key `guests`; did you mean `guest`?"]);
     assert_eq!(
         told("[hypervisor]\nfrobnicate = 1"),
-        ["2:1 hypervisor.frobnicate: unknown key `frobnicate`; the keys here are `console`"]
+        [
+            "2:1 hypervisor.frobnicate: unknown key `frobnicate`; the keys here are `console` and `share_cores`"
+        ]
     );
 }
 
