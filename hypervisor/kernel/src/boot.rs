@@ -19,6 +19,8 @@ use bootloader_api::info::MemoryRegionKind;
 use guest::host::FAULT_VECTOR;
 use handoff::bundle::{Bundle, ItemKind};
 use machine::config_space::MachineConfigSpace;
+use machine::errata::{self, Remedy};
+use machine::facts::Facts;
 use machine::frames;
 use machine::mmio::Window;
 use machine::tsc::{self, TscClock};
@@ -50,6 +52,9 @@ pub fn run(boot: &'static BootInfo) {
         log::info!("the configuration asks for no console but the screen");
         console::leave_serial();
     }
+    let facts = Facts::here();
+    errata::treat(&facts);
+    errata::report(&facts);
     let tables = read_tables(boot);
     let tsc_hz = start_clocks(&tables);
     let config = config_space(&tables);
@@ -58,6 +63,7 @@ pub fn run(boot: &'static BootInfo) {
         let result = registers::cpuid(leaf, subleaf);
         [result.eax, result.ebx, result.ecx, result.edx]
     });
+    platform.small_code_pages = errata::need(&facts, Remedy::SmallCodePages);
     for finding in platform.all_findings() {
         log::warn!("{finding}");
     }
@@ -142,6 +148,7 @@ fn report_missing(guests: &[Guest]) {
 
 /// A processor other than the first: it runs its vCPU, then sleeps.
 extern "C" fn processor_main(index: usize) -> ! {
+    errata::treat(&Facts::here());
     timer::init();
     let id = processor::apic_id(index);
     let machine = MACHINE.wait();

@@ -226,7 +226,9 @@ fn map_memory(
         let extent = Extent { input: 0x1000, output: 0, bytes: bar.size.max(FRAME) };
         [extent; 3]
     });
-    let frames = frames_needed(geometry, memory.chain(worst)) + tables::SPLIT_FRAMES;
+    let frames = frames_needed(geometry.of(Permissions::ALL), memory)
+        + frames_needed(geometry, worst)
+        + tables::SPLIT_FRAMES;
     let pool = Pool::new(frames).ok_or_else(|| format!("there is no memory for {frames} table frames"))?;
     let mut nested = common.virtualization.nested_tables(pool)?;
     for block in blocks {

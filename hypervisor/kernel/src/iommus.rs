@@ -99,7 +99,7 @@ fn frames_needed(units: &[UnitDescription<Window>], plan: &Plan, limits: UnitLim
     buses.sort_unstable();
     buses.dedup();
     let own: usize = units.iter().map(|unit| unit.frames_needed(limits, buses.len().max(1))).sum();
-    let geometry = Geometry { levels: 4, max_page: PageSize::Size2MiB, coherent: false, force_snoop: false };
+    let geometry = Geometry { coherent: false, ..Geometry::processor(4, PageSize::Size2MiB) };
     let domains: usize =
         plan.guests.iter().map(|guest: &GuestPlan| guests::domain_frames(guest, geometry)).sum();
     own + domains + 512

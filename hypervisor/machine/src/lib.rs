@@ -22,6 +22,8 @@ pub mod boot;
 pub mod config_space;
 pub mod console;
 pub mod descriptors;
+pub mod errata;
+pub mod facts;
 pub mod framebuffer;
 pub mod frames;
 pub mod guest_ram;

@@ -27,6 +27,9 @@ pub struct Platform {
     /// How many of the lowest bits of an APIC ID number the threads of a core; 0 where
     /// cores have one thread each, or nobody knows.
     pub thread_bits: u8,
+    /// What guests can execute is mapped in pages of 4 KiB, by an erratum of the processors.
+    /// Its tables take one byte in 512.
+    pub small_code_pages: bool,
     /// What remaps DMA and interrupts. It follows from the tables and the functions, so
     /// a board file does not have it.
     #[serde(skip_serializing)]
@@ -42,14 +45,16 @@ struct Board {
     findings: Vec<Finding>,
     #[serde(default)]
     thread_bits: u8,
+    #[serde(default)]
+    small_code_pages: bool,
 }
 
 impl From<Board> for Platform {
     fn from(board: Board) -> Self {
-        let Board { tables, memory, functions, findings, thread_bits } = board;
+        let Board { tables, memory, functions, findings, thread_bits, small_code_pages } = board;
         // Whoever wrote the file had the findings.
         let remapping = Remapping::new(&tables, &functions, &mut Findings::new(&mut Vec::new(), ""));
-        Self { tables, memory, functions, findings, thread_bits, remapping }
+        Self { tables, memory, functions, findings, thread_bits, small_code_pages, remapping }
     }
 }
 

@@ -4,6 +4,8 @@
 pub const TSC: u32 = 0x10;
 /// Base address, enable and x2APIC bits of the local APIC.
 pub const APIC_BASE: u32 = 0x1b;
+/// What the processor says of speculation and of some errata.
+pub const ARCH_CAPABILITIES: u32 = 0x10a;
 /// Memory type range capabilities.
 pub const MTRRCAP: u32 = 0xfe;
 /// Memory type default.

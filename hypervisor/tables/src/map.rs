@@ -96,7 +96,7 @@ impl<F: Format> PageTable<F> {
     /// The page that maps the whole entry, if it may be a leaf.
     fn page_for(&self, level: u8, slot: Slot, target: &Target) -> Option<PageSize> {
         PageSize::of_level(level).filter(|page| {
-            *page <= self.geometry.max_page
+            *page <= self.geometry.max_page_for(target.permissions)
                 && slot.is_whole(level)
                 && target.output(slot.start).is_aligned(page.bytes())
         })

@@ -14,6 +14,9 @@ pub struct Geometry {
     pub levels: u8,
     /// The largest page that the walker takes.
     pub max_page: PageSize,
+    /// What can be executed is mapped in the smallest pages: some processors stop the machine
+    /// when such a page changes its size under them.
+    pub small_code: bool,
     /// The walker snoops the processors' caches; else entries are written back.
     pub coherent: bool,
     /// Leaves ask for snooping of every transaction ([`Format::FORCE_SNOOP`]).
@@ -23,7 +26,17 @@ pub struct Geometry {
 impl Geometry {
     /// For a processor's walker with `levels` levels and pages up to `max_page`.
     pub const fn processor(levels: u8, max_page: PageSize) -> Self {
-        Self { levels, max_page, coherent: true, force_snoop: false }
+        Self { levels, max_page, small_code: false, coherent: true, force_snoop: false }
+    }
+
+    /// The largest page that maps something with `permissions`.
+    pub const fn max_page_for(self, permissions: Permissions) -> PageSize {
+        if self.small_code && permissions.execute { PageSize::Size4KiB } else { self.max_page }
+    }
+
+    /// The shape as what has `permissions` sees it, for [`crate::frames_needed`].
+    pub const fn of(self, permissions: Permissions) -> Self {
+        Self { max_page: self.max_page_for(permissions), ..self }
     }
 
     /// Width of an input address in bits; 6 levels translate more than there are.

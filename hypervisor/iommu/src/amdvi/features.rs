@@ -61,7 +61,13 @@ impl Features {
 
     /// Shape of the tables that the unit walks. Every unit takes pages of every size.
     pub fn geometry(self) -> Geometry {
-        Geometry { levels: LEVELS, max_page: PageSize::Size1GiB, coherent: self.coherent, force_snoop: true }
+        Geometry {
+            levels: LEVELS,
+            max_page: PageSize::Size1GiB,
+            small_code: false,
+            coherent: self.coherent,
+            force_snoop: true,
+        }
     }
 
     /// Width of the largest address that a device may use, in bits.

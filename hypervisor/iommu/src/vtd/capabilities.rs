@@ -56,6 +56,7 @@ impl Capabilities {
         Geometry {
             levels: self.levels().unwrap_or(4),
             max_page,
+            small_code: false,
             coherent: self.is_coherent(),
             force_snoop: self.ecap & ecap::SNOOP_CONTROL != 0,
         }

@@ -92,7 +92,7 @@ impl Backend for Vmx {
 
     fn geometry(&self) -> Geometry {
         let page = if self.features.huge_pages { PageSize::Size1GiB } else { PageSize::Size2MiB };
-        Geometry::processor(4, page)
+        Geometry { small_code: self.features.small_code_pages, ..Geometry::processor(4, page) }
     }
 
     fn share(&self, _: usize) -> Result<(), OutOfMemory> {

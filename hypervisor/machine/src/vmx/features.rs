@@ -2,6 +2,8 @@
 //! vol. 3 appendix A): which controls it lets be set, which it insists on, and in words
 //! what is missing of what the hypervisor cannot do without.
 
+use crate::errata::{self, Remedy};
+use crate::facts::Facts;
 use core::fmt;
 use spec::vmx::capability::{self, basic, ept_pointer, feature_control, misc, translation};
 use spec::vmx::control::{Named, entry, exit, pin, processor, secondary};
@@ -53,6 +55,8 @@ pub struct Features {
     pub cr4: Fixed,
     /// Nested tables may have 1 GiB pages.
     pub huge_pages: bool,
+    /// Nested tables map what can be executed in pages of 4 KiB ([`crate::errata`]).
+    pub small_code_pages: bool,
     /// Nested tables keep accessed and dirty flags.
     pub accessed_dirty: bool,
     /// INVEPT of one table.
@@ -219,6 +223,7 @@ impl Features {
         if lacks != Lacks::default() {
             return Err(Unsupported::Lacks(lacks));
         }
+        let facts = Facts::read(&cpuid, &msr);
         let keeps_apic = (secondary_of(&msr) >> 32) as u32 & KEEPS_APIC == KEEPS_APIC;
         let mut features = Self {
             revision: (basic & basic::REVISION) as u32,
@@ -226,12 +231,13 @@ impl Features {
             cr0: Fixed { must: msr(capability::CR0_FIXED0), may: msr(capability::CR0_FIXED1) },
             cr4: Fixed { must: msr(capability::CR4_FIXED0), may: msr(capability::CR4_FIXED1) },
             huge_pages: offered & translation::PAGES_1_GIB != 0,
+            small_code_pages: errata::need(&facts, Remedy::SmallCodePages),
             accessed_dirty: offered & translation::ACCESSED_DIRTY != 0,
             invept_one: offered & translation::INVEPT_ONE != 0,
             keeps_apic,
             takes_posted: keeps_apic && may(msr(pin_capability(basic)), pin::POSTED_INTERRUPTS),
             timer_rate: (may(msr(pin_capability(basic)), pin::PREEMPTION_TIMER)
-                && !has_broken_timer(cpuid(1, 0)[0]))
+                && !errata::need(&facts, Remedy::NoPreemptionTimer))
             .then(|| (msr(capability::MISC) & misc::TIMER_RATE) as u8),
             invvpid_one: offered & translation::INVVPID_ONE != 0,
         };
@@ -257,13 +263,6 @@ impl Features {
     pub const fn guest_cr0(&self) -> Fixed {
         Fixed { must: self.cr0.must & !(CR0_PE | CR0_PG), may: self.cr0.may }
     }
-}
-
-/// Processors of this signature (CPUID 1 EAX) whose preemption timer does not count at the
-/// rate that it tells, by their makers' errata: AAX65, AAT59 and AAU65 of Westmere, and of
-/// the Xeon E3-1220 v2. Earlier ones cannot run guests.
-const fn has_broken_timer(signature: u32) -> bool {
-    matches!(signature, 0x0002_0652 | 0x0002_0655 | 0x0002_06e6 | 0x0003_06a8)
 }
 
 /// Whether IA32_FEATURE_CONTROL lets VMXON work, or lets itself be set so that it does.

@@ -72,6 +72,7 @@ mod tests {
         let fixed = Fixed { must: 0, may: !0 };
         let secondary = if vpid { secondary::VPID } else { 0 };
         Features {
+            small_code_pages: false,
             revision: 1,
             controls: Controls { pin: 0, processor: 0, secondary, exit: 0, entry: 0 },
             cr0: fixed,

@@ -95,6 +95,8 @@ fn owned(guest: &GuestPlan) -> impl Iterator<Item = (u32, u32)> {
 pub(crate) struct MemoryBudget {
     total: u64,
     left: u64,
+    /// The nested tables of guests take one byte in 512.
+    small_code_pages: bool,
 }
 
 impl MemoryBudget {
@@ -107,21 +109,41 @@ impl MemoryBudget {
             .map(|(start, end)| end.saturating_sub(start))
             // A lying memory map must not wrap around.
             .fold(0, u64::saturating_add);
-        Self { total, left: total.saturating_sub(HYPERVISOR_MEMORY.bytes()) }
+        let left = total.saturating_sub(HYPERVISOR_MEMORY.bytes());
+        Self { total, left, small_code_pages: platform.small_code_pages }
+    }
+
+    /// What a guest takes, its nested tables included where they count. With large pages they
+    /// are part of what the hypervisor has for itself.
+    fn whole(&self, guest: &GuestConfig) -> u64 {
+        let bytes = guest.memory.bytes();
+        let tables = if self.small_code_pages { bytes.div_ceil(512) } else { 0 };
+        let granule = MEMORY_GRANULE.bytes();
+        tables
+            .checked_next_multiple_of(granule)
+            .and_then(|tables| tables.checked_add(bytes))
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The most memory that can still be given to a guest.
+    fn largest(&self) -> u64 {
+        let tables = if self.small_code_pages { self.left.div_ceil(512) } else { 0 };
+        let granule = MEMORY_GRANULE.bytes();
+        self.left.saturating_sub(tables.next_multiple_of(granule)) & !(granule - 1)
     }
 
     /// Takes a guest's memory; a problem where there is not enough.
     pub fn take(&mut self, name: &str, guest: &GuestConfig) -> Option<Problem> {
         let problem = self.would_take(name, guest);
         if problem.is_none() {
-            self.left = self.left.saturating_sub(guest.memory.bytes());
+            self.left = self.left.saturating_sub(self.whole(guest));
         }
         problem
     }
 
     /// As [`Self::take`], but takes nothing.
     pub fn would_take(&self, name: &str, guest: &GuestConfig) -> Option<Problem> {
-        if guest.memory.bytes() <= self.left {
+        if self.whole(guest) <= self.left {
             return None;
         }
         let mut report = Report::of_guest(name);
@@ -132,10 +154,10 @@ impl MemoryBudget {
                 "{} do not fit: of the machine's {} there are {} left for it",
                 guest.memory,
                 mib(self.total),
-                mib(self.left)
+                mib(self.largest())
             ),
-            if self.left >= crate::check::rules::LEAST_MEMORY.bytes() {
-                alloc::format!("give it \"{}\" or less, or less to the guests before it", mib(self.left))
+            if self.largest() >= crate::check::rules::LEAST_MEMORY.bytes() {
+                alloc::format!("give it \"{}\" or less, or less to the guests before it", mib(self.largest()))
             } else {
                 "give less to the guests before it".to_string()
             },

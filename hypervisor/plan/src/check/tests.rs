@@ -164,6 +164,25 @@ fn memory() {
 }
 
 #[test]
+fn tables_of_small_pages_count() {
+    let mut board = q35();
+    let of = |memory: &str, board: &Platform| {
+        let keys = format!("cpus = [1]\nmemory = \"{memory}\"");
+        problems(&config(&[("a", &keys, &[])]), board)
+    };
+    assert_eq!(of("2012 MiB", &board).len(), 0);
+    board.small_code_pages = true;
+    assert_eq!(
+        of("2012 MiB", &board),
+        [
+            "guest.a.memory: 2012 MiB do not fit: of the machine's 2044 MiB there are 2008 MiB left for it; give it \
+          \"2008 MiB\" or less, or less to the guests before it"
+        ]
+    );
+    assert_eq!(of("2008 MiB", &board).len(), 0);
+}
+
+#[test]
 fn memory_of_all_guests_together() {
     let half = "memory = \"1 GiB\"";
     let config =

@@ -45,6 +45,28 @@ fn no_page_is_larger_than_allowed_or_misaligned_in_its_output() {
 }
 
 #[test]
+fn what_can_be_executed_is_in_small_pages_where_the_processor_wants_it() {
+    let geometry = Geometry { small_code: true, ..four_levels() };
+    let code = Extent { input: 0, output: GIB1, bytes: 4 * MIB2 + KIB4 };
+    let needed = frames_needed(geometry.of(Permissions::ALL), [code]);
+    assert_eq!(needed, 1 + 1 + 1 + 5, "root, two levels, a table for each 2 MiB");
+    let data = Extent { input: GIB1, output: 2 * GIB1, bytes: GIB1 };
+    let mut memory = FakeFrames::new(needed + frames_needed(geometry.of(RW), [data]));
+    let mut table = PageTable::<Ept>::new(&mut memory, geometry).unwrap();
+    for (extent, permissions) in [(code, Permissions::ALL), (data, RW)] {
+        table
+            .map(&mut memory, extent.input, Hpa(extent.output), extent.bytes, permissions, WB)
+            .unwrap()
+            .flushed(&mut memory);
+    }
+    for at in (0..code.bytes).step_by(KIB4 as usize) {
+        let found = table.translate(&memory, at).unwrap();
+        assert_eq!((found.page, found.output), (PageSize::Size4KiB, Hpa(GIB1 + at)));
+    }
+    assert_eq!(table.translate(&memory, GIB1).unwrap().page, PageSize::Size1GiB, "nothing runs there");
+}
+
+#[test]
 fn keeps_permissions_and_memory_type_through_a_split() {
     let (mut memory, mut table) = npt(10);
     table

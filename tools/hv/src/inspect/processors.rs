@@ -15,6 +15,17 @@ pub fn thread_bits(cpuinfo: &Path) -> Result<u8> {
     Ok(bits(&text))
 }
 
+/// Whether what guests execute has to be in pages of 4 KiB (CVE-2018-12207), as Linux tells in
+/// `vulnerability`. A Linux that does not know, nobody knows of: then it is assumed where it could
+/// be, by the hypervisor itself at boot.
+pub fn small_code_pages(vulnerability: &Path) -> bool {
+    std::fs::read_to_string(vulnerability).is_ok_and(|text| names_vulnerability(&text))
+}
+
+fn names_vulnerability(text: &str) -> bool {
+    !text.trim_start().starts_with("Not affected")
+}
+
 /// Processors of one package and core are its threads: their APIC IDs differ in the bits that
 /// are asked for. Cores of other kinds may have fewer threads, so all are looked at. A processor
 /// of which not everything is told is left out.
@@ -46,6 +57,19 @@ mod tests {
             )
         });
         processors.collect()
+    }
+
+    #[test]
+    fn linux_tells_whether_pages_of_code_have_to_be_small() {
+        assert!(!small_code_pages(Path::new("/nowhere/itlb_multihit")), "an old Linux");
+        for (text, small) in [
+            ("Not affected\n", false),
+            ("KVM: Mitigation: VMX disabled\n", true),
+            ("KVM: Mitigation: Split huge pages\n", true),
+            ("Processor vulnerable\n", true),
+        ] {
+            assert_eq!(names_vulnerability(text), small, "{text}");
+        }
     }
 
     #[test]

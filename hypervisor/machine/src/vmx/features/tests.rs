@@ -32,11 +32,11 @@ fn detect(changes: &[(u32, u64)]) -> Result<Features, Unsupported> {
     })
 }
 
-/// VT-x and INVPCID.
+/// Intel's, of family 6, with VT-x and INVPCID.
 fn cpuid(leaf: u32, _: u32) -> [u32; 4] {
     match leaf {
-        0 => [0xd, 0, 0, 0],
-        1 => [0, 0, 1 << 5, 0],
+        0 => [0xd, 0x756e_6547, 0x6c65_746e, 0x4965_6e69],
+        1 => [0x0005_0654, 0, 1 << 5, 0],
         7 => [0, 1 << 10, 0, 0],
         _ => [0; 4],
     }
@@ -87,6 +87,24 @@ fn a_timer_that_is_not_there_or_not_right_is_not_used() {
         Features::detect(cpuid, msr).unwrap().timer_rate
     };
     assert_eq!((of(0x0005_0654), of(0x0003_06a8)), (Some(7), None));
+}
+
+/// The processor is one of those that stop the machine, unless it says that it is not.
+#[test]
+fn what_guests_execute_is_in_small_pages_unless_the_processor_says_that_it_need_not() {
+    assert!(detect(&[]).unwrap().small_code_pages);
+    let of = |capabilities| {
+        let cpuid = |leaf, subleaf| match leaf {
+            7 => [0, 1 << 10, 0, 1 << 29],
+            _ => cpuid(leaf, subleaf),
+        };
+        let msr = |msr| match msr {
+            0x10a => capabilities,
+            _ => SKYLAKE.iter().find(|(number, _)| *number == msr).unwrap().1,
+        };
+        Features::detect(cpuid, msr).unwrap().small_code_pages
+    };
+    assert_eq!((of(0), of(1 << 6)), (true, false));
 }
 
 #[test]
