@@ -19,11 +19,12 @@ fuzz_target!(|data: &[u8]| {
     let frames = SharedFrames::new(FRAMES);
     let config = lying_amdvi::config(&mut input);
     let describe = |registers, requesters| UnitDescription {
-        registers,
+        registers: Some(registers),
         architecture: Architecture::AmdVi(lying_amdvi::own()),
         segment: 0,
         serves_rest: false,
         requesters,
+        unsure: false,
     };
     let first = LyingAmdVi::new(frames.clone(), &mut input);
     let rest = LyingAmdVi::new(frames.clone(), &mut input);

@@ -19,11 +19,12 @@ fuzz_target!(|data: &[u8]| {
     let frames = SharedFrames::new(FRAMES);
     let config = FakeConfigSpace::with([]);
     let describe = |registers, serves_rest, requesters| UnitDescription {
-        registers,
+        registers: Some(registers),
         architecture: Architecture::Vtd,
         segment: 0,
         serves_rest,
         requesters,
+        unsure: false,
     };
     let first = LyingUnit::new(frames.clone(), &mut input);
     let rest = LyingUnit::new(frames.clone(), &mut input);

@@ -3,6 +3,7 @@
 use crate::Input;
 use access::ConfigSpace;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
+use platform::remapping::Service;
 use platform::{Platform, Remapping};
 use spec::pci_config::{BAR0, COMMAND, STATUS, VENDOR_ID};
 use spec::{Bdf, Width};
@@ -144,8 +145,12 @@ pub fn check(platform: &Platform) {
 /// What is true of every description of remapping units.
 fn check_remapping(remapping: &Remapping) {
     for unit in &remapping.units {
-        assert!(unit.base.is_aligned(4096) && unit.register_bytes.is_multiple_of(4096));
-        assert!(unit.base.0 != 0 && unit.register_bytes != 0);
+        assert!(unit.register_bytes.is_multiple_of(4096) && unit.register_bytes != 0);
+        // Whatever is wrong with a unit is said, and then it holds nobody.
+        assert!(unit.trouble.is_some() || unit.base.is_aligned(4096) && unit.base.0 != 0);
+        for range in unit.requesters.iter().filter(|_| unit.trouble.is_some()) {
+            assert_eq!(remapping.unit_of(unit.segment, range.first), None);
+        }
     }
     for range in &remapping.reserved {
         assert!(range.start.is_aligned(4096) && range.bytes.is_multiple_of(4096) && range.bytes != 0);
@@ -154,7 +159,7 @@ fn check_remapping(remapping: &Remapping) {
     for alias in &remapping.aliases {
         let function = alias.functions.first;
         assert!(remapping.aliases_of(alias.segment, function).any(|other| other == alias.requester));
-        assert!(remapping.unit_of(alias.segment, alias.requester).is_some());
+        assert!(remapping.service(alias.segment, alias.requester) != Service::Nobody);
     }
 }
 

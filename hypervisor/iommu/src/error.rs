@@ -12,6 +12,10 @@ pub enum IommuError {
     NoUnit(Requester),
     /// The unit that serves the requester failed to start; index of the unit.
     UnitDown(usize),
+    /// Nobody can tell whether this unit serves the requester; index of the unit.
+    UnsureUnit(Requester, usize),
+    /// The unit's registers cannot be reached.
+    Unreachable,
     /// The unit lacks something without which there is no isolation.
     Lacks(&'static str),
     /// The unit did not answer in time.
@@ -67,6 +71,10 @@ impl fmt::Display for IommuError {
         match self {
             Self::NoUnit(who) => write!(f, "no IOMMU unit serves {who}"),
             Self::UnitDown(unit) => write!(f, "IOMMU unit {unit} did not start"),
+            Self::UnsureUnit(who, unit) => {
+                write!(f, "nobody can tell whether IOMMU unit {unit} serves {who}")
+            }
+            Self::Unreachable => write!(f, "the registers of the IOMMU unit cannot be reached"),
             Self::Lacks(what) => write!(f, "the IOMMU unit lacks {what}"),
             Self::TimedOut(what) => write!(f, "the IOMMU unit did not finish in time: {what}"),
             Self::InvalidationRefused => write!(f, "the IOMMU unit refused an invalidation"),

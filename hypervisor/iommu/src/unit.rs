@@ -58,7 +58,7 @@ impl<R: RegisterWindow> Unit<R> {
         config: &impl ConfigSpace,
         limits: UnitLimits,
     ) -> Result<Self, IommuError> {
-        let registers = description.registers;
+        let registers = description.registers.ok_or(IommuError::Unreachable)?;
         match &description.architecture {
             Architecture::Vtd => vtd::Unit::start(registers, memory, clock, limits).map(Self::Vtd),
             Architecture::AmdVi(own) => {
@@ -231,7 +231,7 @@ impl Capabilities {
         description: &UnitDescription<R>,
         config: &impl ConfigSpace,
     ) -> Result<Self, IommuError> {
-        let registers = &description.registers;
+        let registers = description.registers.as_ref().ok_or(IommuError::Unreachable)?;
         match &description.architecture {
             Architecture::Vtd => vtd::Capabilities::detect(registers).map(Self::Vtd),
             Architecture::AmdVi(own) => amdvi::Features::detect(registers, config, own).map(Self::AmdVi),

@@ -6,14 +6,15 @@ use crate::{DomainId, Fault, Function, HostMsi, Iommu, IommuError, RemappedInter
 use crate::{amdvi, vtd};
 use access::{Clock, ConfigSpace, RegisterWindow, TableMemory};
 use alloc::vec::Vec;
-use platform::remapping::Architecture;
+use platform::remapping::{Architecture, Claim, Service, serving};
 use spec::{Gpa, Hpa, RequesterRange};
 use tables::Permissions;
 
 /// A unit as the firmware's tables describe it.
 pub struct UnitDescription<R> {
-    /// Its registers.
-    pub registers: R,
+    /// Its registers; `None` where they cannot be reached. Such a unit keeps its
+    /// requesters, which nobody else can hold.
+    pub registers: Option<R>,
     /// How it is driven.
     pub architecture: Architecture,
     /// Its PCI segment.
@@ -22,19 +23,35 @@ pub struct UnitDescription<R> {
     pub serves_rest: bool,
     /// What it names: functions, what is behind bridges, IOAPICs and HPETs.
     pub requesters: Vec<RequesterRange>,
+    /// It names more, and nobody can tell whom.
+    pub unsure: bool,
 }
 
 impl<R: RegisterWindow> UnitDescription<R> {
+    /// The unit that the firmware's tables tell of; `map` gives its registers. Whatever is
+    /// wrong with it, it keeps its place, for a Plan names units by their index.
+    pub fn of(unit: &platform::remapping::Unit, map: impl FnOnce(Hpa, u64) -> Option<R>) -> Self {
+        Self {
+            registers: if unit.trouble.is_none() { map(unit.base, unit.register_bytes) } else { None },
+            architecture: unit.architecture.clone(),
+            segment: unit.segment,
+            serves_rest: unit.serves_rest,
+            requesters: unit.served().collect(),
+            unsure: unit.unsure,
+        }
+    }
+
     /// Whether the unit can send interrupts to 32-bit APIC IDs, which processors in
-    /// x2APIC mode have.
+    /// x2APIC mode have. One that cannot be driven sends nobody's.
     pub fn reaches_x2apic(&self, config: &impl ConfigSpace) -> bool {
-        Capabilities::detect(self, config).is_ok_and(Capabilities::reaches_x2apic)
+        self.registers.is_none() || Capabilities::detect(self, config).is_ok_and(Capabilities::reaches_x2apic)
     }
 
     /// Frames that the unit takes at most when functions on `buses` buses are
     /// attached, besides the tables of domains.
     pub fn frames_needed(&self, limits: UnitLimits, buses: usize) -> usize {
         match self.architecture {
+            _ if self.registers.is_none() => 0,
             Architecture::Vtd => vtd::frames_needed(limits, buses),
             Architecture::AmdVi(_) => amdvi::frames_needed(limits),
         }
@@ -71,7 +88,21 @@ struct Slot<R> {
     segment: u16,
     serves_rest: bool,
     requesters: Vec<RequesterRange>,
+    unsure: bool,
     unit: Result<Unit<R>, IommuError>,
+}
+
+impl<R> Slot<R> {
+    /// What it says about whom it serves.
+    fn claim(&self) -> Claim<'_> {
+        Claim {
+            segment: self.segment,
+            requesters: &self.requesters,
+            serves_rest: self.serves_rest,
+            usable: self.unit.is_ok(),
+            unsure: self.unsure,
+        }
+    }
 }
 
 /// The machine's units, whoever made them, with the frames and the clock that they use.
@@ -115,6 +146,7 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Units<R, M, C> {
             .map(|mut description| Slot {
                 segment: description.segment,
                 serves_rest: description.serves_rest,
+                unsure: description.unsure,
                 requesters: core::mem::take(&mut description.requesters),
                 unit: Unit::start(description, &mut memory, &clock, config, limits.unit),
             })
@@ -143,14 +175,9 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Units<R, M, C> {
     }
 
     /// The unit that serves a requester: one that names it, else the one of its
-    /// segment that serves the rest.
+    /// segment that serves the rest. `None` where that cannot be told, or is not in force.
     pub fn unit_of(&self, requester: Requester) -> Option<usize> {
-        let on_segment = |slot: &&Slot<R>| slot.segment == requester.segment;
-        let named = |slot: &Slot<R>| slot.requesters.iter().any(|range| range.contains(requester.id));
-        self.units
-            .iter()
-            .position(|slot| on_segment(&slot) && !slot.serves_rest && named(slot))
-            .or_else(|| self.units.iter().position(|slot| on_segment(&slot) && slot.serves_rest))
+        self.serving(requester).ok()
     }
 
     /// Has every unit send `vector` to the processor `apic_id` when it records a fault.
@@ -185,10 +212,11 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Units<R, M, C> {
     }
 
     fn serving(&self, requester: Requester) -> Result<usize, IommuError> {
-        let index = self.unit_of(requester).ok_or(IommuError::NoUnit(requester))?;
-        match self.units.get(index) {
-            Some(Slot { unit: Ok(_), .. }) => Ok(index),
-            _ => Err(IommuError::UnitDown(index)),
+        match serving(self.units.iter().map(Slot::claim), requester.segment, requester.id) {
+            Service::By(index) => Ok(index),
+            Service::Unusable(index) => Err(IommuError::UnitDown(index)),
+            Service::Unsure(index) => Err(IommuError::UnsureUnit(requester, index)),
+            Service::Nobody => Err(IommuError::NoUnit(requester)),
         }
     }
 

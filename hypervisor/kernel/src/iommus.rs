@@ -17,21 +17,14 @@ use tables::{Geometry, PageSize};
 
 const FRAME: u64 = 4096;
 
-/// The units whose registers can be reached.
+/// The units, in the order of the platform's.
 pub fn find(platform: &Platform) -> Vec<UnitDescription<Window>> {
-    let describe = |unit: &platform::remapping::Unit| {
-        let registers = Window::map(unit.base, unit.register_bytes.max(FRAME))
-            .inspect_err(|error| log::error!("the IOMMU unit at {} cannot be mapped: {error:?}", unit.base))
-            .ok()?;
-        Some(UnitDescription {
-            registers,
-            architecture: unit.architecture.clone(),
-            segment: unit.segment,
-            serves_rest: unit.serves_rest,
-            requesters: unit.served().collect(),
-        })
+    let map = |base, bytes: u64| {
+        Window::map(base, bytes.max(FRAME))
+            .inspect_err(|error| log::error!("the IOMMU unit at {base} cannot be mapped: {error:?}"))
+            .ok()
     };
-    platform.remapping.units.iter().filter_map(describe).collect()
+    platform.remapping.units.iter().map(|unit| UnitDescription::of(unit, map)).collect()
 }
 
 /// Whether the local APICs can be in x2APIC mode: the firmware does not ask against it,

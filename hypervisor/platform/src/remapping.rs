@@ -7,13 +7,17 @@
 
 mod dmar;
 mod ivrs;
+mod service;
 #[cfg(test)]
 mod tests;
+
+pub use service::{Claim, Service, serving};
 
 use crate::acpi::{IoApic, Tables};
 use crate::finding::{Findings, finding};
 use crate::pci::Function;
 use alloc::vec::Vec;
+use core::fmt;
 use spec::{Bdf, Hpa, RequesterRange};
 
 /// The PCI segment whose functions are known.
@@ -54,6 +58,29 @@ pub struct Unit {
     pub io_apics: Vec<InterruptSender>,
     /// Timer blocks whose interrupts it remaps.
     pub hpets: Vec<InterruptSender>,
+    /// What is wrong with it. Such a unit cannot be driven; whom it serves nobody holds.
+    pub trouble: Option<Trouble>,
+    /// It serves more than `requesters`, and nobody can tell whom: so nobody knows either
+    /// what is left for a unit that serves the rest.
+    pub unsure: bool,
+}
+
+/// Why a unit cannot be driven.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// No registers can be where the table says.
+    Registers,
+    /// The table has another unit with the same registers or the same function.
+    Twice,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Registers => "no registers can be there",
+            Self::Twice => "the firmware's table has two of it, which contradict each other",
+        })
+    }
 }
 
 /// How a unit is driven, with what only its driver understands. Whoever picks the
@@ -145,13 +172,15 @@ impl Remapping {
     pub(crate) fn new(tables: &Tables, functions: &[Function], findings: &mut Findings<'_>) -> Self {
         let dmar = tables.dmar.as_ref().filter(|table| !table.units.is_empty());
         let ivrs = tables.ivrs.as_ref().filter(|table| !table.units.is_empty());
-        let remapping = match (dmar, ivrs) {
-            (Some(dmar), None) => dmar::remapping(dmar, functions, &mut findings.of("DMAR")),
-            (None, Some(ivrs)) => ivrs::remapping(ivrs, functions, &mut findings.of("IVRS")),
-            (Some(dmar), Some(_)) => {
-                // No machine has both, so one of them is made up; the registers will tell.
-                finding!(findings.of("IVRS"), "there is a DMAR table too; only that counts");
-                dmar::remapping(dmar, functions, &mut findings.of("DMAR"))
+        let of_dmar = dmar.map(|dmar| dmar::remapping(dmar, functions, &mut findings.of("DMAR")));
+        let of_ivrs = ivrs.map(|ivrs| ivrs::remapping(ivrs, functions, &mut findings.of("IVRS")));
+        let remapping = match (of_dmar, of_ivrs) {
+            (Some(one), None) | (None, Some(one)) => one,
+            (Some(dmar), Some(ivrs)) => {
+                // No machine has both, so one of them is made up, and the registers will
+                // tell which: whom either names is served by that unit or by nobody.
+                finding!(findings.of("IVRS"), "there is a DMAR table too, which no machine has; both count");
+                dmar.and(ivrs)
             }
             (None, None) => return Self::default(),
         };
@@ -171,14 +200,24 @@ impl Remapping {
         self.units.is_empty()
     }
 
-    /// The unit that serves a requester ID: the one that names it, else the one that
-    /// serves the rest of its segment.
+    /// Two tables' units; both have to allow what either could forbid.
+    fn and(mut self, other: Self) -> Self {
+        self.units.extend(other.units);
+        self.interrupts &= other.interrupts;
+        self.x2apic_opt_out |= other.x2apic_opt_out;
+        self.reserved.extend(other.reserved);
+        self.aliases.extend(other.aliases);
+        self
+    }
+
+    /// Who serves a requester ID.
+    pub fn service(&self, segment: u16, requester: Bdf) -> Service {
+        serving(self.units.iter().map(Unit::claim), segment, requester)
+    }
+
+    /// The unit that serves a requester ID, where there is one that can be trusted to.
     pub fn unit_of(&self, segment: u16, requester: Bdf) -> Option<usize> {
-        let on_segment = |unit: &Unit| unit.segment == segment;
-        self.units
-            .iter()
-            .position(|unit| on_segment(unit) && unit.names(requester))
-            .or_else(|| self.units.iter().position(|unit| on_segment(unit) && unit.serves_rest))
+        self.service(segment, requester).unit()
     }
 
     /// The requester IDs that the tables give to a function's requests, besides its own.
@@ -201,10 +240,13 @@ impl Remapping {
 
     fn sender(&self, number: u8, list: impl Fn(&Unit) -> &[InterruptSender]) -> Option<(usize, Bdf)> {
         // The numbers are the whole machine's; requester IDs are of segment 0 everywhere.
-        self.units.iter().enumerate().filter(|(_, unit)| unit.segment == SEGMENT).find_map(|(index, unit)| {
+        let mut on_segment = self.units.iter().enumerate().filter(|(_, unit)| unit.segment == SEGMENT);
+        let found = on_segment.find_map(|(index, unit)| {
             let sender = list(unit).iter().find(|sender| sender.number == number)?;
-            Some((index, sender.requester))
-        })
+            Some((index, unit.trouble, sender.requester))
+        });
+        let (index, trouble, requester) = found?;
+        trouble.is_none().then_some((index, requester))
     }
 
     /// Whether a function is a remapping unit itself.
@@ -220,6 +262,17 @@ impl Unit {
     /// Whether it serves a requester ID by name.
     pub fn names(&self, requester: Bdf) -> bool {
         self.requesters.iter().any(|range| range.contains(requester))
+    }
+
+    /// What it says about whom it serves.
+    pub fn claim(&self) -> Claim<'_> {
+        Claim {
+            segment: self.segment,
+            requesters: &self.requesters,
+            serves_rest: self.serves_rest,
+            usable: self.trouble.is_none(),
+            unsure: self.unsure,
+        }
     }
 
     /// Everybody that it serves by name, I/O APICs and timers included.

@@ -5,7 +5,7 @@ use crate::finding::{Finding, Findings, finding};
 use crate::memory::{MemoryRegion, usable_ram};
 use crate::names::DevicePath;
 use crate::pci::{self, AccessControl, Function, PortType};
-use crate::remapping::{Remapping, ReservedMemory, SEGMENT};
+use crate::remapping::{Remapping, ReservedMemory, SEGMENT, Service};
 use access::ConfigSpace;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -219,6 +219,13 @@ impl Platform {
     /// [`Platform::remapping`].
     pub fn remapping_unit(&self, function: &Function) -> Option<usize> {
         self.remapping.unit_of(SEGMENT, function.bdf)
+    }
+
+    /// Who serves a function under each of its requester IDs, its own first. It can be held
+    /// where that is one unit for all.
+    pub fn remapping_services(&self, function: &Function) -> Vec<(Bdf, Service)> {
+        let requesters = self.requesters(function).into_iter();
+        requesters.map(|id| (id, self.remapping.service(SEGMENT, id))).collect()
     }
 
     /// Whether a function is a remapping unit itself, which nobody may be given.

@@ -1,6 +1,6 @@
 //! PCI functions: are they there, and can they be kept apart from everybody else.
 
-use super::{Report, lines};
+use super::{Report, lines, units};
 use crate::check::rules::earlier_guests;
 use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
@@ -113,9 +113,8 @@ fn check_iommu(request: &Request<'_>, function: &Function, report: &mut Report) 
     } else if platform.is_remapping_unit(function) {
         let message = format!("{at} is an IOMMU itself");
         report.add(&path, message, "pass through another device");
-    } else if platform.remapping_unit(function).is_none() {
-        let message = format!("no IOMMU covers {at}");
-        report.add(&path, message, "pass through a device that one covers");
+    } else if let Some((message, help)) = units::problem(platform, function) {
+        report.add(&path, message, help);
     } else if !platform.remapping.interrupts {
         let message = "the IOMMU does not remap interrupts, so a device could forge them";
         report.add(&path, message, "enable interrupt remapping in the firmware, or remove the device");

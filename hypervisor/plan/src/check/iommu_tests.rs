@@ -4,7 +4,7 @@ use super::tests::{config, everyday, everyday_amd, plan, problems};
 use crate::config::Config;
 use crate::reserved::ReservedRange;
 use alloc::string::ToString;
-use platform::remapping::{Alias, ReservedMemory};
+use platform::remapping::{Alias, ReservedMemory, Trouble, Unit};
 use platform::{DevFn, Memory, MemoryKind, MemoryRegion, Platform};
 use spec::{Bdf, Hpa, RequesterRange};
 
@@ -43,6 +43,37 @@ fn check_without_iommu(config: &Config, mut board: Platform) {
 }
 
 #[test]
+fn an_iommu_that_cannot_be_used() {
+    let config = config(&[("a", "cpus = [1]", &[("00:03.0", "1b36:0010")])]);
+    for mut board in [everyday(), everyday_amd()] {
+        let at = board.remapping.units[0].base;
+        board.remapping.units[0].trouble = Some(Trouble::Twice);
+        assert_eq!(
+            problems(&config, &board),
+            [alloc::format!(
+                "guest.a.pci[0].passthrough.path: the IOMMU that covers 00:03.0, at {at}, cannot be used: the firmware's \
+                 table has two of it, which contradict each other; pass through a device that another one covers, or \
+                 update the firmware"
+            )]
+        );
+        // Another unit names somebody, and nobody can tell whom.
+        board.remapping.units[0].trouble = None;
+        board.remapping.units[0].requesters.clear();
+        board.remapping.units[0].serves_rest = true;
+        assert_eq!(problems(&config, &board), [""; 0]);
+        let other = Unit { unsure: true, serves_rest: false, ..board.remapping.units[0].clone() };
+        board.remapping.units.push(other);
+        assert_eq!(
+            problems(&config, &board),
+            [alloc::format!(
+                "guest.a.pci[0].passthrough.path: no IOMMU covers 00:03.0 by name, and the firmware does not say clearly \
+                 whom the one at {at} covers; pass through a device that one covers by name, or update the firmware"
+            )]
+        );
+    }
+}
+
+#[test]
 fn an_iommu_is_nobodys() {
     let config = config(&[("a", "cpus = [1]", &[("00:01.0", "1022:1419")])]);
     assert!(
@@ -64,6 +95,15 @@ fn devices_whose_requests_carry_one_number() {
         |function, requester| Alias { segment: 0, functions: RequesterRange::one(function), requester };
     let (e1000e, nvme, shared) = (Bdf::new(1, 0, 0), Bdf::new(0, 3, 0), Bdf::new(0, 0x1e, 0));
     board.remapping.aliases = [alias(e1000e, shared)].into();
+    // The number needs a unit as much as the function.
+    assert_eq!(
+        problems(&config, &board),
+        [
+            "guest.a.pci[0].passthrough.path: no IOMMU covers 00:1e.0, the number that requests of 00:02.0/00.0 carry \
+         too; pass through a device that one covers"
+        ]
+    );
+    board.remapping.units[0].requesters.push(RequesterRange::one(shared));
     let plan = plan(&config, &board);
     assert_eq!(plan.guests[0].functions[0].requesters, [e1000e, shared]);
     board.remapping.aliases.push(alias(nvme, shared));

@@ -11,6 +11,7 @@ pub(crate) mod machine;
 pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use crate::problem::Problem;
 use alloc::string::{String, ToString};

@@ -20,6 +20,9 @@ pub struct Dmar {
     pub units: Vec<Drhd>,
     /// Memory that the firmware's devices keep using.
     pub reserved: Vec<Rmrr>,
+    /// A structure could not be read, so units may be missing.
+    #[serde(default)]
+    pub incomplete: bool,
 }
 
 /// A remapping unit (DRHD, section 8.3).
@@ -35,6 +38,16 @@ pub struct Drhd {
     pub include_all: bool,
     /// What it covers by name; I/O APICs and timers even where it covers all.
     pub scopes: Vec<Scope>,
+    /// It covers more by name, which could not be read.
+    #[serde(default)]
+    pub incomplete: bool,
+}
+
+impl Drhd {
+    /// Whether registers can be there.
+    pub fn has_registers(&self) -> bool {
+        self.base.0 != 0 && self.base.is_aligned(4096) && self.base.checked_add(self.register_bytes).is_some()
+    }
 }
 
 /// A range that the firmware's devices keep using (RMRR, section 8.4).
@@ -100,6 +113,7 @@ impl Dmar {
                     findings,
                     "a structure of type {kind} says it has {length} bytes; the rest is ignored"
                 );
+                dmar.incomplete = true;
                 break;
             }
             let (structure, after) = rest.split_at(length);
@@ -115,6 +129,7 @@ impl Dmar {
             };
             if complete.is_none() {
                 finding!(findings, "a structure of type {kind} has only {length} bytes; ignored");
+                dmar.incomplete |= kind == 0;
             }
             rest = after;
         }
@@ -127,27 +142,36 @@ impl Dmar {
     fn unit(&mut self, structure: &[u8], findings: &mut Findings<'_>) -> Option<()> {
         let base = Hpa(u64_at(structure, 8)?);
         let pages_log2 = u8_at(structure, 5)? & 15;
+        let (scopes, complete) = scopes(structure.get(16..)?, findings);
         let unit = Drhd {
             base,
             register_bytes: 4096 << pages_log2,
             segment: u16_at(structure, 6)?,
             include_all: u8_at(structure, 4)? & 1 != 0,
-            scopes: scopes(structure.get(16..)?, findings),
+            scopes,
+            incomplete: !complete,
         };
-        if base.0 == 0 || base.0 == u64::MAX || !base.is_aligned(4096) {
-            finding!(findings, "a remapping unit is at {base}, which cannot be; ignored");
-        } else if self.units.iter().any(|other| other.base == base) {
+        // Whatever is wrong with a unit, what it covers is not the others'.
+        if self.units.contains(&unit) {
             finding!(findings, "the remapping unit at {base} is listed twice; the first counts");
-        } else {
-            self.units.push(unit);
+            return Some(());
         }
+        if !unit.has_registers() {
+            finding!(findings, "a remapping unit is at {base}, which cannot be; what it covers is nobody's");
+        } else if self.units.iter().any(|other| other.base == base) {
+            finding!(
+                findings,
+                "the remapping unit at {base} is listed twice; what only the second covers is nobody's"
+            );
+        }
+        self.units.push(unit);
         Some(())
     }
 
     fn reserved_memory(&mut self, structure: &[u8], findings: &mut Findings<'_>) -> Option<()> {
         let segment = u16_at(structure, 6)?;
         let (base, limit) = (Hpa(u64_at(structure, 8)?), Hpa(u64_at(structure, 16)?));
-        let scopes = scopes(structure.get(24..)?, findings);
+        let (scopes, _) = scopes(structure.get(24..)?, findings);
         // Some firmware leaves empty ones, from 0 to 0.
         if limit < base || limit.0 == 0 || limit.0 | 4095 == u64::MAX {
             finding!(findings, "the reserved memory from {base} to {limit} cannot be; ignored");
@@ -166,9 +190,10 @@ impl Dmar {
     }
 }
 
-/// The device scopes in `rest` (section 8.3.1).
-fn scopes(mut rest: &[u8], findings: &mut Findings<'_>) -> Vec<Scope> {
+/// The device scopes in `rest` (section 8.3.1), and whether these are all.
+fn scopes(mut rest: &[u8], findings: &mut Findings<'_>) -> (Vec<Scope>, bool) {
     let mut scopes = Vec::new();
+    let mut complete = true;
     while let (Some(kind), Some(length)) = (u8_at(rest, 0), u8_at(rest, 1)) {
         let length = usize::from(length);
         if length < 8 || length % 2 != 0 || length > rest.len() {
@@ -176,15 +201,17 @@ fn scopes(mut rest: &[u8], findings: &mut Findings<'_>) -> Vec<Scope> {
                 findings,
                 "a device scope of type {kind} says it has {length} bytes; the rest is ignored"
             );
+            complete = false;
             break;
         }
         let (scope, after) = rest.split_at(length);
         rest = after;
-        if let Some(scope) = self::scope(scope, findings) {
-            scopes.push(scope);
+        match self::scope(scope, findings) {
+            Some(scope) => scopes.push(scope),
+            None => complete = false,
         }
     }
-    scopes
+    (scopes, complete)
 }
 
 fn scope(scope: &[u8], findings: &mut Findings<'_>) -> Option<Scope> {

@@ -19,6 +19,9 @@ pub struct Ivrs {
     pub units: Vec<Ivhd>,
     /// Memory that the firmware's devices keep using.
     pub reserved: Vec<Ivmd>,
+    /// A block could not be read, so units may be missing.
+    #[serde(default)]
+    pub incomplete: bool,
 }
 
 /// A remapping unit (I/O virtualization hardware definition, section 5.2.2).
@@ -42,6 +45,18 @@ pub struct Ivhd {
     pub features: Option<u64>,
     /// Whom it serves.
     pub entries: Vec<Entry>,
+    /// It serves more, which could not be read.
+    #[serde(default)]
+    pub incomplete: bool,
+}
+
+impl Ivhd {
+    /// Whether registers can be there.
+    pub fn has_registers(&self) -> bool {
+        self.base.0 != 0
+            && self.base.is_aligned(REGISTERS_ALIGNMENT)
+            && self.base.checked_add(REGISTERS_ALIGNMENT).is_some()
+    }
 }
 
 /// Flags of a block (section 5.2.2.1).
@@ -150,6 +165,7 @@ impl Ivrs {
                     findings,
                     "a block of type {kind:#x} says it has {length} bytes; the rest is ignored"
                 );
+                ivrs.incomplete = true;
                 break;
             }
             let (block, after) = rest.split_at(length);
@@ -163,6 +179,7 @@ impl Ivrs {
             };
             if complete.is_none() {
                 finding!(findings, "a block of type {kind:#x} has only {length} bytes; ignored");
+                ivrs.incomplete |= matches!(kind, 0x10 | 0x11 | 0x40);
             }
             rest = after;
         }
@@ -185,42 +202,56 @@ impl Ivrs {
             msi_number: u8_at(block, 18)? & 0x1f,
             features: if kind == 0x10 { None } else { Some(u64_at(block, 24)?) },
             entries: Vec::new(),
+            incomplete: false,
         };
-        let Ivhd { base, function, .. } = unit;
-        let entries = block.get(if kind == 0x10 { old } else { new }..)?;
-        if base.0 == 0 || base.0 == u64::MAX || !base.is_aligned(REGISTERS_ALIGNMENT) {
-            finding!(findings, "the remapping unit {function} is at {base}, which cannot be; ignored");
-            return Some(());
+        let (entries, complete) =
+            entries(unit.function, block.get(if kind == 0x10 { old } else { new }..)?, findings);
+        self.add(Ivhd { entries, incomplete: !complete, ..unit }, findings);
+        Some(())
+    }
+
+    /// Adds a block to what is known of its unit. A unit may be described once for each
+    /// generation of software; the highest type says most (section 5.2.2). Whatever is
+    /// wrong with a unit, what it serves is not the others'.
+    fn add(&mut self, unit: Ivhd, findings: &mut Findings<'_>) {
+        let Ivhd { base, function, kind, .. } = unit;
+        if !unit.has_registers() {
+            finding!(findings, "the remapping unit {function} is at {base}, which cannot be");
         }
         let same = |other: &Ivhd| other.segment == unit.segment && other.function == function;
-        let place = self.units.iter().position(same);
-        if self.units.iter().any(|other| other.base == base && !same(other)) {
-            finding!(findings, "the remapping unit at {base} is listed twice; the first counts");
-            return Some(());
+        if unit.has_registers() && self.units.iter().any(|other| other.base == base && !same(other)) {
+            finding!(
+                findings,
+                "the remapping unit at {base} is listed twice; what only the second serves is nobody's"
+            );
         }
+        let place = self.units.iter().position(same);
         match place.and_then(|place| self.units.get_mut(place)) {
-            None => {
-                let entries = self::entries(function, entries, findings);
-                self.units.push(Ivhd { entries, ..unit });
-            }
-            // A unit may be described once for each generation of software; the highest
-            // type says most (section 5.2.2).
+            None => self.units.push(unit),
             Some(other) if other.kind < kind => {
-                if other.base != base {
+                let base = if unit.has_registers() { base } else { other.base };
+                if other.base != base && other.has_registers() {
                     finding!(
                         findings,
                         "the remapping unit {function} is at {} and at {base}; the second counts",
                         other.base
                     );
                 }
-                *other = Ivhd { entries: self::entries(function, entries, findings), ..unit };
+                *other = Ivhd { base, ..unit };
             }
-            Some(other) if other.kind == kind => {
+            Some(other) if other.kind == kind && *other == unit => {
                 finding!(findings, "the remapping unit {function} is listed twice; the first counts");
             }
+            Some(other) if other.kind == kind => {
+                finding!(
+                    findings,
+                    "the remapping unit {function} is listed twice; what only the second serves is nobody's"
+                );
+                self.units.push(unit);
+            }
+            Some(other) if !other.has_registers() => other.base = base,
             Some(_) => {}
         }
-        Some(())
     }
 
     fn reserved_memory(&mut self, kind: u8, block: &[u8], findings: &mut Findings<'_>) -> Option<()> {
@@ -298,9 +329,10 @@ fn entry_bytes(rest: &[u8]) -> Option<usize> {
     }
 }
 
-/// The device entries of the unit `unit` in `rest`.
-fn entries(unit: Bdf, mut rest: &[u8], findings: &mut Findings<'_>) -> Vec<Entry> {
+/// The device entries of the unit `unit` in `rest`, and whether these are all.
+fn entries(unit: Bdf, mut rest: &[u8], findings: &mut Findings<'_>) -> (Vec<Entry>, bool) {
     let mut entries = Vec::new();
+    let mut complete = true;
     // A range whose end is still to come.
     let mut open: Option<Entry> = None;
     while let Some(kind) = u8_at(rest, 0) {
@@ -310,6 +342,7 @@ fn entries(unit: Bdf, mut rest: &[u8], findings: &mut Findings<'_>) -> Vec<Entry
                 findings,
                 "a device entry of type {kind:#x} of the unit {unit} does not end; the rest is ignored"
             );
+            complete = false;
             break;
         };
         rest = after;
@@ -317,20 +350,24 @@ fn entries(unit: Bdf, mut rest: &[u8], findings: &mut Findings<'_>) -> Vec<Entry
             continue;
         }
         if kind == kind::END {
-            entries.extend(range(unit, open.take(), entry, findings));
+            let range = range(unit, open.take(), entry, findings);
+            complete &= range.is_some();
+            entries.extend(range);
             continue;
         }
+        complete &= open.is_none();
         tell_open(unit, open.take(), findings);
         match self::entry(unit, kind, entry, findings) {
             Some(entry) if matches!(kind, kind::START | kind::ALIAS_START | kind::EXTENDED_START) => {
                 open = Some(entry);
             }
             Some(entry) => entries.push(entry),
-            None => {}
+            None => complete = false,
         }
     }
+    complete &= open.is_none();
     tell_open(unit, open, findings);
-    entries
+    (entries, complete)
 }
 
 /// Tells of a range without an end.

@@ -1,6 +1,9 @@
 //! What the IVRS table says, in the terms of every vendor.
 
-use super::{Alias, AmdVi, Architecture, InterruptSender, Remapping, ReservedMemory, SEGMENT, Signals, Unit};
+use super::{
+    Alias, AmdVi, Architecture, InterruptSender, Remapping, ReservedMemory, SEGMENT, Service, Signals,
+    Trouble, Unit,
+};
 use crate::acpi::ivrs::{Ivhd, Ivmd, Ivrs, Who, flag};
 use crate::finding::{Findings, finding};
 use crate::pci::Function;
@@ -14,8 +17,10 @@ const REGISTER_BYTES: u64 = 0x4000;
 pub(super) fn remapping(ivrs: &Ivrs, functions: &[Function], findings: &mut Findings<'_>) -> Remapping {
     let buses = Buses::of(functions);
     let mut remapping = Remapping { interrupts: true, ..Remapping::default() };
-    for ivhd in &ivrs.units {
-        let unit = unit(ivhd, &buses, &mut remapping.aliases, findings);
+    for (index, ivhd) in ivrs.units.iter().enumerate() {
+        let mut unit = unit(ivhd, &buses, &mut remapping.aliases, findings);
+        unit.unsure |= ivrs.incomplete;
+        unit.trouble = trouble(ivhd, ivrs.units.get(..index).unwrap_or_default());
         remapping.units.push(unit);
     }
     inherit(&mut remapping, functions, findings);
@@ -96,6 +101,20 @@ fn unit(ivhd: &Ivhd, buses: &Buses, aliases: &mut Vec<Alias>, findings: &mut Fin
         serves_rest,
         io_apics,
         hpets,
+        trouble: None,
+        unsure: ivhd.incomplete,
+    }
+}
+
+/// What is wrong with a unit, given those before it.
+fn trouble(ivhd: &Ivhd, earlier: &[Ivhd]) -> Option<Trouble> {
+    let same = |other: &Ivhd| {
+        other.base == ivhd.base || (other.segment, other.function) == (ivhd.segment, ivhd.function)
+    };
+    match ivhd {
+        _ if !ivhd.has_registers() => Some(Trouble::Registers),
+        _ if earlier.iter().any(same) => Some(Trouble::Twice),
+        _ => None,
     }
 }
 
@@ -118,10 +137,12 @@ fn inherit(remapping: &mut Remapping, functions: &[Function], findings: &mut Fin
     for function in functions.iter().filter(|function| function.bdf.function() != 0) {
         let bdf = function.bdf;
         let first = Bdf::new(bdf.bus(), bdf.device(), 0);
-        if remapping.unit_of(SEGMENT, bdf).is_some() || remapping.is_unit(SEGMENT, bdf) {
+        if remapping.service(SEGMENT, bdf) != Service::Nobody || remapping.is_unit(SEGMENT, bdf) {
             continue;
         }
-        let Some(unit) = remapping.unit_of(SEGMENT, first) else { continue };
+        let (Service::By(unit) | Service::Unusable(unit)) = remapping.service(SEGMENT, first) else {
+            continue;
+        };
         finding!(findings, "no unit names {bdf}; it is served as {first} is");
         let own = RequesterRange::one(bdf);
         let aliases: Vec<Bdf> = remapping.aliases_of(SEGMENT, first).collect();

@@ -1,5 +1,7 @@
 //! The tables of both vendors, brought together with a machine that QEMU gave.
 
+mod broken;
+
 use super::*;
 use crate::acpi::dmar::{Dmar, Drhd, Rmrr, Scope, ScopeKind};
 use crate::acpi::ivrs::{Entry, Ivhd, Ivmd, Ivrs, Who, flag};
@@ -38,7 +40,7 @@ fn scope(kind: ScopeKind, path: &[(u8, u8)]) -> Scope {
 
 /// A unit that serves what these scopes name.
 fn drhd(base: u64, include_all: bool, scopes: Vec<Scope>) -> Drhd {
-    Drhd { base: Hpa(base), register_bytes: 4096, segment: 0, include_all, scopes }
+    Drhd { base: Hpa(base), register_bytes: 4096, segment: 0, include_all, scopes, incomplete: false }
 }
 
 fn vtd(units: Vec<Drhd>) -> Dmar {
@@ -97,12 +99,14 @@ fn scopes_lead_through_bridges_or_are_told() {
         again(&mut platform),
         [
             "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:11.0",
-            "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:07.0/00.0",
-            "DMAR: the unit at hpa 0xfed90000 names a device that is not there: 00:",
+            "DMAR: the unit at hpa 0xfed90000 names a device whose path leads nowhere: 00:07.0/00.0",
+            "DMAR: the unit at hpa 0xfed90000 names a device whose path leads nowhere: 00:",
         ]
     );
     let unit = &platform.remapping.units[0];
-    assert_eq!(unit.requesters, [RequesterRange::one(Bdf::new(6, 0, 0))]);
+    // Where a function would be is known, though none is there.
+    assert_eq!(unit.requesters, [Bdf::new(6, 0, 0), Bdf::new(0, 0x11, 0)].map(RequesterRange::one));
+    assert!(unit.unsure);
     assert_eq!(platform.remapping.io_apic(3), Some((0, Bdf::new(0, 0x1e, 7))));
     assert_eq!(platform.remapping.io_apic(4), None);
 }
@@ -115,9 +119,9 @@ fn a_scope_on_a_bus_that_does_not_exist_is_told() {
     platform.tables.dmar = Some(vtd(vec![drhd(0x1000, false, vec![lost])]));
     assert_eq!(
         again(&mut platform),
-        ["DMAR: the unit at hpa 0x1000 names a device that is not there: 77:00.0"]
+        ["DMAR: the unit at hpa 0x1000 names a device whose path leads nowhere: 77:00.0"]
     );
-    assert!(platform.remapping.units[0].requesters.is_empty());
+    assert!(platform.remapping.units[0].requesters.is_empty() && platform.remapping.units[0].unsure);
 }
 
 #[test]
@@ -179,6 +183,7 @@ fn ivhd(entries: Vec<Entry>) -> Ivhd {
         msi_number: 0,
         features: Some(0x29d7),
         entries,
+        incomplete: false,
     }
 }
 
@@ -275,7 +280,7 @@ fn functions_that_are_not_listed_are_where_function_0_is() {
 fn everything_else_is_served_where_the_table_says_all() {
     let mut platform = amd_bridges(vec![Entry { who: Who::All, settings: 0 }], vec![]);
     let mut other = ivhd(vec![functions(Bdf::new(0, 8, 0), Bdf::new(0, 8, 0), None)]);
-    other.function = Bdf::new(0x80, 0, 2);
+    (other.function, other.base) = (Bdf::new(0x80, 0, 2), Hpa(0xfed9_0000));
     platform.tables.ivrs.as_mut().unwrap().units.push(other);
     assert_eq!(again(&mut platform), [""; 0]);
     assert_eq!(unit_at(&platform, "00:07.1"), Some(0));
@@ -354,11 +359,21 @@ fn io_apics_that_nothing_remaps_are_told() {
 }
 
 #[test]
-fn one_table_counts_where_there_are_two() {
+fn both_tables_count_where_there_are_two() {
     let mut platform = bridges();
-    platform.tables.ivrs = Some(Ivrs { units: vec![ivhd(vec![])], ..Ivrs::default() });
-    assert_eq!(again(&mut platform), ["IVRS: there is a DMAR table too; only that counts"]);
+    let nine = Bdf::new(0, 9, 0);
+    platform.tables.dmar = Some(vtd(vec![drhd(0x1000, true, vec![])]));
+    platform.tables.ivrs =
+        Some(Ivrs { units: vec![ivhd(vec![functions(nine, nine, None)])], ..Ivrs::default() });
+    assert_eq!(again(&mut platform), ["IVRS: there is a DMAR table too, which no machine has; both count"]);
     assert_eq!(platform.remapping.units[0].architecture, Architecture::Vtd);
+    assert!(matches!(platform.remapping.units[1].architecture, Architecture::AmdVi(_)));
+    // Whom the second names the first does not get for the rest.
+    assert_eq!((unit_at(&platform, "00:09.0"), unit_at(&platform, "00:08.0")), (Some(1), Some(0)));
+    assert!(platform.remapping.interrupts);
+    platform.tables.dmar.as_mut().unwrap().interrupt_remapping = false;
+    again(&mut platform);
+    assert!(!platform.remapping.interrupts, "what one forbids");
     // One without units is none.
     platform.tables.dmar.as_mut().unwrap().units.clear();
     assert_eq!(again(&mut platform), [""; 0]);
@@ -393,6 +408,7 @@ proptest! {
         platform.tables.dmar = None;
         let described = units.iter().enumerate().map(|(index, entries)| Ivhd {
             function: Bdf::new(0x90, index as u8, 2),
+            base: Hpa(0xfed8_0000 + 0x4000 * index as u64),
             ..ivhd(entries.clone())
         });
         platform.tables.ivrs = Some(Ivrs { units: described.collect(), ..Ivrs::default() });

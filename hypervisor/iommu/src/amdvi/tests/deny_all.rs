@@ -119,11 +119,12 @@ fn a_unit_without_what_isolation_needs_is_left_out_with_the_reason() {
     assert!(lacks(QEMU_FEATURES | 0xc00).contains("page tables"));
     let start = |config: FakeConfigSpace, mock: MockUnit, ram: Ram| {
         let description = UnitDescription {
-            registers: mock,
+            registers: Some(mock),
             architecture: Architecture::AmdVi(own(true)),
             segment: 0,
             serves_rest: true,
             requesters: Vec::new(),
+            unsure: false,
         };
         let units = Units::new([description].into(), ram, SteppingClock::new(1000), &config, LIMITS);
         units.verdict(0).unwrap().unwrap_err()
@@ -183,11 +184,12 @@ fn chips_of_the_board_pass_their_signals_until_they_are_granted_anything() {
     let signals = |first, last| Signals { requesters: RequesterRange { first, last }, bits: 0xd7 };
     own.signals = Vec::from([signals(NIC, NIC), signals(IOAPIC, IOAPIC), signals(Bdf(0x100), Bdf(0x1ff))]);
     let description = UnitDescription {
-        registers: mock.clone(),
+        registers: Some(mock.clone()),
         architecture: Architecture::AmdVi(own),
         segment: 0,
         serves_rest: true,
         requesters: Vec::new(),
+        unsure: false,
     };
     let config = config((0x1022, 0x1631), false);
     let mut units =

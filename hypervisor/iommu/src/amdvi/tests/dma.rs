@@ -234,11 +234,12 @@ fn units_of_one_machine_differ() {
     let first = MockUnit::new(ram.clone(), QEMU_FEATURES, true);
     let second = MockUnit::new(ram.clone(), QEMU_FEATURES & !feature::INVALIDATE_ALL & !0xc00, false);
     let unit = |mock: &MockUnit, range| UnitDescription {
-        registers: mock.clone(),
+        registers: Some(mock.clone()),
         architecture: Architecture::AmdVi(own(false)),
         segment: 0,
         serves_rest: false,
         requesters: Vec::from([range]),
+        unsure: false,
     };
     let descriptions =
         Vec::from([unit(&first, RequesterRange::one(NIC)), unit(&second, RequesterRange::buses(1, 1))]);

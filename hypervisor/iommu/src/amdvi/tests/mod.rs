@@ -82,11 +82,12 @@ impl Bench {
         let (greedy, qemu) = (mock.0.borrow().greedy, mock.0.borrow().qemu);
         let config = config((0x1022, if qemu { 0 } else { 0x1631 }), greedy);
         let description = UnitDescription {
-            registers: mock.clone(),
+            registers: Some(mock.clone()),
             architecture: Architecture::AmdVi(own(coherent)),
             segment: 0,
             serves_rest: false,
             requesters: Vec::from([RequesterRange::ALL]),
+            unsure: false,
         };
         let clock = SteppingClock::new(1_000_000);
         let units = Units::new([description].into(), ram.clone(), clock, &config, limits);

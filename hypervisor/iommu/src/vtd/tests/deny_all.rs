@@ -4,6 +4,7 @@ use super::mock::Mood;
 use super::*;
 use crate::IommuError;
 use access::RegisterWindow;
+use platform::remapping::Trouble;
 use spec::vtd::{capability, extended, global, register};
 use spec::{Gpa, Hpa, RequesterRange};
 use tables::Permissions;
@@ -116,6 +117,74 @@ fn a_unit_that_never_answers_is_left_out_and_never_hangs() {
 }
 
 #[test]
+fn a_unit_whose_registers_cannot_be_reached_keeps_its_functions() {
+    let unit = |registers, unsure, serves_rest, named| UnitDescription {
+        registers,
+        segment: 0,
+        architecture: Architecture::Vtd,
+        serves_rest,
+        requesters: Vec::from([RequesterRange::one(named)]),
+        unsure,
+    };
+    let ram = Ram::new(60, true);
+    let mock = || Some(MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP));
+    let start =
+        |descriptions| Units::new(descriptions, ram.clone(), SteppingClock::new(1000), &no_config(), LIMITS);
+    let other = Bdf::new(0x20, 0, 0);
+    let mut units = start(Vec::from([unit(None, false, false, NIC), unit(mock(), false, true, other)]));
+    assert_eq!(units.verdict(0), Some(Err(IommuError::Unreachable)));
+    assert_eq!(units.create_domain(&[who(NIC)]), Err(IommuError::UnitDown(0)));
+    assert_eq!(units.grant_interrupts(alone(NIC), 1), Err(IommuError::UnitDown(0)));
+    // The unit for the rest, at its own place in the list, holds whom nobody names.
+    let domain = units.create_domain(&[who(DISK)]).unwrap();
+    assert_eq!(units.attach(alone(NIC), domain), Err(IommuError::UnitDown(0)));
+    assert_eq!(
+        (units.detach(who(NIC)), units.domain_of(who(NIC))),
+        (Err(IommuError::NotGranted(who(NIC))), None)
+    );
+    assert_eq!((units.unit_of(who(DISK)), units.unit_of(who(NIC))), (Some(1), None));
+
+    // A unit that names somebody, nobody knows whom, leaves only those to others that they name.
+    let mut units = start(Vec::from([unit(mock(), true, false, NIC), unit(mock(), false, true, other)]));
+    assert_eq!((units.unit_of(who(NIC)), units.unit_of(who(other))), (Some(0), Some(1)));
+    assert_eq!(units.create_domain(&[who(DISK)]), Err(IommuError::UnsureUnit(who(DISK), 0)));
+
+    // One for the rest that is down keeps the rest, whoever else would take it.
+    let units = start(Vec::from([unit(mock(), false, true, other), unit(None, false, true, other)]));
+    assert_eq!((units.unit_of(who(DISK)), units.unit_of(who(other))), (None, None));
+}
+
+#[test]
+fn a_unit_is_described_as_the_tables_say_with_or_without_registers() {
+    let found = platform::remapping::Unit {
+        architecture: Architecture::Vtd,
+        base: Hpa(0xfed9_0000),
+        register_bytes: 0x1000,
+        segment: 0,
+        requesters: Vec::from([RequesterRange::one(NIC)]),
+        serves_rest: true,
+        io_apics: Vec::new(),
+        hpets: Vec::new(),
+        trouble: None,
+        unsure: true,
+    };
+    let ram = Ram::new(1, true);
+    let map = |base, bytes| {
+        assert_eq!((base, bytes), (Hpa(0xfed9_0000), 0x1000));
+        Some(MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP))
+    };
+    let described = UnitDescription::of(&found, map);
+    assert!(described.registers.is_some() && described.serves_rest && described.unsure);
+    assert_eq!(described.requesters, [RequesterRange::one(NIC)]);
+    let unmapped = UnitDescription::<MockUnit>::of(&found, |_, _| None);
+    assert!(unmapped.registers.is_none() && unmapped.serves_rest);
+    assert!(unmapped.reaches_x2apic(&no_config()) && unmapped.frames_needed(LIMITS.unit, 1) == 0);
+    // What the tables say cannot be is not even tried.
+    let broken = platform::remapping::Unit { trouble: Some(Trouble::Registers), ..found };
+    assert!(UnitDescription::<MockUnit>::of(&broken, |_, _| panic!("mapped")).registers.is_none());
+}
+
+#[test]
 fn too_few_frames_leave_the_unit_out() {
     for frames in 0..crate::vtd::frames_needed(LIMITS.unit, 0) {
         let ram = Ram::new(frames, true);
@@ -133,11 +202,12 @@ fn each_function_is_served_by_the_unit_that_names_it() {
     let ram = Ram::new(60, true);
     let mock = || MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
     let unit = |segment, serves_rest, requesters| UnitDescription {
-        registers: mock(),
+        registers: Some(mock()),
         segment,
         architecture: Architecture::Vtd,
         serves_rest,
         requesters,
+        unsure: false,
     };
     let units = Units::new(
         Vec::from([

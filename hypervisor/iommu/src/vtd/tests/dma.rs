@@ -184,11 +184,12 @@ fn units_differ_and_each_gets_tables_of_its_own_shape() {
     let narrow = MockUnit::new(ram.clone(), narrow_cap, QEMU_ECAP);
     let wide = MockUnit::new(ram.clone(), QEMU_CAP, QEMU_ECAP);
     let unit = |mock: &MockUnit, serves_rest| UnitDescription {
-        registers: mock.clone(),
+        registers: Some(mock.clone()),
         segment: 0,
         architecture: Architecture::Vtd,
         serves_rest,
         requesters: Vec::from([RequesterRange::one(NIC)]),
+        unsure: false,
     };
     let descriptions = Vec::from([unit(&narrow, false), unit(&wide, true)]);
     let mut units =

@@ -49,11 +49,12 @@ impl Bench {
 
     fn start(mock: MockUnit, ram: Ram, limits: Limits) -> Self {
         let description = UnitDescription {
-            registers: mock.clone(),
+            registers: Some(mock.clone()),
             architecture: Architecture::Vtd,
             segment: 0,
             serves_rest: true,
             requesters: Vec::new(),
+            unsure: false,
         };
         let clock = SteppingClock::new(1_000_000);
         let units = Units::new([description].into(), ram.clone(), clock, &no_config(), limits);

@@ -49,6 +49,7 @@ fn scopes(scopes: &[u8]) -> (Vec<ScopeKind>, Vec<String>) {
     let tables = read(&[dmar(&[drhd(0, 0xfed9_0000, scopes)])]);
     let told = told(&tables);
     let units = tables.dmar.unwrap().units;
+    assert_eq!(units[0].incomplete, !told.is_empty(), "a scope that is lost is noted");
     (units[0].scopes.iter().map(|scope| scope.kind).collect(), told)
 }
 
@@ -64,13 +65,22 @@ fn units_where_none_can_be() {
     assert_eq!(
         told(&tables),
         [
-            "DMAR: a remapping unit is at hpa 0x0, which cannot be; ignored",
-            "DMAR: a remapping unit is at hpa 0xffffffffffffffff, which cannot be; ignored",
-            "DMAR: a remapping unit is at hpa 0xfed90800, which cannot be; ignored",
+            "DMAR: a remapping unit is at hpa 0x0, which cannot be; what it covers is nobody's",
+            "DMAR: a remapping unit is at hpa 0xffffffffffffffff, which cannot be; what it covers is nobody's",
+            "DMAR: a remapping unit is at hpa 0xfed90800, which cannot be; what it covers is nobody's",
             "DMAR: the remapping unit at hpa 0xfed90000 is listed twice; the first counts",
         ]
     );
-    assert_eq!(tables.dmar.unwrap().units.len(), 1);
+    let usable: Vec<bool> = tables.dmar.unwrap().units.iter().map(|unit| unit.has_registers()).collect();
+    assert_eq!(usable, [false, false, false, true], "none is lost but the copy");
+    let tables = read(&[dmar(&[drhd(0, 0xfed9_0000, &[]), drhd(1, 0xfed9_0000, &[])])]);
+    assert_eq!(
+        told(&tables),
+        [
+            "DMAR: the remapping unit at hpa 0xfed90000 is listed twice; what only the second covers is nobody's"
+        ]
+    );
+    assert_eq!(tables.dmar.unwrap().units.len(), 2);
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn the_highest_block_of_a_unit_counts_once() {
 fn units_that_are_listed_twice() {
     let tables = read(&[ivrs(&[
         ivhd(0x11, 0xfed8_0000, &[]),
+        ivhd(0x11, 0xfed8_0000, &[]),
         ivhd(0x11, 0xfed8_0000, &[&[2, 1, 0, 0]]),
         // Another function, the same registers.
         ivhd_of(0x11, 0x2002, 0xfed8_0000, &[]),
@@ -162,32 +163,45 @@ fn units_that_are_listed_twice() {
         told(&tables),
         [
             "IVRS: the remapping unit 00:00.2 is listed twice; the first counts",
-            "IVRS: the remapping unit at hpa 0xfed80000 is listed twice; the first counts",
+            "IVRS: the remapping unit 00:00.2 is listed twice; what only the second serves is nobody's",
+            "IVRS: the remapping unit at hpa 0xfed80000 is listed twice; what only the second serves is nobody's",
             "IVRS: the remapping unit 00:00.2 is at hpa 0xfed80000 and at hpa 0xfed90000; the second counts",
         ]
     );
     let units = tables.ivrs.unwrap().units;
-    assert_eq!(units.iter().map(|unit| unit.base).collect::<Vec<_>>(), [Hpa(0xfed9_0000)]);
+    // None is lost but the copy and the lower block.
+    let bases: Vec<u64> = units.iter().map(|unit| unit.base.0).collect();
+    assert_eq!(bases, [0xfed9_0000, 0xfed8_0000, 0xfed8_0000]);
 }
 
 #[test]
 fn units_where_none_can_be() {
     let tables = read(&[ivrs(&[
-        ivhd(0x10, 0, &[]),
-        ivhd(0x10, u64::MAX, &[]),
-        ivhd(0x10, 0xfed8_1000, &[]),
-        // The lower block is right.
-        ivhd(0x40, 0, &[]),
-        ivhd(0x10, 0xfed8_0000, &[]),
+        ivhd_of(0x10, 0x100, 0, &[]),
+        ivhd_of(0x10, 0x200, u64::MAX, &[]),
+        ivhd_of(0x10, 0x300, 0xfed8_1000, &[]),
+        // The lower block has the registers.
+        ivhd_of(0x40, 0x400, 0, &[]),
+        ivhd_of(0x10, 0x400, 0xfed8_0000, &[]),
     ])]);
-    let cannot_be = |base: &str| {
-        alloc::format!("IVRS: the remapping unit 00:00.2 is at hpa {base}, which cannot be; ignored")
+    let cannot_be = |function: &str, base: &str| {
+        alloc::format!("IVRS: the remapping unit {function} is at hpa {base}, which cannot be")
     };
     assert_eq!(
         told(&tables),
-        [cannot_be("0x0"), cannot_be("0xffffffffffffffff"), cannot_be("0xfed81000"), cannot_be("0x0")]
+        [
+            cannot_be("01:00.0", "0x0"),
+            cannot_be("02:00.0", "0xffffffffffffffff"),
+            cannot_be("03:00.0", "0xfed81000"),
+            cannot_be("04:00.0", "0x0"),
+        ]
     );
-    assert_eq!(tables.ivrs.unwrap().units[0].kind, 0x10);
+    let units = tables.ivrs.unwrap().units;
+    assert_eq!(
+        units.iter().map(|unit| unit.has_registers()).collect::<Vec<_>>(),
+        [false, false, false, true]
+    );
+    assert_eq!((units[3].kind, units[3].base), (0x40, Hpa(0xfed8_0000)));
 }
 
 #[test]
@@ -211,7 +225,8 @@ fn blocks_longer_than_the_table() {
     long[2..4].copy_from_slice(&25u16.to_le_bytes());
     let tables = read(&[ivrs(&[ivhd(0x10, 0xfed9_0000, &[]), long])]);
     assert_eq!(told(&tables), ["IVRS: a block of type 0x10 says it has 25 bytes; the rest is ignored"]);
-    assert_eq!(tables.ivrs.unwrap().units.len(), 1);
+    let found = tables.ivrs.unwrap();
+    assert_eq!((found.units.len(), found.incomplete), (1, true));
 }
 
 #[test]
@@ -225,7 +240,8 @@ fn truncated_blocks() {
         let expected =
             alloc::format!("IVRS: a block of type {kind:#x} has only {} bytes; ignored", least - 1);
         assert_eq!(told(&tables), [expected]);
-        assert!(tables.ivrs.unwrap().units.is_empty());
+        let found = tables.ivrs.unwrap();
+        assert!(found.units.is_empty() && found.incomplete);
     }
     let mut short = ivmd(0x20, 1, 0, 0, 0x1000, 0x1000);
     short.truncate(31);
@@ -291,6 +307,7 @@ fn entries_of_unknown_type() {
             "IVRS: a device entry of type 0xf1 of the unit 00:00.2 does not end; the rest is ignored",
         ]
     );
+    assert!(unit.incomplete);
     assert_eq!(whom(&unit), [functions(8, 8, None)]);
 }
 
@@ -305,6 +322,7 @@ fn truncated_entries() {
             "IVRS: a device entry of type {kind:#x} of the unit 00:00.2 does not end; the rest is ignored"
         );
         assert_eq!(told, [expected]);
+        assert!(unit.incomplete);
         assert_eq!(whom(&unit), [functions(1, 1, None)]);
     }
     // One whose name is said to go on beyond the block.
@@ -330,6 +348,7 @@ fn ranges_without_an_end() {
     ] {
         let (unit, told) = unit(ivhd(0x11, 0xfed8_0000, &[start, after]));
         assert_eq!(told, ["IVRS: the range from 00:02.0 of the unit 00:00.2 has no end; ignored"]);
+        assert!(unit.incomplete);
         assert_eq!(whom(&unit), who);
     }
 }
@@ -344,6 +363,7 @@ fn ranges_without_a_beginning() {
             "IVRS: a range of the unit 00:00.2 ends at 00:03.0 and begins nowhere; ignored",
         ]
     );
+    assert!(unit.incomplete);
     assert_eq!(whom(&unit), [functions(1, 1, None)]);
 }
 
@@ -351,6 +371,7 @@ fn ranges_without_a_beginning() {
 fn ranges_the_wrong_way_round() {
     let (unit, told) = unit(ivhd(0x11, 0xfed8_0000, &[&[3, 0x10, 0, 0], &[4, 0x0f, 0, 0]]));
     assert_eq!(told, ["IVRS: the range from 00:02.0 of the unit 00:00.2 ends before, at 00:01.7; ignored"]);
+    assert!(unit.incomplete);
     assert_eq!(whom(&unit), []);
 }
 
@@ -358,6 +379,7 @@ fn ranges_the_wrong_way_round() {
 fn special_devices_of_unknown_variety() {
     let (unit, told) = unit(ivhd(0x11, 0xfed8_0000, &[&[0x48, 0, 0, 0, 1, 0xa0, 0, 3]]));
     assert_eq!(told, ["IVRS: a special device of unknown variety 3 of the unit 00:00.2; ignored"]);
+    assert!(unit.incomplete);
     assert_eq!(whom(&unit), []);
 }
 
