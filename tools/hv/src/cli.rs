@@ -41,6 +41,10 @@ pub enum Command {
     Pack(Pack),
     /// Make the Linux kernels and initial file systems of the examples
     Payload(Payload),
+    /// Make docs/attacks.md out of docs/attacks.toml
+    Attacks,
+    /// Print what can panic once guests run, by the call graph of the hypervisor's ELF
+    Panics(Panics),
     /// Delete the downloaded packages, package lists and emulators
     CleanCache,
 }
@@ -242,6 +246,20 @@ pub struct Pack {
     /// Where the bundle goes
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// `cargo hv panics`
+#[derive(Args)]
+#[command(after_help = "\
+Every place is argued in docs/panics.toml; what is not is an error, and so is an argument for what is
+not there any more.
+
+Example:
+  cargo hv panics")]
+pub struct Panics {
+    /// Look at this ELF instead of the one that `cargo hv build` makes
+    #[arg(long, value_name = "FILE")]
+    pub elf: Option<PathBuf>,
 }
 
 /// `cargo hv payload`

@@ -1,6 +1,7 @@
 //! `cargo hv`: the whole face of the project.
 #![forbid(unsafe_code)]
 
+mod attacks;
 mod bench;
 mod bochs;
 mod check;
@@ -13,6 +14,7 @@ mod image;
 mod inspect;
 mod kernel;
 mod pack;
+mod panics;
 mod payload;
 mod process;
 mod progress;
@@ -60,6 +62,8 @@ fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
             workshop.pack(&source, &config::folder_of(&options.config), &options.output)?;
         }
         Command::Payload(options) => println!("{}", payload::prepare(project, options.update)?.display()),
+        Command::Attacks => attacks::run(project)?,
+        Command::Panics(options) => panics::run(&workshop, options)?,
         Command::CleanCache => {
             let cache = project.cache();
             std::fs::remove_dir_all(cache).with_context(|| format!("cannot delete {}", cache.display()))?;

@@ -311,7 +311,7 @@ impl Scenario {
     }
 
     /// Why it is never run on its column, whatever the host; `None` if it is.
-    pub(crate) fn never(&self) -> Option<&'static str> {
+    pub fn never(&self) -> Option<&'static str> {
         self.skip.or_else(|| self.needs.iter().find_map(|need| self.column.lacks(*need)))
     }
 }
