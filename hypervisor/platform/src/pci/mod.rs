@@ -5,6 +5,7 @@ mod capability;
 mod scan;
 #[cfg(test)]
 pub(crate) mod tests;
+mod window;
 
 use crate::names::{DeviceId, DevicePath};
 use alloc::vec::Vec;
@@ -13,6 +14,7 @@ use spec::{Bdf, Hpa};
 
 pub use capability::{AccessControl, Capabilities, Express, Msi, Msix, PortType, SrIov};
 pub(crate) use scan::scan;
+pub use window::Window;
 
 /// A function as the scan found it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub struct Function {
     pub multifunction: bool,
     /// Buses behind it; `None` if it is no bridge.
     pub bridge: Option<Buses>,
+    /// The addresses that it claims for what is behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
     /// The bridge that it is behind; `None` on a root bus.
     pub parent: Option<Bdf>,
     /// Base address registers that decode something. Those of bridges and host

@@ -1,7 +1,7 @@
 //! Finding every function.
 
-use super::bar;
 use super::{Buses, Capabilities, Function, LegacyInterrupt, PortType};
+use super::{bar, window};
 use crate::finding::{Findings, finding};
 use crate::names::{DevFn, DeviceId, DevicePath};
 use access::ConfigSpace;
@@ -198,6 +198,7 @@ fn read_function(
             secondary: config.read8(bdf, SECONDARY_BUS),
             subordinate: config.read8(bdf, SUBORDINATE_BUS),
         }),
+        windows: if is_bridge { window::read(config, bdf) } else { Vec::new() },
         parent: bus.parent,
         bars,
         rom_bytes,

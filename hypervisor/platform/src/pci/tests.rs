@@ -416,3 +416,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn windows_of_bridges() {
+    let window = |start, bytes, prefetchable| Window { start: Hpa(start), bytes, prefetchable };
+    let scan = |memory: u32, prefetchable: u32, upper: [u32; 2]| {
+        let bridge = FakeFunction::bridge("1b36:000c", 2, 2)
+            .with(0x20, &memory.to_le_bytes())
+            .with(0x24, &prefetchable.to_le_bytes())
+            .with(0x28, &upper[0].to_le_bytes())
+            .with(0x2c, &upper[1].to_le_bytes());
+        FakeBus::scan_one(bridge).0.windows
+    };
+    assert_eq!(
+        scan(0xfea0_fe80, 0x0071_0001, [0x38, 0x38]),
+        [window(0xfe80_0000, 0x30_0000, false), window(0x38_0000_0000, 0x80_0000, true)]
+    );
+    // The upper halves count only where the register says that it has them.
+    assert_eq!(scan(0, 0xc010_c000, [1, 1]), [window(0xc000_0000, 0x20_0000, true)]);
+    // Closed ones, what a reset leaves, and all there can be.
+    assert_eq!(scan(0x0000_fff0, 0x0001_fff1, [0, 0]), []);
+    assert_eq!(scan(0, 0x0001_0001, [0, 0]), []);
+    assert_eq!(scan(0, 0xfff1_0011, [0, u32::MAX]), [window(0x10_0000, u64::MAX - 0xf_ffff, true)]);
+    // A device that is no bridge has BARs there.
+    let plain = FakeFunction::new("8086:10d3", 0x02_0000).with(0x20, &0xfea0_fe80_u32.to_le_bytes());
+    assert_eq!(FakeBus::scan_one(plain).0.windows, []);
+}
