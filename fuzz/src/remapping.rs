@@ -201,4 +201,16 @@ impl RegisterWindow for LyingUnit {
         assert!(offset.is_multiple_of(8));
         self.0.borrow_mut().write(offset, value);
     }
+    fn read8(&self, _: usize) -> u8 {
+        panic!("a unit has no registers of less than 32 bits")
+    }
+    fn write8(&self, _: usize, _: u8) {
+        panic!("a unit has no registers of less than 32 bits")
+    }
+    fn read16(&self, _: usize) -> u16 {
+        panic!("a unit has no registers of less than 32 bits")
+    }
+    fn write16(&self, _: usize, _: u16) {
+        panic!("a unit has no registers of less than 32 bits")
+    }
 }

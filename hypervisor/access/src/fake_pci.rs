@@ -397,6 +397,8 @@ pub struct FakeWindow {
     pub writes: RefCell<Vec<(usize, usize, u64)>>,
     /// How many reads there were.
     pub reads: Cell<usize>,
+    /// Every read, in order, as offset and bytes.
+    pub read_log: RefCell<Vec<(usize, usize)>>,
 }
 
 impl FakeWindow {
@@ -413,6 +415,7 @@ impl FakeWindow {
     fn get(&self, offset: usize, count: usize) -> u64 {
         assert!(offset.is_multiple_of(count), "{count} bytes at {offset:#x}");
         self.reads.set(self.reads.get() + 1);
+        self.read_log.borrow_mut().push((offset, count));
         match self.bytes.borrow().get(offset..offset + count) {
             Some(bytes) => bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)),
             None => u64::MAX >> (64 - 8 * count),

@@ -3,6 +3,10 @@
 /// A window of memory-mapped registers. `offset` is in bytes from its start and a
 /// multiple of the width. Accesses are single, uncached, and in program order.
 /// An offset outside the window reads ones and ignores writes.
+///
+/// Each access has the width that its name says and reaches nothing beside it: a read
+/// can have side effects, and a bit that is cleared by writing one must not be written
+/// back. So no width is made out of another here.
 pub trait RegisterWindow {
     /// Reads 32 bits.
     fn read32(&self, offset: usize) -> u32;
@@ -13,28 +17,14 @@ pub trait RegisterWindow {
     /// Writes 64 bits.
     fn write64(&self, offset: usize, value: u64);
 
-    /// Reads 8 bits. By default out of the dword that holds them; a window to
-    /// hardware does better with an access of its own.
-    fn read8(&self, offset: usize) -> u8 {
-        (self.read32(offset & !3) >> (8 * (offset & 3))) as u8
-    }
-    /// Writes 8 bits. By default the dword that holds them is read and written
-    /// back; a window to hardware does better with an access of its own.
-    fn write8(&self, offset: usize, value: u8) {
-        let shift = 8 * (offset & 3);
-        let rest = self.read32(offset & !3) & !(0xff << shift);
-        self.write32(offset & !3, rest | u32::from(value) << shift);
-    }
-    /// Reads 16 bits, as [`RegisterWindow::read8`] does.
-    fn read16(&self, offset: usize) -> u16 {
-        (self.read32(offset & !3) >> (8 * (offset & 2))) as u16
-    }
-    /// Writes 16 bits, as [`RegisterWindow::write8`] does.
-    fn write16(&self, offset: usize, value: u16) {
-        let shift = 8 * (offset & 2);
-        let rest = self.read32(offset & !3) & !(0xffff << shift);
-        self.write32(offset & !3, rest | u32::from(value) << shift);
-    }
+    /// Reads 8 bits.
+    fn read8(&self, offset: usize) -> u8;
+    /// Writes 8 bits.
+    fn write8(&self, offset: usize, value: u8);
+    /// Reads 16 bits.
+    fn read16(&self, offset: usize) -> u16;
+    /// Writes 16 bits.
+    fn write16(&self, offset: usize, value: u16);
 }
 
 impl<T: RegisterWindow + ?Sized> RegisterWindow for &T {

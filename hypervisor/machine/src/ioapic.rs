@@ -193,6 +193,18 @@ mod tests {
         fn write64(&self, _: usize, _: u64) {
             panic!("the IOAPIC has no registers of 64 bits")
         }
+        fn read8(&self, _: usize) -> u8 {
+            panic!("the IOAPIC has no registers of less than 32 bits")
+        }
+        fn write8(&self, _: usize, _: u8) {
+            panic!("the IOAPIC has no registers of less than 32 bits")
+        }
+        fn read16(&self, _: usize) -> u16 {
+            panic!("the IOAPIC has no registers of less than 32 bits")
+        }
+        fn write16(&self, _: usize, _: u16) {
+            panic!("the IOAPIC has no registers of less than 32 bits")
+        }
     }
 
     #[test]

@@ -108,6 +108,18 @@ impl RegisterWindow for Window {
     fn write64(&self, offset: usize, value: u64) {
         self.write_u64(offset, value);
     }
+    fn read8(&self, offset: usize) -> u8 {
+        self.read_u8(offset)
+    }
+    fn write8(&self, offset: usize, value: u8) {
+        self.write_u8(offset, value);
+    }
+    fn read16(&self, offset: usize) -> u16 {
+        self.read_u16(offset)
+    }
+    fn write16(&self, offset: usize, value: u16) {
+        self.write_u16(offset, value);
+    }
 }
 
 #[cfg(test)]
@@ -133,8 +145,16 @@ mod tests {
             (window.read_u32(12), window.read_u64(8), window.read_u32(2)),
             (u32::MAX, u64::MAX, u32::MAX)
         );
+        // As the trait gives them: the neighbours in a dword that is no part of the
+        // window cannot be read, so a wider access would find ones.
+        let odd = Window { start: memory.as_mut_ptr().cast(), bytes: 7, hpa: Hpa(0x1000) };
+        RegisterWindow::write8(&odd, 6, 0x77);
+        RegisterWindow::write16(&odd, 4, 0x6655);
+        assert_eq!((RegisterWindow::read8(&odd, 6), RegisterWindow::read16(&odd, 4)), (0x77, 0x6655));
+        RegisterWindow::write16(&odd, 6, 0);
+        assert_eq!((RegisterWindow::read16(&odd, 6), window.read_u32(4)), (u16::MAX, 0x1177_6655));
         let part = window.part(4, 8).expect("inside");
-        assert_eq!((part.read_u32(0), part.hpa(), part.len()), (0x1122_3344, Hpa(0x1004), 8));
+        assert_eq!((part.read_u32(0), part.hpa(), part.len()), (0x1177_6655, Hpa(0x1004), 8));
         assert!(window.part(8, 8).is_none());
     }
 }
