@@ -11,6 +11,7 @@
 //! - [`passthrough`]: a function of the machine behind its policy.
 //! - [`bus`]: the guest's bus 0, its decoders and the placement of BARs.
 //! - [`reset`]: the reset ladder with its proof.
+//! - [`bridge`]: what the bridges above a guest's function must do.
 //!
 //! The life of a passed-through function: [`ResetPath::discover`] and
 //! [`PassedThrough::discover`] at boot, before any guest runs; the reset with its
@@ -26,6 +27,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bar;
+pub mod bridge;
 pub mod bus;
 pub mod capability;
 pub mod effect;

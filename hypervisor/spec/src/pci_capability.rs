@@ -36,6 +36,10 @@ pub mod extended_id {
     pub const PAGE_REQUEST: u16 = 0x0013;
     /// Resizable BAR.
     pub const RESIZABLE_BAR: u16 = 0x0015;
+    /// Latency tolerance reporting.
+    pub const LATENCY_TOLERANCE: u16 = 0x0018;
+    /// Process address space ID.
+    pub const PROCESS_ADDRESS_SPACE: u16 = 0x001b;
 }
 
 /// Offset of the first extended capability.
@@ -145,6 +149,9 @@ pub mod express {
     pub const MAX_READ_REQUEST: u16 = 7 << 12;
     /// Initiates a function-level reset, in [`DEVICE_CONTROL`]; reads 0.
     pub const INITIATE_RESET: u16 = 1 << 15;
+    /// Messages about correctable, non-fatal and fatal errors and unsupported requests
+    /// are sent to the root, in [`DEVICE_CONTROL`].
+    pub const ERROR_REPORTING: u16 = 0xf;
     /// Device status, 2 bytes.
     pub const DEVICE_STATUS: u16 = 0x0a;
     /// The error bits of the device status: cleared by writing one.
@@ -153,6 +160,12 @@ pub mod express {
     pub const TRANSACTIONS_PENDING: u16 = 1 << 5;
     /// Link control, 2 bytes.
     pub const LINK_CONTROL: u16 = 0x10;
+    /// Root control, 2 bytes; root ports only.
+    pub const ROOT_CONTROL: u16 = 0x1c;
+    /// Errors become system errors (NMI, SMI or a reset), in [`ROOT_CONTROL`].
+    pub const ROOT_SYSTEM_ERRORS: u16 = 7;
+    /// Port type: root port.
+    pub const TYPE_ROOT_PORT: u16 = 4;
     /// Device capabilities 2, 4 bytes (version 2 of the structure).
     pub const DEVICE_CAPABILITIES_2: u16 = 0x24;
     /// Device control 2, 2 bytes (version 2 of the structure).
@@ -185,3 +198,55 @@ pub mod advanced_features {
     /// Requests of the function are outstanding, in [`STATUS`].
     pub const TRANSACTIONS_PENDING: u8 = 1 << 0;
 }
+
+/// Access control services (PCI Express Base Specification section 7.7.11).
+pub mod access_control {
+    /// Control, 2 bytes.
+    pub const CONTROL: u16 = 6;
+}
+
+/// Resizable BARs (PCI Express Base Specification section 7.8.6).
+pub mod resizable_bar {
+    /// Control of the first of them, 4 bytes; each other is 8 bytes further on.
+    pub const CONTROL: u16 = 8;
+    /// Bytes from one control to the next.
+    pub const STRIDE: u16 = 8;
+    /// Position of how many there are, in the first [`CONTROL`].
+    pub const COUNT_SHIFT: u32 = 5;
+    /// Mask of how many there are, after shifting.
+    pub const COUNT_MASK: u32 = 7;
+    /// The most that a function has.
+    pub const MOST: u16 = 6;
+    /// The size of the BAR, in [`CONTROL`].
+    pub const SIZE: u32 = 0x3f << 8;
+}
+
+/// Advanced error reporting (PCI Express Base Specification section 7.8.4).
+pub mod error_reporting {
+    /// Mask of uncorrectable errors, 4 bytes.
+    pub const UNCORRECTABLE_MASK: u16 = 0x08;
+    /// Mask of correctable errors, 4 bytes.
+    pub const CORRECTABLE_MASK: u16 = 0x14;
+    /// Which errors interrupt, 4 bytes; root ports only.
+    pub const ROOT_COMMAND: u16 = 0x2c;
+}
+
+/// Single root I/O virtualisation (section 9.3.3).
+pub mod single_root_iov {
+    /// Control, 2 bytes; bit 0 enables the virtual functions.
+    pub const CONTROL: u16 = 8;
+}
+
+/// Address translation services, page requests and process address space IDs (sections
+/// 10.5.1.3, 10.5.2.2 and 7.8.9.3): their control words enable them.
+pub mod translation {
+    /// Control of address translation services, 2 bytes.
+    pub const SERVICES_CONTROL: u16 = 6;
+    /// Control of page requests, 2 bytes.
+    pub const PAGE_REQUEST_CONTROL: u16 = 4;
+    /// Control of process address space IDs, 2 bytes.
+    pub const ADDRESS_SPACE_CONTROL: u16 = 6;
+}
+
+/// Latency tolerance reporting (section 7.8.2): the most that it may report, 4 bytes.
+pub const LATENCY_TOLERANCE_MOST: u16 = 4;

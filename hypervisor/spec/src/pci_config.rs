@@ -43,6 +43,15 @@ pub const EXTENDED_CONFIG_BYTES: u16 = 0x1000;
 pub const BRIDGE_CONTROL: u16 = 0x3e;
 /// Secondary bus reset, in [`BRIDGE_CONTROL`].
 pub const BRIDGE_CONTROL_SECONDARY_RESET: u16 = 1 << 6;
+/// Parity errors on the secondary bus are reported, in [`BRIDGE_CONTROL`].
+pub const BRIDGE_CONTROL_PARITY_ERRORS: u16 = 1 << 0;
+/// Errors from the secondary bus go on to the primary one, in [`BRIDGE_CONTROL`].
+pub const BRIDGE_CONTROL_SYSTEM_ERRORS: u16 = 1 << 1;
+/// Memory window of a type 1 header: base and limit, 2 bytes each (section 7.5.1.3.8).
+pub const BRIDGE_MEMORY: u16 = 0x20;
+/// Prefetchable memory window of a type 1 header: base and limit, 2 bytes each, then
+/// their upper halves, 4 bytes each (sections 7.5.1.3.9 and 7.5.1.3.10).
+pub const BRIDGE_PREFETCHABLE: u16 = 0x24;
 /// Secondary bus number of a type 1 header, 1 byte.
 pub const SECONDARY_BUS: u16 = 0x19;
 
