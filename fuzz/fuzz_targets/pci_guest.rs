@@ -72,7 +72,7 @@ fuzz_target!(|data: &[u8]| {
 impl<'a> World<'a> {
     fn give(&mut self, slot: Slot, bdf: Bdf, pin: bool, is_nvme: bool) {
         let grant =
-            Grant { interrupt_line: pin.then_some(17), vendor_capabilities: pin, extended_capabilities: &[1, 3], rom: None };
+            Grant { interrupt_line: pin.then_some(17), vendor_capabilities: pin, extended_capabilities: &[1, 3], rom: None, bars: None };
         let windows = self.windows;
         let first = std::cell::Cell::new(None);
         let open = |_, _| {

@@ -31,6 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let grant = Grant {
         interrupt_line: (grants & 1 != 0).then_some(17),
         rom: None,
+        bars: None,
         vendor_capabilities: grants & 2 != 0,
         extended_capabilities: if grants & 4 != 0 { &extended } else { &[] },
     };

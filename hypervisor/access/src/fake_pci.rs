@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
 
-use spec::pci_capability::{advanced_features, express, id, msi, msix, power};
+use spec::pci_capability::{
+    FIRST_EXTENDED, access_control, advanced_features, express, extended_id, id, msi, msix, power,
+    resizable_bar,
+};
 use spec::pci_config::{
     BAR0, BRIDGE_CONTROL, BRIDGE_CONTROL_SECONDARY_RESET, CAPABILITIES, COMMAND, HEADER_TYPE,
     HEADER_TYPE_BRIDGE, INTERRUPT_LINE, INTERRUPT_PIN, REVISION_ID, SECONDARY_BUS, STATUS, VENDOR_ID, bar,
@@ -54,6 +57,9 @@ pub struct FakeFunction {
     /// Whether it has extended configuration space.
     pub extended: bool,
     at_power_on: Vec<u8>,
+    /// A BAR whose size can be set: its number, and where its control is.
+    resizable: Option<(u16, u16)>,
+    last_extended: Option<u16>,
     express: Option<u16>,
     advanced: Option<u16>,
     power: Option<u16>,
@@ -75,6 +81,8 @@ impl FakeFunction {
             identity_after: None,
             extended: true,
             at_power_on: vec![0; 4096],
+            resizable: None,
+            last_extended: None,
             express: None,
             advanced: None,
             power: None,
@@ -239,6 +247,54 @@ impl FakeFunction {
         self
     }
 
+    /// Adds extended capability `id` at the end of the list, with zeros behind its header.
+    pub fn with_extended(mut self, id: u16, at: u16) -> Self {
+        let header = u32::from(id) | 1 << 16;
+        // The list starts at a fixed place.
+        if self.last_extended.is_none() && at != FIRST_EXTENDED {
+            self = self.with_extended(0, FIRST_EXTENDED);
+        }
+        if let Some(last) = self.last_extended {
+            let before = self.get(last, 4) & 0xf_ffff | u32::from(at) << 20;
+            self.put(last, 4, before);
+            spread(&mut self.at_power_on, last, 4, before);
+        }
+        self.put(at, 4, header);
+        spread(&mut self.at_power_on, at, 4, header);
+        self.last_extended = Some(at);
+        self
+    }
+
+    /// Adds access control services, all of them off after a reset.
+    pub fn with_access_control(self, at: u16, services: u16) -> Self {
+        let mut this = self.with_extended(extended_id::ACCESS_CONTROL, at);
+        this.put(at + 4, 2, services.into());
+        spread(&mut this.at_power_on, at + 4, 2, services.into());
+        this.allow(at + access_control::CONTROL, 2, services.into());
+        this
+    }
+
+    /// Makes a BAR resizable: of `1 << size` MiB now, of 1 MiB after a reset.
+    pub fn with_resizable_bar(self, at: u16, number: u16, size: u32) -> Self {
+        let mut this = self.with_extended(extended_id::RESIZABLE_BAR, at);
+        let control = u32::from(number) | 1 << resizable_bar::COUNT_SHIFT;
+        let at = at + resizable_bar::CONTROL;
+        spread(&mut this.at_power_on, at, 4, control);
+        this.put(at, 4, control | size << 8);
+        this.allow(at, 4, resizable_bar::SIZE);
+        this.resizable = Some((number, at));
+        this.resize();
+        this
+    }
+
+    /// Lets the address bits above its size be written of the BAR that is resizable.
+    fn resize(&mut self) {
+        let Some((number, control)) = self.resizable else { return };
+        let size = 1_u64 << (20 + (self.get(control, 4) >> 8 & 0x3f));
+        self.allow(BAR0 + 4 * number, 4, !(size - 1) as u32);
+        self.allow(BAR0 + 4 * number + 4, 4, (!(size - 1) >> 32) as u32);
+    }
+
     /// An 82574L as QEMU has it: BAR0 and BAR1 of 128 KiB, 32 ports, MSI-X of 5
     /// entries in BAR3, power management that loses the state, no function-level reset.
     pub fn e1000e() -> Self {
@@ -270,7 +326,7 @@ impl FakeFunction {
         let mut this = Self::new(0x1b36, 0x000c, 0x06_0400);
         this.put(HEADER_TYPE, 1, HEADER_TYPE_BRIDGE.into());
         this.put(SECONDARY_BUS, 1, secondary.into());
-        this.allow(BRIDGE_CONTROL, 2, BRIDGE_CONTROL_SECONDARY_RESET.into());
+        this.allow(BRIDGE_CONTROL, 2, (BRIDGE_CONTROL_SECONDARY_RESET | 3).into());
         this.powered_on()
     }
 
@@ -278,6 +334,7 @@ impl FakeFunction {
         match behaviour {
             ResetBehaviour::Works { silent_reads } => {
                 self.bytes.clone_from(&self.at_power_on);
+                self.resize();
                 self.silent = silent_reads;
                 if let Some(identity) = self.identity_after {
                     self.put(VENDOR_ID, 4, identity);
@@ -295,6 +352,7 @@ impl FakeFunction {
             let byte = self.bytes[at] & !self.writable[at] | written & self.writable[at];
             self.bytes[at] = byte & !(written & self.clearing[at]);
         }
+        self.resize();
         let covers = |at: u16| offset <= at && at < offset + width.bytes() as u16;
         let bit = |at: u16, bit: u16| covers(at) && (value >> (8 * (at - offset))) as u8 >> bit & 1 != 0;
         if self.express.is_some_and(|at| bit(at + express::DEVICE_CONTROL + 1, 7))

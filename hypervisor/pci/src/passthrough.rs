@@ -51,6 +51,10 @@ pub struct PassedThrough<C, W> {
     /// The function's INTx was given to the guest, and it has one.
     pin: bool,
     may_master: bool,
+    /// No reset of it worked: nothing is written to it until one does.
+    quarantined: bool,
+    /// It does not answer its guest, which reads ones.
+    silent: bool,
     fault: Option<CapabilityFault>,
     seen: Seen,
     hardware_command: u16,
@@ -103,10 +107,28 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         self.settle_hardware_command();
     }
 
+    /// Its reset has not happened yet: until [`PassedThrough::start`] it does not answer
+    /// its guest, as a function in its reset does not.
+    pub fn hold(&mut self) {
+        self.silent = true;
+    }
+
+    /// No reset of it worked: bus mastering and decode are off, and whatever its guest
+    /// writes, they stay so until [`PassedThrough::start`]. For its guest it is gone.
+    pub fn quarantine(&mut self) {
+        self.may_master = false;
+        self.silent = true;
+        self.quarantined = true;
+        self.hardware_command = command::INTERRUPT_DISABLE;
+        self.config.write16(self.function, COMMAND, command::INTERRUPT_DISABLE);
+    }
+
     /// Makes the hardware, fresh from its reset and with its BARs restored, agree
     /// with the guest's view: decode on, every message masked, then what the guest
     /// had programmed and was answered for.
     pub fn start(&mut self) {
+        self.quarantined = false;
+        self.silent = false;
         self.hardware_command = 0;
         self.config.write16(self.function, COMMAND, 0);
         if let Some(msi) = &mut self.msi {
@@ -215,15 +237,18 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         self.settle_hardware_command();
     }
 
-    /// The hardware's command register: its decode is always on, the rest follows
-    /// the guest as far as it was allowed.
+    /// The hardware's command register: its decode of memory is always on, the rest
+    /// follows the guest as far as it was allowed. Ports are never decoded: no access of a
+    /// guest's reaches one, and a function could put them over somebody else's.
     fn settle_hardware_command(&mut self) {
+        if self.quarantined {
+            return;
+        }
         let guest = self.command();
         let mut wanted = 0;
         for bar in self.bars.current(&self.image, 0).iter().flatten() {
             wanted |= match bar.kind {
-                BarKind::Io => command::IO_SPACE,
-                BarKind::Rom => 0,
+                BarKind::Io | BarKind::Rom => 0,
                 _ => command::MEMORY_SPACE,
             };
         }
@@ -344,6 +369,9 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
     }
 
     fn settle_express(&mut self) {
+        if self.quarantined {
+            return;
+        }
         let Some(express) = &mut self.express else { return };
         let at = express.at + express::DEVICE_CONTROL;
         let mut forwarded = self.image.get16(at) & policy::EXPRESS_FORWARDED;
@@ -351,7 +379,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
             // 6 and 7 are reserved: the function keeps what it has.
             forwarded = forwarded & !express::MAX_READ_REQUEST | express.control & express::MAX_READ_REQUEST;
         }
-        let wanted = express.control & !policy::EXPRESS_FORWARDED & !express::INITIATE_RESET | forwarded;
+        let wanted = express.control & !policy::EXPRESS_NEVER & !policy::EXPRESS_FORWARDED | forwarded;
         if express.control != wanted {
             self.config.write16(self.function, at, wanted);
             express.control = wanted;
@@ -372,10 +400,16 @@ fn table<'a, W: RegisterWindow>(
 
 impl<C: ConfigSpace, W: RegisterWindow> PciFunction for PassedThrough<C, W> {
     fn config_read(&mut self, offset: u16, width: Width) -> u32 {
+        if self.silent {
+            return width.mask() as u32;
+        }
         self.image.read(offset, width, |at| self.config.read32(self.function, at))
     }
 
     fn config_write(&mut self, offset: u16, width: Width, value: u32, effects: &mut PciEffects) {
+        if self.silent {
+            return;
+        }
         let (config, function) = (&self.config, self.function);
         self.image.write(offset, width, value, |at, ones| config.write8(function, at, ones));
         self.settle(effects);
@@ -398,6 +432,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for PassedThrough<C, W> {
     }
 
     fn reset(&mut self, effects: &mut PciEffects) {
+        self.silent = false;
         self.image.reset();
         if let Some(msix) = &mut self.msix {
             msix.reset();

@@ -4,9 +4,12 @@
 //! D3hot and back, and the reset of the bus behind a bridge, the last only where
 //! everything on that bus belongs to the same guest. A rung counts when command
 //! bits that were set before it are clear after it, the function answers with its
-//! own identity, and what is restored reads back. A function that no rung reset
+//! own identity, and what is restored reads back: the BARs with their addresses and
+//! sizes, and the access control services that keep it apart from others. A function that no rung reset
 //! is quarantined: nobody gets it.
 
+mod extended;
+mod quirks;
 mod saved;
 
 use access::{Clock, ConfigSpace, wait_until};
@@ -22,15 +25,18 @@ use spec::pci_config::{
 pub use saved::ResetPath;
 
 const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MILLISECOND;
 /// How long outstanding requests may take to finish (PCI Express Base
-/// Specification section 2.8: the default completion timeout ends at 50 ms).
-const QUIESCE_NS: u64 = 100 * MILLISECOND;
+/// Specification section 2.8: the default completion timeout ends at 50 ms; many
+/// functions are set to more).
+const QUIESCE_NS: u64 = SECOND;
 /// A function may be silent for so long after a function-level reset (section
 /// 6.6.2) and after a conventional one (section 6.6.1).
 const SILENCE_NS: u64 = 100 * MILLISECOND;
-/// From the end of the silence, a function must answer within so long (section
-/// 6.6.1: 1 s after the reset).
-const RETURN_NS: u64 = 1000 * MILLISECOND;
+/// From the end of the silence, a function must answer within so long. Section 6.6.1
+/// lets software give up after 1 s, but a function that asks to be tried again may do so
+/// for longer; operating systems wait for a minute.
+const RETURN_NS: u64 = 60 * SECOND;
 /// Time that a change between D0 and D3hot takes (section 5.9).
 const POWER_NS: u64 = 10 * MILLISECOND;
 /// Time that the secondary bus is held in reset (section 7.5.1.3.13: 1 ms or more).
@@ -173,7 +179,12 @@ struct Ladder<'a, C: ?Sized, T: ?Sized> {
     clock: &'a T,
     path: &'a ResetPath,
     bus: Option<OwnedBus<'a>>,
+    waiting: &'a Waiting<'a>,
 }
+
+/// Hears that a function has not come back after 1, 2, 4, 8... seconds; false: it is not
+/// waited for any longer.
+pub type Waiting<'a> = dyn Fn(Bdf, u64) -> bool + 'a;
 
 impl ResetPath {
     /// Resets the function, which must be detached from its guest: nothing else
@@ -189,7 +200,22 @@ impl ResetPath {
         clock: &T,
         bus: Option<OwnedBus<'_>>,
     ) -> Result<ResetReport, Quarantine> {
-        let ladder = Ladder { config, clock, path: self, bus };
+        self.reset_while(config, clock, bus, &|_, _| true)
+    }
+
+    /// As [`ResetPath::reset`], where a function that takes its time can be told about,
+    /// and given up.
+    ///
+    /// # Errors
+    /// As for [`ResetPath::reset`].
+    pub fn reset_while<C: ConfigSpace + ?Sized, T: Clock + ?Sized>(
+        &self,
+        config: &C,
+        clock: &T,
+        bus: Option<OwnedBus<'_>>,
+        waiting: &Waiting<'_>,
+    ) -> Result<ResetReport, Quarantine> {
+        let ladder = Ladder { config, clock, path: self, bus, waiting };
         let quiesced = ladder.quiesce(self);
         let mut failed: Attempts = [None; ResetMethod::LADDER.len()];
         for (method, place) in ResetMethod::LADDER.into_iter().zip(&mut failed) {
@@ -209,9 +235,11 @@ impl ResetPath {
     /// The rungs that the function itself offers: not the reset of its bus.
     pub fn methods(&self) -> impl Iterator<Item = ResetMethod> {
         ResetMethod::LADDER.into_iter().filter(|method| match method {
-            ResetMethod::FunctionLevel => self.function_level.is_some(),
-            ResetMethod::AdvancedFeatures => self.advanced_features.is_some(),
-            ResetMethod::PowerState => self.power_reset.is_some(),
+            ResetMethod::FunctionLevel => self.function_level.is_some() && !self.quirks.no_function_level,
+            ResetMethod::AdvancedFeatures => {
+                self.advanced_features.is_some() && !self.quirks.no_function_level
+            }
+            ResetMethod::PowerState => self.power_reset.is_some() && !self.quirks.no_power_state,
             ResetMethod::SecondaryBus => false,
         })
     }
@@ -220,7 +248,9 @@ impl ResetPath {
 impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
     fn offers(&self, method: ResetMethod) -> bool {
         match method {
-            ResetMethod::SecondaryBus => self.bus.is_some(),
+            ResetMethod::SecondaryBus => self.bus.is_some_and(|bus| {
+                !self.path.quirks.no_bus && !bus.others.iter().any(|other| other.quirks.no_bus)
+            }),
             _ => self.path.methods().any(|offered| offered == method),
         }
     }
@@ -263,9 +293,11 @@ impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
         self.path.restore(self.config)
     }
 
-    /// Sets command bits that a reset clears, and returns those that took.
+    /// Sets command bits that a reset clears, and returns those that took. Ports are
+    /// never decoded, and memory only where the firmware put it.
     fn set_witness(&self) -> Result<u16, ResetFault> {
-        let bits = command::INTERRUPT_DISABLE | command::MEMORY_SPACE | command::IO_SPACE;
+        let decode = if self.path.may_decode(self.config) { command::MEMORY_SPACE } else { 0 };
+        let bits = command::INTERRUPT_DISABLE | decode;
         self.config.write16(self.path.function(), COMMAND, bits);
         let witness = self.config.read16(self.path.function(), COMMAND) & bits;
         if witness == 0 { Err(ResetFault::NoWitness) } else { Ok(witness) }
@@ -281,7 +313,7 @@ impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
         let function = self.path.function();
         let control = self.config.read16(function, at + express::DEVICE_CONTROL);
         self.config.write16(function, at + express::DEVICE_CONTROL, control | express::INITIATE_RESET);
-        self.delay(SILENCE_NS);
+        self.delay(SILENCE_NS.max(self.path.quirks.silence_ns));
     }
 
     fn reset_advanced(&self) {
@@ -337,12 +369,24 @@ impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
     /// 2.3.2).
     fn await_return(&self, path: &ResetPath) -> Result<(), ResetFault> {
         let mut identity = u32::MAX;
+        let mut given_up = false;
+        let start = self.clock.now_ns();
+        let mut told = SECOND;
         let answered = wait_until(self.clock, RETURN_NS, || {
             identity = self.config.read32(path.function(), VENDOR_ID);
-            identity != u32::MAX && identity & 0xffff != 1
+            if identity != u32::MAX && identity & 0xffff != 1 {
+                return true;
+            }
+            let waited = self.clock.now_ns().wrapping_sub(start);
+            if waited >= told {
+                told = told.saturating_mul(2);
+                given_up = !(self.waiting)(path.function(), waited / SECOND);
+            }
+            given_up
         });
         match answered {
             Err(_) => Err(ResetFault::NoReturn),
+            Ok(()) if given_up => Err(ResetFault::NoReturn),
             Ok(()) if identity != path.identity() => Err(ResetFault::Replaced { identity }),
             Ok(()) => Ok(()),
         }

@@ -77,6 +77,41 @@ fn what_is_no_placed_endpoint_is_refused() {
 }
 
 #[test]
+fn a_function_whose_bars_are_not_those_that_were_checked_is_refused() {
+    let checked = size_bars(&machine(FakeFunction::nvme()).0, AT).unwrap();
+    let discover = |change: fn(&mut FakeFunction)| {
+        let machine = machine(FakeFunction::nvme());
+        machine.0.change(AT, change);
+        let grant = Grant { bars: Some(&checked), ..Grant::default() };
+        PassedThrough::discover(&machine.0, AT, &grant, |_, _| Some(&machine.1)).map(drop)
+    };
+    assert_eq!(discover(|_| {}), Ok(()));
+    let changed = Err(PassthroughError::Changed { bar: 0 });
+    // Over somebody's memory; larger; a BAR that was not there.
+    assert_eq!(discover(|function| function.put(0x14, 4, 1)), changed);
+    assert_eq!(
+        discover(|function| function.allow(0x10, 4, !0x1_ffff)),
+        Err(PassthroughError::Bar { bar: 0, fault: BarFault::Malformed })
+    );
+    assert_eq!(discover(|function| function.put(0x10, 4, 0xfe00_400c)), changed);
+    let another = |function: &mut FakeFunction| {
+        function.put(0x18, 4, 0x1000_0000);
+        function.allow(0x18, 4, !0xfff);
+    };
+    assert_eq!(discover(another), Err(PassthroughError::Changed { bar: 2 }));
+}
+
+#[test]
+fn ports_are_never_decoded() {
+    let machine = machine(FakeFunction::e1000e());
+    let mut given = give(&machine, &Grant::default());
+    given.allow_bus_master(true);
+    write(&mut given, 4, Width::Word, 7);
+    assert_eq!(given.config_read(4, Width::Word), 7);
+    assert_eq!(machine.0.functions.borrow()[&AT].get(4, 2), 0x0406);
+}
+
+#[test]
 fn a_guest_sizes_its_bars_as_on_hardware() {
     let machine = machine(FakeFunction::e1000e());
     let mut given = give(&machine, &Grant::default());

@@ -142,6 +142,7 @@ proptest! {
             extended_capabilities: &[1, 3],
             interrupt_line: Some(17),
             rom: None,
+            bars: None,
         };
         let found = PassedThrough::discover(&machine.0, AT, &grant, |_, _| Some(&machine.1));
         if let Ok(mut given) = found {

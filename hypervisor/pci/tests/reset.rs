@@ -6,7 +6,7 @@ use access::clock::SteppingClock;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, ResetBehaviour};
 use common::AT;
 use pci::reset::{OwnedBus, ResetFault};
-use pci::{Grant, PciEffect, Quarantine, ResetMethod, ResetPath};
+use pci::{Grant, PciEffect, PciFunction, Quarantine, ResetMethod, ResetPath};
 use spec::{Bdf, Width};
 
 const BRIDGE: Bdf = Bdf::new(0, 3, 0);
@@ -17,7 +17,14 @@ fn machine(function: FakeFunction) -> FakeConfigSpace {
 }
 
 fn path(config: &FakeConfigSpace) -> ResetPath {
-    ResetPath::discover(config, AT).unwrap()
+    let path = ResetPath::discover(config, AT).unwrap();
+    config.take_writes();
+    path
+}
+
+/// What the function holds.
+fn holds(config: &FakeConfigSpace, at: u16, bytes: u16) -> u32 {
+    config.functions.borrow()[&AT].get(at, bytes)
 }
 
 fn clock() -> SteppingClock {
@@ -43,7 +50,7 @@ fn function_level_reset_restores_and_leaves_everything_off() {
     assert_eq!(after.get(0x14, 4), 0x8);
     assert_eq!(after.get(4, 2), 0x0400);
     assert_eq!(after.get(0x42, 2), 0x0040);
-    assert_eq!(after.get(0x88, 2), 0x2810);
+    assert_eq!(after.get(0x88, 2), 0x2010, "but for no-snoop");
     assert_eq!(after.get(0x3c, 1), 0, "as at boot");
     // Bus mastering was off before anything else.
     assert_eq!(config.writes.borrow()[0], (AT, 4, Width::Word, 0x0403));
@@ -193,4 +200,188 @@ fn a_guest_that_resets_its_function_gets_it_back_as_at_boot() {
 #[test]
 fn an_absent_function_has_no_path() {
     assert!(ResetPath::discover(&FakeConfigSpace::default(), AT).is_none());
+}
+
+/// What a port or a function of a device with several needs, so that its requests pass the
+/// IOMMU: source validation, translation blocking, both redirects, upstream forwarding.
+const SERVICES: u32 = 0x1f;
+
+#[test]
+fn the_access_control_services_are_in_force_after_each_reset() {
+    let mut function = FakeFunction::nvme().with_access_control(0x150, 0x5f);
+    function.put(0x156, 2, SERVICES);
+    let config = machine(function);
+    let path = path(&config);
+    for _ in 0..2 {
+        path.reset(&config, &clock(), None).unwrap();
+        assert_eq!(holds(&config, 0x156, 2), SERVICES);
+    }
+    // A function that does not take them again is given to nobody.
+    config.change(AT, |function| function.allow(0x156, 2, 0));
+    let quarantine = path.reset(&config, &clock(), None).unwrap_err();
+    let fault = ResetFault::NotRestored { register: 0x156 };
+    assert_eq!(quarantine.failed[0], Some((ResetMethod::FunctionLevel, fault)));
+}
+
+#[test]
+fn a_reset_of_the_bus_puts_the_services_of_all_its_functions_back() {
+    let other = Bdf::new(1, 0, 1);
+    let mut function = FakeFunction::nvme().with_access_control(0x150, 0x5f);
+    function.put(0x156, 2, SERVICES);
+    let config = FakeConfigSpace::with([
+        (BRIDGE, FakeFunction::bridge(1)),
+        (AT, FakeFunction::e1000e()),
+        (other, function),
+    ]);
+    let others = [ResetPath::discover(&config, other).unwrap()];
+    path(&config).reset(&config, &clock(), Some(OwnedBus { bridge: BRIDGE, others: &others })).unwrap();
+    assert_eq!(config.functions.borrow()[&other].get(0x156, 2), SERVICES);
+}
+
+#[test]
+fn resizable_bars_have_their_sizes_again() {
+    let function = FakeFunction::nvme()
+        .memory_bar(2, 64 << 20, 0x9_0000_0000, true, true)
+        .with_resizable_bar(0x200, 2, 6);
+    let config = machine(function);
+    let path = path(&config);
+    path.reset(&config, &clock(), None).unwrap();
+    assert_eq!(holds(&config, 0x208, 4) >> 8, 6);
+    assert_eq!((holds(&config, 0x18, 4), holds(&config, 0x1c, 4)), (0xc, 9));
+    // One that stays at its size after a reset is noticed, although its address fits.
+    config.change(AT, |function| function.allow(0x208, 4, 0));
+    let quarantine = path.reset(&config, &clock(), None).unwrap_err();
+    let fault = ResetFault::NotRestored { register: 0x208 };
+    assert_eq!(quarantine.failed[0], Some((ResetMethod::FunctionLevel, fault)));
+}
+
+#[test]
+fn a_bar_of_another_size_after_the_reset_is_no_success() {
+    let config = machine(FakeFunction::nvme());
+    let path = path(&config);
+    config.change(AT, |function| function.allow(0x10, 4, !0x1fff));
+    let quarantine = path.reset(&config, &clock(), None).unwrap_err();
+    let fault = ResetFault::NotRestored { register: 0x10 };
+    assert_eq!(quarantine.failed[0], Some((ResetMethod::FunctionLevel, fault)));
+}
+
+#[test]
+fn errors_are_reported_by_nobody_after_a_reset() {
+    let mut function = FakeFunction::nvme().with_extended(1, 0x100);
+    function.put(0x88, 2, 0x281f);
+    for mask in [0x108, 0x114] {
+        function.allow(mask, 4, u32::MAX);
+    }
+    let config = machine(function);
+    let path = path(&config);
+    path.reset(&config, &clock(), None).unwrap();
+    assert_eq!(holds(&config, 0x88, 2), 0x2010);
+    assert_eq!((holds(&config, 0x108, 4), holds(&config, 0x114, 4)), (u32::MAX, u32::MAX));
+    assert_eq!(holds(&config, 4, 2) & 0x140, 0);
+}
+
+#[test]
+fn what_reaches_past_the_iommu_is_off_after_a_reset() {
+    let mut function = FakeFunction::nvme().with_extended(0xf, 0x100).with_extended(0x10, 0x140);
+    for (control, bits) in [(0x106, 0x8000), (0x148, 1)] {
+        function.allow(control, 2, bits);
+        function.put(control, 2, bits);
+    }
+    // It comes out of its resets with address translation on.
+    let config = machine(function.powered_on());
+    let path = path(&config);
+    path.reset(&config, &clock(), None).unwrap();
+    assert_eq!((holds(&config, 0x106, 2), holds(&config, 0x148, 2)), (0, 0));
+    config.change(AT, |function| function.allow(0x106, 2, 0));
+    assert!(path.reset(&config, &clock(), None).is_err());
+}
+
+#[test]
+fn the_proof_decodes_no_ports_and_no_memory_that_moved() {
+    let mut function = FakeFunction::e1000e();
+    function.power_state = WORKS;
+    let config = machine(function);
+    let path = path(&config);
+    let decoded = |config: &FakeConfigSpace| {
+        let writes = config.take_writes();
+        writes.iter().filter(|write| write.1 == 4).fold(0, |bits, write| bits | write.3 & 3)
+    };
+    path.reset(&config, &clock(), None).unwrap();
+    assert_eq!(decoded(&config), 2);
+    // The guest had its function lose the addresses that it was given.
+    config.change(AT, |function| function.put(0x14, 4, 0));
+    path.reset(&config, &clock(), None).unwrap();
+    assert_eq!(decoded(&config), 0);
+    assert_eq!(holds(&config, 0x14, 4), 0xfebe_0000);
+}
+
+#[test]
+fn a_function_that_takes_long_is_waited_for_and_told_about() {
+    let mut function = FakeFunction::nvme();
+    // A read each millisecond.
+    function.function_level = ResetBehaviour::Works { silent_reads: 9_000 };
+    let config = machine(function);
+    let path = path(&config);
+    let told = std::cell::RefCell::new(Vec::new());
+    let note = |function: Bdf, seconds: u64| {
+        told.borrow_mut().push((function, seconds));
+        true
+    };
+    let report = path.reset_while(&config, &clock(), None, &note).unwrap();
+    assert_eq!(report.method, ResetMethod::FunctionLevel);
+    assert_eq!(told.take(), [(AT, 1), (AT, 2), (AT, 4), (AT, 8)]);
+    // Whoever waits may have something better to do.
+    let quarantine = path.reset_while(&config, &clock(), None, &|_, seconds| seconds < 4).unwrap_err();
+    assert_eq!(quarantine.failed[0], Some((ResetMethod::FunctionLevel, ResetFault::NoReturn)));
+}
+
+#[test]
+fn resets_that_are_known_to_do_harm_are_not_tried() {
+    let mut function = FakeFunction::nvme();
+    function.put(0, 4, 0x148c_1022);
+    let config = machine(function.powered_on());
+    let path = path(&config);
+    assert_eq!(path.methods().count(), 0);
+    path.reset(&config, &clock(), None).unwrap_err();
+    assert!(config.take_writes().iter().all(|write| write.1 != 0x88 && write.1 != 0x89));
+    let report = path.reset(&config, &clock(), ALONE).unwrap();
+    assert_eq!(report.method, ResetMethod::SecondaryBus);
+
+    let mut function = FakeFunction::e1000e();
+    function.put(0, 4, 0x0030_168c);
+    let config = machine(function.powered_on());
+    let path = ResetPath::discover(&config, AT).unwrap();
+    let quarantine = path.reset(&config, &clock(), ALONE).unwrap_err();
+    assert_eq!(quarantine.failed[3], None);
+    assert_eq!(config.functions.borrow()[&BRIDGE].get(0x3e, 2), 0);
+}
+
+#[test]
+fn a_quarantined_function_decodes_nothing_whatever_its_guest_writes() {
+    let machine = common::machine(FakeFunction::nvme());
+    let path = ResetPath::discover(&machine.0, AT).unwrap();
+    let mut given = common::give(&machine, &Grant::default());
+    given.allow_bus_master(true);
+    common::write(&mut given, 4, Width::Word, 6);
+    machine.0.change(AT, |function| function.function_level = ResetBehaviour::Ignored);
+    common::write(&mut given, 0x89, Width::Byte, 0x80);
+    path.reset(&machine.0, &clock(), None).unwrap_err();
+    given.quarantine();
+    machine.0.take_writes();
+    for offset in 0..256 {
+        for value in [0, 2, 6, 7, u32::MAX] {
+            assert_eq!(common::write(&mut given, offset, Width::Byte, value), [], "{offset:#x}");
+        }
+    }
+    given.allow_bus_master(true);
+    assert_eq!(machine.0.take_writes(), [], "nothing reaches it");
+    assert_eq!(given.config_read(0, Width::Dword), u32::MAX, "it does not answer");
+    assert!(given.bars().iter().flatten().all(|bar| !bar.decoded));
+    // Nor does it when its guest is over; the next one's reset may work.
+    given.reset(&mut pci::PciEffects::new());
+    assert_eq!(machine.0.functions.borrow()[&AT].get(4, 2), 0x0400);
+    machine.0.change(AT, |function| function.function_level = WORKS);
+    path.reset(&machine.0, &clock(), None).unwrap();
+    given.start();
+    assert_eq!(machine.0.functions.borrow()[&AT].get(4, 2), 0x0402);
 }

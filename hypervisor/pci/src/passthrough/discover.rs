@@ -37,6 +37,9 @@ pub struct Grant<'a> {
     pub vendor_capabilities: bool,
     /// IDs of the extended capabilities to show, of those in [`policy::EXTENDED`].
     pub extended_capabilities: &'a [u16],
+    /// Its BARs as the Plan checked them against everything else. Only these are mapped,
+    /// and a function that says something else now is refused.
+    pub bars: Option<&'a [Option<HostBar>; 6]>,
 }
 
 /// A copy of an expansion ROM in memory: the hardware's own shares a decoder with
@@ -65,6 +68,11 @@ pub enum PassthroughError {
         bar: u8,
         /// What is wrong with it.
         fault: BarFault,
+    },
+    /// A BAR is not what it was when the machine was scanned.
+    Changed {
+        /// Number of the BAR.
+        bar: u8,
     },
     /// The firmware gave a memory BAR no address.
     Unplaced {
@@ -95,6 +103,9 @@ impl fmt::Display for PassthroughError {
             }
             Self::Bar { bar, fault: BarFault::Misaligned } => {
                 write!(f, "BAR {bar} is at no multiple of its size")
+            }
+            Self::Changed { bar } => {
+                write!(f, "BAR {bar} is not what it was when the machine was scanned")
             }
             Self::Unplaced { bar } => write!(f, "the firmware gave BAR {bar} no address"),
             Self::MsixMisplaced => write!(f, "the MSI-X table is not inside a memory BAR of its own room"),
@@ -133,7 +144,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         if header != HEADER_TYPE_ENDPOINT {
             return Err(PassthroughError::NotEndpoint { header });
         }
-        let hosts = place(size_bars(&config, function))?;
+        let hosts = place(size_bars(&config, function), grant.bars)?;
         let byte = |at: u16| config.read8(function, at);
 
         let extended = config.is_extended(function) && !grant.extended_capabilities.is_empty();
@@ -193,6 +204,8 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
             express,
             pin: pin != 0,
             may_master: false,
+            quarantined: false,
+            silent: false,
             fault,
             seen: Seen::default(),
             hardware_command,
@@ -205,8 +218,16 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
 /// Of the BARs that were sized, those that can be given.
 fn place(
     sized: Result<[Option<HostBar>; 6], (u8, BarFault)>,
+    planned: Option<&[Option<HostBar>; 6]>,
 ) -> Result<[Option<HostBar>; 6], PassthroughError> {
     let mut bars = sized.map_err(|(bar, fault)| PassthroughError::Bar { bar, fault })?;
+    if let Some(planned) = planned {
+        let differs = (0_u8..).zip(planned.iter().zip(&bars)).find(|(_, (planned, now))| planned != now);
+        if let Some((bar, _)) = differs {
+            return Err(PassthroughError::Changed { bar });
+        }
+        bars = *planned;
+    }
     for (number, place) in (0_u8..).zip(&mut bars) {
         match place {
             // Firmware often gives no ports to a function that it does not boot

@@ -78,6 +78,12 @@ const DEVICE_CONTROL_BITS: u16 =
 /// how fast the function reads memory and nothing else.
 pub const EXPRESS_FORWARDED: u16 = express::RELAXED_ORDERING | express::MAX_READ_REQUEST;
 
+/// Bits of the device control register that are off in the hardware as long as a guest has
+/// the function, whatever the firmware or the guest says: it reports no errors, which the
+/// root could make a system error of, and its requests snoop, whether the IOMMU can force
+/// that or not.
+pub const EXPRESS_NEVER: u16 = express::ERROR_REPORTING | express::NO_SNOOP | express::INITIATE_RESET;
+
 /// PCI Express, up to the device registers. A guest's bus has no ports, so the
 /// function is shown as integrated into the root complex and has no link
 /// registers. The type and the reset bit are set by discovery.

@@ -4,11 +4,15 @@
 use access::ConfigSpace;
 
 use super::ResetFault;
+use super::extended::Extended;
+use super::quirks::{self, Quirks};
+use crate::bar::{HostBar, register, size_bars};
 use crate::capability::walk;
 use spec::Bdf;
 use spec::pci_capability::{advanced_features, express, id, msi, msix, power};
 use spec::pci_config::{
-    BAR0, CACHE_LINE_SIZE, COMMAND, INTERRUPT_LINE, LATENCY_TIMER, ROM_BAR, VENDOR_ID, bar, command,
+    BAR0, CACHE_LINE_SIZE, COMMAND, INTERRUPT_LINE, LATENCY_TIMER, REVISION_ID, ROM_BAR, VENDOR_ID, bar,
+    command,
 };
 
 /// How a function can be reset, and the registers that a reset loses.
@@ -26,12 +30,16 @@ pub struct ResetPath {
     pub(super) express: Option<u16>,
     msi: Option<u16>,
     msix: Option<u16>,
+    pub(super) quirks: Quirks,
     bars: [u32; 6],
+    /// What the BARs were when they were sized; `None` where they made no sense.
+    sized: Option<[Option<HostBar>; 6]>,
     rom: u32,
     cache_line: u8,
     latency: u8,
     interrupt_line: u8,
     express_controls: ExpressControls,
+    extended: Extended,
 }
 
 /// Controls of PCI Express that the firmware set.
@@ -43,8 +51,9 @@ struct ExpressControls {
 }
 
 impl ResetPath {
-    /// Looks at a function at boot, before any guest had it. `None` if nothing
-    /// answers.
+    /// Looks at a function at boot, before any guest had it: its access control
+    /// services are enabled by then, and they are what a reset puts back. `None` if
+    /// nothing answers.
     pub fn discover<C: ConfigSpace + ?Sized>(config: &C, function: Bdf) -> Option<Self> {
         let identity = config.read32(function, VENDOR_ID);
         if identity as u16 == u16::MAX {
@@ -59,12 +68,15 @@ impl ResetPath {
             express: None,
             msi: None,
             msix: None,
+            quirks: quirks::of(identity, config.read32(function, REVISION_ID) >> 8),
             bars: [0; 6],
+            sized: size_bars(config, function).ok(),
             rom: config.read32(function, ROM_BAR) & !bar::ROM_ENABLE,
             cache_line: config.read8(function, CACHE_LINE_SIZE),
             latency: config.read8(function, LATENCY_TIMER),
             interrupt_line: config.read8(function, INTERRUPT_LINE),
             express_controls: ExpressControls::default(),
+            extended: Extended::discover(config, function),
         };
         for (number, saved) in (0_u16..).zip(&mut path.bars) {
             *saved = config.read32(function, BAR0 + 4 * number);
@@ -80,6 +92,11 @@ impl ResetPath {
     /// The function's address.
     pub fn function(&self) -> Bdf {
         self.function
+    }
+
+    /// Its BARs as they were sized at boot; `None` where they made no sense.
+    pub fn bars(&self) -> Option<&[Option<HostBar>; 6]> {
+        self.sized.as_ref()
     }
 
     /// Vendor ID in the low half, device ID in the high half.
@@ -117,15 +134,27 @@ impl ResetPath {
         }
     }
 
-    /// Puts back what the reset lost, and proves it: the BARs and controls of the
-    /// firmware; decode, bus mastering and messages off.
+    /// Whether the memory BARs may be decoded: there are some, and each still is where
+    /// it was at boot. One that lost its address would decode address 0.
+    pub(super) fn may_decode<C: ConfigSpace + ?Sized>(&self, config: &C) -> bool {
+        let Some(sized) = &self.sized else { return false };
+        let mut memory = sized.iter().flatten().filter(|bar| bar.kind.is_memory()).peekable();
+        let is_at_boot = |number: u16, saved: u32| config.read32(self.function, BAR0 + 4 * number) == saved;
+        memory.peek().is_some()
+            && memory.all(|bar| bar.host.0 != 0)
+            && (0_u16..).zip(self.bars).all(|(number, saved)| is_at_boot(number, saved))
+    }
+
+    /// Puts back what the reset lost, and proves it: the BARs with their sizes, the
+    /// controls of the firmware without its reporting of errors, and the access control
+    /// services; decode, bus mastering and messages off.
     pub(super) fn restore<C: ConfigSpace + ?Sized>(&self, config: &C) -> Result<(), ResetFault> {
         let function = self.function;
         let off = command::INTERRUPT_DISABLE;
         config.write16(function, COMMAND, off);
-        let moved = |number: u16| BAR0 + 4 * number;
+        self.extended.restore(config, function);
         for (number, saved) in (0_u16..).zip(self.bars) {
-            config.write32(function, moved(number), saved);
+            config.write32(function, BAR0 + 4 * number, saved);
         }
         config.write32(function, ROM_BAR, self.rom);
         config.write8(function, CACHE_LINE_SIZE, self.cache_line);
@@ -156,7 +185,26 @@ impl ResetPath {
         for (control, enable) in self.message_controls() {
             check(config.read16(function, control) & enable == 0, control)?;
         }
-        Ok(())
+        if let Some(at) = self.express {
+            let at = at + express::DEVICE_CONTROL;
+            check(config.read16(function, at) & express::ERROR_REPORTING == 0, at)?;
+        }
+        self.extended.verify(config, function)?;
+        self.verify_sizes(config)
+    }
+
+    /// Whether the BARs decode as much as at boot: another size would decode what is
+    /// somebody else's, or leave the guest with registers that nothing answers for.
+    fn verify_sizes<C: ConfigSpace + ?Sized>(&self, config: &C) -> Result<(), ResetFault> {
+        let Some(before) = &self.sized else { return Ok(()) };
+        let after = match size_bars(config, self.function) {
+            Ok(after) => after,
+            Err((bar, _)) => return Err(ResetFault::NotRestored { register: register(bar) }),
+        };
+        match (0_u8..).zip(before.iter().zip(&after)).find(|(_, (before, after))| before != after) {
+            Some((bar, _)) => Err(ResetFault::NotRestored { register: register(bar) }),
+            None => Ok(()),
+        }
     }
 
     /// The control registers of MSI and MSI-X, with their enable bits.
@@ -176,7 +224,10 @@ impl ExpressControls {
         let read =
             |offset: u16, bytes: u16| (at <= 0x100 - bytes).then(|| config.read16(function, at + offset));
         Self {
-            device: config.read16(function, at + express::DEVICE_CONTROL) & !express::INITIATE_RESET,
+            // A guest's function reports no errors, which the root could make a system
+            // error of, and its requests snoop, whether the IOMMU can force that or not.
+            device: config.read16(function, at + express::DEVICE_CONTROL)
+                & !(express::INITIATE_RESET | express::ERROR_REPORTING | express::NO_SNOOP),
             link: if linked { read(express::LINK_CONTROL, express::BYTES_V1) } else { None },
             device_2: if second { read(express::DEVICE_CONTROL_2, express::BYTES_V2) } else { None },
         }
