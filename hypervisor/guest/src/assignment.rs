@@ -5,6 +5,8 @@
 //! the domain attached, then bus mastering allowed; the guest itself turns it on. It is taken
 //! back in the opposite order, and the guest's memory is scrubbed only after that.
 
+mod resets;
+
 use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host, LINE_VECTOR};
 use crate::layout;
 use crate::mailbox;
@@ -45,6 +47,8 @@ pub struct Assignment {
     /// Its interrupt line, where it has one.
     pub line: Option<Line>,
     attached: bool,
+    /// Its guest asked for a reset that has not happened yet.
+    reset_asked: bool,
     mapped: [Option<Gpa>; BARS],
 }
 
@@ -58,20 +62,36 @@ impl Assignment {
         bus: Option<ResettableBus>,
         line: Option<Line>,
     ) -> Self {
-        Self { slot, requester, aliases, reset, bus, line, attached: false, mapped: [None; BARS] }
+        Self {
+            slot,
+            requester,
+            aliases,
+            reset,
+            bus,
+            line,
+            attached: false,
+            reset_asked: false,
+            mapped: [None; BARS],
+        }
     }
 
     /// Resets the function by the first rung of the ladder that works. The whole bus
-    /// only where `alone`: while the guest runs, its other functions there work.
-    fn reset(
+    /// only where `alone`: while the guest runs, its other functions there work. One that
+    /// takes long to come back is told about, and given up where the guest is to end.
+    fn reset<H: Host>(
         &self,
         config: &impl ConfigSpace,
         clock: &impl Clock,
+        partition: &Partition<H>,
         alone: bool,
     ) -> Result<ResetReport, Quarantine> {
         let bus = self.bus.as_ref().filter(|bus| alone || bus.others.is_empty());
         let owned = bus.map(|bus| OwnedBus { bridge: bus.bridge, others: &bus.others });
-        self.reset.reset(config, clock, owned)
+        let ended = partition.ended();
+        self.reset.reset_while(config, clock, owned, &|function, seconds| {
+            partition.log(format_args!("{function} has not come back from its reset after {seconds} s"));
+            partition.ended() == ended
+        })
     }
 }
 
@@ -128,6 +148,8 @@ pub struct AssignedBus<C, W, I: 'static, T> {
     /// APIC ID of the processor behind each vCPU.
     apic_ids: Box<[u32]>,
     refusals: u32,
+    /// Resets that the guest asked for have not happened yet.
+    resets_asked: bool,
 }
 
 /// The parts of an [`AssignedBus`].
@@ -160,7 +182,18 @@ where
     /// The bus; nothing is given to the guest yet.
     pub fn new(parts: Parts<C, W, I, T>) -> Self {
         let Parts { bus, assignments, config, clock, iommu, domain, nested, apic_ids } = parts;
-        Self { bus, assignments, config, clock, iommu, domain, nested, apic_ids, refusals: 0 }
+        Self {
+            bus,
+            assignments,
+            config,
+            clock,
+            iommu,
+            domain,
+            nested,
+            apic_ids,
+            refusals: 0,
+            resets_asked: false,
+        }
     }
 
     /// Gives the guest its functions: every one is reset before any may do something,
@@ -175,18 +208,32 @@ where
         mut report: impl FnMut(&Assignment, fmt::Arguments<'_>),
     ) -> Result<(), AssignError> {
         for assignment in &self.assignments {
-            let outcome =
-                assignment.reset(&self.config, &self.clock, true).map_err(AssignError::Quarantined)?;
-            report(assignment, format_args!("{outcome}"));
+            match assignment.reset(&self.config, &self.clock, partition, true) {
+                Ok(outcome) => report(assignment, format_args!("{outcome}")),
+                Err(quarantine) => {
+                    self.quarantine_all();
+                    return Err(AssignError::Quarantined(quarantine));
+                }
+            }
         }
         for index in 0..self.assignments.len() {
             if let Err(error) = self.attach(partition, index) {
+                self.quarantine_all();
                 self.close_lines(partition);
                 self.detach_all();
                 return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// The guest does not start: none of its functions does anything.
+    fn quarantine_all(&mut self) {
+        for assignment in &self.assignments {
+            if let Some(function) = self.bus.function_mut(assignment.slot) {
+                function.quarantine();
+            }
+        }
     }
 
     fn attach<H: Host<Bus = Self>>(
@@ -232,8 +279,13 @@ where
         self.apply_effects(partition);
         // After the effects: a function as after its reset has its line.
         self.close_lines(partition);
-        for assignment in &self.assignments {
-            if let Err(quarantine) = assignment.reset(&self.config, &self.clock, true) {
+        self.resets_asked = false;
+        for assignment in &mut self.assignments {
+            assignment.reset_asked = false;
+            if let Err(quarantine) = assignment.reset(&self.config, &self.clock, partition, true) {
+                if let Some(function) = self.bus.function_mut(assignment.slot) {
+                    function.quarantine();
+                }
                 partition.log(format_args!("{quarantine}"));
             }
         }
@@ -303,6 +355,9 @@ where
         while let Some((slot, effect)) = self.bus.next_effect() {
             self.apply(partition, slot, effect);
         }
+        if self.resets_asked && !self.is_flush_due(partition) {
+            self.reset_asked(partition);
+        }
     }
 
     fn apply<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot, effect: PciEffect) {
@@ -320,7 +375,7 @@ where
                 );
             }
             PciEffect::Message(change) => self.message(partition, slot, change),
-            PciEffect::ResetRequested => self.reset_one(partition, slot),
+            PciEffect::ResetRequested => self.ask_reset(slot),
             // The function itself lets the guest's bit through, once allowed.
             PciEffect::BusMaster(_) => {}
             PciEffect::InterruptPin(open) => self.switch_line(partition, slot, open),
@@ -387,7 +442,7 @@ where
 
     /// Gives retired frames back once every processor has taken its FLUSH note.
     fn reclaim<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) {
-        if !partition.mailboxes.iter().any(|mailbox| mailbox.has(mailbox::FLUSH)) {
+        if !self.is_flush_due(partition) {
             self.nested.flushed();
         }
     }
@@ -455,25 +510,6 @@ where
             level: false,
         })
     }
-
-    fn reset_one<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot) {
-        let Some(assignment) = self.assignments.iter().find(|assignment| assignment.slot == slot) else {
-            return;
-        };
-        let attached = assignment.attached;
-        let result = assignment.reset(&self.config, &self.clock, false);
-        let Some(function) = self.bus.function_mut(slot) else { return };
-        match result {
-            Ok(_) => {
-                function.start();
-                function.allow_bus_master(attached);
-            }
-            Err(quarantine) => {
-                function.allow_bus_master(false);
-                self.refuse(partition, format_args!("{quarantine}"));
-            }
-        }
-    }
 }
 
 impl<H, C, W, I, T> BusAccess<H> for AssignedBus<C, W, I, T>
@@ -484,7 +520,8 @@ where
     I: Iommu + Send,
     T: Clock + Send,
 {
-    fn port_read(&mut self, port: u16, width: Width) -> Option<u32> {
+    fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Option<u32> {
+        self.catch_up(partition);
         if let Some(value) = self.bus.port_read(port, width) {
             return Some(value);
         }
@@ -493,6 +530,7 @@ where
     }
 
     fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool {
+        self.catch_up(partition);
         if !self.bus.port_write(port, width, value) {
             let Some(target) = self.bus.port_bar_target(port) else { return false };
             self.bus.bar_write(target, width, value.into());
@@ -501,7 +539,8 @@ where
         true
     }
 
-    fn memory_read(&mut self, gpa: Gpa, width: Width) -> Option<u64> {
+    fn memory_read(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width) -> Option<u64> {
+        self.catch_up(partition);
         if let Some(offset) = ecam_offset(gpa) {
             return Some(self.bus.ecam_read(offset, width));
         }
@@ -510,6 +549,7 @@ where
     }
 
     fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> bool {
+        self.catch_up(partition);
         if let Some(offset) = ecam_offset(gpa) {
             self.bus.ecam_write(offset, width, value);
         } else if let Some(target) = self.bus.memory_target(gpa) {
@@ -525,3 +565,6 @@ where
 fn ecam_offset(gpa: Gpa) -> Option<u64> {
     gpa.0.checked_sub(layout::ECAM.0).filter(|&offset| offset < layout::ECAM_BYTES)
 }
+
+#[cfg(test)]
+mod tests;

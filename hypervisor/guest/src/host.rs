@@ -65,12 +65,12 @@ pub trait Host: Sized {
 pub trait BusAccess<H: Host>: Send {
     /// Reads a port: configuration mechanism 1 or an I/O BAR. `None` where the bus
     /// has nothing there, such as a byte at 0xcf9.
-    fn port_read(&mut self, port: u16, width: Width) -> Option<u32>;
+    fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Option<u32>;
     /// Writes a port; false where the bus has nothing there.
     fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool;
     /// Reads memory-mapped configuration space or a trapped part of a BAR; `None`
     /// where nothing decodes the address.
-    fn memory_read(&mut self, gpa: Gpa, width: Width) -> Option<u64>;
+    fn memory_read(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width) -> Option<u64>;
     /// Writes there; false where nothing decodes the address.
     fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> bool;
 }

@@ -508,7 +508,7 @@ impl<H: Host> Partition<H> {
     /// caller has to look at its interrupts and timers.
     pub fn port_read(&self, from: usize, port: u16, width: Width) -> (u32, bool) {
         if is_bus_port(port)
-            && let Some(value) = self.bus().port_read(port, width)
+            && let Some(value) = self.bus().port_read(self, port, width)
         {
             return (value, false);
         }

@@ -136,7 +136,7 @@ impl<H: Host> Bus for Mmio<'_, H> {
             self.attention |= attention;
             return u64::from(value) & width.mask();
         }
-        self.partition.bus().memory_read(gpa, width).unwrap_or_else(|| {
+        self.partition.bus().memory_read(self.partition, gpa, width).unwrap_or_else(|| {
             self.stray = Some(gpa);
             width.mask()
         })

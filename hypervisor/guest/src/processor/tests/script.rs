@@ -102,13 +102,13 @@ impl Host for FakeHost {
 }
 
 impl BusAccess<FakeHost> for NoBus {
-    fn port_read(&mut self, _: u16, _: Width) -> Option<u32> {
+    fn port_read(&mut self, _: &Partition<FakeHost>, _: u16, _: Width) -> Option<u32> {
         None
     }
     fn port_write(&mut self, _: &Partition<FakeHost>, _: u16, _: Width, _: u32) -> bool {
         false
     }
-    fn memory_read(&mut self, _: Gpa, _: Width) -> Option<u64> {
+    fn memory_read(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width) -> Option<u64> {
         None
     }
     fn memory_write(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width, _: u64) -> bool {
