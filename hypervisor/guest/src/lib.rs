@@ -21,6 +21,7 @@ pub mod emulate;
 pub mod exits;
 pub mod host;
 pub mod layout;
+pub mod lifecycle;
 pub mod loader;
 mod log_budget;
 pub mod mailbox;

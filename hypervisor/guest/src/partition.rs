@@ -31,6 +31,8 @@ pub enum End {
     BadAccess = 5,
     /// It was stopped from outside.
     Stopped = 6,
+    /// It was stopped from outside, to start again.
+    Restarted = 7,
 }
 
 impl End {
@@ -43,10 +45,12 @@ impl End {
             Self::InvalidState => "invalid-state",
             Self::BadAccess => "bad-access",
             Self::Stopped => "stopped",
+            Self::Restarted => "restarted",
         }
     }
 
-    const fn from_code(code: u8) -> Option<Self> {
+    /// The end with this number.
+    pub(crate) const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             1 => Self::PowerOff,
             2 => Self::Reboot,
@@ -54,6 +58,7 @@ impl End {
             4 => Self::InvalidState,
             5 => Self::BadAccess,
             6 => Self::Stopped,
+            7 => Self::Restarted,
             _ => return None,
         })
     }
@@ -205,7 +210,7 @@ impl<H: Host> Partition<H> {
     /// Ends the guest: the first call counts. Every vCPU leaves its loop at its
     /// next exit, which this brings about.
     pub fn request_end(&self, end: End) {
-        if self.end.compare_exchange(0, end as u8, AcqRel, Acquire).is_ok() {
+        if self.end.compare_exchange(0, end as u8, SeqCst, SeqCst).is_ok() {
             for (vcpu, mailbox) in self.mailboxes.iter().enumerate() {
                 mailbox.post(mailbox::STOP);
                 self.host.kick(self, vcpu);
@@ -214,7 +219,8 @@ impl<H: Host> Partition<H> {
     }
 
     /// Makes the partition startable again with a fresh chipset, after all its
-    /// vCPUs have left and its memory was loaded anew.
+    /// vCPUs have left. An end that is asked for before is forgotten; what must not be
+    /// looks at its own notes afterwards ([`crate::lifecycle`]).
     pub fn restart(&self, chipset: Chipset) {
         let mut state = self.chipset.lock();
         state.chipset = chipset;
@@ -227,7 +233,7 @@ impl<H: Host> Partition<H> {
         for mailbox in &self.mailboxes {
             mailbox.take();
         }
-        self.end.store(0, Release);
+        self.end.store(0, SeqCst);
     }
 
     /// Whether CPUID offers TSC-deadline mode: the model of the timer has it, a timer of

@@ -140,8 +140,7 @@ fn report_missing(guests: &[Guest]) {
     for guest in guests {
         if let Some(missing) = guest.plan.apic_ids.iter().find(|id| !started.contains(id)) {
             let why = if *missing == apic::id() { "runs the hypervisor itself" } else { "did not start" };
-            log::error!("{} is refused: the processor with APIC ID {missing} {why}", guest.plan.name);
-            lifecycle::give_up(guest);
+            guest::lifecycle::refuse(guest, format_args!("the processor with APIC ID {missing} {why}"));
         }
     }
 }
@@ -159,11 +158,11 @@ extern "C" fn processor_main(index: usize) -> ! {
     if let Some((guest, vcpu)) = place {
         let enabled = COMMON.get().map_or(Ok(()), |common| common.virtualization.enable());
         match enabled {
-            Ok(()) => lifecycle::run(guest, vcpu),
-            Err(reason) => {
-                log::error!("{} does not start: {reason}", guest.plan.name);
-                lifecycle::give_up(guest);
+            Ok(()) => {
+                guest::lifecycle::report_fit(guest);
+                guest::lifecycle::run(guest, vcpu);
             }
+            Err(reason) => guest::lifecycle::refuse(guest, format_args!("{reason}")),
         }
     }
     lifecycle::park()

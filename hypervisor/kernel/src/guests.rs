@@ -2,7 +2,6 @@
 //! here.
 
 use crate::host::{Bus, Here, IOMMUS, Iommus};
-use crate::lifecycle::Lifecycle;
 use crate::lines::{self, Line};
 use crate::rom;
 use crate::virtualization::{GuestProcessor, Virtualization};
@@ -15,6 +14,7 @@ use devices::{Chipset, ChipsetConfig};
 use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use guest::layout::GuestLayout;
+use guest::lifecycle::{Lifecycle, Policy};
 use guest::partition::Partition;
 use iommu::{DomainId, Iommu, Requester};
 use machine::config_space::MachineConfigSpace;
@@ -48,6 +48,8 @@ pub struct Guest {
     pub lifecycle: Lifecycle,
     /// The hypervisor's own memory for it, in bytes.
     pub overhead_bytes: u64,
+    /// What it has in common with the others.
+    pub common: &'static Common,
 }
 
 /// What all guests have in common.
@@ -81,7 +83,12 @@ impl Common {
 }
 
 /// Builds a guest. The error is a sentence for the log.
-pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common) -> Result<Guest, String> {
+pub fn build(
+    index: usize,
+    plan: GuestPlan,
+    platform: &Platform,
+    common: &'static Common,
+) -> Result<Guest, String> {
     let before = frames::free_bytes();
     let direct = takes_interrupts(&plan, common)?;
     let vcpus = plan.apic_ids.len();
@@ -135,8 +142,8 @@ pub fn build(index: usize, plan: GuestPlan, platform: &Platform, common: &Common
     partition.strays_crash = plan.config.stray_access == StrayAccess::Crash;
     let lines = lines::of(&plan.functions)?;
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
-    let lifecycle = Lifecycle::new(vcpus);
-    Ok(Guest { plan, partition, processors, lines, lifecycle, overhead_bytes })
+    let lifecycle = Lifecycle::new(vcpus, Policy::of(&plan.config));
+    Ok(Guest { plan, partition, processors, lines, lifecycle, overhead_bytes, common })
 }
 
 /// Whether the guest takes its interrupts itself.
