@@ -144,6 +144,7 @@ impl core::fmt::Display for LayoutError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GuestLayout {
     memory_bytes: u64,
+    low_end: u64,
     vcpus: u32,
 }
 
@@ -163,7 +164,21 @@ impl GuestLayout {
         if vcpus == 0 || vcpus > VCPUS_MAX {
             return Err(LayoutError::Processors);
         }
-        Ok(Self { memory_bytes, vcpus })
+        Ok(Self { memory_bytes, low_end: LOW_MEMORY_END.0, vcpus })
+    }
+
+    /// The same with memory below 4 GiB ending at `end` at the latest, because what follows
+    /// is not the guest's functions' to reach.
+    pub const fn with_low_memory_end(self, end: u64) -> Result<Self, LayoutError> {
+        let low_end = if end < LOW_MEMORY_END.0 { end } else { LOW_MEMORY_END.0 };
+        let most = low_end + (PCI_WINDOW_64.0 - HIGH_MEMORY.0);
+        if low_end < MEMORY_BYTES_MIN
+            || !low_end.is_multiple_of(spec::address::PAGE_BYTES)
+            || self.memory_bytes > most
+        {
+            return Err(LayoutError::Memory);
+        }
+        Ok(Self { low_end, ..self })
     }
 
     /// Bytes of memory.
@@ -196,7 +211,7 @@ impl GuestLayout {
 
     /// Bytes of memory below 4 GiB, legacy hole included.
     pub const fn low_bytes(&self) -> u64 {
-        if self.memory_bytes < LOW_MEMORY_END.0 { self.memory_bytes } else { LOW_MEMORY_END.0 }
+        if self.memory_bytes < self.low_end { self.memory_bytes } else { self.low_end }
     }
 
     /// Whether `bytes` bytes at `start` are memory that the guest may use freely
@@ -281,6 +296,28 @@ mod tests {
         assert_eq!(layout.ram()[1], RamRange { start: Gpa(4 * GIB), bytes: 2 * GIB, offset_bytes: 3 * GIB });
         let map = layout.memory_map();
         assert_eq!(map.last().unwrap().end(), Gpa(6 * GIB));
+    }
+
+    #[test]
+    fn memory_can_end_earlier_below_4_gib() {
+        let whole = GuestLayout::new(3 * GIB, 1).unwrap();
+        let cut = whole.with_low_memory_end(2 * GIB).unwrap();
+        assert_eq!(cut.ram()[0], RamRange { start: Gpa(0), bytes: 2 * GIB, offset_bytes: 0 });
+        assert_eq!(cut.ram()[1], RamRange { start: Gpa(4 * GIB), bytes: GIB, offset_bytes: 2 * GIB });
+        assert!(cut.memory_map().iter().all(|range| range.kind == MemoryKind::Reserved
+            || range.end() <= Gpa(2 * GIB)
+            || range.start >= Gpa(4 * GIB)));
+        assert!(!cut.is_loadable(Gpa(2 * GIB - 1), 2));
+        // Where there is less, and where nothing is to be cut, it is as it was.
+        assert_eq!(
+            GuestLayout::new(GIB, 1).unwrap().with_low_memory_end(2 * GIB).unwrap().ram()[0].bytes,
+            GIB
+        );
+        assert_eq!(whole.with_low_memory_end(LOW_MEMORY_END.0), Ok(whole));
+        assert_eq!(whole.with_low_memory_end(1 << 20), Err(LayoutError::Memory));
+        assert_eq!(whole.with_low_memory_end((2 << 30) + 1), Err(LayoutError::Memory));
+        let most = GuestLayout::new(MEMORY_BYTES_MAX, 1).unwrap();
+        assert_eq!(most.with_low_memory_end(2 * GIB), Err(LayoutError::Memory));
     }
 
     #[test]

@@ -92,7 +92,9 @@ pub fn build(
     let before = frames::free_bytes();
     let direct = takes_interrupts(&plan, common)?;
     let vcpus = plan.apic_ids.len();
-    let layout = GuestLayout::new(plan.memory_bytes, vcpus as u32).map_err(|error| format!("{error:?}"))?;
+    let layout = GuestLayout::new(plan.memory_bytes, vcpus as u32)
+        .and_then(|layout| layout.with_low_memory_end(plan.low_memory_end))
+        .map_err(|error| error.to_string())?;
     let blocks = take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
     enable_access_controls(&plan, common.config)?;
     let functions = discover_functions(&plan, common)?;

@@ -1,7 +1,7 @@
 //! Config x Platform -> Plan.
 
 use crate::check::lines::{self, LinePlan};
-use crate::check::{devices, files, machine, rules};
+use crate::check::{devices, files, guest_memory, machine, rules};
 use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
 use crate::reserved::{ReservedRange, merge};
@@ -52,6 +52,8 @@ pub struct GuestPlan {
     pub apic_ids: Vec<u32>,
     /// Bytes of memory, a multiple of 2 MiB.
     pub memory_bytes: u64,
+    /// Where its memory below 4 GiB ends, if it has that much; the rest is above 4 GiB.
+    pub low_memory_end: u64,
     /// Its physical functions, in the order of the configuration.
     pub functions: Vec<FunctionPlan>,
     /// Memory that the firmware keeps using with them, to be mapped one to one for DMA:
@@ -131,6 +133,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         }
         plan.remarks.extend(machine::beside_hypervisor(name, guest, platform));
         problems.extend(devices::check(config, name, guest, platform));
+        problems.extend(guest_memory::check(name, guest, platform));
         // Last, so that a guest that is refused anyway takes no memory from others.
         if problems.is_empty() {
             problems.extend(memory.take(name, guest));
@@ -165,6 +168,7 @@ fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan
         config: guest.clone(),
         apic_ids: guest.cpus.iter().filter_map(processor).collect(),
         memory_bytes: guest.memory.bytes(),
+        low_memory_end: guest_memory::low_end(guest, platform),
         functions: guest
             .pci
             .iter()

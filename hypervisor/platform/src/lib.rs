@@ -15,6 +15,7 @@ extern crate std;
 
 pub mod acpi;
 mod bytes;
+mod claims;
 pub mod finding;
 pub mod lines;
 pub mod memory;
@@ -24,6 +25,7 @@ pub mod remapping;
 mod topology;
 
 pub use acpi::Tables;
+pub use claims::Claim;
 pub use finding::Finding;
 pub use memory::{MemoryKind, MemoryRegion, PhysicalMemory};
 pub use names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

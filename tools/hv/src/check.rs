@@ -71,8 +71,18 @@ fn describe(guest: &plan::GuestPlan, x2apic_opt_out: bool) -> String {
         guest.functions.iter().map(|function| format!("{} ({})", function.path, function.id)).collect();
     let functions = if functions.is_empty() { "no PCI function".to_owned() } else { functions.join(", ") };
     let plural = if guest.apic_ids.len() == 1 { "" } else { "s" };
+    // What the guest sees differs from what is usual only where memory is moved.
+    let moved = match guest.low_memory_end {
+        end if guest.memory_bytes > end && end < 3 << 30 => {
+            format!(
+                " ({} MiB of them above 4 GiB, beside what bridges claim)",
+                (guest.memory_bytes - end) >> 20
+            )
+        }
+        _ => String::new(),
+    };
     format!(
-        "{}: {} processor{plural}, {} MiB, {functions}; {}",
+        "{}: {} processor{plural}, {} MiB{moved}, {functions}; {}",
         guest.name,
         guest.apic_ids.len(),
         guest.memory_bytes >> 20,

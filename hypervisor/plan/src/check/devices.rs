@@ -1,6 +1,6 @@
 //! PCI functions: are they there, and can they be kept apart from everybody else.
 
-use super::{Report, lines, units};
+use super::{Report, firmware_memory, lines, units};
 use crate::check::rules::earlier_guests;
 use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
@@ -8,9 +8,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::Group;
-use platform::names::Memory;
 use platform::{Function, Platform};
-use spec::Hpa;
 
 /// A function that a guest asks for.
 pub(crate) struct Request<'a> {
@@ -38,7 +36,7 @@ pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: 
         check_owner(&request, &mut report);
         let Some(function) = find(&request, &mut report) else { continue };
         check_iommu(&request, function, &mut report);
-        check_reserved_memory(&request, function, &mut report);
+        firmware_memory::check(&request, function, &mut report);
         check_group(&request, function, &mut report);
         lines::check(&request, function, &mut report);
         check_bars(&request, function, &mut report);
@@ -125,64 +123,15 @@ fn check_iommu(request: &Request<'_>, function: &Function, report: &mut Report) 
     }
 }
 
-/// The firmware's own transfers go on while the guest has the function, so their
-/// memory must be mapped for it, one to one.
-fn check_reserved_memory(request: &Request<'_>, function: &Function, report: &mut Report) {
-    let (platform, path) = (request.platform, request.key("path"));
-    let at = &function.path;
-    for range in platform.reserved_memory(function) {
-        let what = format!("{} bytes of its own memory at {:#x}", range.bytes, range.start.0);
-        let (start, end) = (range.start.0, range.start.0.saturating_add(range.bytes));
-        let is_free = |(ram, bytes): &(Hpa, u64)| start < ram.0.saturating_add(*bytes) && ram.0 < end;
-        if !request.pci.allow_reserved_memory {
-            report.add(
-                &path,
-                format_args!("the firmware uses {at} with {what}"),
-                "set allow_reserved_memory = true to give the guest's device that memory too",
-            );
-        } else if platform.usable_ram(4096).iter().any(is_free) {
-            // Anybody may be given that memory, and the device would write to it.
-            report.add(
-                &path,
-                format_args!("the firmware uses {at} with {what}, but its memory map says that it is free"),
-                "pass through another device",
-            );
-        } else if ram_of(request.guest).into_iter().any(|(low, high)| start < high && low < end) {
-            report.add(
-                &path,
-                format_args!("the firmware uses {at} with {what}, where the guest's own memory is"),
-                format_args!("give the guest \"{}\" or less", Memory::mib(start >> 21 << 1)),
-            );
-        } else if let Some((owner, other)) = earlier_functions(request)
-            .find(|(_, other)| platform.reserved_memory(other).any(|its| its.overlaps(range)))
-        {
-            // Each guest's device would read what the other's wrote.
-            report.add(
-                &path,
-                format_args!("the firmware uses {at} with {what}, and {} of guest `{owner}` too", other.path),
-                "give both to the same guest",
-            );
-        }
-    }
-}
-
 /// The functions of earlier guests, each with its guest's name.
-fn earlier_functions<'r>(request: &'r Request<'_>) -> impl Iterator<Item = (&'r str, &'r Function)> {
+pub(crate) fn earlier_functions<'r>(
+    request: &'r Request<'_>,
+) -> impl Iterator<Item = (&'r str, &'r Function)> {
     earlier_guests(request.config, request.name).flat_map(|(owner, guest)| {
         let functions =
             guest.pci.iter().filter_map(|pci| request.platform.function_at(&pci.passthrough.path));
         functions.map(move |function| (owner, function))
     })
-}
-
-/// The guest-physical ranges of a guest's memory, as first address and end: up to
-/// the 32-bit PCI window, and the rest from 4 GiB.
-fn ram_of(guest: &GuestConfig) -> [(u64, u64); 2] {
-    const LOW_END: u64 = 0xc000_0000;
-    const HIGH_START: u64 = 1 << 32;
-    let bytes = guest.memory.bytes();
-    let high_bytes = bytes.saturating_sub(LOW_END);
-    [(0, bytes.min(LOW_END)), (HIGH_START, HIGH_START.saturating_add(high_bytes))]
 }
 
 /// Functions that cannot be kept apart belong to one guest.

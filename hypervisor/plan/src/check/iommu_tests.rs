@@ -167,6 +167,12 @@ fn memory_that_the_firmware_keeps_using() {
         ]
     );
     config.guest.get_mut("a").unwrap().memory = Memory::mib(1024);
+    // No guest is without memory below 1 MiB.
+    board.remapping.reserved[0].start = Hpa(0xe_0000);
+    board.memory.push(MemoryRegion { start: Hpa(0xe_0000), bytes: 0x2000, kind: MemoryKind::Reserved });
+    let told = problems(&config, &board);
+    assert!(told[0].contains("where the guest's own memory is; no amount of memory avoids that"), "{told:?}");
+    board.remapping.reserved[0].start = Hpa(0x4010_0000);
     let plan = plan(&config, &board);
     let range = ReservedRange { start: Hpa(0x4010_0000), bytes: 0x2000, readable: true, writable: true };
     assert_eq!(plan.guests[0].reserved_memory, [range]);

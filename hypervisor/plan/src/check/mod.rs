@@ -2,6 +2,10 @@
 
 pub(crate) mod devices;
 pub(crate) mod files;
+mod firmware_memory;
+pub(crate) mod guest_memory;
+#[cfg(test)]
+mod guest_memory_tests;
 #[cfg(test)]
 mod iommu_tests;
 #[cfg(test)]
