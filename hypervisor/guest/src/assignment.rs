@@ -539,6 +539,10 @@ where
         true
     }
 
+    fn decodes(&self, gpa: Gpa) -> bool {
+        ecam_offset(gpa).is_some() || self.bus.memory_target(gpa).is_some()
+    }
+
     fn memory_read(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width) -> Option<u64> {
         self.catch_up(partition);
         if let Some(offset) = ecam_offset(gpa) {

@@ -68,6 +68,8 @@ pub trait BusAccess<H: Host>: Send {
     fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Option<u32>;
     /// Writes a port; false where the bus has nothing there.
     fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool;
+    /// Whether something decodes the address; nothing is read.
+    fn decodes(&self, gpa: Gpa) -> bool;
     /// Reads memory-mapped configuration space or a trapped part of a BAR; `None`
     /// where nothing decodes the address.
     fn memory_read(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width) -> Option<u64>;

@@ -12,6 +12,7 @@
 mod cursor;
 mod length;
 mod modrm;
+mod name;
 mod opcode;
 mod operation;
 #[cfg(test)]
@@ -21,8 +22,10 @@ mod prefix;
 pub use length::{Control, Known, bare_form, control_write, length_of};
 pub use operation::{
     Address, Alu, BitOperation, DecodeError, Extension, IndexRegister, Instruction, Operation, Register,
-    Source, StringOperation,
+    Repetition, Shift, Source, StringOperation,
 };
+
+pub use name::name_of;
 
 use cursor::Cursor;
 use prefix::Prefixes;

@@ -4,10 +4,10 @@ use super::cursor::Cursor;
 use super::modrm::{self, ModRm};
 use super::prefix::{Prefixes, Repeat};
 use super::{
-    Address, Alu, BitOperation, CodeSize, DecodeError, Extension, Instruction, Operation, Register, Source,
-    StringOperation,
+    Address, Alu, BitOperation, CodeSize, DecodeError, Extension, Instruction, Operation, Register,
+    Repetition, Shift, Source, StringOperation,
 };
-use access::vcpu::{RAX, SegmentName};
+use access::vcpu::{RAX, RCX, SegmentName};
 use spec::Width;
 
 const UNSUPPORTED: DecodeError = DecodeError::Unsupported;
@@ -34,10 +34,11 @@ pub(super) fn decode(
     let (address, operation) = match opcode {
         0x0f => two_bytes(cursor, &mut form)?,
         0xa0..=0xa3 => form.absolute(cursor, opcode)?,
-        0x6c..=0x6f | 0xa4 | 0xa5 | 0xaa..=0xad => form.string(opcode)?,
+        0x6c..=0x6f | 0xa4..=0xa7 | 0xaa..=0xaf => form.string(opcode)?,
         0x00..=0x3f if opcode & 7 < 4 => form.arithmetic(cursor, opcode)?,
         0x63 if matches!(size, CodeSize::Bits64) => form.sign_extend_double(cursor)?,
         0x80..=0x8b | 0xc6 | 0xc7 | 0xf6 | 0xf7 | 0xfe | 0xff => one_byte(cursor, &mut form, opcode)?,
+        0x69 | 0x6b | 0x8f | 0xc0 | 0xc1 | 0xd0..=0xd3 => one_byte_seldom(cursor, &mut form, opcode)?,
         _ => return Err(UNSUPPORTED),
     };
     if prefixes.lock && !may_lock(&operation) {
@@ -93,11 +94,47 @@ fn one_byte(cursor: &mut Cursor, form: &mut Form, opcode: u8) -> Decoded {
             0 | 1 => Operation::Test { source: form.immediate(cursor)? },
             2 => Operation::Not,
             3 => Operation::Negate,
+            4 => Operation::Multiply { signed: false },
+            5 => Operation::Multiply { signed: true },
             _ => return Err(UNSUPPORTED),
         },
         0xfe | 0xff if modrm.extension == 0 => Operation::Increment,
         0xfe | 0xff if modrm.extension == 1 => Operation::Decrement,
+        0xff if modrm.extension == 6 => {
+            form.width = form.stack_width();
+            Operation::Push
+        }
         _ => return Err(UNSUPPORTED),
+    };
+    Ok((modrm.address, operation))
+}
+
+/// Opcodes of one byte that device drivers hardly have.
+fn one_byte_seldom(cursor: &mut Cursor, form: &mut Form, opcode: u8) -> Decoded {
+    if matches!(opcode, 0x69 | 0x6b) {
+        form.width = form.prefixes.operand_width(form.size);
+        let modrm = form.modrm(cursor)?;
+        let register = form.register(&modrm);
+        let bytes = if opcode == 0x6b { 1 } else { form.width.bytes().min(4) as u8 };
+        let factor = Some(cursor.signed(bytes)?);
+        return Ok((modrm.address, Operation::MultiplyTo { register, factor }));
+    }
+    let modrm = form.modrm(cursor)?;
+    let operation = match opcode {
+        // With another extension it may be a prefix of AMD's XOP.
+        0x8f if modrm.extension == 0 => {
+            form.width = form.stack_width();
+            Operation::Pop
+        }
+        0x8f => return Err(UNSUPPORTED),
+        _ => {
+            let count = match opcode {
+                0xc0 | 0xc1 => Source::Immediate(cursor.signed(1)?),
+                0xd0 | 0xd1 => Source::Immediate(1),
+                _ => Source::Register(Register { index: RCX as u8, high_byte: false }),
+            };
+            Operation::Shift { shift: Shift::from_code(modrm.extension), count }
+        }
     };
     Ok((modrm.address, operation))
 }
@@ -108,7 +145,8 @@ fn two_bytes(cursor: &mut Cursor, form: &mut Form) -> Decoded {
     form.width = if opcode & 1 == 0 { Width::Byte } else { form.prefixes.operand_width(form.size) };
     match opcode {
         0x38 => return move_swapped(cursor, form),
-        0xb0 | 0xb1 | 0xb6 | 0xb7 | 0xbe | 0xbf | 0xc0 | 0xc1 | 0xc3 | 0xa3 | 0xab | 0xb3 | 0xbb | 0xba => {}
+        0xb0 | 0xb1 | 0xb6 | 0xb7 | 0xbe | 0xbf | 0xc0 | 0xc1 | 0xc3 | 0xa3 | 0xab | 0xb3 | 0xbb | 0xba
+        | 0xaf => {}
         _ => return Err(UNSUPPORTED),
     }
     let full = form.prefixes.operand_width(form.size);
@@ -116,6 +154,7 @@ fn two_bytes(cursor: &mut Cursor, form: &mut Form) -> Decoded {
     let register = form.register(&modrm);
     let operation = match opcode {
         0xb0 | 0xb1 => Operation::CompareExchange { register },
+        0xaf => Operation::MultiplyTo { register, factor: None },
         0xc0 | 0xc1 => Operation::ExchangeAdd { register },
         0xb6 | 0xb7 | 0xbe | 0xbf => {
             form.width = if opcode & 1 == 0 { Width::Byte } else { Width::Word };
@@ -192,6 +231,14 @@ impl Form<'_> {
         Operation::Load { register, width: self.width, extension: Extension::Zero, swap: false }
     }
 
+    /// Width of what PUSH and POP move: in 64-bit mode 8 bytes, or 2 by prefix.
+    fn stack_width(&self) -> Width {
+        match (self.size, self.prefixes.operand_width(self.size)) {
+            (CodeSize::Bits64, Width::Dword) => Width::Qword,
+            (_, width) => width,
+        }
+    }
+
     /// A constant of the operand's width, but at most 4 bytes.
     #[inline]
     fn immediate(&self, cursor: &mut Cursor) -> Result<Source, DecodeError> {
@@ -243,13 +290,14 @@ impl Form<'_> {
         Ok((address, operation))
     }
 
-    /// MOVS, STOS, LODS, INS, OUTS. F2 repeats as F3 does: there is no condition to
-    /// tell them apart.
+    /// MOVS, STOS, LODS, CMPS, SCAS, INS, OUTS.
     fn string(&mut self, opcode: u8) -> Decoded {
         let operation = match opcode {
             0xa4 | 0xa5 => StringOperation::Move,
             0xaa | 0xab => StringOperation::Store,
             0xac | 0xad => StringOperation::Load,
+            0xa6 | 0xa7 => StringOperation::Compare,
+            0xae | 0xaf => StringOperation::Scan,
             0x6c | 0x6d => StringOperation::Input,
             _ => StringOperation::Output,
         };
@@ -259,7 +307,7 @@ impl Form<'_> {
             self.width = Width::Dword;
         }
         let source = match operation {
-            StringOperation::Store | StringOperation::Input => SegmentName::Es,
+            StringOperation::Store | StringOperation::Input | StringOperation::Scan => SegmentName::Es,
             _ => modrm::segment(self.prefixes, false),
         };
         let address = Address {
@@ -270,6 +318,11 @@ impl Form<'_> {
             displacement: 0,
             size: self.prefixes.address_width(self.size),
         };
-        Ok((address, Operation::String { operation, repeat: self.prefixes.repeat != Repeat::None }))
+        let repeat = match self.prefixes.repeat {
+            Repeat::None => Repetition::Once,
+            Repeat::Equal => Repetition::WhileEqual,
+            Repeat::NotEqual => Repetition::WhileDifferent,
+        };
+        Ok((address, Operation::String { operation, repeat }))
     }
 }

@@ -97,6 +97,40 @@ impl Alu {
     }
 }
 
+/// Shifts and rotations, numbered as opcodes encode them; 6 is another SHL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shift {
+    /// ROL.
+    RotateLeft,
+    /// ROR.
+    RotateRight,
+    /// RCL: with the carry as one more bit.
+    RotateCarryLeft,
+    /// RCR.
+    RotateCarryRight,
+    /// SHL.
+    Left,
+    /// SHR.
+    Right,
+    /// SAR: the sign stays.
+    ArithmeticRight,
+}
+
+impl Shift {
+    /// The operation of code `code` (3 bits).
+    pub(super) const fn from_code(code: u8) -> Self {
+        match code & 7 {
+            0 => Self::RotateLeft,
+            1 => Self::RotateRight,
+            2 => Self::RotateCarryLeft,
+            3 => Self::RotateCarryRight,
+            5 => Self::Right,
+            7 => Self::ArithmeticRight,
+            _ => Self::Left,
+        }
+    }
+}
+
 /// What happens to the bit that BT and its siblings select.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BitOperation {
@@ -123,6 +157,22 @@ pub enum StringOperation {
     Input,
     /// OUTS: from the source string to port DX.
     Output,
+    /// CMPS: the source string with the destination string.
+    Compare,
+    /// SCAS: the accumulator with the destination string.
+    Scan,
+}
+
+/// Prefixes of string instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repetition {
+    /// None: one element.
+    Once,
+    /// REP: as often as the count register says; REPE, for those that compare: and only on
+    /// from equal elements.
+    WhileEqual,
+    /// REPNE: only on from elements that differ. For those that do not compare it is REP.
+    WhileDifferent,
 }
 
 /// How a narrow value becomes a wide one.
@@ -205,13 +255,37 @@ pub enum Operation {
         /// from bit 0 of the address. A constant stays inside the operand.
         offset: Source,
     },
+    /// Shifts and rotations of the operand.
+    Shift {
+        /// Which.
+        shift: Shift,
+        /// By how much: CL, or a constant.
+        count: Source,
+    },
+    /// MUL and IMUL with the accumulator, which is as wide as the operand, and whose product
+    /// is twice as wide.
+    Multiply {
+        /// IMUL.
+        signed: bool,
+    },
+    /// IMUL to a register.
+    MultiplyTo {
+        /// Destination.
+        register: Register,
+        /// The other factor; without a constant it is the destination.
+        factor: Option<i64>,
+    },
+    /// PUSH: to the stack, which is in SS.
+    Push,
+    /// POP: from the stack.
+    Pop,
     /// A string instruction. [`Instruction::address`] gives the source's segment and
     /// the address size; the destination is in ES.
     String {
         /// Which.
         operation: StringOperation,
-        /// REP: as often as the count register says.
-        repeat: bool,
+        /// How often.
+        repeat: Repetition,
     },
 }
 

@@ -7,7 +7,7 @@ use super::{Bus, Outcome};
 use crate::decode::{Alu, BitOperation, Extension, Instruction, Operation, Register, Source};
 use crate::walk::{Access, Walker};
 use access::GuestMemory;
-use access::vcpu::{RAX, Vcpu};
+use access::vcpu::{RAX, RDX, Vcpu};
 use spec::{Gpa, Width};
 
 /// Carries out an instruction that is no string instruction.
@@ -77,6 +77,8 @@ fn direction(operation: &Operation) -> Access {
         Operation::Load { .. }
         | Operation::ToRegister { .. }
         | Operation::Test { .. }
+        | Operation::Multiply { .. }
+        | Operation::MultiplyTo { .. }
         | Operation::ToMemory { alu: Alu::Cmp, .. }
         | Operation::Bit { operation: BitOperation::Test, .. } => Access::Read,
         _ => Access::Write,
@@ -152,8 +154,27 @@ fn modify<V: Vcpu, M: GuestMemory, B: Bus>(
             }
             if old & bit != 0 { flags | CARRY } else { flags & !CARRY }
         }
-        // Carried out by `single` and by `string`.
-        Operation::Load { .. } | Operation::Store { .. } | Operation::String { .. } => flags,
+        Operation::Shift { shift, count } => {
+            let computed = alu::shift(shift, old, value_of(vcpu, count, Width::Byte), width, flags);
+            operand.write(computed.value);
+            computed.flags
+        }
+        Operation::Multiply { signed } => multiply(vcpu, signed, old, width, flags),
+        Operation::MultiplyTo { register, factor } => {
+            let factor = match factor {
+                Some(value) => value as u64,
+                None => read_register(vcpu, register, width),
+            };
+            let product = alu::multiply(true, old, factor, width, flags);
+            write_register(vcpu, register, width, product.low);
+            product.flags
+        }
+        // Carried out by `single`, by `stack` and by `string`.
+        Operation::Load { .. }
+        | Operation::Store { .. }
+        | Operation::Push
+        | Operation::Pop
+        | Operation::String { .. } => flags,
     }
 }
 
@@ -175,6 +196,19 @@ fn compare_exchange<V: Vcpu, M: GuestMemory, B: Bus>(
         write_register(vcpu, accumulator, width, old);
     }
     alu::compute(Alu::Cmp, expected, old, width, flags).flags
+}
+
+/// MUL and IMUL with the accumulator. The product of bytes is in AX, of more in RDX and RAX.
+fn multiply(vcpu: &mut impl Vcpu, signed: bool, factor: u64, width: Width, flags: u64) -> u64 {
+    let accumulator = Register { index: RAX as u8, high_byte: false };
+    let upper = match width {
+        Width::Byte => Register { index: RAX as u8, high_byte: true },
+        _ => Register { index: RDX as u8, high_byte: false },
+    };
+    let product = alu::multiply(signed, read_register(vcpu, accumulator, width), factor, width, flags);
+    write_register(vcpu, accumulator, width, product.low);
+    write_register(vcpu, upper, width, product.high);
+    product.flags
 }
 
 /// The value of an operand that is not in memory, cut to `width`.

@@ -16,6 +16,7 @@ mod execute;
 mod place;
 mod port;
 mod processor;
+mod stack;
 mod string;
 #[cfg(test)]
 mod tests;
@@ -96,6 +97,9 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
         Operation::String { operation, repeat } => {
             let strings = Strings { operation, repeat, instruction: known.instruction, bytes: known.bytes() };
             string::memory(vcpu, walker, bus, &processor, &strings, fault)
+        }
+        Operation::Push | Operation::Pop => {
+            stack::access(vcpu, walker, bus, &processor, &known.instruction, fault)
         }
         _ => execute::single(vcpu, walker, bus, &processor, &known.instruction, fault),
     };

@@ -60,7 +60,7 @@ pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
             let value = place.read(memory, &mut NoBus, NOWHERE);
             ports.output(access.port, width, value as u32);
         }
-        Ok(())
+        Ok(processor.flags)
     });
     result.unwrap_or_else(|outcome| outcome)
 }

@@ -73,6 +73,17 @@ impl Processor {
         }
     }
 
+    /// Width of the stack pointer.
+    pub(super) fn stack_width(&self, vcpu: &impl Vcpu) -> Width {
+        if self.is_64_bit() {
+            Width::Qword
+        } else if vcpu.segment(SegmentName::Ss).attributes & attributes::BIG != 0 {
+            Width::Dword
+        } else {
+            Width::Word
+        }
+    }
+
     /// The offset of an operand in its segment.
     #[inline]
     pub(super) fn offset(&self, vcpu: &impl Vcpu, address: &Address, length: u8) -> u64 {

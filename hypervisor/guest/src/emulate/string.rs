@@ -1,9 +1,10 @@
 //! String instructions: one element after the other, at most [`ELEMENTS_MAX`] an exit.
 
+use super::alu::{self, ZERO};
 use super::place::{self, Place};
 use super::processor::{Processor, RFLAGS_DF, read_register, write_register};
 use super::{Bus, Outcome};
-use crate::decode::{Instruction, Register, StringOperation};
+use crate::decode::{Alu, Instruction, Register, Repetition, StringOperation};
 use crate::walk::{Access, Bytes, Walker};
 use access::GuestMemory;
 use access::vcpu::{RAX, RCX, RDI, RSI, SegmentName, Vcpu};
@@ -16,17 +17,32 @@ pub(super) const ELEMENTS_MAX: u64 = 64;
 /// A decoded string instruction.
 pub(super) struct Strings {
     pub operation: StringOperation,
-    pub repeat: bool,
+    pub repeat: Repetition,
     pub instruction: Instruction,
     pub bytes: Bytes,
 }
 
 impl Strings {
     fn reads(&self) -> bool {
-        !matches!(self.operation, StringOperation::Store | StringOperation::Input)
+        use StringOperation::*;
+        !matches!(self.operation, Store | Input | Scan)
     }
-    fn writes(&self) -> bool {
-        !matches!(self.operation, StringOperation::Load | StringOperation::Output)
+    /// What is done at the destination string, if there is one.
+    fn destination(&self) -> Option<Access> {
+        match self.operation {
+            StringOperation::Load | StringOperation::Output => None,
+            StringOperation::Compare | StringOperation::Scan => Some(Access::Read),
+            _ => Some(Access::Write),
+        }
+    }
+    fn repeats(&self) -> bool {
+        self.repeat != Repetition::Once
+    }
+
+    /// Whether the comparison that left `flags` is the last one, whatever the count.
+    fn is_over(&self, flags: u64) -> bool {
+        let compares = matches!(self.operation, StringOperation::Compare | StringOperation::Scan);
+        compares && (flags & ZERO != 0) != (self.repeat == Repetition::WhileEqual)
     }
 
     /// A string register, as wide as addresses are.
@@ -52,9 +68,9 @@ impl Strings {
             let at = (self.instruction.address.segment, self.register(vcpu, RSI));
             places.0 = Some(place::resolve(vcpu, walker, processor, at, width, Access::Read)?);
         }
-        if self.writes() {
+        if let Some(access) = self.destination() {
             let at = (SegmentName::Es, self.register(vcpu, RDI));
-            places.1 = Some(place::resolve(vcpu, walker, processor, at, width, Access::Write)?);
+            places.1 = Some(place::resolve(vcpu, walker, processor, at, width, access)?);
         }
         Ok(places)
     }
@@ -67,18 +83,18 @@ impl Strings {
             let value = self.register(vcpu, RSI).wrapping_add(step);
             self.set_register(vcpu, RSI, value);
         }
-        if self.writes() {
+        if self.destination().is_some() {
             let value = self.register(vcpu, RDI).wrapping_add(step);
             self.set_register(vcpu, RDI, value);
         }
-        if self.repeat {
+        if self.repeats() {
             let left = self.register(vcpu, RCX).wrapping_sub(1);
             self.set_register(vcpu, RCX, left);
         }
     }
 
     /// Carries out elements with `element`, which is told whether it is the first of
-    /// this exit, until the instruction or the exit's share ends.
+    /// this exit and gives the flags, until the instruction or the exit's share ends.
     ///
     /// Only the first may fail: if a later one would, the guest executes the rest of
     /// the instruction again, and the same comes up as the first, or is for the
@@ -87,30 +103,30 @@ impl Strings {
         &self,
         vcpu: &mut V,
         processor: &Processor,
-        mut element: impl FnMut(&mut V, bool) -> Result<(), Outcome>,
+        mut element: impl FnMut(&mut V, bool) -> Result<u64, Outcome>,
     ) -> Result<Outcome, Outcome> {
-        let count = if self.repeat { self.register(vcpu, RCX) } else { 1 };
+        let count = if self.repeats() { self.register(vcpu, RCX) } else { 1 };
         // A single step is one element.
         let share = count.min(if processor.single_steps() { 1 } else { ELEMENTS_MAX });
-        let mut done = 0;
-        while done < share {
-            if let Err(outcome) = element(vcpu, done == 0) {
-                if done == 0 {
-                    return Err(outcome);
-                }
-                break;
+        let (mut done, mut flags, mut is_over) = (0, processor.flags, false);
+        while done < share && !is_over {
+            match element(vcpu, done == 0) {
+                Ok(new) => flags = new,
+                Err(outcome) if done == 0 => return Err(outcome),
+                Err(_) => break,
             }
             self.step(vcpu, processor);
             done += 1;
+            is_over = self.is_over(flags);
         }
-        if done == count {
-            return Ok(processor.finish(vcpu, self.instruction.length, processor.flags));
+        if done == count || is_over {
+            return Ok(processor.finish(vcpu, self.instruction.length, flags));
         }
-        Ok(processor.leave(vcpu, processor.flags))
+        Ok(processor.leave(vcpu, flags))
     }
 }
 
-/// MOVS, STOS and LODS, one of whose elements is on the page of `fault`.
+/// MOVS, STOS, LODS, CMPS and SCAS, one of whose elements is on the page of `fault`.
 pub(super) fn memory<V: Vcpu, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     mut walker: Walker<M>,
@@ -142,10 +158,15 @@ pub(super) fn memory<V: Vcpu, M: GuestMemory, B: Bus>(
             Some(place) => place.read(memory, bus, fault),
             None => read_register(vcpu, accumulator, width),
         };
-        match destination {
-            Some(place) => place.write(memory, bus, fault, value),
-            None => write_register(vcpu, accumulator, width, value),
+        let mut flags = processor.flags;
+        match (destination, strings.destination()) {
+            (Some(place), Some(Access::Write)) => place.write(memory, bus, fault, value),
+            (Some(place), _) => {
+                let other = place.read(memory, bus, fault);
+                flags = alu::compute(Alu::Cmp, value, other, width, flags).flags;
+            }
+            (None, _) => write_register(vcpu, accumulator, width, value),
         }
-        Ok(())
+        Ok(flags)
     })
 }

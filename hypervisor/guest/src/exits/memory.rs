@@ -1,13 +1,14 @@
 //! Accesses to guest-physical addresses that are not memory.
 
 use super::{apic, end, raise};
+use crate::decode;
 use crate::emulate::{self, Bus, Outcome};
 use crate::host::{BusAccess, Host};
 use crate::layout;
 use crate::partition::{End, Partition};
 use crate::processor::VirtualProcessor;
 use crate::walk::Bytes;
-use access::vcpu::{NestedAccess, Vcpu};
+use access::vcpu::{Event, NestedAccess, Vcpu};
 use devices::LocalApic;
 use spec::{Gpa, Width};
 
@@ -67,10 +68,30 @@ fn unsupported<V: Vcpu, H: Host>(
         return;
     }
     let (index, rip, code) = (vp.index, vp.cpu.rip(), bytes.as_slice());
-    partition.log(format_args!(
-        "vCPU {index}: {access:?} at {gpa} by what is not emulated: {code:02x?} at {rip:#x}"
-    ));
-    end(vp, partition, End::BadAccess);
+    let name = decode::name_of(code, super::code_size(&vp.cpu));
+    // Where nothing is an access does not end the guest, whatever it is done with: there is
+    // nothing that this instruction could mean.
+    let goes_on = fetched && !partition.strays_crash && !decodes(vp, partition, gpa);
+    if goes_on {
+        log_stray(vp, partition, gpa, access);
+        raise(vp, Event::UNDEFINED);
+    } else {
+        end(vp, partition, End::BadAccess);
+    }
+    if !goes_on || vp.strays < STRAYS_LOGGED {
+        partition.log(format_args!(
+            "vCPU {index}: {access:?} at {gpa} by what is not emulated: {name}, {code:02x?} at {rip:#x}"
+        ));
+    }
+}
+
+/// Whether something is there that is not memory.
+fn decodes<V: Vcpu, H: Host>(vp: &VirtualProcessor<V>, partition: &Partition<H>, gpa: Gpa) -> bool {
+    is_local_apic(&vp.apic, gpa) || gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 || partition.bus().decodes(gpa)
+}
+
+fn is_local_apic(apic: &LocalApic, gpa: Gpa) -> bool {
+    gpa.0 & !(PAGE - 1) == layout::LOCAL_APIC.0 && apic.is_enabled() && !apic.is_x2apic()
 }
 
 /// Exits in a row for instructions that are not emulated.
@@ -117,7 +138,7 @@ struct Mmio<'a, H: Host> {
 
 impl<H: Host> Mmio<'_, H> {
     fn is_local_apic(&self, gpa: Gpa) -> bool {
-        gpa.0 & !(PAGE - 1) == layout::LOCAL_APIC.0 && self.apic.is_enabled() && !self.apic.is_x2apic()
+        is_local_apic(self.apic, gpa)
     }
 }
 

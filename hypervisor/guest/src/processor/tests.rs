@@ -4,10 +4,12 @@ extern crate std;
 
 use super::*;
 use crate::host::FAULT_VECTOR;
+use crate::layout;
+use access::GuestMemory as _;
 use access::vcpu::{Exit, Interrupts, RAX, RBX, RCX, RDX, RSI};
 use script::{FakeHost, IF, STATE, Scripted, Turn, device, exit, injected, partition, play};
 use spec::{Gpa, Width, msr};
-use std::string::ToString;
+use std::string::{String, ToString};
 use std::vec::Vec;
 
 #[test]
@@ -262,6 +264,42 @@ fn extended_state_is_switched_on_where_it_is_offered() {
         let vp = play(&partition, 0, &[set(rcx, rax)], &[]);
         assert_eq!(injected(&vp), [None, Some(Event::PROTECTION)], "XCR{rcx} = {rax:#x}");
         assert_eq!((vp.cpu.still.xcr0, vp.cpu.still.rip), (1, 0));
+    }
+}
+
+/// A vCPU that stores XMM0 again and again at `gpa`, for longer than anybody is patient.
+fn stores_a_vector_register(gpa: u64, strays_crash: bool) -> (Option<End>, Vec<Option<Event>>, String) {
+    let mut partition = self::partition(1);
+    (partition.strays_crash, partition.tsc_hz) = (strays_crash, 200);
+    // movups [bx], xmm0 in 16-bit code.
+    partition.memory.write(Gpa(0), &[0x0f, 0x11, 0x07]).unwrap();
+    let fault = Exit::NestedFault { gpa: Gpa(gpa), access: access::vcpu::NestedAccess::Write };
+    let turns: Vec<Turn> = (0..200).map(|_| exit(fault)).collect();
+    let mut vp = VirtualProcessor::new(0, Scripted::new(&partition, &turns, &[]));
+    vp.cpu.still = crate::testing::StillVcpu::real();
+    vp.run(&partition);
+    let log = partition.host.logged.borrow().join("\n");
+    (partition.ended(), injected(&vp), log)
+}
+
+#[test]
+fn what_is_not_emulated_is_undefined_where_nothing_is() {
+    let (end, events, log) = stores_a_vector_register(0xd000_0000, false);
+    assert_eq!(end, Some(End::Stopped), "of the script, not for the access");
+    assert!(events.contains(&Some(Event::UNDEFINED)));
+    let line = "by what is not emulated: a move of an SSE or MMX register, [0f, 11, 07";
+    assert!(log.contains(line), "{log}");
+    assert!(log.lines().count() < 20, "{log}");
+}
+
+#[test]
+fn what_is_not_emulated_at_a_device_ends_the_guest_and_is_named() {
+    for (gpa, strays_crash) in [(layout::IOAPIC.0, false), (layout::LOCAL_APIC.0, false), (0xd000_0000, true)]
+    {
+        let (end, events, log) = stores_a_vector_register(gpa, strays_crash);
+        assert_eq!(end, Some(End::BadAccess), "{gpa:#x}");
+        assert!(!events.contains(&Some(Event::UNDEFINED)));
+        assert!(log.contains("not emulated: a move of an SSE or MMX register"), "{log}");
     }
 }
 

@@ -83,6 +83,19 @@ fn mnemonic(instruction: &Instruction) -> Mnemonic {
         Operation::Decrement => Mnemonic::Dec,
         Operation::Exchange { .. } => Mnemonic::Xchg,
         Operation::ExchangeAdd { .. } => Mnemonic::Xadd,
+        Operation::Shift { shift, .. } => match shift {
+            Shift::RotateLeft => Mnemonic::Rol,
+            Shift::RotateRight => Mnemonic::Ror,
+            Shift::RotateCarryLeft => Mnemonic::Rcl,
+            Shift::RotateCarryRight => Mnemonic::Rcr,
+            Shift::Left => Mnemonic::Shl,
+            Shift::Right => Mnemonic::Shr,
+            Shift::ArithmeticRight => Mnemonic::Sar,
+        },
+        Operation::Multiply { signed: false } => Mnemonic::Mul,
+        Operation::Multiply { signed: true } | Operation::MultiplyTo { .. } => Mnemonic::Imul,
+        Operation::Push => Mnemonic::Push,
+        Operation::Pop => Mnemonic::Pop,
         Operation::CompareExchange { .. } => Mnemonic::Cmpxchg,
         Operation::Bit { operation, .. } => match operation {
             BitOperation::Test => Mnemonic::Bt,
@@ -99,6 +112,12 @@ fn mnemonic(instruction: &Instruction) -> Mnemonic {
             }
             StringOperation::Load => {
                 string(Mnemonic::Lodsb, Mnemonic::Lodsw, Mnemonic::Lodsd, Mnemonic::Lodsq)
+            }
+            StringOperation::Compare => {
+                string(Mnemonic::Cmpsb, Mnemonic::Cmpsw, Mnemonic::Cmpsd, Mnemonic::Cmpsq)
+            }
+            StringOperation::Scan => {
+                string(Mnemonic::Scasb, Mnemonic::Scasw, Mnemonic::Scasd, Mnemonic::Scasq)
             }
             StringOperation::Input => {
                 string(Mnemonic::Insb, Mnemonic::Insw, Mnemonic::Insd, Mnemonic::INVALID)
@@ -164,18 +183,24 @@ fn check_address(ours: &Instruction, size: CodeSize, theirs: &iced_x86::Instruct
 fn check_string(
     ours: &Instruction,
     operation: StringOperation,
-    repeat: bool,
+    repeat: Repetition,
     size: CodeSize,
     theirs: &iced_x86::Instruction,
 ) {
-    assert_eq!(repeat, theirs.has_rep_prefix() || theirs.has_repne_prefix());
+    let repeats = theirs.has_rep_prefix() || theirs.has_repne_prefix();
+    assert_eq!(repeat != Repetition::Once, repeats);
+    if matches!(operation, StringOperation::Compare | StringOperation::Scan) {
+        // iced keeps both prefixes; the last one counts.
+        assert!(repeat != Repetition::WhileEqual || theirs.has_repe_prefix());
+        assert!(repeat != Repetition::WhileDifferent || theirs.has_repne_prefix());
+    }
     let kinds: Vec<_> = (0..theirs.op_count()).map(|operand| theirs.op_kind(operand)).collect();
     let (source, destination) = match ours.address.size {
         Width::Word => (OpKind::MemorySegSI, OpKind::MemoryESDI),
         Width::Dword => (OpKind::MemorySegESI, OpKind::MemoryESEDI),
         _ => (OpKind::MemorySegRSI, OpKind::MemoryESRDI),
     };
-    let reads = !matches!(operation, StringOperation::Store | StringOperation::Input);
+    let reads = !matches!(operation, StringOperation::Store | StringOperation::Input | StringOperation::Scan);
     let writes = !matches!(operation, StringOperation::Load | StringOperation::Output);
     assert_eq!(kinds.contains(&source), reads);
     assert_eq!(kinds.contains(&destination), writes);
@@ -192,6 +217,8 @@ fn check(ours: &Instruction, size: CodeSize, theirs: &iced_x86::Instruction, byt
     // Two encodings of one thing: MOVNTI is a store.
     let theirs_is = match theirs.mnemonic() {
         Mnemonic::Movnti => Mnemonic::Mov,
+        // Extension 6 of the shifts is another SHL.
+        Mnemonic::Sal => Mnemonic::Shl,
         // An extension to the same width is a move.
         Mnemonic::Movzx | Mnemonic::Movsx | Mnemonic::Movsxd if matches!(ours.operation, Operation::Load { width: to, .. } if to == width) => {
             Mnemonic::Mov
@@ -205,7 +232,7 @@ fn check(ours: &Instruction, size: CodeSize, theirs: &iced_x86::Instruction, byt
     assert_eq!(theirs.memory_size().size() as u64, width.bytes(), "{bytes:02x?} is {:?}", theirs.code());
     check_address(ours, size, theirs);
     let memory_operand = match ours.operation {
-        Operation::Load { .. } | Operation::ToRegister { .. } => 1,
+        Operation::Load { .. } | Operation::ToRegister { .. } | Operation::MultiplyTo { .. } => 1,
         _ => 0,
     };
     assert_eq!(theirs.op_kind(memory_operand), OpKind::Memory, "{bytes:02x?}");
@@ -225,6 +252,15 @@ fn check(ours: &Instruction, size: CodeSize, theirs: &iced_x86::Instruction, byt
         Operation::Not | Operation::Negate | Operation::Increment | Operation::Decrement => {
             assert_eq!(theirs.op_count(), 1);
         }
+        Operation::Shift { count, .. } => check_source(count, Width::Byte, theirs, 1),
+        Operation::MultiplyTo { register, factor } => {
+            check_register(register, width, theirs, 0);
+            assert_eq!(theirs.op_count(), if factor.is_some() { 3 } else { 2 });
+            if let Some(factor) = factor {
+                check_source(Source::Immediate(factor), width, theirs, 2);
+            }
+        }
+        Operation::Multiply { .. } | Operation::Push | Operation::Pop => assert_eq!(theirs.op_count(), 1),
         Operation::String { .. } => unreachable!("checked above"),
     }
 }
@@ -235,20 +271,21 @@ fn is_ours(theirs: &iced_x86::Instruction) -> bool {
     use Mnemonic::*;
     let strings = [
         Movsb, Movsw, Movsq, Stosb, Stosw, Stosd, Stosq, Lodsb, Lodsw, Lodsd, Lodsq, Insb, Insw, Insd, Outsb,
-        Outsw, Outsd,
+        Outsw, Outsd, Cmpsb, Cmpsw, Cmpsq, Scasb, Scasw, Scasd, Scasq,
     ];
     let plain = [
         Mov, Movzx, Movsx, Movsxd, Movbe, Movnti, Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Not, Neg, Inc,
-        Dec, Xchg, Xadd, Cmpxchg, Bt, Bts, Btr, Btc,
+        Dec, Xchg, Xadd, Cmpxchg, Bt, Bts, Btr, Btc, Rol, Ror, Rcl, Rcr, Shl, Sal, Shr, Sar, Mul, Imul, Push,
+        Pop,
     ];
     if strings.contains(&theirs.mnemonic()) {
         return true;
     }
-    // MOVSD is also of SSE; segment registers are not moved here, and a MOVSXD with an
+    // MOVSD and CMPSD are also of SSE; segment registers are not moved here, and a MOVSXD with an
     // operand-size prefix is refused.
     let memory = (0..theirs.op_count()).any(|operand| theirs.op_kind(operand) == OpKind::Memory);
     let segment = (0..theirs.op_count()).any(|operand| theirs.op_register(operand).is_segment_register());
-    theirs.mnemonic() == Movsd && theirs.code() == Code::Movsd_m32_m32
+    matches!(theirs.code(), Code::Movsd_m32_m32 | Code::Cmpsd_m32_m32)
         || plain.contains(&theirs.mnemonic()) && memory && !segment && theirs.code() != Code::Movsxd_r16_rm16
 }
 

@@ -47,13 +47,16 @@ impl GuestMemory for Nothing {
 }
 
 impl BusAccess<QuietHost> for Nothing {
-    fn port_read(&mut self, _: u16, _: Width) -> Option<u32> {
+    fn port_read(&mut self, _: &Partition<QuietHost>, _: u16, _: Width) -> Option<u32> {
         None
     }
     fn port_write(&mut self, _: &Partition<QuietHost>, _: u16, _: Width, _: u32) -> bool {
         false
     }
-    fn memory_read(&mut self, _: Gpa, _: Width) -> Option<u64> {
+    fn decodes(&self, _: Gpa) -> bool {
+        false
+    }
+    fn memory_read(&mut self, _: &Partition<QuietHost>, _: Gpa, _: Width) -> Option<u64> {
         None
     }
     fn memory_write(&mut self, _: &Partition<QuietHost>, _: Gpa, _: Width, _: u64) -> bool {

@@ -108,6 +108,9 @@ impl BusAccess<FakeHost> for NoBus {
     fn port_write(&mut self, _: &Partition<FakeHost>, _: u16, _: Width, _: u32) -> bool {
         false
     }
+    fn decodes(&self, _: Gpa) -> bool {
+        false
+    }
     fn memory_read(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width) -> Option<u64> {
         None
     }
