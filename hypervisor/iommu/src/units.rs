@@ -30,9 +30,18 @@ pub struct UnitDescription<R> {
 impl<R: RegisterWindow> UnitDescription<R> {
     /// The unit that the firmware's tables tell of; `map` gives its registers. Whatever is
     /// wrong with it, it keeps its place, for a Plan names units by their index.
-    pub fn of(unit: &platform::remapping::Unit, map: impl FnOnce(Hpa, u64) -> Option<R>) -> Self {
+    pub fn of(unit: &platform::remapping::Unit, map: impl Fn(Hpa, u64) -> Option<R>) -> Self {
+        let map = |bytes| if unit.trouble.is_none() { map(unit.base, bytes) } else { None };
+        let mut registers = map(unit.register_bytes);
+        // The table may tell of fewer registers than the unit has.
+        if let (Architecture::Vtd, Some(first)) = (&unit.architecture, &registers) {
+            let bytes = vtd::register_bytes(first);
+            if bytes > unit.register_bytes {
+                registers = map(bytes);
+            }
+        }
         Self {
-            registers: if unit.trouble.is_none() { map(unit.base, unit.register_bytes) } else { None },
+            registers,
             architecture: unit.architecture.clone(),
             segment: unit.segment,
             serves_rest: unit.serves_rest,

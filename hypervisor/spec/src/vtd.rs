@@ -27,6 +27,14 @@ pub mod register {
     pub const FAULT_UPPER_ADDRESS: usize = 0x44;
     /// PMEN: protected memory regions, 32 bits.
     pub const PROTECTED_MEMORY: usize = 0x64;
+    /// PLMBASE: first byte of the protected region below 4 GiB, 32 bits.
+    pub const PROTECTED_LOW_BASE: usize = 0x68;
+    /// PLMLIMIT: its last byte, 32 bits.
+    pub const PROTECTED_LOW_LIMIT: usize = 0x6c;
+    /// PHMBASE: first byte of the protected region above 4 GiB, 64 bits.
+    pub const PROTECTED_HIGH_BASE: usize = 0x70;
+    /// PHMLIMIT: its last byte, 64 bits.
+    pub const PROTECTED_HIGH_LIMIT: usize = 0x78;
     /// IQH: byte offset of the descriptor that hardware fetches next, 64 bits.
     pub const QUEUE_HEAD: usize = 0x80;
     /// IQT: byte offset of the slot that software fills next, 64 bits.
@@ -89,6 +97,12 @@ pub mod extended {
     pub const EXTENDED_INTERRUPTS: u64 = 1 << 4;
     /// SC: second-level leaves may force snooping.
     pub const SNOOP_CONTROL: u64 = 1 << 7;
+    /// IRO: offset of the IOTLB registers, in bytes; bits 8 to 17.
+    pub const fn iotlb_offset(ecap: u64) -> usize {
+        (ecap >> 8 & 0x3ff) as usize * 16
+    }
+    /// Bytes of the IOTLB registers.
+    pub const IOTLB_BYTES: usize = 16;
 }
 
 /// Bits of GCMD and, in the same places, GSTS; sections 11.4.4.1 and 11.4.4.2.
@@ -132,6 +146,8 @@ pub mod fault_status {
     }
 }
 
+/// RTADDR.TTM: how the root table is read; 0 is legacy mode. Section 11.4.5.
+pub const TABLE_MODE: u64 = 3 << 10;
 /// FECTL.IM: no interrupt on faults; section 11.4.7.2.
 pub const FAULT_INTERRUPT_MASK: u32 = 1 << 31;
 /// PMEN.EPM: enable protected memory regions; section 11.4.8.1.

@@ -3,7 +3,8 @@
 
 use crate::IommuError;
 use access::RegisterWindow;
-use spec::vtd::{capability as cap, descriptor, extended as ecap, register};
+use spec::address::PAGE_BYTES;
+use spec::vtd::{capability as cap, descriptor, extended as ecap, fault_record, register};
 use tables::{Geometry, PageSize};
 
 /// A unit's capability registers.
@@ -13,6 +14,19 @@ pub struct Capabilities {
     pub cap: u64,
     /// ECAP.
     pub ecap: u64,
+}
+
+/// Bytes of registers that a unit says it has, whole pages: where its fault records and its
+/// IOTLB registers are is up to it (sections 11.4.2 and 11.4.3). 0 where nothing answers.
+pub(crate) fn register_bytes(registers: &impl RegisterWindow) -> u64 {
+    let version = registers.read32(register::VERSION);
+    if version == 0 || version == u32::MAX {
+        return 0;
+    }
+    let found = registers.read64(register::CAPABILITY);
+    let records = cap::fault_records_offset(found) + cap::fault_records(found) * fault_record::BYTES;
+    let iotlb = ecap::iotlb_offset(registers.read64(register::EXTENDED_CAPABILITY)) + ecap::IOTLB_BYTES;
+    (records.max(iotlb) as u64).next_multiple_of(PAGE_BYTES)
 }
 
 impl Capabilities {

@@ -3,7 +3,7 @@
 
 use crate::IommuError;
 use access::{Clock, RegisterWindow, wait_until};
-use spec::vtd::{PROTECTED_MEMORY_ENABLE, PROTECTED_MEMORY_STATUS, global, register};
+use spec::vtd::{PROTECTED_MEMORY_ENABLE, PROTECTED_MEMORY_STATUS, TABLE_MODE, capability, global, register};
 
 /// How long a unit may take for anything. Real ones take microseconds; some were
 /// seen to take milliseconds.
@@ -48,6 +48,42 @@ fn wait_for(
 ) -> Result<(), IommuError> {
     wait_until(clock, TIMEOUT_NS, || (registers.read32(register::GLOBAL_STATUS) & bit != 0) == set)
         .map_err(|_| IommuError::TimedOut(what))
+}
+
+/// Ends translation by tables of another mode than legacy. The mode may change only while
+/// translation is off (section 11.4.5), so there is a gap, in which protected memory regions
+/// hold the devices where the unit has them.
+pub(crate) fn leave_other_table_mode(
+    registers: &impl RegisterWindow,
+    clock: &impl Clock,
+    cap: u64,
+) -> Result<(), IommuError> {
+    let is_legacy = registers.read64(register::ROOT_TABLE) & TABLE_MODE == 0;
+    if is_legacy || states(registers) & global::TRANSLATION == 0 {
+        return Ok(());
+    }
+    if cap & capability::PROTECTED_MEMORY == capability::PROTECTED_MEMORY {
+        protect_memory(registers, clock)?;
+    }
+    switch(registers, clock, global::TRANSLATION, false, "translation off")
+}
+
+/// Has the unit block all DMA while it does not translate.
+fn protect_memory(registers: &impl RegisterWindow, clock: &impl Clock) -> Result<(), IommuError> {
+    let state = registers.read32(register::PROTECTED_MEMORY);
+    if state & PROTECTED_MEMORY_STATUS != 0 {
+        // Firmware's own regions; their limits may not change while they are on.
+        return Ok(());
+    }
+    registers.write32(register::PROTECTED_LOW_BASE, 0);
+    registers.write32(register::PROTECTED_LOW_LIMIT, u32::MAX);
+    registers.write64(register::PROTECTED_HIGH_BASE, 1 << 32);
+    registers.write64(register::PROTECTED_HIGH_LIMIT, u64::MAX);
+    registers.write32(register::PROTECTED_MEMORY, state | PROTECTED_MEMORY_ENABLE);
+    wait_until(clock, TIMEOUT_NS, || {
+        registers.read32(register::PROTECTED_MEMORY) & PROTECTED_MEMORY_STATUS != 0
+    })
+    .map_err(|_| IommuError::TimedOut("protected memory regions on"))
 }
 
 /// Switches the protected memory regions off that firmware may have left on. They

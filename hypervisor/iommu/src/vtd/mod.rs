@@ -15,4 +15,5 @@ mod tests;
 mod unit;
 
 pub use capabilities::Capabilities;
+pub(crate) use capabilities::register_bytes;
 pub(crate) use unit::{Unit, frames_needed};

@@ -1,7 +1,7 @@
 //! One remapping unit, from deny-all on.
 
 use super::capabilities::Capabilities;
-use super::command::{command, release_protected_memory, states, switch};
+use super::command::{command, leave_other_table_mode, release_protected_memory, states, switch};
 use super::context::ContextTables;
 use super::faults;
 use super::interrupts::InterruptTable;
@@ -65,11 +65,12 @@ impl<R: RegisterWindow> Unit<R> {
         Ok(unit)
     }
 
-    /// Puts the empty tables in force. Where translation is on already it stays on
-    /// while the root changes, so at no moment is a device let through (and some
-    /// graphics units hang when it is switched off).
+    /// Puts the empty tables in force. Where translation is on already, with tables of the
+    /// mode that is used here, it stays on while the root changes, so at no moment is a
+    /// device let through (and some graphics units hang when it is switched off).
     fn deny_all(&mut self, memory: &mut impl TableMemory, clock: &impl Clock) -> Result<(), IommuError> {
         faults::mask_interrupt(&self.registers);
+        leave_other_table_mode(&self.registers, clock, self.capabilities.cap)?;
         self.queue.start(&self.registers, clock)?;
         self.flush_write_buffer(clock)?;
 

@@ -46,6 +46,39 @@ fn tables_are_in_force_before_they_are_switched_on() {
 }
 
 #[test]
+fn tables_of_another_mode_are_left_before_ours_are_taken() {
+    // Scalable mode, what older units called extended mode, and one that aborts all DMA.
+    for mode in 1..=3 {
+        for protected in [0, capability::PROTECTED_MEMORY] {
+            let ram = Ram::new(20, true);
+            let cap = PLAIN_CAP & !capability::PROTECTED_MEMORY | protected;
+            let mock = MockUnit::new(ram.clone(), cap, COHERENT_ECAP);
+            mock.left_in_mode(mode);
+            let bench = Bench::start(mock, ram, LIMITS);
+            assert!(bench.units.verdict(0).unwrap().is_ok());
+            let log = bench.mock.log();
+            let at = |what| log.iter().position(|event| *event == what).expect(what);
+            assert!(at("translation off") < at("root") && at("root") < at("translation on"), "{log:?}");
+            if protected != 0 {
+                assert!(at("protected memory on") < at("translation off"), "{log:?}");
+                assert!(at("translation on") < at("protected memory off"), "{log:?}");
+                let registers = &bench.mock.0.borrow().registers;
+                let range = |base, limit| (registers[&base], registers[&limit]);
+                assert_eq!(
+                    range(register::PROTECTED_LOW_BASE, register::PROTECTED_LOW_LIMIT),
+                    (0, 0xffff_ffff)
+                );
+                assert_eq!(
+                    range(register::PROTECTED_HIGH_BASE, register::PROTECTED_HIGH_LIMIT),
+                    (1 << 32, u64::MAX)
+                );
+            }
+            reaches_nothing(&bench.mock);
+        }
+    }
+}
+
+#[test]
 fn protected_memory_is_released_last() {
     let ram = Ram::new(20, true);
     let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
@@ -179,6 +212,18 @@ fn a_unit_is_described_as_the_tables_say_with_or_without_registers() {
     let unmapped = UnitDescription::<MockUnit>::of(&found, |_, _| None);
     assert!(unmapped.registers.is_none() && unmapped.serves_rest);
     assert!(unmapped.reaches_x2apic(&no_config()) && unmapped.frames_needed(LIMITS.unit, 1) == 0);
+    // Fault records, or the IOTLB's registers, beyond what the table tells of are mapped too.
+    let far_records = PLAIN_CAP & !(0x3ff << 24 | 0xff << 40) | 0x100 << 24 | 7 << 40;
+    let far_iotlb = COHERENT_ECAP & !(0x3ff << 8) | 0x1ff << 8;
+    for (cap, ecap, bytes) in [(far_records, COHERENT_ECAP, 0x2000), (PLAIN_CAP, far_iotlb, 0x2000)] {
+        let asked = core::cell::RefCell::new(Vec::new());
+        let described = UnitDescription::of(&found, |_, bytes| {
+            asked.borrow_mut().push(bytes);
+            Some(MockUnit::new(ram.clone(), cap, ecap))
+        });
+        assert!(described.registers.is_some());
+        assert_eq!(*asked.borrow(), [0x1000, bytes]);
+    }
     // What the tables say cannot be is not even tried.
     let broken = platform::remapping::Unit { trouble: Some(Trouble::Registers), ..found };
     assert!(UnitDescription::<MockUnit>::of(&broken, |_, _| panic!("mapped")).registers.is_none());

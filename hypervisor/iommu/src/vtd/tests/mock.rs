@@ -4,7 +4,7 @@
 use crate::fake_ram::Ram;
 use access::RegisterWindow;
 use spec::Bdf;
-use spec::vtd::{capability, extended, global, register};
+use spec::vtd::{TABLE_MODE, capability, extended, global, register};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -83,6 +83,15 @@ impl MockUnit {
 
     pub fn set_mood(&self, mood: Mood) {
         self.0.borrow_mut().mood = mood;
+    }
+
+    /// As firmware leaves a unit that it used, with tables of this mode.
+    pub fn left_in_mode(&self, mode: u64) {
+        let mut state = self.0.borrow_mut();
+        state.status |= global::TRANSLATION | global::QUEUED_INVALIDATION | global::SET_ROOT_TABLE;
+        state.root = 0x5000 | mode << 10;
+        let root = state.root;
+        state.registers.insert(register::ROOT_TABLE, root);
     }
 
     pub fn log(&self) -> Vec<&'static str> {
@@ -331,7 +340,10 @@ impl State {
         }
         self.status = self.status & !global::STATES | states;
         if value & global::SET_ROOT_TABLE != 0 {
-            self.root = self.registers[&register::ROOT_TABLE];
+            let root = self.registers[&register::ROOT_TABLE];
+            let translates = self.status & global::TRANSLATION != 0;
+            assert!(!translates || (self.root ^ root) & TABLE_MODE == 0, "the table mode changes under DMA");
+            self.root = root;
             self.status |= global::SET_ROOT_TABLE;
             self.log.push("root");
         }
@@ -378,6 +390,9 @@ impl State {
             }
             register::PROTECTED_MEMORY => {
                 let on = value as u32 & 1 << 31;
+                if self.protected == 0 && on != 0 {
+                    self.log.push("protected memory on");
+                }
                 if self.protected != 0 && on == 0 {
                     self.log.push("protected memory off");
                 }
