@@ -47,6 +47,14 @@ pub trait Host: Sized {
     /// Writes a line about a guest to the hypervisor's log.
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>);
 
+    /// A machine check made the guest exit on this processor: reads the banks, tells what they
+    /// say, and clears them. Whether the guest can go on. Where the machine cannot, this does
+    /// not come back.
+    fn survives_machine_check(&self, partition: &Partition<Self>) -> bool {
+        let _ = partition;
+        false
+    }
+
     /// Routes the machine's pin behind one of the guest's lines, the global system
     /// interrupt `gsi`: its redirection entry, which [`iommu::Iommu::remap_pin`] gave.
     fn open_line(&self, partition: &Partition<Self>, gsi: u8, entry: u64);

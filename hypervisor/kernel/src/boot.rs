@@ -24,7 +24,9 @@ use machine::facts::Facts;
 use machine::frames;
 use machine::mmio::Window;
 use machine::tsc::{self, TscClock};
-use machine::{apic, console, heap, paging, pic, power, processor, registers, symbols, timer, wall_clock};
+use machine::{
+    apic, console, heap, machine_check, paging, pic, power, processor, registers, symbols, timer, wall_clock,
+};
 use plan::{FileKind, FileRef, Plan};
 use platform::acpi::Tables;
 use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform};
@@ -53,6 +55,7 @@ pub fn run(boot: &'static BootInfo) {
         console::leave_serial();
     }
     let facts = Facts::here();
+    machine_check::init();
     errata::treat(&facts);
     errata::report(&facts);
     let tables = read_tables(boot);
@@ -147,6 +150,7 @@ fn report_missing(guests: &[Guest]) {
 
 /// A processor other than the first: it runs its vCPU, then sleeps.
 extern "C" fn processor_main(index: usize) -> ! {
+    machine_check::init();
     errata::treat(&Facts::here());
     timer::init();
     let id = processor::apic_id(index);

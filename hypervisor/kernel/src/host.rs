@@ -11,6 +11,7 @@ use iommu::Units;
 use machine::config_space::MachineConfigSpace;
 use machine::frames::Pool;
 use machine::guest_ram::GuestRam;
+use machine::machine_check::{self, Damage};
 use machine::mmio::Window;
 use machine::tsc::TscClock;
 use machine::{apic, console, processor, registers, timer};
@@ -110,6 +111,12 @@ impl Host for Here {
 
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>) {
         log::info!("{}: {text}", partition.name);
+    }
+
+    fn survives_machine_check(&self, partition: &Partition<Self>) -> bool {
+        let finding = machine_check::in_guest();
+        log::error!("{}: {finding}", partition.name);
+        finding.damage == Damage::None
     }
 
     fn open_line(&self, partition: &Partition<Self>, gsi: u8, entry: u64) {

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::*};
 use guest::host::{KICK_VECTOR, LINE_VECTOR};
 use guest::partition::{End, STEWARD};
 use iommu::{Fault, FaultKind, Iommu};
-use machine::{apic, console, heap, interrupts, processor, registers, timer};
+use machine::{apic, console, heap, interrupts, machine_check, processor, registers, timer};
 use spec::Bdf;
 
 /// Ctrl-T moves the console's focus to the next guest.
@@ -38,6 +38,7 @@ pub fn watch(machine: &Machine, tsc_hz: u64) {
             input(machine, byte);
         }
         drain_faults(machine, &mut logged);
+        machine_check::report();
         let chipsets = machine.guests.iter().filter_map(|guest| guest.partition.look_after_chipset());
         let input = registers::read_tsc() + period;
         timer::arm_timer(chipsets.fold(input, u64::min));

@@ -281,7 +281,7 @@ extern "C" fn exception(frame: &mut Frame) {
         13 if frame.rip == &raw const read_msr_instruction as u64 => {
             frame.rip = &raw const read_msr_failed as u64;
         }
-        18 => crate::panic::machine_check(frame),
+        18 => crate::machine_check::in_hypervisor(frame),
         _ => crate::panic::exception(frame),
     }
 }

@@ -34,6 +34,7 @@ pub mod interrupts;
 pub mod ioapic;
 pub mod layout;
 pub mod log;
+pub mod machine_check;
 pub mod memory_map;
 pub mod mmio;
 pub mod page_table;

@@ -1,15 +1,17 @@
 //! When nothing can go on: say where and why, stop everything.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::console;
 use crate::interrupts::{Frame, exception_name};
+use crate::machine_check::Finding;
 use crate::registers;
 use crate::{apic, layout, paging, power, processor, symbols};
 
 /// Not 0: a processor that gets an NMI stops for ever. The NMI stub reads it.
 pub static STOPPING: AtomicU8 = AtomicU8::new(0);
-static PANICKING: AtomicBool = AtomicBool::new(false);
+/// The processor that panics, counted from 1; 0 while there is none.
+static PANICKING: AtomicUsize = AtomicUsize::new(0);
 
 const BACKTRACE_FRAMES: usize = 32;
 const LAST_LINES: usize = 16;
@@ -85,9 +87,15 @@ fn print_control() {
 /// Makes this processor the only one that runs and the console its own. A second
 /// failure, in the report itself, ends here.
 fn begin() {
-    if PANICKING.swap(true, Ordering::SeqCst) {
-        power::debug_exit(0x1f);
-        registers::halt_forever();
+    let this = processor::current_index() + 1;
+    match PANICKING.compare_exchange(0, this, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => {}
+        Err(first) if first == this => {
+            power::debug_exit(0x1f);
+            registers::halt_forever();
+        }
+        // Another one reports already. A machine check reaches all processors at once.
+        Err(_) => registers::halt_forever(),
     }
     stop_others();
     console::break_lock();
@@ -118,35 +126,12 @@ pub(crate) fn exception(frame: &Frame) -> ! {
     finish(frame.rbp())
 }
 
-/// Reports a machine check. Returns where the processor says that it can go on (Intel
-/// SDM vol. 3 section 17.3.1.2, AMD APM vol. 2 section 9.3.1).
-pub(crate) fn machine_check(frame: &Frame) {
-    const CAPABILITIES: u32 = 0x179;
-    const STATUS: u32 = 0x17a;
-    const BANK_0_STATUS: u32 = 0x401;
-    const RESTART_VALID: u64 = 1 << 0;
-    const CONTEXT_CORRUPT: u64 = 1 << 57;
-    // SAFETY: a processor that raises machine checks has these registers, four for
-    // each bank that the capabilities count.
-    let (status, banks) =
-        unsafe { (registers::read_msr(STATUS), registers::read_msr(CAPABILITIES) as u32 & 0xff) };
-    log::error!("processor {}: machine check, status {status:#x}", processor::current_index());
-    let mut corrupt = status & RESTART_VALID == 0;
-    for bank in 0..banks.min(64) {
-        // SAFETY: as above; writing 0 clears the bank.
-        let error = unsafe { registers::read_msr(BANK_0_STATUS + 4 * bank) };
-        if error >> 63 != 0 {
-            log::error!("machine check bank {bank}: {error:#x}");
-            corrupt |= error & CONTEXT_CORRUPT != 0;
-            // SAFETY: as above.
-            unsafe { registers::write_msr(BANK_0_STATUS + 4 * bank, 0) };
-        }
-    }
-    if corrupt {
-        exception(frame);
-    }
-    // SAFETY: as above; clearing the status allows the next machine check.
-    unsafe { registers::write_msr(STATUS, 0) };
+/// Reports a machine check that the hypervisor does not survive and stops.
+pub(crate) fn machine_check(frame: &Frame, finding: &Finding) -> ! {
+    begin();
+    log::error!("processor {}: {finding}", processor::current_index());
+    print_registers(frame);
+    finish(frame.rbp())
 }
 
 #[panic_handler]

@@ -237,8 +237,10 @@ fn exception<V: Vcpu, H: Host>(
     const MACHINE_CHECK: u8 = 18;
     match vector {
         MACHINE_CHECK => {
-            partition.log(format_args!("vCPU {}: machine check while it ran", vp.index));
-            end(vp, partition, End::Stopped);
+            if !partition.host.survives_machine_check(partition) {
+                partition.log(format_args!("vCPU {}: a machine check while it ran ends the guest", vp.index));
+                end(vp, partition, End::Stopped);
+            }
         }
         ALIGNMENT_CHECK => raise(vp, Event::Exception { vector, error: Some(error) }),
         _ => raise(vp, Event::Exception { vector, error: None }),

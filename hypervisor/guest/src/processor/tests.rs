@@ -335,6 +335,24 @@ fn every_exit_is_survived() {
 }
 
 #[test]
+fn a_machine_check_ends_a_guest_that_cannot_go_on_and_no_other() {
+    for survives in [true, false] {
+        let partition = partition(1);
+        partition.host.survives.set(survives);
+        let check = exit(Exit::Exception { vector: 18, error: 0 });
+        let mut vp = VirtualProcessor::new(0, Scripted::new(&partition, &[check, exit(Exit::Shutdown)], &[]));
+        vp.run(&partition);
+        assert_eq!(partition.host.machine_checks.get(), 1);
+        let end = if survives { End::TripleFault } else { End::Stopped };
+        assert_eq!(partition.ended(), Some(end));
+        assert!(
+            vp.cpu.resumes.iter().all(|resume| resume.inject.is_none()),
+            "it is not the guest's exception"
+        );
+    }
+}
+
+#[test]
 fn a_guest_can_count_its_exits() {
     let read = Turn { registers: std::vec![(RCX, crate::msr::EXITS.into())], ..exit(Exit::ReadMsr) };
     let partition = partition(1);

@@ -6,12 +6,14 @@ use spec::vmx::qualification::{control_register, ept, port, task_switch};
 use spec::vmx::{event, exit, qualification};
 use spec::{Gpa, Width};
 
+const MACHINE_CHECK: u8 = 18;
+
 /// Decodes the exit for `reason`; `read` reads fields of the VMCS, and no more of them
 /// than the reason needs.
 #[inline]
 pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
     if reason & exit::ENTRY_FAILURE != 0 {
-        return Exit::InvalidState;
+        return entry_failed(reason);
     }
     match reason & exit::BASIC {
         exit::CPUID => Exit::Cpuid,
@@ -59,6 +61,16 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         | exit::LOADIWKEY
         | exit::ENCLV => Exit::Unavailable,
         other => Exit::Unexpected(other.into()),
+    }
+}
+
+/// A machine check that keeps an entry from being made has nothing to do with the guest's
+/// state, which was not even looked at.
+#[cold]
+fn entry_failed(reason: u32) -> Exit {
+    match reason & exit::BASIC {
+        exit::MACHINE_CHECK => Exit::Exception { vector: MACHINE_CHECK, error: 0 },
+        _ => Exit::InvalidState,
     }
 }
 
@@ -248,6 +260,9 @@ mod tests {
     #[test]
     fn failed_entries_are_no_exits() {
         assert_eq!(decoded(exit::ENTRY_FAILURE | exit::INVALID_STATE, &[]), Exit::InvalidState);
+        // The guest's state is not to blame.
+        let check = Exit::Exception { vector: 18, error: 0 };
+        assert_eq!(decoded(exit::ENTRY_FAILURE | exit::MACHINE_CHECK, &[]), check);
         let failure = |basic, qualification| entry_failure(exit::ENTRY_FAILURE | basic, qualification);
         assert_eq!(failure(exit::INVALID_STATE, 4), Some("the VMCS link pointer"));
         assert_eq!(failure(exit::INVALID_STATE, 0), None);

@@ -35,6 +35,9 @@ pub(super) struct FakeHost {
     pub(super) apic_writes: RefCell<Vec<(u8, u64)>>,
     /// How often the local APIC was given, taken back, and the steward woken.
     pub(super) handed: Cell<[usize; 3]>,
+    /// Machine checks that were looked at, and whether a guest survives them.
+    pub(super) machine_checks: Cell<usize>,
+    pub(super) survives: Cell<bool>,
     /// A vCPU can be made to exit at a TSC.
     pub(super) timed_exits: Cell<bool>,
 }
@@ -89,6 +92,10 @@ impl Host for FakeHost {
     fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
     fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {
         self.logged.borrow_mut().push(text.to_string());
+    }
+    fn survives_machine_check(&self, _: &Partition<Self>) -> bool {
+        self.machine_checks.set(self.machine_checks.get() + 1);
+        self.survives.get()
     }
     fn open_line(&self, _: &Partition<Self>, _: u8, _: u64) {}
     fn close_line(&self, _: &Partition<Self>, _: u8) {}
