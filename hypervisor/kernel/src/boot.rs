@@ -283,19 +283,27 @@ fn describe(platform: &Platform, tsc_hz: u64) {
 /// by a bridge either. Spared are screens, what firmware says that it goes on using, and
 /// IOMMUs that are functions: their own interrupts need bus mastering. A guest turns its own
 /// on again.
+///
+/// Most were stopped before the hypervisor used any memory ([`machine::bus_masters`]); what
+/// firmware goes on using, which only its tables tell, goes on here.
 fn quiet_functions(platform: &Platform, config: &MachineConfigSpace) {
     const DISPLAY: u8 = 0x03;
+    let stopped = machine::boot::stopped_functions();
     for function in &platform.functions {
         let reserved = platform.reserved_memory(function).next().is_some();
         let is_display = (function.class >> 16) as u8 == DISPLAY;
+        let before = config.read16(function.bdf, COMMAND);
+        let was_stopped = stopped.contains(&function.bdf);
         if is_display || reserved || platform.is_remapping_unit(function) {
+            if was_stopped {
+                config.write16(function.bdf, COMMAND, before | command::BUS_MASTER);
+            }
             continue;
         }
-        let before = config.read16(function.bdf, COMMAND);
         let is_master = function.bridge.is_none() && before & command::BUS_MASTER != 0;
-        let stopped = if is_master { before & !command::BUS_MASTER } else { before };
-        config.write16(function.bdf, COMMAND, stopped | command::INTERRUPT_DISABLE);
-        if is_master {
+        let quiet = if is_master { before & !command::BUS_MASTER } else { before };
+        config.write16(function.bdf, COMMAND, quiet | command::INTERRUPT_DISABLE);
+        if is_master || was_stopped {
             log::info!("{} was left working by the firmware and is stopped", function.bdf);
         }
     }

@@ -6,7 +6,7 @@
 //! allocator) is gated by `target_os = "none"`.
 //!
 //! Order of life: a door of [`boot`] takes what the loader gives, [`boot::start`]
-//! makes page tables, stacks, descriptors and the log, and calls the kernel's
+//! stops what could write memory ([`bus_masters`]), makes page tables, stacks, descriptors and the log, and calls the kernel's
 //! `hypervisor_main`.
 #![no_std]
 // On the host the doors and stubs are gated away, and with them the users of much.
@@ -19,6 +19,7 @@ extern crate std;
 pub mod apic;
 pub mod apic_page;
 pub mod boot;
+pub mod bus_masters;
 pub mod config_space;
 pub mod console;
 pub mod descriptors;

@@ -15,4 +15,4 @@ mod start;
 
 pub use handoff::{Handoff, Physical};
 #[cfg(target_os = "none")]
-pub use start::{STACK_BYTES, command_line, door, ramdisk, start_tsc};
+pub use start::{STACK_BYTES, command_line, door, ramdisk, start_tsc, stopped_functions};

@@ -6,11 +6,13 @@ use bootloader_api::info::{FrameBuffer, MemoryRegion, Optional};
 use core::arch::asm;
 use core::mem::MaybeUninit;
 use core::ptr::{addr_of, addr_of_mut};
-use spec::Hpa;
+use spec::{Bdf, Hpa};
 
 use super::entry::{DOOR_MULTIBOOT, DOOR_PVH};
 use super::handoff::{Door, Handoff, Physical, REGIONS, Rsdp};
 use super::{multiboot, pvh};
+use crate::bus_masters::{self, Stopped};
+use crate::config_space::MachineConfigSpace;
 use crate::framebuffer::Screen;
 use crate::memory_map::Range;
 use crate::paging::{self, Caching, LoaderTables, Rights, Stack};
@@ -25,6 +27,8 @@ pub(super) static mut HANDOFF: Handoff = Handoff::new();
 static mut KERNEL_REGIONS: [MemoryRegion; REGIONS] = [MemoryRegion::empty(); REGIONS];
 /// What the kernel is given.
 static mut BOOT_INFO: MaybeUninit<BootInfo> = MaybeUninit::uninit();
+/// What could write memory, and was stopped.
+static mut STOPPED: Stopped = Stopped::new();
 /// TSC at the first Rust instruction.
 static mut START_TSC: u64 = 0;
 
@@ -80,6 +84,9 @@ pub(super) fn start(handoff: &mut Handoff, loader: &LoaderTables) -> ! {
     if let Some(framebuffer) = handoff.framebuffer {
         handoff.reserve(Range::new(framebuffer.hpa, framebuffer.info.byte_len as u64));
     }
+    // Before anything of the loader's memory is given out: nobody may write there any more.
+    // SAFETY: one processor, before anybody reads it.
+    unsafe { STOPPED = bus_masters::stop(&MachineConfigSpace::new()) };
     frames::init(handoff.regions());
     processor::set_control_registers();
     let root = match paging::build(loader) {
@@ -190,6 +197,13 @@ pub fn command_line() -> &'static str {
 /// The door that the hypervisor came in by.
 pub fn door() -> Door {
     handoff().door
+}
+
+/// Functions that could write memory when the hypervisor came, and were stopped before it used
+/// any.
+pub fn stopped_functions() -> &'static [Bdf] {
+    // SAFETY: written once in `start`, before anybody can call this.
+    unsafe { (*addr_of!(STOPPED)).functions() }
 }
 
 /// Where the bundle is in physical memory.
