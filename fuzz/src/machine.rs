@@ -4,7 +4,7 @@ use crate::Input;
 use access::ConfigSpace;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use platform::remapping::Service;
-use platform::{Platform, Remapping};
+use platform::{Isolation, Platform, Remapping};
 use spec::pci_config::{BAR0, COMMAND, STATUS, VENDOR_ID};
 use spec::{Bdf, Width};
 use std::cell::Cell;
@@ -124,7 +124,8 @@ pub fn check(platform: &Platform) {
         assert_eq!(platform.function_at(&function.path).map(|found| found.bdf), Some(function.bdf));
         assert_eq!(platform.requesters(function).first(), Some(&function.bdf));
         assert!(platform.bridges_above(function).all(|bridge| bridge.bridge.is_some()));
-        let _ = (platform.group(function), platform.access_controls(function));
+        let _ = (platform.access_controls(function), platform.is_validated(function));
+        check_pairs(platform, function);
         let unit = platform.remapping_unit(function);
         assert!(unit.is_none_or(|unit| unit < platform.remapping.units.len()));
         platform.reserved_memory(function).for_each(drop);
@@ -140,6 +141,18 @@ pub fn check(platform: &Platform) {
     // A board file gives back what was found.
     let board = serde_json::to_string(platform).expect("a board file");
     assert_eq!(serde_json::from_str::<Platform>(&board).expect("its own board file"), *platform);
+}
+
+/// What is true of a function and every other one.
+fn check_pairs(platform: &Platform, function: &platform::Function) {
+    let is_together = |isolation| matches!(isolation, Isolation::Together(_));
+    for other in platform.functions.iter().filter(|other| other.bdf != function.bdf) {
+        let together = is_together(platform.isolation(function, other));
+        assert_eq!(together, is_together(platform.isolation(other, function)), "whoever is asked first");
+        let source = platform.message_source(function);
+        let sends_as_it = platform.requesters(other).into_iter().any(|id| source.accepts(id));
+        assert!(together || !sends_as_it, "{} passes for {}", other.bdf, function.bdf);
+    }
 }
 
 /// What is true of every description of remapping units.

@@ -23,6 +23,7 @@ use machine::guest_ram::{Block, GuestRam};
 use machine::mmio::Window;
 use machine::tsc::TscClock;
 use machine::{apic, registers};
+use pci::access_control::AccessControls;
 use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
 use plan::{FunctionPlan, GuestPlan, Interrupts, ReservedRange, StrayAccess};
 use platform::Platform;
@@ -319,17 +320,10 @@ fn build_bus(
 /// Keeps functions apart on their way to the IOMMU: the Plan counts on these services,
 /// so a port that does not take them is an error.
 fn enable_access_controls(plan: &GuestPlan, config: &MachineConfigSpace) -> Result<(), String> {
-    const CONTROL: u16 = 6;
-    const TRANSLATION_BLOCKING: u16 = 1 << 1;
-    for (bdf, controls) in plan.functions.iter().flat_map(|function| &function.access_controls) {
-        let wanted = controls.services & (AccessControl::ISOLATING | TRANSLATION_BLOCKING);
-        config.write16(*bdf, controls.offset + CONTROL, wanted);
-        let enabled = config.read16(*bdf, controls.offset + CONTROL);
-        if enabled & wanted != wanted {
-            return Err(format!(
-                "{bdf} does not enable access control services {wanted:#x} but {enabled:#x}"
-            ));
-        }
+    for (function, found) in plan.functions.iter().flat_map(|function| &function.access_controls) {
+        let AccessControl { offset, doublewords, .. } = *found;
+        let controls = AccessControls { function: *function, offset, services: found.wanted(), doublewords };
+        controls.enable(config).map_err(|error| format!("{error}"))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 //!
 //! - [`function`]: the trait, BARs and messages; [`effect`]: what an access causes.
 //! - [`image`]: configuration space as a table of what each bit does.
+//! - [`access_control`]: the services that keep functions apart are enabled.
 //! - [`capability`]: walks of capability lists that corrupt ones cannot trap.
 //! - [`passthrough`]: a function of the machine behind its policy.
 //! - [`bus`]: the guest's bus 0, its decoders and the placement of BARs.
@@ -26,6 +27,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod access_control;
 pub mod bar;
 pub mod bridge;
 pub mod bus;

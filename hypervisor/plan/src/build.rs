@@ -1,7 +1,7 @@
 //! Config x Platform -> Plan.
 
 use crate::check::lines::{self, LinePlan};
-use crate::check::{devices, files, guest_memory, machine, rules};
+use crate::check::{devices, files, guest_memory, machine, pairs, rules};
 use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
 use crate::reserved::{ReservedRange, merge};
@@ -9,7 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::names::{DevFn, DeviceId, DevicePath};
 use platform::pci::Bar;
-use platform::{AccessControl, Function, Platform};
+use platform::{AccessControl, Function, MessageSource, Platform};
 use spec::Bdf;
 
 /// What each guest gets on this machine.
@@ -74,6 +74,8 @@ pub struct FunctionPlan {
     pub id: DeviceId,
     /// Every requester ID under which the IOMMU may see it, its own first.
     pub requesters: Vec<Bdf>,
+    /// Whose number its interrupt messages carry when the IOMMU sees them.
+    pub message_source: MessageSource,
     /// Index of the remapping unit that serves it, in the platform's units.
     pub remapping_unit: usize,
     /// Whose access control services must be enabled, and which, before it may master
@@ -146,6 +148,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
             plan.refused.push(Refusal { name: name.clone(), problems });
         }
     }
+    plan.remarks.extend(pairs::remarks(&plan.guests, platform));
     plan
 }
 
@@ -188,6 +191,7 @@ fn plan_function(pci: &PciConfig, function: &Function, platform: &Platform) -> O
         path: function.path.clone(),
         id: function.id,
         requesters: platform.requesters(function),
+        message_source: platform.message_source(function),
         remapping_unit: platform.remapping_unit(function)?,
         access_controls: platform.access_controls(function),
         msi_messages: function.capabilities.msi.map_or(0, |msi| msi.messages),

@@ -4,7 +4,7 @@ use crate::acpi::{Ecam, Fadt, Hpet, InterruptOverride, IoApic, Madt, NmiSource, 
 use crate::finding::{Finding, Findings, finding};
 use crate::memory::{MemoryRegion, usable_ram};
 use crate::names::DevicePath;
-use crate::pci::{self, AccessControl, Function, PortType};
+use crate::pci::{self, Function};
 use crate::remapping::{Remapping, ReservedMemory, SEGMENT, Service};
 use access::ConfigSpace;
 use alloc::vec::Vec;
@@ -54,24 +54,17 @@ impl From<Board> for Platform {
         let Board { tables, memory, functions, findings, thread_bits, small_code_pages } = board;
         // Whoever wrote the file had the findings.
         let remapping = Remapping::new(&tables, &functions, &mut Findings::new(&mut Vec::new(), ""));
+        let functions = functions.into_iter().map(with_quirks).collect();
         Self { tables, memory, functions, findings, thread_bits, small_code_pages, remapping }
     }
 }
 
-/// Functions that cannot be kept apart: they reach each other without passing the
-/// IOMMU, or it cannot tell their requests apart.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Group {
-    /// One function alone.
-    Function(Bdf),
-    /// All functions of a device, given by its function 0: it has several and does
-    /// not say that it keeps them apart.
-    Device(Bdf),
-    /// Everything behind this bridge to conventional PCI: their requests carry the
-    /// bridge's number.
-    ConventionalBridge(Bdf),
-    /// Everything behind this switch, whose ports do not keep them apart.
-    Switch(Bdf),
+/// What a board file of an older version does not say follows from the device's ID.
+fn with_quirks(mut function: Function) -> Function {
+    if let Some(services) = &mut function.capabilities.access_control {
+        services.doublewords |= pci::quirks::has_doubleword_access_control(function.id);
+    }
+    function
 }
 
 /// A pin of an I/O APIC, and what remaps the interrupts of it.
@@ -147,72 +140,6 @@ impl Platform {
         let above = |function: &Function| self.function(function.parent?);
         // A board file may be edited by hand: a loop of parents must end.
         core::iter::successors(above(function), move |bridge| above(bridge)).take(self.functions.len())
-    }
-
-    /// Every requester ID under which the IOMMU may see a function, its own first: what
-    /// the bridges above it make of it (PCI Express to PCI Bridge Specification 1.0,
-    /// section 2.3), and what the tables say. Each needs an entry in the unit's tables,
-    /// and each may be the source of its interrupts.
-    pub fn requesters(&self, function: &Function) -> Vec<Bdf> {
-        let mut requesters = Vec::from([function.bdf]);
-        let mut add = |requester| {
-            if !requesters.contains(&requester) {
-                requesters.push(requester);
-            }
-        };
-        for bridge in self.bridges_above(function) {
-            match bridge.capabilities.express.map(|express| express.port) {
-                // It takes the requests over as device 0 of the bus behind it.
-                Some(PortType::ToConventional) => {
-                    if let Some(buses) = bridge.bridge {
-                        add(Bdf::new(buses.secondary, 0, 0));
-                    }
-                }
-                // A conventional bridge takes them over as itself.
-                Some(PortType::FromConventional) | None => add(bridge.bdf),
-                Some(_) => {}
-            }
-        }
-        self.remapping.aliases_of(SEGMENT, function.bdf).for_each(add);
-        requesters
-    }
-
-    /// The functions that a function cannot be kept apart from, once the access
-    /// control services of [`Platform::access_controls`] are enabled. The widest
-    /// reason counts.
-    pub fn group(&self, function: &Function) -> Group {
-        let mut group = if isolates_functions(function) {
-            Group::Function(function.bdf)
-        } else {
-            Group::Device(Bdf::new(function.bdf.bus(), function.bdf.device(), 0))
-        };
-        for bridge in self.bridges_above(function) {
-            let isolates = bridge.capabilities.access_control.is_some_and(AccessControl::isolates);
-            match bridge.capabilities.express.map(|express| express.port) {
-                Some(PortType::ToConventional | PortType::FromConventional) | None => {
-                    group = Group::ConventionalBridge(bridge.bdf);
-                }
-                Some(PortType::DownstreamPort) if !isolates => {
-                    group = Group::Switch(bridge.parent.unwrap_or(bridge.bdf));
-                }
-                Some(PortType::RootPort) if !isolates && bridge.multifunction => {
-                    group = Group::Device(Bdf::new(bridge.bdf.bus(), bridge.bdf.device(), 0));
-                }
-                Some(_) => {}
-            }
-        }
-        group
-    }
-
-    /// Whose access control services must be enabled to keep a function apart from
-    /// others, and which: those of the ports above it, and where its device has
-    /// several functions its own.
-    pub fn access_controls(&self, function: &Function) -> Vec<(Bdf, AccessControl)> {
-        let own = Some(function).filter(|function| function.multifunction);
-        own.into_iter()
-            .chain(self.bridges_above(function))
-            .filter_map(|function| Some((function.bdf, function.capabilities.access_control?)))
-            .collect()
     }
 
     /// The remapping unit that serves a function, as an index into the units of
@@ -302,11 +229,6 @@ impl Platform {
     pub fn hpet(&self) -> Option<Hpet> {
         self.tables.hpet
     }
-}
-
-/// Whether a function is kept apart from the others of its device.
-fn isolates_functions(function: &Function) -> bool {
-    !function.multifunction || function.capabilities.access_control.is_some()
 }
 
 /// How many of the lowest bits of an APIC ID number the threads of a core, by what CPUID

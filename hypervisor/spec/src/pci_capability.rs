@@ -180,6 +180,22 @@ pub mod express {
     pub const BYTES_V2: u16 = 0x3c;
 }
 
+/// Access control services (PCI Express Base Specification section 7.7.11).
+pub mod access_control {
+    /// Capabilities, 2 bytes.
+    pub const CAPABILITIES: u16 = 4;
+    /// Control, 2 bytes.
+    pub const CONTROL: u16 = 6;
+    /// How much further on the control register is where both are 4 bytes wide, as in root
+    /// ports of some chipsets (Intel 100 Series Chipset Family PCH, volume 2, sections
+    /// 12.1.46 and 12.1.47).
+    pub const WIDER: u16 = 2;
+    /// Some peers may be reached directly, in [`CONTROL`].
+    pub const EGRESS_CONTROL: u16 = 1 << 5;
+    /// Requests whose address is translated reach peers directly, in [`CONTROL`].
+    pub const DIRECT_TRANSLATED: u16 = 1 << 6;
+}
+
 /// Conventional PCI advanced features (PCI Engineering Change Notice "Advanced
 /// Capabilities for Conventional PCI").
 pub mod advanced_features {

@@ -28,6 +28,9 @@ pub const SUBSYSTEM: u16 = 0x2c;
 pub const ROM_BAR: u16 = 0x30;
 /// Offset of the first capability, 1 byte.
 pub const CAPABILITIES: u16 = 0x34;
+/// Offset of the first capability in a header of type 2, 1 byte (PC Card Standard 8.0,
+/// volume 7, section 4.5).
+pub const CARDBUS_CAPABILITIES: u16 = 0x14;
 /// Interrupt line, 1 byte: what the firmware tells the operating system.
 pub const INTERRUPT_LINE: u16 = 0x3c;
 /// Interrupt pin, 1 byte: 0 for none, 1 to 4 for INTA to INTD.
@@ -59,6 +62,8 @@ pub const SECONDARY_BUS: u16 = 0x19;
 pub const HEADER_TYPE_ENDPOINT: u8 = 0;
 /// Header layout 1: a bridge.
 pub const HEADER_TYPE_BRIDGE: u8 = 1;
+/// Header layout 2: a bridge to CardBus, whose bus numbers are where a bridge has them.
+pub const HEADER_TYPE_CARDBUS: u8 = 2;
 /// The device has more functions than function 0, in [`HEADER_TYPE`].
 pub const HEADER_TYPE_MULTI_FUNCTION: u8 = 1 << 7;
 

@@ -1,13 +1,12 @@
 //! PCI functions: are they there, and can they be kept apart from everybody else.
 
-use super::{Report, firmware_memory, lines, units};
+use super::{Report, firmware_memory, lines, pairs, units};
 use crate::check::rules::earlier_guests;
 use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use platform::Group;
 use platform::{Function, Platform};
 
 /// A function that a guest asks for.
@@ -37,7 +36,7 @@ pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: 
         let Some(function) = find(&request, &mut report) else { continue };
         check_iommu(&request, function, &mut report);
         firmware_memory::check(&request, function, &mut report);
-        check_group(&request, function, &mut report);
+        pairs::check(&request, function, &mut report);
         lines::check(&request, function, &mut report);
         check_bars(&request, function, &mut report);
         check_rom(&request, function, &mut report);
@@ -132,43 +131,6 @@ pub(crate) fn earlier_functions<'r>(
             guest.pci.iter().filter_map(|pci| request.platform.function_at(&pci.passthrough.path));
         functions.map(move |function| (owner, function))
     })
-}
-
-/// Functions that cannot be kept apart belong to one guest.
-fn check_group(request: &Request<'_>, function: &Function, report: &mut Report) {
-    let platform = request.platform;
-    let group = platform.group(function);
-    let requesters = platform.requesters(function);
-    let common = |other: &Function| requesters.iter().find(|id| platform.requesters(other).contains(id));
-    // The function itself has a message of its own.
-    let mut others = earlier_functions(request).filter(|(_, other)| other.bdf != function.bdf);
-    let Some((owner, other)) =
-        others.find(|(_, other)| platform.group(other) == group || common(other).is_some())
-    else {
-        return;
-    };
-    let (at, is_group) = (&function.path, platform.group(other) == group);
-    let why = match group {
-        _ if !is_group => match common(other) {
-            Some(id) => format!("the requests of both carry the number {id}"),
-            None => return,
-        },
-        Group::ConventionalBridge(bridge) => {
-            format!("both are behind the PCI bridge {bridge}, which hides from the IOMMU who is who")
-        }
-        Group::Switch(switch) => {
-            format!("both are behind the switch {switch}, which lets them reach each other (no ACS)")
-        }
-        Group::Device(_) | Group::Function(_) => {
-            "they are functions of one device, which does not say that it keeps them apart (no ACS)"
-                .to_string()
-        }
-    };
-    report.add(
-        request.key("path"),
-        format_args!("{at} cannot be kept apart from {} of guest `{owner}`: {why}", other.path),
-        "give both to the same guest",
-    );
 }
 
 fn check_rom(request: &Request<'_>, function: &Function, report: &mut Report) {

@@ -12,6 +12,9 @@ mod iommu_tests;
 mod line_tests;
 pub(crate) mod lines;
 pub(crate) mod machine;
+#[cfg(test)]
+mod pair_tests;
+pub(crate) mod pairs;
 pub(crate) mod rules;
 #[cfg(test)]
 mod tests;

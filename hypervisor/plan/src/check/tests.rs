@@ -345,14 +345,15 @@ fn devices_that_reach_each_other() {
         problems(&config_switch, &bridges()),
         [
             "guest.b.pci[0].passthrough.path: 00:06.0/00.0/01.0/00.0 cannot be kept apart from 00:06.0/00.0/00.0/00.0 of \
-         guest `a`: both are behind the switch 03:00.0, which lets them reach each other (no ACS); give both to the \
-         same guest"
+         guest `a`: both are behind the switch 03:00.0, whose port 04:01.0 lets what is behind it reach the others (no \
+         ACS); give both to the same guest"
         ]
     );
     let mut board = bridges();
     for function in &mut board.functions {
         if function.id.to_string() == "104c:8233" {
-            function.capabilities.access_control = Some(AccessControl { offset: 0x100, services: 0x5f });
+            function.capabilities.access_control =
+                Some(AccessControl { offset: 0x100, services: 0x5f, ..AccessControl::default() });
         }
     }
     let plan = plan(&config_switch, &board);
@@ -369,7 +370,8 @@ fn devices_that_reach_each_other() {
         problems(&config_device, &bridges()),
         [
             "guest.b.pci[0].passthrough.path: 00:07.1 cannot be kept apart from 00:07.0 of guest `a`: they are functions \
-         of one device, which does not say that it keeps them apart (no ACS); give both to the same guest"
+         of one device, or behind them, and 00:07.1 does not say that it keeps out of the others (no ACS); give both to \
+         the same guest"
         ]
     );
     assert_eq!(problems(&config(&[("a", "cpus = [1]", &edu)]), &bridges()), [""; 0]);

@@ -1,12 +1,19 @@
 //! What a function says it can do (PCI Express Base Specification 6.0, sections
 //! 7.5.3 and 7.6 to 7.9).
 
+use super::quirks::has_doubleword_access_control;
 use crate::finding::{Findings, finding};
+use crate::names::DeviceId;
 use access::ConfigSpace;
 use serde::{Deserialize, Serialize};
 use spec::Bdf;
-use spec::pci_capability::{FIRST_EXTENDED, advanced_features, express, extended_id, id, msi, msix};
-use spec::pci_config::{CAPABILITIES, HEADER_BYTES, STATUS, status};
+use spec::pci_capability::{
+    FIRST_EXTENDED, access_control, advanced_features, express, extended_id, id, msi, msix, power,
+};
+use spec::pci_config::{
+    CAPABILITIES, CARDBUS_CAPABILITIES, DEVICE_ID, HEADER_BYTES, HEADER_TYPE_CARDBUS, STATUS, VENDOR_ID,
+    status,
+};
 
 /// The capabilities that matter for passing a function through.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -19,6 +26,10 @@ pub struct Capabilities {
     pub express: Option<Express>,
     /// Offset of the power management capability.
     pub power_management: Option<u16>,
+    /// Whether the way from D3hot to D0 resets it; `None` without power management, and in
+    /// older board files.
+    #[serde(default)]
+    pub power_reset: Option<bool>,
     /// A function-level reset by the advanced features of conventional PCI.
     pub advanced_features_reset: bool,
     /// Access control services.
@@ -111,24 +122,62 @@ impl PortType {
 }
 
 /// Access control services (section 7.7.11). They do nothing until they are enabled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct AccessControl {
     /// Offset of the capability.
     pub offset: u16,
-    /// The services that it has, as bits of its capability register; the same bits of
-    /// the control register, 2 bytes further on, enable them.
+    /// The services that it has: its capability register.
     pub services: u16,
+    /// Those that were enabled when the machine was looked at: its control register. Older
+    /// board files do not have it.
+    #[serde(default)]
+    pub control: u16,
+    /// Its registers are said to have 32 bits, against the specification: see
+    /// [`has_doubleword_access_control`](super::quirks::has_doubleword_access_control).
+    #[serde(default)]
+    pub doublewords: bool,
 }
 
 impl AccessControl {
-    /// What a port needs so that functions behind it reach others only through the
-    /// root complex, and so through the IOMMU: source validation, request redirect,
-    /// completion redirect, upstream forwarding.
-    pub const ISOLATING: u16 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4;
+    /// Source validation: a port lets only requests through that carry a number of a bus
+    /// behind it.
+    pub const SOURCE_VALIDATION: u16 = 1 << 0;
+    /// Translation blocking: a port lets no request through that says its address is
+    /// translated already.
+    pub const TRANSLATION_BLOCKING: u16 = 1 << 1;
+    /// Request redirect: requests to a peer go up to the root complex.
+    pub const REQUEST_REDIRECT: u16 = 1 << 2;
+    /// Completion redirect: so do completions.
+    pub const COMPLETION_REDIRECT: u16 = 1 << 3;
+    /// Upstream forwarding: what was redirected below a port goes on upwards, even when its
+    /// address leads back through that port.
+    pub const UPSTREAM_FORWARDING: u16 = 1 << 4;
+    /// What every root port of several in a device needs. What it gets from below goes to
+    /// the IOMMU anyhow, so it needs no upstream forwarding.
+    pub const OF_ROOT_PORT: u16 =
+        Self::SOURCE_VALIDATION | Self::REQUEST_REDIRECT | Self::COMPLETION_REDIRECT;
+    /// What every downstream port of a switch needs.
+    pub const OF_DOWNSTREAM_PORT: u16 = Self::OF_ROOT_PORT | Self::UPSTREAM_FORWARDING;
 
-    /// Whether it has them all.
-    pub const fn isolates(self) -> bool {
-        self.services & Self::ISOLATING == Self::ISOLATING
+    /// Whether it has all of `services`.
+    pub const fn has(self, services: u16) -> bool {
+        self.services & services == services
+    }
+
+    /// The services to enable: all that keep functions apart and that it has. Egress control
+    /// and direct translated requests, which let peers reach each other, stay off.
+    pub const fn wanted(self) -> u16 {
+        self.services & (Self::OF_DOWNSTREAM_PORT | Self::TRANSLATION_BLOCKING)
+    }
+
+    fn read(config: &dyn ConfigSpace, function: Bdf, offset: u16, doublewords: bool) -> Self {
+        let control = access_control::CONTROL + if doublewords { access_control::WIDER } else { 0 };
+        Self {
+            offset,
+            services: config.read16(function, offset + access_control::CAPABILITIES),
+            control: config.read16(function, offset + control),
+            doublewords,
+        }
     }
 }
 
@@ -149,10 +198,17 @@ const MOST_CAPABILITIES: usize = 48;
 const MOST_EXTENDED: usize = (4096 - 256) / 4;
 
 impl Capabilities {
-    pub(super) fn read(config: &dyn ConfigSpace, function: Bdf, findings: &mut Findings<'_>) -> Self {
+    /// Reads the lists of a function whose header has the layout `header`.
+    pub(super) fn read(
+        config: &dyn ConfigSpace,
+        function: Bdf,
+        header: u8,
+        findings: &mut Findings<'_>,
+    ) -> Self {
         let mut capabilities = Self::default();
         if config.read16(function, STATUS) & status::CAPABILITY_LIST != 0 {
-            capabilities.read_chain(config, function, findings);
+            let list = if header == HEADER_TYPE_CARDBUS { CARDBUS_CAPABILITIES } else { CAPABILITIES };
+            capabilities.read_chain(config, function, list, findings);
         }
         // Only PCI Express functions have extended capabilities; what is behind a
         // conventional bridge may answer with the first 256 bytes again.
@@ -162,8 +218,14 @@ impl Capabilities {
         capabilities
     }
 
-    fn read_chain(&mut self, config: &dyn ConfigSpace, function: Bdf, findings: &mut Findings<'_>) {
-        let mut offset = u16::from(config.read8(function, CAPABILITIES) & !3);
+    fn read_chain(
+        &mut self,
+        config: &dyn ConfigSpace,
+        function: Bdf,
+        list: u16,
+        findings: &mut Findings<'_>,
+    ) {
+        let mut offset = u16::from(config.read8(function, list) & !3);
         for _ in 0..MOST_CAPABILITIES {
             if offset == 0 {
                 return;
@@ -203,7 +265,10 @@ impl Capabilities {
         // the last bytes of the space.
         let fits = |bytes: u16| offset + bytes <= 0x100;
         match id {
-            id::POWER_MANAGEMENT if fits(8) => self.power_management = Some(offset),
+            id::POWER_MANAGEMENT if fits(power::BYTES) => {
+                self.power_management = Some(offset);
+                self.power_reset = Some(read16(power::CONTROL) & power::NO_SOFT_RESET == 0);
+            }
             id::MSI if fits(10) => {
                 let control = read16(msi::CONTROL);
                 let log2 = (control >> msi::CAPABLE_SHIFT & msi::COUNT_MASK).min(5);
@@ -242,6 +307,10 @@ impl Capabilities {
     }
 
     fn read_extended_chain(&mut self, config: &dyn ConfigSpace, function: Bdf, findings: &mut Findings<'_>) {
+        let id = DeviceId {
+            vendor: config.read16(function, VENDOR_ID),
+            device: config.read16(function, DEVICE_ID),
+        };
         let mut offset = FIRST_EXTENDED;
         for _ in 0..MOST_EXTENDED {
             let head = config.read32(function, offset);
@@ -250,8 +319,10 @@ impl Capabilities {
             }
             match head as u16 {
                 extended_id::ACCESS_CONTROL if offset <= 0xff8 => {
-                    let services = config.read16(function, offset + 4);
-                    self.access_control = Some(AccessControl { offset, services });
+                    // The control register of the wide kind must be inside the space too.
+                    let doublewords = offset <= 0xff4 && has_doubleword_access_control(id);
+                    let found = AccessControl::read(config, function, offset, doublewords);
+                    self.access_control = Some(found);
                 }
                 extended_id::ALTERNATIVE_ROUTING => self.alternative_routing = true,
                 extended_id::ADDRESS_TRANSLATION => self.address_translation = true,

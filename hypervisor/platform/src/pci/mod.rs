@@ -2,6 +2,7 @@
 
 mod bar;
 mod capability;
+pub mod quirks;
 mod scan;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -38,6 +39,14 @@ pub struct Function {
     /// The addresses that it claims for what is behind it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,
+    /// The layout of its header: 0 a function, 1 a bridge, 2 a CardBus bridge. Older board
+    /// files do not have it and leave 0.
+    #[serde(default)]
+    pub header: u8,
+    /// The physical function of which it is a virtual one; `None` for all others. The scan
+    /// sees no virtual functions: they exist only while the physical one's driver says so.
+    #[serde(default)]
+    pub physical: Option<Bdf>,
     /// The bridge that it is behind; `None` on a root bus.
     pub parent: Option<Bdf>,
     /// Base address registers that decode something. Those of bridges and host
@@ -68,6 +77,23 @@ impl Function {
     pub fn has_function_level_reset(&self) -> bool {
         self.capabilities.advanced_features_reset
             || self.capabilities.express.is_some_and(|express| express.function_level_reset)
+    }
+    /// Whether it can be reset without its neighbours: by a function-level reset, or by a
+    /// power state that loses its own. `None` where an older board file does not say.
+    pub fn resets_alone(&self) -> Option<bool> {
+        match (self.has_function_level_reset(), self.capabilities.power_management) {
+            (true, _) => Some(true),
+            (false, None) => Some(false),
+            (false, Some(_)) => self.capabilities.power_reset,
+        }
+    }
+    /// What kind of PCI Express port it is; `None` for conventional PCI.
+    pub fn port(&self) -> Option<PortType> {
+        self.capabilities.express.map(|express| express.port)
+    }
+    /// Whether it leads to a link, on which there is one device, rather than to a bus.
+    pub fn is_link(&self) -> bool {
+        self.bridge.is_some() && matches!(self.port(), Some(PortType::RootPort | PortType::DownstreamPort))
     }
 }
 

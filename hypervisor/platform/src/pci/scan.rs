@@ -1,6 +1,6 @@
 //! Finding every function.
 
-use super::{Buses, Capabilities, Function, LegacyInterrupt, PortType};
+use super::{Buses, Capabilities, Function, LegacyInterrupt};
 use super::{bar, window};
 use crate::finding::{Findings, finding};
 use crate::names::{DevFn, DeviceId, DevicePath};
@@ -10,8 +10,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use spec::Bdf;
 use spec::pci_config::{
-    DEVICE_ID, HEADER_TYPE, HEADER_TYPE_BRIDGE, HEADER_TYPE_ENDPOINT, HEADER_TYPE_MULTI_FUNCTION,
-    INTERRUPT_LINE, INTERRUPT_PIN, REVISION_ID, SECONDARY_BUS, SUBSYSTEM, VENDOR_ID,
+    DEVICE_ID, HEADER_TYPE, HEADER_TYPE_BRIDGE, HEADER_TYPE_CARDBUS, HEADER_TYPE_ENDPOINT,
+    HEADER_TYPE_MULTI_FUNCTION, INTERRUPT_LINE, INTERRUPT_PIN, REVISION_ID, SECONDARY_BUS, SUBSYSTEM,
+    VENDOR_ID,
 };
 
 /// Subordinate bus number of a bridge; the secondary one is right before it.
@@ -141,19 +142,11 @@ impl Scan<'_> {
                 number: secondary,
                 parent: Some(bridge.bdf),
                 path: Some(bridge.path.clone()),
-                only_device_0: is_link(bridge),
+                only_device_0: bridge.is_link(),
             });
         }
         None
     }
-}
-
-/// Whether a bridge leads to a PCI Express link rather than to a bus.
-fn is_link(bridge: &Function) -> bool {
-    bridge
-        .capabilities
-        .express
-        .is_some_and(|express| matches!(express.port, PortType::RootPort | PortType::DownstreamPort))
 }
 
 fn read_id(config: &dyn ConfigSpace, function: Bdf, offset: u16) -> DeviceId {
@@ -169,9 +162,9 @@ fn read_function(
 ) -> Function {
     let class_revision = config.read32(bdf, REVISION_ID);
     let header = config.read8(bdf, HEADER_TYPE) & !HEADER_TYPE_MULTI_FUNCTION;
-    let is_bridge = header == HEADER_TYPE_BRIDGE;
+    let is_bridge = matches!(header, HEADER_TYPE_BRIDGE | HEADER_TYPE_CARDBUS);
     let is_host_bridge = class_revision >> 16 == HOST_BRIDGE;
-    let capabilities = Capabilities::read(config, bdf, findings);
+    let capabilities = Capabilities::read(config, bdf, header, findings);
     // Turning a bridge's decoding off would cut what is behind it off, the screen
     // perhaps; that of a host bridge even memory. Neither is ever passed through.
     let (bars, rom_bytes) = if header == HEADER_TYPE_ENDPOINT && !is_host_bridge {
@@ -183,7 +176,7 @@ fn read_function(
     if pin > 4 {
         finding!(findings, "its interrupt pin is {pin}, which does not exist; ignored");
     }
-    if header > 2 {
+    if header > HEADER_TYPE_CARDBUS {
         finding!(findings, "its header is of unknown type {header:#x}");
     }
     Function {
@@ -198,7 +191,9 @@ fn read_function(
             secondary: config.read8(bdf, SECONDARY_BUS),
             subordinate: config.read8(bdf, SUBORDINATE_BUS),
         }),
-        windows: if is_bridge { window::read(config, bdf) } else { Vec::new() },
+        windows: if is_bridge { window::read(config, bdf, header) } else { Vec::new() },
+        header,
+        physical: None,
         parent: bus.parent,
         bars,
         rom_bytes,

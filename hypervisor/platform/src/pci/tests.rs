@@ -49,25 +49,25 @@ impl FakeFunction {
     }
 
     /// A register with a value, and the bits of it that can be written.
-    fn register(mut self, at: u16, value: u32, writable: u32) -> Self {
+    pub fn register(mut self, at: u16, value: u32, writable: u32) -> Self {
         self.put(at.into(), &value.to_le_bytes());
         self.writable.insert(at, writable);
         self
     }
 
     /// A bridge to `secondary`..=`subordinate`.
-    fn bridge(id: &str, secondary: u8, subordinate: u8) -> Self {
+    pub fn bridge(id: &str, secondary: u8, subordinate: u8) -> Self {
         Self::new(id, 0x06_0400).with(0x0e, &[1]).with(0x19, &[secondary, subordinate])
     }
 
     /// With a PCI Express capability of this port type at 0x40.
-    fn express(self, port: u8) -> Self {
+    pub fn express(self, port: u8) -> Self {
         self.with(6, &[0x10]).with(0x34, &[0x40]).with(0x40, &[0x10, 0, port << 4 | 2, 0])
     }
 }
 
 impl FakeBus {
-    fn of(functions: Vec<(Bdf, FakeFunction)>) -> Self {
+    pub fn of(functions: Vec<(Bdf, FakeFunction)>) -> Self {
         Self { functions: RefCell::new(functions.into_iter().collect()), ..Self::default() }
     }
 
@@ -321,8 +321,9 @@ fn capabilities() {
                 phantom_functions: false
             }),
             power_management: Some(0x40),
+            power_reset: Some(true),
             advanced_features_reset: true,
-            access_control: Some(AccessControl { offset: 0x100, services: 0x5f }),
+            access_control: Some(AccessControl { offset: 0x100, services: 0x5f, ..AccessControl::default() }),
             alternative_routing: true,
             address_translation: true,
             sr_iov: Some(SrIov { offset: 0x160, total: 8, device: 0x10ca }),
@@ -382,6 +383,58 @@ fn a_pin_and_a_header_that_do_not_exist() {
             "00:01.0: its header is of unknown type 0x5",
         ]
     );
+}
+
+#[test]
+fn a_cardbus_bridge_is_a_bridge() {
+    let socket = FakeFunction::new("1217:7136", 0x06_0700)
+        .with(0x0e, &[2])
+        .with(0x19, &[1, 4])
+        .with(6, &[0x10])
+        // Its list of capabilities begins elsewhere; here is its memory window.
+        .with(0x14, &[0x40])
+        .with(0x34, &[0x10])
+        .with(0x40, &[0x01, 0])
+        .with(0x44, &[8, 0])
+        .with(0x1c, &0xfe00_0000_u32.to_le_bytes())
+        .with(0x20, &0xfe00_3000_u32.to_le_bytes())
+        .with(0x24, &0x9000_0000_u32.to_le_bytes())
+        .with(0x28, &0x8fff_f000_u32.to_le_bytes())
+        .with(0x3e, &[0, 1]);
+    let bus = FakeBus::of(vec![
+        (Bdf::new(0, 3, 0), socket),
+        (Bdf::new(1, 0, 0), FakeFunction::new("10b7:6001", 0x02_8000)),
+    ]);
+    let (functions, told) = bus.scan();
+    assert_eq!(told, [""; 0]);
+    let [socket, card] = &functions[..] else { panic!("{functions:?}") };
+    assert!(socket.is_bridge() && socket.header == 2 && socket.bars.is_empty() && !socket.is_link());
+    let window = Window { start: Hpa(0xfe00_0000), bytes: 0x4000, prefetchable: true };
+    assert_eq!(socket.windows, [window], "the other is closed");
+    assert_eq!(socket.capabilities.power_management, Some(0x40));
+    assert_eq!(socket.capabilities.power_reset, Some(false), "it keeps its state in D3hot");
+    assert_eq!((card.path.to_string().as_str(), card.parent), ("00:03.0/00.0", Some(socket.bdf)));
+}
+
+#[test]
+fn access_control_registers_of_32_bits() {
+    let port = |id, control: usize| {
+        let port = FakeFunction::bridge(id, 1, 1).express(4).with(0x100, &[0x0d, 0, 1, 0, 0x0f, 0]);
+        let (function, _) = FakeBus::scan_one(port.with(control, &[0x0c]));
+        function.capabilities.access_control.unwrap()
+    };
+    let found = |control, doublewords| AccessControl { offset: 0x100, services: 0xf, control, doublewords };
+    assert_eq!(port("8086:1234", 0x106), found(0xc, false));
+    for id in ["8086:a110", "8086:a11f", "8086:a16a", "8086:9d1b", "8086:a290", "8086:a2ee", "8086:a340"] {
+        assert_eq!(port(id, 0x108), found(0xc, true), "{id}");
+    }
+    for id in ["8086:a120", "8086:9d1c", "1022:a110"] {
+        assert_eq!(port(id, 0x106), found(0xc, false), "{id}");
+    }
+    // At the end of the space there is no room for the wider ones.
+    let last = FakeFunction::bridge("8086:a110", 1, 1).express(4).with(0x100, &[9, 0, 0x81, 0xff]);
+    let (function, _) = FakeBus::scan_one(last.with(0xff8, &[0x0d, 0, 1, 0, 0x0f, 0]));
+    assert_eq!(function.capabilities.access_control.map(|found| found.doublewords), Some(false));
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! Who is behind whom, on board files that QEMU gave.
 
 use super::*;
+use crate::{Isolation, Reason};
 use alloc::string::ToString;
 use alloc::vec;
 
@@ -66,49 +67,6 @@ fn a_board_file_that_is_none_is_refused() {
 }
 
 #[test]
-fn requesters() {
-    let platform = bridges();
-    let of = |path| platform.requesters(at(&platform, path));
-    assert_eq!(of("00:07.1"), [Bdf::new(0, 7, 1)]);
-    assert_eq!(of("00:04.0/02.0"), [Bdf::new(1, 2, 0), Bdf::new(1, 0, 0)]);
-    assert_eq!(of("00:06.0/00.0/01.0/00.0"), [Bdf::new(6, 0, 0)]);
-    // Were the bridge a conventional one, it would put its own number.
-    let mut platform = bridges();
-    platform.functions.iter_mut().find(|f| f.bdf == Bdf::new(0, 4, 0)).unwrap().capabilities.express = None;
-    let requesters = platform.requesters(at(&platform, "00:04.0/02.0"));
-    assert_eq!(requesters, [Bdf::new(1, 2, 0), Bdf::new(0, 4, 0)]);
-}
-
-#[test]
-fn groups() {
-    let mut platform = bridges();
-    let of = |platform: &Platform, path| platform.group(at(platform, path));
-    assert_eq!(of(&platform, "00:0a.0"), Group::Function(Bdf::new(0, 0xa, 0)));
-    assert_eq!(of(&platform, "00:07.1"), Group::Device(Bdf::new(0, 7, 0)));
-    assert_eq!(of(&platform, "00:04.0/01.0"), Group::ConventionalBridge(Bdf::new(0, 4, 0)));
-    assert_eq!(of(&platform, "00:05.0/00.0"), Group::Function(Bdf::new(2, 0, 0)));
-    assert_eq!(of(&platform, "00:06.0/00.0/01.0/00.0"), Group::Switch(Bdf::new(3, 0, 0)));
-    assert_eq!(of(&platform, "80:00.0/00.0"), Group::Function(Bdf::new(0x81, 0, 0)));
-    // A root port of several functions without ACS.
-    let port = platform.functions.iter_mut().find(|f| f.bdf == Bdf::new(0, 5, 0)).unwrap();
-    port.multifunction = true;
-    let weak = AccessControl { offset: 0x100, services: AccessControl::ISOLATING & !4 };
-    port.capabilities.access_control = Some(weak);
-    assert_eq!(of(&platform, "00:05.0/00.0"), Group::Device(Bdf::new(0, 5, 0)));
-}
-
-#[test]
-fn access_controls() {
-    let platform = bridges();
-    let of = |path| -> Vec<Bdf> {
-        platform.access_controls(at(&platform, path)).into_iter().map(|(bdf, _)| bdf).collect()
-    };
-    assert_eq!(of("00:05.0/00.0"), [Bdf::new(0, 5, 0)]);
-    assert_eq!(of("00:06.0/00.0/01.0/00.0"), [Bdf::new(0, 6, 0)]);
-    assert_eq!(of("00:07.0"), []);
-}
-
-#[test]
 fn sources_of_interrupts() {
     let platform = bridges();
     assert_eq!(platform.io_apic_source(&platform.io_apics()[0]), Some((0, Bdf::new(0xff, 0, 0))));
@@ -132,7 +90,9 @@ fn parents_in_a_loop_come_to_an_end() {
         Some(Bdf::new(3, 0, 0));
     let function = at(&platform, "00:06.0/00.0/01.0/00.0");
     assert_eq!(platform.bridges_above(function).count(), platform.functions.len());
-    assert_eq!(platform.group(function), Group::Switch(Bdf::new(3, 0, 0)));
+    // Nobody knows where they meet.
+    let other = at(&platform, "00:0a.0");
+    assert!(matches!(platform.isolation(function, other), Isolation::Together(Reason::Unknown(_))));
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! Known devices that do not do as the specifications say, by their IDs: which requester
+//! IDs they use besides their own, and where their registers are. The facts are those of
+//! the makers' specification updates and of public lists of what has been seen.
+
+use super::Function;
+use crate::names::DeviceId;
+use alloc::vec::Vec;
+use spec::Bdf;
+
+const INTEL: u16 = 0x8086;
+
+/// Root ports whose access control services have registers of 32 bits: capability at
+/// 4, control at 8 (Intel 100 Series Chipset Family PCH, specification update, erratum
+/// 23; 200 Series, erratum 22; 7th and 8th Generation Processor Family I/O, erratum 22).
+/// Each range is first and last device ID.
+const DOUBLEWORD_ACCESS_CONTROL: [(u16, u16); 7] = [
+    // 100 series, and its mobile kind.
+    (0xa110, 0xa11f),
+    (0xa167, 0xa16a),
+    (0x9d10, 0x9d1b),
+    // 200 series.
+    (0xa290, 0xa29f),
+    (0xa2e7, 0xa2ee),
+    // 300 series, and its mobile kind.
+    (0xa32c, 0xa343),
+    (0x9db0, 0x9dbf),
+];
+
+/// Whether a root port may have access control registers of 32 bits.
+pub fn has_doubleword_access_control(id: DeviceId) -> bool {
+    id.vendor == INTEL
+        && DOUBLEWORD_ACCESS_CONTROL.iter().any(|(first, last)| (*first..=*last).contains(&id.device))
+}
+
+/// Bridges without a PCI Express capability that nevertheless are bridges from PCI
+/// Express to conventional PCI: what is behind them sends as device 0 of their secondary
+/// bus.
+const HIDDEN_EXPRESS_BRIDGES: [(u16, u16); 5] =
+    [(0x1b21, 0x1080), (0x10e3, 0x8113), (0x1283, 0x8892), (0x1283, 0x8893), (INTEL, 0x244e)];
+
+/// Whether a bridge that shows no PCI Express capability is one to PCI Express.
+pub fn is_hidden_express_bridge(id: DeviceId) -> bool {
+    HIDDEN_EXPRESS_BRIDGES.contains(&(id.vendor, id.device))
+}
+
+/// Controllers that send some or all of their requests as another function of their
+/// device: vendor, device, and as which function.
+const SEND_AS_FUNCTION: [(u16, u16, u8); 21] = [
+    // Ricoh: the card readers send as the FireWire controller.
+    (0x1180, 0xe476, 0),
+    (0x1180, 0xe832, 0),
+    // Marvell SATA controllers, and boards that carry one.
+    (0x1b4b, 0x9120, 1),
+    (0x1b4b, 0x9123, 1),
+    (0x1b4b, 0x9125, 1),
+    (0x1b4b, 0x9128, 1),
+    (0x1b4b, 0x9130, 1),
+    (0x1b4b, 0x9170, 1),
+    (0x1b4b, 0x9172, 1),
+    (0x1b4b, 0x917a, 1),
+    (0x1b4b, 0x9182, 1),
+    (0x1b4b, 0x9183, 1),
+    (0x1b4b, 0x91a0, 1),
+    (0x1b4b, 0x9215, 1),
+    (0x1b4b, 0x9220, 1),
+    (0x1b4b, 0x9230, 1),
+    (0x1b4b, 0x9235, 1),
+    (0x1103, 0x0642, 1),
+    (0x1103, 0x0645, 1),
+    (0x1c28, 0x0122, 1),
+    // JMicron.
+    (0x197b, 0x2392, 1),
+];
+
+/// RAID controllers of Adaptec whose requests come from a processor behind a hidden
+/// bridge, device 1: subsystem IDs.
+const ADAPTEC: u16 = 0x9005;
+const ADAPTEC_RAID: u16 = 0x0285;
+const ADAPTEC_HIDDEN: [u16; 2] = [0x02bb, 0x02bc];
+
+/// Coprocessors of Intel (x200) whose DMA engines send under these device and function
+/// numbers.
+const X200: [u16; 2] = [0x2260, 0x2264];
+const X200_SENDERS: [(u8, u8); 3] = [(0x10, 0), (0x11, 0), (0x12, 3)];
+
+/// The requester IDs on its own bus that a function is known to use besides its own.
+pub fn requesters_of(function: &Function) -> Vec<Bdf> {
+    let (bdf, id) = (function.bdf, function.id);
+    let mut requesters: Vec<Bdf> = SEND_AS_FUNCTION
+        .iter()
+        .filter(|(vendor, device, _)| (*vendor, *device) == (id.vendor, id.device))
+        .map(|(_, _, number)| Bdf::new(bdf.bus(), bdf.device(), *number))
+        .collect();
+    let subsystem = function.subsystem.filter(|subsystem| subsystem.vendor == ADAPTEC);
+    if (id.vendor, id.device) == (ADAPTEC, ADAPTEC_RAID)
+        && subsystem.is_some_and(|subsystem| ADAPTEC_HIDDEN.contains(&subsystem.device))
+    {
+        requesters.push(Bdf::new(bdf.bus(), 1, 0));
+    }
+    if id.vendor == INTEL && X200.contains(&id.device) {
+        requesters.extend(X200_SENDERS.map(|(device, number)| Bdf::new(bdf.bus(), device, number)));
+    }
+    requesters.retain(|requester| *requester != bdf);
+    requesters
+}
