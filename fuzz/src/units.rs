@@ -72,14 +72,14 @@ fn step<R: RegisterWindow>(
         5 => {
             let alias = [Bdf(input.u16())];
             let aliases = &alias[..usize::from(input.u8() & 1)];
-            let _ = units.attach(Function { requester: requester(input), aliases }, domain);
+            let _ = units.attach(Function::new(requester(input), aliases), domain);
         }
         6 => drop(units.detach(requester(input))),
         7 => {
             let requester = requester(input);
             let alias = [Bdf(input.u16())];
             let aliases = &alias[..usize::from(input.u8() & 1)];
-            let _ = units.grant_interrupts(Function { requester, aliases }, input.u16());
+            let _ = units.grant_interrupts(Function::new(requester, aliases), input.u16());
         }
         8 => drop(units.revoke_interrupts(requester(input))),
         9 | 10 => {

@@ -244,7 +244,7 @@ where
         let Some(assignment) = self.assignments.get_mut(index) else { return Ok(()) };
         let (requester, slot, line) = (assignment.requester, assignment.slot, assignment.line);
         if let Some(domain) = self.domain {
-            let function = Function { requester, aliases: &assignment.aliases };
+            let function = Function::new(requester, &assignment.aliases);
             self.iommu
                 .lock()
                 .attach(function, domain)

@@ -1,6 +1,7 @@
 //! Who asks, and what is granted.
 
 use core::fmt;
+use platform::MessageSource;
 use spec::{Bdf, apic::DeliveryMode};
 
 /// The requester ID that a transaction carries, on its PCI segment.
@@ -22,12 +23,22 @@ impl Requester {
 impl<'a> Function<'a> {
     /// A function that only its own requester ID stands for.
     pub const fn alone(requester: Requester) -> Self {
-        Self { requester, aliases: &[] }
+        Self::new(requester, &[])
+    }
+
+    /// A function whose DMA may arrive under `aliases` too, and whose messages are its own.
+    pub const fn new(requester: Requester, aliases: &'a [Bdf]) -> Self {
+        Self { requester, aliases, messages: MessageSource::Requester(requester.id) }
+    }
+
+    /// The same, whose messages arrive as `messages` says.
+    pub const fn with_messages(self, messages: MessageSource) -> Self {
+        Self { messages, ..self }
     }
 
     /// The requester IDs besides its own.
     pub fn others(&self) -> impl Iterator<Item = Requester> + use<'a> {
-        let Self { requester, aliases } = *self;
+        let Self { requester, aliases, .. } = *self;
         aliases
             .iter()
             .filter(move |id| **id != requester.id)
@@ -56,6 +67,8 @@ pub struct Function<'a> {
     pub requester: Requester,
     /// Others, on the same segment. All of them are granted or none.
     pub aliases: &'a [Bdf],
+    /// Whose number its interrupt messages carry.
+    pub messages: MessageSource,
 }
 
 /// A domain: one guest's memory as its devices see it.

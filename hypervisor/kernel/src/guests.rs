@@ -287,8 +287,8 @@ fn build_bus(
         let requester = requester(function_plan);
         let messages = function.message_count();
         if messages > 0 {
-            // Its messages may carry any ID that its DMA may.
-            let function = iommu::Function { requester, aliases: &function_plan.requesters };
+            let function = iommu::Function::new(requester, &function_plan.requesters)
+                .with_messages(function_plan.message_source);
             iommu
                 .lock()
                 .grant_interrupts(function, messages)

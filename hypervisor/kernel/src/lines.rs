@@ -70,7 +70,7 @@ pub fn grant(plan: &Plan, iommus: &mut Iommus) {
     for source in sources {
         let of_source = lines().filter(|line| line.source == source);
         let interrupts = of_source.map(|line| index(line.pin) + 1).max().unwrap_or(0);
-        let io_apic = Function { requester: Requester::new(0, source), aliases: &[] };
+        let io_apic = Function::new(Requester::new(0, source), &[]);
         if let Err(error) = iommus.grant_interrupts(io_apic, interrupts) {
             log::error!("the IOAPIC that is {source} to the IOMMU can interrupt nobody: {error}");
         }

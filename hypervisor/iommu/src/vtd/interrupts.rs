@@ -4,6 +4,7 @@
 use crate::{Function, IommuError, RemappedInterrupt, Requester};
 use access::TableMemory;
 use alloc::vec::Vec;
+use platform::MessageSource;
 use spec::Hpa;
 use spec::apic::DeliveryMode;
 use spec::vtd::{INTERRUPT_TABLE_EXTENDED, interrupt_entry as entry};
@@ -210,15 +211,11 @@ fn table_entries(entries: u32) -> u32 {
     entries.clamp(MIN_ENTRIES, MAX_ENTRIES).next_power_of_two()
 }
 
-/// Whose interrupt hardware accepts: the function's own ID alone, or where it has
-/// others the buses of all of them, as an entry holds no list.
+/// Whose interrupt hardware accepts: one ID exactly, or any of one bus, where a bridge from
+/// PCI Express to conventional PCI may leave the IDs of what is behind it as they are.
 fn verify(function: Function<'_>) -> u64 {
-    let own = function.requester.id;
-    if function.others().next().is_none() {
-        return entry::VERIFY_SOURCE | u64::from(own.0);
+    match function.messages {
+        MessageSource::Requester(id) => entry::VERIFY_SOURCE | u64::from(id.0),
+        MessageSource::Bus(bus) => entry::VERIFY_BUS | u64::from(bus) << 8 | u64::from(bus),
     }
-    let buses = || function.others().map(|other| other.id.bus());
-    let first = buses().fold(own.bus(), u8::min);
-    let last = buses().fold(own.bus(), u8::max);
-    entry::VERIFY_BUS | u64::from(first) << 8 | u64::from(last)
 }

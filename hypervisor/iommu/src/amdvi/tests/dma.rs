@@ -195,10 +195,10 @@ fn all_aliases_are_granted_or_none() {
     for mut bench in benches() {
         let first = with_domain(&mut bench);
         let second = bench.units.create_domain(&[who(DISK)]).unwrap();
-        let behind_bridge = Function { requester: who(DISK), aliases: &[BRIDGE] };
+        let behind_bridge = Function::new(who(DISK), &[BRIDGE]);
         bench.units.attach(behind_bridge, second).unwrap();
         // The bridge's ID belongs to the other guest.
-        let clash = Function { requester: who(NIC), aliases: &[BRIDGE] };
+        let clash = Function::new(who(NIC), &[BRIDGE]);
         assert_eq!(bench.units.attach(clash, first), Err(IommuError::InUse(who(BRIDGE))));
         assert_eq!(bench.units.domain_of(who(NIC)), None);
         assert_eq!(bench.mock.dma(NIC, 0, true), None);
@@ -255,7 +255,7 @@ fn units_of_one_machine_differ() {
     assert_eq!((first.dma(CARD, PAGE, true), second.dma(NIC, PAGE, true)), (None, None));
     assert_eq!(units.attach(alone(DISK), domain), Err(IommuError::NoUnit(who(DISK))));
     // Messages of one function never go by two units.
-    let both = Function { requester: who(NIC), aliases: &[CARD] };
+    let both = Function::new(who(NIC), &[CARD]);
     assert_eq!(units.grant_interrupts(both, 1), Err(IommuError::WrongUnit(who(CARD))));
     units.unmap(domain, Gpa(0), MIB4).unwrap();
     assert_eq!((first.dma(NIC, PAGE, true), second.dma(CARD, PAGE, true)), (None, None));

@@ -59,7 +59,7 @@ fn every_function_has_a_table_of_its_own() {
 fn several_messages_are_aligned_as_their_numbers_need() {
     for mut bench in benches() {
         // Behind one bridge, so that the second run does not start at 0.
-        let behind = |id| Function { requester: who(id), aliases: &[BRIDGE] };
+        let behind = |id| Function::new(who(id), &[BRIDGE]);
         bench.units.grant_interrupts(behind(NIC), 3).unwrap();
         bench.units.grant_interrupts(behind(DISK), 8).unwrap();
         let base = bench.units.remap(who(DISK), 0, edge(0x41, 3)).unwrap();
@@ -150,7 +150,7 @@ fn a_flush_that_failed_is_made_up_for() {
 fn functions_that_share_a_requester_id_share_a_table() {
     for mut bench in benches() {
         let all = bench.ram.left();
-        let behind = |id| Function { requester: who(id), aliases: &[BRIDGE] };
+        let behind = |id| Function::new(who(id), &[BRIDGE]);
         bench.units.grant_interrupts(behind(CARD), 2).unwrap();
         bench.units.grant_interrupts(behind(NIC), 2).unwrap();
         let card = bench.units.remap(who(CARD), 0, edge(0x41, 1)).unwrap();
@@ -177,7 +177,7 @@ fn two_tables_cannot_be_joined() {
     let mut bench = bench();
     bench.units.grant_interrupts(alone(CARD), 1).unwrap();
     bench.units.grant_interrupts(alone(BRIDGE), 1).unwrap();
-    let both = Function { requester: who(NIC), aliases: &[CARD, BRIDGE] };
+    let both = Function::new(who(NIC), &[CARD, BRIDGE]);
     assert_eq!(bench.units.grant_interrupts(both, 1), Err(IommuError::InUse(who(NIC))));
     assert_eq!(bench.mock.interrupt(NIC, 0xfee0_0000, 0), None);
 }

@@ -129,10 +129,10 @@ fn all_aliases_are_granted_or_none() {
     for mut bench in benches() {
         let first = with_domain(&mut bench);
         let second = bench.units.create_domain(&[who(DISK)]).unwrap();
-        let behind_bridge = Function { requester: who(DISK), aliases: &[BRIDGE] };
+        let behind_bridge = Function::new(who(DISK), &[BRIDGE]);
         bench.units.attach(behind_bridge, second).unwrap();
         // The bridge's ID belongs to the other guest.
-        let clash = Function { requester: who(NIC), aliases: &[BRIDGE] };
+        let clash = Function::new(who(NIC), &[BRIDGE]);
         assert_eq!(bench.units.attach(clash, first), Err(IommuError::InUse(who(BRIDGE))));
         assert_eq!(bench.units.domain_of(who(NIC)), None);
         assert_eq!(bench.mock.dma(NIC, 0, true), None);
@@ -153,7 +153,7 @@ fn records_and_domains_are_those_of_the_plan() {
     let mut bench = Bench::with(PLAIN_CAP, COHERENT_ECAP, limits);
     let domain = bench.units.create_domain(&[who(NIC)]).unwrap();
     assert_eq!(bench.units.create_domain(&[who(NIC)]), Err(IommuError::OutOfDomains));
-    let two = Function { requester: who(NIC), aliases: &[BRIDGE] };
+    let two = Function::new(who(NIC), &[BRIDGE]);
     assert_eq!(bench.units.attach(two, domain), Err(IommuError::OutOfRecords));
     assert_eq!(bench.units.domain_of(who(NIC)), None);
     bench.units.attach(alone(NIC), domain).unwrap();

@@ -3,6 +3,7 @@
 use super::mock::Mood;
 use super::*;
 use crate::{HostMsi, IommuError};
+use platform::MessageSource;
 
 fn granted(bench: &mut Bench, entries: u16) -> HostMsi {
     bench.units.grant_interrupts(alone(NIC), entries).unwrap();
@@ -195,15 +196,43 @@ fn without_x2apic_destinations_have_8_bits() {
 }
 
 #[test]
-fn a_function_behind_a_bridge_may_use_its_buses() {
+fn msi_forging_a_function_behind_a_conventional_bridge_sends_as_that_bridge() {
     let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
-    let function = Function { requester: who(Bdf::new(2, 1, 0)), aliases: &[BRIDGE] };
+    let (card, bridge) = (Bdf::new(2, 1, 0), Bdf::new(0, 0x1e, 0));
+    let function = Function::new(who(card), &[]).with_messages(MessageSource::Requester(bridge));
     bench.units.grant_interrupts(function, 1).unwrap();
-    let msi = bench.units.remap(who(Bdf::new(2, 1, 0)), 0, edge(0x41, 0)).unwrap();
-    assert!(bench.mock.interrupt(BRIDGE, msi.address, 0).is_some());
-    assert!(bench.mock.interrupt(Bdf::new(2, 1, 0), msi.address, 0).is_some());
-    assert_eq!(bench.mock.interrupt(Bdf::new(3, 0, 0), msi.address, 0), None);
-    assert_eq!(bench.mock.interrupt(NIC, msi.address, 0), None);
+    let msi = bench.units.remap(who(card), 0, edge(0x41, 0)).unwrap();
+    assert!(bench.mock.interrupt(bridge, msi.address, 0).is_some());
+    // Nobody else on the buses from the bridge's own to the card's.
+    for other in [card, NIC, DISK, IOAPIC, Bdf::new(0, 0, 0), Bdf::new(0, 0x1e, 1), Bdf::new(1, 0, 0)] {
+        assert_eq!(bench.mock.interrupt(other, msi.address, 0), None, "{other}");
+    }
+}
+
+#[test]
+fn msi_forging_a_function_behind_an_express_bridge_may_use_its_secondary_bus() {
+    let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
+    let card = Bdf::new(2, 1, 0);
+    let aliases = [Bdf::new(2, 0, 0)];
+    let function = Function::new(who(card), &aliases).with_messages(MessageSource::Bus(2));
+    bench.units.grant_interrupts(function, 1).unwrap();
+    let msi = bench.units.remap(who(card), 0, edge(0x41, 0)).unwrap();
+    for id in [card, Bdf::new(2, 0, 0)] {
+        assert!(bench.mock.interrupt(id, msi.address, 0).is_some(), "{id}");
+    }
+    for other in [NIC, Bdf::new(1, 31, 7), Bdf::new(3, 0, 0)] {
+        assert_eq!(bench.mock.interrupt(other, msi.address, 0), None, "{other}");
+    }
+}
+
+#[test]
+fn msi_forging_another_number_for_dma_is_none_for_messages() {
+    let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
+    let (controller, sibling) = (Bdf::new(2, 0, 0), Bdf::new(2, 0, 1));
+    bench.units.grant_interrupts(Function::new(who(controller), &[sibling]), 1).unwrap();
+    let msi = bench.units.remap(who(controller), 0, edge(0x41, 0)).unwrap();
+    assert!(bench.mock.interrupt(controller, msi.address, 0).is_some());
+    assert_eq!(bench.mock.interrupt(sibling, msi.address, 0), None);
 }
 
 #[test]
