@@ -6,9 +6,10 @@
 //! it is known of machines that have no choice, and of those whose board file says it.
 
 use crate::names::DeviceId;
-use crate::pci::{Function, PortType};
+use crate::pci::Function;
 use crate::topology::Platform;
 use spec::Bdf;
+use spec::pci_config::HEADER_TYPE_CARDBUS;
 
 /// A pin of a device on a root bus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,16 +37,32 @@ impl Platform {
     /// function without one. Each bridge rotates the pins by the device's number; a link
     /// has one device, number 0.
     pub fn root_pin(&self, function: &Function) -> Option<RootPin> {
-        let mut pin = function.interrupt?.pin;
+        Some(self.root_pin_of(function, function.interrupt?.pin))
+    }
+
+    /// Where a function's pin `pin` would end, if it had that.
+    fn root_pin_of(&self, function: &Function, mut pin: u8) -> RootPin {
         let mut at = function;
         for bridge in self.bridges_above(function) {
-            let port = bridge.capabilities.express.map(|express| express.port);
-            let is_link = matches!(port, Some(PortType::RootPort | PortType::DownstreamPort));
-            let turn = if is_link { 0 } else { at.bdf.device() };
-            pin = pin.wrapping_add(turn) % PINS;
+            let turn = if bridge.is_link() { 0 } else { at.bdf.device() };
+            pin = match bridge.interrupt {
+                // A card has one interrupt, and it comes out as its socket's.
+                Some(its) if bridge.header == HEADER_TYPE_CARDBUS => its.pin,
+                _ => pin.wrapping_add(turn) % PINS,
+            };
             at = bridge;
         }
-        Some(RootPin { bus: at.bdf.bus(), device: at.bdf.device(), pin })
+        RootPin { bus: at.bdf.bus(), device: at.bdf.device(), pin }
+    }
+
+    /// Whether a function that says it has no pin could hold down the line of another, which
+    /// ends at `gsi`: nothing keeps a device from using the pin that it does not tell of.
+    pub fn could_hold_line(&self, silent: &Function, other: &Function, gsi: u32) -> bool {
+        let end = self.root_pin(other);
+        silent.interrupt.is_none()
+            && (0..PINS)
+                .map(|pin| self.root_pin_of(silent, pin))
+                .any(|pin| Some(pin) == end || self.is_qemu_q35() && q35_gsi(pin) == Some(gsi))
     }
 
     /// The global system interrupt of a function's pin, where it is known: because the

@@ -174,3 +174,48 @@ fn two_lines_do_not_meet_in_the_guest() {
          01.0; use the next slot"
     );
 }
+
+#[test]
+fn a_function_of_another_guest_that_says_it_has_no_pin_is_not_believed() {
+    let mut board = quiet();
+    board.remapping.units[0].serves_rest = true;
+    edit(&mut board, Bdf::new(1, 2, 0), |function| {
+        function.interrupt = None;
+        function.path = "00:1d.0".parse().unwrap();
+        function.bdf = Bdf::new(0, 0x1d, 0);
+        function.parent = None;
+        function.bars.clear();
+    });
+    assert!(lines(&guest(&[E1000]), &board)[0].is_some(), "the board's own functions are believed");
+    let silent = ("00:1d.0", "10ec:8139");
+    let two = |board: &Platform| {
+        let config = config(&[("a", "cpus = [1]", &[E1000]), ("b", "cpus = [2]", &[silent])]);
+        problems(&config, board)
+    };
+    assert_eq!(two(&board), [""; 0], "its pins end at the inputs 16 to 19");
+    let moved = |device: u8| {
+        let mut board = board.clone();
+        edit(&mut board, Bdf::new(0, 0x1d, 0), |function| {
+            function.bdf = Bdf::new(0, device, 0);
+            function.path = alloc::format!("00:{device:02x}.0").parse().unwrap();
+        });
+        let path = alloc::format!("00:{device:02x}.0");
+        let config =
+            config(&[("a", "cpus = [1]", &[E1000]), ("b", "cpus = [2]", &[(path.as_str(), "10ec:8139")])]);
+        problems(&config, &board)
+    };
+    assert_eq!(
+        moved(9),
+        [
+            "guest.a.pci[0].passthrough.path: 00:04.0/01.0 shares its interrupt line, global system interrupt 21, with \
+             00:09.0, whose word that it has no pin nothing holds it to; plug one of the two elsewhere, or pass through \
+             a device with MSI or MSI-X"
+        ]
+    );
+    // Where the wires lead is not known, but that they meet is.
+    let mut board = unknown();
+    edit(&mut board, Bdf::new(1, 2, 0), |function| function.interrupt = None);
+    let both = config(&[("a", "cpus = [1]", &[E1000]), ("b", "cpus = [2]", &[RTL8139])]);
+    let problems = problems(&with_gsi(both, 0, 18), &board);
+    assert!(problems.iter().any(|told| told.contains("whose word that it has no pin")), "{problems:?}");
+}

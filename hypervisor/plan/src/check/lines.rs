@@ -138,21 +138,36 @@ fn check_input(request: &Request<'_>, function: &Function, gsi: u32, report: &mu
 fn check_sharers(request: &Request<'_>, function: &Function, gsi: u32, report: &mut Report) {
     let platform = request.platform;
     let shares = |other: &&Function| {
+        let is_known = || {
+            platform.share_line(function, other)
+                || said_of(request.config, platform, other).or_else(|| platform.gsi(other)) == Some(gsi)
+        };
         other.bdf != function.bdf
             && !other.is_bridge()
-            && other.interrupt.is_some()
-            && (platform.share_line(function, other)
-                || said_of(request.config, platform, other).or_else(|| platform.gsi(other)) == Some(gsi))
+            && match other.interrupt {
+                Some(_) => is_known(),
+                // What the board's own functions say is believed, but not what one says that
+                // another guest drives: nobody knows what that guest made of its firmware.
+                None => is_anothers(request, other) && platform.could_hold_line(other, function, gsi),
+            }
     };
     let Some(other) = platform.functions.iter().find(shares) else { return };
+    let doubt =
+        if other.interrupt.is_none() { ", whose word that it has no pin nothing holds it to" } else { "" };
     report.add(
         request.key("path"),
         format_args!(
-            "{} shares its interrupt line, global system interrupt {gsi}, with {}",
+            "{} shares its interrupt line, global system interrupt {gsi}, with {}{doubt}",
             function.path, other.path
         ),
         "plug one of the two elsewhere, or pass through a device with MSI or MSI-X",
     );
+}
+
+/// Whether another guest asks for a function.
+fn is_anothers(request: &Request<'_>, function: &Function) -> bool {
+    let others = request.config.guest.iter().filter(|(name, _)| *name != request.name);
+    others.flat_map(|(_, guest)| &guest.pci).any(|pci| pci.passthrough.path == function.path)
 }
 
 /// What the configuration says of a function's line, whoever asks for it.
