@@ -7,7 +7,10 @@ use crate::problem::Problem;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use platform::remapping::InterruptSender;
 use platform::{Function, Platform};
+use spec::Bdf;
+use spec::pci_config::HEADER_TYPE_CARDBUS;
 
 /// A function that a guest asks for.
 pub(crate) struct Request<'a> {
@@ -37,6 +40,7 @@ pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: 
         check_iommu(&request, function, &mut report);
         firmware_memory::check(&request, function, &mut report);
         pairs::check(&request, function, &mut report);
+        check_reset(&request, function, &mut report);
         lines::check(&request, function, &mut report);
         check_bars(&request, function, &mut report);
         check_rom(&request, function, &mut report);
@@ -120,6 +124,26 @@ fn check_iommu(request: &Request<'_>, function: &Function, report: &mut Report) 
         let message = format!("{at} sends requests under numbers of functions that do not exist");
         report.add(&path, message, "pass through another device");
     }
+    if let Some((who, id)) = interrupt_sender(function, platform) {
+        let message = format!(
+            "{at} sends under the number {id}, which for the IOMMU is that of {who}: the guest could raise \
+             interrupts of others"
+        );
+        report.add(&path, message, "pass through another device");
+    }
+}
+
+/// The interrupt controller or timer for which the IOMMU takes a function, and under which
+/// number.
+fn interrupt_sender(function: &Function, platform: &Platform) -> Option<(String, Bdf)> {
+    let requesters = platform.requesters(function);
+    let is_its = |sender: &&InterruptSender| requesters.contains(&sender.requester);
+    platform.remapping.units.iter().find_map(|unit| {
+        let io_apic = unit.io_apics.iter().find(is_its);
+        let hpet = unit.hpets.iter().find(is_its);
+        let io_apic = io_apic.map(|found| (format!("I/O APIC {}", found.number), found.requester));
+        io_apic.or_else(|| hpet.map(|found| (format!("timer block {}", found.number), found.requester)))
+    })
 }
 
 /// The functions of earlier guests, each with its guest's name.
@@ -131,6 +155,35 @@ pub(crate) fn earlier_functions<'r>(
             guest.pci.iter().filter_map(|pci| request.platform.function_at(&pci.passthrough.path));
         functions.map(move |function| (owner, function))
     })
+}
+
+/// A function comes back from a guest, and starts again, only after a reset: its own, or
+/// that of its bus where nobody else is on it.
+fn check_reset(request: &Request<'_>, function: &Function, report: &mut Report) {
+    if function.resets_alone() != Some(false) {
+        return;
+    }
+    let (platform, path, at) = (request.platform, request.key("path"), &function.path);
+    let bridge = function.parent.and_then(|bridge| platform.function(bridge));
+    // The reset of a CardBus bridge's socket is another one.
+    let Some(bridge) = bridge.filter(|bridge| bridge.header != HEADER_TYPE_CARDBUS) else {
+        let message = format!("{at} has no reset, and no bus that can be reset");
+        return report.add(path, message, "pass through another device");
+    };
+    let is_own = |other: &Function| request.guest.pci.iter().any(|pci| pci.passthrough.path == other.path);
+    let beside = |other: &&Function| {
+        other.bdf != function.bdf && other.bdf.bus() == function.bdf.bus() && !is_own(other)
+    };
+    if let Some(neighbour) = platform.functions.iter().find(beside) {
+        report.add(
+            path,
+            format_args!(
+                "{at} has no reset of its own, and a reset of the bus behind {} would be one of {} too",
+                bridge.path, neighbour.path
+            ),
+            "give both to the same guest, or pass through another device",
+        );
+    }
 }
 
 fn check_rom(request: &Request<'_>, function: &Function, report: &mut Report) {

@@ -1,7 +1,7 @@
 //! Pairs of functions of two guests, resets that are another's too, and who sends under
 //! whose number.
 
-use super::tests::{Ask, bridges, config, everyday, plan, problems};
+use super::tests::{Ask, bridges, config, everyday, everyday_amd, plan, problems};
 use crate::Config;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -136,4 +136,84 @@ fn a_port_that_does_not_check_numbers_is_told() {
     );
     let alone = config(&[("a", "cpus = [1]", &[("00:02.0/00.0", "8086:10d3")])]);
     assert_eq!(remarks(&alone, &board), [""; 0]);
+}
+
+#[test]
+fn aliases_a_function_that_the_iommu_takes_for_an_interrupt_controller() {
+    let nvme = config(&[("a", "cpus = [1]", &[("00:03.0", "1b36:0010")])]);
+    let of = |change: fn(&mut Platform)| {
+        let mut board = everyday_amd();
+        change(&mut board);
+        problems(&nvme, &board)
+    };
+    let told = |who| {
+        format!(
+            "guest.a.pci[0].passthrough.path: 00:03.0 sends under the number 00:03.0, which for the IOMMU is that of {who}: \
+             the guest could raise interrupts of others; pass through another device"
+        )
+    };
+    assert_eq!(of(|_| {}), [""; 0]);
+    let io_apic = of(|board| {
+        for sender in &mut board.remapping.units[0].io_apics {
+            sender.requester = Bdf::new(0, 3, 0);
+        }
+    });
+    assert_eq!(io_apic, [told("I/O APIC 0")]);
+    let hpet = of(|board| {
+        let requester = Bdf::new(0, 3, 0);
+        board.remapping.units[0].hpets =
+            [platform::remapping::InterruptSender { number: 2, requester }].into();
+    });
+    assert_eq!(hpet, [told("timer block 2")]);
+}
+
+#[test]
+fn a_function_without_any_reset_of_its_own() {
+    let xhci = ("00:06.0/00.0/00.0/00.0", "1b36:000d");
+    let mut board = bridges();
+    let stubborn = |board: &mut Platform, bdf| {
+        let capabilities = &mut edit(board, bdf).capabilities;
+        capabilities.power_management = None;
+        capabilities.advanced_features_reset = false;
+        if let Some(express) = &mut capabilities.express {
+            express.function_level_reset = false;
+        }
+    };
+    stubborn(&mut board, Bdf::new(5, 0, 0));
+    let alone = config(&[("a", "cpus = [1]", &[xhci])]);
+    assert_eq!(problems(&alone, &board), [""; 0], "its bus is its own");
+    let mut beside = board.function(Bdf::new(5, 0, 0)).unwrap().clone();
+    beside.bdf = Bdf::new(5, 0, 1);
+    beside.path = "00:06.0/00.0/00.0/00.1".parse().unwrap();
+    beside.bars.clear();
+    board.functions.push(beside);
+    assert_eq!(
+        problems(&alone, &board),
+        [
+            "guest.a.pci[0].passthrough.path: 00:06.0/00.0/00.0/00.0 has no reset of its own, and a reset of the bus behind \
+             00:06.0/00.0/00.0 would be one of 00:06.0/00.0/00.0/00.1 too; give both to the same guest, or pass through \
+             another device"
+        ]
+    );
+    let both = config(&[("a", "cpus = [1]", &[xhci, ("00:06.0/00.0/00.0/00.1", "1b36:000d")])]);
+    assert_eq!(problems(&both, &board), [""; 0]);
+    // A power state that loses everything is a reset; one that keeps it is none; an older
+    // board file does not say.
+    let power = |board: &mut Platform, resets| {
+        let capabilities = &mut edit(board, Bdf::new(5, 0, 0)).capabilities;
+        (capabilities.power_management, capabilities.power_reset) = (Some(0x40), resets);
+    };
+    for (resets, refused) in [(Some(true), 0), (Some(false), 1), (None, 0)] {
+        power(&mut board, resets);
+        assert_eq!(problems(&alone, &board).len(), refused, "{resets:?}");
+    }
+    // On the root bus there is nothing above that could reset it.
+    let mut board = everyday();
+    stubborn(&mut board, Bdf::new(0, 3, 0));
+    assert_eq!(
+        problems(&config(&[("a", "cpus = [1]", &[("00:03.0", "1b36:0010")])]), &board),
+        [
+            "guest.a.pci[0].passthrough.path: 00:03.0 has no reset, and no bus that can be reset; pass through another device"
+        ]
+    );
 }

@@ -26,9 +26,12 @@ pub(super) fn everyday_amd() -> Platform {
 }
 
 /// A machine with bridges of every kind, a switch without ACS, devices without MSI,
-/// and a device of two functions.
+/// and a device of two functions. All can be reset, which of these conventional devices
+/// would otherwise be the first thing to say.
 pub(super) fn bridges() -> Platform {
-    serde_json::from_str(include_str!("../../tests/boards/bridges.json")).unwrap()
+    let mut board: Platform = serde_json::from_str(include_str!("../../tests/boards/bridges.json")).unwrap();
+    board.functions.iter_mut().for_each(|function| function.capabilities.advanced_features_reset = true);
+    board
 }
 
 /// A guest: its name, its keys, path and identity of its functions.
