@@ -215,12 +215,6 @@ pub mod advanced_features {
     pub const TRANSACTIONS_PENDING: u8 = 1 << 0;
 }
 
-/// Access control services (PCI Express Base Specification section 7.7.11).
-pub mod access_control {
-    /// Control, 2 bytes.
-    pub const CONTROL: u16 = 6;
-}
-
 /// Resizable BARs (PCI Express Base Specification section 7.8.6).
 pub mod resizable_bar {
     /// Control of the first of them, 4 bytes; each other is 8 bytes further on.

@@ -48,9 +48,10 @@ pub(super) fn read(config: &dyn ConfigSpace, function: Bdf, header: u8) -> Vec<W
 fn of_cardbus(config: &dyn ConfigSpace, function: Bdf) -> Vec<Window> {
     let control = config.read16(function, BRIDGE_CONTROL);
     let page = |offset| u64::from(config.read32(function, offset) & 0xffff_f000);
-    let windows = CARDBUS_WINDOWS.into_iter().zip(0..).map(|(at, number)| {
-        (page(at), page(at + 4), control & CARDBUS_PREFETCHABLE << number != 0)
-    });
+    let windows = CARDBUS_WINDOWS
+        .into_iter()
+        .zip(0..)
+        .map(|(at, number)| (page(at), page(at + 4), control & CARDBUS_PREFETCHABLE << number != 0));
     let open = windows.filter(|(base, limit, _)| *base != 0 && base <= limit);
     open.map(|(base, limit, prefetchable)| Window {
         start: Hpa(base),
