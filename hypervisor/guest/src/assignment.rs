@@ -7,6 +7,7 @@
 
 mod resets;
 
+use crate::holdings::Holdings;
 use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host, LINE_VECTOR};
 use crate::layout;
 use crate::mailbox;
@@ -292,6 +293,16 @@ where
         // No processor of the guest runs: nothing walks what was retired.
         self.nested.flushed();
         detached
+    }
+
+    /// What the guest's functions have at present.
+    pub fn holdings(&self) -> Holdings {
+        let iommu = self.iommu.lock();
+        Holdings {
+            nested_frames_left: self.nested.frames_left(),
+            iommu_frames_left: iommu.frames_left(),
+            in_force: self.assignments.iter().map(|assignment| iommu.in_force(assignment.requester)).sum(),
+        }
     }
 
     fn detach_all(&mut self) -> bool {

@@ -19,6 +19,7 @@ pub mod descriptor;
 pub mod direct;
 pub mod emulate;
 pub mod exits;
+pub mod holdings;
 pub mod host;
 pub mod layout;
 pub mod lifecycle;

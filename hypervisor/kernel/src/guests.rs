@@ -5,14 +5,14 @@ use crate::host::{Bus, Here, IOMMUS, Iommus};
 use crate::lines::{self, Line};
 use crate::rom;
 use crate::virtualization::{GuestProcessor, Virtualization};
-use access::ConfigSpace;
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use devices::{Chipset, ChipsetConfig};
 use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::cpuid::{CpuidPolicy, GuestCpuidConfig};
+use guest::holdings::Account;
 use guest::layout::GuestLayout;
 use guest::lifecycle::{Lifecycle, Policy};
 use guest::partition::Partition;
@@ -45,6 +45,8 @@ pub struct Guest {
     pub processors: Box<[Box<dyn GuestProcessor>]>,
     /// The interrupt lines of its functions.
     pub lines: Box<[Line]>,
+    /// What its functions had of the machine's after its ends.
+    pub account: Account,
     /// Where it is in its life.
     pub lifecycle: Lifecycle,
     /// The hypervisor's own memory for it, in bytes.
@@ -146,7 +148,16 @@ pub fn build(
     let lines = lines::of(&plan.functions)?;
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
     let lifecycle = Lifecycle::new(vcpus, Policy::of(&plan.config));
-    Ok(Guest { plan, partition, processors, lines, lifecycle, overhead_bytes, common })
+    Ok(Guest {
+        plan,
+        partition,
+        processors,
+        lines,
+        account: Account::default(),
+        lifecycle,
+        overhead_bytes,
+        common,
+    })
 }
 
 /// Whether the guest takes its interrupts itself.

@@ -78,6 +78,7 @@ impl Stage for Guest {
     fn take_back(&self) -> bool {
         let clean = self.partition.bus().revoke(&self.partition);
         if clean {
+            self.account.note(self.partition.bus().holdings());
             self.partition.memory.zero_all();
         }
         clean

@@ -50,16 +50,19 @@ fn guest_line(line: &mut String, guest: &Guest) -> core::fmt::Result {
             add(steady.get_or_insert([0; EXIT_KINDS]), counts);
         }
     }
+    let kept = guest.account.kept();
     let ticks = guest.lifecycle.first_instruction().saturating_sub(boot::start_tsc());
     let hz = COMMON.get().map_or(1, |common| common.tsc_hz.max(1));
     let first_instruction_ns = (u128::from(ticks) * 1_000_000_000 / u128::from(hz)) as u64;
     write!(
         line,
-        "summary guest={} end={} expected={} runs={} cpus={} memory_bytes={} hypervisor_bytes={} first_instruction_ns={}",
+        "summary guest={} end={} expected={} runs={} kept_frames={} kept_in_force={} cpus={} memory_bytes={} hypervisor_bytes={} first_instruction_ns={}",
         guest.partition.name,
         guest.lifecycle.end_name(),
         guest.lifecycle.is_as_expected(guest.plan.config.expect),
         guest.lifecycle.runs(),
+        kept.frames,
+        kept.in_force,
         guest.processors.len(),
         guest.plan.memory_bytes,
         guest.overhead_bytes,

@@ -26,6 +26,8 @@ mod lifecycle;
 #[cfg(target_os = "none")]
 mod neighbour;
 #[cfg(target_os = "none")]
+mod restarts;
+#[cfg(target_os = "none")]
 mod rewrite;
 #[cfg(target_os = "none")]
 mod storm;
@@ -79,6 +81,7 @@ mod entry {
         ("triple-fault", lifecycle::triple_fault),
         ("halt-forever", lifecycle::halt_forever),
         ("spin", lifecycle::spin),
+        ("restarts", restarts::run),
         ("neighbour", neighbour::run),
         ("cpuid", cpuid::run),
         ("tasks", tasks::run),

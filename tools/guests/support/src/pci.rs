@@ -91,6 +91,31 @@ impl Function {
         None
     }
 
+    /// Address of memory BAR `index` as [`Function::bar`] tells it, made reachable for this guest.
+    fn reachable_bar(self, index: u16) -> Option<u64> {
+        let base = self.bar(index);
+        (base != 0 && crate::paging::map(base)).then_some(base)
+    }
+
+    /// Programs every entry of the MSI-X table and enables MSI-X; false if there is none. Memory
+    /// decode is on.
+    pub fn enable_msix(self, address: u64, data: u32) -> bool {
+        let Some(at) = self.capability(0x11) else { return false };
+        let (control, place) = (self.read(at), self.read(at + 4));
+        let Some(base) = self.reachable_bar((place & 7) as u16) else { return false };
+        let table = base + u64::from(place & !7);
+        for entry in 0..u64::from(control >> 16 & 0x7ff) + 1 {
+            let entry = table + 16 * entry;
+            write32(entry, address as u32);
+            write32(entry + 4, (address >> 32) as u32);
+            write32(entry + 8, data);
+            // Not masked.
+            write32(entry + 12, 0);
+        }
+        self.write(at, control & !(1 << 30) | 1 << 31);
+        true
+    }
+
     /// Programs and enables MSI; false if there is none.
     pub fn enable_msi(self, address: u64, data: u16) -> bool {
         let Some(at) = self.capability(5) else { return false };

@@ -1,9 +1,16 @@
 //! How guests end, and what follows.
 
-use super::{EDU, EDU_PATH, Guest, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted};
+use super::{EDU, EDU_PATH, Guest, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted, lab_machine};
 use crate::column::{Column, Need};
+use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
 use crate::scenario::Scenario;
+
+/// QEMU's NVMe drive, and an e1000e behind a root port.
+const NVME: &str = "1b36:0010";
+const NVME_PATH: &str = "00:03.0";
+const NIC: &str = "8086:10d3";
+const NIC_PATH: &str = "00:02.0/00.0";
 
 /// All of them.
 pub fn on(column: Column) -> Vec<Scenario> {
@@ -11,9 +18,31 @@ pub fn on(column: Column) -> Vec<Scenario> {
     if column != Column::SvmAmdVi {
         list.extend(ends(column, VIRTUAL).into_iter().map(|end| end.needs(Need::KeptApic)));
     }
+    list.push(restarts(column, 30));
+    list.push(restarts(column, 1000).long());
     list.push(refused(column, "absent-device", "00:1d.7", EDU));
     list.push(refused(column, "other-device", EDU_PATH, "8086:10d3"));
     list
+}
+
+/// Starts again and again with a drive and a NIC in use: nothing is missing at the end that was
+/// there after the first. It takes about a second a time.
+fn restarts(column: Column, restarts: u32) -> Scenario {
+    let guest = Guest::new("one", &[1], "restarts")
+        .set("memory", "\"16 MiB\"")
+        .set("on_reboot", "\"restart\"")
+        .set("max_restarts", &restarts.to_string())
+        .set("expect", "\"reboot\"")
+        .passes("01.0", NVME_PATH, NVME)
+        .passes("02.0", NIC_PATH, NIC);
+    hosted(column, Feature::Lifecycle, &format!("lifecycle/restarts-{restarts}"), &[guest])
+        .on(|machine| lab_machine(machine).e1000e(2))
+        .nvme(8)
+        .needs(Need::PassedFunction)
+        .expect("one", "restarts: 2 functions in use")
+        .expect(HYPERVISOR, &format!("runs={} kept_frames=0 kept_in_force=0", restarts + 1))
+        .ends("one", REBOOT)
+        .within(60 + 3 * u64::from(restarts))
 }
 
 /// After the name of a scenario whose guests leave their interrupts to the hypervisor; by
