@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::framebuffer::Screen;
 use crate::serial::Serial;
+use spec::Hpa;
 
 /// The owner of the hypervisor's own lines.
 pub const HYPERVISOR: &str = "hypervisor";
@@ -97,6 +98,15 @@ impl Console {
         }
     }
 
+    fn release_screen(&mut self, start: Hpa, bytes: u64) -> bool {
+        let Some(screen) = self.screen.as_mut().filter(|screen| screen.is_in(start, bytes)) else {
+            return false;
+        };
+        screen.scrub();
+        self.screen = None;
+        true
+    }
+
     fn end(&mut self) {
         self.put(b"\r\n");
         LINES.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +134,12 @@ pub fn attach_screen(mut screen: Screen) {
         back -= 1;
     }
     console.screen = Some(screen);
+}
+
+/// The `bytes` bytes from `start` become somebody's: where the screen is in them, it is
+/// scrubbed, for it shows what all guests print, and never written to again. Whether it was.
+pub fn release_screen(start: Hpa, bytes: u64) -> bool {
+    CONSOLE.lock().release_screen(start, bytes)
 }
 
 /// Writes a line of `owner` (`complete`), or a part of one that has not ended yet.
@@ -244,6 +260,27 @@ mod tests {
         let mut console = console();
         write_to(&mut console, "warning: ", format_args!("one\ntwo {}", 3));
         assert_eq!(text(&console), "hypervisor| warning: one\r\nhypervisor| warning: two 3\r\n");
+    }
+
+    #[test]
+    fn a_screen_that_becomes_a_guests_keeps_nothing_and_is_left_alone() {
+        let memory = std::vec![0xaa_u8; 48 * 170 * 4 + 64].leak();
+        let start: *const u8 = memory.as_ptr();
+        let length = memory.len();
+        // SAFETY: the vector was leaked, and only this thread touches it.
+        let dots = || unsafe { core::slice::from_raw_parts(start, length) };
+        let mut console = console();
+        console.screen = Some(Screen::in_memory(memory, Hpa(0xfd00_0000)));
+        write_to(&mut console, "", format_args!("a secret"));
+        assert!(dots().iter().any(|dot| *dot != 0));
+        // Somebody else's BARs before and behind it.
+        assert!(!console.release_screen(Hpa(0xfc00_0000), 0x100_0000));
+        assert!(!console.release_screen(Hpa(0xfd10_0000), 0x1000));
+        assert!(console.screen.is_some());
+        assert!(console.release_screen(Hpa(0xfd00_0000), 0x100_0000));
+        assert!(dots().iter().all(|dot| *dot == 0), "not even where nobody sees it");
+        write_to(&mut console, "", format_args!("what others print"));
+        assert!(dots().iter().all(|dot| *dot == 0));
     }
 
     #[test]

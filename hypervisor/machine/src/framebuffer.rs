@@ -31,6 +31,7 @@ pub trait Dots {
 pub struct Mapped {
     start: *mut u8,
     bytes: usize,
+    hpa: Hpa,
 }
 
 // SAFETY: the window is mapped on every processor, and the console's lock serialises
@@ -74,7 +75,27 @@ impl Screen {
     pub fn map(hpa: Hpa, info: FrameBufferInfo) -> Result<Self, MapError> {
         let start =
             paging::map_window(hpa, info.byte_len as u64, Rights::ReadWrite, Caching::WriteCombining)?;
-        Ok(Self::new(Mapped { start, bytes: info.byte_len }, info))
+        Ok(Self::new(Mapped { start, bytes: info.byte_len, hpa }, info))
+    }
+
+    /// A screen of 160 by 48 dots of 4 bytes in memory of a test, with unseen dots beside them.
+    #[cfg(test)]
+    pub(crate) fn in_memory(memory: &'static mut [u8], hpa: Hpa) -> Self {
+        let info = FrameBufferInfo {
+            byte_len: memory.len(),
+            width: 160,
+            height: 48,
+            pixel_format: PixelFormat::Bgr,
+            bytes_per_pixel: 4,
+            stride: 170,
+        };
+        Self::new(Mapped { start: memory.as_mut_ptr(), bytes: memory.len(), hpa }, info)
+    }
+
+    /// Whether any of the framebuffer is in the `bytes` bytes from `start`.
+    pub fn is_in(&self, start: Hpa, bytes: u64) -> bool {
+        let own_end = self.dots.hpa.0.saturating_add(self.dots.bytes as u64);
+        start.0 < own_end && self.dots.hpa.0 < start.0.saturating_add(bytes)
     }
 
     /// The virtual address of the framebuffer's first byte.
@@ -110,6 +131,12 @@ impl<D: Dots> Screen<D> {
     /// Lines that are visible at once.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Leaves nothing of what was shown, not even where nobody sees it.
+    pub fn scrub(&mut self) {
+        (0..self.info.byte_len).for_each(|offset| self.dots.store(offset, 0));
+        self.cells = [[0; MAX_COLUMNS]; MAX_ROWS];
     }
 
     fn clear(&mut self) {
