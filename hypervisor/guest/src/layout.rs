@@ -146,6 +146,8 @@ pub struct GuestLayout {
     memory_bytes: u64,
     low_end: u64,
     vcpus: u32,
+    /// Bits of a physical address; 0 where nobody knows.
+    address_bits: u8,
 }
 
 /// Most ranges in a memory map.
@@ -164,7 +166,7 @@ impl GuestLayout {
         if vcpus == 0 || vcpus > VCPUS_MAX {
             return Err(LayoutError::Processors);
         }
-        Ok(Self { memory_bytes, low_end: LOW_MEMORY_END.0, vcpus })
+        Ok(Self { memory_bytes, low_end: LOW_MEMORY_END.0, vcpus, address_bits: 0 })
     }
 
     /// The same with memory below 4 GiB ending at `end` at the latest, because what follows
@@ -179,6 +181,24 @@ impl GuestLayout {
             return Err(LayoutError::Memory);
         }
         Ok(Self { low_end, ..self })
+    }
+
+    /// The same on processors whose physical addresses have so many bits.
+    ///
+    /// # Errors
+    /// The memory reaches into the window for BARs then.
+    pub fn on_processors(self, address_bits: u8) -> Result<Self, LayoutError> {
+        let layout = Self { address_bits, ..self };
+        let [_, high] = layout.ram();
+        match high.bytes == 0 || high.start.0 + high.bytes <= layout.windows().memory64.start {
+            true => Ok(layout),
+            false => Err(LayoutError::Memory),
+        }
+    }
+
+    /// Where BARs may be.
+    pub fn windows(&self) -> pci::Windows {
+        pci::Windows::for_processors(self.address_bits)
     }
 
     /// Bytes of memory.
@@ -272,6 +292,24 @@ mod tests {
     use super::*;
 
     const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn windows_are_where_the_processors_reach() {
+        let layout = GuestLayout::new(5 * GIB, 1).unwrap();
+        assert_eq!(layout.windows().memory64, PCI_WINDOW_64.0..PCI_WINDOW_64.0 + PCI_WINDOW_64_BYTES);
+        for (bits, window) in [(46, 0x20_0000_0000..0x40_0000_0000), (38, 0x20_0000_0000..0x40_0000_0000)] {
+            assert_eq!(layout.on_processors(bits).unwrap().windows().memory64, window);
+        }
+        let small = layout.on_processors(36).unwrap();
+        assert_eq!(small.windows().memory64, 0x8_0000_0000..0x10_0000_0000);
+        let large = GuestLayout::new(64 * GIB, 1).unwrap();
+        assert_eq!(large.on_processors(36), Err(LayoutError::Memory));
+        assert!(large.on_processors(39).is_ok());
+        assert!(layout.on_processors(32).is_err());
+        assert!(
+            GuestLayout::new(2 * GIB, 1).unwrap().on_processors(32).unwrap().windows().memory64.is_empty()
+        );
+    }
 
     #[test]
     fn small_guest_has_no_high_memory() {

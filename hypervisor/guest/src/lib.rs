@@ -12,6 +12,7 @@ extern crate alloc;
 mod accelerated;
 pub mod acpi;
 pub mod assignment;
+pub mod budget;
 pub mod clock;
 pub mod cpuid;
 pub mod decode;

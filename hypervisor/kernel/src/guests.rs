@@ -11,6 +11,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use devices::{Chipset, ChipsetConfig};
 use guest::assignment::{Assignment, Parts, ResettableBus};
+use guest::budget::{MappedBar, bar_frames};
 use guest::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use guest::holdings::Account;
 use guest::layout::GuestLayout;
@@ -20,11 +21,13 @@ use iommu::{DomainId, Iommu, Requester};
 use machine::config_space::MachineConfigSpace;
 use machine::frames::{self, Pool};
 use machine::guest_ram::{Block, GuestRam};
+use machine::memory_map::Range;
 use machine::mmio::Window;
 use machine::tsc::TscClock;
-use machine::{apic, registers};
+use machine::{apic, console, registers};
 use pci::access_control::AccessControls;
-use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
+use pci::bar::HostBar;
+use pci::{BarKind, Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
 use plan::{FunctionPlan, GuestPlan, Interrupts, ReservedRange, StrayAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
@@ -33,7 +36,6 @@ use spin::mutex::TicketMutex;
 use tables::{Extent, Geometry, MemoryType, NestedTables, Permissions, frames_needed};
 
 const MIB_2: u64 = 2 << 20;
-const FRAME: u64 = 4096;
 
 /// A guest: its Plan, what its processors share, and each of those.
 pub struct Guest {
@@ -85,32 +87,94 @@ impl Common {
     }
 }
 
-/// Builds a guest. The error is a sentence for the log.
+/// What was taken for a guest, to be given back where it is refused after all.
+#[derive(Default)]
+struct Taken {
+    blocks: Vec<Block>,
+    tables: Option<Range>,
+    domain: Option<DomainId>,
+    interrupts: Vec<Requester>,
+}
+
+impl Taken {
+    /// Nothing that was made of it is left: the guest's tables and functions are dropped, no
+    /// processor has entered them, and no function was attached.
+    fn give_back(self) {
+        if let Some(iommus) = IOMMUS.get() {
+            let mut iommus = iommus.lock();
+            for requester in self.interrupts {
+                let _ = iommus.revoke_interrupts(requester);
+            }
+            // Memory that a domain may still map is nobody's for good.
+            if self.domain.is_some_and(|domain| iommus.destroy_domain(domain).is_err()) {
+                return;
+            }
+        }
+        let blocks = self.blocks.iter().map(|block| Range::new(block.hpa, block.bytes));
+        for range in blocks.chain(self.tables) {
+            // SAFETY: taken for this guest alone, which never ran; its domain is destroyed,
+            // and what pointed to the memory was dropped with what `try_build` had made.
+            unsafe { frames::give_back(range) };
+        }
+    }
+}
+
+/// Builds a guest. The error is a sentence for the log; what the guest had taken is given
+/// back then, so that its neighbours find it.
 pub fn build(
     index: usize,
     plan: GuestPlan,
     platform: &Platform,
     common: &'static Common,
 ) -> Result<Guest, String> {
+    let mut taken = Taken::default();
+    let built = try_build(index, plan, platform, common, &mut taken);
+    match &built {
+        Ok(guest) => release_screen(guest),
+        Err(_) => taken.give_back(),
+    }
+    built
+}
+
+/// A display that is a guest's is not the hypervisor's screen any more.
+fn release_screen(guest: &Guest) {
+    for function in &guest.plan.functions {
+        let mut bars = function.bars.iter().filter(|bar| bar.is_memory());
+        if bars.any(|bar| console::release_screen(bar.address, bar.bytes)) {
+            log::info!("{} has the screen: the log is not shown there any more", guest.plan.name);
+        }
+    }
+}
+
+fn try_build(
+    index: usize,
+    plan: GuestPlan,
+    platform: &Platform,
+    common: &'static Common,
+    taken: &mut Taken,
+) -> Result<Guest, String> {
     let before = frames::free_bytes();
     let direct = takes_interrupts(&plan, common)?;
     let vcpus = plan.apic_ids.len();
     let layout = GuestLayout::new(plan.memory_bytes, vcpus as u32)
         .and_then(|layout| layout.with_low_memory_end(plan.low_memory_end))
+        .and_then(|layout| layout.on_processors(platform.address_bits))
         .map_err(|error| error.to_string())?;
-    let blocks = take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
+    let lines = lines::of(&plan.functions)?;
+    prepare_bridges(&plan, platform, common.config)?;
     enable_access_controls(&plan, common.config)?;
     let functions = discover_functions(&plan, common)?;
-    let nested = map_memory(&blocks, &functions, common)?;
-    let domain = match plan.functions.is_empty() {
-        true => None,
-        false => Some(create_domain(&plan, &blocks)?),
-    };
+    take_memory(&layout, &mut taken.blocks).ok_or("there is not enough memory in pieces of 2 MiB")?;
+    let nested = map_memory(&functions, common, taken)?;
+    if !plan.functions.is_empty() {
+        create_domain(&plan, taken)?;
+    }
     let processors = common
         .virtualization
         .processors(vcpus, nested.root())
         .ok_or("there is no memory for its processors")?;
-    let bus = build_bus(&plan, platform, functions, nested, domain, common)?;
+    let bus = build_bus(&plan, platform, functions, nested, taken, layout.windows(), common)?;
+    let blocks = taken.blocks.clone().into_boxed_slice();
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
     let cpuid = CpuidPolicy::new(
@@ -145,7 +209,6 @@ pub fn build(
     }
     partition.ready = plan.config.ready.clone();
     partition.strays_crash = plan.config.stray_access == StrayAccess::Crash;
-    let lines = lines::of(&plan.functions)?;
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
     let lifecycle = Lifecycle::new(vcpus, Policy::of(&plan.config));
     Ok(Guest {
@@ -180,9 +243,9 @@ fn keeps_apics(plan: &GuestPlan, common: &Common) -> bool {
     plan.config.interrupts != Interrupts::Emulated && common.virtualization.keeps_apics()
 }
 
-/// The guest's memory in as few blocks as the machine has.
-fn take_memory(layout: &GuestLayout) -> Option<Box<[Block]>> {
-    let mut blocks = Vec::new();
+/// The guest's memory in as few blocks as the machine has. `None`: there is not enough, and
+/// what there was is in `blocks`.
+fn take_memory(layout: &GuestLayout, blocks: &mut Vec<Block>) -> Option<()> {
     for range in layout.ram() {
         let (mut gpa, mut left) = (range.start, range.bytes);
         let mut piece = left;
@@ -205,7 +268,7 @@ fn take_memory(layout: &GuestLayout) -> Option<Box<[Block]>> {
             }
         }
     }
-    Some(blocks.into_boxed_slice())
+    Some(())
 }
 
 type Function = PassedThrough<&'static MachineConfigSpace, Window>;
@@ -220,39 +283,67 @@ fn discover_functions(plan: &GuestPlan, common: &Common) -> Result<Vec<(Function
         if function.rom_bytes != 0 && rom.is_none() {
             log::warn!("{}: {}: its expansion ROM cannot be read", plan.name, function.bdf);
         }
-        let grant = Grant { interrupt_line: lines::gsi(function), rom, ..Grant::default() };
+        let bars = checked_bars(function);
+        let grant =
+            Grant { interrupt_line: lines::gsi(function), rom, bars: Some(&bars), ..Grant::default() };
         let passed = PassedThrough::discover(common.config, function.bdf, &grant, open)
             .map_err(|error| format!("{}: {error}", function.bdf))?;
         let reset = ResetPath::discover(common.config, function.bdf)
             .ok_or_else(|| format!("{} does not answer", function.bdf))?;
+        // What a reset puts back must be what was checked, too.
+        if reset.bars() != Some(&bars) {
+            return Err(format!("the BARs of {} change by themselves", function.bdf));
+        }
         Ok((passed, reset))
     };
     plan.functions.iter().map(discover).collect()
 }
 
+/// The BARs of a function as the Plan checked them.
+fn checked_bars(function: &FunctionPlan) -> [Option<HostBar>; 6] {
+    let mut bars = [None; 6];
+    for bar in &function.bars {
+        let prefetchable = bar.prefetchable;
+        let kind = match bar.kind {
+            platform::pci::BarKind::Port => BarKind::Io,
+            platform::pci::BarKind::Memory32 => BarKind::Memory32 { prefetchable },
+            platform::pci::BarKind::Memory64 => BarKind::Memory64 { prefetchable },
+        };
+        if let Some(place) = bars.get_mut(usize::from(bar.index)) {
+            *place = Some(HostBar { kind, size: bar.bytes, host: bar.address });
+        }
+    }
+    bars
+}
+
 /// Nested tables that map the guest's memory, with frames enough for its BARs
 /// wherever it moves them.
 fn map_memory(
-    blocks: &[Block],
     functions: &[(Function, ResetPath)],
     common: &Common,
+    taken: &mut Taken,
 ) -> Result<Box<dyn NestedTables>, String> {
     use pci::PciFunction;
     let geometry = common.virtualization.geometry();
-    let memory =
-        blocks.iter().map(|block| Extent { input: block.gpa.0, output: block.hpa.0, bytes: block.bytes });
-    // A BAR at its worst place: no large page fits, and what it left is not back yet.
-    let bars = functions.iter().flat_map(|(function, _)| function.bars()).flatten();
-    let worst = bars.filter(|bar| bar.kind.is_memory()).flat_map(|bar| {
-        let extent = Extent { input: 0x1000, output: 0, bytes: bar.size.max(FRAME) };
-        [extent; 3]
+    let memory = taken.blocks.iter().map(|block| Extent {
+        input: block.gpa.0,
+        output: block.hpa.0,
+        bytes: block.bytes,
     });
-    let frames = frames_needed(geometry.of(Permissions::ALL), memory)
-        + frames_needed(geometry, worst)
-        + tables::SPLIT_FRAMES;
+    let bars = functions.iter().flat_map(|(function, _)| {
+        let trapped = function.trapped_regions();
+        let memory = (0_u8..).zip(function.bars()).filter_map(|(number, bar)| Some((number, bar?)));
+        memory.filter(|(_, bar)| bar.kind.is_memory()).map(|(number, bar)| MappedBar {
+            bytes: bar.size,
+            trapped: trapped.iter().filter(|region| region.bar == number).count(),
+            aligned: bar.host.is_some_and(|host| host.is_aligned(bar.size)),
+        })
+    });
+    let frames = frames_needed(geometry.of(Permissions::ALL), memory) + bar_frames(geometry, bars);
     let pool = Pool::new(frames).ok_or_else(|| format!("there is no memory for {frames} table frames"))?;
+    taken.tables = Some(pool.range());
     let mut nested = common.virtualization.nested_tables(pool)?;
-    for block in blocks {
+    for block in &taken.blocks {
         nested
             .map(block.gpa, block.hpa, block.bytes, Permissions::ALL, MemoryType::WriteBack)
             .map_err(|error| format!("its memory cannot be mapped: {error}"))?;
@@ -264,22 +355,23 @@ fn requester(function: &FunctionPlan) -> Requester {
     Requester::new(0, function.bdf)
 }
 
-fn create_domain(plan: &GuestPlan, blocks: &[Block]) -> Result<DomainId, String> {
+fn create_domain(plan: &GuestPlan, taken: &mut Taken) -> Result<(), String> {
     let mut iommus = IOMMUS.get().ok_or("there is no IOMMU")?.lock();
     let requesters: Vec<Requester> = plan.functions.iter().map(requester).collect();
     let domain = iommus.create_domain(&requesters).map_err(|error| format!("{error}"))?;
+    taken.domain = Some(domain);
     let mut map = |gpa, hpa, bytes, permissions| {
         iommus
             .map(domain, gpa, hpa, bytes, permissions)
             .map_err(|error| format!("its memory cannot be mapped for DMA: {error}"))
     };
-    for block in blocks {
+    for block in &taken.blocks {
         map(block.gpa, block.hpa, block.bytes, Permissions::READ_WRITE)?;
     }
     for &ReservedRange { start, bytes, readable, writable } in &plan.reserved_memory {
         map(Gpa(start.0), start, bytes, Permissions { read: readable, write: writable, execute: false })?;
     }
-    Ok(domain)
+    Ok(())
 }
 
 fn build_bus(
@@ -287,11 +379,12 @@ fn build_bus(
     platform: &Platform,
     functions: Vec<(Function, ResetPath)>,
     nested: Box<dyn NestedTables>,
-    domain: Option<DomainId>,
+    taken: &mut Taken,
+    windows: Windows,
     common: &Common,
 ) -> Result<Bus, String> {
     let iommu: &'static TicketMutex<Iommus> = IOMMUS.get().ok_or("there is no IOMMU")?;
-    let mut bus = GuestBus::new(Windows::STANDARD);
+    let mut bus = GuestBus::new(windows);
     let mut assignments = Vec::with_capacity(functions.len());
     for (function_plan, (function, reset)) in plan.functions.iter().zip(functions) {
         let slot = Slot::new(function_plan.slot.device(), function_plan.slot.function());
@@ -304,6 +397,7 @@ fn build_bus(
                 .lock()
                 .grant_interrupts(function, messages)
                 .map_err(|error| format!("{}: {error}", function_plan.bdf))?;
+            taken.interrupts.push(requester);
         }
         if let Some(fault) = function.capability_fault() {
             log::warn!("{}: {}: its capability list is broken: {fault:?}", plan.name, function_plan.bdf);
@@ -315,17 +409,26 @@ fn build_bus(
         let line = lines::assignment(function_plan);
         assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
-    bus.place_bars().map_err(|error| format!("{error:?}"))?;
+    bus.place_bars().map_err(|error| format!("{error}"))?;
     Ok(Bus::new(Parts {
         bus,
         assignments,
         config: common.config,
         clock: common.clock,
         iommu,
-        domain,
+        domain: taken.domain,
         nested,
         apic_ids: plan.apic_ids.clone().into_boxed_slice(),
     }))
+}
+
+/// Has the bridges above the guest's functions forward, and report no errors.
+fn prepare_bridges(plan: &GuestPlan, platform: &Platform, config: &MachineConfigSpace) -> Result<(), String> {
+    let functions = plan.functions.iter().filter_map(|function| platform.function(function.bdf));
+    for bridge in functions.flat_map(|function| platform.bridges_above(function)) {
+        pci::bridge::prepare(config, bridge.bdf).map_err(|fault| format!("{fault}"))?;
+    }
+    Ok(())
 }
 
 /// Keeps functions apart on their way to the IOMMU: the Plan counts on these services,

@@ -3,7 +3,7 @@
 use super::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
 use crate::layout::{
     COM1_GSI, COM1_PORT, ECAM, ECAM_BYTES, GuestLayout, PCI_CONFIG_PORT, PCI_WINDOW_32, PCI_WINDOW_32_BYTES,
-    PCI_WINDOW_64, PCI_WINDOW_64_BYTES, PM1A_EVENT_PORT, RTC_GSI, RTC_PORT, SLEEP_TYPE_OFF, intx_gsi,
+    PM1A_EVENT_PORT, RTC_GSI, RTC_PORT, SLEEP_TYPE_OFF, intx_gsi,
 };
 use acpi_tables::Aml;
 use acpi_tables::aml::{
@@ -26,7 +26,7 @@ const PINS: u8 = 4;
 pub(super) fn build(layout: &GuestLayout) -> Vec<u8> {
     let mut table = Sdt::new(*b"DSDT", HEADER_BYTES, 2, OEM, OEM_TABLE, OEM_REVISION);
     table.append_slice(&soft_off());
-    table.append_slice(&in_system_bus(host_bridge()));
+    table.append_slice(&in_system_bus(host_bridge(layout)));
     table.append_slice(&in_system_bus(motherboard()));
     table.append_slice(&in_system_bus(serial_port()));
     table.append_slice(&in_system_bus(clock()));
@@ -54,31 +54,28 @@ fn soft_off() -> Vec<u8> {
 
 /// The PCI Express root of bus 0. There is no `_OSC`: hot-plug and error reporting are
 /// not the guest's.
-fn host_bridge() -> Vec<u8> {
+fn host_bridge(layout: &GuestLayout) -> Vec<u8> {
     let cacheable = AddressSpaceCacheable::NotCacheable;
-    let last = |start: u64, bytes: u64| start + bytes - 1;
     let config_end = PCI_CONFIG_PORT + 8;
-    let resources = ResourceTemplate::new(vec![
-        &AddressSpace::<u16>::new_bus_number(0, 0) as &dyn Aml,
-        &IO::new(PCI_CONFIG_PORT, PCI_CONFIG_PORT, 1, 8),
-        &AddressSpace::<u16>::new_io(0, PCI_CONFIG_PORT - 1, None),
-        &AddressSpace::<u16>::new_io(config_end, u16::MAX, None),
-        &AddressSpace::<u32>::new_memory(
-            cacheable,
-            true,
-            PCI_WINDOW_32.0 as u32,
-            last(PCI_WINDOW_32.0, PCI_WINDOW_32_BYTES) as u32,
-            None,
-        ),
-        &AddressSpace::<u64>::new_memory(
-            cacheable,
-            true,
-            PCI_WINDOW_64.0,
-            last(PCI_WINDOW_64.0, PCI_WINDOW_64_BYTES),
-            None,
-        ),
-    ])
-    .to_bytes();
+    let bus = AddressSpace::<u16>::new_bus_number(0, 0);
+    let config = IO::new(PCI_CONFIG_PORT, PCI_CONFIG_PORT, 1, 8);
+    let low_ports = AddressSpace::<u16>::new_io(0, PCI_CONFIG_PORT - 1, None);
+    let ports = AddressSpace::<u16>::new_io(config_end, u16::MAX, None);
+    let memory32 = AddressSpace::<u32>::new_memory(
+        cacheable,
+        true,
+        PCI_WINDOW_32.0 as u32,
+        (PCI_WINDOW_32.0 + PCI_WINDOW_32_BYTES - 1) as u32,
+        None,
+    );
+    let mut resources: Vec<&dyn Aml> = vec![&bus, &config, &low_ports, &ports, &memory32];
+    let window = layout.windows().memory64;
+    let memory64;
+    if !window.is_empty() {
+        memory64 = AddressSpace::<u64>::new_memory(cacheable, true, window.start, window.end - 1, None);
+        resources.push(&memory64);
+    }
+    let resources = ResourceTemplate::new(resources).to_bytes();
     bytes_of(&Device::new(
         Path::new("PCI0"),
         vec![

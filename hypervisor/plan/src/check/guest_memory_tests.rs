@@ -13,10 +13,12 @@ fn board(windows: &[(u64, u64)]) -> Platform {
     let mut board = everyday();
     board.memory.push(MemoryRegion { start: Hpa(4 * GIB), bytes: 196 * GIB, kind: MemoryKind::Usable });
     let port = board.functions.iter_mut().find(|function| function.bridge.is_some()).unwrap();
-    port.windows = windows
-        .iter()
-        .map(|(start, end)| Window { start: Hpa(*start), bytes: end - start, prefetchable: false })
-        .collect();
+    let window = |start: u64, end: u64| Window { start: Hpa(start), bytes: end - start, prefetchable: false };
+    port.windows = windows.iter().map(|&(start, end)| window(start, end)).collect();
+    if !windows.is_empty() {
+        // Where the function's BARs are, which is above all memory below 4 GiB.
+        port.windows.push(window(0xfe60_0000, 0xfe80_0000));
+    }
     board
 }
 
