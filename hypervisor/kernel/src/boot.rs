@@ -62,10 +62,12 @@ pub fn run(boot: &'static BootInfo) {
     let tsc_hz = start_clocks(&tables);
     let config = config_space(&tables);
     let mut platform = Platform::discover(tables, memory_regions(boot), config);
-    platform.thread_bits = platform::thread_bits(|leaf, subleaf| {
+    let cpuid = |leaf, subleaf| {
         let result = registers::cpuid(leaf, subleaf);
         [result.eax, result.ebx, result.ecx, result.edx]
-    });
+    };
+    platform.thread_bits = platform::thread_bits(cpuid);
+    platform.address_bits = platform::address_bits(cpuid);
     platform.small_code_pages = errata::need(&facts, Remedy::SmallCodePages);
     for finding in platform.all_findings() {
         log::warn!("{finding}");

@@ -1,8 +1,8 @@
 //! Host memory: who owns which frames.
 //!
 //! One list of free ranges serves everybody while booting: big blocks come from the
-//! top, tables from the bottom. What is taken for good is never given back; a
-//! [`Pool`] recycles its own frames.
+//! top, tables from the bottom. What is taken for good is never given back, but for what a
+//! guest had taken that is refused after all; a [`Pool`] recycles its own frames.
 
 use access::TableMemory;
 use bootloader_api::info::MemoryRegion;
@@ -182,6 +182,15 @@ pub fn trampoline_page() -> Option<Hpa> {
 /// are whatever was there.
 pub fn take(bytes: u64, alignment: u64) -> Option<Hpa> {
     FRAMES.lock().free.take_high(bytes, alignment)
+}
+
+/// Gives a block back, for whoever takes next.
+///
+/// # Safety
+/// The block was taken as a whole by [`take`], and nobody uses it any more: no pointer leads
+/// to it, no table that hardware walks is in it or maps it.
+pub unsafe fn give_back(range: Range) {
+    FRAMES.lock().free.insert(range);
 }
 
 /// As [`take`], but from the bottom of memory and below 4 GiB, for what a 32-bit

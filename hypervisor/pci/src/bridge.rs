@@ -18,6 +18,9 @@ use spec::pci_config::{
 
 use crate::capability::{find, walk_extended};
 
+/// Header layout 2: a bridge to CardBus.
+const CARDBUS: u8 = 2;
+
 /// A bridge did not take what it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BridgeFault {
@@ -46,7 +49,9 @@ impl fmt::Display for BridgeFault {
 /// # Errors
 /// It does not take it; the guest must not have the function.
 pub fn prepare<C: ConfigSpace + ?Sized>(config: &C, bridge: Bdf) -> Result<(), BridgeFault> {
-    if config.read8(bridge, HEADER_TYPE) & !HEADER_TYPE_MULTI_FUNCTION != HEADER_TYPE_BRIDGE {
+    // A CardBus bridge has these registers where others have them.
+    let header = config.read8(bridge, HEADER_TYPE) & !HEADER_TYPE_MULTI_FUNCTION;
+    if !matches!(header, HEADER_TYPE_BRIDGE | CARDBUS) {
         return Err(BridgeFault::Absent(bridge));
     }
     silence(config, bridge)?;

@@ -14,7 +14,7 @@ use crate::effect::{PciEffect, PciEffects};
 use crate::function::{BARS, PciFunction};
 use crate::host_bridge::HostBridge;
 
-pub use placement::PlaceError;
+pub use placement::{Allocator, PlaceError};
 
 /// Bytes of the ECAM window of one bus.
 pub const ECAM_BYTES: u64 = 1 << 20;
@@ -70,6 +70,20 @@ impl Windows {
         memory64: 0x20_0000_0000..0x40_0000_0000,
         ports: 0xc000..0x1_0000,
     };
+
+    /// The windows of a guest whose processors' physical addresses have so many bits; 0
+    /// where nobody knows. Where they do not reach the standard window, the upper half of
+    /// what they reach is given to BARs.
+    pub fn for_processors(address_bits: u8) -> Self {
+        let standard = Self::STANDARD;
+        match address_bits {
+            33.. if 1 << address_bits.min(63) < standard.memory64.end => {
+                Self { memory64: 1 << (address_bits - 1)..1 << address_bits, ..standard }
+            }
+            1..33 => Self { memory64: 1 << 32..1 << 32, ..standard },
+            _ => standard,
+        }
+    }
 }
 
 /// A function could not be put on the bus.

@@ -27,6 +27,8 @@ pub struct Platform {
     /// How many of the lowest bits of an APIC ID number the threads of a core; 0 where
     /// cores have one thread each, or nobody knows.
     pub thread_bits: u8,
+    /// How many bits a physical address of the processors has; 0 where nobody knows.
+    pub address_bits: u8,
     /// What guests can execute is mapped in pages of 4 KiB, by an erratum of the processors.
     /// Its tables take one byte in 512.
     pub small_code_pages: bool,
@@ -46,16 +48,19 @@ struct Board {
     #[serde(default)]
     thread_bits: u8,
     #[serde(default)]
+    address_bits: u8,
+    #[serde(default)]
     small_code_pages: bool,
 }
 
 impl From<Board> for Platform {
     fn from(board: Board) -> Self {
-        let Board { tables, memory, functions, findings, thread_bits, small_code_pages } = board;
+        let Board { tables, memory, functions, findings, thread_bits, address_bits, small_code_pages } =
+            board;
         // Whoever wrote the file had the findings.
         let remapping = Remapping::new(&tables, &functions, &mut Findings::new(&mut Vec::new(), ""));
         let functions = functions.into_iter().map(with_quirks).collect();
-        Self { tables, memory, functions, findings, thread_bits, small_code_pages, remapping }
+        Self { tables, memory, functions, findings, thread_bits, address_bits, small_code_pages, remapping }
     }
 }
 
@@ -229,6 +234,14 @@ impl Platform {
     pub fn hpet(&self) -> Option<Hpet> {
         self.tables.hpet
     }
+}
+
+/// How many bits a physical address has, by what CPUID gives (Intel SDM vol. 2 and AMD APM
+/// vol. 3, leaf 8000_0008h); 36 where it does not say.
+pub fn address_bits(cpuid: impl Fn(u32, u32) -> [u32; 4]) -> u8 {
+    const ADDRESSES: u32 = 0x8000_0008;
+    let [highest_leaf, ..] = cpuid(0x8000_0000, 0);
+    if highest_leaf < ADDRESSES { 36 } else { (cpuid(ADDRESSES, 0)[0] & 0xff).clamp(32, 52) as u8 }
 }
 
 /// How many of the lowest bits of an APIC ID number the threads of a core, by what CPUID

@@ -4,14 +4,26 @@
 //! here. BARs on memory, on the local APIC, on the ECAM window or on another BAR
 //! are attacks or mistakes: they decode nothing.
 
+use core::fmt;
 use core::ops::Range;
 
 use spec::{Gpa, Width};
 
-use super::{GuestBus, Slot};
+use super::{GuestBus, Slot, Windows};
 use crate::bar::register;
 use crate::effect::Refusal;
 use crate::function::{BARS, Bar, BarKind, PciFunction};
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoom { slot, bar, size } => {
+                write!(f, "BAR {bar} in slot {slot}, of {size:#x} bytes, does not fit the guest's windows")
+            }
+            Self::NoFunctionZero { slot } => write!(f, "the device of {slot} has no function 0"),
+        }
+    }
+}
 
 /// The BARs could not all be placed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,11 +44,41 @@ pub enum PlaceError {
     },
 }
 
-/// The lowest free address of each window.
-struct Cursors {
+/// Gives places in a guest's windows away, as firmware does.
+pub struct Allocator {
+    windows: Windows,
+    /// The lowest free address of each window.
     memory32: u64,
     memory64: u64,
     ports: u64,
+}
+
+impl Allocator {
+    /// Windows in which nothing is yet.
+    pub fn new(windows: Windows) -> Self {
+        let (memory32, memory64) = (windows.memory32.start, windows.memory64.start);
+        let ports = windows.ports.start;
+        Self { windows, memory32, memory64, ports }
+    }
+
+    /// A place for a BAR of `size` bytes, a power of two, aligned to its size: 64-bit
+    /// prefetchable memory above 4 GiB, everything else below, where there is room.
+    /// Without gaps where the larger ones come first.
+    pub fn place(&mut self, kind: BarKind, size: u64) -> Option<u64> {
+        let Self { windows, memory32, memory64, ports } = self;
+        let low = (memory32, &windows.memory32);
+        let high = (memory64, &windows.memory64);
+        match kind {
+            BarKind::Io => take(ports, &windows.ports, size),
+            BarKind::Memory32 { .. } | BarKind::Rom => take(low.0, low.1, size),
+            BarKind::Memory64 { prefetchable: true } => {
+                take(high.0, high.1, size).or_else(|| take(low.0, low.1, size))
+            }
+            BarKind::Memory64 { prefetchable: false } => {
+                take(low.0, low.1, size).or_else(|| take(high.0, high.1, size))
+            }
+        }
+    }
 }
 
 impl<F: PciFunction> GuestBus<F> {
@@ -54,22 +96,17 @@ impl<F: PciFunction> GuestBus<F> {
         if let Some(entry) = lost {
             return Err(PlaceError::NoFunctionZero { slot: entry.slot });
         }
-        let windows = self.windows.clone();
-        let mut cursors = Cursors {
-            memory32: windows.memory32.start,
-            memory64: windows.memory64.start,
-            ports: windows.ports.start,
-        };
+        let mut room = Allocator::new(self.windows.clone());
         for size in (0..u64::BITS).rev().map(|shift| 1_u64 << shift) {
             for place in 0..self.functions.len() {
-                self.place_bars_of(place, size, &mut cursors)?;
+                self.place_bars_of(place, size, &mut room)?;
             }
         }
         Ok(())
     }
 
     /// Places the BARs of `size` bytes of one function.
-    fn place_bars_of(&mut self, place: usize, size: u64, cursors: &mut Cursors) -> Result<(), PlaceError> {
+    fn place_bars_of(&mut self, place: usize, size: u64, room: &mut Allocator) -> Result<(), PlaceError> {
         let Some(entry) = self.functions.get(place) else { return Ok(()) };
         let slot = entry.slot;
         for (number, bar) in (0_u8..).zip(entry.function.bars()) {
@@ -77,19 +114,7 @@ impl<F: PciFunction> GuestBus<F> {
             if this != size {
                 continue;
             }
-            let low = (&mut cursors.memory32, &self.windows.memory32);
-            let high = (&mut cursors.memory64, &self.windows.memory64);
-            let found = match kind {
-                BarKind::Io => take(&mut cursors.ports, &self.windows.ports, size),
-                BarKind::Memory32 { .. } | BarKind::Rom => take(low.0, low.1, size),
-                BarKind::Memory64 { prefetchable: true } => {
-                    take(high.0, high.1, size).or_else(|| take(low.0, low.1, size))
-                }
-                BarKind::Memory64 { prefetchable: false } => {
-                    take(low.0, low.1, size).or_else(|| take(high.0, high.1, size))
-                }
-            };
-            let address = found.ok_or(PlaceError::NoRoom { slot, bar: number, size })?;
+            let address = room.place(kind, size).ok_or(PlaceError::NoRoom { slot, bar: number, size })?;
             self.config_write(slot, register(number), Width::Dword, address as u32);
             if matches!(kind, BarKind::Memory64 { .. }) {
                 self.config_write(slot, register(number) + 4, Width::Dword, (address >> 32) as u32);

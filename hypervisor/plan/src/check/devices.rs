@@ -1,6 +1,6 @@
 //! PCI functions: are they there, and can they be kept apart from everybody else.
 
-use super::{Report, firmware_memory, lines, pairs, units};
+use super::{Report, bars, firmware_memory, lines, pairs, units};
 use crate::check::rules::earlier_guests;
 use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
@@ -42,9 +42,10 @@ pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: 
         pairs::check(&request, function, &mut report);
         check_reset(&request, function, &mut report);
         lines::check(&request, function, &mut report);
-        check_bars(&request, function, &mut report);
+        bars::check(&request, function, &mut report);
         check_rom(&request, function, &mut report);
     }
+    bars::check_room(guest, platform, &mut report);
     report.problems
 }
 
@@ -190,44 +191,5 @@ fn check_rom(request: &Request<'_>, function: &Function, report: &mut Report) {
     if request.pci.rom && function.rom_bytes == 0 {
         let message = format!("{} has no expansion ROM", function.path);
         report.add(format_args!("pci[{}].rom", request.index), message, "remove the key");
-    }
-}
-
-/// A guest reaches whole pages: what else is on them it would reach too.
-fn check_bars(request: &Request<'_>, function: &Function, report: &mut Report) {
-    let path = request.key("path");
-    let own = &request.guest.pci;
-    let is_own = |other: &Function| own.iter().any(|pci| pci.passthrough.path == other.path);
-    for bar in function.bars.iter().filter(|bar| bar.is_memory()) {
-        let Some((first, last)) = bar.pages() else {
-            report.add(
-                &path,
-                format_args!("the firmware gave BAR {} of {} no address", bar.index, function.path),
-                "let the firmware assign resources, or plug the device elsewhere",
-            );
-            continue;
-        };
-        let neighbour = request
-            .platform
-            .functions
-            .iter()
-            .filter(|other| other.bdf != function.bdf && !is_own(other))
-            .find(|other| {
-                other
-                    .bars
-                    .iter()
-                    .filter_map(|bar| bar.pages())
-                    .any(|(start, end)| start <= last && first <= end)
-            });
-        if let Some(neighbour) = neighbour {
-            report.add(
-                &path,
-                format_args!(
-                    "BAR {} of {} is on the same page of 4 KiB as a BAR of {}, which the guest would reach too",
-                    bar.index, function.path, neighbour.path
-                ),
-                "give both devices to the same guest, or plug one elsewhere",
-            );
-        }
     }
 }

@@ -1,5 +1,8 @@
 //! The checks. Each adds every problem that it sees, with the smallest mend.
 
+#[cfg(test)]
+mod bar_tests;
+pub(crate) mod bars;
 pub(crate) mod devices;
 pub(crate) mod files;
 mod firmware_memory;

@@ -54,6 +54,7 @@ fn read(root: &Path) -> Result<Platform> {
     let config = pci::Sysfs::read(&root.join("sys/bus/pci/devices"))?;
     let mut platform = Platform::discover(Tables::read(&memory, rsdp), map, &config);
     platform.thread_bits = processors::thread_bits(&root.join("proc/cpuinfo"))?;
+    platform.address_bits = processors::address_bits(&root.join("proc/cpuinfo"))?;
     platform.small_code_pages =
         processors::small_code_pages(&root.join("sys/devices/system/cpu/vulnerabilities/itlb_multihit"));
     lines::note(root, &mut platform);

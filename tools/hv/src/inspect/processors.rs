@@ -15,6 +15,24 @@ pub fn thread_bits(cpuinfo: &Path) -> Result<u8> {
     Ok(bits(&text))
 }
 
+/// How many bits a physical address has; 0 where Linux does not tell.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn address_bits(cpuinfo: &Path) -> Result<u8> {
+    let text = std::fs::read_to_string(cpuinfo)
+        .with_context(|| format!("cannot read the processors from {}", cpuinfo.display()))?;
+    Ok(physical_bits(&text))
+}
+
+/// Of several processors, what all reach.
+fn physical_bits(cpuinfo: &str) -> u8 {
+    let sizes = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    let sizes = sizes.filter(|(name, _)| name.trim() == "address sizes");
+    let bits = sizes.filter_map(|(_, sizes)| sizes.split_whitespace().next()?.parse().ok());
+    bits.min().unwrap_or(0)
+}
+
 /// Whether what guests execute has to be in pages of 4 KiB (CVE-2018-12207), as Linux tells in
 /// `vulnerability`. A Linux that does not know, nobody knows of: then it is assumed where it could
 /// be, by the hypervisor itself at boot.
@@ -57,6 +75,14 @@ mod tests {
             )
         });
         processors.collect()
+    }
+
+    #[test]
+    fn linux_tells_how_many_bits_an_address_has() {
+        let line =
+            |bits: u8| format!("flags\t: fpu\naddress sizes\t: {bits} bits physical, 48 bits virtual\n\n");
+        assert_eq!(physical_bits(&(line(39) + &line(36))), 36);
+        assert_eq!(physical_bits("flags\t: fpu\n"), 0);
     }
 
     #[test]

@@ -1,0 +1,132 @@
+//! BARs: what a function claims is checked against all that is somebody else's, and the
+//! BARs of a guest's functions must fit where its PCI bus has room.
+
+use super::Report;
+use super::devices::Request;
+use crate::config::GuestConfig;
+use alloc::format;
+use alloc::vec::Vec;
+use pci::bus::Allocator;
+use pci::{BarKind, Windows};
+use platform::names::Memory;
+use platform::pci::Bar;
+use platform::{Function, Platform};
+
+/// A guest reaches whole pages: what else is on them it would reach too.
+pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Report) {
+    let path = request.key("path");
+    for bar in function.bars.iter().filter(|bar| bar.is_memory()) {
+        let Some((first, last)) = bar.pages() else {
+            report.add(
+                &path,
+                format_args!("the firmware gave BAR {} of {} no address", bar.index, function.path),
+                "let the firmware assign resources, or plug the device elsewhere",
+            );
+            continue;
+        };
+        if let Some(neighbour) = neighbour(request, function, (first, last)) {
+            report.add(
+                &path,
+                format_args!(
+                    "BAR {} of {} is on the same page of 4 KiB as a BAR of {}, which the guest would reach too",
+                    bar.index, function.path, neighbour.path
+                ),
+                "give both devices to the same guest, or plug one elsewhere",
+            );
+        } else if let Some(objection) = request.platform.objection(function, bar) {
+            let end = bar.address.0.saturating_add(bar.bytes);
+            let what = format!("BAR {} of {} at {:#x} to {end:#x}", bar.index, function.path, bar.address.0);
+            report.add(
+                &path,
+                format_args!("{what} {objection}"),
+                "let the firmware assign resources anew, or leave the device out",
+            );
+        }
+    }
+}
+
+/// A function of somebody else with a BAR on one of these pages.
+fn neighbour<'p>(
+    request: &Request<'p>,
+    function: &Function,
+    (first, last): (u64, u64),
+) -> Option<&'p Function> {
+    let own = &request.guest.pci;
+    let is_own = |other: &Function| own.iter().any(|pci| pci.passthrough.path == other.path);
+    let others = request.platform.functions.iter().filter(|other| other.bdf != function.bdf);
+    others.filter(|other| !is_own(other)).find(|other| {
+        let mut pages = other.bars.iter().filter_map(Bar::pages);
+        pages.any(|(start, end)| start <= last && first <= end)
+    })
+}
+
+/// What a BAR is to the guest's bus.
+fn kind(bar: &Bar) -> BarKind {
+    let prefetchable = bar.prefetchable;
+    match bar.kind {
+        platform::pci::BarKind::Port => BarKind::Io,
+        platform::pci::BarKind::Memory32 => BarKind::Memory32 { prefetchable },
+        platform::pci::BarKind::Memory64 => BarKind::Memory64 { prefetchable },
+    }
+}
+
+/// The BARs of all functions of a guest have to fit into the windows of its bus, as they
+/// are placed when it is built.
+pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut Report) {
+    let windows = Windows::for_processors(platform.address_bits);
+    // Of the first 4 GiB one is no memory.
+    let most = windows.memory64.start.saturating_sub(1 << 30);
+    if windows != Windows::STANDARD && guest.memory.bytes() > most {
+        report.add(
+            "memory",
+            format_args!("{} are more than a guest of these processors can address", guest.memory),
+            format_args!("give it \"{}\" or less", Memory(most)),
+        );
+    }
+    let mut wanted = Vec::new();
+    for (index, pci) in guest.pci.iter().enumerate() {
+        let Some(function) = platform.function_at(&pci.passthrough.path) else { continue };
+        // Ports without an address are hidden, and memory without one is refused.
+        let bars = function.bars.iter().filter(|bar| bar.address.0 != 0);
+        wanted.extend(bars.map(|bar| (bar.bytes, index, function, Some(bar.index), kind(bar))));
+        if pci.rom && function.rom_bytes != 0 {
+            let bytes = u64::from(function.rom_bytes).max(4096);
+            wanted.push((bytes, index, function, None, BarKind::Rom));
+        }
+    }
+    wanted.sort_by_key(|(bytes, ..)| core::cmp::Reverse(*bytes));
+    let mut room = Allocator::new(windows.clone());
+    for (bytes, index, function, bar, kind) in wanted {
+        if room.place(kind, bytes).is_some() {
+            continue;
+        }
+        let what = match bar {
+            Some(bar) => format!("BAR {bar} of {}", function.path),
+            None => format!("the expansion ROM of {}", function.path),
+        };
+        let window = match kind {
+            BarKind::Io => "its ports from 0xc000 to 0xffff".into(),
+            BarKind::Memory32 { .. } | BarKind::Rom => window("below 4 GiB", &windows.memory32),
+            BarKind::Memory64 { .. } => window("above 4 GiB", &windows.memory64),
+        };
+        report.add(
+            format_args!("pci[{index}].passthrough.path"),
+            format_args!(
+                "{what} needs {} of the guest's room for devices, and {window} cannot hold it",
+                size(bytes)
+            ),
+            "make its BAR smaller (Resizable BAR in the firmware), or leave a device out",
+        );
+    }
+}
+
+fn window(place: &str, range: &core::ops::Range<u64>) -> alloc::string::String {
+    format!("its window {place}, of {} from {:#x},", size(range.end.saturating_sub(range.start)), range.start)
+}
+
+fn size(bytes: u64) -> alloc::string::String {
+    match bytes {
+        0..0x10_0000 => format!("{bytes} bytes"),
+        _ => format!("{}", Memory(bytes)),
+    }
+}
