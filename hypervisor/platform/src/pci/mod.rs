@@ -37,7 +37,7 @@ pub struct Function {
     /// Buses behind it; `None` if it is no bridge.
     pub bridge: Option<Buses>,
     /// The addresses that it claims for what is behind it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub windows: Vec<Window>,
     /// The layout of its header: 0 a function, 1 a bridge, 2 a CardBus bridge. Older board
     /// files do not have it and leave 0.
