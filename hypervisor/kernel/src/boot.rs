@@ -62,6 +62,7 @@ pub fn run(boot: &'static BootInfo) {
     let tsc_hz = start_clocks(&tables);
     let config = config_space(&tables);
     let mut platform = Platform::discover(tables, memory_regions(boot), config);
+    platform.set_boot_processor(apic::id());
     let cpuid = |leaf, subleaf| {
         let result = registers::cpuid(leaf, subleaf);
         [result.eax, result.ebx, result.ecx, result.edx]

@@ -125,9 +125,9 @@ table! {
     /// One guest.
     pub struct GuestConfig {
         /// Physical processors that belong to the guest alone, by their place among the
-        /// machine's usable processors, counted from 0 in the order of the MADT. Its
-        /// first virtual processor runs on the first of them, and so on. Processor 0
-        /// stays with the hypervisor.
+        /// machine's usable processors: 0 is the one that boots, the others follow in the
+        /// order of the MADT. Its first virtual processor runs on the first of them, and so
+        /// on. Processor 0 stays with the hypervisor.
         pub cpus: Vec<u32>,
         /// Memory, a multiple of 2 MiB.
         pub memory: Memory,

@@ -32,6 +32,9 @@ pub struct Platform {
     /// What guests can execute is mapped in pages of 4 KiB, by an erratum of the processors.
     /// Its tables take one byte in 512.
     pub small_code_pages: bool,
+    /// The APIC ID of the processor that boots the machine, on which the hypervisor runs;
+    /// `None` where nobody told.
+    pub boot_processor: Option<u32>,
     /// What remaps DMA and interrupts. It follows from the tables and the functions, so
     /// a board file does not have it.
     #[serde(skip_serializing)]
@@ -51,16 +54,36 @@ struct Board {
     address_bits: u8,
     #[serde(default)]
     small_code_pages: bool,
+    #[serde(default)]
+    boot_processor: Option<u32>,
 }
 
 impl From<Board> for Platform {
     fn from(board: Board) -> Self {
-        let Board { tables, memory, functions, findings, thread_bits, address_bits, small_code_pages } =
-            board;
+        let Board {
+            tables,
+            memory,
+            functions,
+            findings,
+            thread_bits,
+            address_bits,
+            small_code_pages,
+            boot_processor,
+        } = board;
         // Whoever wrote the file had the findings.
         let remapping = Remapping::new(&tables, &functions, &mut Findings::new(&mut Vec::new(), ""));
         let functions = functions.into_iter().map(with_quirks).collect();
-        Self { tables, memory, functions, findings, thread_bits, address_bits, small_code_pages, remapping }
+        Self {
+            tables,
+            memory,
+            functions,
+            findings,
+            thread_bits,
+            address_bits,
+            small_code_pages,
+            boot_processor,
+            remapping,
+        }
     }
 }
 
@@ -118,10 +141,27 @@ impl Platform {
         self.tables.findings.iter().chain(&self.findings)
     }
 
-    /// The processors that can be used, in the order of the MADT. A configuration
-    /// numbers them from 0.
+    /// The processors that can be used, the one that boots first and the others in the order
+    /// of the MADT. A configuration numbers them from 0.
     pub fn processors(&self) -> impl Iterator<Item = &Processor> {
-        self.tables.madt.processors.iter().filter(|processor| processor.enabled)
+        let boots = |processor: &&Processor| Some(processor.apic_id) == self.boot_processor;
+        let enabled = || self.tables.madt.processors.iter().filter(|processor| processor.enabled);
+        enabled().filter(boots).chain(enabled().filter(move |processor| !boots(processor)))
+    }
+
+    /// Notes which processor boots the machine. It is there, whatever the MADT says.
+    pub fn set_boot_processor(&mut self, apic_id: u32) {
+        self.boot_processor = Some(apic_id);
+        let processors = &mut self.tables.madt.processors;
+        if processors.iter().any(|processor| processor.apic_id == apic_id && processor.enabled) {
+            return;
+        }
+        if !processors.is_empty() {
+            let mut findings = Findings::new(&mut self.findings, "MADT");
+            finding!(findings, "the processor that boots, with APIC ID {apic_id}, is not listed");
+        }
+        processors.retain(|processor| processor.apic_id != apic_id);
+        processors.insert(0, Processor { apic_id, acpi_uid: apic_id, enabled: true });
     }
 
     /// Whether two processors, by their APIC IDs, are threads of one core.

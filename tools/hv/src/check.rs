@@ -10,6 +10,7 @@ use crate::cli;
 use crate::config::{Refused, Shelves, Source, folder_of};
 use crate::payload;
 use crate::project::Project;
+use crate::text_file;
 
 /// Checks, prints every problem, and gives the status.
 ///
@@ -41,8 +42,21 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
     for remark in &plan.remarks {
         eprintln!("  !! {remark}");
     }
+    if let Some(remark) = numbering(&platform) {
+        eprintln!("  !! {remark}");
+    }
     println!("no problems on the board {}", board.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Processor 0 is the one that boots, which an older board file does not tell.
+fn numbering(platform: &Platform) -> Option<&'static str> {
+    let first = platform.processors().next()?.apic_id;
+    let lowest = platform.processors().map(|processor| processor.apic_id).min()?;
+    (platform.boot_processor.is_none() && first != lowest).then_some(
+        "the board file does not say which processor boots, which is processor 0, and the machine's table does not \
+         begin with the lowest: numbers may be others there; make the file anew with `cargo hv inspect`",
+    )
 }
 
 fn refuse(refused: &Refused) -> ExitCode {
@@ -95,7 +109,6 @@ fn describe(guest: &plan::GuestPlan, x2apic_opt_out: bool) -> String {
 /// # Errors
 /// When it cannot be read or is none.
 pub fn read_board(path: &Path) -> Result<Platform> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read the board {}", path.display()))?;
+    let text = text_file::read(path, "the board")?;
     serde_json::from_str(&text).with_context(|| format!("{} is no board file", path.display()))
 }

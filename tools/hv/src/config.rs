@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use plan::text::{Diagnostic, SourceMap};
+
+use crate::text_file;
 
 /// A configuration that is right by itself.
 pub struct Source {
@@ -42,8 +44,7 @@ impl Source {
     /// # Errors
     /// When it cannot be read; `Refused` when it is no configuration.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let text = text_file::read(path, "the configuration")?;
         Self::parse(text, path.display().to_string())
     }
 

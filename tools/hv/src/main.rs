@@ -23,6 +23,7 @@ mod reference;
 mod run;
 mod symbols;
 mod testing;
+mod text_file;
 mod toolchain;
 mod workshop;
 

@@ -28,6 +28,20 @@ pub use madt::{InterruptOverride, IoApic, LocalNmi, Madt, NmiSource, Processor, 
 pub use mcfg::Ecam;
 pub use sleep::SoftOff;
 
+/// What a table of which there is one is called here. Of two the first counts, as for every
+/// operating system; what the second says is not even looked at.
+const fn single(signature: &[u8; 4]) -> Option<&'static str> {
+    match signature {
+        b"APIC" => Some("MADT"),
+        b"MCFG" => Some("MCFG"),
+        b"DMAR" => Some("DMAR"),
+        b"IVRS" => Some("IVRS"),
+        b"HPET" => Some("HPET"),
+        b"FACP" => Some("FADT"),
+        _ => None,
+    }
+}
+
 /// What the tables say, before anybody looked at PCI.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Tables {
@@ -59,7 +73,15 @@ impl Tables {
         let mut fadt_dsdt = None;
         let mut soft_off = None;
 
+        let mut seen = Vec::new();
         for (signature, bytes) in table::all(memory, rsdp, &mut findings) {
+            if let Some(name) = single(&signature) {
+                if seen.contains(&name) {
+                    finding!(findings.of(name), "there is a second table of this kind; the first counts");
+                    continue;
+                }
+                seen.push(name);
+            }
             match &signature {
                 b"APIC" => tables.madt = Madt::parse(&bytes, &mut findings.of("MADT")),
                 b"MCFG" => tables.ecam = mcfg::parse(&bytes, &mut findings.of("MCFG")),

@@ -54,7 +54,8 @@ pub(super) fn read(memory: &dyn PhysicalMemory, hpa: Hpa, findings: &mut Finding
         finding!(findings, "the table {name} at {hpa} of {length} bytes cannot be read to its end; ignored");
         return None;
     }
-    if checksum(&bytes) != 0 {
+    // The firmware ACPI control structure has no checksum (section 5.2.10).
+    if signature != *b"FACS" && checksum(&bytes) != 0 {
         // Common in the field, and the contents are checked anyway.
         finding!(findings, "the table {name} at {hpa} has a wrong checksum; used nevertheless");
     }

@@ -469,3 +469,44 @@ proptest! {
         Tables::read(&image, RSDP);
     }
 }
+
+#[test]
+fn of_two_tables_of_one_kind_the_first_counts() {
+    let madt = |ids: &[u8]| {
+        let mut body = vec![0, 0, 0xe0, 0xfe, 1, 0, 0, 0];
+        ids.iter().for_each(|id| body.extend([0, 8, *id, *id, 1, 0, 0, 0]));
+        table(b"APIC", &body)
+    };
+    let mcfg =
+        |base: u64| table(b"MCFG", &[&[0; 8], &base.to_le_bytes()[..], &[0, 0, 0, 255, 0, 0, 0, 0]].concat());
+    let hpet = |base: u64| table(b"HPET", &[&[0; 4], &[0; 4][..], &base.to_le_bytes(), &[0; 4]].concat());
+    let tables = read(&[
+        madt(&[0, 1, 2, 3]),
+        mcfg(0xb000_0000),
+        hpet(0xfed0_0000),
+        madt(&[0]),
+        mcfg(0xe000_0000),
+        // A second one that makes no sense takes nothing away.
+        hpet(0),
+        table(b"MCFG", &[]),
+    ]);
+    let second = |name| alloc::format!("{name}: there is a second table of this kind; the first counts");
+    let said = told(&tables);
+    assert_eq!(said, [second("MADT"), second("MCFG"), second("HPET"), second("MCFG")]);
+    assert_eq!(tables.madt.processors.len(), 4);
+    assert_eq!(tables.ecam.iter().map(|ecam| ecam.base).collect::<Vec<_>>(), [Hpa(0xb000_0000)]);
+    assert_eq!(tables.hpet.map(|hpet| hpet.base), Some(Hpa(0xfed0_0000)));
+}
+
+#[test]
+fn facs_has_no_checksum() {
+    let mut facs = table(b"FACS", &[0; 28]);
+    facs[9] = facs[9].wrapping_add(1);
+    assert_eq!(
+        told(&read(&[facs.clone(), table(b"APIC", &[0, 0, 0xe0, 0xfe, 1, 0, 0, 0, 0, 8, 0, 7, 1, 0, 0, 0])])),
+        [""; 0]
+    );
+    // Every other table has one.
+    facs[..4].copy_from_slice(b"FACX");
+    assert!(told(&read(&[facs]))[0].contains("wrong checksum"));
+}

@@ -125,3 +125,28 @@ fn threads_of_a_core() {
     platform.thread_bits = 200;
     assert!(platform.share_core(0, u32::MAX), "a board file that is edited by hand");
 }
+
+#[test]
+fn processors_are_numbered_from_the_one_that_boots() {
+    let mut platform = Platform::default();
+    let processor = |apic_id| Processor { apic_id, acpi_uid: apic_id, enabled: true };
+    platform.tables.madt.processors = [16, 17, 0, 2].map(processor).into();
+    let order = |platform: &Platform| -> Vec<u32> { platform.processors().map(|it| it.apic_id).collect() };
+    assert_eq!(order(&platform), [16, 17, 0, 2], "where nobody told");
+    platform.set_boot_processor(0);
+    assert_eq!(order(&platform), [0, 16, 17, 2]);
+    assert_eq!(platform.findings, []);
+    // A board file says it too.
+    let text = serde_json::to_string(&platform).unwrap();
+    assert_eq!(order(&serde_json::from_str(&text).unwrap()), [0, 16, 17, 2]);
+    // One that the table does not list, or calls absent, is there all the same.
+    for listed in [false, true] {
+        platform.tables.madt.processors = [16, 17].map(processor).into();
+        if listed {
+            platform.tables.madt.processors.push(Processor { enabled: false, ..processor(4) });
+        }
+        platform.set_boot_processor(4);
+        assert_eq!(order(&platform), [4, 16, 17]);
+    }
+    assert_eq!(platform.findings.len(), 2);
+}

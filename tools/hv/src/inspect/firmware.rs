@@ -27,9 +27,14 @@ pub fn tables(folder: &Path) -> Result<(MemoryImage, Hpa)> {
     let mut next = FIRST_TABLE;
     let mut dsdt = None;
     for (name, bytes) in files(folder)? {
-        if name == "DSDT" {
-            dsdt = Some(bytes);
-            continue;
+        match name.as_str() {
+            "DSDT" => {
+                dsdt = Some(bytes);
+                continue;
+            }
+            // Linux shows it beside the others, but the FADT leads to it and no root table.
+            "FACS" => continue,
+            _ => {}
         }
         addresses.push(next);
         let end = next + bytes.len() as u64;
@@ -61,8 +66,15 @@ fn files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
             found.push((name, std::fs::read(&path).with_context(cannot)?));
         }
     }
-    found.sort();
+    found.sort_by_cached_key(|(name, _)| order(name));
     Ok(found)
+}
+
+/// Tables of one kind are in the order in which the firmware lists them: APIC1, APIC2, and
+/// SSDT10 after SSDT9.
+fn order(name: &str) -> (String, u64) {
+    let kind = name.get(..4).unwrap_or(name);
+    (kind.to_owned(), name.get(4..).and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
 fn place_of_dsdt(fadt: &[u8]) -> Option<u64> {
@@ -156,6 +168,29 @@ mod tests {
         let found = Tables::read(&memory, rsdp);
         let ids: Vec<u32> = found.madt.processors.iter().map(|processor| processor.apic_id).collect();
         assert_eq!(ids, [7], "{:?}", found.findings);
+    }
+
+    #[test]
+    fn tables_are_in_the_order_of_the_firmware_and_without_those_that_no_root_table_lists() {
+        let folder = std::env::temp_dir().join(format!("hv-acpi-order-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder in the temporary one");
+        let one = |id: u8| {
+            let mut table = madt();
+            table[47] = id;
+            seal(&mut table, 9, 0);
+            table
+        };
+        for number in 1..=11 {
+            std::fs::write(folder.join(format!("APIC{number}")), one(number)).expect("written");
+        }
+        std::fs::write(folder.join("FACS"), b"FACS\x40\0\0\0 and what it has").expect("written");
+        let (memory, rsdp) = tables(&folder).expect("tables");
+        std::fs::remove_dir_all(&folder).expect("removed");
+        let found = Tables::read(&memory, rsdp);
+        let ids: Vec<u32> = found.madt.processors.iter().map(|processor| processor.apic_id).collect();
+        assert_eq!(ids, [1], "{:?}", found.findings);
+        assert!(found.findings.iter().all(|finding| finding.source == "MADT"), "{:?}", found.findings);
+        assert!(order("APIC9") < order("APIC10") && order("SSDT") < order("SSDT1"));
     }
 
     #[test]

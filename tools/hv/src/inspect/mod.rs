@@ -53,8 +53,12 @@ fn read(root: &Path) -> Result<Platform> {
     let map = firmware::memory_map(&root.join("sys/firmware/memmap"))?;
     let config = pci::Sysfs::read(&root.join("sys/bus/pci/devices"))?;
     let mut platform = Platform::discover(Tables::read(&memory, rsdp), map, &config);
-    platform.thread_bits = processors::thread_bits(&root.join("proc/cpuinfo"))?;
-    platform.address_bits = processors::address_bits(&root.join("proc/cpuinfo"))?;
+    let cpuinfo = root.join("proc/cpuinfo");
+    platform.thread_bits = processors::thread_bits(&cpuinfo)?;
+    platform.address_bits = processors::address_bits(&cpuinfo)?;
+    if let Some(apic_id) = processors::boot_processor(&cpuinfo)? {
+        platform.set_boot_processor(apic_id);
+    }
     platform.small_code_pages =
         processors::small_code_pages(&root.join("sys/devices/system/cpu/vulnerabilities/itlb_multihit"));
     lines::note(root, &mut platform);

@@ -1,4 +1,4 @@
-//! Which processors are threads of one core, as Linux shows it.
+//! Which processor boots, and which are threads of one core, as Linux shows it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,16 +44,31 @@ fn names_vulnerability(text: &str) -> bool {
     !text.trim_start().starts_with("Not affected")
 }
 
+/// The APIC ID of the processor that boots the machine, which Linux numbers 0; `None` where it
+/// is not told.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn boot_processor(cpuinfo: &Path) -> Result<Option<u32>> {
+    let text = std::fs::read_to_string(cpuinfo)
+        .with_context(|| format!("cannot read the processors from {}", cpuinfo.display()))?;
+    let boots = |processor: &&str| number(processor, "processor") == Some(0);
+    Ok(text.split("\n\n").find(boots).and_then(|processor| number(processor, "apicid")))
+}
+
+/// The number that a processor's lines give for `key`.
+fn number(processor: &str, key: &str) -> Option<u32> {
+    let mut fields = processor.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(name, _)| name.trim() == key)?.1.trim().parse().ok()
+}
+
 /// Processors of one package and core are its threads: their APIC IDs differ in the bits that
 /// are asked for. Cores of other kinds may have fewer threads, so all are looked at. A processor
 /// of which not everything is told is left out.
 fn bits(cpuinfo: &str) -> u8 {
     let mut first_threads = BTreeMap::new();
     let differing = cpuinfo.split("\n\n").filter_map(|processor| {
-        let number = |key: &str| -> Option<u32> {
-            let mut fields = processor.lines().filter_map(|line| line.split_once(':'));
-            fields.find(|(name, _)| name.trim() == key)?.1.trim().parse().ok()
-        };
+        let number = |key| number(processor, key);
         let apic_id = number("apicid")?;
         let first = *first_threads.entry((number("physical id")?, number("core id")?)).or_insert(apic_id);
         Some(apic_id ^ first)
@@ -96,6 +111,18 @@ mod tests {
         ] {
             assert_eq!(names_vulnerability(text), small, "{text}");
         }
+    }
+
+    #[test]
+    fn linux_numbers_the_processor_that_boots_0() {
+        let file = std::env::temp_dir().join(format!("hv-cpuinfo-{}", std::process::id()));
+        std::fs::write(&file, cpuinfo(&[(0, 32, 0), (0, 8, 16), (0, 8, 17)])).expect("written");
+        assert_eq!(boot_processor(&file).expect("readable"), Some(0));
+        std::fs::write(&file, cpuinfo(&[(0, 8, 16), (0, 32, 0)])).expect("written");
+        assert_eq!(boot_processor(&file).expect("readable"), Some(16));
+        std::fs::write(&file, "").expect("written");
+        assert_eq!(boot_processor(&file).expect("readable"), None);
+        std::fs::remove_file(&file).expect("removed");
     }
 
     #[test]
