@@ -415,6 +415,16 @@ pub trait Vcpu {
     /// Runs the guest until it exits.
     fn enter(&mut self) -> Exit;
 
+    /// Whether barriers against speculation stand between this processor's guest and the
+    /// hypervisor: then it is entered by [`Vcpu::enter_guarded`].
+    fn is_guarded(&self) -> bool {
+        false
+    }
+    /// As [`Vcpu::enter`], with the barriers before and after.
+    fn enter_guarded(&mut self) -> Exit {
+        self.enter()
+    }
+
     /// General register `index` (0 to 15, as instructions encode them).
     fn register(&self, index: usize) -> u64;
     /// Sets general register `index`.

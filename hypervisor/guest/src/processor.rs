@@ -117,6 +117,14 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// Runs the guest on this processor until the guest ends.
     pub fn run<H: Host>(&mut self, partition: &Partition<H>) -> End {
         self.publish_address(partition);
+        // Two loops, so that barriers cost nothing where none are needed.
+        match self.cpu.is_guarded() {
+            false => self.turns::<false, H>(partition),
+            true => self.turns::<true, H>(partition),
+        }
+    }
+
+    fn turns<const GUARDED: bool, H: Host>(&mut self, partition: &Partition<H>) -> End {
         loop {
             if self.attention {
                 let Some(resume) = self.attend(partition) else {
@@ -126,7 +134,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
                 };
                 self.cpu.prepare(resume);
             }
-            let exit = self.cpu.enter();
+            let exit = if GUARDED { self.cpu.enter_guarded() } else { self.cpu.enter() };
             self.exits[exit.kind()] += 1;
             if self.silent_end.is_offered() {
                 self.silent_end.settle(&partition.memory, &mut self.apic);

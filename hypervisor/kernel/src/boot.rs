@@ -18,6 +18,7 @@ use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
 use guest::host::FAULT_VECTOR;
 use handoff::bundle::{Bundle, ItemKind};
+use machine::barriers::{self, Wanted};
 use machine::config_space::MachineConfigSpace;
 use machine::errata::{self, Remedy};
 use machine::facts::Facts;
@@ -55,6 +56,8 @@ pub fn run(boot: &'static BootInfo) {
         console::leave_serial();
     }
     let facts = Facts::here();
+    barriers::choose(wanted_barriers(bundle.config().hypervisor.barriers), &facts);
+    barriers::init();
     machine_check::init();
     errata::treat(&facts);
     errata::report(&facts);
@@ -153,6 +156,7 @@ fn report_missing(guests: &[Guest]) {
 
 /// A processor other than the first: it runs its vCPU, then sleeps.
 extern "C" fn processor_main(index: usize) -> ! {
+    barriers::init();
     machine_check::init();
     errata::treat(&Facts::here());
     timer::init();
@@ -183,6 +187,14 @@ fn common(
     let virtualization = virtualization::detect()?;
     let epoch_at_zero = wall_clock::read().unwrap_or(0).saturating_sub(registers::read_tsc() / tsc_hz.max(1));
     Ok(Common { virtualization, tsc_hz, epoch_at_zero, config, clock })
+}
+
+const fn wanted_barriers(configured: plan::Barriers) -> Wanted {
+    match configured {
+        plan::Barriers::Auto => Wanted::Needed,
+        plan::Barriers::None => Wanted::None,
+        plan::Barriers::All => Wanted::All,
+    }
 }
 
 /// Finds the bundle and verifies its header and configuration; each guest's

@@ -27,6 +27,9 @@ pub struct Facts {
     pub model: u32,
     /// Stepping.
     pub stepping: u32,
+    /// It is no processor but a program that carries out one instruction after the other, and
+    /// says so: QEMU's TCG.
+    pub is_interpreted: bool,
     /// Leaf 1 ECX.
     pub features_c: u32,
     /// Leaf 6 EAX: power management.
@@ -51,6 +54,8 @@ pub struct Facts {
     pub arch_capabilities: u64,
 }
 
+/// Leaf 1 ECX bit 31: something emulates the machine.
+const VIRTUAL: u32 = 1 << 31;
 /// Leaf 7 EDX bit 29: IA32_ARCH_CAPABILITIES is there.
 const HAS_ARCH_CAPABILITIES: u32 = 1 << 29;
 
@@ -74,11 +79,13 @@ impl Facts {
         let [signature, _, features_c, _] = leaf(1, 0);
         let [last_structured, structured_b, structured_c, structured_d] = leaf(7, 0);
         let (family, model, stepping) = identity(signature);
+        let is_interpreted = features_c & VIRTUAL != 0 && is_tcg(cpuid(0x4000_0000, 0));
         Self {
             maker,
             family,
             model,
             stepping,
+            is_interpreted,
             features_c,
             power: leaf(6, 0)[0],
             structured_b,
@@ -109,13 +116,18 @@ impl Facts {
 
     /// Whether something emulates it (leaf 1 ECX bit 31).
     pub fn is_virtual(&self) -> bool {
-        self.features_c & 1 << 31 != 0
+        self.features_c & VIRTUAL != 0
     }
 
     /// Whether it is one of Intel's family 6, where most errata below are.
     pub fn is_family_6(&self) -> bool {
         self.maker == Maker::Intel && self.family == 6
     }
+}
+
+/// Whether the first leaf of what emulates the machine has TCG's name.
+fn is_tcg([_, ebx, ecx, edx]: [u32; 4]) -> bool {
+    [ebx, ecx, edx].map(u32::to_le_bytes) == [*b"TCGT", *b"CGTC", *b"GTCG"]
 }
 
 /// Family, model and stepping in CPUID 1 EAX (Intel SDM vol. 2 "CPUID", figure 3-6).
@@ -161,7 +173,7 @@ pub(crate) mod tests {
             (1, _) => [0x0005_06e3, 0, 1 << 31, 0],
             (7, 0) => [0, 0, 0, 1 << 26],
             (0x8000_0000, _) => [0x8000_0001, 0, 0, 0],
-            (6 | 0x8000_0001, _) => [0; 4],
+            (6 | 0x4000_0000 | 0x8000_0001, _) => [0; 4],
             _ => panic!("leaf {leaf:#x}, {subleaf}"),
         };
         let facts = Facts::read(cpuid, |number| panic!("MSR {number:#x}"));

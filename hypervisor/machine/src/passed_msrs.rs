@@ -96,8 +96,17 @@ mod tests {
     #[test]
     fn what_can_switch_virtualisation_or_reach_others_exits() {
         let x2apic = [0x02, 0x03, 0x0d, 0x0f, 0x28, 0x2f, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37];
-        let others =
-            [msr::EFER, msr::VM_CR, msr::VM_HSAVE_PA, msr::APIC_BASE, msr::PAT, capability::FEATURE_CONTROL];
+        let others = [
+            msr::SPEC_CTRL,
+            msr::PRED_CMD,
+            msr::FLUSH_CMD,
+            msr::EFER,
+            msr::VM_CR,
+            msr::VM_HSAVE_PA,
+            msr::APIC_BASE,
+            msr::PAT,
+            capability::FEATURE_CONTROL,
+        ];
         for never in others.into_iter().chain(x2apic.map(|register| msr::X2APIC_FIRST + register)) {
             for way in WAYS {
                 assert_eq!(access(way, never), Passed::default(), "{never:#x}");

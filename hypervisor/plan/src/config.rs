@@ -102,12 +102,14 @@ table! {
         /// Let two guests run on threads of one core. Each can measure what the other does
         /// there, and on many processors read what the other leaves in the core's buffers.
         pub share_cores: bool = false,
+        /// Which barriers against speculation are issued between a guest and the hypervisor.
+        pub barriers: Barriers = Barriers::Auto,
     }
 }
 
 impl Default for HypervisorConfig {
     fn default() -> Self {
-        Self { console: Console::Com1, share_cores: false }
+        Self { console: Console::Com1, share_cores: false, barriers: Barriers::Auto }
     }
 }
 
@@ -118,6 +120,18 @@ choice! {
         Com1 = "com1",
         /// nowhere else
         None = "none",
+    }
+}
+
+choice! {
+    /// Which barriers against speculation are issued.
+    pub enum Barriers {
+        /// those that the processor needs, by what it says of itself
+        Auto = "auto",
+        /// none, for measurements and for guests that trust each other
+        None = "none",
+        /// all that the processor has, also those that it does not need
+        All = "all",
     }
 }
 

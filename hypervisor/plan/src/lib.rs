@@ -23,8 +23,8 @@ pub use check::lines::LinePlan;
 pub use check::machine::HYPERVISOR_MEMORY;
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
-    Config, Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts, Passthrough, PciConfig,
-    StrayAccess,
+    Barriers, Config, Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts, Passthrough,
+    PciConfig, StrayAccess,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

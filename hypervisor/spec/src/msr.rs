@@ -6,6 +6,12 @@ pub const TSC: u32 = 0x10;
 pub const APIC_BASE: u32 = 0x1b;
 /// What the processor says of speculation and of some errata.
 pub const ARCH_CAPABILITIES: u32 = 0x10a;
+/// Restrictions of speculation.
+pub const SPEC_CTRL: u32 = 0x48;
+/// Commands to the branch predictors.
+pub const PRED_CMD: u32 = 0x49;
+/// Commands to the first-level data cache.
+pub const FLUSH_CMD: u32 = 0x10b;
 /// Memory type range capabilities.
 pub const MTRRCAP: u32 = 0xfe;
 /// Memory type default.

@@ -12,8 +12,8 @@ pub mod features;
 pub mod permissions;
 #[cfg(target_os = "none")]
 mod vcpu;
-#[cfg(target_os = "none")]
-mod world;
+#[cfg(any(target_os = "none", test))]
+pub(crate) mod world;
 
 #[cfg(target_os = "none")]
 pub use backend::Svm;

@@ -5,6 +5,7 @@ use super::control::{self, EFER_LMA, EFER_SVME, Roots};
 use super::entry::Entry;
 use super::{Features, world};
 use crate::apic_page::Bitmap;
+use crate::barriers::{self, Barriers};
 use crate::passed_msrs::MsrMaps;
 use crate::{apic, guest_registers, interrupts, registers};
 use access::vcpu::{
@@ -66,6 +67,7 @@ pub struct SvmVcpu {
     started: bool,
     /// Registers that VMRUN does not switch hold what an earlier run left.
     dirty_processor: bool,
+    barriers: Barriers,
 }
 
 impl SvmVcpu {
@@ -92,6 +94,7 @@ impl SvmVcpu {
             interrupts: Interrupts::Virtual,
             started: false,
             dirty_processor: true,
+            barriers: barriers::chosen(),
         };
         vcpu.reset();
         vcpu
@@ -131,6 +134,7 @@ impl SvmVcpu {
             // SAFETY: the hypervisor uses none of these registers, and the guest that
             // owns this processor begins anew.
             unsafe { guest_registers::reset() };
+            barriers::before_start(&self.barriers, &mut barriers::Here);
         }
     }
 
@@ -159,6 +163,27 @@ impl Vcpu for SvmVcpu {
         // SAFETY: `hold_events` cleared GIF before the first entry and every path since has
         // left it clear; the frames are this vCPU's by the contract of `new`.
         unsafe { world::run(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
+        self.entry.finish(self.vmcb);
+        let exit = control::decode_exit(&self.vmcb.control);
+        if matches!(exit, Exit::Interrupt | Exit::Kick) {
+            self.take_events();
+        }
+        exit
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.barriers.guards()
+    }
+
+    #[inline(always)]
+    fn enter_guarded(&mut self) -> Exit {
+        if self.entry.needs_preparation() {
+            self.prepare(Resume::default());
+        }
+        barriers::before_entry(&self.barriers, &mut barriers::Here);
+        // SAFETY: as for `enter`.
+        unsafe { world::run_guarded(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
+        barriers::after_exit(&self.barriers, &mut barriers::Here);
         self.entry.finish(self.vmcb);
         let exit = control::decode_exit(&self.vmcb.control);
         if matches!(exit, Exit::Interrupt | Exit::Kick) {

@@ -1,27 +1,13 @@
 //! The switch between the hypervisor and a guest.
 
+use crate::barriers::{DATA_SELECTOR, IN_ASSEMBLY, Steps};
 use access::vcpu::GeneralRegisters;
 use core::arch::asm;
 
-/// Runs the guest whose control block is at `guest` (hpa) until it exits.
-///
-/// `registers` holds the general registers but RAX and RSP, which live in the
-/// control block. `host` (hpa) is where VMSAVE put this processor's own FS, GS, TR
-/// and SYSCALL registers; VMRUN does not switch those (AMD APM vol. 2 section 15.5.1).
-///
-/// # Safety
-/// The global interrupt flag is clear, so nothing on this processor can use GS or
-/// TR between VMLOAD of the guest's and VMLOAD of the host's. `guest` and `host`
-/// are frames that this vCPU owns, `guest` holds a valid control block, and
-/// `host` was filled by [`save_host`] on this processor.
-///
-/// RFLAGS are the host's again after the exit, the direction flag included (section 15.6).
-#[inline(always)]
-pub unsafe fn run(registers: *mut GeneralRegisters, guest: u64, host: u64) {
-    // SAFETY: the caller's promise. Every general register that the guest leaves changed is
-    // named, but for RBX and RBP, which are saved and restored here because no operand can
-    // be in them; RSP is the host's again at the exit.
-    unsafe {
+/// The switch, with what comes right before VMLOAD of the guest's state and right after
+/// VMRUN, and with the operands of those.
+macro_rules! switch {
+    ($registers:ident, $guest:ident, $host:ident, $before:expr, $after:expr, $($operand:tt)*) => {
         asm!(
             "push rbx",
             "push rbp",
@@ -41,8 +27,10 @@ pub unsafe fn run(registers: *mut GeneralRegisters, guest: u64, host: u64) {
             "mov r14, [rdi + 112]",
             "mov r15, [rdi + 120]",
             "mov rdi, [rdi + 56]",
+            $before,
             "vmload rax",
             "vmrun rax",
+            $after,
             "vmsave rax",
             // RAX and RSP are the host's again; every other register is the guest's.
             "push rdi",
@@ -66,13 +54,62 @@ pub unsafe fn run(registers: *mut GeneralRegisters, guest: u64, host: u64) {
             "vmload rax",
             "pop rbp",
             "pop rbx",
-            inout("rax") guest => _,
-            inout("rdx") host => _,
-            inout("rdi") registers => _,
+            inout("rax") $guest => _,
+            inout("rdx") $host => _,
+            inout("rdi") $registers => _,
             out("rcx") _, out("rsi") _,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             out("r12") _, out("r13") _, out("r14") _, out("r15") _,
-        );
+            $($operand)*
+        )
+    };
+}
+
+/// Runs the guest whose control block is at `guest` (hpa) until it exits.
+///
+/// `registers` holds the general registers but RAX and RSP, which live in the
+/// control block. `host` (hpa) is where VMSAVE put this processor's own FS, GS, TR
+/// and SYSCALL registers; VMRUN does not switch those (AMD APM vol. 2 section 15.5.1).
+///
+/// # Safety
+/// The global interrupt flag is clear, so nothing on this processor can use GS or
+/// TR between VMLOAD of the guest's and VMLOAD of the host's. `guest` and `host`
+/// are frames that this vCPU owns, `guest` holds a valid control block, and
+/// `host` was filled by [`save_host`] on this processor.
+///
+/// RFLAGS are the host's again after the exit, the direction flag included (section 15.6).
+#[inline(always)]
+pub unsafe fn run(registers: *mut GeneralRegisters, guest: u64, host: u64) {
+    // SAFETY: the caller's promise. Every general register that the guest leaves changed is
+    // named, but for RBX and RBP, which are saved and restored here because no operand can
+    // be in them; RSP is the host's again at the exit.
+    unsafe { switch!(registers, guest, host, "", "",) }
+}
+
+/// As [`run`], where barriers are chosen: buffers are cleared after the last access to memory,
+/// and the return stack is filled before anything else ([`crate::barriers`]).
+///
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+pub unsafe fn run_guarded(registers: *mut GeneralRegisters, guest: u64, host: u64) {
+    // SAFETY: as for `run`. What is added changes the flags, and RSP for a moment.
+    unsafe {
+        switch!(
+            registers,
+            guest,
+            host,
+            "test byte ptr [rip + {steps}], {clear_buffers}\njz 7f\nverw word ptr [rip + {selector}]\n7:",
+            concat!(
+                "test byte ptr [rip + {steps}], {fill_returns}\njz 8f\n",
+                crate::fill_returns!(),
+                "\n8:"
+            ),
+            steps = sym IN_ASSEMBLY,
+            selector = sym DATA_SELECTOR,
+            clear_buffers = const Steps::CLEAR_BUFFERS.0,
+            fill_returns = const Steps::FILL_RETURNS.0,
+        )
     }
 }
 

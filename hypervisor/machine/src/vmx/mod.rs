@@ -19,8 +19,8 @@ pub mod posting;
 pub mod segments;
 #[cfg(target_os = "none")]
 mod vcpu;
-#[cfg(target_os = "none")]
-mod world;
+#[cfg(any(target_os = "none", test))]
+pub(crate) mod world;
 
 #[cfg(target_os = "none")]
 pub use backend::Vmx;

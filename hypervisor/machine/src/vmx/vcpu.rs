@@ -7,6 +7,7 @@ use super::invalidation::{Stale, commands};
 use super::posting::Posted;
 use super::{exits, segments, world};
 use crate::apic_page::ApicPage;
+use crate::barriers::{self, Barriers};
 use crate::passed_msrs::MsrMaps;
 use crate::{guest_registers, registers};
 use access::vcpu::{
@@ -99,6 +100,7 @@ pub struct VmxVcpu {
     /// What the next entry has to do though nothing new is asked of it: [`UNSETTLED`],
     /// [`UNSETTLED_NEXT`], [`TIMED`].
     chores: u8,
+    barriers: Barriers,
 }
 
 impl VmxVcpu {
@@ -133,6 +135,7 @@ impl VmxVcpu {
             threshold: 0,
             deadline: 0,
             chores: UNSETTLED,
+            barriers: barriers::chosen(),
         }
     }
 
@@ -331,6 +334,27 @@ impl Vcpu for VmxVcpu {
         // SAFETY: `reset` made this vCPU's VMCS current here and wrote the host's state;
         // the hypervisor runs guests with interrupts off.
         match unsafe { world::run(&mut self.context, self.launched) } {
+            world::RAN => self.finish(),
+            world::KICKED => self.kicked(),
+            result => self.refused(result),
+        }
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.barriers.guards()
+    }
+
+    #[inline(always)]
+    fn enter_guarded(&mut self) -> Exit {
+        if self.chores & !UNSETTLED_NEXT != 0 {
+            self.do_chores();
+        }
+        self.context.launched = self.launched;
+        barriers::before_entry(&self.barriers, &mut barriers::Here);
+        // SAFETY: as for `enter`.
+        let result = unsafe { world::run(&mut self.context, false) };
+        barriers::after_exit(&self.barriers, &mut barriers::Here);
+        match result {
             world::RAN => self.finish(),
             world::KICKED => self.kicked(),
             result => self.refused(result),
@@ -575,6 +599,7 @@ impl Vcpu for VmxVcpu {
         self.interrupted = None;
         self.reason = 0;
         self.clear_own_msrs();
+        barriers::before_start(&self.barriers, &mut barriers::Here);
         // SAFETY: the hypervisor uses none of these registers, and the guest that owns
         // this processor begins anew.
         unsafe {

@@ -1,6 +1,7 @@
 //! The switch between the hypervisor and a guest, and the instructions of VT-x.
 
 use super::invalidation::Extent;
+use crate::barriers::{DATA_SELECTOR, IN_ASSEMBLY, Steps};
 use crate::processor::Local;
 use access::vcpu::GeneralRegisters;
 use core::arch::{asm, naked_asm};
@@ -16,6 +17,8 @@ pub struct Context {
     pub general: GeneralRegisters,
     /// What the VMCS has as the host's RSP. 0 makes [`run`] write that and the host's RIP.
     pub host_rsp: u64,
+    /// Whether the VMCS was launched since it was cleared, for [`run`] where it asks.
+    pub launched: bool,
 }
 
 /// What [`run`] says when the guest ran.
@@ -26,8 +29,10 @@ pub const FAILED: u32 = 1;
 /// What [`run`] says when an NMI came before the entry, which then did not take place.
 pub const KICKED: u32 = 3;
 
-/// Runs the guest of the current VMCS until it exits. `launched` tells whether it has run
-/// since the VMCS was cleared. Returns [`RAN`], [`FAILED`], 2 where no VMCS is current, or
+/// Runs the guest of the current VMCS until it exits. `resumes` tells that it has run since the
+/// VMCS was cleared, and that no barrier comes before the entry; else the context says whether
+/// it has. Buffers are cleared after the last access to memory, and the return stack is filled
+/// before the first return ([`crate::barriers`]). Returns [`RAN`], [`FAILED`], 2 where no VMCS is current, or
 /// [`KICKED`].
 ///
 /// Between the look for a kick and the entry NMIs are not blocked: their handler leads from
@@ -37,7 +42,7 @@ pub const KICKED: u32 = 3;
 /// The current VMCS is that of a guest whose registers are `context`'s, its host state is
 /// this processor's, and interrupts are off.
 #[unsafe(naked)]
-pub unsafe extern "sysv64" fn run(context: *mut Context, launched: bool) -> u32 {
+pub unsafe extern "sysv64" fn run(context: *mut Context, resumes: bool) -> u32 {
     naked_asm!(
         "push rbx",
         "push rbp",
@@ -73,7 +78,28 @@ pub unsafe extern "sysv64" fn run(context: *mut Context, launched: bool) -> u32 
         "jz 2f",
         "vmresume",
         "jmp 5f",
+        // The first entry, or one behind barriers. The registers are the guest's.
         "2:",
+        "mov rdi, [rsp]",
+        "test byte ptr [rip + {steps}], {clear_buffers}",
+        "jz 23f",
+        "cmp byte ptr [rdi + {launched}], 0",
+        "mov rdi, [rdi + 56]",
+        "je 22f",
+        "verw word ptr [rip + {selector}]",
+        "vmresume",
+        "jmp 5f",
+        "22:",
+        "verw word ptr [rip + {selector}]",
+        "vmlaunch",
+        "jmp 5f",
+        "23:",
+        "cmp byte ptr [rdi + {launched}], 0",
+        "mov rdi, [rdi + 56]",
+        "je 24f",
+        "vmresume",
+        "jmp 5f",
+        "24:",
         "vmlaunch",
         ".global entry_window_end",
         "entry_window_end:",
@@ -121,8 +147,21 @@ pub unsafe extern "sysv64" fn run(context: *mut Context, launched: bool) -> u32 
         "vmwrite rdx, rsp",
         "mov edx, {rip_field}",
         "lea rax, [rip + 3b]",
+        "test byte ptr [rip + {steps}], {fill_returns}",
+        "jz 25f",
+        "lea rax, [rip + 26f]",
+        "25:",
         "vmwrite rdx, rax",
         "jmp 1b",
+        // The exit where the guest's calls must not answer for the hypervisor's returns.
+        "26:",
+        crate::fill_returns!(),
+        "jmp 3b",
+        steps = sym IN_ASSEMBLY,
+        selector = sym DATA_SELECTOR,
+        fill_returns = const Steps::FILL_RETURNS.0,
+        clear_buffers = const Steps::CLEAR_BUFFERS.0,
+        launched = const offset_of!(Context, launched),
         kicked = const offset_of!(Local, kicked),
         was_kicked = const KICKED,
         host_rsp = const offset_of!(Context, host_rsp),

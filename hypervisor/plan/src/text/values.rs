@@ -2,7 +2,7 @@
 
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
-    Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts, Passthrough, PciConfig,
+    Barriers, Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts, Passthrough, PciConfig,
     StrayAccess,
 };
 use alloc::format;
@@ -129,7 +129,7 @@ macro_rules! chosen {
     )* };
 }
 
-chosen!(Console, EndPolicy, Expect, Interrupts, StrayAccess);
+chosen!(Barriers, Console, EndPolicy, Expect, Interrupts, StrayAccess);
 
 fn words<C: Choice>() -> Vec<&'static str> {
     C::WORDS.iter().map(|(_, word, _)| *word).collect()
