@@ -1,7 +1,7 @@
 //! What a guest's machine must do; first on the emulator itself, which proves the
 //! test guest right, then under the hypervisor.
 
-use super::{EDU, EDU_PATH, Guest, POWER_OFF, bare_machine, hosted, no_failure};
+use super::{EDU, EDU_PATH, Guest, POWER_OFF, bare_machine, hosted, hosted_with, no_failure};
 use crate::column::{Column, Need};
 use crate::demux::{FIRMWARE, HYPERVISOR};
 use crate::feature::Feature;
@@ -81,6 +81,9 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
             .ends("one", POWER_OFF)
             .ends("two", POWER_OFF),
     );
+    if matches!(column, Column::SvmVtd | Column::VmxBochs) {
+        list.push(behind_barriers(column));
+    }
     list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "direct")));
     if matches!(column, Column::SvmVtd | Column::VmxBochs) {
         list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "virtual")));
@@ -94,6 +97,16 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
         list.extend(NEWER_SVM.iter().map(|(test, done)| on_ryzen(test, done)));
     }
     list
+}
+
+/// Kicks and interrupts between processors whose entries and exits do everything that there is
+/// against speculation: no register of the guest's may be changed by it.
+fn behind_barriers(column: Column) -> Scenario {
+    let guest = Guest::new("one", &[1, 2], "ipi").set("interrupts", "\"emulated\"");
+    hosted_with(column, Feature::Processors, "guest/barriers", "barriers = \"all\"", &[guest])
+        .expect(HYPERVISOR, "barriers against speculation: at exits fill the return stack")
+        .expect("one", "ipi: done")
+        .ends("one", POWER_OFF)
 }
 
 /// Tests in which interrupts come from everywhere.

@@ -119,6 +119,21 @@ pub(crate) fn hosted(column: Column, feature: Feature, name: &str, guests: &[Gue
         .all_as_expected()
 }
 
+/// As [`hosted`], with keys that concern the hypervisor itself.
+pub(crate) fn hosted_with(
+    column: Column,
+    feature: Feature,
+    name: &str,
+    keys: &str,
+    guests: &[Guest],
+) -> Scenario {
+    let mut scenario = hosted(column, feature, name, guests);
+    if let Subject::Hypervisor(Config::Inline(text)) = &mut scenario.subject {
+        text.insert_str(0, &format!("[hypervisor]\n{keys}\n"));
+    }
+    scenario
+}
+
 /// Two `edu`, at [`EDU_PATH`] and [`OTHER_EDU_PATH`]. Of the 4 processors guests get 1 to 3.
 pub(crate) fn lab_machine(machine: Machine) -> Machine {
     machine.edu(4).edu(5)
