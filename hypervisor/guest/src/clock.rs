@@ -1,6 +1,6 @@
 //! The paravirtual clock that Linux knows as kvmclock: time as a linear function of
-//! the TSC, which the guest evaluates itself. Since the TSC is invariant and the
-//! same on every processor, it is written once and never again.
+//! the TSC, which the guest evaluates itself. The TSC is the same on every processor, so it is
+//! written once and never again; where it is invariant too, the clock is said to be stable.
 
 use access::GuestMemory;
 use spec::Gpa;
@@ -46,7 +46,7 @@ impl Scale {
 
 /// Writes the time structure at the gpa in `register`, if its enable bit is set. A
 /// gpa outside the guest's memory writes nothing.
-pub fn write_system_time<M: GuestMemory>(memory: &M, register: u64, tsc_hz: u64) {
+pub fn write_system_time<M: GuestMemory>(memory: &M, register: u64, tsc_hz: u64, stable: bool) {
     if register & ENABLED == 0 {
         return;
     }
@@ -56,7 +56,7 @@ pub fn write_system_time<M: GuestMemory>(memory: &M, register: u64, tsc_hz: u64)
     time[0] = 2;
     time[24..28].copy_from_slice(&scale.multiplier.to_le_bytes());
     time[28] = scale.shift as u8;
-    time[29] = FLAG_STABLE;
+    time[29] = if stable { FLAG_STABLE } else { 0 };
     // An address outside memory is the guest's mistake and harms nobody.
     let _ = memory.write(Gpa(register & !ENABLED), &time);
 }
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn writes_only_when_enabled_and_inside_memory() {
         let memory = VecMemory::new(4096);
-        write_system_time(&memory, 0x100, 1_000_000_000);
+        write_system_time(&memory, 0x100, 1_000_000_000, true);
         assert_eq!(memory.read32(Gpa(0x100)), Ok(0));
-        write_system_time(&memory, 0x101, 1_000_000_000);
+        write_system_time(&memory, 0x101, 1_000_000_000, true);
         assert_eq!(memory.read32(Gpa(0x100)), Ok(2));
-        write_system_time(&memory, 0xffff_ffff_ffff_ffff, 1_000_000_000);
+        write_system_time(&memory, 0xffff_ffff_ffff_ffff, 1_000_000_000, true);
         write_wall_clock(&memory, 0x200, 1_700_000_000);
         assert_eq!(memory.read32(Gpa(0x204)), Ok(1_700_000_000));
     }

@@ -83,6 +83,8 @@ const BASIC: u32 = 0x17;
 const HYPERVISOR_FIRST: u32 = 0x4000_0000;
 /// How many of those have a place.
 const HYPERVISOR: u32 = 0x11;
+/// Leaf 4000_0001 EAX: the clock is the same on all processors.
+const CLOCK_STABLE: u32 = 1 << 24;
 /// First extended leaf.
 const EXTENDED_FIRST: u32 = 0x8000_0000;
 /// How many of those have a place.
@@ -111,7 +113,7 @@ impl CpuidPolicy {
             policy.push_row(&host, row, &config);
         }
         policy.push_topology(&config);
-        policy.push_hypervisor(&config);
+        policy.push_hypervisor(&host, &config);
         policy
     }
 
@@ -154,6 +156,11 @@ impl CpuidPolicy {
             }
         }
         registers
+    }
+
+    /// Whether the paravirtual clock is said to be the same on all processors.
+    pub fn has_stable_clock(&self) -> bool {
+        self.constant(HYPERVISOR_FIRST + 1).is_some_and(|features| features[EAX] & CLOCK_STABLE != 0)
     }
 
     #[inline]
@@ -212,7 +219,7 @@ impl CpuidPolicy {
 
     /// The hypervisor's own leaves. They name KVM's interface, the one that every
     /// kernel of this field knows; only what works here is announced.
-    fn push_hypervisor(&mut self, config: &GuestCpuidConfig) {
+    fn push_hypervisor(&mut self, host: &Host, config: &GuestCpuidConfig) {
         /// The guest need not delay after port accesses.
         const NOP_IO_DELAY: u32 = 1 << 1;
         /// Clock MSRs at 0x4b564d00.
@@ -223,8 +230,6 @@ impl CpuidPolicy {
         const SEND_TO_MANY: u32 = 1 << 11;
         /// APIC IDs of 15 bits in MSIs.
         const EXTENDED_DESTINATION: u32 = 1 << 15;
-        /// The clock is the same on all processors.
-        const CLOCK_STABLE: u32 = 1 << 24;
         let text = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
         let last = HYPERVISOR_FIRST + HYPERVISOR - 1;
         self.push(
@@ -233,7 +238,8 @@ impl CpuidPolicy {
             [last, text(*b"KVMK"), text(*b"VMKV"), text(*b"M\0\0\0")],
             Fix::Nothing,
         );
-        let features = NOP_IO_DELAY | CLOCK | SILENT_END | SEND_TO_MANY | EXTENDED_DESTINATION | CLOCK_STABLE;
+        let stable = if host.has_steady_tsc() { CLOCK_STABLE } else { 0 };
+        let features = NOP_IO_DELAY | CLOCK | SILENT_END | SEND_TO_MANY | EXTENDED_DESTINATION | stable;
         self.push(HYPERVISOR_FIRST + 1, false, [features, 0, 0, 0], Fix::Nothing);
         let timer_khz = if config.modelled_timer { config.tsc_khz } else { 0 };
         self.push(last, false, [config.tsc_khz, timer_khz, 0, 0], Fix::Nothing);
@@ -268,6 +274,14 @@ fn compute(host: &Host, row: &Row, config: &GuestCpuidConfig, registers: &mut Re
         4 if registers[EAX] & 0x1f != 0 => {
             let shared = if registers[EAX] >> 5 & 7 >= 3 { others } else { 0 };
             registers[EAX] |= others.min(0x3f) << 26 | shared << 14;
+        }
+        // The model's timer never stops.
+        6 => {
+            const ALWAYS_RUNNING_TIMER: u32 = 1 << 2;
+            registers[EAX] = match config.modelled_timer {
+                true => ALWAYS_RUNNING_TIMER,
+                false => host.read(6, 0)[EAX] & ALWAYS_RUNNING_TIMER,
+            };
         }
         0xd => extended_state(host, row.subleaf.unwrap_or(0), registers),
         // The crystal is what the timer counts too.
@@ -351,6 +365,17 @@ impl<'a> Host<'a> {
         let last_basic = host_basic.clamp(0xb, if amd { 0xd } else { 0x16 });
         let last_extended = host_extended.clamp(EXTENDED_FIRST, if amd { 0x8000_0021 } else { 0x8000_0008 });
         Self { cpuid, amd, last_basic, last_extended, host_basic, host_extended }
+    }
+
+    /// Whether the TSC runs at one rate, whatever the processor does. Under QEMU's TCG there is
+    /// one for all processors, which no power state stops.
+    fn has_steady_tsc(&self) -> bool {
+        const EMULATED: u32 = 1 << 31;
+        const INVARIANT: u32 = 1 << 8;
+        let [_, ebx, ecx, edx] = (self.cpuid)(HYPERVISOR_FIRST, 0);
+        let name = [ebx, ecx, edx].map(u32::to_le_bytes);
+        let is_tcg = self.read(1, 0)[ECX] & EMULATED != 0 && name.as_flattened() == b"TCGTCGTCGTCG";
+        is_tcg || self.read(0x8000_0007, 0)[EDX] & INVARIANT != 0
     }
 
     /// Whether the host has the leaf of `row`, for its vendor.

@@ -61,6 +61,7 @@ pub fn run(boot: &'static BootInfo) {
     machine_check::init();
     errata::treat(&facts);
     errata::report(&facts);
+    tsc::note_adjustment();
     let tables = read_tables(boot);
     let tsc_hz = start_clocks(&tables);
     let config = config_space(&tables);

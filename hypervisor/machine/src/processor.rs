@@ -95,8 +95,6 @@ static PROCESSORS: spin::Once<Box<[&'static Local]>> = spin::Once::new();
 /// wants, whatever firmware or loader left. Global pages stay off until
 /// [`enable_global_pages`], so that loading CR3 in between drops every translation.
 pub fn set_control_registers() {
-    let old_cr4 = registers::read_cr4();
-    assert!(old_cr4 & registers::CR4_LA57 == 0, "five-level paging is on, and this door cannot leave it");
     let features = registers::cpuid(1, 0).ecx;
     let structured = if registers::cpuid(0, 0).eax >= 7 { registers::cpuid(7, 0).ebx } else { 0 };
     let mut cr4 = CR4_PAE | CR4_MCE | registers::CR4_OSFXSR | registers::CR4_OSXMMEXCPT;

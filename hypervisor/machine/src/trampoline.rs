@@ -22,6 +22,8 @@ pub enum StartError {
     Apic(ApicError),
     /// The APIC's ID has more bits than its mode can address.
     WideId,
+    /// Its time-stamp counter is not that of the first.
+    OtherTime,
 }
 
 impl fmt::Display for StartError {
@@ -31,6 +33,9 @@ impl fmt::Display for StartError {
             Self::NoMemory(error) => write!(f, "no memory for its stacks: {error:?}"),
             Self::Silent => f.write_str("it did not answer to INIT and start-up messages"),
             Self::Apic(error) => write!(f, "its local APIC cannot be used: {error:?}"),
+            Self::OtherTime => {
+                f.write_str("its time-stamp counter is not that of the first, by which all guests are timed")
+            }
             Self::WideId => f.write_str("its APIC ID needs x2APIC mode"),
         }
     }
@@ -64,6 +69,8 @@ mod bare {
     static ROOT: AtomicU64 = AtomicU64::new(0);
     /// Whether a processor that took the mailbox could not use its APIC.
     static REFUSED: AtomicU64 = AtomicU64::new(0);
+    /// TSC of the processor that started last, at its start.
+    static STARTED_AT: AtomicU64 = AtomicU64::new(0);
 
     global_asm!(
         r#"
@@ -191,10 +198,21 @@ trampoline_end:
         apic::send_init(apic_id);
         tsc::delay_us(10_000);
         // Two start-up messages, as the manuals ask; the second only if needed.
+        let before = registers::read_tsc();
         for wait_us in [10_000, 1_000_000] {
             apic::send_start_up(apic_id, (page.0 >> 12) as u8);
             if tsc::poll_us(wait_us, running) {
-                return Ok(local);
+                return match tsc::is_between(
+                    before,
+                    STARTED_AT.load(Ordering::Relaxed),
+                    registers::read_tsc(),
+                ) {
+                    true => Ok(local),
+                    false => {
+                        local.running.store(false, Ordering::Release);
+                        Err(StartError::OtherTime)
+                    }
+                };
             }
         }
         if MAILBOX.stack_top.swap(0, Ordering::AcqRel) != 0 || REFUSED.load(Ordering::Relaxed) == 0 {
@@ -225,9 +243,14 @@ trampoline_end:
             REFUSED.store(1, Ordering::Relaxed);
             registers::halt_forever();
         }
+        tsc::adopt_adjustment();
+        STARTED_AT.store(registers::read_tsc(), Ordering::Relaxed);
         local.running.store(true, Ordering::Release);
         while !RELEASED.load(Ordering::Acquire) {
             core::hint::spin_loop();
+        }
+        if !local.running.load(Ordering::Acquire) {
+            registers::halt_forever();
         }
         // SAFETY: `start` stored an `extern "C" fn(usize) -> !` before this processor
         // was started.

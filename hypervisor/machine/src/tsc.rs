@@ -77,6 +77,51 @@ pub fn calibrate(platform: &Platform) -> Calibration {
     calibration
 }
 
+/// Whether `time` of another processor is what it must be between two readings here: every
+/// deadline and every clock counts on one TSC for all.
+pub const fn is_between(before: u64, time: u64, after: u64) -> bool {
+    before <= time && time <= after
+}
+
+/// IA32_TSC_ADJUST: what was added to the TSC since it was 0 (SDM vol. 3 section 18.17.3).
+#[cfg(target_os = "none")]
+mod adjustment {
+    use crate::registers::{cpuid, read_msr, write_msr};
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    const TSC_ADJUST: u32 = 0x3b;
+    static FIRST: AtomicU64 = AtomicU64::new(0);
+
+    fn is_there() -> bool {
+        cpuid(0, 0).eax >= 7 && cpuid(7, 0).ebx & 1 << 1 != 0
+    }
+
+    /// Takes note of the first processor's.
+    pub fn note_adjustment() {
+        if is_there() {
+            // SAFETY: CPUID says that the register is there.
+            FIRST.store(unsafe { read_msr(TSC_ADJUST) }, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes this processor's the first one's: firmware that wrote the TSC of one processor
+    /// alone moved it against the others.
+    pub(crate) fn adopt_adjustment() {
+        let first = FIRST.load(Ordering::Relaxed);
+        // SAFETY: as for reading; this processor runs no guest yet, and no timer counts on it.
+        unsafe {
+            if is_there() && read_msr(TSC_ADJUST) != first {
+                write_msr(TSC_ADJUST, first);
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "none")]
+pub(crate) use adjustment::adopt_adjustment;
+#[cfg(target_os = "none")]
+pub use adjustment::note_adjustment;
+
 /// Ticks a second; 0 before [`calibrate`].
 pub fn hz() -> u64 {
     TSC_HZ.load(Ordering::Relaxed)
@@ -343,6 +388,14 @@ mod tests {
         }
         assert_eq!(simulate(0xff_ffff, 0, 2_000_000), None);
         assert_eq!(measure(|| u64::MAX, || 0, 0xff_ffff, PM_TIMER_HZ), None);
+    }
+
+    #[test]
+    fn a_processor_whose_time_is_not_between_ours_has_another_tsc() {
+        assert!(is_between(1000, 1000, 2000) && is_between(1000, 1500, 2000) && is_between(5, 5, 5));
+        assert!(!is_between(1000, 999, 2000), "it is behind");
+        assert!(!is_between(1000, 2001, 2000), "it is ahead");
+        assert!(!is_between(1000, u64::MAX, 2000) && !is_between(1000, 0, 2000));
     }
 
     #[test]

@@ -102,8 +102,8 @@ pub(super) const ROWS: &[Row] = &[
     row(0x4, Some(1), Vendors::Intel, CACHE),
     row(0x4, Some(2), Vendors::Intel, CACHE),
     row(0x4, Some(3), Vendors::Intel, CACHE),
-    // Power management: only that the APIC's timer never stops.
-    Row { leaf: 0x6, subleaf: None, vendors: Vendors::All, pass: NONE, set: [bits(&[2]), 0, 0, 0] },
+    // Power management: only that the APIC's timer never stops, where that is so: computed.
+    row(0x6, None, Vendors::All, NONE),
     // The last subleaf is 0.
     row(0x7, Some(0), Vendors::All, [0, STRUCTURED_B, STRUCTURED_C, STRUCTURED_D]),
     // Leaf 0xa is absent: no performance counters. 0xb is computed.

@@ -142,6 +142,37 @@ fn hypervisor_leaves() {
 }
 
 #[test]
+fn the_clock_is_stable_where_the_tsc_is() {
+    let stable = |edx, name: &[u8; 12]| {
+        let mut words = name.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+        let name = [0, words.next().unwrap(), words.next().unwrap(), words.next().unwrap()];
+        let host = |leaf, subleaf| match leaf {
+            0x8000_0007 => [0, 0, 0, edx],
+            0x4000_0000 => name,
+            _ => everything(true)(leaf, subleaf),
+        };
+        let policy = CpuidPolicy::new(&host, CONFIG);
+        let told = policy.lookup(0x4000_0001, 0, STATE)[EAX] & 1 << 24 != 0;
+        assert_eq!(told, policy.has_stable_clock());
+        told
+    };
+    assert!(stable(1 << 8, b"KVMKVMKVM\0\0\0"), "it is invariant");
+    assert!(!stable(0, b"KVMKVMKVM\0\0\0"), "it may stop, or change its rate");
+    assert!(stable(0, b"TCGTCGTCGTCG"), "one for all");
+}
+
+#[test]
+fn a_timer_that_may_stop_is_not_said_to_run_always() {
+    let told = |modelled_timer, eax| {
+        let host = |leaf, subleaf| if leaf == 6 { [eax, 0, 0, 0] } else { everything(true)(leaf, subleaf) };
+        CpuidPolicy::new(&host, GuestCpuidConfig { modelled_timer, ..CONFIG }).lookup(6, 0, STATE)
+    };
+    assert_eq!(told(true, 0), [1 << 2, 0, 0, 0], "the model's");
+    assert_eq!(told(false, 0), [0; 4], "the processor's");
+    assert_eq!(told(false, u32::MAX), [1 << 2, 0, 0, 0]);
+}
+
+#[test]
 fn frequencies_of_intel() {
     let policy = CpuidPolicy::new(&everything(false), CONFIG);
     assert_eq!(policy.lookup(0x15, 0, STATE), [1, 1, 2_000_000_000, 0]);

@@ -98,7 +98,8 @@ fn set<V: Vcpu, H: Host>(
         }
         Policy::SystemTime => {
             vp.clock_msrs[1] = value;
-            clock::write_system_time(&partition.memory, value, partition.tsc_hz);
+            let stable = partition.cpuid.has_stable_clock();
+            clock::write_system_time(&partition.memory, value, partition.tsc_hz, stable);
             true
         }
         Policy::SilentEnd => vp.silent_end.set_register(value),

@@ -77,6 +77,14 @@ pub(super) fn start(handoff: &mut Handoff, loader: &LoaderTables) -> ! {
     unsafe { START_TSC = registers::read_tsc() };
     console::init_serial();
     logger::init(log::LevelFilter::Info);
+    if loader.levels != 4 {
+        // Only code below 4 GiB, with paging off, could leave it.
+        log::error!(
+            "the loader left five-level paging on, which the hypervisor does not use: switch it off in the \
+             firmware's setup, or boot by GRUB"
+        );
+        registers::halt_forever()
+    }
     reserve_image(handoff, loader);
     if let Some(ramdisk) = handoff.ramdisk {
         handoff.reserve(ramdisk);

@@ -10,6 +10,7 @@ use crate::{frames, layout, registers, timer};
 use access::vcpu::Interrupts;
 use alloc::boxed::Box;
 use core::fmt;
+use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 use spec::svm::Vmcb;
 use spec::{Hpa, msr};
@@ -100,7 +101,8 @@ impl Backend for Svm {
         unsafe {
             let block = layout::direct(vmcb).cast::<Vmcb>();
             block.write_bytes(0, 1);
-            Ok(SvmVcpu::new(&mut *block, frames, self.features, avic))
+            let block = NonNull::new(block).ok_or(OutOfMemory)?;
+            Ok(SvmVcpu::new(block, frames, self.features, avic))
         }
     }
 }

@@ -12,6 +12,8 @@ use access::vcpu::{
     ControlRegisters, Exit, GeneralRegisters, Interrupts, KeptApic, Posting, RAX, RSP, Resume, Segment,
     SegmentName, Vcpu,
 };
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
 use spec::local_apic::{COMMAND, TASK_PRIORITY};
 use spec::svm::{Vmcb, VmcbSegment, clean};
 use spec::{Hpa, msr};
@@ -54,9 +56,34 @@ pub struct SvmFrames {
     pub nested: Hpa,
 }
 
+/// A control block. VMRUN and VMSAVE write it, so no reference to it lasts over an entry: each
+/// access makes one of its own.
+struct Block(NonNull<Vmcb>);
+
+// SAFETY: the block belongs to one vCPU, as `SvmVcpu::new` was promised, and moves with it.
+unsafe impl Send for Block {}
+
+impl Deref for Block {
+    type Target = Vmcb;
+    #[inline(always)]
+    fn deref(&self) -> &Vmcb {
+        // SAFETY: it is mapped for good and nobody else's, and while a reference lives the
+        // guest does not run.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl DerefMut for Block {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Vmcb {
+        // SAFETY: as above.
+        unsafe { self.0.as_mut() }
+    }
+}
+
 /// A virtual processor on AMD-V.
 pub struct SvmVcpu {
-    vmcb: &'static mut Vmcb,
+    vmcb: Block,
     registers: GeneralRegisters,
     frames: SvmFrames,
     features: Features,
@@ -79,13 +106,13 @@ impl SvmVcpu {
     /// alone, and what it points to is mapped; the vCPU runs on one processor only, on which
     /// [`enable`] ran.
     pub unsafe fn new(
-        vmcb: &'static mut Vmcb,
+        vmcb: NonNull<Vmcb>,
         frames: SvmFrames,
         features: Features,
         avic: Option<&'static Avic>,
     ) -> Self {
         let mut vcpu = Self {
-            vmcb,
+            vmcb: Block(vmcb),
             registers: GeneralRegisters::default(),
             frames,
             features,
@@ -152,7 +179,7 @@ impl Vcpu for SvmVcpu {
     #[inline(never)]
     fn prepare(&mut self, resume: Resume) {
         self.hold_events();
-        self.entry.prepare(self.vmcb, resume);
+        self.entry.prepare(&mut self.vmcb, resume);
     }
 
     #[inline(always)]
@@ -163,7 +190,7 @@ impl Vcpu for SvmVcpu {
         // SAFETY: `hold_events` cleared GIF before the first entry and every path since has
         // left it clear; the frames are this vCPU's by the contract of `new`.
         unsafe { world::run(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
-        self.entry.finish(self.vmcb);
+        self.entry.finish(&mut self.vmcb);
         let exit = control::decode_exit(&self.vmcb.control);
         if matches!(exit, Exit::Interrupt | Exit::Kick) {
             self.take_events();
@@ -184,7 +211,7 @@ impl Vcpu for SvmVcpu {
         // SAFETY: as for `enter`.
         unsafe { world::run_guarded(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
         barriers::after_exit(&self.barriers, &mut barriers::Here);
-        self.entry.finish(self.vmcb);
+        self.entry.finish(&mut self.vmcb);
         let exit = control::decode_exit(&self.vmcb.control);
         if matches!(exit, Exit::Interrupt | Exit::Kick) {
             self.take_events();
