@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use lab::{Boot, Iommu, Machine};
 use serde_json::{Value, json};
 
-use super::exits::{Start, hypervisor_machine, title};
+use super::exits::{Start, hypervisor_machine, title, without_barriers};
 use super::watch;
 use crate::choice::Cpu;
 use crate::workshop::Workshop;
@@ -122,7 +122,7 @@ fn guest(workshop: &Workshop, folder: &Path, cpu: Cpu, who: &str, beside: Beside
          command_line = \"{TEST}\"\ninterrupts = \"{who}\"\non_power_off = \"halt-all\"\n{}",
         beside.config()
     );
-    let start = hypervisor_machine(workshop, folder, cpu, &config)?;
+    let start = hypervisor_machine(workshop, folder, cpu, &without_barriers(&config))?;
     run(start, folder, &format!("timer latency, {}, {who}, {}", title(cpu), beside.title()))
 }
 

@@ -43,10 +43,14 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
             continue;
         }
         let measured = exits::measure(workshop, &folder, cpu, host.as_ref())
-            .and_then(|measured| Ok((measured, exits::measure_direct(workshop, &folder, cpu)?)));
+            .and_then(|measured| Ok((measured, exits::measure_direct(workshop, &folder, cpu)?)))
+            .and_then(|(measured, direct)| {
+                Ok((measured, [direct, exits::measure_guarded(workshop, &folder, cpu)?]))
+            });
         match measured {
-            Ok(((column, account), direct)) => {
-                columns.extend([column, direct]);
+            Ok(((column, account), others)) => {
+                columns.push(column);
+                columns.extend(others);
                 cpus.push(cpu);
                 summary.get_or_insert(account);
             }
