@@ -3,11 +3,18 @@
 //! Exceptions end in a report. The vectors that devices, timers and other processors
 //! may use only set a bit and end the interrupt: whoever runs the processor takes the
 //! bits when it likes. NMIs are kicks: another processor wants this one to look up.
+//!
+//! A local APIC takes the vectors from 16 on, those of exceptions among them, and so does
+//! the local APIC of a guest that takes its interrupts itself. When it comes back to the
+//! hypervisor, what is pending there is the guest's making: what comes as such an interrupt
+//! is told from the exception of the same number ([`crate::arrival`]), and ended.
 
 #[cfg(target_os = "none")]
 use core::arch::global_asm;
 use core::sync::atomic::Ordering;
 
+#[cfg(target_os = "none")]
+use crate::arrival::{Arrival, Verdict};
 use crate::processor;
 #[cfg(target_os = "none")]
 use crate::processor::Local;
@@ -23,9 +30,14 @@ pub const APIC_ERROR: u8 = 0x17;
 /// The vector that announces posted interrupts ([`access::vcpu::Posting`]): in the guest the
 /// processor takes it by itself, outside it says nothing that the next entry does not see.
 pub const POSTED: u8 = 0x1b;
-/// The vector of spurious interrupts: no bit, no end of interrupt (Intel SDM vol. 3
-/// section 12.9). Its low 4 bits are ones, as the oldest APICs want.
+/// The vector of spurious interrupts: no bit, and no end of interrupt unless it is in service,
+/// as an interrupt that somebody sent with this vector (Intel SDM vol. 3 section 12.9). Its
+/// low 4 bits are ones, as the oldest APICs want.
 pub const SPURIOUS: u8 = 0x1f;
+
+/// Beside the vector of an exception that has an error code: none was pushed.
+#[cfg(target_os = "none")]
+const WITHOUT_CODE: u64 = 1 << 8;
 
 /// The registers of interrupted code, as the stubs push them.
 #[repr(C)]
@@ -99,13 +111,11 @@ vector_stubs:
     .balign 16
     .if vector == 2
         jmp nmi
-    .elseif vector == {spurious}
-        iretq
+    .elseif vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
+        pushq $vector
+        jmp exception_with_code
     .elseif vector < {own_first} || (vector > {own_last} && vector < 32)
-        .if vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
-        .else
-            pushq $0
-        .endif
+        pushq $0
         pushq $vector
         jmp exception
     .else
@@ -164,6 +174,28 @@ nmi:
     hlt
     jmp 2b
 
+    # The only instructions of the hypervisor at which maskable interrupts come.
+    .balign 16
+    .global interrupt_windows
+interrupt_windows:
+
+    # Takes what is pending, by the interrupt flag and by the global one. The instruction
+    # after STI is in its shadow.
+    .global take_by_interrupt_flag
+take_by_interrupt_flag:
+    sti
+    nop
+    nop
+    cli
+    retq
+
+    .global take_by_global_flag
+take_by_global_flag:
+    stgi
+    nop
+    clgi
+    retq
+
     # Waits for an interrupt or a kick. Called with interrupts off; they are off again
     # when it returns.
     .global halt_for_interrupt
@@ -176,6 +208,18 @@ halt_window:
 halt_window_end:
     cli
     retq
+    .global interrupt_windows_end
+interrupt_windows_end:
+
+    # An exception of this vector pushes an error code and an interrupt does not. The
+    # processor aligns the stack to 16 bytes and pushes five words, or six; the stub pushed
+    # the vector.
+exception_with_code:
+    testb $8, %spl
+    jnz exception
+    pushq (%rsp)
+    movq $0, 8(%rsp)
+    orq ${without_code}, (%rsp)
 
 exception:
     pushq %rax
@@ -231,7 +275,7 @@ read_msr_failed:
     xorl %eax, %eax
     retq
     "#,
-    spurious = const SPURIOUS,
+    without_code = const WITHOUT_CODE,
     own_first = const OWN_FIRST,
     own_last = const OWN_LAST,
     vectors = const core::mem::offset_of!(Local, vectors),
@@ -247,7 +291,11 @@ unsafe extern "C" {
     static vector_stubs: [[u8; 16]; 256];
     static read_msr_instruction: u8;
     static read_msr_failed: u8;
+    static interrupt_windows: u8;
+    static interrupt_windows_end: u8;
     fn halt_for_interrupt();
+    fn take_by_interrupt_flag();
+    fn take_by_global_flag();
     fn read_msr_or_fail(msr: u32, value: *mut u64) -> bool;
 }
 
@@ -273,10 +321,22 @@ pub fn init() {
     unsafe { descriptors::load_interrupt_table(table) };
 }
 
-/// What the stubs call for exceptions. Returns only where the interrupted code can go
-/// on.
+/// What the stubs call for exceptions, and for interrupts with their vectors. Returns only
+/// where the interrupted code can go on.
 #[cfg(target_os = "none")]
 extern "C" fn exception(frame: &mut Frame) {
+    let arrival = Arrival {
+        vector: frame.vector as u8,
+        without_code: frame.vector & WITHOUT_CODE != 0,
+        in_window: (&raw const interrupt_windows as u64..&raw const interrupt_windows_end as u64)
+            .contains(&frame.rip),
+    };
+    frame.vector = arrival.vector.into();
+    match arrival.judge(crate::apic::is_in_service) {
+        Verdict::Interrupt => return crate::apic::end_interrupt(),
+        Verdict::Spurious => return,
+        Verdict::Exception => {}
+    }
     match frame.vector {
         13 if frame.rip == &raw const read_msr_instruction as u64 => {
             frame.rip = &raw const read_msr_failed as u64;
@@ -307,13 +367,32 @@ pub fn halt_until_interrupt() {
 /// Lets the interrupts in that are pending. Interrupts are off before and after.
 #[cfg(target_os = "none")]
 pub fn take_pending() {
-    // SAFETY: as for `halt_until_interrupt`. The instruction after STI is in its shadow.
-    unsafe { core::arch::asm!("sti", "nop", "nop", "cli", options(nomem)) };
+    // SAFETY: as for `halt_until_interrupt`.
+    unsafe { take_by_interrupt_flag() };
 }
 
 /// There are none where there is no machine.
 #[cfg(not(target_os = "none"))]
 pub fn take_pending() {}
+
+/// Lets the interrupts and NMIs in that are pending while the global interrupt flag is clear,
+/// as it is again after.
+///
+/// # Safety
+/// EFER.SVME and the interrupt flag are set; the host's GS and TR are loaded.
+#[cfg(target_os = "none")]
+pub unsafe fn take_pending_by_global_flag() {
+    // SAFETY: handlers preserve all registers, and the stack's red zone is disabled by the
+    // target; the caller holds no lock that they take.
+    unsafe { core::arch::asm!("call {}", sym take_by_global_flag) };
+}
+
+/// There are none where there is no machine.
+///
+/// # Safety
+/// It does nothing.
+#[cfg(not(target_os = "none"))]
+pub unsafe fn take_pending_by_global_flag() {}
 
 /// Takes the vectors that came to this processor since the last call, as a bitmap.
 #[inline]
@@ -330,7 +409,7 @@ pub fn take_vectors() -> [u64; 4] {
 /// an exception ends nothing and nobody.
 #[inline]
 pub fn acknowledge(vector: u8) {
-    if vector == SPURIOUS {
+    if vector == SPURIOUS && !crate::apic::is_in_service(SPURIOUS) {
         return;
     }
     if matches!(vector, OWN_FIRST..=OWN_LAST | 32..) {

@@ -19,6 +19,7 @@ extern crate std;
 pub mod apic;
 pub mod apic_page;
 pub mod barriers;
+mod arrival;
 pub mod boot;
 pub mod bus_masters;
 pub mod config_space;

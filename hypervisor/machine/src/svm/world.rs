@@ -147,9 +147,8 @@ pub unsafe fn open() {
 /// # Safety
 /// As for [`close`]; the host's GS and TR are loaded.
 pub unsafe fn window() {
-    // SAFETY: handlers preserve all registers; the caller holds no lock that they
-    // take.
-    unsafe { asm!("stgi", "nop", "clgi", options(nostack)) }
+    // SAFETY: the caller's promise.
+    unsafe { crate::interrupts::take_pending_by_global_flag() }
 }
 
 /// Takes NMIs that are pending, and nothing else: maskable interrupts are the guest's.
