@@ -462,6 +462,8 @@ pub trait Vcpu {
     fn next_rip(&self) -> Option<u64>;
     /// The bytes of the faulting instruction, where the hardware gives them.
     fn fetched_bytes(&self) -> &[u8];
+    /// Whether an event waits to be delivered again, since the last exit interrupted that.
+    fn is_delivering(&self) -> bool;
     /// Forgets the event whose delivery the last exit interrupted: it is being delivered
     /// otherwise. Gives its error code, if it has one.
     fn take_interrupted(&mut self) -> Option<u32>;
@@ -524,6 +526,14 @@ pub trait Vcpu {
     /// Where others leave interrupts for [`Interrupts::Accelerated`]; `None` where they have
     /// to ask the vCPU itself.
     fn posting(&self) -> Option<&'static dyn Posting>;
+    /// Lets in what is held back while the guest's loop runs, kicks among it; what came is told
+    /// by [`Vcpu::take_interrupts`]. For loops in which no entry gets as far as to take it.
+    fn let_events_in(&mut self) {}
+    /// What the hardware says of the last exit, where it was refused or unasked for: in words,
+    /// and as a number.
+    fn explanation(&self) -> Option<(&'static str, u64)> {
+        None
+    }
     /// The guest has left this processor for now: it takes events again as outside of a
     /// guest's loop.
     fn release(&mut self);

@@ -11,6 +11,9 @@ use crate::silent_end::SilentEnd;
 use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
 use devices::{Effect, LocalApic};
 
+/// Exits after which a vCPU looks at its mailbox at the latest.
+pub const EXITS_BETWEEN_LOOKS: u32 = 1024;
+
 /// What a virtual processor is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activity {
@@ -36,6 +39,8 @@ pub struct VirtualProcessor<V> {
     /// Interrupts or timers have to be looked at before the next entry. While it is
     /// false an exit costs no more than its own handling.
     pub attention: bool,
+    /// Exits until the next look in any case; see [`VirtualProcessor::run`].
+    unlooked: u32,
     /// An exception to deliver at the next entry.
     pub exception: Option<Event>,
     /// An NMI waits.
@@ -80,6 +85,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             apic: LocalApic::new(index as u32, index == 0),
             activity: if index == 0 { Activity::Running } else { Activity::WaitForStartUp },
             attention: true,
+            unlooked: EXITS_BETWEEN_LOOKS,
             exception: None,
             nmi: false,
             deadline: None,
@@ -115,6 +121,12 @@ impl<V: Vcpu> VirtualProcessor<V> {
     }
 
     /// Runs the guest on this processor until the guest ends.
+    ///
+    /// Invariant: between two looks at the mailbox lie at most [`EXITS_BETWEEN_LOOKS`] exits,
+    /// whatever they are and whatever came of them. Mostly a kick brings the look about: it
+    /// ends the guest's turn before the next instruction. But an entry that delivers an event
+    /// does that first, and where that exits again, and is tried again, no kick ever gets
+    /// through. So nothing here depends on the kick.
     pub fn run<H: Host>(&mut self, partition: &Partition<H>) -> End {
         self.publish_address(partition);
         // Two loops, so that barriers cost nothing where none are needed.
@@ -136,11 +148,25 @@ impl<V: Vcpu> VirtualProcessor<V> {
             }
             let exit = if GUARDED { self.cpu.enter_guarded() } else { self.cpu.enter() };
             self.exits[exit.kind()] += 1;
+            self.unlooked -= 1;
+            if self.unlooked == 0 {
+                self.look_anyway(partition);
+            }
             if self.silent_end.is_offered() {
                 self.silent_end.settle(&partition.memory, &mut self.apic);
             }
             exits::handle(self, partition, exit);
         }
+    }
+
+    /// Makes this vCPU look at its mailbox, and at what its processor holds back, though
+    /// nobody got through to say so.
+    #[cold]
+    #[inline(never)]
+    fn look_anyway<H: Host>(&mut self, partition: &Partition<H>) {
+        self.unlooked = EXITS_BETWEEN_LOOKS;
+        self.cpu.let_events_in();
+        self.absorb_interrupts(partition);
     }
 
     /// Tells other processors which messages reach this one.

@@ -25,6 +25,8 @@ pub struct StillVcpu {
     pub xcr0: u64,
     /// The error code of the event whose delivery was interrupted.
     pub interrupted: Option<u32>,
+    /// An event waits to be delivered again.
+    pub delivering: bool,
     pub pae_pointers: [u64; 4],
     /// Breakpoints of one task are on.
     pub local_breakpoints: bool,
@@ -72,6 +74,7 @@ impl StillVcpu {
             tables: [(0, 0); 2],
             xcr0: 1,
             interrupted: None,
+            delivering: false,
             pae_pointers: [0; 4],
             local_breakpoints: true,
         }
@@ -137,6 +140,9 @@ impl Vcpu for StillVcpu {
     }
     fn fetched_bytes(&self) -> &[u8] {
         &self.fetched
+    }
+    fn is_delivering(&self) -> bool {
+        self.delivering
     }
     fn take_interrupted(&mut self) -> Option<u32> {
         self.interrupted.take()

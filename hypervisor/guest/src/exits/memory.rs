@@ -31,6 +31,9 @@ pub fn handle<V: Vcpu, H: Host>(
     gpa: Gpa,
     access: NestedAccess,
 ) {
+    if vp.cpu.is_delivering() {
+        return undelivered(vp, partition, gpa, access);
+    }
     let mut bus = Mmio { partition, index: vp.index, apic: &mut vp.apic, attention: false, stray: None };
     let outcome = emulate::access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
     let (attention, stray) = (bus.attention, bus.stray);
@@ -51,6 +54,28 @@ pub fn handle<V: Vcpu, H: Host>(
             raise(vp, event);
         }
         Outcome::Unsupported { bytes } => unsupported(vp, partition, gpa, access, bytes),
+    }
+}
+
+/// The fault is not the instruction's at RIP: it interrupted the delivery of an event, to a
+/// stack or through a table that is no memory. The delivery is tried again, and no kick comes
+/// between; so the mailbox is looked at each time, and not for long.
+#[cold]
+#[inline(never)]
+fn undelivered<V: Vcpu, H: Host>(
+    vp: &mut VirtualProcessor<V>,
+    partition: &Partition<H>,
+    gpa: Gpa,
+    access: NestedAccess,
+) {
+    vp.attention = true;
+    if vp.unemulated.lasts(partition.host.now(), partition.tsc_hz) {
+        let (index, rip) = (vp.index, vp.cpu.rip());
+        partition.log(format_args!(
+            "vCPU {index}: an event cannot be delivered: {access:?} at {gpa}, where it has no memory, \
+             at {rip:#x}"
+        ));
+        end(vp, partition, End::BadAccess);
     }
 }
 

@@ -390,4 +390,5 @@ fn one_call_interrupts_many_of_the_guests_own_and_nobody_else() {
 
 mod accelerated;
 mod direct;
+mod looks;
 mod script;

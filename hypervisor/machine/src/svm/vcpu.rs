@@ -379,6 +379,15 @@ impl Vcpu for SvmVcpu {
         &control.fetched_bytes[..count.into()]
     }
 
+    #[inline(always)]
+    fn is_delivering(&self) -> bool {
+        !self.entry.is_free()
+    }
+
+    fn let_events_in(&mut self) {
+        self.take_events();
+    }
+
     fn take_interrupted(&mut self) -> Option<u32> {
         self.entry.take_interrupted()
     }

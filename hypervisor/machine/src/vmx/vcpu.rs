@@ -488,6 +488,11 @@ impl Vcpu for VmxVcpu {
         &[]
     }
 
+    #[inline(always)]
+    fn is_delivering(&self) -> bool {
+        self.interrupted.is_some()
+    }
+
     fn take_interrupted(&mut self) -> Option<u32> {
         let injection = self.interrupted.take()?;
         (injection.info & event::HAS_ERROR != 0).then_some(injection.error)

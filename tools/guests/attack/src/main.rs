@@ -14,6 +14,8 @@ mod config;
 #[cfg(target_os = "none")]
 mod cpuid;
 #[cfg(target_os = "none")]
+mod deliver;
+#[cfg(target_os = "none")]
 mod dma;
 #[cfg(target_os = "none")]
 mod faults;
@@ -23,6 +25,8 @@ mod interrupts;
 mod intx;
 #[cfg(target_os = "none")]
 mod lifecycle;
+#[cfg(target_os = "none")]
+mod low_vectors;
 #[cfg(target_os = "none")]
 mod neighbour;
 #[cfg(target_os = "none")]
@@ -108,6 +112,10 @@ mod entry {
         ("nested-faults", faults::run),
         ("wild-fetch", wild::fetch),
         ("unemulated", wild::unemulated),
+        ("low-vectors", low_vectors::run),
+        ("deliver-interrupt", deliver::interrupt),
+        ("deliver-nmi", deliver::nmi),
+        ("deliver-string", deliver::string),
         ("bench", bench::run),
     ];
 

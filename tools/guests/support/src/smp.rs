@@ -50,7 +50,7 @@ extern "C" fn second_processor_main() -> ! {
     match WORK.load(Ordering::SeqCst) {
         0 => crate::cpu::halt(),
         work => {
-            // SAFETY: only `start` stores here, and it takes such a function.
+            // SAFETY: only `set_work` stores here, and it takes such a function.
             let work: fn() -> ! = unsafe { core::mem::transmute(work) };
             work()
         }
@@ -66,10 +66,15 @@ pub fn install_trampoline() {
     }
 }
 
+/// What the second processor runs when somebody starts it.
+pub fn set_work(work: fn() -> !) {
+    WORK.store(work as usize, Ordering::SeqCst);
+}
+
 /// Starts the processor with APIC ID `id` on `work`; whether it came.
 pub fn start(id: u32, work: fn() -> !) -> bool {
     install_trampoline();
-    WORK.store(work as usize, Ordering::SeqCst);
+    set_work(work);
     let before = arrivals();
     apic::send(id, apic::SEND_INIT);
     wait_us(10_000);

@@ -1,7 +1,7 @@
 //! An attacker beside a neighbour: the attack must fail, and the neighbour must see
 //! nothing of it.
 
-use super::{BAD_ACCESS, EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, TRIPLE_FAULT, hosted};
+use super::{BAD_ACCESS, EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, STOPPED, TRIPLE_FAULT, hosted};
 use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
@@ -12,6 +12,7 @@ use crate::scenario::Scenario;
 pub fn on(column: Column) -> Vec<Scenario> {
     let mut list = by_a_device(column);
     list.extend(by_the_processor(column));
+    list.extend(by_the_end(column));
     list
 }
 
@@ -62,6 +63,70 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
         fatal(Emulation, "wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
         fatal(Emulation, "unemulated", BAD_ACCESS).expect(HYPERVISOR, "by what is not emulated"),
     ]
+}
+
+/// By what a guest leaves behind, and by not letting go.
+fn by_the_end(column: Column) -> Vec<Scenario> {
+    vec![
+        low_vectors(column, ""),
+        low_vectors(column, VIRTUAL).needs(Need::KeptApic),
+        delivery_into_nothing(column, ""),
+        delivery_into_nothing(column, VIRTUAL).needs(Need::KeptApic),
+        reboot_loop(column),
+    ]
+}
+
+/// After the name of a scenario whose attacker leaves its interrupts to the hypervisor.
+const VIRTUAL: &str = "-virtual";
+
+fn of(who: &str, guest: Guest) -> Guest {
+    if who == VIRTUAL { guest.set("interrupts", "\"virtual\"") } else { guest }
+}
+
+/// Each way to have the vectors of exceptions pending, and each way to give the local APIC
+/// back, a start of the guest for each pair.
+fn low_vectors(column: Column, who: &str) -> Scenario {
+    let guest = Guest::new("attacker", &[2, 3], "low-vectors")
+        .set("memory", "\"16 MiB\"")
+        .set("on_power_off", "\"restart\"")
+        .set("on_reboot", "\"restart\"")
+        .set("on_crash", "\"restart\"")
+        .set("max_restarts", "29");
+    beside_neighbour(column, Feature::Storms, &format!("low-vectors{who}"), of(who, guest), 8)
+        .expect("attacker", "attack low-vectors: held")
+        .ends("attacker", POWER_OFF)
+}
+
+/// Three guests whose events are delivered to a stack where nothing is: they end, and what
+/// they did and where is told.
+fn delivery_into_nothing(column: Column, who: &str) -> Scenario {
+    let guest = |name: &str, cpu: u32| {
+        let guest = Guest::new(name, &[cpu], &format!("deliver-{name}"));
+        of(who, guest.set("memory", "\"16 MiB\"").set("expect", "\"crash\""))
+    };
+    let neighbour = Guest::new("neighbour", &[1], "neighbour seconds=4");
+    let guests = [guest("interrupt", 2), guest("nmi", 3), guest("string", 4), neighbour];
+    let scenario = hosted(column, Feature::Storms, &format!("attack/deliver{who}"), &guests)
+        .cpus(5)
+        .expect("neighbour", "neighbour: unharmed")
+        .ends("neighbour", POWER_OFF);
+    ["interrupt", "nmi", "string"]
+        .into_iter()
+        .fold(scenario, |scenario, name| scenario.expect(name, "deliver: ending").ends(name, BAD_ACCESS))
+}
+
+/// A guest that resets again and again is stopped when another's end stops all.
+fn reboot_loop(column: Column) -> Scenario {
+    let guests = [
+        Guest::new("attacker", &[2, 3], "reboot")
+            .set("on_reboot", "\"restart\"")
+            .set("expect", "\"running\""),
+        Guest::new("neighbour", &[1], "neighbour seconds=3").set("on_power_off", "\"halt-all\""),
+    ];
+    hosted(column, Feature::Lifecycle, "attack/reboot-loop", &guests)
+        .expect("neighbour", "neighbour: unharmed")
+        .ends("attacker", STOPPED)
+        .ends("neighbour", POWER_OFF)
 }
 
 fn attacker(column: Column, command_line: &str) -> Guest {

@@ -171,6 +171,10 @@ pub(super) struct Turn {
     pub(super) vectors: Vec<u8>,
     pub(super) registers: Vec<(usize, u64)>,
     pub(super) rflags: Option<u64>,
+    /// TSC ticks that it takes.
+    pub(super) takes: u64,
+    /// Somebody ends the guest meanwhile, and the kick that goes with it does not get through.
+    pub(super) stops: bool,
 }
 
 pub(super) fn exit(exit: Exit) -> Turn {
@@ -187,6 +191,8 @@ pub(super) struct Scripted<'a> {
     pub(super) turns: VecDeque<Turn>,
     pub(super) sleeps: VecDeque<Turn>,
     pub(super) slept: usize,
+    /// How often held events were let in.
+    pub(super) let_in: usize,
     pub(super) prepared: Resume,
     pub(super) resumes: Vec<Resume>,
     pub(super) interrupts: [u64; 4],
@@ -210,6 +216,11 @@ impl Scripted<'_> {
         }
         if let Some(flags) = turn.rflags {
             self.still.rflags = flags;
+        }
+        let now = &self.partition.host.now;
+        now.set(now.get() + turn.takes);
+        if turn.stops {
+            self.partition.request_end(End::Stopped);
         }
     }
 }
@@ -281,6 +292,12 @@ impl Vcpu for Scripted<'_> {
     fn fetched_bytes(&self) -> &[u8] {
         &[]
     }
+    fn is_delivering(&self) -> bool {
+        self.still.is_delivering()
+    }
+    fn let_events_in(&mut self) {
+        self.let_in += 1;
+    }
     fn take_interrupted(&mut self) -> Option<u32> {
         self.still.take_interrupted()
     }
@@ -350,6 +367,7 @@ impl<'a> Scripted<'a> {
             turns: turns.iter().cloned().collect(),
             sleeps: sleeps.iter().cloned().collect(),
             slept: 0,
+            let_in: 0,
             prepared: Resume::default(),
             resumes: Vec::new(),
             interrupts: [0; 4],
@@ -379,6 +397,17 @@ pub(super) fn play<'a>(
     }
     assert_eq!(vp.run(partition), End::Stopped);
     vp
+}
+
+/// The same with a guest whose every exit interrupts the delivery of an event, until it ends.
+pub(super) fn deliver<'a>(
+    partition: &'a Partition<FakeHost>,
+    turns: &[Turn],
+) -> (VirtualProcessor<Scripted<'a>>, End) {
+    let mut vp = VirtualProcessor::new(0, Scripted::new(partition, turns, &[]));
+    vp.cpu.still.delivering = true;
+    let end = vp.run(partition);
+    (vp, end)
 }
 
 pub(super) fn injected(vp: &VirtualProcessor<Scripted<'_>>) -> Vec<Option<Event>> {
