@@ -45,7 +45,7 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
 fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, exit: Exit) {
     match exit {
         Exit::Shutdown => {
-            partition.log(format_args!("vCPU {}: triple fault", vp.index));
+            partition.log(format_args!("vCPU {}: triple fault at {:#x}", vp.index, vp.cpu.rip()));
             end(vp, partition, End::TripleFault);
         }
         Exit::Exception { vector, error } => exception(vp, partition, vector, error),
@@ -60,16 +60,20 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
         // INIT reached the machine's processor: nobody here sends it; stay.
         Exit::Init => {}
         Exit::InvalidState => {
-            let control = vp.cpu.control();
+            let (control, rip) = (vp.cpu.control(), vp.cpu.rip());
+            let (why, number) = vp.cpu.explanation().unwrap_or(("a register", 0));
             partition.log(format_args!(
-                "vCPU {}: the processor refuses its state at {:#x}: {control:x?}",
+                "vCPU {}: the processor refuses its state at {rip:#x}: {why} ({number:#x}), {control:x?}",
                 vp.index,
-                vp.cpu.rip()
             ));
             end(vp, partition, End::InvalidState);
         }
         other => {
-            partition.log(format_args!("vCPU {}: an exit that has no business here: {other:?}", vp.index));
+            let (index, rip) = (vp.index, vp.cpu.rip());
+            let (why, number) = vp.cpu.explanation().unwrap_or(("no more is known", 0));
+            partition.log(format_args!(
+                "vCPU {index}: an exit that has no business here at {rip:#x}: {other:?}, {why} ({number:#x})"
+            ));
             end(vp, partition, End::InvalidState);
         }
     }
@@ -86,7 +90,8 @@ fn switch_task<V: Vcpu, H: Host>(
         Ok(()) => {}
         Err(Failure::Fault(event)) => raise(vp, event),
         Err(Failure::NoTask) => {
-            partition.log(format_args!("vCPU {}: a task switch where there is no task", vp.index));
+            let (index, rip) = (vp.index, vp.cpu.rip());
+            partition.log(format_args!("vCPU {index}: a task switch where there is no task, at {rip:#x}"));
             end(vp, partition, End::BadAccess);
         }
     }

@@ -87,6 +87,8 @@ pub struct VmxVcpu {
     interrupted: Option<Injection>,
     /// The last exit's reason.
     reason: u32,
+    /// What the last entry that failed, or exit that nobody asked for, means.
+    explanation: Option<(&'static str, u64)>,
     launched: bool,
     interrupts: Interrupts,
     /// Vectors whose end exits while the processor keeps the local APIC.
@@ -127,6 +129,7 @@ impl VmxVcpu {
             stale: Stale::ALL,
             interrupted: None,
             reason: 0,
+            explanation: None,
             launched: false,
             interrupts: Interrupts::Virtual,
             watched_ends: [0; 4],
@@ -488,6 +491,10 @@ impl Vcpu for VmxVcpu {
         &[]
     }
 
+    fn explanation(&self) -> Option<(&'static str, u64)> {
+        self.explanation
+    }
+
     #[inline(always)]
     fn is_delivering(&self) -> bool {
         self.interrupted.is_some()
@@ -603,6 +610,7 @@ impl Vcpu for VmxVcpu {
         self.chores |= UNSETTLED;
         self.interrupted = None;
         self.reason = 0;
+        self.explanation = None;
         self.clear_own_msrs();
         barriers::before_start(&self.barriers, &mut barriers::Here);
         // SAFETY: the hypervisor uses none of these registers, and the guest that owns

@@ -1,4 +1,5 @@
-//! What an entry that failed, or an exit that nobody asked for, means in words.
+//! What an entry that failed, or an exit that nobody asked for, means in words: kept for the
+//! guest's end, which tells it in the guest's name and on its budget of lines.
 
 use super::VmxVcpu;
 use crate::vmx::guest_state::{GuestState, SegmentState};
@@ -15,7 +16,7 @@ impl VmxVcpu {
             Some(why) => why,
             None => self.state().fault().unwrap_or("a register of the guest"),
         };
-        log::error!("the processor does not enter the guest: {why} ({qualification:#x})");
+        self.explanation = Some((why, qualification));
     }
 
     /// What the checks of an entry look at.
@@ -42,14 +43,12 @@ impl VmxVcpu {
 
     #[cold]
     pub(super) fn explain_exit(&mut self, reason: u32) {
-        let name = exit::name(reason & exit::BASIC);
-        let (gpa, qualification) = (self.read(field::GUEST_PHYSICAL), self.read(field::QUALIFICATION));
-        match reason & exit::BASIC {
-            exit::EPT_MISCONFIGURATION => {
-                log::error!("the nested tables are wrong at gpa {gpa:#x}: {name}. This is a bug");
-            }
-            _ => log::error!("{name} made a guest exit ({qualification:#x}), which was not asked for"),
-        }
+        let number = match reason & exit::BASIC {
+            // The address at which the nested tables are wrong.
+            exit::EPT_MISCONFIGURATION => self.read(field::GUEST_PHYSICAL),
+            _ => self.read(field::QUALIFICATION),
+        };
+        self.explanation = Some((exit::name(reason & exit::BASIC), number));
     }
 
     /// The entry failed before it began: the VMCS is wrong, which is a bug.
@@ -60,7 +59,7 @@ impl VmxVcpu {
             world::FAILED => error::name(number).unwrap_or("an unknown error"),
             _ => "no VMCS is current",
         };
-        log::error!("the processor does not enter the guest: {why} (error {number}). This is a bug");
+        self.explanation = Some((why, number.into()));
         self.reason = exit::ENTRY_FAILURE | exit::INVALID_STATE;
         Exit::InvalidState
     }
