@@ -11,7 +11,7 @@ use support::{ioapic, power, println, smp};
 /// How often this processor has left the guest: the only thing here that outlives a restart.
 const EXITS: u32 = 0x4248_0000;
 /// A run has so many exits at most, and fills them up, so that the next knows its number.
-const RUN_SHIFT: u32 = 14;
+const RUN_SHIFT: u32 = 13;
 const APIC_BASE: u32 = 0x1b;
 const APIC_ON: u64 = 3 << 10;
 const SELF_IPI: u32 = 0x83f;
@@ -19,8 +19,10 @@ const REQUESTS: u32 = 0x20;
 const LVT_ERROR: u32 = 0x37;
 const TO_ITSELF: u32 = 1 << 18;
 const VECTORS: core::ops::Range<u32> = 16..32;
-/// TSC ticks until something that does not come is given up.
+/// TSC ticks until something that does not come is given up, and between two looks, each of
+/// which may be an exit.
 const PATIENCE: u64 = 30_000_000;
+const GLANCE: u64 = 200_000;
 /// Ways back for each way in.
 const ENDS: u64 = 5;
 const WAYS: u64 = 6;
@@ -130,6 +132,9 @@ fn wait_for(vector: u32) {
 fn wait(mut done: impl FnMut() -> bool) {
     let start = rdtsc();
     while !done() && rdtsc() - start < PATIENCE {
-        core::hint::spin_loop();
+        let glance = rdtsc();
+        while rdtsc() - glance < GLANCE {
+            core::hint::spin_loop();
+        }
     }
 }

@@ -95,24 +95,30 @@ fn low_vectors(column: Column, who: &str) -> Scenario {
     beside_neighbour(column, Feature::Storms, &format!("low-vectors{who}"), of(who, guest), 8)
         .expect("attacker", "attack low-vectors: held")
         .ends("attacker", POWER_OFF)
+        .within(150)
 }
 
-/// Three guests whose events are delivered to a stack where nothing is: they end, and what
-/// they did and where is told.
+/// Guests whose events are delivered to a stack where nothing is: they end, and what they did
+/// and where is told. QEMU's AMD-V refuses the state that it leaves itself when such a delivery
+/// of a processor's own interrupt faults; there the others show it.
 fn delivery_into_nothing(column: Column, who: &str) -> Scenario {
     let guest = |name: &str, cpu: u32| {
         let guest = Guest::new(name, &[cpu], &format!("deliver-{name}"));
         of(who, guest.set("memory", "\"16 MiB\"").set("expect", "\"crash\""))
     };
-    let neighbour = Guest::new("neighbour", &[1], "neighbour seconds=4");
-    let guests = [guest("interrupt", 2), guest("nmi", 3), guest("string", 4), neighbour];
+    let by_itself = who != VIRTUAL && matches!(column, Column::SvmVtd | Column::SvmAmdVi);
+    let all = [("nmi", 2), ("interrupt", 3), ("string", 4)];
+    let attackers = if by_itself { &all[..1] } else { &all[..] };
+    let mut guests = vec![Guest::new("neighbour", &[1], "neighbour seconds=4")];
+    guests.extend(attackers.iter().map(|&(name, cpu)| guest(name, cpu)));
     let scenario = hosted(column, Feature::Storms, &format!("attack/deliver{who}"), &guests)
         .cpus(5)
         .expect("neighbour", "neighbour: unharmed")
         .ends("neighbour", POWER_OFF);
-    ["interrupt", "nmi", "string"]
-        .into_iter()
-        .fold(scenario, |scenario, name| scenario.expect(name, "deliver: ending").ends(name, BAD_ACCESS))
+    let told = attackers.iter().fold(scenario, |scenario, (name, _)| {
+        scenario.expect(name, "deliver: ending").ends(name, BAD_ACCESS)
+    });
+    told.expect(HYPERVISOR, "an event cannot be delivered")
 }
 
 /// A guest that resets again and again is stopped when another's end stops all.
