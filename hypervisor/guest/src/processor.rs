@@ -148,7 +148,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             }
             let exit = if GUARDED { self.cpu.enter_guarded() } else { self.cpu.enter() };
             self.exits[exit.kind()] += 1;
-            self.unlooked -= 1;
+            self.unlooked = self.unlooked.wrapping_sub(1);
             if self.unlooked == 0 {
                 self.look_anyway(partition);
             }

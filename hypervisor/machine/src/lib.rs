@@ -18,8 +18,8 @@ extern crate std;
 
 pub mod apic;
 pub mod apic_page;
-pub mod barriers;
 mod arrival;
+pub mod barriers;
 pub mod boot;
 pub mod bus_masters;
 pub mod config_space;
