@@ -182,7 +182,10 @@ fn check_reset(request: &Request<'_>, function: &Function, report: &mut Report) 
                 "{at} has no reset of its own, and a reset of the bus behind {} would be one of {} too",
                 bridge.path, neighbour.path
             ),
-            "give both to the same guest, or pass through another device",
+            match neighbour.is_bridge() {
+                true => "pass through another device",
+                false => "give both to the same guest, or pass through another device",
+            },
         );
     }
 }

@@ -196,6 +196,11 @@ fn a_function_without_any_reset_of_its_own() {
         ]
     );
     let both = config(&[("a", "cpus = [1]", &[xhci, ("00:06.0/00.0/00.0/00.1", "1b36:000d")])]);
+    // Nobody can be given a bridge.
+    let mut with_bridge = board.clone();
+    edit(&mut with_bridge, Bdf::new(5, 0, 1)).class = 0x06_0700;
+    let told = problems(&alone, &with_bridge);
+    assert!(told[0].ends_with("00:06.0/00.0/00.0/00.1 too; pass through another device"), "{told:?}");
     assert_eq!(problems(&both, &board), [""; 0]);
     // A power state that loses everything is a reset; one that keeps it is none; an older
     // board file does not say.
