@@ -115,7 +115,7 @@ impl fmt::Display for Finding {
 }
 
 /// Damage by one bank. `global` is IA32_MCG_STATUS.
-fn damage_of(status: u64, global: u64, tells_recovery: bool) -> Damage {
+fn damage_of(status: u64, global: u64, tells_recovery: bool, scalable: bool) -> Damage {
     if status & (UNCORRECTED | ENABLED) != UNCORRECTED | ENABLED {
         // Corrected, or none of those for which a machine check is raised.
         return if status & CONTEXT_CORRUPT != 0 { Damage::Machine } else { Damage::None };
@@ -123,12 +123,12 @@ fn damage_of(status: u64, global: u64, tells_recovery: bool) -> Damage {
     if status & (CONTEXT_CORRUPT | OVERFLOW) != 0 {
         return Damage::Machine;
     }
-    // Machine checks go to every processor of a package; this one goes on where it is not
-    // meant, and where nothing that it uses is hit.
-    let meant = global & RIPV == 0 || global & EIPV != 0;
+    // Intel's go to every processor of a package; this one goes on where it is not meant, and
+    // where nothing that it uses is hit. AMD's come to the processor that met the error.
+    let meant = scalable || global & RIPV == 0 || global & EIPV != 0;
     let optional = tells_recovery && status & (SIGNALED | ACTION_REQUIRED) != SIGNALED | ACTION_REQUIRED;
     let used = status & ACTION_REQUIRED != 0;
-    if used && meant || meant && !optional { Damage::Interrupted } else { Damage::None }
+    if meant && (used || !optional) { Damage::Interrupted } else { Damage::None }
 }
 
 /// Reads and clears the banks of this processor, and judges. The next machine check can come
@@ -146,7 +146,7 @@ pub fn take(registers: &mut impl Registers, scalable: bool) -> Finding {
         if status & VALID == 0 {
             continue;
         }
-        let damage = damage_of(status, global, capability & TELLS_RECOVERY != 0);
+        let damage = damage_of(status, global, capability & TELLS_RECOVERY != 0, scalable);
         finding.damage = finding.damage.max(damage);
         if rank < Some((damage, status & UNCORRECTED)) {
             rank = Some((damage, status & UNCORRECTED));
@@ -341,6 +341,11 @@ mod tests {
             assert_eq!(damage(capability, RIPV, required), Damage::None, "it is another processor's");
         }
         assert_eq!(damage(0, RIPV | EIPV, ERROR), Damage::Interrupted);
+        // AMD sends none to processors that are not meant (TCC, and what nobody corrected).
+        for status in [ERROR, ERROR | ACTION_REQUIRED] {
+            let mut fake = processor(8, RIPV | MCIP, true, &[(3, status)]);
+            assert_eq!(take(&mut fake, true).damage, Damage::Interrupted);
+        }
     }
 
     #[test]

@@ -3,10 +3,8 @@
 use super::features::{Features, Unsupported};
 use super::invalidation::Extent;
 use super::permissions::{IO_MAPS_BYTES, MSR_MAP_BYTES, fill_msr_map};
-use super::posting::Posted;
 use super::vcpu::{VmxFrames, VmxVcpu};
 use super::world;
-use crate::apic_page::ApicPage;
 use crate::passed_msrs::MsrMaps;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory, Place};
 use crate::{frames, layout, registers, timer};

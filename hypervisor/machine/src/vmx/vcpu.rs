@@ -23,6 +23,7 @@ use spec::vmx::{event, exit, interruptibility, qualification};
 mod control;
 mod debug;
 mod explain;
+mod guard;
 mod interrupts;
 mod msrs;
 mod setup;
@@ -349,19 +350,7 @@ impl Vcpu for VmxVcpu {
 
     #[inline(always)]
     fn enter_guarded(&mut self) -> Exit {
-        if self.chores & !UNSETTLED_NEXT != 0 {
-            self.do_chores();
-        }
-        self.context.launched = self.launched;
-        barriers::before_entry(&self.barriers, &mut barriers::Here);
-        // SAFETY: as for `enter`.
-        let result = unsafe { world::run(&mut self.context, false) };
-        barriers::after_exit(&self.barriers, &mut barriers::Here);
-        match result {
-            world::RAN => self.finish(),
-            world::KICKED => self.kicked(),
-            result => self.refused(result),
-        }
+        self.enter_behind_barriers()
     }
 
     #[inline]
