@@ -80,6 +80,8 @@ impl Layout {
 const NESTED: u32 = 1 << 14;
 const VIRTUAL_8086: u32 = 1 << 17;
 const ALWAYS_ONE: u32 = 1 << 1;
+/// The bits of EFLAGS that there are.
+const FLAGS: u32 = 0x3f_7fd7;
 const CR0_TS: u64 = 1 << 3;
 
 /// Descriptor types (table 3-2).
@@ -321,7 +323,7 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
         }
         self.cpu.end_local_breakpoints();
         self.cpu.set_rip(task.eip.into());
-        self.cpu.set_rflags(u64::from(task.eflags | ALWAYS_ONE));
+        self.cpu.set_rflags(u64::from(task.eflags & FLAGS | ALWAYS_ONE));
         self.cpu.clear_interrupt_shadow();
         for (index, value) in task.general.iter().enumerate() {
             self.cpu.set_register(index, (*value).into());
@@ -329,7 +331,7 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
         // Until each is loaded the selector is there, and nothing can be done with it.
         for (name, selector) in SEGMENT_NAMES.into_iter().zip(task.segments) {
             let segment = match task.eflags & VIRTUAL_8086 {
-                0 => Segment { selector, ..Segment::default() },
+                0 => not_loaded(name, selector),
                 _ => Descriptor::of_virtual_8086(selector),
             };
             self.cpu.set_segment(name, segment);
@@ -340,11 +342,17 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
         }
         // CS first: its privilege level is the one that the others are held against.
         let level = task.segments[SegmentName::Cs as usize] as u8 & 3;
-        for name in [SegmentName::Cs, SegmentName::Ss] {
-            self.load(name, task.segments[name as usize], level)?;
+        // Neither counts before both are right: they have one privilege level.
+        let [code, stack] = [SegmentName::Cs, SegmentName::Ss]
+            .map(|name| self.check(name, task.segments[name as usize], level));
+        if let (Some(code), Some(stack)) = (code?, stack?) {
+            self.cpu.set_segment(SegmentName::Cs, code);
+            self.cpu.set_segment(SegmentName::Ss, stack);
         }
         for name in [SegmentName::Es, SegmentName::Ds, SegmentName::Fs, SegmentName::Gs] {
-            self.load(name, task.segments[name as usize], level)?;
+            if let Some(segment) = self.check(name, task.segments[name as usize], level)? {
+                self.cpu.set_segment(name, segment);
+            }
         }
         Ok(())
     }
@@ -363,11 +371,12 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
         Ok(())
     }
 
-    /// Loads a segment register as section 8.3, step 14, and table 8-1 say.
-    fn load(&mut self, name: SegmentName, selector: u16, level: u8) -> Result<(), Failure> {
+    /// What a segment register is to hold, as section 8.3, step 14, and table 8-1 say; `None`
+    /// for one that the null selector leaves empty.
+    fn check(&mut self, name: SegmentName, selector: u16, level: u8) -> Result<Option<Segment>, Failure> {
         let vital = matches!(name, SegmentName::Cs | SegmentName::Ss);
         if selector & !3 == 0 {
-            return if vital { Err(selector_fault(INVALID_TASK, selector)) } else { Ok(()) };
+            return if vital { Err(selector_fault(INVALID_TASK, selector)) } else { Ok(None) };
         }
         let descriptor = self.descriptor(selector, INVALID_TASK)?;
         let requested = selector as u8 & 3;
@@ -385,8 +394,7 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
             let vector = if name == SegmentName::Ss { STACK_FAULT } else { NOT_PRESENT };
             return Err(selector_fault(vector, selector));
         }
-        self.cpu.set_segment(name, descriptor.segment(selector));
-        Ok(())
+        Ok(Some(descriptor.segment(selector)))
     }
 
     /// Pushes an error code onto the new task's stack.
@@ -401,6 +409,21 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
         self.cpu.set_register(ESP, pointer & !mask & 0xffff_ffff | top);
         Ok(())
     }
+}
+
+/// What a segment register holds whose selector is the new task's and whose descriptor is not
+/// loaded yet, or does not load: nothing. No processor delivers the fault that follows without
+/// a CS and an SS, so those are of no bytes, and of the level from which every handler gets a
+/// stack of its own.
+const fn not_loaded(name: SegmentName, selector: u16) -> Segment {
+    const USER_CODE: u16 = 0xfb;
+    const USER_DATA: u16 = 0xf3;
+    let attributes = match name {
+        SegmentName::Cs => USER_CODE,
+        SegmentName::Ss => USER_DATA,
+        _ => 0,
+    };
+    Segment { selector, attributes, limit: 0, base: 0 }
 }
 
 /// In the order of a task's segment.

@@ -117,6 +117,52 @@ fn fault(vector: u8, selector: u16) -> Result<(), Failure> {
     Err(selector_fault(vector, selector))
 }
 
+/// Whether an entry with CS and SS like these is one that a processor takes (Intel SDM vol. 3
+/// section 27.3.1.2): CS is accessed code, SS accessed data that can be written, both are present
+/// and of one privilege level, and limits fit their granularity.
+fn can_be_entered(cpu: &StillVcpu) -> bool {
+    let [cs, ss] = [SegmentName::Cs, SegmentName::Ss].map(|name| cpu.segments[name as usize]);
+    let level = |segment: Segment| segment.attributes >> 5 & 3;
+    let fits = |segment: Segment| segment.attributes >> 11 & 1 != 0 || segment.limit >> 20 == 0;
+    cs.attributes & 0x99 == 0x99
+        && ss.attributes & 0x9b == 0x93
+        && (cs.attributes & 4 != 0 || level(cs) == level(ss))
+        && fits(cs)
+        && fits(ss)
+}
+
+#[test]
+fn what_does_not_load_leaves_a_processor_that_can_take_the_fault() {
+    let cs = WIDE.selector(SegmentName::Cs as usize);
+    let ss = WIDE.selector(SegmentName::Ss as usize);
+    for (field, selector) in
+        [(cs, 0), (cs, DATA), (cs, 0x100), (cs, USER_CODE & !3), (ss, 0), (ss, CODE), (ss, USER_DATA | 3)]
+    {
+        let mut world = World::new();
+        world.set(field, selector.into());
+        assert_eq!(
+            world.switch(TaskSource::Jump),
+            fault(INVALID_TASK, selector),
+            "{field:#x}: {selector:#x}"
+        );
+        assert!(can_be_entered(&world.cpu), "{field:#x}: {selector:#x}: {:x?}", world.cpu.segments);
+        let name = if field == cs { SegmentName::Cs } else { SegmentName::Ss };
+        assert_eq!(world.selector(name), selector, "the new task's");
+    }
+    let mut world = World::new();
+    world.set(WIDE.local_table, DATA.into());
+    assert_eq!(world.switch(TaskSource::Jump), fault(INVALID_TASK, DATA));
+    assert!(can_be_entered(&world.cpu));
+}
+
+#[test]
+fn flags_that_no_processor_has_are_not_taken_from_a_task() {
+    let mut world = World::new();
+    world.set(WIDE.flags, u32::MAX & !VIRTUAL_8086);
+    assert_eq!(world.switch(TaskSource::Jump), Ok(()));
+    assert_eq!(world.cpu.rflags, 0x3d_7fd7);
+}
+
 #[test]
 fn a_jump_leaves_one_task_and_enters_the_other() {
     let mut world = World::new();
