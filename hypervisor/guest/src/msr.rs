@@ -84,6 +84,9 @@ const TABLE: &[Row] = &[
     (0x4b56_4d04, 0x4b56_4d04, Policy::SilentEnd),
     (msr::EFER, msr::SFMASK, Policy::Backend),
     (msr::FS_BASE, msr::KERNEL_GS_BASE, Policy::Backend),
+    // Performance counters and what they select, which no CPUID bit tells of: they count
+    // nothing (AMD).
+    (0xc001_0000, 0xc001_0007, Policy::Constant(0)),
     // SYSCFG, HWCR: nothing set (AMD).
     (0xc001_0010, 0xc001_0010, Policy::Constant(0)),
     (0xc001_0015, 0xc001_0015, Policy::Constant(0)),
@@ -92,8 +95,8 @@ const TABLE: &[Row] = &[
     (0xc001_0055, 0xc001_0055, Policy::Constant(0)),
     // OS-visible workarounds: none known to hold (AMD).
     (0xc001_0140, 0xc001_0141, Policy::Constant(0)),
-    // Load-store and decode configuration: LFENCE serialises (AMD).
-    (0xc001_1020, 0xc001_1020, Policy::Constant(0)),
+    // Data cache and decode configuration: LFENCE serialises (AMD). Load-store configuration
+    // (C001_1020) is not there, so that no kernel believes its bit against speculative stores.
     (0xc001_1022, 0xc001_1022, Policy::Constant(0)),
     (0xc001_1029, 0xc001_1029, Policy::Constant(2)),
 ];
@@ -223,6 +226,19 @@ mod tests {
         assert_eq!(policy(0x20f), Policy::Mtrr(27));
         assert_eq!(policy(0x26f), Policy::Mtrr(11));
         assert_eq!(policy(0x900), Policy::Deny);
+    }
+
+    #[test]
+    fn the_old_performance_counters_are_there_and_count_nothing() {
+        for number in 0xc001_0000..=0xc001_0007 {
+            assert_eq!(policy(number), Policy::Constant(0), "{number:#x}");
+        }
+        assert_eq!(policy(0xc001_0008), Policy::Deny);
+    }
+
+    #[test]
+    fn a_mitigation_that_would_do_nothing_is_not_offered() {
+        assert_eq!(policy(0xc001_1020), Policy::Deny);
     }
 
     #[test]
