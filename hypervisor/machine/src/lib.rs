@@ -30,7 +30,7 @@ pub mod facts;
 pub mod framebuffer;
 pub mod frames;
 pub mod guest_ram;
-#[cfg(target_os = "none")]
+#[cfg(any(test, target_os = "none"))]
 pub mod guest_registers;
 pub mod heap;
 pub mod interrupts;

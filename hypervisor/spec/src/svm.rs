@@ -63,6 +63,8 @@ pub mod intercept2 {
     pub const MONITOR: u32 = 1 << 10;
     /// MWAIT.
     pub const MWAIT: u32 = 1 << 11;
+    /// XSETBV.
+    pub const XSETBV: u32 = 1 << 13;
     /// RDPRU.
     pub const RDPRU: u32 = 1 << 14;
 }

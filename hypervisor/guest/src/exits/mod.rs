@@ -1,6 +1,7 @@
 //! What to do about each exit, once for both vendors.
 
 mod apic;
+mod control;
 mod hypercall;
 mod memory;
 mod msr;
@@ -9,7 +10,7 @@ mod port;
 pub use memory::Unemulated;
 
 use crate::cpuid::{Dynamic, Registers};
-use crate::decode::{CodeSize, Control, Known, bare_form, control_write, length_of};
+use crate::decode::{CodeSize, Known, bare_form, length_of};
 use crate::host::Host;
 use crate::msr::xcr0_is_legal;
 use crate::partition::{End, Partition};
@@ -50,7 +51,7 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
         }
         Exit::Exception { vector, error } => exception(vp, partition, vector, error),
         Exit::Unavailable => raise(vp, Event::UNDEFINED),
-        Exit::WriteControl { register, value } => write_control(vp, partition, register, value),
+        Exit::WriteControl { register, value } => control::write(vp, partition, register, value),
         Exit::SetXcr => set_xcr(vp, partition),
         Exit::Refused => raise(vp, Event::PROTECTION),
         Exit::Settled => {}
@@ -259,32 +260,10 @@ fn set_xcr<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition
     let dynamic = Dynamic { apic_id: vp.index as u32, cr4_osxsave: true, apic_enabled: vp.apic.is_enabled() };
     let [low, _, _, high] = partition.cpuid.lookup(STATE_COMPONENTS, 0, dynamic);
     let offered = u64::from(high) << 32 | u64::from(low);
-    if vp.cpu.register(RCX) as u32 != 0 || !xcr0_is_legal(value, offered) {
+    let privileged = vp.cpu.privilege_level() == 0;
+    if !privileged || vp.cpu.register(RCX) as u32 != 0 || !xcr0_is_legal(value, offered) {
         raise(vp, Event::PROTECTION);
     } else if advance(vp, partition, Known::SetXcr) {
         vp.cpu.set_xcr0(value);
-    }
-}
-
-/// MOV to CR8 while an interrupt waits for a lower task priority.
-fn write_control<V: Vcpu, H: Host>(
-    vp: &mut VirtualProcessor<V>,
-    partition: &Partition<H>,
-    register: u8,
-    value: Option<u64>,
-) {
-    let (size, rip) = (code_size(&vp.cpu), vp.cpu.rip());
-    let decoded =
-        fetch(vp, partition, rip, size).and_then(|bytes| control_write(bytes.as_slice(), size).ok());
-    let Some((Control::Move { register: 8, source }, _)) = decoded else {
-        return raise(vp, Event::PROTECTION);
-    };
-    let value = value.unwrap_or_else(|| vp.cpu.register(source.into()));
-    if register != 8 || value > 15 {
-        return raise(vp, Event::PROTECTION);
-    }
-    if advance(vp, partition, Known::Control) {
-        vp.cpu.set_task_priority((value as u8) << 4);
-        vp.attention = true;
     }
 }

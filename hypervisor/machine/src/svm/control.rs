@@ -12,6 +12,8 @@ pub const EFER_SVME: u64 = 1 << 12;
 /// EFER.LMA: the processor sets it; a write keeps what is there.
 pub const EFER_LMA: u64 = 1 << 10;
 
+/// The guest is in the shadow of STI or MOV SS.
+pub const SHADOW: u64 = 1;
 /// EVENTINJ and EXITINTINFO: there is an event.
 pub const EVENT_VALID: u64 = 1 << 31;
 const EVENT_HAS_ERROR: u64 = 1 << 11;
@@ -49,7 +51,12 @@ const INTERCEPTS2: u32 = intercept2::VMRUN
     | intercept2::WBINVD
     | intercept2::MONITOR
     | intercept2::MWAIT
+    | intercept2::XSETBV
     | intercept2::RDPRU;
+
+/// MOV to CR4: the processor would let the guest set bits of features that CPUID does not tell
+/// it of, and what those switch on is not cleared between owners. Bit 16 + n is MOV to CRn.
+const WRITE_CR4: u32 = 1 << (16 + 4);
 
 /// The addresses that a control block points to, all hpa.
 #[derive(Clone, Copy, Debug)]
@@ -62,11 +69,13 @@ pub struct Roots {
     pub nested: u64,
 }
 
-/// Fills the control area of a new guest. CR accesses are not intercepted: nested
-/// paging lets the guest own them, and one emulator loses CR-read exits.
+/// Fills the control area of a new guest. Of the accesses to control registers only writes of
+/// CR4 are intercepted: nested paging lets the guest own the others, and one emulator loses the
+/// exits of reads.
 pub fn initialize(control: &mut Control, roots: Roots, features: Features) {
     *control = Vmcb::ZERO.control;
     control.intercept_exceptions = INTERCEPTED_EXCEPTIONS;
+    control.intercept_cr = WRITE_CR4;
     control.intercept1 = INTERCEPTS1;
     control.intercept2 = INTERCEPTS2;
     control.io_map = roots.io_map;
@@ -185,12 +194,12 @@ pub fn decode_exit(control: &Control) -> Exit {
         | exit_code::CLGI
         | exit_code::SKINIT
         | exit_code::INVLPGA
-        | exit_code::RDPMC
         | exit_code::RDPRU
         | exit_code::RSM
         | exit_code::MONITOR
         | exit_code::MWAIT
         | exit_code::MWAIT_ARMED => Exit::Unavailable,
+        exit_code::RDPMC => Exit::Refused,
         code @ exit_code::WRITE_CR0..exit_code::EXCEPTION if code < exit_code::WRITE_CR0 + 16 => {
             Exit::WriteControl { register: (code - exit_code::WRITE_CR0) as u8, value: None }
         }
@@ -296,6 +305,16 @@ pub fn take_interrupts(control: &mut Control, interrupts: Interrupts, msr_map: u
     control.clean &= !(clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT | clean::PERMISSION_MAPS);
 }
 
+/// Makes HLT exit, whoever takes interrupts; gives whether it did already.
+pub fn watch_halt(control: &mut Control, wanted: bool) -> bool {
+    let watched = control.intercept1 & intercept1::HLT != 0;
+    if watched != wanted {
+        control.intercept1 ^= intercept1::HLT;
+        control.clean &= !clean::INTERCEPTS;
+    }
+    watched
+}
+
 /// Asks for an exit at the guest's next IRET, which ends its NMI handler.
 pub fn watch_iret(control: &mut Control, wanted: bool) {
     let before = control.intercept1;
@@ -342,7 +361,8 @@ mod tests {
         assert_eq!(vmcb.control.clean, 0);
         assert_ne!(vmcb.control.asid, 0, "ASID 0 is the host's");
         assert_ne!(vmcb.control.intercept2 & intercept2::VMRUN, 0, "VMRUN must be intercepted");
-        assert_eq!(vmcb.control.intercept_cr, 0);
+        assert_eq!(vmcb.control.intercept_cr, WRITE_CR4);
+        assert_ne!(vmcb.control.intercept2 & intercept2::XSETBV, 0);
     }
 
     #[test]
@@ -398,6 +418,7 @@ mod tests {
         assert_eq!(exited(0x40 + 17, 5, 0), Exit::Exception { vector: 17, error: 5 });
         assert_eq!(exited(0x14, 0, 0), Exit::WriteControl { register: 4, value: None });
         assert_eq!(exited(0x84, 0, 0), Exit::Unavailable);
+        assert_eq!(exited(0x6f, 0, 0), Exit::Refused, "RDPMC: there are no counters");
         assert_eq!(exited(0x403, 0, 0), Exit::Unexpected(0x403));
     }
 

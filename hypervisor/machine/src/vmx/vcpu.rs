@@ -533,7 +533,7 @@ impl Vcpu for VmxVcpu {
     fn set_xcr0(&mut self, value: u64) {
         // SAFETY: the guest owns the extended state; the caller checked the value against
         // what CPUID offers, and CR4.OSXSAVE is set wherever that is anything.
-        unsafe { guest_registers::set_xcr0(value as u32) };
+        unsafe { guest_registers::set_xcr0(value) };
     }
 
     fn take_interrupts(&mut self) -> [u64; 4] {
