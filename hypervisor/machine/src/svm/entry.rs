@@ -6,14 +6,15 @@
 use super::Features;
 use super::control;
 use access::vcpu::{Event, Resume};
-use spec::svm::{Vmcb, clean, exit_code, virtual_interrupt};
+use spec::svm::{Control, Save, Vmcb, clean, exit_code, virtual_interrupt};
 
 const RFLAGS_TF: u64 = 1 << 8;
 /// DR6: a single step.
 const DR6_BS: u64 = 1 << 14;
 /// DR6: the breakpoints that were met, and the access to a debug register.
 const DR6_OTHERS: u64 = 0xf | 1 << 13;
-const DEBUG: u64 = 1;
+const DEBUG_VECTOR: u8 = 1;
+const DEBUG: u64 = DEBUG_VECTOR as u64;
 
 /// Whether the guest's handler of NMIs runs, where the processor does not keep account of
 /// it (virtual NMIs do, AMD APM vol. 2 section 15.21.10).
@@ -27,6 +28,9 @@ enum Nmi {
     Returning { rip: u64 },
     /// It runs under RFLAGS.TF, since an NMI waits for its end.
     Stepping { rip: u64, own_trap: bool, dr6: u64 },
+    /// One can be taken after the instruction in the shadow of STI or MOV SS, which runs under
+    /// RFLAGS.TF. It may be HLT, which then exits too; `halts`: as it does anyhow.
+    LeavingShadow { own_trap: bool, dr6: u64, halts: bool },
 }
 
 /// How much the next entry has to look at.
@@ -96,16 +100,20 @@ impl Entry {
         control::error_code(core::mem::take(&mut self.interrupted))
     }
 
-    /// Whether an NMI can be given to the next entry, as far as earlier ones matter. A
-    /// processor with virtual NMIs holds one back by itself, and merges it with one that
-    /// it holds already, as it does outside of guests.
-    pub fn takes_nmi(&self) -> bool {
-        self.is_free() && (self.features.virtual_nmi || self.nmi == Nmi::Open)
+    /// Whether an NMI can be given to the next entry. A processor with virtual NMIs holds one
+    /// back by itself, and merges it with one that it holds already, as it does outside of
+    /// guests.
+    pub fn takes_nmi(&self, control: &Control) -> bool {
+        let open = self.nmi == Nmi::Open && control.interrupt_shadow & control::SHADOW == 0;
+        self.is_free() && (self.features.virtual_nmi || open)
     }
 
     /// Writes what the next entry is to do into the control block.
     #[inline(never)]
     pub fn prepare(&mut self, vmcb: &mut Vmcb, resume: Resume) {
+        if let Some(Event::Exception { vector: DEBUG_VECTOR, .. }) = resume.inject {
+            note_trap(vmcb);
+        }
         let control = &mut vmcb.control;
         control.event_injection = match (self.interrupted, resume.inject) {
             (waiting, Some(Event::Nmi)) if self.features.virtual_nmi => {
@@ -139,15 +147,29 @@ impl Entry {
         self.flush = false;
         self.to_take_back |= control.tlb_control != 0 || resume.interrupt_window || resume.priority_window;
         self.state = State::Prepared;
-        if let Nmi::Returning { rip } = self.nmi {
-            if event != 0 {
-                // Its handler runs first, and ends in an IRET of its own.
+        match self.nmi {
+            // Its handler runs first, and ends in an IRET of its own.
+            Nmi::Returning { .. } if event != 0 => {
                 self.nmi = Nmi::Masked;
                 control::watch_iret(control, true);
-            } else if resume.nmi_window {
-                self.step_over_return(vmcb, rip);
             }
+            Nmi::Returning { rip } if resume.nmi_window => self.step_over_return(vmcb, rip),
+            Nmi::Open if resume.nmi_window && event == 0 => self.step_out_of_shadow(vmcb),
+            _ => {}
         }
+    }
+
+    /// Lets the instruction in an interrupt shadow run alone. Nothing else tells of the end of
+    /// a shadow: the window for interrupts stays closed where the instruction is CLI.
+    #[cold]
+    fn step_out_of_shadow(&mut self, vmcb: &mut Vmcb) {
+        if vmcb.control.interrupt_shadow & control::SHADOW == 0 {
+            return;
+        }
+        let own_trap = vmcb.save.rflags & RFLAGS_TF != 0;
+        let halts = control::watch_halt(&mut vmcb.control, true);
+        self.nmi = Nmi::LeavingShadow { own_trap, dr6: vmcb.save.dr6, halts };
+        vmcb.save.rflags |= RFLAGS_TF;
     }
 
     /// Lets the IRET run alone: RFLAGS.TF brings the processor back right after it.
@@ -198,6 +220,14 @@ impl Entry {
             }
             (_, Nmi::Returning { rip }) if vmcb.save.rip != rip => self.nmi = Nmi::Open,
             (_, Nmi::Stepping { rip, own_trap, dr6 }) => self.finish_step(vmcb, rip, own_trap, dr6),
+            (_, Nmi::LeavingShadow { own_trap, dr6, halts }) => {
+                control::watch_halt(&mut vmcb.control, halts);
+                self.nmi = Nmi::Open;
+                if !own_trap {
+                    vmcb.save.rflags &= !RFLAGS_TF;
+                    become_window(vmcb, dr6);
+                }
+            }
             _ => {}
         }
     }
@@ -208,7 +238,7 @@ impl Entry {
     fn finish_step(&mut self, vmcb: &mut Vmcb, rip: u64, own_trap: bool, dr6: u64) {
         let Vmcb { control, save } = vmcb;
         self.nmi = Nmi::Open;
-        if control.exit_code != exit_code::EXCEPTION + DEBUG || save.dr6 & DR6_BS == 0 {
+        if !is_step(control, save) {
             if save.rip == rip {
                 self.nmi = Nmi::Returning { rip };
                 if !own_trap {
@@ -217,15 +247,39 @@ impl Entry {
             }
             return;
         }
-        if own_trap {
-            return;
+        if !own_trap {
+            become_window(vmcb, dr6);
         }
-        save.dr6 = save.dr6 & !DR6_BS | dr6 & DR6_BS;
-        control.clean &= !clean::DEBUG_REGISTERS;
-        // A breakpoint that the IRET met is the guest's.
-        if save.dr6 & DR6_OTHERS & !dr6 == 0 {
-            control.exit_code = exit_code::IRET;
-        }
+    }
+}
+
+/// Whether the exit is the trap of a single step.
+fn is_step(control: &Control, save: &Save) -> bool {
+    control.exit_code == exit_code::EXCEPTION + DEBUG && save.dr6 & DR6_BS != 0
+}
+
+/// The trap of a step that the guest did not take becomes the window that it was taken for;
+/// `dr6` is what there was before. Any other exit stays what it is.
+fn become_window(vmcb: &mut Vmcb, dr6: u64) {
+    let Vmcb { control, save } = vmcb;
+    if !is_step(control, save) {
+        return;
+    }
+    save.dr6 = save.dr6 & !DR6_BS | dr6 & DR6_BS;
+    control.clean &= !clean::DEBUG_REGISTERS;
+    // A breakpoint that the instruction met is the guest's.
+    if save.dr6 & DR6_OTHERS & !dr6 == 0 {
+        control.exit_code = exit_code::IRET;
+    }
+}
+
+/// The guest single-steps over what exited: a debug exception that an entry delivers leaves it
+/// to the hypervisor to say so in DR6. One that exited has said it already.
+#[cold]
+fn note_trap(vmcb: &mut Vmcb) {
+    if vmcb.control.exit_code != exit_code::EXCEPTION + DEBUG {
+        vmcb.save.dr6 |= DR6_BS;
+        vmcb.control.clean &= !clean::DEBUG_REGISTERS;
     }
 }
 

@@ -1,7 +1,7 @@
 //! A virtual processor on AMD-V.
 
 use super::avic::Avic;
-use super::control::{self, EFER_LMA, EFER_SVME, Roots};
+use super::control::{self, EFER_LMA, EFER_SVME, Roots, SHADOW};
 use super::entry::Entry;
 use super::{Features, world};
 use crate::apic_page::Bitmap;
@@ -19,7 +19,6 @@ use spec::svm::{Vmcb, VmcbSegment, clean};
 use spec::{Hpa, msr};
 
 const RFLAGS_IF: u64 = 1 << 9;
-const SHADOW: u64 = 1;
 const VM_CR_SVMDIS: u64 = 1 << 4;
 
 /// Switches AMD-V on for this processor.
@@ -399,7 +398,7 @@ impl Vcpu for SvmVcpu {
     }
 
     fn can_take_nmi(&self) -> bool {
-        self.entry.takes_nmi() && self.vmcb.control.interrupt_shadow & SHADOW == 0
+        self.entry.takes_nmi(&self.vmcb.control)
     }
 
     fn clear_interrupt_shadow(&mut self) {
