@@ -47,8 +47,10 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         exit::VIRTUAL_EOI => Exit::EndOfInterrupt { vector: read(field::QUALIFICATION) as u8 },
         // The qualification is the offset in the page; the value is in there.
         exit::APIC_WRITE => Exit::ApicWrite { register: (read(field::QUALIFICATION) >> 4) as u8 },
+        // There are no counters.
+        exit::RDPMC => Exit::Refused,
+        // Those that exit on their own, and those of controls that are off.
         exit::GETSEC
-        | exit::RDPMC
         | exit::RSM
         | exit::VMCLEAR..=exit::VMXON
         | exit::MWAIT
@@ -57,9 +59,17 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         | exit::INVVPID
         | exit::VMFUNC
         | exit::ENCLS
+        | exit::XSAVES
+        | exit::XRSTORS
         | exit::PCONFIG
+        | exit::UMWAIT
+        | exit::TPAUSE
         | exit::LOADIWKEY
-        | exit::ENCLV => Exit::Unavailable,
+        | exit::ENCLV
+        | exit::ENQCMD
+        | exit::ENQCMDS
+        | exit::SEAMCALL
+        | exit::TDCALL => Exit::Unavailable,
         other => Exit::Unexpected(other.into()),
     }
 }
@@ -280,7 +290,11 @@ mod tests {
         for reason in [exit::EPT_MISCONFIGURATION, exit::START_UP, exit::RDTSC, 200] {
             assert_eq!(decoded(reason, &[]), Exit::Unexpected(reason.into()));
         }
-        for instruction in 19..=27 {
+        assert_eq!(decoded(exit::RDPMC, &[]), Exit::Refused);
+        let virtualisation = [exit::GETSEC, exit::RSM, exit::INVEPT, exit::INVVPID, exit::VMFUNC];
+        let newer = [exit::ENCLS, exit::XSAVES, exit::XRSTORS, exit::PCONFIG, exit::UMWAIT, exit::TPAUSE];
+        let rare = [exit::LOADIWKEY, exit::ENCLV, exit::ENQCMD, exit::ENQCMDS, exit::SEAMCALL, exit::TDCALL];
+        for instruction in (19..=27).chain(virtualisation).chain(newer).chain(rare) {
             assert_eq!(decoded(instruction, &[]), Exit::Unavailable, "{}", exit::name(instruction));
         }
     }

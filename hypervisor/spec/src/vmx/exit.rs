@@ -154,8 +154,16 @@ reasons! {
     LOADIWKEY = 69, "LOADIWKEY";
     /// ENCLV.
     ENCLV = 70, "ENCLV";
+    /// ENQCMD, for want of a PASID's translation.
+    ENQCMD = 72, "ENQCMD";
+    /// ENQCMDS, likewise.
+    ENQCMDS = 73, "ENQCMDS";
     /// Bus lock.
     BUS_LOCK = 74, "a bus lock";
     /// No window for an event for too long.
     NOTIFY = 75, "the notification window";
+    /// SEAMCALL.
+    SEAMCALL = 76, "SEAMCALL";
+    /// TDCALL.
+    TDCALL = 77, "TDCALL";
 }

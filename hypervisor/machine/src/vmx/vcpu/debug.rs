@@ -2,8 +2,9 @@
 
 use super::{DR7_GD, RFLAGS_TF, SHADOW, VmxVcpu};
 use crate::registers;
+use crate::vmx::exits;
 use access::vcpu::Vcpu;
-use spec::vmx::{exit, field, interruptibility, qualification};
+use spec::vmx::{event, exit, field, interruptibility, qualification};
 
 /// DR6: a task switch, to a task with the T flag.
 const DR6_BT: u64 = 1 << 15;
@@ -24,6 +25,16 @@ impl VmxVcpu {
         unsafe { registers::write_dr6(status) };
     }
 
+    /// INT1 is a trap, and its exit is that of a fault: RIP still points at it.
+    fn step_over_int1(&mut self) {
+        let kind = self.read(field::EXIT_EVENT) as u32 >> event::KIND_SHIFT & event::KIND;
+        if kind == event::PRIVILEGED_EXCEPTION {
+            let length = self.read(field::INSTRUCTION_LENGTH);
+            let next = exits::next_rip(self.rip(), length, || self.is_64_bit());
+            self.write(field::GUEST_RIP, next);
+        }
+    }
+
     /// See [`Vcpu::end_local_breakpoints`].
     pub(super) fn clear_local_breakpoints(&mut self) {
         let dr7 = self.read(field::GUEST_DR7);
@@ -34,6 +45,7 @@ impl VmxVcpu {
     /// section 27.1); it belongs to the guest, so they change now.
     #[cold]
     pub(super) fn note_debug(&mut self) {
+        self.step_over_int1();
         let told = self.read(field::QUALIFICATION);
         let status = registers::read_dr6() & !0xf | told & qualification::debug::STATUS;
         let transaction = told & qualification::debug::TRANSACTION;
