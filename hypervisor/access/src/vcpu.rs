@@ -102,6 +102,23 @@ impl Event {
     pub const UNDEFINED: Self = Self::Exception { vector: 6, error: None };
     /// #GP(0).
     pub const PROTECTION: Self = Self::Exception { vector: 13, error: Some(0) };
+
+    /// Whether it is a fault, whose handler returns to the instruction: neither an abort nor
+    /// a trap (Intel SDM vol. 3 table 6-1), of which debug exceptions are those that
+    /// software raises here.
+    pub const fn is_fault(self) -> bool {
+        const DEBUG: u8 = 1;
+        const BREAKPOINT: u8 = 3;
+        const OVERFLOW: u8 = 4;
+        const DOUBLE_FAULT: u8 = 8;
+        const MACHINE_CHECK: u8 = 18;
+        match self {
+            Self::Exception { vector, .. } => {
+                !matches!(vector, DEBUG | BREAKPOINT | OVERFLOW | DOUBLE_FAULT | MACHINE_CHECK)
+            }
+            Self::Interrupt(_) | Self::Nmi => false,
+        }
+    }
 }
 
 /// What a nested-paging fault was doing.
@@ -185,7 +202,8 @@ pub enum Exit {
     Idle,
     /// A triple fault or a shutdown.
     Shutdown,
-    /// A MOV to CR`register`, which only [`Resume::priority_window`] asks for.
+    /// A MOV to CR`register`: to CR4, where that exits, or to CR8, for which only
+    /// [`Resume::priority_window`] asks.
     WriteControl {
         /// Number of the control register.
         register: u8,

@@ -50,6 +50,9 @@ pub const STOP: u32 = 1 << 13;
 /// The guest said that it is up: exits are counted apart from now on.
 pub const READY: u32 = 1 << 14;
 
+/// A second non-maskable interrupt came while the first had not been taken.
+pub const SECOND_NMI: u32 = 1 << 29;
+
 /// Edge-triggered vectors were left: a mailbox without this note is not searched for them.
 const EDGES: u32 = 1 << 31;
 /// Level-triggered vectors were left.
@@ -77,6 +80,14 @@ impl Mailbox {
     /// Leaves notes.
     pub fn post(&self, notes: u32) {
         self.notes.fetch_or(notes, Release);
+    }
+
+    /// Leaves a non-maskable interrupt. Two are told from one, and three from two are not: a
+    /// processor holds one back behind the one whose handler runs.
+    pub fn post_nmi(&self) {
+        let _ = self.notes.fetch_update(AcqRel, Acquire, |notes| {
+            Some(notes | if notes & NMI == 0 { NMI } else { SECOND_NMI })
+        });
     }
 
     /// Leaves a start-up message. The first since the last INIT counts, as a

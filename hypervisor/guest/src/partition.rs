@@ -500,7 +500,7 @@ impl<H: Host> Partition<H> {
             DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
                 mailbox.post_vector(message.vector, message.level);
             }
-            DeliveryMode::Nmi => mailbox.post(mailbox::NMI),
+            DeliveryMode::Nmi => mailbox.post_nmi(),
             DeliveryMode::Init => mailbox.post_init(),
             DeliveryMode::StartUp => mailbox.post_start_up(message.vector),
             DeliveryMode::ExtInt => mailbox.post(mailbox::CHIPSET),

@@ -14,6 +14,11 @@ use devices::{Effect, LocalApic};
 /// Exits after which a vCPU looks at its mailbox at the latest.
 pub const EXITS_BETWEEN_LOOKS: u32 = 1024;
 
+/// RFLAGS: the instruction runs again without instruction breakpoints. What a fault pushes has
+/// it set (Intel SDM vol. 3 section 17.3.1.1), which an entry that delivers one leaves to
+/// software.
+const RFLAGS_RF: u64 = 1 << 16;
+
 /// What a virtual processor is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activity {
@@ -43,8 +48,8 @@ pub struct VirtualProcessor<V> {
     unlooked: u32,
     /// An exception to deliver at the next entry.
     pub exception: Option<Event>,
-    /// An NMI waits.
-    nmi: bool,
+    /// NMIs that wait: one, and one that is to follow it.
+    nmis: u8,
     /// TSC at which the timers of its models are due.
     pub(crate) deadline: Option<u64>,
     /// Nothing sees to it yet that the guest's run ends then.
@@ -87,7 +92,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             attention: true,
             unlooked: EXITS_BETWEEN_LOOKS,
             exception: None,
-            nmi: false,
+            nmis: 0,
             deadline: None,
             unwatched: true,
             armed: None,
@@ -112,7 +117,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.activity = if self.index == 0 { Activity::Running } else { Activity::WaitForStartUp };
         self.attention = true;
         self.exception = None;
-        self.nmi = false;
+        self.nmis = 0;
         self.unemulated = Unemulated::default();
         self.mtrrs = Mtrrs::default();
         self.silent_end = SilentEnd::default();
@@ -181,11 +186,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     #[inline(never)]
     fn attend<H: Host>(&mut self, partition: &Partition<H>) -> Option<Resume> {
         let mailbox = partition.mailboxes.get(self.index)?;
-        // MOV to CR8 does not exit.
-        let priority = self.cpu.cr8();
-        if !self.direct.is_on() && !self.accelerated && priority != self.apic.task_priority() >> 4 {
-            self.apic.set_task_priority(priority);
-        }
+        self.take_priority();
         loop {
             if !mailbox.is_empty() {
                 self.take_mail(mailbox, partition)?;
@@ -214,6 +215,19 @@ impl<V: Vcpu> VirtualProcessor<V> {
             self.hand_on();
         }
         Some(self.resume(partition))
+    }
+
+    /// MOV to CR8 does not exit, so the model's task priority is the guest's only after this:
+    /// whoever looks at the model, or changes it, comes here first.
+    #[inline]
+    pub(crate) fn take_priority(&mut self) {
+        if self.direct.is_on() || self.accelerated {
+            return;
+        }
+        let priority = self.cpu.cr8();
+        if priority != self.apic.task_priority() >> 4 {
+            self.apic.set_task_priority(priority);
+        }
     }
 
     fn take_mail<H: Host>(&mut self, mailbox: &Mailbox, partition: &Partition<H>) -> Option<()> {
@@ -245,8 +259,17 @@ impl<V: Vcpu> VirtualProcessor<V> {
         if mail.notes & mailbox::READY != 0 {
             self.exits_when_ready = Some(self.exits);
         }
-        self.nmi |= mail.notes & mailbox::NMI != 0;
+        if mail.notes & mailbox::NMI != 0 {
+            self.accept_nmi(mail.notes & mailbox::SECOND_NMI != 0);
+        }
         Some(())
+    }
+
+    /// One NMI, or two. A processor whose NMIs are held back keeps one.
+    #[cold]
+    fn accept_nmi(&mut self, two: bool) {
+        let most = if self.cpu.can_take_nmi() { 2 } else { 1 };
+        self.nmis = (self.nmis + 1 + u8::from(two)).min(most);
     }
 
     /// INIT: back to reset, but for the APIC's base and ID; the first processor
@@ -258,7 +281,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.apic.reset();
         self.silent_end = SilentEnd::default();
         self.exception = None;
-        self.nmi = false;
+        self.nmis = 0;
         self.activity = if self.index == 0 { Activity::Running } else { Activity::WaitForStartUp };
         self.publish_address(partition);
     }
@@ -366,7 +389,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// INIT, which changes the activity itself).
     fn wakes<H: Host>(&self, partition: &Partition<H>) -> bool {
         const RFLAGS_IF: u64 = 1 << 9;
-        if self.nmi || self.exception.is_some() {
+        if self.nmis != 0 || self.exception.is_some() {
             return true;
         }
         self.cpu.rflags() & RFLAGS_IF != 0 && (self.apic.deliverable().is_some() || self.external(partition))
@@ -380,17 +403,25 @@ impl<V: Vcpu> VirtualProcessor<V> {
         if let Some(exception) = self.exception.take() {
             // Whatever else waits is looked at again after the next exit.
             resume.inject = Some(exception);
-            self.attention = waiting || self.nmi;
+            self.attention = waiting || self.nmis != 0;
             resume.interrupt_window = waiting;
+            if exception.is_fault() {
+                self.cpu.set_rflags(self.cpu.rflags() | RFLAGS_RF);
+            }
+            // No window opens for an NMI before the handler has begun.
+            if self.nmis != 0 {
+                partition.host.kick(partition, self.index);
+            }
             return resume;
         }
         self.attention = false;
-        if self.nmi {
+        if self.nmis != 0 {
             if self.cpu.can_take_nmi() {
-                self.nmi = false;
+                self.nmis -= 1;
                 resume.inject = Some(Event::Nmi);
-                self.attention = waiting;
+                self.attention = waiting || self.nmis != 0;
                 resume.interrupt_window = waiting;
+                resume.nmi_window = self.nmis != 0;
                 return resume;
             }
             resume.nmi_window = true;

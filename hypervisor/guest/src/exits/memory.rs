@@ -34,6 +34,7 @@ pub fn handle<V: Vcpu, H: Host>(
     if vp.cpu.is_delivering() {
         return undelivered(vp, partition, gpa, access);
     }
+    vp.take_priority();
     let mut bus = Mmio { partition, index: vp.index, apic: &mut vp.apic, attention: false, stray: None };
     let outcome = emulate::access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
     let (attention, stray) = (bus.attention, bus.stray);

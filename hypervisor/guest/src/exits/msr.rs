@@ -34,6 +34,7 @@ fn value_of<V: Vcpu, H: Host>(
         Policy::ApicBase => Some(vp.apic.base()),
         Policy::TscDeadline => partition.offers_tsc_deadline().then(|| vp.apic.tsc_deadline()),
         Policy::X2Apic(register) if vp.apic.is_x2apic() => {
+            vp.take_priority();
             let now = partition.host.now();
             let hardware = if vp.direct.is_on() { vp.error_status(partition, register) } else { 0 };
             vp.apic.read(register, now).ok().map(|value| value | hardware)
@@ -117,6 +118,7 @@ fn write_x2apic<V: Vcpu, H: Host>(
     if !vp.apic.is_x2apic() {
         return false;
     }
+    vp.take_priority();
     let now = partition.host.now();
     let Ok(effect) = vp.apic.write(register, value, now) else { return false };
     let effect = if vp.ends_directly(register) { vp.end_watched(partition) } else { effect };

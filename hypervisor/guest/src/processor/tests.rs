@@ -390,5 +390,6 @@ fn one_call_interrupts_many_of_the_guests_own_and_nobody_else() {
 
 mod accelerated;
 mod direct;
+mod events;
 mod looks;
 mod script;

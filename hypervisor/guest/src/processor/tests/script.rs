@@ -175,6 +175,10 @@ pub(super) struct Turn {
     pub(super) takes: u64,
     /// Somebody ends the guest meanwhile, and the kick that goes with it does not get through.
     pub(super) stops: bool,
+    /// What the guest moved to CR8, without an exit.
+    pub(super) cr8: Option<u8>,
+    /// Whether an NMI can be taken from now on.
+    pub(super) takes_nmi: Option<bool>,
 }
 
 pub(super) fn exit(exit: Exit) -> Turn {
@@ -197,6 +201,9 @@ pub(super) struct Scripted<'a> {
     pub(super) resumes: Vec<Resume>,
     pub(super) interrupts: [u64; 4],
     pub(super) cr8: u8,
+    pub(super) takes_nmi: bool,
+    /// Called at each entry with its number.
+    pub(super) on_enter: Option<fn(&Partition<FakeHost>, usize)>,
     pub(super) modes: Vec<Interrupts>,
     /// What was made pending in the APIC that the processor keeps.
     pub(super) requested: Vec<(u8, bool)>,
@@ -222,6 +229,8 @@ impl Scripted<'_> {
         if turn.stops {
             self.partition.request_end(End::Stopped);
         }
+        self.cr8 = turn.cr8.unwrap_or(self.cr8);
+        self.takes_nmi = turn.takes_nmi.unwrap_or(self.takes_nmi);
     }
 }
 
@@ -231,6 +240,9 @@ impl Vcpu for Scripted<'_> {
     }
     fn enter(&mut self) -> Exit {
         self.resumes.push(core::mem::take(&mut self.prepared));
+        if let Some(hook) = self.on_enter {
+            hook(self.partition, self.resumes.len());
+        }
         let Some(turn) = self.turns.pop_front() else {
             self.partition.request_end(End::Stopped);
             return Exit::Kick;
@@ -305,7 +317,7 @@ impl Vcpu for Scripted<'_> {
         self.still.rflags & IF != 0
     }
     fn can_take_nmi(&self) -> bool {
-        true
+        self.takes_nmi
     }
     fn clear_interrupt_shadow(&mut self) {}
     fn cr8(&self) -> u8 {
@@ -372,6 +384,8 @@ impl<'a> Scripted<'a> {
             resumes: Vec::new(),
             interrupts: [0; 4],
             cr8: 0,
+            takes_nmi: true,
+            on_enter: None,
             modes: Vec::new(),
             requested: Vec::new(),
             kept: KeptApic::default(),
