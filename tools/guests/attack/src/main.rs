@@ -30,6 +30,8 @@ mod low_vectors;
 #[cfg(target_os = "none")]
 mod neighbour;
 #[cfg(target_os = "none")]
+mod processor;
+#[cfg(target_os = "none")]
 mod restarts;
 #[cfg(target_os = "none")]
 mod rewrite;
@@ -106,6 +108,7 @@ mod entry {
         ("sweep-msr", sweep::msrs),
         ("sweep-mmio", sweep::mmio),
         ("svm", sweep::svm),
+        ("processor", processor::run),
         ("rewrite", rewrite::run),
         ("init-storm", storm::run),
         ("commands", commands::run),

@@ -1,7 +1,9 @@
 //! An attacker beside a neighbour: the attack must fail, and the neighbour must see
 //! nothing of it.
 
-use super::{BAD_ACCESS, EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, STOPPED, TRIPLE_FAULT, hosted};
+use super::{
+    BAD_ACCESS, EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted,
+};
 use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
@@ -58,7 +60,8 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
         attack(Commands, "commands", "commands", 10),
         attack_on(column, Commands, "commands-virtual", virtually(column, "commands"), 10)
             .needs(Need::KeptApic),
-        fatal(Storms, "nested-faults", TRIPLE_FAULT),
+        processor_state(column),
+        nested_faults(column),
         stray_crash(column),
         fatal(Emulation, "wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
         fatal(Emulation, "unemulated", BAD_ACCESS).expect(HYPERVISOR, "by what is not emulated"),
@@ -174,6 +177,29 @@ fn fatal(column: Column, feature: Feature, name: &str, end: &str) -> Scenario {
     beside_neighbour(column, feature, name, attacker, 8)
         .expect("attacker", &format!("{name}: ending"))
         .ends("attacker", end)
+}
+
+/// Tries everything that a processor's state can be made to hold, twice: what the first run
+/// leaves in the processor must not meet the second.
+fn processor_state(column: Column) -> Scenario {
+    let attacker = Guest::new("attacker", &[2, 3], "processor")
+        .set("on_reboot", "\"restart\"")
+        .set("max_restarts", "1")
+        .set("expect", "\"reboot\"");
+    let run = |scenario: Scenario| {
+        scenario.expect("attacker", "processor: state is clean").expect("attacker", "attack processor: held")
+    };
+    run(run(beside_neighbour(column, Feature::Emulation, "processor", attacker, 12))).ends("attacker", REBOOT)
+}
+
+/// Where the emulator survives it, with breakpoints on the stack that exceptions are delivered
+/// to: each delivery is a debug exception's, without an instruction between.
+fn nested_faults(column: Column) -> Scenario {
+    let words = if column == Column::VmxBochs { "nested-faults stack-breakpoints" } else { "nested-faults" };
+    let attacker = attacker(column, words).set("expect", "\"crash\"");
+    beside_neighbour(column, Feature::Storms, "nested-faults", attacker, 8)
+        .expect("attacker", "nested-faults: ending")
+        .ends("attacker", TRIPLE_FAULT)
 }
 
 /// The first stray access ends a guest whose configuration wants that.

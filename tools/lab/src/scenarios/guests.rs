@@ -34,6 +34,7 @@ pub fn bare() -> Vec<Scenario> {
         "sweep-mmio",
         "svm",
         "rewrite",
+        "processor",
         "init-storm",
     ];
     let mut list: Vec<_> = TESTS.iter().map(|(test, done)| alone(test, done)).collect();

@@ -1,0 +1,132 @@
+//! Every instruction that could leave a guest, and those that CPUID hides: #UD or #GP, or what
+//! they do anywhere. None may end the guest or the hypervisor.
+
+use super::{CODE, DATA, check, is_intel};
+use support::cpu::{is_bare, write64};
+use support::println;
+use support::trap::call_wild;
+
+/// What must become of it in a guest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Must {
+    /// #UD or #GP.
+    Fault,
+    /// The same on Intel's processors. QEMU, which has AMD's, takes it for another instruction.
+    FaultIfIntel,
+    /// Anything that the guest survives.
+    Survive,
+}
+use Must::{Fault, FaultIfIntel, Survive};
+
+/// RDI and RSI point to a page of zeros, RCX is 1, EAX 0x10000.
+const INSTRUCTIONS: &[(&str, &[u8], Must)] = &[
+    // Virtualisation, of both vendors.
+    ("VMRUN", &[0x0f, 0x01, 0xd8], Fault),
+    ("VMMCALL", &[0x0f, 0x01, 0xd9], Survive),
+    ("VMLOAD", &[0x0f, 0x01, 0xda], Fault),
+    ("VMSAVE", &[0x0f, 0x01, 0xdb], Fault),
+    ("STGI", &[0x0f, 0x01, 0xdc], Fault),
+    ("CLGI", &[0x0f, 0x01, 0xdd], Fault),
+    ("SKINIT", &[0x0f, 0x01, 0xde], Fault),
+    ("INVLPGA", &[0x0f, 0x01, 0xdf], Fault),
+    ("INVLPGB", &[0x0f, 0x01, 0xfe], Fault),
+    ("TLBSYNC", &[0x0f, 0x01, 0xff], Fault),
+    ("PSMASH", &[0xf3, 0x0f, 0x01, 0xff], Fault),
+    ("PVALIDATE", &[0xf2, 0x0f, 0x01, 0xff], Fault),
+    ("RMPADJUST", &[0xf3, 0x0f, 0x01, 0xfe], Fault),
+    ("RMPUPDATE", &[0xf2, 0x0f, 0x01, 0xfe], Fault),
+    ("VMCALL", &[0x0f, 0x01, 0xc1], Survive),
+    ("VMLAUNCH", &[0x0f, 0x01, 0xc2], Fault),
+    ("VMRESUME", &[0x0f, 0x01, 0xc3], Fault),
+    ("VMXOFF", &[0x0f, 0x01, 0xc4], Fault),
+    ("VMFUNC", &[0x0f, 0x01, 0xd4], Fault),
+    ("VMPTRLD", &[0x0f, 0xc7, 0x37], FaultIfIntel),
+    ("VMCLEAR", &[0x66, 0x0f, 0xc7, 0x37], FaultIfIntel),
+    ("VMXON", &[0xf3, 0x0f, 0xc7, 0x37], FaultIfIntel),
+    ("VMPTRST", &[0x0f, 0xc7, 0x3f], FaultIfIntel),
+    ("VMREAD", &[0x0f, 0x78, 0xc0], Fault),
+    ("VMWRITE", &[0x0f, 0x79, 0xc0], Fault),
+    ("INVEPT", &[0x66, 0x0f, 0x38, 0x80, 0x0f], Fault),
+    ("INVVPID", &[0x66, 0x0f, 0x38, 0x81, 0x0f], Fault),
+    ("SEAMCALL", &[0x66, 0x0f, 0x01, 0xcf], Fault),
+    ("SEAMOPS", &[0x66, 0x0f, 0x01, 0xce], Fault),
+    ("TDCALL", &[0x66, 0x0f, 0x01, 0xcc], Fault),
+    // Other modes and enclaves.
+    ("GETSEC", &[0x0f, 0x37], Fault),
+    ("RSM", &[0x0f, 0xaa], Fault),
+    ("ENCLS", &[0x0f, 0x01, 0xcf], Fault),
+    ("ENCLU", &[0x0f, 0x01, 0xd7], Fault),
+    ("ENCLV", &[0x0f, 0x01, 0xc0], Fault),
+    ("PCONFIG", &[0x0f, 0x01, 0xc5], Fault),
+    // Waiting.
+    ("MONITOR", &[0x0f, 0x01, 0xc8], Fault),
+    ("MWAIT", &[0x0f, 0x01, 0xc9], Fault),
+    ("MONITORX", &[0x0f, 0x01, 0xfa], Fault),
+    ("MWAITX", &[0x0f, 0x01, 0xfb], Fault),
+    ("UMONITOR", &[0xf3, 0x0f, 0xae, 0xf7], Fault),
+    ("UMWAIT", &[0xf2, 0x0f, 0xae, 0xf1], Fault),
+    ("TPAUSE", &[0x66, 0x0f, 0xae, 0xf1], Fault),
+    // Counters and registers.
+    ("RDPMC", &[0x0f, 0x33], Fault),
+    ("RDPRU", &[0x0f, 0x01, 0xfd], Fault),
+    ("RDTSCP", &[0x0f, 0x01, 0xf9], Survive),
+    ("RDPID", &[0xf3, 0x0f, 0xc7, 0xf9], Survive),
+    ("RDMSRLIST", &[0xf2, 0x0f, 0x01, 0xc6], Fault),
+    ("WRMSRLIST", &[0xf3, 0x0f, 0x01, 0xc6], Fault),
+    ("WRMSRNS", &[0x0f, 0x01, 0xc6], Fault),
+    // Extended state, protection keys, shadow stacks.
+    ("XGETBV 1", &[0x0f, 0x01, 0xd0], Survive),
+    ("XSETBV 1", &[0x0f, 0x01, 0xd1], Fault),
+    ("XSAVES", &[0x48, 0x0f, 0xc7, 0x2f], Survive),
+    ("XRSTORS", &[0x48, 0x0f, 0xc7, 0x1f], FaultIfIntel),
+    ("RDPKRU", &[0x0f, 0x01, 0xee], Fault),
+    ("WRPKRU", &[0x0f, 0x01, 0xef], Fault),
+    ("INCSSPQ", &[0xf3, 0x48, 0x0f, 0xae, 0xe8], Fault),
+    ("SETSSBSY", &[0xf3, 0x0f, 0x01, 0xe8], Fault),
+    ("SAVEPREVSSP", &[0xf3, 0x0f, 0x01, 0xea], Fault),
+    ("RSTORSSP", &[0xf3, 0x0f, 0x01, 0x2f], Fault),
+    ("CLRSSBSY", &[0xf3, 0x0f, 0xae, 0x37], Fault),
+    ("WRSSQ", &[0x48, 0x0f, 0x38, 0xf6, 0x0f], Fault),
+    ("WRUSSQ", &[0x66, 0x48, 0x0f, 0x38, 0xf5, 0x0f], Fault),
+    // Interrupts of programs, and how the newest kernels return.
+    ("SENDUIPI", &[0xf3, 0x0f, 0xc7, 0xf0], Fault),
+    ("UIRET", &[0xf3, 0x0f, 0x01, 0xec], Fault),
+    ("STUI", &[0xf3, 0x0f, 0x01, 0xef], Fault),
+    ("CLUI", &[0xf3, 0x0f, 0x01, 0xee], Fault),
+    ("ERETS", &[0xf2, 0x0f, 0x01, 0xca], FaultIfIntel),
+    ("ERETU", &[0xf3, 0x0f, 0x01, 0xca], FaultIfIntel),
+    ("LKGS", &[0xf2, 0x0f, 0x00, 0xf1], Fault),
+    // Keys, caches, traces, commands to devices.
+    ("LOADIWKEY", &[0xf3, 0x0f, 0x38, 0xdc, 0xc1], Fault),
+    ("HRESET", &[0xf3, 0x0f, 0x3a, 0xf0, 0xc0, 0], Fault),
+    ("PTWRITE", &[0xf3, 0x0f, 0xae, 0xe0], Fault),
+    ("ENQCMD", &[0xf2, 0x0f, 0x38, 0xf8, 0x0f], Fault),
+    ("ENQCMDS", &[0xf3, 0x0f, 0x38, 0xf8, 0x0f], Fault),
+    ("INVPCID", &[0x66, 0x0f, 0x38, 0x82, 0x0f], Survive),
+    ("WBINVD", &[0x0f, 0x09], Survive),
+    ("WBNOINVD", &[0xf3, 0x0f, 0x09], Survive),
+    ("INVD", &[0x0f, 0x08], Survive),
+    ("PAUSE", &[0xf3, 0x90], Survive),
+    ("UD2", &[0x0f, 0x0b], Fault),
+    ("a prefix too many", &[0x66; 15], Fault),
+];
+
+/// Executes each.
+pub fn run() {
+    for offset in (0..4096).step_by(8) {
+        write64(DATA + offset, 0);
+    }
+    for (name, code, must) in INSTRUCTIONS {
+        let bytes = super::place(code);
+        let fault = call_wild(CODE, bytes, DATA);
+        let faults = matches!(fault, Some(6 | 13));
+        // The machine below may offer more than a guest gets.
+        let free = match must {
+            Fault => is_bare(),
+            FaultIfIntel => !is_intel(),
+            Survive => true,
+        };
+        check(faults || free, format_args!("{name} gives {fault:?}"));
+    }
+    println!("processor: {} instructions are tried", INSTRUCTIONS.len());
+}
