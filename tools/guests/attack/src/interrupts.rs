@@ -3,8 +3,9 @@
 use crate::Environment;
 use support::apic;
 use support::cpu::{cpuid, disable_interrupts, enable_interrupts, hypercall, out8};
+use support::cpu::{set_task_priority, task_priority};
 use support::edu::Edu;
-use support::time::wait_until;
+use support::time::{wait_until, wait_us};
 use support::trap::{Acknowledge, acknowledge, hits, hits_at};
 use support::{ioapic, pci, println, smp};
 
@@ -63,7 +64,26 @@ pub fn ipi(_: &Environment) {
     }
     apic::send(1, apic::SEND_NMI);
     check("nmi", wait_until(SECOND, || hits_at(1, 2) == 1) && hits(2) == 0);
+    priority();
     println!("ipi: done");
+}
+
+/// CR8 and the register are one priority, whatever else is written to the local APIC.
+fn priority() {
+    const VECTOR: u8 = 0x67;
+    set_task_priority(9);
+    check("priority read", apic::read(apic::TPR) == 0x90);
+    set_task_priority(10);
+    apic::write(apic::LVT_LINT0, 0x1_0700);
+    check("priority kept", task_priority() == 10 && apic::read(apic::TPR) == 0xa0);
+    apic::send(0, apic::SEND_FIXED | 1 << 18 | u32::from(VECTOR));
+    wait_us(1000);
+    check("priority holds", hits(VECTOR) == 0);
+    set_task_priority(0);
+    check("priority lets go", wait_until(SECOND, || hits(VECTOR) == 1));
+    apic::write(apic::TPR, 0x35);
+    check("priority written", task_priority() == 3);
+    apic::write(apic::TPR, 0);
 }
 
 fn check(name: &str, right: bool) {

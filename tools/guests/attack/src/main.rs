@@ -119,6 +119,7 @@ mod entry {
         ("deliver-interrupt", deliver::interrupt),
         ("deliver-nmi", deliver::nmi),
         ("deliver-string", deliver::string),
+        ("bad-entry", wild::entry),
         ("bench", bench::run),
     ];
 

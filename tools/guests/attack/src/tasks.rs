@@ -12,7 +12,7 @@ use support::println;
 global_asm!(
     r#"
     .section .text.tasks, "ax"
-    .globl run_tasks, tasks_other, tasks_trap, tasks_narrow
+    .globl run_tasks, tasks_other, tasks_trap, tasks_invalid, tasks_narrow
 run_tasks:
     pushq %rbx
     pushq %rbp
@@ -57,7 +57,10 @@ run_tasks:
     ljmp $0x20, $0
     ljmp $0x30, $0
     lcall $0x30, $0
-    movl %dr7, %eax
+    cmpl $0, tasks_bad
+    je 6f
+    ljmp $0x48, $0
+6:  movl %dr7, %eax
     movl %eax, tasks_breakpoints
     movl $0x400, %eax
     movl %eax, %dr7
@@ -120,6 +123,13 @@ tasks_trap:
     popl %eax
     iretl
 
+    # Takes note of what a task that does not load raises, in that task, and goes back.
+tasks_invalid:
+    popl tasks_faults + 4
+    incl tasks_faults
+    ljmp $0x18, $0
+7:  jmp 7b
+
     # The task of 16 bits, at the beginning of its segment.
     .code16
 tasks_narrow:
@@ -137,7 +147,7 @@ tasks_narrow:
     .section .data.tasks, "aw"
     .balign 16
     .globl tasks_table, tasks_interrupts, tasks_count, tasks_narrow_count, tasks_kept
-    .globl tasks_traps, tasks_breakpoints
+    .globl tasks_traps, tasks_breakpoints, tasks_bad, tasks_faults
 tasks_table:
     .quad 0
     .quad 0x00cf9b000000ffff
@@ -148,14 +158,14 @@ tasks_table:
     .quad 0
     .quad 0
     .quad 0
+    .quad 0
 tasks_interrupts:
-    .quad 0
-    .quad 0
+    .fill 11, 8, 0
 tasks_table_pointer:
-    .word 71
+    .word 79
     .quad tasks_table
 tasks_interrupts_pointer:
-    .word 15
+    .word 87
     .long tasks_interrupts
 tasks_outer_table:  .skip 10
 tasks_outer_interrupts: .skip 10
@@ -166,13 +176,18 @@ tasks_narrow_count: .long 0
 tasks_kept:         .long 0, 0
 tasks_traps:        .long 0, 0
 tasks_breakpoints:  .long 0
+tasks_bad:          .long 0
+tasks_faults:       .long 0, 0
 
     .section .bss.tasks, "aw", @nobits
     .balign 128
     .globl tasks_first, tasks_second, tasks_second_stack_end, tasks_third, tasks_third_stack
+    .globl tasks_fourth
 tasks_first:   .skip 104
     .balign 128
 tasks_second:  .skip 104
+    .balign 128
+tasks_fourth:  .skip 104
     .balign 64
 tasks_third:   .skip 44
     .balign 16
@@ -199,8 +214,12 @@ unsafe extern "C" {
     static tasks_kept: u8;
     static tasks_traps: u8;
     static tasks_breakpoints: u8;
+    static tasks_bad: u8;
+    static tasks_faults: u8;
+    static tasks_fourth: u8;
     fn tasks_other();
     fn tasks_trap();
+    fn tasks_invalid();
     fn tasks_narrow();
     fn run_tasks();
 }
@@ -218,7 +237,8 @@ const WRITABLE_DATA: u64 = 0x93;
 const SWITCHED: u32 = 1 << 15;
 
 /// Runs the tasks; each must go on where it was, with its own registers. With `trap=1` the
-/// second wants to be trapped, which not every emulator does.
+/// second wants to be trapped, which not every emulator does; with `bad=1` one has data for its
+/// code segment, which is for the handler of its fault.
 pub fn run(environment: &Environment) {
     disable_interrupts();
     let traps = environment.number("trap", 0) as u32;
@@ -240,13 +260,17 @@ pub fn run(environment: &Environment) {
         write32(second + offset, value);
     }
     prepare_narrow(table);
+    let bad = environment.number("bad", 0) != 0;
+    if bad {
+        prepare_bad(table);
+    }
     let handler = tasks_trap as *const () as u64;
     let gate = handler & 0xffff | u64::from(CODE) << 16 | 0x8e00 << 32 | (handler >> 16) << 48;
     write64(&raw const tasks_interrupts as u64 + 8, gate);
     // SAFETY: the guest is the machine's only program; interrupts are off, and what runs in
     // between keeps to memory of its own.
     unsafe { run_tasks() };
-    report(table, traps != 0);
+    report(table, traps != 0, bad);
 }
 
 /// The task of 16 bits: its code and its stack are segments of their own.
@@ -272,7 +296,32 @@ fn prepare_narrow(table: u64) {
     }
 }
 
-fn report(table: u64, trapped: bool) {
+/// The task whose CS does not load, and the gate for what that raises (#TS).
+fn prepare_bad(table: u64) {
+    const INVALID_TASK: u64 = 10;
+    let fourth = &raw const tasks_fourth as u64;
+    write64(table + 0x48, descriptor(fourth, 103, TASK));
+    let stack = &raw const tasks_second_stack_end as u32;
+    for (offset, value) in [
+        (4, stack - 512),
+        (8, DATA.into()),
+        (0x20, tasks_other as *const () as u32),
+        (0x24, 2),
+        (0x38, stack - 256),
+        (0x48, DATA.into()),
+        (0x4c, DATA.into()),
+        (0x50, DATA.into()),
+        (0x54, DATA.into()),
+    ] {
+        write32(fourth + offset, value);
+    }
+    let handler = tasks_invalid as *const () as u64;
+    let gate = handler & 0xffff | u64::from(CODE) << 16 | 0x8e00 << 32 | (handler >> 16) << 48;
+    write64(&raw const tasks_interrupts as u64 + 8 * INVALID_TASK, gate);
+    write32(&raw const tasks_bad as u64, 1);
+}
+
+fn report(table: u64, trapped: bool, bad: bool) {
     let check = |what: &str, right: bool| {
         println!("tasks: {what}: {}", if right { "ok" } else { "WRONG" });
     };
@@ -286,6 +335,9 @@ fn report(table: u64, trapped: bool) {
     let traps = &raw const tasks_traps as u64;
     let told = (read32(traps), read32(traps + 4) & SWITCHED);
     check("trapped where that is asked for", told == if trapped { (3, SWITCHED) } else { (0, 0) });
+    let faults = &raw const tasks_faults as u64;
+    let told = (read32(faults), read32(faults + 4));
+    check("one that does not load is told so", told == if bad { (1, DATA.into()) } else { (0, 0) });
     println!("tasks: done");
 }
 

@@ -1,5 +1,5 @@
-//! Code where there is nothing, and an instruction at a device that nobody emulates.
-//! Either ends the guest that did it, and nobody else.
+//! Code where there is nothing, an instruction at a device that nobody emulates, and a state
+//! that no processor enters. Each ends the guest that did it, and nobody else.
 
 use crate::Environment;
 use support::cpu::write8;
@@ -26,4 +26,18 @@ pub fn unemulated(_: &Environment) {
     println!("unemulated: ending");
     let fault = call_wild(CODE, 4096, ioapic::BASE);
     println!("unemulated: BROKEN, it goes on after {fault:?}");
+}
+
+/// Sets a bit of CR3 that there is not. A processor raises #GP; QEMU's, with AMD-V, takes it for
+/// an entry with an invalid state.
+pub fn entry(_: &Environment) {
+    println!("bad-entry: ending");
+    let mark: u64;
+    // SAFETY: reads a register; the write faults, or ends the guest.
+    unsafe {
+        let bad: u64;
+        core::arch::asm!("mov {}, cr3", out(reg) bad);
+        support::survivable!(mark, "mov cr3, {r}", r = in(reg) bad | 1 << 60);
+    }
+    println!("bad-entry: BROKEN, it goes on after {mark}");
 }

@@ -205,6 +205,20 @@ pub fn enable_interrupts() {
     unsafe { asm!("sti") };
 }
 
+/// The task priority, its upper half: CR8.
+pub fn task_priority() -> u64 {
+    let value;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr8", out(reg) value) };
+    value
+}
+
+/// Sets the task priority by CR8, 0 to 15.
+pub fn set_task_priority(value: u64) {
+    // SAFETY: as for `enable_interrupts`.
+    unsafe { asm!("mov cr8, {}", in(reg) value & 15) };
+}
+
 /// Keeps interrupts out.
 pub fn disable_interrupts() {
     // SAFETY: always allowed in ring 0.

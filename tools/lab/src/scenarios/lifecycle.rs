@@ -1,6 +1,8 @@
 //! How guests end, and what follows.
 
-use super::{EDU, EDU_PATH, Guest, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted, lab_machine};
+use super::{
+    EDU, EDU_PATH, Guest, INVALID_STATE, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted, lab_machine,
+};
 use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
@@ -20,6 +22,9 @@ pub fn on(column: Column) -> Vec<Scenario> {
     }
     list.push(restarts(column, 30));
     list.push(restarts(column, 1000).long());
+    if column == Column::SvmVtd {
+        list.push(bad_entry(column));
+    }
     list.push(refused(column, "absent-device", "00:1d.7", EDU));
     list.push(refused(column, "other-device", EDU_PATH, "8086:10d3"));
     list
@@ -80,6 +85,21 @@ fn starts_again(column: Column, test: &str, who: &str, end: &str, policy: &str, 
         .expect("one", "memory is clean")
         .expect("neighbour", "neighbour: unharmed")
         .ends("one", end)
+        .ends("neighbour", POWER_OFF)
+}
+
+/// Makes an entry fail, which ends that guest alone. No emulator but QEMU lets one, by a value of
+/// CR3 for which processors raise #GP.
+fn bad_entry(column: Column) -> Scenario {
+    let guests = [
+        Guest::new("one", &[2], "bad-entry").set("expect", "\"crash\""),
+        Guest::new("neighbour", &[1], "neighbour seconds=2"),
+    ];
+    hosted(column, Feature::Lifecycle, "lifecycle/bad-entry", &guests)
+        .expect("one", "bad-entry: ending")
+        .expect("hypervisor", "the processor refuses its state")
+        .expect("neighbour", "neighbour: unharmed")
+        .ends("one", INVALID_STATE)
         .ends("neighbour", POWER_OFF)
 }
 

@@ -22,6 +22,7 @@ const REBOOT: &str = "reboot";
 const TRIPLE_FAULT: &str = "triple-fault";
 const STOPPED: &str = "stopped";
 const BAD_ACCESS: &str = "bad-access";
+const INVALID_STATE: &str = "invalid-state";
 
 /// Vendor and device of QEMU's `edu`.
 const EDU: &str = "1234:11e8";
