@@ -255,7 +255,7 @@ mod here {
     pub fn in_guest() -> Finding {
         let finding = take(&mut Here, is_scalable());
         if finding.damage == Damage::Machine {
-            panic!("processor {}, in a guest: {finding}", processor::current_index());
+            panic::machine_check_in_guest(&finding);
         }
         finding
     }

@@ -134,6 +134,15 @@ pub(crate) fn machine_check(frame: &Frame, finding: &Finding) -> ! {
     finish(frame.rbp())
 }
 
+/// Reports a machine check that came while a guest ran, and that the machine does not survive,
+/// and stops.
+pub(crate) fn machine_check_in_guest(finding: &Finding) -> ! {
+    begin();
+    log::error!("processor {}, in a guest: {finding}", processor::current_index());
+    print_control();
+    finish(0)
+}
+
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     let rbp: u64;
