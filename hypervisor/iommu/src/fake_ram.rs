@@ -106,13 +106,19 @@ impl TableMemory for Ram {
     fn allocate_contiguous(&mut self, frames: usize) -> Option<Hpa> {
         let mut state = self.0.borrow_mut();
         let start = state.frames.allocate_contiguous(frames)?;
-        for word in 0..frames as u64 * 512 {
+        // Who snoops sees what the processor wrote.
+        let unseen = if state.snooped { 0 } else { frames as u64 * 512 };
+        for word in 0..unseen {
             state.seen.insert(start.0 + word * 8, STALE);
         }
         Some(start)
     }
     fn free(&mut self, frame: Hpa) {
-        self.0.borrow_mut().frames.free(frame);
+        let mut state = self.0.borrow_mut();
+        state.frames.free(frame);
+        for word in 0..512 {
+            state.seen.remove(&(frame.0 + word * 8));
+        }
     }
     fn read(&self, hpa: Hpa) -> u64 {
         self.0.borrow().frames.read(hpa)

@@ -2,8 +2,9 @@
 //! after it was taken away nothing, whatever the unit had cached. For units of either
 //! vendor.
 
-use crate::{DomainId, Function, Iommu, Requester};
+use crate::{DomainId, Function, Iommu, RemappedInterrupt, Requester};
 use proptest::prelude::*;
+use spec::apic::DeliveryMode;
 use spec::{Bdf, Gpa, Hpa};
 use std::collections::BTreeMap;
 use std::vec::Vec;
@@ -17,6 +18,8 @@ pub trait Bench {
     fn dma(&self, requester: Bdf, address: u64) -> Option<u64>;
     /// Whether the unit has walked a table that was freed.
     fn has_read_freed(&self) -> bool;
+    /// Forgets what was recorded for tests that look at it.
+    fn forget(&self);
 }
 
 /// Two functions that the unit serves.
@@ -125,4 +128,50 @@ pub fn a_device_reaches_exactly_what_it_is_granted(bench: &mut impl Bench, opera
         apply(bench.iommu(), &mut domains, &mut model, operation);
         check(bench, &model);
     }
+}
+
+/// A guest's functions come and go so many times: not one frame, domain, remapping entry
+/// or record is lost, and a device that is between two guests reaches nothing.
+pub fn lives_lose_nothing(bench: &mut impl Bench, lives: u32) {
+    let [drive, network] = FUNCTIONS.map(who);
+    // The first life may take tables that stay: those of a bus, say.
+    let mut left = None;
+    for life in 0..lives {
+        let units = bench.iommu();
+        let domain = units.create_domain(&[drive, network]).unwrap();
+        // Pages of both sizes, each time elsewhere.
+        let hpa = Hpa((1 << 30) + u64::from(life % 64) * 2 * CHUNK);
+        for (start, bytes) in [(0, 2 * CHUNK), (2 * CHUNK, 0x3000)] {
+            units.map(domain, Gpa(start), hpa + start, bytes, Permissions::READ_WRITE).unwrap();
+        }
+        for (requester, entries) in [(drive, 65), (network, 5)] {
+            units.attach(Function::alone(requester), domain).unwrap();
+            units.grant_interrupts(Function::alone(requester), entries).unwrap();
+            let vector = 0x20 + (life % 200) as u8;
+            let mode = DeliveryMode::Fixed;
+            let interrupt = RemappedInterrupt { vector, destination: 1, mode, level: false };
+            units.remap(requester, entries - 1, interrupt).unwrap();
+            if life % 2 == 0 {
+                units.release(requester, entries - 1).unwrap();
+            }
+        }
+        if life % 1000 == 0 {
+            assert_eq!(bench.dma(FUNCTIONS[0], 0x1234), Some(hpa.0 + 0x1234));
+        }
+        let units = bench.iommu();
+        units.unmap(domain, Gpa(2 * CHUNK), 0x2000).unwrap();
+        for requester in [network, drive] {
+            units.detach(requester).unwrap();
+            units.revoke_interrupts(requester).unwrap();
+            assert_eq!(units.in_force(requester), 0, "life {life}");
+        }
+        units.destroy_domain(domain).unwrap();
+        let now = units.frames_left();
+        assert_eq!(now, *left.get_or_insert(now), "life {life}");
+        if life % 100 == 0 {
+            assert!(FUNCTIONS.iter().all(|id| bench.dma(*id, 0x1234).is_none()), "life {life}");
+            bench.forget();
+        }
+    }
+    assert!(!bench.has_read_freed(), "the unit walked a table that was freed");
 }
