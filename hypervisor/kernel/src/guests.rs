@@ -163,7 +163,7 @@ fn try_build(
     let lines = lines::of(&plan.functions)?;
     prepare_bridges(&plan, platform, common.config)?;
     enable_access_controls(&plan, common.config)?;
-    let functions = discover_functions(&plan, common)?;
+    let functions = discover_functions(&plan, platform, common)?;
     take_memory(&layout, &mut taken.blocks).ok_or("there is not enough memory in pieces of 2 MiB")?;
     let nested = map_memory(&functions, common, taken)?;
     if !plan.functions.is_empty() {
@@ -273,27 +273,34 @@ fn take_memory(layout: &GuestLayout, blocks: &mut Vec<Block>) -> Option<()> {
 
 type Function = PassedThrough<&'static MachineConfigSpace, Window>;
 
-fn discover_functions(plan: &GuestPlan, common: &Common) -> Result<Vec<(Function, ResetPath)>, String> {
+fn discover_functions(
+    plan: &GuestPlan,
+    platform: &Platform,
+    common: &Common,
+) -> Result<Vec<(Function, ResetPath)>, String> {
     let discover = |function: &FunctionPlan| {
         let open = |hpa: Hpa, bytes| Window::map(hpa, bytes).ok();
+        let reset = ResetPath::discover(common.config, function.bdf)
+            .ok_or_else(|| format!("{} does not answer", function.bdf))?;
+        // What a reset puts back must be what was checked, as must what the guest reaches.
+        let bars = checked_bars(function);
+        if reset.bars() != Some(&bars) {
+            return Err(format!(
+                "the BARs of {} are not what they were when the machine was scanned",
+                function.bdf
+            ));
+        }
         let rom = match function.rom_bytes {
             0 => None,
-            bytes => rom::copy(common.config, function.bdf, bytes),
+            bytes => rom::copy(common.config, platform, function.bdf, bytes),
         };
         if function.rom_bytes != 0 && rom.is_none() {
             log::warn!("{}: {}: its expansion ROM cannot be read", plan.name, function.bdf);
         }
-        let bars = checked_bars(function);
         let grant =
             Grant { interrupt_line: lines::gsi(function), rom, bars: Some(&bars), ..Grant::default() };
         let passed = PassedThrough::discover(common.config, function.bdf, &grant, open)
             .map_err(|error| format!("{}: {error}", function.bdf))?;
-        let reset = ResetPath::discover(common.config, function.bdf)
-            .ok_or_else(|| format!("{} does not answer", function.bdf))?;
-        // What a reset puts back must be what was checked, too.
-        if reset.bars() != Some(&bars) {
-            return Err(format!("the BARs of {} change by themselves", function.bdf));
-        }
         Ok((passed, reset))
     };
     plan.functions.iter().map(discover).collect()

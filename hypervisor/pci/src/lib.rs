@@ -12,6 +12,7 @@
 //! - [`passthrough`]: a function of the machine behind its policy.
 //! - [`bus`]: the guest's bus 0, its decoders and the placement of BARs.
 //! - [`reset`]: the reset ladder with its proof.
+//! - [`rom`]: reading an expansion ROM.
 //! - [`bridge`]: what the bridges above a guest's function must do.
 //!
 //! The life of a passed-through function: [`ResetPath::discover`] and
@@ -38,6 +39,7 @@ pub mod host_bridge;
 pub mod image;
 pub mod passthrough;
 pub mod reset;
+pub mod rom;
 
 pub use bus::{BarTarget, GuestBus, Slot, Windows};
 pub use effect::{PciEffect, PciEffects, Refusal};
