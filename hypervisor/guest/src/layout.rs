@@ -7,6 +7,9 @@
 
 use spec::Gpa;
 
+/// Where conventional memory ends for an operating system: the extended BIOS data area
+/// follows, in its last KiB.
+pub const EBDA: Gpa = Gpa(0x9_fc00);
 /// End of conventional memory and start of the legacy hole.
 pub const LEGACY_HOLE: Gpa = Gpa(0xa_0000);
 /// End of the legacy hole; the memory that an operating system counts on starts here.
@@ -151,7 +154,7 @@ pub struct GuestLayout {
 }
 
 /// Most ranges in a memory map.
-pub const MEMORY_MAP_MAX: usize = 7;
+pub const MEMORY_MAP_MAX: usize = 8;
 
 impl GuestLayout {
     /// The layout of a guest with `memory_bytes` bytes of memory, the legacy hole
@@ -249,7 +252,8 @@ impl GuestLayout {
     pub fn memory_map(&self) -> MemoryMap {
         use MemoryKind::{Reserved, Usable};
         let mut map = MemoryMap { ranges: [EMPTY_RANGE; MEMORY_MAP_MAX], len: 0 };
-        map.push(Gpa(0), LEGACY_HOLE.0, Usable);
+        map.push(Gpa(0), EBDA.0, Usable);
+        map.push(EBDA, LEGACY_HOLE.0 - EBDA.0, Reserved);
         map.push(ACPI_AREA, ACPI_AREA_BYTES, Reserved);
         map.push(LEGACY_HOLE_END, self.low_bytes() - LEGACY_HOLE_END.0, Usable);
         map.push(ECAM, ECAM_BYTES, Reserved);
@@ -316,7 +320,7 @@ mod tests {
         let layout = GuestLayout::new(256 << 20, 2).unwrap();
         assert_eq!(layout.ram()[0], RamRange { start: Gpa(0), bytes: 256 << 20, offset_bytes: 0 });
         assert_eq!(layout.ram()[1].bytes, 0);
-        assert_eq!(layout.memory_map().len(), 6);
+        assert_eq!(layout.memory_map().len(), 7);
         assert_eq!(layout.ioapic_id(), 2);
     }
 
@@ -368,7 +372,7 @@ mod tests {
             }
             let usable: u64 =
                 map.iter().filter(|range| range.kind == MemoryKind::Usable).map(|range| range.bytes).sum();
-            assert_eq!(usable, bytes - (LEGACY_HOLE_END - LEGACY_HOLE));
+            assert_eq!(usable, bytes - (LEGACY_HOLE_END - EBDA));
         }
     }
 

@@ -152,7 +152,8 @@ table! {
         pub initrd: Option<String> = None,
         /// Modules of a multiboot kernel, in order.
         pub modules: Vec<String> = Vec::new(),
-        /// Kernel command line.
+        /// Kernel command line, given to the kernel as it is. Some multiboot kernels take its
+        /// first word for the name of their file and drop it; those want a name there.
         pub command_line: String = String::new(),
         /// Who takes the interrupts of its processors.
         pub interrupts: Interrupts = Interrupts::Auto,

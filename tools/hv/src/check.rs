@@ -8,6 +8,7 @@ use platform::Platform;
 
 use crate::cli;
 use crate::config::{Refused, Shelves, Source, folder_of};
+use crate::kernels;
 use crate::payload;
 use crate::project::Project;
 use crate::text_file;
@@ -32,7 +33,9 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
         shelves.find(file.name).is_some() || payload::outputs().any(|made| made == file.name)
     };
     let plan = plan::build(&source.config, &platform, &has_file);
-    let refused = source.refuse(plan.all_problems());
+    let made = Shelves::new([folder_of(&options.config), project.payload()]);
+    let files = kernels::problems(&source.config, &made, &|name| low_memory_end(&plan, name));
+    let refused = source.refuse(plan.all_problems().chain(&files));
     if refused.count > 0 {
         return Ok(refuse(&refused));
     }
@@ -47,6 +50,12 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
     }
     println!("no problems on the board {}", board.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a guest's memory below 4 GiB ends; for one that is refused anyway, where it usually does.
+fn low_memory_end(plan: &plan::Plan, name: &str) -> u64 {
+    let guest = plan.guests.iter().find(|guest| guest.name == name);
+    guest.map_or(u64::MAX, |guest| guest.low_memory_end)
 }
 
 /// Processor 0 is the one that boots, which an older board file does not tell.

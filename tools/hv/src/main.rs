@@ -13,6 +13,7 @@ mod emulated;
 mod image;
 mod inspect;
 mod kernel;
+mod kernels;
 mod pack;
 mod panics;
 mod payload;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use handoff::{Builder, ItemKind};
 
 use crate::config::{Shelves, Source};
+use crate::kernels;
 use crate::symbols;
 
 /// Packs `source` with the symbols of the hypervisor `elf` into the bundle at `output`;
@@ -16,6 +17,11 @@ use crate::symbols;
 pub fn pack(source: &Source, shelves: &Shelves, elf: &Path, output: &Path) -> Result<usize> {
     let has_file = |file: plan::FileRef<'_>| shelves.find(file.name).is_some();
     let problems = plan::check_without_machine(&source.config, &has_file);
+    if !problems.is_empty() {
+        return Err(source.refuse(problems.iter()).into());
+    }
+    // On which machine the bundle will be is not known, so memory is where it usually is.
+    let problems = kernels::problems(&source.config, shelves, &|_| u64::MAX);
     if !problems.is_empty() {
         return Err(source.refuse(problems.iter()).into());
     }
@@ -55,7 +61,7 @@ mod tests {
     const CONFIG: &str = "\
 [guest.one]
 cpus = [1]
-memory = \"64 MiB\"
+memory = \"96 MiB\"
 kernel = \"image\"
 initrd = \"disk\"
 ";
@@ -64,7 +70,7 @@ initrd = \"disk\"
     fn scene(name: &str) -> (std::path::PathBuf, Source) {
         let folder = std::env::temp_dir().join(format!("hv-pack-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder in the temporary one");
-        std::fs::write(folder.join("image"), b"kernel's bytes").expect("written");
+        std::fs::write(folder.join("image"), kernels::tests::bzimage()).expect("written");
         std::fs::write(folder.join("disk"), b"initrd's bytes").expect("written");
         (folder, Source::parse(CONFIG.to_owned(), "x.toml".to_owned()).expect("a configuration"))
     }
@@ -79,8 +85,19 @@ initrd = \"disk\"
         std::fs::remove_dir_all(&folder).expect("removed");
         let bundle = handoff::Bundle::parse(&bytes).expect("a bundle");
         let contents = |kind| bundle.find(kind, "one").map(|item| item.contents.to_vec());
-        assert_eq!(contents(ItemKind::Kernel).as_deref(), Some(&b"kernel's bytes"[..]));
+        assert_eq!(contents(ItemKind::Kernel).as_deref(), Some(&kernels::tests::bzimage()[..]));
         assert_eq!(contents(ItemKind::Initrd).as_deref(), Some(&b"initrd's bytes"[..]));
+    }
+
+    #[test]
+    fn what_would_not_load_is_not_packed() {
+        let (folder, source) = scene("no-kernel");
+        std::fs::write(folder.join("image"), b"070701 is an archive").expect("written");
+        let error = pack(&source, &Shelves::new([folder.clone()]), Path::new("/"), &folder.join("bundle"))
+            .expect_err("the kernel is none")
+            .to_string();
+        std::fs::remove_dir_all(&folder).expect("removed");
+        assert!(error.contains("x.toml:4:") && error.contains("the kernel is no bzImage"), "{error}");
     }
 
     #[test]

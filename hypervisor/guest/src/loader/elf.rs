@@ -86,7 +86,7 @@ impl<'a> Elf<'a> {
             return Err(LoadError::Malformed("the ELF file has nothing to load"));
         }
         for segment in self.loaded() {
-            space.take("a segment of the kernel", segment.physical_start, segment.memory_bytes)?;
+            space.take_low("a segment of the kernel", segment.physical_start, segment.memory_bytes)?;
             space.write(segment.physical_start, segment.content)?;
             let content = segment.content.len() as u64;
             space.zero(segment.physical_start + content, segment.memory_bytes - content)?;

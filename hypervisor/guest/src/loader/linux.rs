@@ -135,16 +135,19 @@ impl<'a> Header<'a> {
         slice(file, start, bytes.min(rest)).ok_or(TRUNCATED)
     }
 
-    /// Where the kernel goes: where it would like to be, else as low as it may be.
+    /// Where the kernel goes: where it would like to be. One that can be moved is moved up
+    /// only: loaded lower, it unpacks itself to where it would like to be all the same, by
+    /// `init_bytes` from there on, whatever memory there is.
     fn place<M: GuestMemory>(&self, space: &mut Space<M>) -> Result<Gpa, LoadError> {
         const WHAT: &str = "the kernel";
-        let preferred = space.take(WHAT, self.preferred, self.init_bytes);
-        if preferred.is_ok() || !self.relocatable {
-            return preferred.map(|()| self.preferred);
+        let lowest = LEGACY_HOLE_END.align_up(self.alignment).unwrap_or(self.preferred);
+        let start = if self.relocatable { self.preferred.max(lowest) } else { self.preferred };
+        match space.take(WHAT, start, self.init_bytes) {
+            Err(LoadError::NoRoom { start, bytes, .. }) if start >= LEGACY_HOLE_END => {
+                Err(LoadError::TooLittleMemory { start, bytes })
+            }
+            other => other.map(|()| start),
         }
-        let start = LEGACY_HOLE_END.align_up(self.alignment).unwrap_or(self.preferred);
-        space.take(WHAT, start, self.init_bytes)?;
-        Ok(start)
     }
 }
 

@@ -21,7 +21,7 @@ mod tests;
 
 pub use entry::Entry;
 
-use crate::layout::GuestLayout;
+use crate::layout::{EBDA, GuestLayout, LEGACY_HOLE, RamRange};
 use access::{GuestMemory, OutOfBounds};
 use core::fmt;
 use place::Space;
@@ -51,6 +51,15 @@ pub enum LoadError {
     Unsupported(&'static str),
     /// The command line does not fit; most bytes that do.
     CommandLine(u64),
+    /// A text that ends with a zero has one in it; what it is.
+    Zero(&'static str),
+    /// The kernel unpacks itself to where there is no memory.
+    TooLittleMemory {
+        /// To where.
+        start: Gpa,
+        /// How much it needs there.
+        bytes: u64,
+    },
     /// Something does not fit into the guest's memory.
     NoRoom {
         /// What.
@@ -89,6 +98,15 @@ impl fmt::Display for LoadError {
             }
             Self::Malformed(sentence) | Self::Unsupported(sentence) => f.write_str(sentence),
             Self::CommandLine(most) => write!(f, "the command line is longer than {most} bytes"),
+            Self::Zero(what) => write!(f, "{what} has a zero in it"),
+            Self::TooLittleMemory { start, bytes } => {
+                let needed = start.0.saturating_add(*bytes).div_ceil(1 << 20);
+                write!(
+                    f,
+                    "the kernel unpacks itself into {bytes} bytes at {start}, so its guest needs {needed} MiB of \
+                     memory at least"
+                )
+            }
             Self::NoRoom { what, start, bytes } => {
                 write!(f, "{what} ({bytes} bytes at {start}) does not fit into the guest's memory")
             }
@@ -100,6 +118,43 @@ impl fmt::Display for LoadError {
     }
 }
 
+/// What a BIOS leaves in its data area about memory below 1 MiB, by which kernels find a place
+/// for the code that starts their other processors: its size in KiB at 0x413, and at 0x40e the
+/// segment of the extended data area, which begins with its own size in KiB.
+fn bios_data<M: GuestMemory>(space: &Space<'_, M>) -> Result<(), LoadError> {
+    const EBDA_SEGMENT: Gpa = Gpa(0x40e);
+    const MEMORY_KIB: Gpa = Gpa(0x413);
+    space.write(EBDA_SEGMENT, &((EBDA.0 >> 4) as u16).to_le_bytes())?;
+    space.write(MEMORY_KIB, &((EBDA.0 >> 10) as u16).to_le_bytes())?;
+    space.write(EBDA, &[((LEGACY_HOLE.0 - EBDA.0) >> 10) as u8])
+}
+
+/// Finds out whether a guest would be loaded, without its memory.
+pub fn would_load(layout: &GuestLayout, image: LoadImage<'_>) -> Result<(), LoadError> {
+    load(&NoMemory(layout), layout, image).map(drop)
+}
+
+/// Memory of the size that a layout says, in which nothing is kept.
+struct NoMemory<'a>(&'a GuestLayout);
+
+impl NoMemory<'_> {
+    fn check(&self, gpa: Gpa, bytes: usize) -> Result<(), OutOfBounds> {
+        let end = gpa.checked_add(bytes as u64).ok_or(OutOfBounds)?;
+        let holds = |range: &RamRange| range.start <= gpa && end.0 <= range.start.0 + range.bytes;
+        if self.0.ram().iter().any(holds) { Ok(()) } else { Err(OutOfBounds) }
+    }
+}
+
+impl GuestMemory for NoMemory<'_> {
+    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
+        bytes.fill(0);
+        self.check(gpa, bytes.len())
+    }
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
+        self.check(gpa, bytes.len())
+    }
+}
+
 /// Loads a guest. Its memory is zeroed; its ACPI tables may be there already.
 pub fn load(
     memory: &impl GuestMemory,
@@ -107,6 +162,7 @@ pub fn load(
     image: LoadImage<'_>,
 ) -> Result<Entry, LoadError> {
     let space = Space::new(memory, layout);
+    bios_data(&space)?;
     if linux::is_bzimage(image.kernel) {
         return linux::load(space, image);
     }

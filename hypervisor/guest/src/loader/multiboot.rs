@@ -2,9 +2,9 @@
 
 use super::elf::Elf;
 use super::parse::{slice, u32_at};
-use super::place::{COMMAND_LINE, COMMAND_LINE_BYTES_MAX, START_INFO, Space};
+use super::place::{COMMAND_LINE_BYTES_MAX, START_INFO, Space};
 use super::{Entry, LoadError, LoadImage};
-use crate::layout::{LEGACY_HOLE, LEGACY_HOLE_END};
+use crate::layout::{EBDA, LEGACY_HOLE_END};
 use access::GuestMemory;
 use alloc::vec::Vec;
 use spec::Gpa;
@@ -107,7 +107,7 @@ impl Addresses {
             return Err(BROKEN);
         }
         let load = Gpa(self.load.into());
-        space.take("the kernel", load, memory_bytes)?;
+        space.take_low("the kernel", load, memory_bytes)?;
         space.write(load, content)?;
         space.zero(load + bytes, zeros)?;
         Ok(Gpa(self.entry.into()))
@@ -132,14 +132,14 @@ pub(super) fn load<M: GuestMemory>(
             return Err(LoadError::Malformed("the multiboot kernel is no ELF and has no address fields"));
         }
     };
-    space.put_command_line(image.command_line, COMMAND_LINE_BYTES_MAX)?;
+    let command_line = space.put_command_line(image.command_line, COMMAND_LINE_BYTES_MAX)?;
 
     let initrd = image.initrd.map(|content| ("initrd", content));
     let mut modules = Vec::new();
     let mut count: u32 = 0;
     for (name, content) in initrd.into_iter().chain(image.modules.iter().copied()) {
         let start = space.put_after("a module", content)?;
-        let name = space.put_text(name)?;
+        let name = space.put_text("a module's name", name)?;
         // Below 4 GiB, all of them: `is_loadable` has seen to it.
         for field in [start.0, start.0 + content.len() as u64, name.0, 0] {
             modules.extend((field as u32).to_le_bytes());
@@ -147,12 +147,17 @@ pub(super) fn load<M: GuestMemory>(
         count += 1;
     }
     let modules = space.put_list(&modules)?;
-    write_info(&mut space, count, modules)?;
+    write_info(&mut space, count, modules, command_line)?;
     Entry::multiboot(&space, entry, START_INFO, LOADER_MAGIC)
 }
 
 /// Writes the information structure (section 3.3).
-fn write_info<M: GuestMemory>(space: &mut Space<M>, modules: u32, list: Gpa) -> Result<(), LoadError> {
+fn write_info<M: GuestMemory>(
+    space: &mut Space<M>,
+    modules: u32,
+    list: Gpa,
+    command_line: Gpa,
+) -> Result<(), LoadError> {
     let mut map = Vec::new();
     for range in space.layout.memory_map().iter() {
         // The size of an entry does not count itself.
@@ -163,8 +168,8 @@ fn write_info<M: GuestMemory>(space: &mut Space<M>, modules: u32, list: Gpa) -> 
     }
     let map_bytes = map.len() as u32;
     let map = space.put_list(&map)?;
-    let name = space.put_text("bulkhead")?;
-    let lower_kib = LEGACY_HOLE.0 / 1024;
+    let name = space.put_text("the loader's name", "bulkhead")?;
+    let lower_kib = EBDA.0 / 1024;
     let upper_kib = (space.layout.low_bytes() - LEGACY_HOLE_END.0) / 1024;
 
     space.zero(START_INFO, info::BYTES)?;
@@ -173,7 +178,7 @@ fn write_info<M: GuestMemory>(space: &mut Space<M>, modules: u32, list: Gpa) -> 
         (0, flags),
         (4, lower_kib as u32),
         (8, upper_kib as u32),
-        (16, COMMAND_LINE.0 as u32),
+        (16, command_line.0 as u32),
         (20, modules),
         (24, list.0 as u32),
         (44, map_bytes),

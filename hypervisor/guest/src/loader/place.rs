@@ -1,7 +1,7 @@
 //! Where what is not the kernel goes, and that nothing meets anything else.
 
 use super::LoadError;
-use crate::layout::{GuestLayout, LEGACY_HOLE, LEGACY_HOLE_END};
+use crate::layout::{EBDA, GuestLayout, LEGACY_HOLE_END};
 use access::GuestMemory;
 use alloc::vec::Vec;
 use spec::Gpa;
@@ -22,8 +22,11 @@ pub const COMMAND_LINE_BYTES_MAX: u64 = 0xffff;
 pub const LISTS: Gpa = Gpa(0x2_0000);
 /// End of the lists: below what a BIOS keeps for itself.
 pub const LISTS_END: Gpa = Gpa(0x9_0000);
+/// From here to the BIOS's own a kernel may have segments, if it is loaded so low. Lists and
+/// the command line go where it leaves room.
+const LOW_START: Gpa = Gpa(0x3000);
 
-const _: () = assert!(LISTS_END.0 <= LEGACY_HOLE.0);
+const _: () = assert!(LISTS_END.0 <= EBDA.0);
 
 /// Something that has its place.
 struct Taken {
@@ -53,11 +56,24 @@ impl<'a, M: GuestMemory> Space<'a, M> {
             return Err(LoadError::NoRoom { what, start, bytes });
         }
         // `is_loadable` has checked the sum.
-        let end = start.0 + bytes;
-        if let Some(other) = self.taken.iter().find(|other| start.0 < other.end && other.start < end) {
-            return Err(LoadError::Overlap { what, with: other.what, start, bytes });
+        self.take_free(what, start, start + bytes)
+    }
+
+    /// Takes `bytes` bytes at `start` for a part of a kernel, which may be below the legacy hole
+    /// too. Nothing else has been placed there yet.
+    pub(super) fn take_low(&mut self, what: &'static str, start: Gpa, bytes: u64) -> Result<(), LoadError> {
+        match start.checked_add(bytes) {
+            Some(end) if start >= LOW_START && end <= EBDA => self.take_free(what, start, end),
+            _ => self.take(what, start, bytes),
         }
-        self.taken.push(Taken { what, start: start.0, end });
+    }
+
+    /// Takes a range that is memory, if nothing has it.
+    fn take_free(&mut self, what: &'static str, start: Gpa, end: Gpa) -> Result<(), LoadError> {
+        if let Some(other) = self.taken.iter().find(|other| start.0 < other.end && other.start < end.0) {
+            return Err(LoadError::Overlap { what, with: other.what, start, bytes: end - start });
+        }
+        self.taken.push(Taken { what, start: start.0, end: end.0 });
         Ok(())
     }
 
@@ -96,7 +112,7 @@ impl<'a, M: GuestMemory> Space<'a, M> {
 
     /// Puts `content` on a page boundary after everything that is placed.
     pub(super) fn put_after(&mut self, what: &'static str, content: &[u8]) -> Result<Gpa, LoadError> {
-        let end = self.taken.iter().map(|other| other.end).max().unwrap_or(LEGACY_HOLE_END.0);
+        let end = self.taken.iter().map(|other| other.end).fold(LEGACY_HOLE_END.0, u64::max);
         let start = Gpa(end).align_up(PAGE_BYTES).unwrap_or(Gpa(u64::MAX));
         self.put(what, start, content)?;
         Ok(start)
@@ -119,42 +135,62 @@ impl<'a, M: GuestMemory> Space<'a, M> {
         Ok(())
     }
 
-    /// Puts a list or a string, aligned to 8 bytes, into the area for those.
+    /// Puts a list or a string, aligned to 8 bytes, into the area for those, beside what the
+    /// kernel has there.
     pub(super) fn put_list(&mut self, content: &[u8]) -> Result<Gpa, LoadError> {
-        let start = Gpa(self.lists);
         let bytes = content.len() as u64;
-        let end = start.checked_add(bytes).and_then(|end| end.align_up(8)).filter(|end| *end <= LISTS_END);
-        let Some(end) = end else {
-            return Err(LoadError::NoRoom { what: "the list of modules", start, bytes });
-        };
+        let (start, end) = self.list_place(Gpa(self.lists), bytes).ok_or(LoadError::NoRoom {
+            what: "the list of modules",
+            start: Gpa(self.lists),
+            bytes,
+        })?;
         self.lists = end.0;
         self.write(start, content)?;
         Ok(start)
     }
 
+    /// Where `bytes` bytes for lists are free, from `start` on.
+    fn list_place(&self, mut start: Gpa, bytes: u64) -> Option<(Gpa, Gpa)> {
+        loop {
+            let end =
+                start.checked_add(bytes).and_then(|end| end.align_up(8)).filter(|end| *end <= LISTS_END)?;
+            match self.taken.iter().find(|other| start.0 < other.end && other.start < end.0) {
+                Some(other) => start = Gpa(other.end).align_up(8)?,
+                None => return Some((start, end)),
+            }
+        }
+    }
+
     /// Puts a string with a zero after it among the lists.
-    pub(super) fn put_text(&mut self, text: &str) -> Result<Gpa, LoadError> {
-        let mut content = text_of(text)?.to_vec();
+    pub(super) fn put_text(&mut self, what: &'static str, text: &str) -> Result<Gpa, LoadError> {
+        let mut content = text_of(what, text)?.to_vec();
         content.push(0);
         self.put_list(&content)
     }
 
-    /// Writes the command line, of at most `most` bytes, to [`COMMAND_LINE`].
-    pub(super) fn put_command_line(&self, text: &str, most: u64) -> Result<(), LoadError> {
+    /// Writes the command line, of at most `most` bytes, to [`COMMAND_LINE`], or among the lists
+    /// where the kernel has that place; tells where.
+    pub(super) fn put_command_line(&mut self, text: &str, most: u64) -> Result<Gpa, LoadError> {
         let most = most.min(COMMAND_LINE_BYTES_MAX);
-        let content = text_of(text)?;
-        if content.len() as u64 > most {
+        let content = text_of("the command line", text)?;
+        let bytes = content.len() as u64;
+        if bytes > most {
             return Err(LoadError::CommandLine(most));
         }
+        let end = COMMAND_LINE.0 + bytes + 1;
+        if self.taken.iter().any(|other| COMMAND_LINE.0 < other.end && other.start < end) {
+            return self.put_text("the command line", text);
+        }
         self.write(COMMAND_LINE, content)?;
-        self.zero(COMMAND_LINE + content.len() as u64, 1)
+        self.zero(COMMAND_LINE + bytes, 1)?;
+        Ok(COMMAND_LINE)
     }
 }
 
-/// The bytes of a text that ends with a zero where it is read.
-fn text_of(text: &str) -> Result<&[u8], LoadError> {
+/// The bytes of a text, which is `what`, that ends with a zero where it is read.
+fn text_of<'t>(what: &'static str, text: &'t str) -> Result<&'t [u8], LoadError> {
     if text.bytes().any(|byte| byte == 0) {
-        return Err(LoadError::Malformed("the command line or a module's name has a zero in it"));
+        return Err(LoadError::Zero(what));
     }
     Ok(text.as_bytes())
 }

@@ -2,7 +2,7 @@
 //! `xen/include/public/arch-x86/hvm/start_info.h`).
 
 use super::elf::Elf;
-use super::place::{COMMAND_LINE, COMMAND_LINE_BYTES_MAX, START_INFO, Space};
+use super::place::{COMMAND_LINE_BYTES_MAX, START_INFO, Space};
 use super::{Entry, LoadError, LoadImage};
 use crate::layout::ACPI_AREA;
 use access::GuestMemory;
@@ -21,14 +21,14 @@ pub(super) fn load<M: GuestMemory>(
     image: LoadImage<'_>,
 ) -> Result<Entry, LoadError> {
     elf.load(&mut space)?;
-    space.put_command_line(image.command_line, COMMAND_LINE_BYTES_MAX)?;
+    let command_line = space.put_command_line(image.command_line, COMMAND_LINE_BYTES_MAX)?;
 
     let initrd = image.initrd.map(|content| ("", content));
     let mut modules = Vec::new();
     let mut count: u32 = 0;
     for (name, content) in initrd.into_iter().chain(image.modules.iter().copied()) {
         let start = space.put_high("a module", content, u64::MAX)?;
-        let name = if name.is_empty() { Gpa(0) } else { space.put_text(name)? };
+        let name = if name.is_empty() { Gpa(0) } else { space.put_text("a module's name", name)? };
         for field in [start.0, content.len() as u64, name.0, 0] {
             modules.extend(field.to_le_bytes());
         }
@@ -49,7 +49,7 @@ pub(super) fn load<M: GuestMemory>(
     for field in [MAGIC, VERSION, 0, count] {
         info.extend(field.to_le_bytes());
     }
-    for field in [modules.0, COMMAND_LINE.0, ACPI_AREA.0, ranges.0, map.len() as u64] {
+    for field in [modules.0, command_line.0, ACPI_AREA.0, ranges.0, map.len() as u64] {
         info.extend(field.to_le_bytes());
     }
     space.write(START_INFO, &info)?;

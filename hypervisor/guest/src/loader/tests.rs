@@ -1,5 +1,5 @@
 use super::*;
-use crate::layout::ACPI_AREA;
+use crate::layout::{ACPI_AREA, MemoryKind};
 use crate::testing::StillVcpu;
 use access::memory::VecMemory;
 use access::vcpu::{RAX, RBX, RSI, SegmentName};
@@ -87,9 +87,9 @@ fn bzimage_gets_its_zero_page() {
     assert_eq!(bytes(&memory, ramdisk, 0x1801), initrd);
     let ranges = bytes(&memory, page + 0x1e8, 1)[0];
     assert_eq!(usize::from(ranges), layout.memory_map().len());
-    assert_eq!(read64(&memory, page + 0x2d0 + 20 * 2), MIB);
-    assert_eq!(read64(&memory, page + 0x2d0 + 20 * 2 + 8), 15 * MIB);
-    assert_eq!(read32(&memory, page + 0x2d0 + 20 * 2 + 16), 1);
+    assert_eq!(read64(&memory, page + 0x2d0 + 20 * 3), MIB);
+    assert_eq!(read64(&memory, page + 0x2d0 + 20 * 3 + 8), 15 * MIB);
+    assert_eq!(read32(&memory, page + 0x2d0 + 20 * 3 + 16), 1);
 }
 
 #[test]
@@ -117,14 +117,81 @@ fn linux_starts_in_64_bit_mode_on_its_own_tables() {
 }
 
 #[test]
-fn bzimage_moves_where_it_may() {
-    // 16 MiB is past the end.
+fn a_bzimage_that_unpacks_itself_beyond_memory_is_refused() {
+    // Loaded lower, it would go to 16 MiB all the same, which is past the end.
     let mut kernel = bzimage();
     put(&mut kernel, 0x258, &(16 * MIB).to_le_bytes());
+    for relocatable in [1, 0] {
+        kernel[0x234] = relocatable;
+        let error = refused(&kernel);
+        assert!(matches!(error, LoadError::TooLittleMemory { start: Gpa(0x100_0000), .. }));
+        assert!(error.to_string().ends_with("so its guest needs 17 MiB of memory at least"), "{error}");
+    }
+    // One that would like to be too low goes up.
+    put(&mut kernel, 0x258, &0x1000_u64.to_le_bytes());
+    kernel[0x234] = 1;
     let (memory, layout) = guest();
     assert_eq!(load(&memory, &layout, image(&kernel)).unwrap().rip(), Gpa(2 * MIB + 0x200));
     kernel[0x234] = 0;
-    assert!(matches!(refused(&kernel), LoadError::NoRoom { start: Gpa(0x100_0000), .. }));
+    assert!(matches!(refused(&kernel), LoadError::NoRoom { start: Gpa(0x1000), .. }));
+}
+
+#[test]
+fn what_would_load_is_what_loads() {
+    let (memory, layout) = guest();
+    let initrd = vec![1; 4 << 20];
+    let kernels =
+        [bzimage(), pvh(MIB, true), elf(false, 0x8010_0000, &[code(&header(3, &[]))]), vec![7; 100]];
+    for kernel in &kernels {
+        for initrd in [None, Some(&initrd[..]), Some(&vec![1; 15 << 20][..])] {
+            let whole = LoadImage { initrd, ..image(kernel) };
+            assert_eq!(would_load(&layout, whole), load(&memory, &layout, whole).map(drop));
+        }
+    }
+}
+
+#[test]
+fn the_bios_data_area_tells_of_memory_below_1_mib() {
+    for kernel in [bzimage(), pvh(MIB, true)] {
+        let (memory, layout) = guest();
+        load(&memory, &layout, image(&kernel)).unwrap();
+        let word = |at| read32(&memory, at) as u16;
+        assert_eq!((word(0x413), word(0x40e)), (639, 0x9fc0));
+        assert_eq!(read32(&memory, 0x9_fc00) as u8, 1, "KiB of the extended area");
+        let map = layout.memory_map();
+        assert!(map.iter().any(|range| range.start == Gpa(0x9_fc00) && range.kind == MemoryKind::Reserved));
+    }
+}
+
+#[test]
+fn segments_below_1_mib_are_loaded_beside_what_the_loader_has_there() {
+    let (memory, layout) = guest();
+    // Over the usual places of the command line and the lists.
+    let low = |start: u64, bytes| {
+        let start = start as u32;
+        let mut kernel = header(1 << 16, &[start, start, 0, start + bytes, start]);
+        kernel.resize(0x100, 0xcc);
+        kernel
+    };
+    let kernel = low(0x8000, 0x3_0000);
+    let modules = [("name", &b"module"[..])];
+    let whole = LoadImage { command_line: "a b", modules: &modules, ..image(&kernel) };
+    let mut vcpu = StillVcpu::long(0);
+    load(&memory, &layout, whole).unwrap().apply(&mut vcpu);
+    assert_eq!(vcpu.rip, 0x8000);
+    let info = vcpu.registers[RBX];
+    let field = |at: u64| u64::from(read32(&memory, info + at));
+    assert_eq!(text(&memory, field(16)), "a b");
+    assert!((0x3_8000..0x9_0000).contains(&field(16)) && (0x3_8000..0x9_0000).contains(&field(24)));
+    let module = u64::from(read32(&memory, field(24)));
+    assert!(module >= MIB, "modules are above");
+    assert_eq!(read32(&memory, 0x8010 - 0x10), 0x1bad_b002);
+    // The BIOS's own and the loader's own are nobody's.
+    for (start, bytes) in [(0x1000, 0x1000), (0x2fff, 0x100), (0x9_f000, 0xd00), (0x9_f000, 0x2000)] {
+        assert!(matches!(refused(&low(start, bytes)), LoadError::NoRoom { .. }), "{start:#x}");
+    }
+    let everything = low(0x3000, 0x9_cc00);
+    assert!(matches!(refused(&everything), LoadError::NoRoom { what: "the list of modules", .. }));
 }
 
 #[test]
@@ -145,7 +212,7 @@ fn bad_bzimages_are_refused() {
     assert!(matches!(broken(&|kernel| kernel[0x1f7] = 0xff), LoadError::Malformed(_)));
     assert!(matches!(
         broken(&|kernel| put(kernel, 0x260, &u32::MAX.to_le_bytes())),
-        LoadError::NoRoom { .. }
+        LoadError::TooLittleMemory { .. }
     ));
     for length in 0..0x600 {
         refused(&bzimage()[..length]);
@@ -163,7 +230,7 @@ fn what_does_not_fit_is_refused() {
     let error = load(&memory, &layout, LoadImage { command_line: &long, ..image(&kernel) });
     assert_eq!(error, Err(LoadError::CommandLine(2047)));
     let error = load(&memory, &layout, LoadImage { command_line: "a\0b", ..image(&kernel) });
-    assert!(matches!(error, Err(LoadError::Malformed(_))));
+    assert_eq!(error, Err(LoadError::Zero("the command line")));
     let error = load(&memory, &layout, LoadImage { modules: &[("m", b"x")], ..image(&kernel) });
     assert!(matches!(error, Err(LoadError::Unsupported(_))));
     // The memory is smaller than the layout says.
@@ -263,7 +330,7 @@ fn pvh_gets_its_start_info() {
         assert_eq!(text(&memory, read64(&memory, list + 48)), "second");
         let map = read64(&memory, info + 40);
         assert_eq!(read32(&memory, info + 48) as usize, layout.memory_map().len());
-        assert_eq!((read64(&memory, map + 48), read64(&memory, map + 56)), (MIB, 15 * MIB));
+        assert_eq!((read64(&memory, map + 72), read64(&memory, map + 80)), (MIB, 15 * MIB));
 
         let mut vcpu = StillVcpu::long(0);
         entry.apply(&mut vcpu);
@@ -327,7 +394,7 @@ fn multiboot_elf_of_either_size() {
 
         let info = START_INFO.0;
         assert_eq!(read32(&memory, info), 0b10_0100_1101);
-        assert_eq!((read32(&memory, info + 4), read32(&memory, info + 8)), (640, 15 * 1024));
+        assert_eq!((read32(&memory, info + 4), read32(&memory, info + 8)), (639, 15 * 1024));
         assert_eq!(text(&memory, read32(&memory, info + 16)), "console=ttyS0");
         assert_eq!(read32(&memory, info + 20), 2);
         let list = read32(&memory, info + 24);
@@ -340,7 +407,7 @@ fn multiboot_elf_of_either_size() {
         let map = read32(&memory, info + 48);
         assert_eq!(read32(&memory, info + 44), 24 * layout.memory_map().len() as u64);
         assert_eq!(read32(&memory, map), 20);
-        assert_eq!(read64(&memory, map + 48 + 4), MIB);
+        assert_eq!(read64(&memory, map + 72 + 4), MIB);
         assert_eq!(text(&memory, read32(&memory, info + 64)), "bulkhead");
 
         let mut vcpu = StillVcpu::long(0);
@@ -398,6 +465,7 @@ fn bad_multiboot_headers_are_refused() {
 fn errors_are_sentences() {
     for (error, text) in [
         (LoadError::CommandLine(3), "the command line is longer than 3 bytes"),
+        (LoadError::Zero("the command line"), "the command line has a zero in it"),
         (
             LoadError::NoRoom { what: "the initrd", start: Gpa(4096), bytes: 5 },
             "the initrd (5 bytes at gpa 0x1000) does not fit into the guest's memory",

@@ -43,6 +43,7 @@ pub(crate) fn check_guest(config: &Config, name: &str, guest: &GuestConfig) -> V
     check_name(name, &mut report);
     check_cpus(config, name, guest, &mut report);
     check_memory(guest, &mut report);
+    check_command_line(guest, &mut report);
     check_slots(guest, &mut report);
     check_modules(guest, &mut report);
     report.problems
@@ -109,6 +110,18 @@ fn check_memory(guest: &GuestConfig, report: &mut Report) {
             "memory",
             format_args!("{memory} is not a multiple of {MEMORY_GRANULE}"),
             format_args!("use \"{rounded}\""),
+        );
+    }
+}
+
+/// A command line ends with a zero where a kernel reads it. How long it may be is the kernel's to
+/// say.
+fn check_command_line(guest: &GuestConfig, report: &mut Report) {
+    if guest.command_line.contains('\0') {
+        report.add(
+            "command_line",
+            "the command line has a zero in it, which would end it",
+            "take the zero out",
         );
     }
 }

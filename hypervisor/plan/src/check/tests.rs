@@ -506,3 +506,12 @@ proptest::proptest! {
         plan(&config, &board);
     }
 }
+
+#[test]
+fn a_command_line_with_a_zero() {
+    let config = config(&[("a", "cpus = [1]\ncommand_line = \"quiet\\u0000 init=/x\"", &[])]);
+    assert_eq!(
+        problems(&config, &q35()),
+        ["guest.a.command_line: the command line has a zero in it, which would end it; take the zero out"]
+    );
+}
