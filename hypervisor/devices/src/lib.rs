@@ -10,6 +10,7 @@
 //! period has a floor, and periods that went by unseen become one interrupt.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 #[cfg(test)]
 extern crate std;

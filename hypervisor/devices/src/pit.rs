@@ -91,8 +91,8 @@ impl Channel {
         let (elapsed, initial) = (self.elapsed(clock), u64::from(self.initial));
         match self.mode {
             0 | 1 => elapsed >= initial,
-            2 => !self.gate || elapsed % initial != initial - 1,
-            3 => !self.gate || elapsed % initial < initial.div_ceil(2),
+            2 => !self.gate || phase(elapsed, initial) != initial - 1,
+            3 => !self.gate || phase(elapsed, initial) < initial.div_ceil(2),
             _ => elapsed != initial,
         }
     }
@@ -102,9 +102,9 @@ impl Channel {
         let initial = u64::from(self.initial);
         let elapsed = if self.started() { self.elapsed(clock) } else { 0 };
         let count = match self.mode {
-            2 => initial - elapsed % initial,
+            2 => initial - phase(elapsed, initial),
             // Square wave: it counts by two, twice a period.
-            3 => initial - (2 * (elapsed % initial)) % initial,
+            3 => initial - phase(2 * phase(elapsed, initial), initial),
             // The others wrap after the terminal count.
             _ => (initial + self.modulus() - elapsed % self.modulus()) % self.modulus(),
         };
@@ -212,12 +212,18 @@ impl Channel {
         let initial = u64::from(self.initial);
         match self.mode {
             2 | 3 => {
-                let periods = (clock.saturating_sub(self.origin) / initial).checked_add(1)?;
+                let periods = clock.saturating_sub(self.origin).checked_div(initial)?.checked_add(1)?;
                 self.origin.checked_add(periods.checked_mul(initial)?)
             }
             _ => self.origin.checked_add(initial).filter(|rise| *rise > clock),
         }
     }
+}
+
+/// Input clocks since the last period of `initial` began. A counter's initial count is never 0,
+/// which stands for 65536; if it were, there would be no period.
+fn phase(elapsed: u64, initial: u64) -> u64 {
+    elapsed.checked_rem(initial).unwrap_or(0)
 }
 
 /// The timer chip and port 0x61.

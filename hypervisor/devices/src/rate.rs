@@ -1,5 +1,7 @@
 //! Conversion between time-stamp counter ticks and the clock of a device.
 
+use core::num::{NonZeroU64, NonZeroU128};
+
 /// A device clock that started at some tick, in whole periods.
 ///
 /// Both directions round so that a device asked at `tick_of(n)` has counted at
@@ -8,15 +10,15 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     start: u64,
-    hz: u64,
-    tsc_hz: u64,
+    hz: NonZeroU64,
+    tsc_hz: NonZeroU64,
 }
 
 impl Rate {
     /// A clock of `hz` that reads 0 at tick `start`, on a machine that counts
     /// `tsc_hz` ticks a second. A rate of 0 is taken as 1: no division by zero.
     pub const fn new(start: u64, hz: u64, tsc_hz: u64) -> Self {
-        Self { start, hz: if hz == 0 { 1 } else { hz }, tsc_hz: if tsc_hz == 0 { 1 } else { tsc_hz } }
+        Self { start, hz: one_at_least(hz), tsc_hz: one_at_least(tsc_hz) }
     }
 
     /// Whole periods from the start to tick `now`; 0 before the start.
@@ -24,10 +26,10 @@ impl Rate {
         let elapsed = now.saturating_sub(self.start);
         // A product within 64 bits is the usual case for days after the start and
         // is far cheaper than the 128-bit division.
-        match elapsed.checked_mul(self.hz) {
+        match elapsed.checked_mul(self.hz.get()) {
             Some(product) => product / self.tsc_hz,
             None => {
-                let count = u128::from(elapsed) * u128::from(self.hz) / u128::from(self.tsc_hz);
+                let count = u128::from(elapsed) * u128::from(self.hz.get()) / NonZeroU128::from(self.tsc_hz);
                 u64::try_from(count).unwrap_or(u64::MAX)
             }
         }
@@ -36,8 +38,16 @@ impl Rate {
     /// First tick at which `count_at` is `count` or more; `None` where that is
     /// beyond the 64-bit counter, which is never.
     pub fn tick_of(&self, count: u64) -> Option<u64> {
-        let elapsed = (u128::from(count) * u128::from(self.tsc_hz)).div_ceil(u128::from(self.hz));
+        let (product, hz) = (u128::from(count) * u128::from(self.tsc_hz.get()), NonZeroU128::from(self.hz));
+        let elapsed = product / hz + u128::from(product % hz != 0);
         u64::try_from(elapsed).ok()?.checked_add(self.start)
+    }
+}
+
+const fn one_at_least(hz: u64) -> NonZeroU64 {
+    match NonZeroU64::new(hz) {
+        Some(hz) => hz,
+        None => NonZeroU64::MIN,
     }
 }
 

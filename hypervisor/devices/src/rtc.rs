@@ -95,8 +95,11 @@ impl Rtc {
             deadline: None,
         };
         // 32.768 kHz time base, 1024 Hz periodic rate; BCD, 24 hours.
-        rtc.memory[usize::from(REGISTER_A)] = 0x26;
-        rtc.memory[usize::from(REGISTER_B)] = HOURS_24;
+        for (register, value) in [(REGISTER_A, 0x26), (REGISTER_B, HOURS_24)] {
+            if let Some(byte) = rtc.memory.get_mut(usize::from(register)) {
+                *byte = value;
+            }
+        }
         // Equipment: FPU.
         rtc.memory[0x14] = 0x02;
         rtc.set_memory_size(low_memory_bytes, high_memory_bytes);

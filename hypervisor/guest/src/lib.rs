@@ -6,6 +6,7 @@
 //! around it is behind [`host::Host`].
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 extern crate alloc;
 

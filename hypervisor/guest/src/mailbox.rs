@@ -73,7 +73,9 @@ impl Mailbox {
     /// Leaves an interrupt.
     pub fn post_vector(&self, vector: u8, level: bool) {
         let (words, note) = if level { (&self.level, LEVELS) } else { (&self.edge, EDGES) };
-        words[usize::from(vector >> 6)].fetch_or(1 << (vector & 63), Release);
+        if let Some(word) = words.get(usize::from(vector >> 6)) {
+            word.fetch_or(1 << (vector & 63), Release);
+        }
         self.notes.fetch_or(note, Release);
     }
 

@@ -152,7 +152,9 @@ impl<V: Vcpu> VirtualProcessor<V> {
                 self.cpu.prepare(resume);
             }
             let exit = if GUARDED { self.cpu.enter_guarded() } else { self.cpu.enter() };
-            self.exits[exit.kind()] += 1;
+            if let Some(count) = self.exits.get_mut(exit.kind()) {
+                *count += 1;
+            }
             self.unlooked = self.unlooked.wrapping_sub(1);
             if self.unlooked == 0 {
                 self.look_anyway(partition);

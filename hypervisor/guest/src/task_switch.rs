@@ -122,6 +122,13 @@ struct Task {
     trap: bool,
 }
 
+impl Task {
+    /// The selector for a segment register; the null selector for what a task has none for.
+    fn selector(&self, name: SegmentName) -> u16 {
+        self.segments.get(name as usize).copied().unwrap_or(0)
+    }
+}
+
 /// The four pointers that CR3 points to with PAE.
 type PaePointers = [u64; 4];
 
@@ -341,16 +348,16 @@ impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
             return Ok(());
         }
         // CS first: its privilege level is the one that the others are held against.
-        let level = task.segments[SegmentName::Cs as usize] as u8 & 3;
+        let level = task.selector(SegmentName::Cs) as u8 & 3;
         // Neither counts before both are right: they have one privilege level.
-        let [code, stack] = [SegmentName::Cs, SegmentName::Ss]
-            .map(|name| self.check(name, task.segments[name as usize], level));
+        let [code, stack] =
+            [SegmentName::Cs, SegmentName::Ss].map(|name| self.check(name, task.selector(name), level));
         if let (Some(code), Some(stack)) = (code?, stack?) {
             self.cpu.set_segment(SegmentName::Cs, code);
             self.cpu.set_segment(SegmentName::Ss, stack);
         }
         for name in [SegmentName::Es, SegmentName::Ds, SegmentName::Fs, SegmentName::Gs] {
-            if let Some(segment) = self.check(name, task.segments[name as usize], level)? {
+            if let Some(segment) = self.check(name, task.selector(name), level)? {
                 self.cpu.set_segment(name, segment);
             }
         }

@@ -7,6 +7,7 @@
 //! with success: they write, flush, wait, and only then free.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 extern crate alloc;
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub fn wake() {
 }
 
 /// Watches over the guests until all are over.
+#[inline(never)]
 pub fn watch(machine: &Machine, tsc_hz: u64) {
     let period = tsc_hz / INPUT_PERIODS_PER_SECOND;
     let mut logged = alloc::vec![0u32; machine.guests.len() + 1];
@@ -99,6 +100,7 @@ fn owns(guest: &Guest, id: Bdf) -> bool {
 }
 
 /// Ends everything: the summary, then the machine.
+#[inline(never)]
 pub fn finish(machine: &Machine) {
     for guest in &machine.guests {
         guest.partition.request_end(End::Stopped);

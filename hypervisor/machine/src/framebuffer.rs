@@ -185,7 +185,7 @@ impl<D: Dots> Screen<D> {
         let freed = (self.rows / FREED_PART).max(1);
         for row in 0..self.rows {
             for column in 0..self.columns {
-                let below = if row + freed < self.rows { self.cells[row + freed][column] } else { 0 };
+                let below = if row + freed < self.rows { self.cell(row + freed, column) } else { 0 };
                 self.set_cell(row, column, below);
             }
         }
@@ -194,10 +194,16 @@ impl<D: Dots> Screen<D> {
 
     fn set_cell(&mut self, row: usize, column: usize, character: u8) {
         let same = |a: u8, b: u8| a == b || (matches!(a, 0 | b' ') && matches!(b, 0 | b' '));
-        if !same(self.cells[row][column], character) {
+        if !same(self.cell(row, column), character) {
             self.draw(row, column, character);
         }
-        self.cells[row][column] = character;
+        if let Some(cell) = self.cells.get_mut(row).and_then(|row| row.get_mut(column)) {
+            *cell = character;
+        }
+    }
+
+    fn cell(&self, row: usize, column: usize) -> u8 {
+        self.cells.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0)
     }
 
     fn draw(&mut self, row: usize, column: usize, character: u8) {
@@ -205,10 +211,9 @@ impl<D: Dots> Screen<D> {
         let Some(glyph) = get_raster(shown, WEIGHT, HEIGHT) else { return };
         for (y, line) in glyph.rows().enumerate() {
             for (x, intensity) in line.iter().enumerate() {
-                for dot in 0..self.scale * self.scale {
-                    let x = (column * GLYPH_WIDTH + x) * self.scale + dot % self.scale;
-                    let y = (row * GLYPH_HEIGHT + y) * self.scale + dot / self.scale;
-                    self.dot(x, y, *intensity);
+                let (x, y) = ((column * GLYPH_WIDTH + x) * self.scale, (row * GLYPH_HEIGHT + y) * self.scale);
+                for down in 0..self.scale {
+                    (0..self.scale).for_each(|right| self.dot(x + right, y + down, *intensity));
                 }
             }
         }

@@ -48,26 +48,30 @@ impl RangeList {
             return;
         }
         if self.count == LIST_RANGES {
-            let smallest = (0..self.count).min_by_key(|index| self.ranges[*index].bytes()).unwrap_or(0);
-            if self.ranges[smallest].bytes() >= range.bytes() {
+            let sizes = self.as_slice().iter().map(|range| range.bytes()).enumerate();
+            let Some((smallest, bytes)) = sizes.min_by_key(|(_, bytes)| *bytes) else { return };
+            if bytes >= range.bytes() {
                 return;
             }
             self.remove(smallest);
         }
         let position = self.as_slice().partition_point(|other| other.start < range.start);
-        self.ranges.copy_within(position..self.count, position + 1);
-        self.ranges[position] = range;
+        let mut moved = range;
+        for place in self.ranges.iter_mut().take(self.count + 1).skip(position) {
+            core::mem::swap(place, &mut moved);
+        }
         self.count += 1;
     }
 
     fn remove(&mut self, index: usize) {
-        self.ranges.copy_within(index + 1..self.count, index);
-        self.count -= 1;
+        if let Some(rest) = self.ranges.get_mut(index..self.count) {
+            rest.rotate_left(rest.len().min(1));
+            self.count -= 1;
+        }
     }
 
-    /// Cuts `bytes` from range `index` at `start`.
-    fn cut(&mut self, index: usize, start: Hpa, bytes: u64) -> Hpa {
-        let whole = self.ranges[index];
+    /// Cuts `bytes` at `start` from range `index`, which is `whole`.
+    fn cut(&mut self, (index, whole): (usize, Range), start: Hpa, bytes: u64) -> Hpa {
         self.remove(index);
         self.insert(Range { start: whole.start, end: start });
         self.insert(Range { start: start + bytes, end: whole.end });
@@ -79,11 +83,11 @@ impl RangeList {
     pub fn take_high(&mut self, bytes: u64, alignment: u64) -> Option<Hpa> {
         let bytes = round_request(bytes, alignment)?;
         for index in (0..self.count).rev() {
-            let range = self.ranges[index];
+            let Some(&range) = self.ranges.get(index) else { continue };
             let Some(latest) = range.end.0.checked_sub(bytes) else { continue };
             let start = Hpa(latest).align_down(alignment);
             if start >= range.start {
-                return Some(self.cut(index, start, bytes));
+                return Some(self.cut((index, range), start, bytes));
             }
         }
         None
@@ -94,11 +98,11 @@ impl RangeList {
     pub fn take_low(&mut self, bytes: u64, alignment: u64, limit: Hpa) -> Option<Hpa> {
         let bytes = round_request(bytes, alignment)?;
         for index in 0..self.count {
-            let range = self.ranges[index];
+            let Some(&range) = self.ranges.get(index) else { continue };
             let Some(start) = range.start.align_up(alignment) else { continue };
             let Some(end) = start.checked_add(bytes) else { continue };
             if end <= range.end && end <= limit {
-                return Some(self.cut(index, start, bytes));
+                return Some(self.cut((index, range), start, bytes));
             }
         }
         None

@@ -23,6 +23,7 @@
 //! until an effect says otherwise.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 extern crate alloc;
 #[cfg(test)]

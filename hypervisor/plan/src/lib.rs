@@ -5,6 +5,7 @@
 //! `cargo hv check` and in the hypervisor before any device is touched.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 extern crate alloc;
 #[cfg(any(test, feature = "toml"))]

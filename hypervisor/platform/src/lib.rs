@@ -8,6 +8,7 @@
 //! over [`PhysicalMemory`], then [`Platform::discover`] over `access::ConfigSpace`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 extern crate alloc;
 #[cfg(test)]

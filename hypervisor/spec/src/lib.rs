@@ -5,6 +5,7 @@
 //! space in their type ([`Gpa`], [`Hpa`]).
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 pub mod address;
 pub mod amdvi;

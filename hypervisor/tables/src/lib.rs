@@ -11,6 +11,7 @@
 //!   the caller has flushed what hardware had cached.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 #[cfg(test)]
 extern crate std;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use lab::Column;
 use serde::Deserialize;
 
+use crate::panics;
 use crate::project::Project;
 use sources::HostTests;
 
@@ -29,7 +30,7 @@ row names no test, names one that does not exist, or when this page is not what 
 
 A test named `crate::path` runs on the host, with `cargo test`. One named `attack/x`, `guest/x`,
 `lifecycle/x` and so on is a scenario: the hypervisor and its guests on an emulated machine, run on the
-columns in brackets. ";
+columns in brackets. `image/panics` reads the hypervisor's ELF (`cargo hv panics`). ";
 
 /// `docs/attacks.toml`.
 #[derive(Deserialize)]
@@ -122,6 +123,9 @@ impl Table {
                 }
             }
             for test in &row.tests {
+                if test == panics::NAME {
+                    continue;
+                }
                 if test.contains("::") {
                     if !host.contains(test) {
                         add(format!("there is no test {test} on the host"));

@@ -23,6 +23,9 @@ use image::{Image, Location};
 /// The arguments.
 const ARGUMENTS: &str = "docs/panics.toml";
 
+/// What this check is called among the tests.
+pub const NAME: &str = "image/panics";
+
 /// Functions, by the start of their names, that panic when they are called.
 const PANICKING: &[&str] = &[
     "core::panicking::",
@@ -62,13 +65,25 @@ struct Argued {
 #[serde(deny_unknown_fields)]
 struct Panic {
     file: String,
-    code: String,
+    code: Codes,
     why: String,
 }
 
+/// One place, or several of a file for which the same holds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Codes {
+    One(String),
+    Several(Vec<String>),
+}
+
 impl Panic {
-    fn is_of(&self, site: &Site) -> bool {
-        (&self.file, &self.code) == (&site.file, &site.code)
+    fn sites(&self) -> Vec<Site> {
+        let codes = match &self.code {
+            Codes::One(code) => std::slice::from_ref(code),
+            Codes::Several(codes) => codes,
+        };
+        codes.iter().map(|code| Site { file: self.file.clone(), code: code.clone() }).collect()
     }
 }
 
@@ -108,6 +123,21 @@ pub fn run(workshop: &Workshop, options: &cli::Panics) -> Result<()> {
     Ok(())
 }
 
+/// Whether places and arguments agree.
+///
+/// # Errors
+/// When the hypervisor does not build or the arguments cannot be read.
+pub fn problems(workshop: &Workshop) -> Result<Vec<String>> {
+    Ok(examine(workshop, None)?.1)
+}
+
+/// Why the image that was built is not the one that is shipped; `None` if it is.
+pub fn other_profile() -> Option<&'static str> {
+    let settings = ["CARGO_PROFILE_RELEASE_LTO", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS"];
+    let is_set = settings.iter().any(|name| std::env::var_os(name).is_some());
+    is_set.then_some("the environment changes the profile `release`")
+}
+
 fn examine(workshop: &Workshop, elf: Option<&Path>) -> Result<(Sites, Vec<String>)> {
     let root = workshop.project().root();
     let path = root.join(ARGUMENTS);
@@ -128,26 +158,24 @@ fn examine(workshop: &Workshop, elf: Option<&Path>) -> Result<(Sites, Vec<String
 
 /// What the places found and the arguments have against each other.
 fn compare(sites: &Sites, arguments: &Arguments, problems: &mut Vec<String>) {
+    let argued: Vec<Site> = arguments.panic.iter().flat_map(Panic::sites).collect();
     for (site, found) in sites {
-        if !arguments.panic.iter().any(|argued| argued.is_of(site)) {
-            let Site { file, code } = site;
+        if !argued.contains(site) {
             let path = found.path.join(" > ");
-            problems.push(format!("not argued: {file} {:?}: `{code}`, by {path}", found.lines));
+            problems.push(format!("not argued: {} {:?}: `{}`, by {path}", site.file, found.lines, site.code));
         }
     }
-    for (index, argued) in arguments.panic.iter().enumerate() {
-        let Panic { file, code, .. } = argued;
-        if !sites.keys().any(|site| argued.is_of(site)) {
-            problems.push(format!("nothing panics there any more: {file}: `{code}`"));
+    for (index, site) in argued.iter().enumerate() {
+        if !sites.contains_key(site) {
+            problems.push(format!("nothing panics there any more: {}: `{}`", site.file, site.code));
         }
-        if arguments.panic.iter().take(index).any(|other| (&other.file, &other.code) == (file, code)) {
-            problems.push(format!("argued twice: {file}: `{code}`"));
+        if argued.iter().take(index).any(|other| other == site) {
+            problems.push(format!("argued twice: {}: `{}`", site.file, site.code));
         }
     }
     let functions =
         arguments.root.iter().chain(&arguments.boot).map(|argued| (&argued.function, &argued.why));
-    let places = arguments.panic.iter().map(|argued| (&argued.code, &argued.why));
-    for (name, why) in functions.chain(places) {
+    for (name, why) in functions.chain(arguments.panic.iter().map(|argued| (&argued.file, &argued.why))) {
         if why.trim().is_empty() {
             problems.push(format!("no word why: {name}"));
         }
@@ -169,7 +197,14 @@ impl Sources<'_> {
         let Some(line) = line else { return Some(Site { file, code: function.to_owned() }) };
         let from = line.chars().skip(location.column as usize - 1).collect::<String>();
         let is_log = from.starts_with("log::");
-        (!is_log).then(|| Site { file, code: line.trim().to_owned() })
+        // Where the line only opens something, the next one says what.
+        let opens = line.trim_end().ends_with('(');
+        let next = text.as_deref().and_then(|text| text.lines().nth(location.line as usize));
+        let code = match next.filter(|_| opens) {
+            Some(next) => format!("{}{}", line.trim(), next.trim()),
+            None => line.trim().to_owned(),
+        };
+        (!is_log).then_some(Site { file, code })
     }
 }
 
@@ -284,7 +319,7 @@ mod tests {
     fn arguments(panics: &[(&str, &str)]) -> Arguments {
         let panic = |&(code, why): &(&str, &str)| Panic {
             file: "a.rs".to_owned(),
-            code: code.to_owned(),
+            code: Codes::One(code.to_owned()),
             why: why.to_owned(),
         };
         Arguments { root: Vec::new(), boot: Vec::new(), panic: panics.iter().map(panic).collect() }

@@ -11,6 +11,7 @@ use lab::{Matrix, Record, Report, Runner};
 use serde_json::Value;
 
 use crate::cli;
+use crate::panics;
 use crate::process;
 use crate::progress::Step;
 use crate::workshop::Workshop;
@@ -48,6 +49,9 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
         for binary in &binaries {
             names.extend(binary.list()?.iter().map(|name| binary.full(name)));
         }
+        if !options.long {
+            names.push(panics::NAME.to_owned());
+        }
         names.extend(scenarios.iter().map(|scenario| scenario.name().to_string()));
         // A reader that has seen enough, such as `head`, is no error.
         let _ = writeln!(std::io::stdout(), "{}", names.join("\n"));
@@ -61,6 +65,9 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
             record.add_program(&format!("{HOST}{} (all of its tests)", binary.krate), start.elapsed());
         }
         report.add(ran);
+    }
+    if !options.long && panics::NAME.contains(filter) {
+        report.add(check_panics(workshop)?);
     }
     let logs = workshop.project().output().join("test-logs");
     let (mut matrix, runner) = (Matrix::default(), Runner::new(workshop, &logs));
@@ -80,6 +87,22 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
     }
     println!("{report}");
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Holds what can panic in the hypervisor's image against what is argued.
+fn check_panics(workshop: &Workshop) -> Result<Report> {
+    let name = panics::NAME;
+    if let Some(why) = panics::other_profile() {
+        println!("skipped {name}: {why}");
+        return Ok(Report { skipped: 1, ..Report::default() });
+    }
+    let problems = panics::problems(workshop)?;
+    if problems.is_empty() {
+        println!("ok {name}");
+        return Ok(Report { passed: 1, ..Report::default() });
+    }
+    println!("FAILED {name}\n    {}", problems.join("\n    "));
+    Ok(Report { failed: 1, ..Report::default() })
 }
 
 /// Puts `table` between the markers of `page`; without one, only looks whether that can be done.

@@ -5,19 +5,21 @@
 pub(super) struct VectorSet([u64; 4]);
 
 impl VectorSet {
-    // `vector >> 6` of a u8 is 3 at most, so the indexing below cannot be out of range.
-
     /// These vectors, a bit each.
     pub(super) fn of(words: [u64; 4]) -> Self {
         Self(words)
     }
 
     pub(super) fn insert(&mut self, vector: u8) {
-        self.0[usize::from(vector >> 6)] |= 1 << (vector & 63);
+        if let Some(word) = self.0.get_mut(usize::from(vector >> 6)) {
+            *word |= 1 << (vector & 63);
+        }
     }
 
     pub(super) fn remove(&mut self, vector: u8) {
-        self.0[usize::from(vector >> 6)] &= !(1 << (vector & 63));
+        if let Some(word) = self.0.get_mut(usize::from(vector >> 6)) {
+            *word &= !(1 << (vector & 63));
+        }
     }
 
     /// Puts the vector in or takes it out.
@@ -26,7 +28,7 @@ impl VectorSet {
     }
 
     pub(super) fn contains(&self, vector: u8) -> bool {
-        self.0[usize::from(vector >> 6)] >> (vector & 63) & 1 != 0
+        self.word(vector >> 6) >> (vector & 63) & 1 != 0
     }
 
     /// The highest vector, which is the one of highest priority.
@@ -46,7 +48,12 @@ impl VectorSet {
 
     /// The register of 32 vectors that starts at vector `32 * (index & 7)`.
     pub(super) fn register(&self, index: u8) -> u32 {
-        (self.0[usize::from(index & 7) >> 1] >> (32 * (index & 1))) as u32
+        (self.word((index & 7) >> 1) >> (32 * (index & 1))) as u32
+    }
+
+    /// Word `index` of the four; the compiler sees that nobody asks for another.
+    fn word(&self, index: u8) -> u64 {
+        self.0.get(usize::from(index)).copied().unwrap_or(0)
     }
 }
 

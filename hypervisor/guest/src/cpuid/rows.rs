@@ -22,6 +22,7 @@ pub(super) struct Row {
 }
 
 /// A mask of bits by number.
+#[allow(clippy::indexing_slicing, reason = "done by the compiler, which would say so")]
 const fn bits(numbers: &[u32]) -> u32 {
     let mut mask = 0;
     let mut index = 0;

@@ -37,7 +37,7 @@ impl Decoded {
         bytes: BytesKey,
         size: CodeSize,
     ) -> Result<&Known, DecodeError> {
-        let place = &mut self.0[(rip ^ rip >> 4) as usize % PLACES];
+        let place = self.0.get_mut((rip ^ rip >> 4) as usize % PLACES).ok_or(DecodeError::Truncated)?;
         if !matches!(place, Some(known) if known.bytes == bytes && known.size == size) {
             *place = Some(decode_slowly(bytes, size)?);
         }
