@@ -200,6 +200,12 @@ impl Barriers {
         self.exit != Steps::NONE || self.entry != Steps::NONE
     }
 
+    /// Whether everything that `others` has at entries and exits is in it: processors of one
+    /// machine may be of different kinds.
+    pub const fn covers(&self, others: &Self) -> bool {
+        self.exit.has(others.exit) && self.entry.has(others.entry)
+    }
+
     /// The steps that are carried out in assembly.
     pub const fn in_assembly(&self) -> u8 {
         (self.exit.0 & Steps::FILL_RETURNS.0 | self.entry.0 & Steps::CLEAR_BUFFERS.0) as u8
@@ -421,7 +427,7 @@ mod here {
     pub fn init() {
         const AIBRSE: u64 = 1 << 21;
         let (barriers, own) = (chosen(), Facts::here());
-        if Barriers::needed(&own).exit.0 & !barriers.exit.0 != 0 && barriers.guards() {
+        if barriers != Barriers::default() && !barriers.covers(&Barriers::needed(&own)) {
             log::warn!("processor {} needs other barriers than the first", processor::current_index());
         }
         // SAFETY: CPUID says that both are there where the bits are set, by the facts from

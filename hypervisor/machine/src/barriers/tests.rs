@@ -110,6 +110,12 @@ fn a_step_that_writes_a_register_is_never_chosen_where_there_is_none() {
     }
 }
 
+#[test]
+fn a_processor_of_another_kind_is_noticed() {
+    let [goldmont, skylake] = [0x5c, 0x5e].map(|model| Barriers::needed(&of(model, MICROCODE, 0)));
+    assert!(skylake.covers(&goldmont) && skylake.covers(&skylake) && !goldmont.covers(&skylake));
+}
+
 /// What was issued, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Did {
