@@ -64,7 +64,7 @@ mod tests {
             let bytes = 1_u64 << shift;
             let page = if gigantic { PageSize::Size1GiB } else { PageSize::Size2MiB };
             let geometry = Geometry::processor(4, page);
-            let hole = hole.map(|hole| hole % bytes & !0xfff);
+            let hole = hole.map(|hole| (hole % bytes) & !0xfff);
             let bar = MappedBar { bytes, trapped: usize::from(hole.is_some()), aligned: true };
             // One for the root.
             let frames = FakeFrames::new(1 + bar_frames(geometry, [bar]));
