@@ -138,9 +138,9 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         problems.extend(guest_memory::check(name, guest, platform));
         // Last, so that a guest that is refused anyway takes no memory from others.
         if problems.is_empty() {
-            problems.extend(memory.take(name, guest));
+            problems.extend(memory.take(name, guest, platform));
         } else {
-            problems.extend(memory.would_take(name, guest));
+            problems.extend(memory.would_take(name, guest, platform));
         }
         if problems.is_empty() {
             plan.guests.push(plan_guest(name, guest, platform));

@@ -115,9 +115,10 @@ impl MemoryBudget {
 
     /// What a guest takes, its nested tables included where they count. With large pages they
     /// are part of what the hypervisor has for itself.
-    fn whole(&self, guest: &GuestConfig) -> u64 {
+    fn whole(&self, guest: &GuestConfig, platform: &Platform) -> u64 {
         let bytes = guest.memory.bytes();
-        let tables = if self.small_code_pages { bytes.div_ceil(512) } else { 0 };
+        let of_memory = if self.small_code_pages { bytes.div_ceil(512) } else { 0 };
+        let tables = of_memory.saturating_add(bar_tables(guest, platform));
         let granule = MEMORY_GRANULE.bytes();
         tables
             .checked_next_multiple_of(granule)
@@ -126,24 +127,26 @@ impl MemoryBudget {
     }
 
     /// The most memory that can still be given to a guest.
-    fn largest(&self) -> u64 {
+    fn largest(&self, guest: &GuestConfig, platform: &Platform) -> u64 {
         let tables = if self.small_code_pages { self.left.div_ceil(512) } else { 0 };
         let granule = MEMORY_GRANULE.bytes();
-        self.left.saturating_sub(tables.next_multiple_of(granule)) & !(granule - 1)
+        let tables = tables.saturating_add(bar_tables(guest, platform));
+        let tables = tables.checked_next_multiple_of(granule).unwrap_or(u64::MAX);
+        self.left.saturating_sub(tables) & !(granule - 1)
     }
 
     /// Takes a guest's memory; a problem where there is not enough.
-    pub fn take(&mut self, name: &str, guest: &GuestConfig) -> Option<Problem> {
-        let problem = self.would_take(name, guest);
+    pub fn take(&mut self, name: &str, guest: &GuestConfig, platform: &Platform) -> Option<Problem> {
+        let problem = self.would_take(name, guest, platform);
         if problem.is_none() {
-            self.left = self.left.saturating_sub(self.whole(guest));
+            self.left = self.left.saturating_sub(self.whole(guest, platform));
         }
         problem
     }
 
     /// As [`Self::take`], but takes nothing.
-    pub fn would_take(&self, name: &str, guest: &GuestConfig) -> Option<Problem> {
-        if self.whole(guest) <= self.left {
+    pub fn would_take(&self, name: &str, guest: &GuestConfig, platform: &Platform) -> Option<Problem> {
+        if self.whole(guest, platform) <= self.left {
             return None;
         }
         let mut report = Report::of_guest(name);
@@ -154,14 +157,28 @@ impl MemoryBudget {
                 "{} do not fit: of the machine's {} there are {} left for it",
                 guest.memory,
                 mib(self.total),
-                mib(self.largest())
+                mib(self.largest(guest, platform))
             ),
-            if self.largest() >= crate::check::rules::LEAST_MEMORY.bytes() {
-                alloc::format!("give it \"{}\" or less, or less to the guests before it", mib(self.largest()))
+            if self.largest(guest, platform) >= crate::check::rules::LEAST_MEMORY.bytes() {
+                alloc::format!(
+                    "give it \"{}\" or less, or less to the guests before it",
+                    mib(self.largest(guest, platform))
+                )
             } else {
                 "give less to the guests before it".to_string()
             },
         );
         report.problems.pop()
     }
+}
+
+/// Bytes of nested tables for a guest's large BARs. A guest may put a BAR where no large page
+/// fits, and move it twice before what it left is back. Tables for small ones are part of what
+/// the hypervisor has for itself.
+fn bar_tables(guest: &GuestConfig, platform: &Platform) -> u64 {
+    let functions = guest.pci.iter().filter_map(|pci| platform.function_at(&pci.passthrough.path));
+    let bars = functions.flat_map(|function| &function.bars).filter(|bar| bar.is_memory());
+    let bytes = bars.fold(0, |sum: u64, bar| sum.saturating_add(bar.bytes));
+    let tables = bytes.div_ceil(512).saturating_mul(3);
+    if tables < MEMORY_GRANULE.bytes() { 0 } else { tables }
 }

@@ -515,3 +515,19 @@ fn a_command_line_with_a_zero() {
         ["guest.a.command_line: the command line has a zero in it, which would end it; take the zero out"]
     );
 }
+
+#[test]
+fn tables_for_large_bars_are_part_of_the_memory() {
+    let config = config(&[("a", "cpus = [1]\nmemory = \"1700 MiB\"", &[("00:03.0", "1b36:0010")])]);
+    let mut board = q35();
+    let drive = board.functions.iter_mut().find(|function| function.id.to_string() == "1b36:0010").unwrap();
+    let of_memory = |board: &Platform| {
+        problems(&config, board).into_iter().filter(|it| it.starts_with("guest.a.memory")).count()
+    };
+    drive.bars[0].bytes = 64 << 20;
+    assert_eq!(of_memory(&board), 0);
+    // One of 64 GiB takes 384 MiB.
+    let drive = board.functions.iter_mut().find(|function| function.id.to_string() == "1b36:0010").unwrap();
+    drive.bars[0].bytes = 64 << 30;
+    assert_eq!(of_memory(&board), 1);
+}
