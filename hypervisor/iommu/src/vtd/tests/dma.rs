@@ -177,6 +177,29 @@ fn the_interrupt_range_is_never_mapped() {
 }
 
 #[test]
+fn reserved_memory_is_reached_exactly_and_only_while_attached() {
+    let mut bench = Bench::with(QEMU_CAP, QEMU_ECAP, LIMITS);
+    let (start, bytes) = (0x7e00_1000, 3 * PAGE);
+    let domain = bench.units.create_domain(&[who(NIC)]).unwrap();
+    bench.units.map(domain, Gpa(start), Hpa(start), bytes, Permissions::READ).unwrap();
+    assert_eq!(bench.mock.dma(NIC, start, false), None, "before it is attached");
+    bench.units.attach(alone(NIC), domain).unwrap();
+    let reached = |bench: &Bench, at| bench.mock.dma(NIC, at, false);
+    for page in 0..3 {
+        assert_eq!(reached(&bench, start + page * PAGE), Some(start + page * PAGE));
+    }
+    assert_eq!((reached(&bench, start - 1), reached(&bench, start + bytes)), (None, None));
+    assert_eq!(bench.mock.dma(NIC, start, true), None, "what may only be read");
+    // What fails leaves the domain as it was.
+    let messages = 0xfedf_f000;
+    let over = bench.units.map(domain, Gpa(messages), Hpa(messages), 2 * PAGE, Permissions::READ);
+    assert_eq!(over, Err(IommuError::InterruptRange));
+    assert_eq!((reached(&bench, messages), reached(&bench, start)), (None, Some(start)));
+    bench.units.detach(who(NIC)).unwrap();
+    assert_eq!(reached(&bench, start), None, "it does not outlive the function's stay");
+}
+
+#[test]
 fn units_differ_and_each_gets_tables_of_its_own_shape() {
     let ram = Ram::new(200, false);
     // 39 bits and 4 KiB pages, not snooping; 48 bits and 1 GiB pages in caching mode.
