@@ -61,7 +61,7 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
         attack_on(column, Commands, "commands-virtual", virtually(column, "commands"), 10)
             .needs(Need::KeptApic),
         processor_state(column),
-        nested_faults(column),
+        fatal(Storms, "nested-faults", TRIPLE_FAULT),
         stray_crash(column),
         fatal(Emulation, "wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
         fatal(Emulation, "unemulated", BAD_ACCESS).expect(HYPERVISOR, "by what is not emulated"),
@@ -192,16 +192,6 @@ fn processor_state(column: Column) -> Scenario {
         scenario.expect("attacker", "processor: state is clean").expect("attacker", "attack processor: held")
     };
     run(run(beside_neighbour(column, Feature::Emulation, "processor", attacker, 12))).ends("attacker", REBOOT)
-}
-
-/// Where the emulator survives it, with breakpoints on the stack that exceptions are delivered
-/// to: each delivery is a debug exception's, without an instruction between.
-fn nested_faults(column: Column) -> Scenario {
-    let words = if column == Column::VmxBochs { "nested-faults stack-breakpoints" } else { "nested-faults" };
-    let attacker = attacker(column, words).set("expect", "\"crash\"");
-    beside_neighbour(column, Feature::Storms, "nested-faults", attacker, 8)
-        .expect("attacker", "nested-faults: ending")
-        .ends("attacker", TRIPLE_FAULT)
 }
 
 /// The first stray access ends a guest whose configuration wants that.
