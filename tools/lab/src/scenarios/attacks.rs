@@ -8,7 +8,7 @@ use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
 use crate::machine::Iommu;
-use crate::scenario::{Config, Scenario, Subject};
+use crate::scenario::Scenario;
 
 /// All of them; where there is no IOMMU, attackers without a device.
 pub fn on(column: Column) -> Vec<Scenario> {
@@ -114,11 +114,7 @@ fn delivery_into_nothing(column: Column, who: &str) -> Scenario {
     let attackers = if by_itself { &all[..1] } else { &all[..] };
     let mut guests = vec![Guest::new("neighbour", &[1], "neighbour seconds=4")];
     guests.extend(attackers.iter().map(|&(name, cpu)| guest(name, cpu)));
-    let mut scenario = hosted(column, Feature::Storms, &format!("attack/deliver{who}"), &guests).cpus(5);
-    if let Subject::Hypervisor(Config::Inline(text)) = &mut scenario.subject {
-        // Bochs's processors are two threads of a core each.
-        text.insert_str(0, "[hypervisor]\nshare_cores = true\n\n");
-    }
+    let scenario = hosted(column, Feature::Storms, &format!("attack/deliver{who}"), &guests).cpus(5);
     let scenario = scenario.expect("neighbour", "neighbour: unharmed").ends("neighbour", POWER_OFF);
     let told = attackers.iter().fold(scenario, |scenario, (name, _)| {
         scenario.expect(name, "deliver: ending").ends(name, BAD_ACCESS)

@@ -114,7 +114,12 @@ pub(crate) fn config(guests: &[Guest]) -> Config {
 /// A scenario with these guests on the lab's machine. A panic of the hypervisor and a
 /// test guest's own verdicts of failure are forbidden.
 pub(crate) fn hosted(column: Column, feature: Feature, name: &str, guests: &[Guest]) -> Scenario {
-    let subject = Subject::Hypervisor(config(guests));
+    let mut config = config(guests);
+    if let (Column::VmxBochs, Config::Inline(text)) = (column, &mut config) {
+        // Two of Bochs' processors are threads of a core.
+        text.insert_str(0, "[hypervisor]\nshare_cores = true\n\n");
+    }
+    let subject = Subject::Hypervisor(config);
     no_failure(Scenario::new(column, feature, name, subject).on(lab_machine))
         .forbid("hypervisor", "panicked")
         .all_as_expected()
@@ -130,7 +135,11 @@ pub(crate) fn hosted_with(
 ) -> Scenario {
     let mut scenario = hosted(column, feature, name, guests);
     if let Subject::Hypervisor(Config::Inline(text)) = &mut scenario.subject {
-        text.insert_str(0, &format!("[hypervisor]\n{keys}\n"));
+        const HEADER: &str = "[hypervisor]\n";
+        match text.strip_prefix(HEADER) {
+            Some(rest) => *text = format!("{HEADER}{keys}\n{rest}"),
+            None => text.insert_str(0, &format!("{HEADER}{keys}\n")),
+        }
     }
     scenario
 }
