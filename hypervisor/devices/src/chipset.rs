@@ -183,8 +183,8 @@ impl Chipset {
         vector
     }
 
-    /// A byte typed on the console; false when the UART has no room: keep it and
-    /// offer it again after the guest has read (any access to COM1).
+    /// A byte typed on the console; false when more waits for the guest already than the
+    /// UART keeps: offer it again later.
     #[must_use]
     pub fn receive(&mut self, byte: u8, out: &mut Effects) -> bool {
         let taken = self.uart.receive(byte);

@@ -2,13 +2,16 @@
 //!
 //! The line is infinitely fast: a byte written is sent at once, so the transmitter
 //! is always empty. Received bytes below the FIFO's trigger level interrupt at once
-//! with the character timeout, as if four character times had passed.
+//! with the character timeout, as if four character times had passed. What the FIFO has no
+//! room for waits on the line, as if the other side had been told to stop.
 
 #[cfg(test)]
 mod tests;
 
 /// Bytes in the receive FIFO.
 pub const FIFO_BYTES: usize = 16;
+/// Bytes that wait on the line for room in it.
+pub const WAITING_BYTES: usize = 4096;
 
 /// IER bits: received data, transmitter empty, line status, modem status.
 const ENABLE_RECEIVED: u8 = 1 << 0;
@@ -46,6 +49,9 @@ pub struct Uart {
     first: u8,
     used: u8,
     fifo_on: bool,
+    waiting: [u8; WAITING_BYTES],
+    waiting_first: u16,
+    waiting_used: u16,
     /// Bytes in the FIFO at which received data interrupts.
     trigger: u8,
     overrun: bool,
@@ -68,6 +74,9 @@ impl Uart {
             first: 0,
             used: 0,
             fifo_on: false,
+            waiting: [0; WAITING_BYTES],
+            waiting_first: 0,
+            waiting_used: 0,
             trigger: 1,
             overrun: false,
             transmitter_pending: false,
@@ -86,10 +95,33 @@ impl Uart {
         self.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2 && self.cause() != CAUSE_NONE
     }
 
-    /// A byte from outside; false when there is no room, then offer it again later.
-    /// In loopback the input is cut off: the byte is taken and lost.
+    /// A byte from outside; false when there is no room for it to wait, then offer it again
+    /// later. In loopback the input is cut off: the byte is taken and lost.
     pub fn receive(&mut self, byte: u8) -> bool {
-        self.mcr & MCR_LOOP != 0 || self.enqueue(byte)
+        if self.mcr & MCR_LOOP != 0 || self.waiting_used == 0 && self.enqueue(byte) {
+            return true;
+        }
+        let end = usize::from(self.waiting_first + self.waiting_used) % WAITING_BYTES;
+        match self.waiting.get_mut(end).filter(|_| usize::from(self.waiting_used) < WAITING_BYTES) {
+            Some(place) => {
+                *place = byte;
+                self.waiting_used += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes what waits into the FIFO as far as there is room.
+    fn refill(&mut self) {
+        while self.waiting_used > 0 && self.mcr & MCR_LOOP == 0 {
+            let byte = self.waiting.get(usize::from(self.waiting_first)).copied().unwrap_or(0);
+            if !self.enqueue(byte) {
+                return;
+            }
+            self.waiting_first = (self.waiting_first + 1) % WAITING_BYTES as u16;
+            self.waiting_used -= 1;
+        }
     }
 
     /// Reads register 0 to 7.
@@ -98,7 +130,13 @@ impl Uart {
         match register {
             0 if divisor_access => self.divisor[0],
             1 if divisor_access => self.divisor[1],
-            0 => self.dequeue(),
+            0 => {
+                let byte = self.dequeue();
+                if self.waiting_used > 0 {
+                    self.refill();
+                }
+                byte
+            }
             1 => self.ier,
             2 => self.read_cause(),
             3 => self.lcr,
@@ -130,9 +168,15 @@ impl Uart {
                 }
                 self.ier = value & 0x0f;
             }
-            2 => self.write_fifo_control(value),
+            2 => {
+                self.write_fifo_control(value);
+                self.refill();
+            }
             3 => self.lcr = value,
-            4 => self.write_modem_control(value),
+            4 => {
+                self.write_modem_control(value);
+                self.refill();
+            }
             7 => self.scratch = value,
             // LSR and MSR are for the factory's test only.
             _ => {}

@@ -8,6 +8,7 @@ use crate::host::{IOMMUS, MACHINE, Machine};
 use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::lines;
+use crate::serial;
 use crate::steward;
 use crate::virtualization;
 use access::ConfigSpace;
@@ -16,7 +17,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
-use guest::host::FAULT_VECTOR;
+use guest::host::{FAULT_VECTOR, KICK_VECTOR};
 use handoff::bundle::{Bundle, ItemKind};
 use machine::barriers::{self, Wanted};
 use machine::config_space::MachineConfigSpace;
@@ -93,7 +94,8 @@ pub fn run(boot: &'static BootInfo) {
     timer::init();
     units.set_fault_interrupt(config, FAULT_VECTOR, apic::id());
     log::info!("local APICs in {} mode", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
-    lines::grant(&plan, &mut units);
+    let console_line = serial::Line::of_com1(&platform).and_then(|line| line.beside(&plan));
+    lines::grant(&plan, console_line.and_then(|line| line.remapped()), &mut units);
     IOMMUS.call_once(|| TicketMutex::new(units));
     lines::take_over(&platform);
     quiet_functions(&platform, config);
@@ -101,6 +103,7 @@ pub fn run(boot: &'static BootInfo) {
         Ok(common) => COMMON.call_once(|| common),
         Err(reason) => return log::error!("no guest can run: {reason}"),
     };
+    serial::open(console_line, tsc_hz);
     run_guests(plan, platform, common, bundle);
 }
 
@@ -133,6 +136,8 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     let running = processor::start_others(&apic_ids, processor_main);
     report_missing(&built);
     log::info!("{running} processors, {} guests, {refused} refused", built.len());
+    console::add_guests(built.iter().map(|guest| guest.partition.name.as_str()));
+    console::leave_to_steward(KICK_VECTOR, common.tsc_hz);
     // The other processors wait for this.
     let machine =
         MACHINE.call_once(|| Machine { guests: built.into_boxed_slice(), refused_as_expected, refused });

@@ -106,7 +106,7 @@ impl Host for Here {
     }
 
     fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool) {
-        console::write_line(&partition.name, complete, line);
+        console::write_guest(partition.index, complete, line);
     }
 
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>) {

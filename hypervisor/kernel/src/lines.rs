@@ -56,20 +56,23 @@ pub fn take_over(platform: &Platform) {
 /// Which of an IOAPIC's interrupts is that of `pin`. AMD-Vi has the IOAPIC compare the
 /// number's low byte with the ends of interrupts that processors tell; at the lines' own
 /// vector every line's end would end this pin too, so that number is left out.
-fn index(pin: u8) -> u16 {
+pub fn index(pin: u8) -> u16 {
     u16::from(pin) + u16::from(pin >= LINE_VECTOR)
 }
 
 /// Lets the IOAPICs whose pins the Plan gives away send through the IOMMU: as many
-/// interrupts as the highest of these pins needs.
-pub fn grant(plan: &Plan, iommus: &mut Iommus) {
+/// interrupts as the highest of these pins needs, and that of the `console`'s port.
+pub fn grant(plan: &Plan, console: Option<(Bdf, u16)>, iommus: &mut Iommus) {
     let lines = || plan.guests.iter().flat_map(|guest| &guest.functions).filter_map(|function| function.line);
-    let mut sources: Vec<Bdf> = lines().map(|line| line.source).collect();
+    let console = || console.into_iter();
+    let mut sources: Vec<Bdf> =
+        lines().map(|line| line.source).chain(console().map(|(source, _)| source)).collect();
     sources.sort_unstable();
     sources.dedup();
     for source in sources {
-        let of_source = lines().filter(|line| line.source == source);
-        let interrupts = of_source.map(|line| index(line.pin) + 1).max().unwrap_or(0);
+        let of_guests = lines().map(|line| (line.source, index(line.pin)));
+        let of_source = of_guests.chain(console()).filter(|(other, _)| *other == source);
+        let interrupts = of_source.map(|(_, index)| index + 1).max().unwrap_or(0);
         let io_apic = Function::new(Requester::new(0, source), &[]);
         if let Err(error) = iommus.grant_interrupts(io_apic, interrupts) {
             log::error!("the IOAPIC that is {source} to the IOMMU can interrupt nobody: {error}");
@@ -107,6 +110,20 @@ pub fn of(functions: &[FunctionPlan]) -> Result<Box<[Line]>, String> {
         Some(found.map(|controller| Line { gsi, pin: line.pin, controller }).ok_or_else(missing))
     };
     functions.iter().filter_map(line).collect()
+}
+
+/// Opens a pin of the hypervisor's own with this entry, which is triggered by edges; false if
+/// there is no such pin.
+pub fn route(io_apic: Hpa, pin: u8, entry: u64) -> bool {
+    let found = CONTROLLERS.get().and_then(|all| all.iter().find(|it| it.base == io_apic && pin < it.pins));
+    found.into_iter().for_each(|controller| controller.io_apic.lock().set_entry(pin, entry));
+    found.is_some()
+}
+
+/// Masks such a pin again.
+pub fn silence(io_apic: Hpa, pin: u8) {
+    let found = CONTROLLERS.get().and_then(|all| all.iter().find(|it| it.base == io_apic));
+    found.into_iter().for_each(|controller| controller.io_apic.lock().mask(pin));
 }
 
 fn guest(partition: &Partition<Here>) -> Option<&'static Guest> {

@@ -14,11 +14,15 @@ mod host;
 #[cfg(target_os = "none")]
 mod iommus;
 #[cfg(target_os = "none")]
+mod keyboard;
+#[cfg(target_os = "none")]
 mod lifecycle;
 #[cfg(target_os = "none")]
 mod lines;
 #[cfg(target_os = "none")]
 mod rom;
+#[cfg(target_os = "none")]
+mod serial;
 #[cfg(target_os = "none")]
 mod steward;
 #[cfg(target_os = "none")]

@@ -1,25 +1,20 @@
-//! What the boot processor does while the guests run: console input, IOMMU faults,
-//! and the end.
+//! What the boot processor does while the guests run: the console, IOMMU faults, and the
+//! end.
 
 use crate::guests::Guest;
 use crate::host::{IOMMUS, Machine};
+use crate::keyboard::Keyboard;
 use crate::summary;
-use core::sync::atomic::{AtomicUsize, Ordering::*};
+use consoles::input::AT_ONCE;
 use guest::host::{KICK_VECTOR, LINE_VECTOR};
-use guest::partition::{End, STEWARD};
+use guest::partition::End;
 use iommu::{Fault, FaultKind, Iommu};
+use machine::console::Turn;
 use machine::{apic, console, heap, interrupts, machine_check, processor, registers, timer};
 use spec::Bdf;
 
-/// Ctrl-T moves the console's focus to the next guest.
-const NEXT_FOCUS: u8 = 0x14;
-/// How often the serial port is asked for input: it has no interrupt of its own here,
-/// and a person does not notice.
-const INPUT_PERIODS_PER_SECOND: u64 = 50;
 /// How many faults of one guest are logged, so that a storm fills no log.
 const FAULTS_LOGGED: u32 = 20;
-
-static FOCUS: AtomicUsize = AtomicUsize::new(0);
 
 /// Makes the steward look at once.
 pub fn wake() {
@@ -31,18 +26,19 @@ pub fn wake() {
 /// Watches over the guests until all are over.
 #[inline(never)]
 pub fn watch(machine: &Machine, tsc_hz: u64) {
-    let period = tsc_hz / INPUT_PERIODS_PER_SECOND;
+    let mut keyboard = Keyboard::new(machine, tsc_hz);
+    let mut typed = [0; AT_ONCE];
     let mut logged = alloc::vec![0u32; machine.guests.len() + 1];
     heap::seal();
     while !machine.guests.iter().all(|guest| guest.lifecycle.is_over()) {
-        while let Some(byte) = console::read_byte() {
-            input(machine, byte);
-        }
+        let now = registers::read_tsc();
+        let Turn { received, next } = console::turn(now, &mut typed, keyboard.is_ready());
+        keyboard.take(typed.get(..received).unwrap_or_default(), now);
         drain_faults(machine, &mut logged);
         machine_check::report();
         let chipsets = machine.guests.iter().filter_map(|guest| guest.partition.look_after_chipset());
-        let input = registers::read_tsc() + period;
-        timer::arm_timer(chipsets.fold(input, u64::min));
+        let look = now.saturating_add(tsc_hz);
+        timer::arm_timer(chipsets.fold(next.min(look), u64::min));
         interrupts::halt_until_interrupt();
         if interrupts::take_vectors()[usize::from(LINE_VECTOR >> 6)] & 1 << (LINE_VECTOR & 63) != 0 {
             // Lines of guests whose own processors take no vector of ours.
@@ -52,24 +48,7 @@ pub fn watch(machine: &Machine, tsc_hz: u64) {
     }
     timer::disarm_timer();
     drain_faults(machine, &mut logged);
-}
-
-fn input(machine: &Machine, byte: u8) {
-    let guests = machine.guests.len();
-    if byte == NEXT_FOCUS {
-        let focus = (FOCUS.load(Relaxed) + 1) % guests.max(1);
-        FOCUS.store(focus, Relaxed);
-        if let Some(guest) = machine.guests.get(focus) {
-            log::info!("you type to {} (Ctrl-T for the next guest)", guest.partition.name);
-        }
-        return;
-    }
-    if let Some(guest) = machine.guests.get(FOCUS.load(Relaxed))
-        && guest.partition.ended().is_none()
-    {
-        // A full queue loses the byte, as a serial port does.
-        let _ = guest.partition.with_chipset(STEWARD, |chipset, effects, _| chipset.receive(byte, effects));
-    }
+    console::take_from_steward();
 }
 
 /// Logs what the IOMMUs refused, with whose it was.

@@ -1,101 +1,176 @@
-//! The one console: COM1, the framebuffer and a ring in memory show the same lines.
+//! The one console: a serial port, the framebuffer and a history in memory show the same
+//! lines.
 //!
 //! Guests and the hypervisor share it by lines: `owner| text` is a line or the end
-//! of one, `owner> text` a part whose line goes on in the owner's next piece. A line
-//! goes out whole, under one lock.
+//! of one, `owner> text` a part whose line goes on in the owner's next piece.
+//!
+//! Whoever writes puts a line into its owner's ring and goes on. Until guests run, and once
+//! they are over, it is sent at once; in between the steward sends, as the port takes it
+//! ([`turn`]). A panic sends by polling, past every lock.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
+
+use consoles::filter::{Filter, LONGEST_TEXT};
+use consoles::output::{Output, Pumped, Source};
+use consoles::port::{Cause, SerialPort};
+use consoles::ring::{Flags, Ring, Taken};
+use spec::Hpa;
+use spin::mutex::{SpinMutex, TicketMutex};
 
 use crate::framebuffer::Screen;
-use crate::serial::Serial;
-use spec::Hpa;
+use crate::history::History;
+use crate::serial::{COM1, POLLS, Port, Registers};
+use crate::{apic, processor};
 
-/// The owner of the hypervisor's own lines.
-pub const HYPERVISOR: &str = "hypervisor";
+pub use consoles::HYPERVISOR;
 
-const RING_BYTES: usize = 16 * 1024;
+const LOG_BYTES: usize = 32 * 1024;
+/// Bytes of a guest's ring: what a Linux prints while it boots; less where many guests share
+/// what there is.
+const GUEST_BYTES: usize = 64 * 1024;
+const ALL_GUESTS_BYTES: usize = 1 << 20;
+/// Lines, and characters on the screen, that the steward writes before it looks at something
+/// else.
+const LINES_AT_ONCE: usize = 4;
+const CHARACTERS_AT_ONCE: usize = 32;
+/// Turns in a row at whose ends a port still asks for something, until it is looked at by the
+/// timer instead.
+const ASKS: u32 = 10_000;
+/// How long a port may take nothing before lines pass it by, in seconds.
+const PATIENCE_SECONDS: u64 = 5;
+/// Parts of a second after which the steward looks at a port that works without interrupts:
+/// while there is something to send, and for something typed.
+const SENDS_PER_SECOND: u64 = 1000;
+const LOOKS_PER_SECOND: u64 = 50;
+/// Tries for a lock that is held for a few hundred instructions at a time. Who does not get
+/// it has interrupted its holder.
+const LOCK_TRIES: u32 = 100_000;
 
-/// The last bytes that were written, for the panic report and for machines without
-/// any console.
-struct Ring {
-    bytes: [u8; RING_BYTES],
-    written: usize,
-}
-
-impl Ring {
-    fn push(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.bytes[self.written % RING_BYTES] = *byte;
-            self.written = self.written.wrapping_add(1);
-        }
-    }
-
-    /// The byte `back` places before the end, 1 being the last.
-    fn back(&self, back: usize) -> Option<u8> {
-        (back <= self.written.min(RING_BYTES))
-            .then(|| self.bytes[self.written.wrapping_sub(back) % RING_BYTES])
-    }
-
-    /// How far back the last `lines` whole lines start.
-    fn start_of_last(&self, lines: usize) -> usize {
-        let mut ends = 0;
-        let mut back = 0;
-        while let Some(byte) = self.back(back + 1) {
-            if byte == b'\n' {
-                ends += 1;
-                if ends > lines {
-                    break;
-                }
-            }
-            back += 1;
-        }
-        back
-    }
-}
-
-struct Console {
-    serial: Option<Serial>,
+/// What of the console its sender has.
+struct Shown {
+    output: Output,
+    port: Option<Port>,
+    /// The port's interrupts reach the steward.
+    has_line: bool,
+    /// How often in a row it still asked for something after its turn.
+    asked: u32,
     screen: Option<Screen>,
-    ring: Ring,
+    history: History,
+    /// TSC since when the port took nothing.
+    stuck_since: Option<u64>,
 }
 
-static CONSOLE: spin::Mutex<Console> = spin::Mutex::new(Console {
-    serial: None,
+/// The lines of one guest, on their way through its filter.
+struct GuestLines {
+    name: String,
+    lines: TicketMutex<(Filter, Ring<Box<[u8]>>)>,
+}
+
+/// Who writes lines.
+enum Owner {
+    Log,
+    Guest(GuestLines),
+}
+
+static SHOWN: SpinMutex<Shown> = SpinMutex::new(Shown {
+    output: Output::new(),
+    port: None,
+    has_line: false,
+    asked: 0,
     screen: None,
-    ring: Ring { bytes: [0; RING_BYTES], written: 0 },
+    history: History::new(),
+    stuck_since: None,
 });
+static LOG: SpinMutex<Ring<[u8; LOG_BYTES]>> = SpinMutex::new(Ring::new([0; LOG_BYTES]));
+/// The log, then the guests by number.
+static OWNERS: spin::Once<Box<[Owner]>> = spin::Once::new();
+static ONLY_LOG: [Owner; 1] = [Owner::Log];
 static LINES: AtomicU64 = AtomicU64::new(0);
 
-impl Console {
-    fn put(&mut self, bytes: &[u8]) {
-        self.ring.push(bytes);
-        self.show(bytes);
-    }
+/// Where a panic writes: the ports of boot, and what the configuration chose.
+static EARLY: spin::Once<Registers> = spin::Once::new();
+static CHOSEN: spin::Once<Option<Registers>> = spin::Once::new();
 
-    fn show(&mut self, bytes: &[u8]) {
-        if let Some(serial) = &mut self.serial {
-            serial.send(bytes);
+/// Who sends.
+static MODE: AtomicU8 = AtomicU8::new(AT_ONCE);
+const AT_ONCE: u8 = 0;
+const BY_STEWARD: u8 = 1;
+const PANIC: u8 = 2;
+/// The steward will look at the rings again by itself.
+static ATTENDED: AtomicBool = AtomicBool::new(false);
+/// The vector that wakes it, and the TSC's rate.
+static WAKE_VECTOR: AtomicU8 = AtomicU8::new(0);
+static TSC_HZ: AtomicU64 = AtomicU64::new(1);
+
+impl Source for Owner {
+    fn name(&self) -> &str {
+        match self {
+            Self::Log => HYPERVISOR,
+            Self::Guest(guest) => &guest.name,
         }
-        if let Some(screen) = &mut self.screen {
-            screen.put(bytes);
+    }
+
+    fn take(&self, text: &mut [u8; LONGEST_TEXT]) -> Option<Taken> {
+        match self {
+            Self::Log => try_log()?.take(text),
+            Self::Guest(guest) => guest.lines.lock().1.take(text),
         }
     }
+}
 
-    fn begin(&mut self, owner: &str, complete: bool) {
-        self.put(owner.as_bytes());
-        self.put(if complete { b"| " } else { b"> " });
+impl Owner {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Log => LOG.try_lock().is_some_and(|ring| ring.is_empty()),
+            Self::Guest(guest) => guest.lines.lock().1.is_empty(),
+        }
     }
+}
 
-    /// Puts text that its owner chose. Line ends in it would let an owner write lines
-    /// in another's name, so they become spaces.
-    fn put_text(&mut self, text: &[u8]) {
-        for (index, part) in text.split(|byte| matches!(byte, b'\n' | b'\r')).enumerate() {
-            if index > 0 {
-                self.put(b" ");
+fn owners() -> &'static [Owner] {
+    OWNERS.get().map_or(&ONLY_LOG, |owners| owners)
+}
+
+/// The log's ring, unless its holder cannot go on: it is interrupted by whoever asks.
+fn try_log() -> Option<spin::mutex::SpinMutexGuard<'static, Ring<[u8; LOG_BYTES]>>> {
+    (0..LOCK_TRIES).find_map(|_| {
+        core::hint::spin_loop();
+        LOG.try_lock()
+    })
+}
+
+impl Shown {
+    /// Sends what there is as far as the port takes it.
+    fn pump(&mut self, most: usize) -> Pumped {
+        let Self { output, port, screen, history, .. } = self;
+        output.pump(owners(), port.as_mut(), most, |line, shown| {
+            LINES.fetch_add(1, Relaxed);
+            history.push(line);
+            if let Some(screen) = screen.as_mut().filter(|_| shown) {
+                screen.put(line);
             }
-            self.put(part);
+        })
+    }
+
+    fn refresh(&mut self, most: usize) -> bool {
+        self.screen.as_mut().is_some_and(|screen| screen.refresh(most))
+    }
+
+    /// Sends everything, by polling. A port that takes nothing is given up.
+    fn send_all(&mut self) {
+        let mut polls = 0;
+        while let Pumped::Busy { moved } = self.pump(LINES_AT_ONCE) {
+            polls = if moved { 0 } else { polls + 1 };
+            if polls == POLLS {
+                self.output.give_up();
+            }
         }
+        self.refresh(usize::MAX);
     }
 
     fn release_screen(&mut self, start: Hpa, bytes: u64) -> bool {
@@ -107,201 +182,375 @@ impl Console {
         true
     }
 
-    fn end(&mut self) {
-        self.put(b"\r\n");
-        LINES.fetch_add(1, Ordering::Relaxed);
+    fn use_port(&mut self, port: Option<Port>) {
+        self.port = port;
+        self.has_line = false;
     }
 }
 
 /// Looks for COM1. The log starts here.
 pub fn init_serial() {
-    CONSOLE.lock().serial = Serial::probe();
+    let mut shown = SHOWN.lock();
+    shown.use_port(Port::probe(Registers::Ports(COM1), false));
+    if let Some(port) = &shown.port {
+        EARLY.call_once(|| port.registers());
+    }
 }
 
-/// Writes nothing more to COM1, as the configuration asks; the screen goes on.
+/// Writes to this port from now on, whose rate stays if `keeps_rate`; false if nothing
+/// answers there, and then all stays as it was.
+pub fn use_port(registers: Registers, keeps_rate: bool) -> bool {
+    let Some(port) = Port::probe(registers, keeps_rate) else { return false };
+    CHOSEN.call_once(|| Some(registers));
+    SHOWN.lock().use_port(Some(port));
+    true
+}
+
+/// Whether there is a port.
+pub fn has_port() -> bool {
+    SHOWN.lock().port.is_some()
+}
+
+/// Writes nothing more to a serial port, as the configuration asks; the screen goes on.
 pub fn leave_serial() {
-    CONSOLE.lock().serial = None;
+    CHOSEN.call_once(|| None);
+    SHOWN.lock().use_port(None);
 }
 
 /// Shows every further line on `screen` too, and the lines so far.
 pub fn attach_screen(mut screen: Screen) {
-    let mut console = CONSOLE.lock();
-    let mut back = console.ring.start_of_last(screen.rows());
+    let mut shown = SHOWN.lock();
+    let mut back = shown.history.start_of_last(screen.rows());
     while back > 0 {
-        if let Some(byte) = console.ring.back(back) {
+        if let Some(byte) = shown.history.back(back) {
             screen.put(&[byte]);
         }
         back -= 1;
     }
-    console.screen = Some(screen);
+    screen.refresh(usize::MAX);
+    shown.screen = Some(screen);
 }
 
 /// The `bytes` bytes from `start` become somebody's: where the screen is in them, it is
 /// scrubbed, for it shows what all guests print, and never written to again. Whether it was.
 pub fn release_screen(start: Hpa, bytes: u64) -> bool {
-    CONSOLE.lock().release_screen(start, bytes)
+    SHOWN.lock().release_screen(start, bytes)
 }
 
-/// Writes a line of `owner` (`complete`), or a part of one that has not ended yet.
-pub fn write_line(owner: &str, complete: bool, bytes: &[u8]) {
-    let mut console = CONSOLE.lock();
-    console.begin(owner, complete);
-    console.put_text(bytes);
-    console.end();
+/// Makes a ring for each guest, by its number. Allocates.
+pub fn add_guests<'a>(names: impl ExactSizeIterator<Item = &'a str>) {
+    let bytes = (ALL_GUESTS_BYTES / names.len().max(1)).min(GUEST_BYTES);
+    let guest = |name: &str| {
+        let ring = Ring::new(vec![0; bytes].into_boxed_slice());
+        Owner::Guest(GuestLines { name: name.into(), lines: TicketMutex::new((Filter::new(), ring)) })
+    };
+    let owners: Vec<Owner> = core::iter::once(Owner::Log).chain(names.map(guest)).collect();
+    OWNERS.call_once(|| owners.into_boxed_slice());
+}
+
+/// Takes part of a line of the guest of this number; `complete` ends it. What a terminal
+/// would obey in it is shown. Never waits for what is sent.
+pub fn write_guest(guest: usize, complete: bool, bytes: &[u8]) {
+    let Some(Owner::Guest(guest)) = owners().get(guest + 1) else { return };
+    let is_owner = |text: &[u8]| owners().iter().any(|owner| text.ends_with(owner.name().as_bytes()));
+    {
+        let mut lines = guest.lines.lock();
+        let (filter, ring) = &mut *lines;
+        filter.feed(bytes, complete, is_owner, |text, complete| {
+            ring.push(text, Flags { complete, hidden: false });
+        });
+    }
+    written();
 }
 
 /// Writes text of the hypervisor, one line for each of its lines, each beginning
 /// with `prefix`.
 pub fn write_log(prefix: &str, text: fmt::Arguments) {
-    write_to(&mut CONSOLE.lock(), prefix, text);
+    write(prefix, text, false);
 }
 
 /// As [`write_log`], but not on the screen: a line that a tool reads and nobody else.
 pub fn write_for_tools(text: fmt::Arguments) {
-    let mut console = CONSOLE.lock();
-    let screen = console.screen.take();
-    write_to(&mut console, "", text);
-    console.screen = screen;
+    write("", text, true);
 }
 
-fn write_to(console: &mut Console, prefix: &str, text: fmt::Arguments) {
-    struct Lines<'a> {
-        console: &'a mut Console,
-        prefix: &'a str,
-    }
-    impl fmt::Write for Lines<'_> {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            for (index, line) in text.split('\n').enumerate() {
-                if index > 0 {
-                    self.console.end();
-                    self.console.begin(HYPERVISOR, true);
-                    self.console.put(self.prefix.as_bytes());
-                }
-                self.console.put(line.as_bytes());
+fn write(prefix: &str, text: fmt::Arguments, hidden: bool) {
+    let mut lines = LogLines { prefix, text: [0; LONGEST_TEXT], used: 0, hidden };
+    lines.append(prefix);
+    // `LogLines` never fails; a `Display` that does loses its own text only.
+    let _ = fmt::write(&mut lines, text);
+    lines.end(true);
+    written();
+}
+
+/// Lines of the log on their way into its ring.
+struct LogLines<'a> {
+    prefix: &'a str,
+    text: [u8; LONGEST_TEXT],
+    used: usize,
+    hidden: bool,
+}
+
+impl LogLines<'_> {
+    fn append(&mut self, text: &str) {
+        for byte in text.bytes() {
+            if self.used == LONGEST_TEXT {
+                self.end(false);
             }
-            Ok(())
+            if let Some(place) = self.text.get_mut(self.used) {
+                // Names out of a bundle or of the firmware's may be in it.
+                *place = if byte < b' ' || byte == 0x7f { b'?' } else { byte };
+                self.used += 1;
+            }
         }
     }
-    console.begin(HYPERVISOR, true);
-    console.put(prefix.as_bytes());
-    let mut lines = Lines { console, prefix };
-    // `Lines` never fails; a `Display` that does loses its own text only.
-    let _ = fmt::write(&mut lines, text);
-    lines.console.end();
+
+    fn end(&mut self, complete: bool) {
+        let text = self.text.get(..self.used).unwrap_or_default();
+        let ring = if MODE.load(Acquire) == PANIC { None } else { try_log() };
+        match ring {
+            Some(mut ring) => ring.push(text, Flags { complete, hidden: self.hidden }),
+            // A panic, or a machine check amid a line.
+            None => {
+                write_anyway(&[HYPERVISOR.as_bytes(), if complete { b"| " } else { b"> " }, text, b"\r\n"])
+            }
+        }
+        self.used = 0;
+    }
+}
+
+impl fmt::Write for LogLines<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (index, line) in text.split('\n').enumerate() {
+            if index > 0 {
+                self.end(true);
+                self.append(self.prefix);
+            }
+            self.append(line);
+        }
+        Ok(())
+    }
+}
+
+/// Something is in a ring: whoever sends has to know.
+fn written() {
+    match MODE.load(Acquire) {
+        AT_ONCE => {
+            // Who holds it sends everything before it lets go, or is interrupted by this.
+            let shown = (0..LOCK_TRIES).find_map(|_| SHOWN.try_lock());
+            shown.into_iter().for_each(|mut shown| shown.send_all());
+        }
+        BY_STEWARD if !ATTENDED.swap(true, SeqCst) => wake(),
+        _ => {}
+    }
+}
+
+fn wake() {
+    if let Some(id) = processor::apic_id(0) {
+        apic::send_interrupt(id, WAKE_VECTOR.load(Relaxed));
+    }
+}
+
+/// From here on the steward sends, whom `vector` wakes. `tsc_hz` is the TSC's rate.
+pub fn leave_to_steward(vector: u8, tsc_hz: u64) {
+    WAKE_VECTOR.store(vector, Relaxed);
+    TSC_HZ.store(tsc_hz.max(1), Relaxed);
+    ATTENDED.store(true, SeqCst);
+    MODE.store(BY_STEWARD, Release);
+}
+
+/// From here on lines are sent at once again, those that wait first.
+pub fn take_from_steward() {
+    MODE.store(AT_ONCE, Release);
+    let mut shown = SHOWN.lock();
+    if let Some(port) = &mut shown.port {
+        port.set_interrupts(false, false);
+    }
+    shown.send_all();
+}
+
+/// Says whether the port's interrupts reach the steward.
+pub fn set_line(has_line: bool) {
+    SHOWN.lock().has_line = has_line;
+}
+
+/// Has the port raise its interrupt, if it can: its transmitter is empty. To find out where
+/// that arrives.
+pub fn raise_interrupt(raise: bool) {
+    if let Some(port) = &mut SHOWN.lock().port {
+        port.set_interrupts(false, raise);
+        if !raise {
+            port.cause();
+        }
+    }
+}
+
+/// What a turn of the steward's came to.
+pub struct Turn {
+    /// Bytes that were received.
+    pub received: usize,
+    /// TSC at which the next turn is due if no interrupt comes before.
+    pub next: u64,
+}
+
+/// The steward's turn: receives into `typed` if `may_receive`, else has the other side wait,
+/// and sends what the port takes. Never waits.
+pub fn turn(now: u64, typed: &mut [u8], may_receive: bool) -> Turn {
+    let mut shown = SHOWN.lock();
+    let mut received = 0;
+    let mut pumped = Pumped::Idle;
+    let mut asks = false;
+    // Until the port asks for nothing more: its line must fall before it can rise again.
+    for _ in 0..LINES_AT_ONCE {
+        if let Some(port) = &mut shown.port {
+            port.set_ready(may_receive);
+            asks = port.cause() != Cause::None;
+            while may_receive && let Some(place) = typed.get_mut(received) {
+                let Some(byte) = port.receive() else { break };
+                *place = byte;
+                received += 1;
+            }
+        }
+        pumped = shown.pump(LINES_AT_ONCE);
+        if !asks || received == typed.len() {
+            break;
+        }
+    }
+    if pumped == Pumped::Idle {
+        ATTENDED.store(false, SeqCst);
+        // Whoever wrote before that believed that somebody looks.
+        if !owners().iter().all(Owner::is_empty) {
+            ATTENDED.store(true, SeqCst);
+            pumped = Pumped::Busy { moved: true };
+        }
+    }
+    let busy = pumped != Pumped::Idle;
+    shown.asked = if asks && received == 0 { shown.asked + 1 } else { 0 };
+    if shown.asked == ASKS && shown.has_line {
+        // Its line would never fall again.
+        shown.has_line = false;
+        shown.port.iter_mut().for_each(|port| port.set_interrupts(false, false));
+    }
+    let has_line = shown.has_line;
+    if let Some(port) = shown.port.as_mut().filter(|_| has_line) {
+        port.set_interrupts(may_receive, busy);
+    }
+    shown.watch(now, pumped);
+    let more = shown.refresh(CHARACTERS_AT_ONCE) || received == typed.len() || has_line && asks;
+    Turn { received, next: shown.next(now, more, busy, may_receive) }
+}
+
+impl Shown {
+    /// Gives a port up that takes nothing for too long.
+    fn watch(&mut self, now: u64, pumped: Pumped) {
+        if pumped != (Pumped::Busy { moved: false }) {
+            self.stuck_since = None;
+            return;
+        }
+        let since = *self.stuck_since.get_or_insert(now);
+        if now.saturating_sub(since) > PATIENCE_SECONDS * TSC_HZ.load(Relaxed) {
+            self.output.give_up();
+        }
+    }
+
+    /// When the next turn is due.
+    fn next(&self, now: u64, more: bool, busy: bool, may_receive: bool) -> u64 {
+        let hz = TSC_HZ.load(Relaxed);
+        let after = match (&self.port, self.has_line) {
+            _ if more => return now,
+            (None, _) if busy => return now,
+            (None, _) => return u64::MAX,
+            (Some(_), false) if busy => hz / SENDS_PER_SECOND,
+            (Some(_), true) if !busy && may_receive => return u64::MAX,
+            // With interrupts, in case that one got lost.
+            (Some(_), _) => hz / LOOKS_PER_SECOND,
+        };
+        now.saturating_add(after)
+    }
 }
 
 /// Waits until everything written has left the machine.
 pub fn drain() {
-    if let Some(serial) = &mut CONSOLE.lock().serial {
-        serial.drain();
+    let mut shown = SHOWN.lock();
+    shown.send_all();
+    if let Some(port) = &mut shown.port {
+        port.drain();
     }
-}
-
-/// A character that somebody typed, if there is one. Never waits.
-pub fn read_byte() -> Option<u8> {
-    CONSOLE.try_lock()?.serial.as_mut()?.receive()
 }
 
 /// Number of lines so far, for a watchdog to see life.
 pub fn lines_written() -> u64 {
-    LINES.load(Ordering::Relaxed)
+    LINES.load(Relaxed)
+}
+
+/// Writes by polling to the port and the screen, past every lock.
+fn write_anyway(pieces: &[&[u8]]) {
+    static DEAD: AtomicBool = AtomicBool::new(false);
+    let registers = match CHOSEN.get() {
+        Some(chosen) => *chosen,
+        None => EARLY.get().copied(),
+    };
+    for piece in pieces {
+        if let Some(registers) = registers
+            && !DEAD.load(Relaxed)
+            && !registers.send_anyway(piece)
+        {
+            DEAD.store(true, Relaxed);
+        }
+    }
+    // In a panic it is free, for its holder is stopped; else whoever has it is left alone.
+    if let Some(mut shown) = SHOWN.try_lock()
+        && let Some(screen) = &mut shown.screen
+    {
+        pieces.iter().for_each(|piece| screen.put(piece));
+        screen.refresh(usize::MAX);
+    }
 }
 
 /// Takes the console from whoever holds it. For the panic path: the other processors
 /// are stopped by then, maybe one of them amid a line.
 pub fn break_lock() {
-    for _ in 0..1_000_000 {
-        if CONSOLE.try_lock().is_some() {
-            return;
-        }
-        core::hint::spin_loop();
+    MODE.store(PANIC, Release);
+    // At once, and first: what follows may not come to its end.
+    write_anyway(&[b"\r\n", HYPERVISOR.as_bytes(), b"| error: the hypervisor has failed\r\n"]);
+    if !(0..LOCK_TRIES).any(|_| SHOWN.try_lock().is_some()) {
+        // SAFETY: the holder is stopped for ever or is this processor itself, which
+        // panicked amid a line and will not go back to it.
+        unsafe { SHOWN.force_unlock() };
     }
-    // SAFETY: the holder is stopped for ever or is this processor itself, which
-    // panicked amid a line and will not go back to it.
-    unsafe { CONSOLE.force_unlock() };
+    if try_log().is_none() {
+        // SAFETY: as above.
+        unsafe { LOG.force_unlock() };
+    }
 }
 
-/// Shows the last `lines` lines again, with `- ` before each. For the panic report.
+/// Shows the last `lines` lines again, and what of the log was not shown yet, with `- `
+/// before each. For the panic report.
 pub fn replay(lines: usize) {
-    let mut console = CONSOLE.lock();
-    // Nothing is pushed to the ring meanwhile, so positions stay.
-    let mut back = console.ring.start_of_last(lines);
-    let mut fresh = true;
+    const AGAIN: &[u8] = b"hypervisor| - ";
+    let mut line = [0; 2 * LONGEST_TEXT];
+    let mut used = 0;
+    let (mut back, byte_at) = {
+        let shown = SHOWN.lock();
+        (shown.history.start_of_last(lines), |back| SHOWN.lock().history.back(back))
+    };
     while back > 0 {
-        let Some(byte) = console.ring.back(back) else { break };
-        if fresh {
-            console.show(b"hypervisor| - ");
+        let Some(byte) = byte_at(back) else { break };
+        if let Some(place) = line.get_mut(used) {
+            *place = byte;
+            used += 1;
         }
-        console.show(&[byte]);
-        fresh = byte == b'\n';
+        if byte == b'\n' {
+            write_anyway(&[AGAIN, line.get(..used).unwrap_or_default()]);
+            used = 0;
+        }
         back -= 1;
+    }
+    let mut text = [0; LONGEST_TEXT];
+    while let Some(Taken::Line(length, _)) = Owner::Log.take(&mut text) {
+        write_anyway(&[AGAIN, b"hypervisor| ", text.get(..length).unwrap_or_default(), b"\r\n"]);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::boxed::Box;
-    use std::string::String;
-    use std::vec::Vec;
-
-    fn console() -> Box<Console> {
-        Box::new(Console { serial: None, screen: None, ring: Ring { bytes: [0; RING_BYTES], written: 0 } })
-    }
-
-    fn text(console: &Console) -> String {
-        let length = console.ring.written.min(RING_BYTES);
-        let bytes: Vec<u8> = (1..=length).rev().filter_map(|back| console.ring.back(back)).collect();
-        String::from_utf8(bytes).expect("text")
-    }
-
-    #[test]
-    fn each_line_of_the_log_begins_with_its_owner_and_prefix() {
-        let mut console = console();
-        write_to(&mut console, "warning: ", format_args!("one\ntwo {}", 3));
-        assert_eq!(text(&console), "hypervisor| warning: one\r\nhypervisor| warning: two 3\r\n");
-    }
-
-    #[test]
-    fn a_screen_that_becomes_a_guests_keeps_nothing_and_is_left_alone() {
-        let memory = std::vec![0xaa_u8; 48 * 170 * 4 + 64].leak();
-        let start: *const u8 = memory.as_ptr();
-        let length = memory.len();
-        // SAFETY: the vector was leaked, and only this thread touches it.
-        let dots = || unsafe { core::slice::from_raw_parts(start, length) };
-        let mut console = console();
-        console.screen = Some(Screen::in_memory(memory, Hpa(0xfd00_0000)));
-        write_to(&mut console, "", format_args!("a secret"));
-        assert!(dots().iter().any(|dot| *dot != 0));
-        // Somebody else's BARs before and behind it.
-        assert!(!console.release_screen(Hpa(0xfc00_0000), 0x100_0000));
-        assert!(!console.release_screen(Hpa(0xfd10_0000), 0x1000));
-        assert!(console.screen.is_some());
-        assert!(console.release_screen(Hpa(0xfd00_0000), 0x100_0000));
-        assert!(dots().iter().all(|dot| *dot == 0), "not even where nobody sees it");
-        write_to(&mut console, "", format_args!("what others print"));
-        assert!(dots().iter().all(|dot| *dot == 0));
-    }
-
-    #[test]
-    fn a_guest_cannot_write_a_line_in_another_name() {
-        let mut console = console();
-        console.begin("net", true);
-        console.put_text(b"hello\r\nhypervisor| all is well\rx");
-        console.end();
-        assert_eq!(text(&console), "net| hello  hypervisor| all is well x\r\n");
-    }
-
-    #[test]
-    fn the_ring_finds_the_last_lines_also_after_it_wrapped() {
-        let mut console = console();
-        for line in 0..2000 {
-            write_to(&mut console, "", format_args!("line {line}"));
-        }
-        let back = console.ring.start_of_last(2);
-        let expected = "hypervisor| line 1998\r\nhypervisor| line 1999\r\n";
-        assert_eq!(back, expected.len());
-        assert!(text(&console).ends_with(expected));
-        assert_eq!(console.ring.start_of_last(100_000), RING_BYTES);
-    }
-}
+mod tests;

@@ -1,8 +1,9 @@
 //! The log on a framebuffer.
 //!
-//! A framebuffer is slow, so the text is kept in memory too: scrolling moves several
-//! rows at once and redraws only the characters that differ. A row at a time, the log
-//! of one Linux would cost an emulated machine more than Linux itself.
+//! A framebuffer is slow, so the text is kept in memory, and what changed there is drawn a
+//! few characters at a time: nobody waits for a screen. Scrolling moves several rows at once
+//! and redraws only the characters that differ. A row at a time, the log of one Linux would
+//! cost an emulated machine more than Linux itself.
 
 use bootloader_api::info::{FrameBufferInfo, PixelFormat};
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
@@ -16,6 +17,7 @@ const GLYPH_WIDTH: usize = get_raster_width(WEIGHT, HEIGHT);
 const GLYPH_HEIGHT: usize = HEIGHT.val();
 const MAX_COLUMNS: usize = 240;
 const MAX_ROWS: usize = 80;
+const STALE_WORDS: usize = MAX_COLUMNS.div_ceil(64);
 /// When the screen is full, this part of its rows becomes free at once.
 const FREED_PART: usize = 4;
 /// Screens wider than this show every dot twice as wide and high.
@@ -55,8 +57,12 @@ pub struct Screen<D = Mapped> {
     scale: usize,
     columns: usize,
     rows: usize,
-    /// What is shown; 0 is blank.
+    /// What is shown, once it is drawn; 0 is blank.
     cells: [[u8; MAX_COLUMNS]; MAX_ROWS],
+    /// Which of them are not drawn yet, a bit for each column.
+    stale: [[u64; STALE_WORDS]; MAX_ROWS],
+    /// A row above which nothing is stale.
+    stale_from: usize,
     column: usize,
     row: usize,
     escape: Escape,
@@ -120,6 +126,8 @@ impl<D: Dots> Screen<D> {
             columns: (info.width / (GLYPH_WIDTH * scale)).min(MAX_COLUMNS),
             rows: (info.height / (GLYPH_HEIGHT * scale)).min(MAX_ROWS),
             cells: [[0; MAX_COLUMNS]; MAX_ROWS],
+            stale: [[0; STALE_WORDS]; MAX_ROWS],
+            stale_from: MAX_ROWS,
             column: 0,
             row: 0,
             escape: Escape::None,
@@ -147,7 +155,8 @@ impl<D: Dots> Screen<D> {
         }
     }
 
-    /// Shows text; line ends and tabs move, other control characters are ignored.
+    /// Takes text; line ends and tabs move, other control characters are ignored.
+    /// [`Screen::refresh`] shows it.
     pub fn put(&mut self, text: &[u8]) {
         if self.columns == 0 || self.rows == 0 {
             return;
@@ -195,7 +204,10 @@ impl<D: Dots> Screen<D> {
     fn set_cell(&mut self, row: usize, column: usize, character: u8) {
         let same = |a: u8, b: u8| a == b || (matches!(a, 0 | b' ') && matches!(b, 0 | b' '));
         if !same(self.cell(row, column), character) {
-            self.draw(row, column, character);
+            if let Some(word) = self.stale.get_mut(row).and_then(|row| row.get_mut(column / 64)) {
+                *word |= 1 << (column % 64);
+            }
+            self.stale_from = self.stale_from.min(row);
         }
         if let Some(cell) = self.cells.get_mut(row).and_then(|row| row.get_mut(column)) {
             *cell = character;
@@ -204,6 +216,33 @@ impl<D: Dots> Screen<D> {
 
     fn cell(&self, row: usize, column: usize) -> u8 {
         self.cells.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0)
+    }
+
+    fn first_stale(&self, row: usize) -> Option<usize> {
+        let mut words = self.stale.get(row)?.iter().enumerate();
+        words.find_map(|(index, word)| (*word != 0).then(|| index * 64 + word.trailing_zeros() as usize))
+    }
+
+    /// Draws at most `most` characters of what changed, from the top; whether more is left.
+    pub fn refresh(&mut self, most: usize) -> bool {
+        let mut drawn = 0;
+        while self.stale_from < self.rows {
+            while let Some(column) = self.first_stale(self.stale_from) {
+                if drawn == most {
+                    return true;
+                }
+                if let Some(word) =
+                    self.stale.get_mut(self.stale_from).and_then(|row| row.get_mut(column / 64))
+                {
+                    *word &= !(1 << (column % 64));
+                }
+                self.draw(self.stale_from, column, self.cell(self.stale_from, column));
+                drawn += 1;
+            }
+            self.stale_from += 1;
+        }
+        self.stale_from = MAX_ROWS;
+        false
     }
 
     fn draw(&mut self, row: usize, column: usize, character: u8) {
@@ -284,8 +323,11 @@ mod tests {
                 (row(&scrolled, 0), row(&scrolled, 1), row(&scrolled, 2)),
                 (&b"two"[..], &b"three"[..], &b"four"[..])
             );
+            assert!(scrolled.dots.iter().all(|byte| *byte == 0), "nobody waits for the screen");
+            while scrolled.refresh(3) {}
             let mut fresh = screen(200, 50, 210, bytes_per_pixel);
             fresh.put(b"two\r\nthree\r\nfour");
+            assert!(!fresh.refresh(usize::MAX));
             assert!(fresh.dots == scrolled.dots);
             assert!(fresh.dots.iter().any(|byte| *byte != 0));
         }
@@ -307,6 +349,7 @@ mod tests {
     fn wraps_long_lines_and_stays_within_the_stride() {
         let mut screen = screen(3 * GLYPH_WIDTH, 40, 3 * GLYPH_WIDTH + 5, 4);
         screen.put(b"WWWWW");
+        assert!(screen.refresh(4) && !screen.refresh(4));
         assert_eq!((row(&screen, 0), row(&screen, 1)), (&b"WWW"[..], &b"WW"[..]));
         let line_bytes = (3 * GLYPH_WIDTH + 5) * 4;
         let padding =
@@ -322,5 +365,6 @@ mod tests {
         (info.stride, info.bytes_per_pixel) = (usize::MAX, usize::MAX);
         let mut screen = Screen::new(vec![0; 16], info);
         screen.put(b"text");
+        assert!(!screen.refresh(usize::MAX));
     }
 }

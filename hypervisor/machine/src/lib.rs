@@ -33,6 +33,7 @@ pub mod guest_ram;
 #[cfg(any(test, target_os = "none"))]
 pub mod guest_registers;
 pub mod heap;
+pub mod history;
 pub mod interrupts;
 pub mod ioapic;
 pub mod layout;

@@ -1,90 +1,215 @@
-//! COM1, a 16550 at I/O ports 0x3f8 to 0x3ff (National PC16550D data sheet).
+//! The machine's serial ports, 16550s at I/O ports or in memory (National PC16550D data
+//! sheet), by the crate `uart_16550`.
 
+use consoles::port::{Cause, SerialPort};
+use spec::Hpa;
+use uart_16550::backend::Backend;
+use uart_16550::spec::registers::{FifoTriggerLevel, IER, InterruptType, LSR, MCR};
+use uart_16550::{BaudRate, Config, Uart16550};
+
+use crate::mmio::Window;
 use crate::ports;
 
-const BASE: u16 = 0x3f8;
-/// Line status: received data is ready.
-const DATA_READY: u8 = 1 << 0;
-/// Line status: the transmitter can take data.
-const TRANSMITTER_EMPTY: u8 = 1 << 5;
-/// Line status: nothing is left to send, in the FIFO or on the line.
-const ALL_SENT: u8 = 1 << 6;
+/// The first serial port of every PC.
+pub const COM1: u16 = 0x3f8;
+
+/// Registers: data, interrupt enable, modem control, line status.
+const DATA: u8 = 0;
+const INTERRUPT_ENABLE: u8 = 1;
+const MODEM_CONTROL: u8 = 4;
+const LINE_STATUS: u8 = 5;
+/// What reads where nobody answers.
+const NOBODY: u8 = 0xff;
 /// Polls before a transmitter counts as stuck; each takes about a microsecond on
 /// real hardware, and 16 characters at 115200 baud take 1.4 ms. An emulator's takes as
 /// long as whoever reads its output wants, on a busy machine some tenths of a second.
-const POLLS: u32 = 2_000_000;
-/// A transmitter that was stuck this often is not asked again.
-const PATIENCE: u8 = 3;
+pub const POLLS: u32 = 2_000_000;
+/// Bytes that a transmitter with a FIFO takes at once.
+const FIFO_BYTES: usize = 16;
+/// The rate that all are set to, unless the firmware says that it is set already.
+const BAUD: u32 = 115_200;
 
-/// COM1, if there is one.
-pub struct Serial {
-    /// Characters the transmitter takes at once: 16 with a FIFO.
-    burst: u8,
-    room: u8,
-    failures: u8,
+/// Where a port's registers are.
+#[derive(Clone, Copy, Debug)]
+pub enum Registers {
+    /// At 8 I/O ports from here on.
+    Ports(u16),
+    /// In memory, this many bytes apart, with accesses of 32 bits or of 8.
+    Memory {
+        /// The mapped registers.
+        window: Window,
+        /// Bytes from one to the next.
+        stride: u8,
+        /// Accesses are of 32 bits.
+        wide: bool,
+    },
 }
 
-fn read(register: u16) -> u8 {
-    // SAFETY: the ports of COM1 are the hypervisor's; a UART does no DMA.
-    unsafe { ports::read8(BASE + register) }
-}
-
-fn write(register: u16, value: u8) {
-    // SAFETY: as above.
-    unsafe { ports::write8(BASE + register, value) }
-}
-
-impl Serial {
-    /// Sets COM1 to 115200 baud, 8 data bits, no parity, one stop bit, FIFOs on, no
-    /// interrupts; `None` if nothing answers there. Ports that nobody decodes read
-    /// ones, so the scratch register must keep two patterns.
-    pub fn probe() -> Option<Self> {
-        for pattern in [0x5a, 0xa5] {
-            write(7, pattern);
-            if read(7) != pattern {
-                return None;
-            }
-        }
-        write(1, 0); // no interrupts
-        write(3, 0x80); // divisor latch
-        write(0, 1); // 115200 baud
-        write(1, 0);
-        write(3, 0x03); // 8N1
-        write(2, 0x07); // FIFOs on and empty
-        write(4, 0x03); // DTR, RTS
-        let fifo = read(2) & 0xc0 == 0xc0;
-        Some(Self { burst: if fifo { 16 } else { 1 }, room: 0, failures: 0 })
+impl Registers {
+    /// Maps registers in memory; `None` where that cannot be.
+    pub fn map(hpa: Hpa, stride: u8, wide: bool) -> Option<Self> {
+        let window = Window::map(hpa, 8 * u64::from(stride)).ok()?;
+        Some(Self::Memory { window, stride, wide })
     }
 
-    /// Sends `bytes`. What a stuck transmitter does not take is lost.
-    pub fn send(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if self.failures >= PATIENCE {
-                return;
+    fn read(self, register: u8) -> u8 {
+        match self {
+            // SAFETY: the ports of a serial port that the hypervisor has for itself; a UART
+            // does no DMA.
+            Self::Ports(base) => unsafe { ports::read8(base.wrapping_add(register.into())) },
+            Self::Memory { window, stride, wide } => {
+                let offset = usize::from(register) * usize::from(stride);
+                if wide { window.read_u32(offset) as u8 } else { window.read_u8(offset) }
             }
-            if self.room == 0 {
-                if !(0..POLLS).any(|_| read(5) & TRANSMITTER_EMPTY != 0) {
-                    self.failures += 1;
-                    return;
-                }
-                self.failures = 0;
-                self.room = self.burst;
-            }
-            self.room -= 1;
-            write(0, *byte);
         }
+    }
+
+    fn write(self, register: u8, value: u8) {
+        match self {
+            // SAFETY: as above.
+            Self::Ports(base) => unsafe { ports::write8(base.wrapping_add(register.into()), value) },
+            Self::Memory { window, stride, wide } => {
+                let offset = usize::from(register) * usize::from(stride);
+                if wide { window.write_u32(offset, value.into()) } else { window.write_u8(offset, value) }
+            }
+        }
+    }
+
+    /// Sends by polling, past everybody who may be sending too. For what is said when
+    /// nothing else can be relied on. Returns whether the transmitter took everything.
+    pub fn send_anyway(self, bytes: &[u8]) -> bool {
+        let empty = || self.read(LINE_STATUS) & LSR::THR_EMPTY.bits() != 0;
+        bytes.iter().all(|byte| {
+            let took = (0..POLLS).any(|_| empty());
+            if took {
+                self.write(DATA, *byte);
+            }
+            took
+        })
+    }
+}
+
+/// Registers that end every poll of the crate's: after too many looks at a line status that
+/// says "busy", it says "empty".
+#[derive(Debug)]
+struct Bounded {
+    registers: Registers,
+    polls: u32,
+}
+
+impl Backend for Bounded {
+    unsafe fn read(&mut self, register: u8) -> u8 {
+        let value = self.registers.read(register);
+        if register != LINE_STATUS || value & LSR::TRANSMITTER_EMPTY.bits() != 0 {
+            return value;
+        }
+        if self.polls < POLLS {
+            self.polls += 1;
+            return value;
+        }
+        value | (LSR::TRANSMITTER_EMPTY | LSR::THR_EMPTY).bits()
+    }
+
+    unsafe fn write(&mut self, register: u8, value: u8) {
+        self.registers.write(register, value);
+    }
+}
+
+/// A serial port that answers.
+#[derive(Debug)]
+pub struct Port {
+    uart: Uart16550<Bounded>,
+    interrupts: IER,
+    ready: bool,
+}
+
+impl Port {
+    /// Sets a port to 8 data bits, no parity, one stop bit, FIFOs on, no interrupts, and to
+    /// 115200 baud unless `keeps_rate`; `None` if nothing answers there. Ports that nobody
+    /// decodes read ones, so the scratch register must keep two patterns; and a transmitter
+    /// that is never empty is none.
+    pub fn probe(registers: Registers, keeps_rate: bool) -> Option<Self> {
+        // SAFETY: the registers are a UART's or nobody's: the first test asks its scratch
+        // register. They are the hypervisor's alone.
+        let mut uart = unsafe { Uart16550::new_with_backend(Bounded { registers, polls: 0 }) };
+        if !uart.check_present() || registers.read(LINE_STATUS) == NOBODY {
+            return None;
+        }
+        let mut config = Config {
+            interrupts: IER::empty(),
+            // With room for 8 more while somebody comes.
+            fifo_trigger_level: Some(FifoTriggerLevel::Eight),
+            baud_rate: BaudRate::Custom(BAUD),
+            ..Config::DEFAULT
+        };
+        if keeps_rate {
+            let (low, high) = uart.dll_dlm();
+            // Whatever its clock is: what gives the divisor that it has.
+            config.frequency = 16 * u32::from(u16::from_le_bytes([low, high]));
+            config.baud_rate = BaudRate::Custom(1);
+        }
+        uart.init(config).ok()?;
+        if uart.backend().polls == POLLS {
+            return None;
+        }
+        Some(Self { uart, interrupts: IER::empty(), ready: true })
+    }
+
+    /// Where it is.
+    pub fn registers(&self) -> Registers {
+        self.uart.backend().registers
     }
 
     /// Waits until everything is on the line, before the machine goes off.
     pub fn drain(&mut self) {
-        if self.failures < PATIENCE {
-            let _ = (0..POLLS).any(|_| read(5) & ALL_SENT != 0);
+        let registers = self.registers();
+        let _ = (0..POLLS).any(|_| registers.read(LINE_STATUS) & LSR::TRANSMITTER_EMPTY.bits() != 0);
+    }
+}
+
+impl SerialPort for Port {
+    fn room(&mut self) -> usize {
+        match (self.uart.ready_to_send(), self.uart.fifo_enabled()) {
+            (Err(_), _) => 0,
+            (Ok(()), true) => FIFO_BYTES,
+            (Ok(()), false) => 1,
         }
     }
 
-    /// A received character, if there is one.
-    pub fn receive(&mut self) -> Option<u8> {
-        let status = read(5);
-        (status != 0xff && status & DATA_READY != 0).then(|| read(0))
+    fn send(&mut self, byte: u8) {
+        self.registers().write(DATA, byte);
+    }
+
+    fn receive(&mut self) -> Option<u8> {
+        let status = self.registers().read(LINE_STATUS);
+        let waits = status != NOBODY && status & LSR::DATA_READY.bits() != 0;
+        waits.then(|| self.registers().read(DATA))
+    }
+
+    fn set_interrupts(&mut self, receive: bool, transmit: bool) {
+        let mut wanted = IER::empty();
+        wanted.set(IER::DATA_READY, receive);
+        wanted.set(IER::THR_EMPTY, transmit);
+        if wanted != self.interrupts {
+            self.interrupts = wanted;
+            self.registers().write(INTERRUPT_ENABLE, wanted.bits());
+        }
+    }
+
+    fn set_ready(&mut self, ready: bool) {
+        if ready != self.ready {
+            self.ready = ready;
+            let mut lines = MCR::DTR | MCR::OUT_2_INT_ENABLE;
+            lines.set(MCR::RTS, ready);
+            self.registers().write(MODEM_CONTROL, lines.bits());
+        }
+    }
+
+    fn cause(&mut self) -> Cause {
+        match self.uart.isr().interrupt_type() {
+            None => Cause::None,
+            Some(InterruptType::TransmitterHoldingRegisterEmpty) => Cause::Transmit,
+            Some(_) => Cause::Other,
+        }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::uart::{FIFO_BYTES, WAITING_BYTES};
 use proptest::prelude::*;
 use spec::apic::{DeliveryMode, Destination, InterruptMessage};
 use std::vec;
@@ -186,13 +187,14 @@ fn the_console_goes_both_ways() {
     let mut effects = Effects::new();
     assert!(chipset.receive(b'q', &mut effects));
     assert_eq!(effects.pop(), Some(message(0x34, false)));
-    for _ in 1..16 {
+    for _ in 1..FIFO_BYTES + WAITING_BYTES {
         assert!(chipset.receive(b'q', &mut effects));
     }
     assert!(!chipset.receive(b'q', &mut effects));
     assert!(effects.is_empty());
     assert_eq!(input(&mut chipset, 0x3f8, 0), b'q');
     assert!(chipset.receive(b'r', &mut effects));
+    assert!(!chipset.receive(b'r', &mut effects));
 }
 
 #[test]

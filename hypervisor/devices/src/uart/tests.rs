@@ -74,7 +74,7 @@ fn the_queue_is_bounded() {
     for (fcr, room) in [(0x00, 1), (0x01, FIFO_BYTES)] {
         let mut uart = Uart::new();
         uart.write(FCR, fcr);
-        assert_eq!((0..100).take_while(|byte| uart.receive(*byte)).count(), room);
+        (0..room as u8).for_each(|byte| assert!(uart.receive(byte)));
         // Nothing of what was refused is there, and nothing overran.
         assert_eq!(uart.read(LSR), 0x61);
         for byte in 0..room as u8 {
@@ -82,6 +82,43 @@ fn the_queue_is_bounded() {
         }
         assert!(uart.receive(7));
     }
+}
+
+#[test]
+fn what_is_pasted_waits_and_arrives_whole() {
+    for fifo in [0, 1] {
+        let mut uart = uart(ENABLE_RECEIVED);
+        uart.write(FCR, fifo);
+        let room = if fifo == 1 { FIFO_BYTES } else { 1 };
+        let pasted: std::vec::Vec<u8> = (0..2 * WAITING_BYTES).map(|place| (place * 7) as u8).collect();
+        let (mut taken, mut read) = (0, std::vec::Vec::new());
+        while read.len() < pasted.len() {
+            while taken < pasted.len() && uart.receive(pasted[taken]) {
+                taken += 1;
+            }
+            assert!(taken - read.len() == WAITING_BYTES + room || taken == pasted.len());
+            for _ in 0..1000 {
+                if uart.read(LSR) & 1 == 0 {
+                    break;
+                }
+                assert!(uart.line(), "while something waits it interrupts");
+                read.push(uart.read(0));
+            }
+        }
+        assert!(read == pasted);
+        assert_eq!((uart.read(LSR), uart.line()), (0x60, false));
+    }
+}
+
+#[test]
+fn emptying_the_fifo_lets_in_what_waits() {
+    let mut uart = uart(ENABLE_RECEIVED);
+    (0..20).for_each(|byte| assert!(uart.receive(byte)));
+    uart.write(FCR, 0x83);
+    assert_eq!((uart.read(0), uart.read(0)), (16, 17));
+    uart.write(MCR, 0x1b);
+    assert_eq!(uart.write(0, b'l'), None);
+    assert_eq!((uart.read(0), uart.read(0), uart.read(0), uart.read(0)), (18, 19, b'l', 0));
 }
 
 #[test]

@@ -32,11 +32,7 @@ pub(super) extern "C" fn door_loader(boot: &'static mut BootInfo) -> ! {
     let Some(offset) = boot.physical_memory_offset.into_option() else {
         // The log needs nothing but ports.
         crate::console::init_serial();
-        crate::console::write_line(
-            crate::console::HYPERVISOR,
-            true,
-            b"error: the loader mapped no physical memory",
-        );
+        crate::console::write_log("error: ", format_args!("the loader mapped no physical memory"));
         registers::halt_forever()
     };
     let tables = LoaderTables::in_force(offset);

@@ -65,7 +65,7 @@ pub(super) extern "C" fn door_32(door: u32, info: u32) -> ! {
     };
     if understood.is_none() {
         console::init_serial();
-        console::write_line(console::HYPERVISOR, true, b"error: the loader's information makes no sense");
+        console::write_log("error: ", format_args!("the loader's information makes no sense"));
         registers::halt_forever()
     }
     start(handoff, &LoaderTables::in_force(layout::DIRECT_MAP))

@@ -12,6 +12,8 @@ mod commands;
 #[cfg(target_os = "none")]
 mod config;
 #[cfg(target_os = "none")]
+mod console;
+#[cfg(target_os = "none")]
 mod cpuid;
 #[cfg(target_os = "none")]
 mod deliver;
@@ -112,6 +114,8 @@ mod entry {
         ("rewrite", rewrite::run),
         ("init-storm", storm::run),
         ("commands", commands::run),
+        ("flood", console::flood),
+        ("watch", console::watch),
         ("nested-faults", faults::run),
         ("wild-fetch", wild::fetch),
         ("unemulated", wild::unemulated),

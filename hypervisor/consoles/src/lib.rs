@@ -1,0 +1,20 @@
+//! The console that the guests and the log share: what of their text is shown, whose turn
+//! it is on the serial line, where typed characters wait, and the Ctrl-T menu.
+//!
+//! Nothing here touches hardware, takes a lock or waits: `machine` puts rings and the
+//! output under locks and drives a [`port::SerialPort`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod filter;
+pub mod input;
+pub mod menu;
+pub mod output;
+pub mod port;
+pub mod ring;
+
+/// The owner of the hypervisor's own lines.
+pub const HYPERVISOR: &str = "hypervisor";

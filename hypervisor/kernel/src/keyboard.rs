@@ -1,0 +1,121 @@
+//! Whose what is typed is: the guest's that has the keyboard, or the Ctrl-T menu's.
+
+use crate::guests::Guest;
+use crate::host::Machine;
+use consoles::input::Input;
+use consoles::menu::{Action, Menu, Verb};
+use guest::partition::STEWARD;
+
+/// How long a guest may read nothing of its console before what is typed to it is dropped,
+/// in seconds.
+const PATIENCE_SECONDS: u64 = 2;
+
+/// The keyboard.
+pub struct Keyboard<'m> {
+    machine: &'m Machine,
+    menu: Menu,
+    input: Input,
+    /// Number of the guest that has it.
+    focus: usize,
+}
+
+impl<'m> Keyboard<'m> {
+    /// The first guest has it.
+    pub fn new(machine: &'m Machine, tsc_hz: u64) -> Self {
+        let (menu, input) =
+            (Menu::new(machine.guests.len()), Input::new(tsc_hz.saturating_mul(PATIENCE_SECONDS)));
+        Self { machine, menu, input, focus: 0 }
+    }
+
+    /// Whether more may be typed; else the other side has to wait.
+    pub fn is_ready(&self) -> bool {
+        self.input.is_ready()
+    }
+
+    /// Takes what was typed, and gives the guest what it has room for.
+    pub fn take(&mut self, typed: &[u8], now: u64) {
+        for byte in typed {
+            match self.menu.key(*byte) {
+                Action::Type(byte) => self.input.push(byte),
+                action => self.act(action),
+            }
+        }
+        if typed.is_empty() && self.input.is_ready() {
+            return;
+        }
+        let guest = self.machine.guests.get(self.focus);
+        self.input.flush(now, |byte| guest.is_none_or(|guest| receive(guest, byte)));
+        if let (Some(dropped), Some(guest)) = (self.input.take_dropped(), guest) {
+            let name = &guest.partition.name;
+            log::warn!("{dropped} characters typed to {name} are lost: it did not read its console");
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Type(_) | Action::None => {}
+            Action::Show => self.show(),
+            Action::Next => self.give((self.focus + 1) % self.machine.guests.len().max(1)),
+            Action::Do(Verb::Focus, guest) => self.give(guest),
+            Action::Do(verb, guest) => self.change(verb, guest),
+            Action::AskWhich(verb) => log::info!("which guest shall {}? its number", what(verb)),
+            Action::AskSure(verb, guest) => {
+                if let Some(guest) = self.machine.guests.get(guest) {
+                    log::info!("shall {} {}? y or n", guest.partition.name, what(verb));
+                }
+            }
+            Action::Close => self.tell_focus(),
+        }
+    }
+
+    /// The menu.
+    fn show(&self) {
+        for (number, guest) in self.machine.guests.iter().enumerate() {
+            let keyboard = if number == self.focus { ", has the keyboard" } else { "" };
+            let state = if guest.lifecycle.is_over() { "over: " } else { "" };
+            let (name, end) = (&guest.partition.name, guest.lifecycle.end_name());
+            log::info!(
+                "{:3}  {name}: {state}{end}, started {} times{keyboard}",
+                number + 1,
+                guest.lifecycle.runs()
+            );
+        }
+        log::info!("a number: its keyboard; Ctrl-T: the next one's; s: stop, r: restart one; t: type Ctrl-T");
+    }
+
+    fn give(&mut self, guest: usize) {
+        if guest != self.focus {
+            self.input.clear();
+        }
+        self.focus = guest;
+        self.tell_focus();
+    }
+
+    fn tell_focus(&self) {
+        if let Some(guest) = self.machine.guests.get(self.focus) {
+            log::info!("you type to {} (Ctrl-T for the menu)", guest.partition.name);
+        }
+    }
+
+    /// Stops a guest or starts it again.
+    fn change(&self, verb: Verb, guest: usize) {
+        let Some(guest) = self.machine.guests.get(guest) else { return };
+        log::warn!("{} cannot {} here", guest.partition.name, what(verb));
+    }
+}
+
+fn what(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Focus => "have the keyboard",
+        Verb::Stop => "be stopped",
+        Verb::Restart => "start again",
+    }
+}
+
+/// Whether the guest took the byte. One that has ended takes everything, for nobody.
+fn receive(guest: &Guest, byte: u8) -> bool {
+    if guest.partition.ended().is_some() {
+        return true;
+    }
+    guest.partition.with_chipset(STEWARD, |chipset, effects, _| chipset.receive(byte, effects)).0
+}

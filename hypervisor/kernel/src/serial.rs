@@ -1,0 +1,109 @@
+//! The interrupt of the console's serial port: where it arrives, and whether it does.
+
+use crate::host::IOMMUS;
+use crate::lines;
+use guest::host::KICK_VECTOR;
+use iommu::{Iommu, RemappedInterrupt, Requester};
+use machine::{apic, console, interrupts, registers};
+use plan::Plan;
+use platform::{IoApicPin, Platform};
+use spec::Bdf;
+use spec::apic::DeliveryMode;
+
+/// The ISA interrupt of COM1.
+const COM1_IRQ: u8 = 4;
+/// Part of a second within which an interrupt that was asked for must have come.
+const ARRIVES_WITHIN: u64 = 100;
+/// Highest APIC ID in a redirection entry that nobody remaps.
+const LAST_PLAIN_ID: u32 = 254;
+
+/// Where the port's interrupt ends.
+#[derive(Clone, Copy)]
+pub struct Line {
+    pin: IoApicPin,
+    active_low: bool,
+}
+
+impl Line {
+    /// COM1's; `None` where no IOAPIC has it, or it is not triggered by an edge as that of
+    /// the ISA bus is.
+    pub fn of_com1(platform: &Platform) -> Option<Self> {
+        let moved = platform.overrides().iter().find(|moved| moved.isa_irq == COM1_IRQ);
+        let gsi = moved.map_or(COM1_IRQ.into(), |moved| moved.gsi);
+        let trigger = moved.map(|moved| moved.trigger);
+        if trigger.and_then(|trigger| trigger.level) == Some(true) {
+            return None;
+        }
+        let active_low = trigger.and_then(|trigger| trigger.active_low) == Some(true);
+        Some(Self { pin: platform.io_apic_pin(gsi)?, active_low })
+    }
+
+    /// Under whose ID the IOMMU sees it, and as which of that one's interrupts: the one whose
+    /// number is the vector, so that the redirection entry has that in it. An IOMMU that leaves
+    /// out what IOAPICs send lets no exception's vector through then.
+    pub fn remapped(&self) -> Option<(Bdf, u16)> {
+        let (_, source) = self.pin.source?;
+        Some((source, KICK_VECTOR.into()))
+    }
+
+    /// The same, unless the Plan has a guest's line as that interrupt.
+    pub fn beside(self, plan: &Plan) -> Option<Self> {
+        let mut lines =
+            plan.guests.iter().flat_map(|guest| &guest.functions).filter_map(|function| function.line);
+        let taken = lines.any(|line| self.remapped() == Some((line.source, lines::index(line.pin))));
+        (!taken).then_some(self)
+    }
+
+    /// The redirection entry that has it wake the steward.
+    fn entry(&self) -> Option<u64> {
+        const ACTIVE_LOW: u64 = 1 << 13;
+        const DESTINATION_SHIFT: u32 = 56;
+        let destination = apic::id();
+        let Some((source, index)) = self.remapped() else {
+            let plain = IOMMUS.get().is_none_or(|units| units.lock().is_empty());
+            let polarity = if self.active_low { ACTIVE_LOW } else { 0 };
+            let entry = u64::from(destination) << DESTINATION_SHIFT | polarity | u64::from(KICK_VECTOR);
+            return (plain && destination <= LAST_PLAIN_ID).then_some(entry);
+        };
+        let mode = DeliveryMode::Fixed;
+        let interrupt = RemappedInterrupt { vector: KICK_VECTOR, destination, mode, level: false };
+        let mut units = IOMMUS.get()?.lock();
+        units.remap_pin(Requester::new(0, source), index, interrupt, self.active_low).ok()
+    }
+
+    /// Opens it and has the port raise it once; whether that came. Where not, it is closed.
+    /// No guest may run yet: nobody else wakes this processor.
+    fn arrives(&self, tsc_hz: u64) -> bool {
+        let Some(entry) = self.entry() else { return false };
+        let (io_apic, pin) = (self.pin.io_apic.base, self.pin.pin);
+        if !lines::route(io_apic, pin, entry) {
+            return false;
+        }
+        interrupts::take_vectors();
+        console::raise_interrupt(true);
+        let end = registers::read_tsc() + tsc_hz / ARRIVES_WITHIN;
+        let mut came = false;
+        while !came && registers::read_tsc() < end {
+            interrupts::take_pending();
+            let [first, ..] = interrupts::take_vectors();
+            came = first & 1 << KICK_VECTOR != 0;
+        }
+        console::raise_interrupt(false);
+        if !came {
+            lines::silence(io_apic, pin);
+        }
+        came
+    }
+}
+
+/// Lets the console's port interrupt the steward, if it can.
+pub fn open(line: Option<Line>, tsc_hz: u64) {
+    if !console::has_port() {
+        return;
+    }
+    let arrives = line.is_some_and(|line| line.arrives(tsc_hz));
+    console::set_line(arrives);
+    if !arrives {
+        log::info!("no interrupt of the serial port arrives; it is looked at by the timer");
+    }
+}
