@@ -72,13 +72,9 @@ impl<'m> Keyboard<'m> {
     fn show(&self) {
         for (number, guest) in self.machine.guests.iter().enumerate() {
             let keyboard = if number == self.focus { ", has the keyboard" } else { "" };
-            let state = if guest.lifecycle.is_over() { "over: " } else { "" };
-            let (name, end) = (&guest.partition.name, guest.lifecycle.end_name());
-            log::info!(
-                "{:3}  {name}: {state}{end}, started {} times{keyboard}",
-                number + 1,
-                guest.lifecycle.runs()
-            );
+            let (name, life) = (&guest.partition.name, &guest.lifecycle);
+            let (state, runs) = (life.state_name(), life.runs());
+            log::info!("{:3}  {name}: {state}, started {runs} times{keyboard}", number + 1);
         }
         log::info!("a number: its keyboard; Ctrl-T: the next one's; s: stop, r: restart one; t: type Ctrl-T");
     }
@@ -97,10 +93,15 @@ impl<'m> Keyboard<'m> {
         }
     }
 
-    /// Stops a guest or starts it again.
+    /// Stops a guest or starts it again. The log says so.
     fn change(&self, verb: Verb, guest: usize) {
-        let Some(guest) = self.machine.guests.get(guest) else { return };
-        log::warn!("{} cannot {} here", guest.partition.name, what(verb));
+        let Some(Guest { lifecycle, partition, .. }) = self.machine.guests.get(guest) else { return };
+        let why = format_args!("by the menu of the console");
+        match verb {
+            Verb::Focus => {}
+            Verb::Stop => lifecycle.request_stop(partition, why),
+            Verb::Restart => drop(lifecycle.request_restart(partition, why)),
+        }
     }
 }
 
