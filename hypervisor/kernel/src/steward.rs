@@ -37,6 +37,7 @@ pub fn watch(machine: &Machine, tsc_hz: u64) {
         drain_faults(machine, &mut logged);
         machine_check::report();
         let chipsets = machine.guests.iter().filter_map(|guest| guest.partition.look_after_chipset());
+        // Machine checks wake nobody.
         let look = now.saturating_add(tsc_hz);
         timer::arm_timer(chipsets.fold(next.min(look), u64::min));
         interrupts::halt_until_interrupt();

@@ -42,6 +42,8 @@ pub enum Feature {
     Storms,
     /// What a guest tells a local APIC that is its own.
     Commands,
+    /// Floods, control characters, pastes, the menu.
+    Consoles,
     /// Machines that lack something.
     Machines,
     /// The test guest alone.
@@ -50,7 +52,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
@@ -69,6 +71,7 @@ impl Feature {
         Self::Emulation,
         Self::Storms,
         Self::Commands,
+        Self::Consoles,
         Self::Machines,
         Self::Expectations,
     ];
@@ -94,6 +97,7 @@ impl Feature {
             Self::Emulation => "instruction emulation under attack",
             Self::Storms => "nested faults, INIT storms",
             Self::Commands => "what a local APIC of one's own can be told",
+            Self::Consoles => "the console: floods, control characters, pastes, the menu",
             Self::Machines => "machines that lack something",
             Self::Expectations => "the test guest without a hypervisor",
         }

@@ -35,6 +35,8 @@ pub struct Running {
     /// What the emulator says at a good end that its status does not tell.
     powered_off: &'static [&'static str],
     started: Instant,
+    /// How long its COM1 is read slowly.
+    slow: Duration,
     /// Dropped last, when the emulator is gone.
     private: PrivateFolder,
 }
@@ -89,7 +91,8 @@ impl Machine {
             error.context(format!("{} did not start: {}", self.qemu().program().display(), said.trim()))
         })?;
         let (serial, qmp) = (Serial::Socket(serial), Some(qmp));
-        Ok(Running { group, serial, qmp, errors, powered_off: &[], started, private })
+        let slow = Duration::ZERO;
+        Ok(Running { group, serial, qmp, errors, powered_off: &[], started, slow, private })
     }
 }
 
@@ -104,7 +107,7 @@ impl Running {
         private: PrivateFolder,
     ) -> Self {
         let (serial, started) = (Serial::Pipe(serial), Instant::now());
-        Self { group, serial, qmp: None, errors, powered_off, started, private }
+        Self { group, serial, qmp: None, errors, powered_off, started, slow: Duration::ZERO, private }
     }
 
     /// The machine's COM1, to read. Read it without pause: the machine waits while
@@ -113,10 +116,16 @@ impl Running {
     /// # Errors
     /// The system is out of descriptors.
     pub fn output(&self) -> Result<impl Read + Send + 'static> {
-        Ok(match &self.serial {
+        let serial = match &self.serial {
             Serial::Socket(socket) => Serial::Socket(socket.try_clone()?),
             Serial::Pipe(pipe) => Serial::Pipe(pipe.try_clone()?),
-        })
+        };
+        Ok(Paced { serial, started: self.started, slow: self.slow, bytes: 0 })
+    }
+
+    /// Has [`Running::output`] read as slowly as a real line sends, for `time` from the start.
+    pub fn read_slowly(&mut self, time: Duration) {
+        self.slow = time;
     }
 
     /// The machine's COM1, to type to, where the emulator takes input.
@@ -205,6 +214,37 @@ impl Read for Serial {
                 result => return result,
             }
         }
+    }
+}
+
+/// Bytes a second of a line with 115200 baud, 8 data bits, no parity, one stop bit.
+const LINE_RATE: u64 = 11_520;
+
+/// COM1, read as slowly as a real line sends for a while.
+struct Paced {
+    serial: Serial,
+    started: Instant,
+    slow: Duration,
+    bytes: u64,
+}
+
+impl Read for Paced {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        /// Fewer are not worth a look.
+        const LEAST: u64 = 64;
+        let mut most = bytes.len();
+        while self.started.elapsed() < self.slow {
+            let sent = self.started.elapsed().as_millis() as u64 * LINE_RATE / 1000;
+            let waiting = sent.saturating_sub(self.bytes);
+            if waiting >= LEAST {
+                most = most.min(waiting as usize);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let read = self.serial.read(bytes.get_mut(..most).unwrap_or_default())?;
+        self.bytes += read as u64;
+        Ok(read)
     }
 }
 

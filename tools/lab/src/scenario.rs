@@ -118,6 +118,17 @@ pub struct Scenario {
     pub(crate) skip: Option<&'static str>,
     pub(crate) long: bool,
     pub(crate) damage: Option<fn(&mut Vec<u8>)>,
+    pub(crate) typed: Vec<Typed>,
+    pub(crate) reads_slowly: Option<Duration>,
+}
+
+/// What is typed, and after which line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Typed {
+    /// The line.
+    pub after: Expected,
+    /// What follows it on COM1.
+    pub bytes: Vec<u8>,
 }
 
 /// A text on a console.
@@ -130,7 +141,7 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    fn matches(&self, line: &Line) -> bool {
+    pub(crate) fn matches(&self, line: &Line) -> bool {
         self.owner.as_ref().is_none_or(|owner| *owner == line.owner) && line.text.contains(&self.text)
     }
 }
@@ -161,6 +172,8 @@ impl Scenario {
             skip: None,
             long: false,
             damage: None,
+            typed: Vec::new(),
+            reads_slowly: None,
         }
     }
 
@@ -271,6 +284,21 @@ impl Scenario {
     /// Adds an NVMe drive with an empty disk of this size at 00:03.0.
     pub fn nvme(mut self, mib: u64) -> Self {
         self.drive_mib = Some(mib);
+        self
+    }
+
+    /// Types `bytes` once `owner` has written a line with `text` in it, and what was to be
+    /// typed before has been.
+    pub fn types(mut self, owner: &str, text: &str, bytes: &[u8]) -> Self {
+        let after = Expected { owner: Some(owner.to_owned()), text: text.to_owned() };
+        self.typed.push(Typed { after, bytes: bytes.to_owned() });
+        self
+    }
+
+    /// For so many seconds COM1 is read as slowly as a real one sends. What the emulator's
+    /// channel holds comes on top.
+    pub fn reads_slowly(mut self, seconds: u64) -> Self {
+        self.reads_slowly = Some(Duration::from_secs(seconds));
         self
     }
 

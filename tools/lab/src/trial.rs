@@ -14,6 +14,7 @@ use crate::scenario::{Config, ImageKind, Judge, Scenario, Subject, Workshop};
 use crate::session;
 use anyhow::{Context, Result};
 use std::cell::OnceCell;
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -47,8 +48,16 @@ impl Trial<'_> {
         let mut consoles = Consoles::on_stdout(view, Some(self.logs));
         let mut judge = Judge::new(scenario);
         let time = scenario.time();
+        let (mut typed, mut input) = (scenario.typed.iter().peekable(), running.input()?);
+        scenario.reads_slowly.into_iter().for_each(|time| running.read_slowly(time));
         let ended = session::run(&mut running, &mut consoles, Some(time), false, |line| {
             judge.take(line);
+            if let Some(next) = typed.next_if(|next| next.after.matches(line))
+                && let Some(input) = &mut input
+            {
+                // A machine that is gone has its own verdict.
+                let _ = input.write_all(&next.bytes);
+            }
             let over = judge.is_lost() || scenario.may_run_on && judge.is_satisfied();
             if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;

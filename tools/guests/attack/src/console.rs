@@ -2,7 +2,7 @@
 
 use crate::Environment;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use support::cpu::{enable_interrupts, out8, rdtsc};
+use support::cpu::{enable_interrupts, in8, out8, rdtsc};
 use support::edu::{self, Edu};
 use support::time::{Stopwatch, tsc_hz, wait_until, wait_us};
 use support::trap::set_handler;
@@ -26,8 +26,8 @@ fn put(text: &[u8]) {
 /// Sequences that erase, move, rename or answer, and lines in others' names.
 const EVIL: &[&[u8]] = &[
     b"\x1b[2J\x1b[1;1Hhypervisor| all is well\n",
-    b"\rneighbour| neighbour: HARMED by nobody\n",
-    b"ab\x08\x08\x08\x08\x08\x08\x08\x08\x08\x08\x08\x08hypervisor| FAILED\n",
+    b"\rneighbour| neighbour: all is well\n",
+    b"ab\x08\x08\x08\x08\x08\x08\x08\x08\x08\x08\x08\x08hypervisor| all is well\n",
     b"\x0b\x0c\x07\x7f\x00\x0e\x0f\x05\n",
     b"\x9b2J\x9b1;1H\x90q\x9c\x9d0;x\x9c\x84\x85\x8d\xc2\x9b2J\n",
     b"\x1b]0;mine\x07\x1b]52;c;AAAA\x1b\\\x1b[6n\x1b[c\x1bc\x1b#8\x1b[?1049h\x1b[5i\n",
@@ -56,6 +56,26 @@ pub fn flood(environment: &Environment) {
     }
     put(b"\n");
     println!("attack console: held after {sent} bytes");
+}
+
+/// Reads what is pasted, later and more slowly than it comes, and adds it up.
+pub fn paste(environment: &Environment) {
+    const DATA_READY: u8 = 1;
+    let wanted = environment.number("bytes", 4096);
+    println!("paste: ready");
+    wait_us(environment.number("late", 0) * MILLISECOND);
+    let (mut read, mut sum) = (0, 0u32);
+    while read < wanted {
+        if !wait_until(5_000_000, || in8(COM1 + 5) & DATA_READY != 0) {
+            break;
+        }
+        sum = sum.rotate_left(1).wrapping_add(in8(COM1).into());
+        read += 1;
+        if read % 64 == 0 {
+            wait_us(200);
+        }
+    }
+    println!("paste: {read} bytes, sum {sum:#x}");
 }
 
 /// Longest gap between two ticks, and the TSC at the last.

@@ -116,6 +116,7 @@ mod entry {
         ("commands", commands::run),
         ("flood", console::flood),
         ("watch", console::watch),
+        ("paste", console::paste),
         ("nested-faults", faults::run),
         ("wild-fetch", wild::fetch),
         ("unemulated", wild::unemulated),

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod boots;
+mod consoles;
 mod guests;
 mod lifecycle;
 mod lines;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
         list.extend(lifecycle::on(column));
         list.extend(lines::on(column));
         list.extend(attacks::on(column));
+        list.extend(consoles::on(column));
         list.extend(machines::on(column));
         list.extend(boots::on(column));
         list.extend(linux::on(column));
