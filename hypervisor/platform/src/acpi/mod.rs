@@ -9,6 +9,7 @@ pub mod hpet;
 pub mod ivrs;
 pub mod madt;
 pub mod mcfg;
+pub mod serial;
 pub mod sleep;
 mod table;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use hpet::Hpet;
 pub use ivrs::Ivrs;
 pub use madt::{InterruptOverride, IoApic, LocalNmi, Madt, NmiSource, Processor, Trigger};
 pub use mcfg::Ecam;
+pub use serial::{SerialAddress, SerialPort};
 pub use sleep::SoftOff;
 
 /// What a table of which there is one is called here. Of two the first counts, as for every
@@ -59,6 +61,9 @@ pub struct Tables {
     pub soft_off: Option<SoftOff>,
     /// High precision event timer.
     pub hpet: Option<Hpet>,
+    /// Serial ports that the firmware uses or names for debuggers, its console first.
+    #[serde(default)]
+    pub serial_ports: Vec<SerialPort>,
     /// What makes no sense.
     pub findings: Vec<Finding>,
 }
@@ -72,6 +77,7 @@ impl Tables {
         let mut findings = Findings::new(&mut list, "ACPI");
         let mut fadt_dsdt = None;
         let mut soft_off = None;
+        let mut spcr = None;
 
         let mut seen = Vec::new();
         for (signature, bytes) in table::all(memory, rsdp, &mut findings) {
@@ -88,6 +94,10 @@ impl Tables {
                 b"DMAR" => tables.dmar = Some(Dmar::parse(&bytes, &mut findings.of("DMAR"))),
                 b"IVRS" => tables.ivrs = Some(Ivrs::parse(&bytes, &mut findings.of("IVRS"))),
                 b"HPET" => tables.hpet = Hpet::parse(&bytes, &mut findings.of("HPET")),
+                b"SPCR" => spcr = spcr.or_else(|| serial::parse_spcr(&bytes, &mut findings.of("SPCR"))),
+                b"DBG2" if tables.serial_ports.is_empty() => {
+                    tables.serial_ports = serial::parse_dbg2(&bytes, &mut findings.of("DBG2"));
+                }
                 b"FACP" => {
                     let fadt = Fadt::parse(&bytes, &mut findings.of("FADT"));
                     fadt_dsdt = fadt.as_ref().map(|fadt| fadt.dsdt);
@@ -96,6 +106,10 @@ impl Tables {
                 b"SSDT" => soft_off = soft_off.or_else(|| sleep::find_soft_off(&bytes)),
                 _ => {}
             }
+        }
+        if let Some(console) = spcr {
+            tables.serial_ports.retain(|port| *port != console);
+            tables.serial_ports.insert(0, console);
         }
         let dsdt = fadt_dsdt.and_then(|hpa| table::read(memory, hpa, &mut findings.of("DSDT")));
         tables.soft_off = dsdt.and_then(|(_, bytes)| sleep::find_soft_off(&bytes)).or(soft_off);

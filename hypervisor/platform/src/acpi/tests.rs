@@ -2,6 +2,7 @@
 
 mod dmar;
 mod ivrs;
+mod serial;
 
 use super::*;
 use crate::memory::MemoryImage;
