@@ -94,7 +94,7 @@ fn emulate(
     let interactive = !options.headless && std::io::stdin().is_terminal();
     let step = Step::start("starting the machine");
     let mut running = machine.start(logs.unwrap_or(scratch))?;
-    step.done(if interactive { "Ctrl-T switches the guest that is typed to" } else { "" });
+    step.done(if interactive { "Ctrl-T shows the guests: who is typed to, stop, restart" } else { "" });
     let view = if options.headless { View::Lines } else { View::of_stdout() };
     let mut consoles = Consoles::on_stdout(view, logs.map(Logs::new).transpose()?);
     let mut summary = Summary::default();

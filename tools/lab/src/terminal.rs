@@ -9,7 +9,7 @@ use std::io::{IsTerminal, Read, Write, stdin};
 /// What a key does to a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Key {
-    /// Goes to the machine's serial line; Ctrl-T, which moves the focus, too.
+    /// Goes to the machine's serial line; Ctrl-T, which opens its menu, too.
     Type(u8),
     /// Ends the session: Ctrl-] or Ctrl-A x.
     Quit,
