@@ -5,6 +5,7 @@
 //! output under locks and drives a [`port::SerialPort`].
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 #[cfg(test)]
 extern crate std;
