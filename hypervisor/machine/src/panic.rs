@@ -17,10 +17,13 @@ const BACKTRACE_FRAMES: usize = 32;
 const LAST_LINES: usize = 16;
 
 /// Stops the other processors: each halts at its NMI, wherever it is (a guest's turn
-/// ends first).
+/// ends first). Those that have not been started are the firmware's, which has no handler for
+/// an NMI: it would reset the machine before anything is said.
 pub fn stop_others() {
     STOPPING.store(1, Ordering::SeqCst);
-    apic::send_nmi_to_others();
+    if processor::count() > 1 {
+        apic::send_nmi_to_others();
+    }
 }
 
 /// Names an address for the report.

@@ -18,8 +18,9 @@ use crate::memory_map::Range;
 use crate::paging::{self, Caching, LoaderTables, Rights, Stack};
 use crate::{console, frames, layout, log as logger, processor, registers};
 
-/// Bytes of each processor's stack.
-pub const STACK_BYTES: u64 = 64 * 1024;
+/// Bytes of each processor's stack. Building a guest takes half of it where the compiler does not
+/// optimise across crates: its chipset and processors are moved by value.
+pub const STACK_BYTES: u64 = 128 * 1024;
 
 /// What the loader passed. Written by the door, constant after [`start`].
 pub(super) static mut HANDOFF: Handoff = Handoff::new();
