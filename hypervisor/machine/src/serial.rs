@@ -89,8 +89,8 @@ impl Registers {
     }
 }
 
-/// Registers that end every poll of the crate's: after too many looks at a line status that
-/// says "busy", it says "empty".
+/// Registers that end every poll of the crate's while it sets the port up: after too many looks
+/// at a line status that says "busy", it says "empty". Nothing is sent by way of them.
 #[derive(Debug)]
 struct Bounded {
     registers: Registers,
@@ -169,10 +169,10 @@ impl Port {
 
 impl SerialPort for Port {
     fn room(&mut self) -> usize {
-        match (self.uart.ready_to_send(), self.uart.fifo_enabled()) {
-            (Err(_), _) => 0,
-            (Ok(()), true) => FIFO_BYTES,
-            (Ok(()), false) => 1,
+        match self.registers().read(LINE_STATUS) & LSR::THR_EMPTY.bits() != 0 {
+            false => 0,
+            true if self.uart.fifo_enabled() => FIFO_BYTES,
+            true => 1,
         }
     }
 

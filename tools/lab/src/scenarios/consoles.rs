@@ -2,7 +2,7 @@
 //! not obeyed, what is pasted arrives whole, and the menu.
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, STOPPED, hosted};
-use crate::column::Column;
+use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
 use crate::scenario::Scenario;
@@ -33,12 +33,13 @@ fn beside_flood(column: Column, name: &str, flood: &str, watch: &str) -> Scenari
         watcher
     };
     let attacker = Guest::new("attacker", &[3], flood).set("expect", "\"running\"");
-    hosted(column, Feature::Consoles, name, &[attacker, watcher])
+    let scenario = hosted(column, Feature::Consoles, name, &[attacker, watcher])
         .expect("neighbour", "line 0 at")
-        .expect("neighbour", "line 5 at")
         .expect("neighbour", "watch: undisturbed")
         .ends("neighbour", POWER_OFF)
-        .ends("attacker", STOPPED)
+        .ends("attacker", STOPPED);
+    // The device's line has to arrive.
+    if column.passes_functions() { scenario.needs(Need::IoapicRemapping) } else { scenario }
 }
 
 /// Only in Bochs are time and the line's rate the machine's own, so there the bound is what a
@@ -53,7 +54,6 @@ fn flood(column: Column) -> Scenario {
         .expect("attacker", "^[[2J^[[1;1Hhypervisor\\| all is well")
         .expect("attacker", "neighbour\\| neighbour: all is well")
         .expect("attacker", "\\x9b2J\\x9b1;1H")
-        .expect(HYPERVISOR, "lines of attacker are left out here")
         .forbid(HYPERVISOR, "all is well")
         .forbid("neighbour", "all is well")
         .forbid("firmware", "all is well")
@@ -108,7 +108,7 @@ fn menu(column: Column) -> Scenario {
         .types("three", "paste: 5 bytes", MENU)
         .types(HYPERVISOR, "a number: its keyboard", b"s1")
         .types(HYPERVISOR, "shall one be stopped?", b"y")
-        .types(HYPERVISOR, "one ended: stopped", MENU)
+        .types(HYPERVISOR, "one: ended: stopped", MENU)
         .types(HYPERVISOR, "a number: its keyboard", b"r3")
         .types(HYPERVISOR, "shall two start again?", b"y")
         .types("two", "spin: starting", MENU)
@@ -117,8 +117,8 @@ fn menu(column: Column) -> Scenario {
         .expect(HYPERVISOR, "2  three: running, started 1 times")
         .expect(HYPERVISOR, "you type to three (Ctrl-T for the menu)")
         .expect(HYPERVISOR, "one: is stopped: by the menu of the console")
-        .expect(HYPERVISOR, "1  one: stopped, started 1 times")
         .expect(HYPERVISOR, "two: is started again: by the menu of the console")
+        .expect(HYPERVISOR, "1  one: stopped, started 1 times")
         .expect(HYPERVISOR, "two: is stopped: by the menu of the console")
         .expect("three", &format!("paste: 5 bytes, sum {sum:#x}"))
         .expect("two", "spin: starting")
