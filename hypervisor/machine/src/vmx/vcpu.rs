@@ -1,7 +1,7 @@
 //! A virtual processor on VT-x.
 
 use super::control_registers::Divided;
-use super::events::{Injection, blocks_nmis_again, can_interrupt_delivery};
+use super::events::{Injection, can_interrupt_delivery};
 use super::features::Features;
 use super::invalidation::{Stale, commands};
 use super::posting::Posted;
@@ -18,10 +18,11 @@ use spec::Hpa;
 use spec::local_apic::TASK_PRIORITY;
 use spec::vmx::control::{entry, processor};
 use spec::vmx::field::{self, Field};
-use spec::vmx::{event, exit, interruptibility, qualification};
+use spec::vmx::{event, exit, interruptibility};
 
 mod control;
 mod debug;
+mod delivery;
 mod explain;
 mod guard;
 mod interrupts;
@@ -265,38 +266,6 @@ impl VmxVcpu {
             _ => {}
         }
         exit
-    }
-
-    /// What the exit interrupted is delivered again; an IRET that it interrupted unblocks
-    /// NMIs again.
-    fn note_delivery(&mut self, reason: u32) {
-        let delivery = self.read(field::DELIVERY_EVENT) as u32;
-        if delivery & event::VALID != 0 {
-            let again = Injection::again(delivery, self.read(field::DELIVERY_ERROR) as u32);
-            self.interrupted = again.or(self.interrupted);
-            self.chores |= UNSETTLED;
-        }
-        let (unblocked, vector) = match reason & exit::BASIC {
-            exit::EXCEPTION => {
-                let info = self.read(field::EXIT_EVENT) as u32;
-                (info & event::UNBLOCKED_NMIS != 0, Some((info & event::VECTOR) as u8))
-            }
-            exit::EPT_VIOLATION => {
-                (self.read(field::QUALIFICATION) & qualification::ept::UNBLOCKED_NMIS != 0, None)
-            }
-            _ => (false, None),
-        };
-        if blocks_nmis_again(unblocked, vector, delivery) {
-            let state = self.read(field::GUEST_INTERRUPTIBILITY);
-            self.write(field::GUEST_INTERRUPTIBILITY, state | u64::from(interruptibility::NMI));
-        }
-    }
-
-    #[cold]
-    fn switches_by_instruction(&self) -> bool {
-        let source = exits::task_source(self.read(field::QUALIFICATION));
-        self.reason & exit::BASIC == exit::TASK_SWITCH
-            && exits::switches_by_instruction(source, self.read(field::DELIVERY_EVENT) as u32)
     }
 
     fn left_by_exception(&self) -> bool {
