@@ -226,18 +226,18 @@ impl Lifecycle {
         self.orders.load(SeqCst) & RESTART != 0
     }
 
-    /// Whether the policy, or an order, starts the guest again after `end`.
+    /// Whether the policy, or an order, starts the guest again after `end`. Where only an order
+    /// to stop keeps it from that, being stopped is how it ended.
     fn starts_again(&self, end: End) -> bool {
-        if self.is_to_stop() {
-            return false;
-        }
-        if self.is_to_restart() || end == End::Restarted {
-            return true;
-        }
+        let ordered = self.is_to_restart() || end == End::Restarted;
         let restarts = self.restarts.load(SeqCst);
         let may = self.policy.max_restarts.is_none_or(|limit| restarts < limit);
-        let again = self.policy.after(end) == EndPolicy::Restart && may;
-        if again {
+        let again = ordered || self.policy.after(end) == EndPolicy::Restart && may;
+        if again && self.is_to_stop() {
+            self.last_end.store(End::Stopped as u8, SeqCst);
+            return false;
+        }
+        if again && !ordered {
             self.restarts.store(restarts.saturating_add(1), SeqCst);
         }
         again

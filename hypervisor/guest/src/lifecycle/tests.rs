@@ -64,6 +64,8 @@ fn a_halt_is_never_lost() {
         });
         assert!(world.loads() <= world.loads_at_act() + 1, "{moment}: a start after the order");
         assert!(world.partition.ended().is_some(), "{moment}");
+        // It ended by the halt, whether that came in a run or between two.
+        assert_eq!(world.life.end_name(), "stopped", "{moment}, {resets}");
     }
 }
 
