@@ -102,11 +102,12 @@ fn a_restart_is_never_lost_and_never_kept() {
                 world.wait_until(|world| world.has_acted() || world.life.is_over());
                 world.act_now();
                 world.wait_until(|world| world.loads() > world.loads_at_act());
-                // After its script it runs on.
                 let over = world.wait_a_while(|world| world.life.is_over());
-                let loads = world.loads();
                 world.rest();
-                assert_eq!(world.loads(), loads, "{moment}: {over}");
+                // The first start, one for each reset, and that of the order, however late the
+                // host lets each processor go on.
+                let resets = script.iter().filter(|end| **end == End::Reboot).count();
+                assert!(world.loads() <= 2 + resets, "{moment}: {} starts, {over}", world.loads());
                 world.life.request_halt(&world.partition);
                 world.wait_until_over();
             });
