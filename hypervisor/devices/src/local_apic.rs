@@ -29,6 +29,26 @@ use vectors::VectorSet;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault;
 
+/// The time in ticks of the TSC. Few registers count in it, so it is asked for only there:
+/// reading the TSC takes tens of cycles.
+pub trait Now {
+    /// Ticks.
+    fn ticks(self) -> u64;
+}
+
+impl Now for u64 {
+    fn ticks(self) -> u64 {
+        self
+    }
+}
+
+impl<F: FnOnce() -> u64> Now for F {
+    #[inline]
+    fn ticks(self) -> u64 {
+        self()
+    }
+}
+
 /// What a write to a register causes outside of the APIC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]

@@ -1,7 +1,7 @@
 //! The registers of the local APIC, by number: MSR minus 0x800 in x2APIC mode,
 //! page offset divided by 16 in xAPIC mode (Intel SDM vol. 3 tables 11-1 and 11-6).
 
-use super::{ApicEffect, ERROR_ILLEGAL_REGISTER, Fault, LocalApic};
+use super::{ApicEffect, ERROR_ILLEGAL_REGISTER, Fault, LocalApic, Now};
 use crate::local_apic::ApicAddress;
 use spec::local_apic::*;
 
@@ -46,7 +46,7 @@ const fn msr_writable(register: u8) -> Option<u64> {
 impl LocalApic {
     /// RDMSR of `0x800 + register`. Faults outside of x2APIC mode, and for registers
     /// that do not exist or are write-only.
-    pub fn read(&self, register: u8, now: u64) -> Result<u64, Fault> {
+    pub fn read(&self, register: u8, now: impl Now) -> Result<u64, Fault> {
         if !self.is_x2apic() {
             return Err(Fault);
         }
@@ -62,7 +62,7 @@ impl LocalApic {
 
     /// WRMSR of `0x800 + register`. Faults outside of x2APIC mode, for registers that
     /// do not exist or are read-only, and for reserved bits.
-    pub fn write(&mut self, register: u8, value: u64, now: u64) -> Result<ApicEffect, Fault> {
+    pub fn write(&mut self, register: u8, value: u64, now: impl Now) -> Result<ApicEffect, Fault> {
         if !self.is_x2apic() || value & !msr_writable(register).ok_or(Fault)? != 0 {
             return Err(Fault);
         }
@@ -79,7 +79,7 @@ impl LocalApic {
     /// Reads 32 bits of the xAPIC page at `offset` (0 to 0xfff). Where there is no
     /// register it reads 0 and the ESR says so. In another mode the page is not
     /// there: ones.
-    pub fn mmio_read(&mut self, offset: u32, now: u64) -> u32 {
+    pub fn mmio_read(&mut self, offset: u32, now: impl Now) -> u32 {
         if !self.is_xapic() {
             return u32::MAX;
         }
@@ -102,7 +102,7 @@ impl LocalApic {
     /// Writes 32 bits of the xAPIC page at `offset` (0 to 0xfff). Read-only
     /// registers, the ID among them, ignore it; where there is no register the ESR
     /// says so. In another mode nothing happens.
-    pub fn mmio_write(&mut self, offset: u32, value: u32, now: u64) -> ApicEffect {
+    pub fn mmio_write(&mut self, offset: u32, value: u32, now: impl Now) -> ApicEffect {
         if !self.is_xapic() {
             return ApicEffect::Changed;
         }
@@ -134,7 +134,7 @@ impl LocalApic {
     }
 
     /// Registers that read alike in both modes.
-    fn load(&self, register: u8, now: u64) -> Option<u32> {
+    fn load(&self, register: u8, now: impl Now) -> Option<u32> {
         Some(match register {
             VERSION => VERSION_VALUE,
             TASK_PRIORITY => u32::from(self.tpr),
@@ -147,14 +147,14 @@ impl LocalApic {
             LVT_TIMER => self.timer.lvt(),
             LVT_THERMAL..=LVT_ERROR => *self.lvt.get(usize::from(register - LVT_THERMAL))?,
             INITIAL_COUNT => self.timer.initial_count(),
-            CURRENT_COUNT => self.timer.current_count(now),
+            CURRENT_COUNT => self.timer.current_count(now.ticks()),
             DIVIDE => self.timer.divide(),
             _ => return None,
         })
     }
 
     /// Registers that are written alike in both modes.
-    fn store(&mut self, register: u8, value: u32, now: u64) -> Option<ApicEffect> {
+    fn store(&mut self, register: u8, value: u32, now: impl Now) -> Option<ApicEffect> {
         match register {
             TASK_PRIORITY => {
                 self.tpr = value as u8;
@@ -163,11 +163,12 @@ impl LocalApic {
             END_OF_INTERRUPT => return Some(self.end_of_interrupt()),
             SPURIOUS_VECTOR => {
                 // Masking can only take a deadline away, so the caller's stays good.
-                self.set_svr(value, now);
+                self.set_svr(value, now.ticks());
             }
             ERROR_STATUS => self.esr = core::mem::take(&mut self.errors),
             LVT_TIMER => {
                 // What was due under the old entry comes before the new one counts.
+                let now = now.ticks();
                 self.expire(now);
                 self.timer.set_lvt(self.lvt_value(register, value), now);
                 return Some(ApicEffect::TimerChanged);
@@ -177,10 +178,11 @@ impl LocalApic {
                 *self.lvt.get_mut(usize::from(register - LVT_THERMAL))? = value;
             }
             INITIAL_COUNT => {
-                self.timer.set_initial_count(value, now);
+                self.timer.set_initial_count(value, now.ticks());
                 return Some(ApicEffect::TimerChanged);
             }
             DIVIDE => {
+                let now = now.ticks();
                 self.expire(now);
                 self.timer.set_divide(value, now);
                 return Some(ApicEffect::TimerChanged);

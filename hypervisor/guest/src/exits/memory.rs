@@ -174,7 +174,7 @@ impl<H: Host> Bus for Mmio<'_, H> {
         if self.is_local_apic(gpa) {
             // Other widths are undefined (Intel SDM vol. 3 section 11.4.1); they give
             // the bytes of the register that they fall into.
-            let value = self.apic.mmio_read(offset as u32 & !3, self.partition.host.now());
+            let value = self.apic.mmio_read(offset as u32 & !3, || self.partition.host.now());
             return u64::from(value) >> (8 * (offset & 3)) & width.mask();
         }
         if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
@@ -193,7 +193,7 @@ impl<H: Host> Bus for Mmio<'_, H> {
         let offset = gpa.0 & (PAGE - 1);
         if self.is_local_apic(gpa) {
             if width == Width::Dword && offset & 3 == 0 {
-                let effect = self.apic.mmio_write(offset as u32, value as u32, self.partition.host.now());
+                let effect = self.apic.mmio_write(offset as u32, value as u32, || self.partition.host.now());
                 self.attention |= apic::apply(self.partition, self.index, self.apic, effect);
             }
             return;

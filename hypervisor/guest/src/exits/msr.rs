@@ -8,7 +8,7 @@ use crate::msr::{Policy, efer_is_legal, policy};
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{Event, RAX, RCX, RDX, Vcpu};
-use spec::local_apic::END_OF_INTERRUPT;
+use spec::local_apic::{PROCESSOR_PRIORITY, TASK_PRIORITY};
 use spec::msr;
 
 /// RDMSR.
@@ -34,10 +34,11 @@ fn value_of<V: Vcpu, H: Host>(
         Policy::ApicBase => Some(vp.apic.base()),
         Policy::TscDeadline => partition.offers_tsc_deadline().then(|| vp.apic.tsc_deadline()),
         Policy::X2Apic(register) if vp.apic.is_x2apic() => {
-            vp.take_priority();
-            let now = partition.host.now();
+            if matches!(register, TASK_PRIORITY | PROCESSOR_PRIORITY) {
+                vp.take_priority();
+            }
             let hardware = if vp.direct.is_on() { vp.error_status(partition, register) } else { 0 };
-            vp.apic.read(register, now).ok().map(|value| value | hardware)
+            vp.apic.read(register, || partition.host.now()).ok().map(|value| value | hardware)
         }
         Policy::X2Apic(_) => None,
         Policy::Mtrr(index) => Some(vp.mtrrs.read(index)),
@@ -118,9 +119,7 @@ fn write_x2apic<V: Vcpu, H: Host>(
     if !vp.apic.is_x2apic() {
         return false;
     }
-    vp.take_priority();
-    let now = partition.host.now();
-    let Ok(effect) = vp.apic.write(register, value, now) else { return false };
+    let Ok(effect) = vp.apic.write(register, value, || partition.host.now()) else { return false };
     let effect = if vp.ends_directly(register) { vp.end_watched(partition) } else { effect };
     if apic::apply(partition, vp.index, &vp.apic, effect) {
         vp.attention = true;
@@ -130,7 +129,7 @@ fn write_x2apic<V: Vcpu, H: Host>(
     }
     if vp.direct.is_on() {
         vp.mirror(partition, register);
-    } else if register != END_OF_INTERRUPT && !vp.accelerated {
+    } else if register == TASK_PRIORITY && !vp.accelerated {
         vp.cpu.set_task_priority(vp.apic.task_priority());
     }
     true
