@@ -209,6 +209,7 @@ its drive and NIC. The first time Bochs is built before, which takes minutes mor
 Examples:
   cargo hv bench
   cargo hv bench --cpu amd --no-reference
+  cargo hv bench --instructions --no-reference      after a change of an exit path: two minutes
   cargo hv bench --json > bench.json")]
 pub struct Bench {
     /// Measure on processors of this vendor only: AMD-V in QEMU, VT-x in Bochs
@@ -217,6 +218,9 @@ pub struct Bench {
     /// Measure Bulkhead only, not Linux + KVM beside it
     #[arg(long)]
     pub no_reference: bool,
+    /// Count instructions and exits only: neither latency nor Linux with its drive and NIC
+    #[arg(long)]
+    pub instructions: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,

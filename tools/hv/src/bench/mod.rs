@@ -62,20 +62,29 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
         }
     }
     let summary = summary.unwrap_or_default();
-    let latency = latency::measure(workshop, &folder, &cpus)?;
+    // Each table is printed when it is known: the next ones take minutes.
+    let print = |table: String| {
+        if !options.json {
+            println!("{table}")
+        }
+    };
+    print(lab::bench::table(&columns));
+    print(lab::bench::exits_table(&columns));
+    print(footprint(&summary));
+    let latency = match options.instructions {
+        true => None,
+        false => Some(latency::measure(workshop, &folder, &cpus)?),
+    };
+    latency.iter().for_each(|latency| print(latency.table()));
     // Functions are passed through where there is an IOMMU.
     let linux = match options.cpu {
+        _ if options.instructions => None,
         Some(Cpu::Intel) => None,
         _ => Some(linux::measure(workshop, &folder, !options.no_reference)?),
     };
+    linux.iter().for_each(|linux| print(linux.table()));
     if options.json {
-        println!("{:#}", as_json(&columns, &summary, &latency, linux.as_ref()));
-    } else {
-        println!("{}", lab::bench::table(&columns));
-        println!("{}", lab::bench::exits_table(&columns));
-        println!("{}", latency.table());
-        println!("{}", footprint(&summary));
-        linux.iter().for_each(|linux| println!("{}", linux.table()));
+        println!("{:#}", as_json(&columns, &summary, latency.as_ref(), linux.as_ref()));
     }
     Ok(())
 }
@@ -150,7 +159,7 @@ fn footprint(summary: &Summary) -> String {
 fn as_json(
     columns: &[Column],
     summary: &Summary,
-    latency: &latency::Latency,
+    latency: Option<&latency::Latency>,
     linux: Option<&linux::Linux>,
 ) -> Value {
     let results = |bench: &Bench| -> Value {
@@ -173,7 +182,7 @@ fn as_json(
     json!({
         "instructions": instructions,
         "footprint": summary.to_json(),
-        "latency": latency.to_json(),
+        "latency": latency.map(latency::Latency::to_json),
         "linux": linux.map(linux::Linux::to_json),
     })
 }
