@@ -286,8 +286,9 @@ fn compute(host: &Host, row: &Row, config: &GuestCpuidConfig, registers: &mut Re
         0xd => extended_state(host, row.subleaf.unwrap_or(0), registers),
         // The crystal is what the timer counts too.
         0x15 if !config.modelled_timer => *registers = [0; 4],
-        // Ratio 1 of a crystal that ticks as the TSC does.
-        0x15 => *registers = [1, 1, config.tsc_khz.saturating_mul(1000), 0],
+        // Ratio 1 of a crystal that ticks as the TSC does, and so does the timer. Of one whose Hz
+        // take more than 32 bits nothing is said, and software measures.
+        0x15 => *registers = config.tsc_khz.checked_mul(1000).map_or([0; 4], |hz| [1, 1, hz, 0]),
         0x16 => {
             *registers = {
                 let mhz = (config.tsc_khz / 1000) & 0xffff;

@@ -182,6 +182,18 @@ fn frequencies_of_intel() {
 }
 
 #[test]
+fn a_rate_that_the_leaf_cannot_hold_is_not_told() {
+    // A crystal is told in Hz, in 32 bits.
+    let told = |tsc_khz| {
+        let policy = CpuidPolicy::new(&everything(false), GuestCpuidConfig { tsc_khz, ..CONFIG });
+        [0x15, 0x4000_0010].map(|leaf| policy.lookup(leaf, 0, STATE))
+    };
+    assert_eq!(told(4_294_967), [[1, 1, 4_294_967_000, 0], [4_294_967, 4_294_967, 0, 0]]);
+    assert_eq!(told(4_294_968), [[0; 4], [4_294_968, 4_294_968, 0, 0]]);
+    assert_eq!(told(6_000_000), [[0; 4], [6_000_000, 6_000_000, 0, 0]]);
+}
+
+#[test]
 fn address_widths_are_for_four_levels() {
     let policy = CpuidPolicy::new(&everything(true), CONFIG);
     assert_eq!(policy.lookup(0x8000_0008, 0, STATE)[EAX], 48 << 8 | 52);
