@@ -1,12 +1,21 @@
 #!/bin/busybox sh
 # An interactive guest: every driver of the payload, and a shell on the console.
 #
-# Kernel command line: once  no prompt: the shell says what it found, and the guest ends.
+# Kernel command line: once        no prompt: the shell says what it found, and the guest ends.
+#                      time=CLOCK  waits until the kernel keeps its time by CLOCK.
 . /lib.sh
 start shell
 hostname shell
+clock=$(option time)
+if [ -n "$clock" ]; then
+    current=/sys/devices/system/clocksource/clocksource0/current_clocksource
+    wait_for 10 grep -qx "$clock" "$current" || fail "the time is kept by $(cat "$current")"
+    echo "shell: the time is kept by $clock"
+fi
 if grep -qw once /proc/cmdline; then
-    setsid cttyhack sh -c 'echo "shell: $(nproc) processors"'
+    # The end of a session hangs its terminal up, which throws away what waits to be sent; stty
+    # waits for that.
+    setsid cttyhack sh -c 'echo "shell: $(nproc) processors"; stty -echo'
     finish
 fi
 echo "Type poweroff -f to end this guest."
