@@ -110,6 +110,149 @@ fn the_pm_timer_is_read_whole() {
     assert_eq!(whole, u32::from_le_bytes(bytes));
 }
 
+/// Input clock of the 8254 in Hz, as software knows it.
+const PIT_HZ: u64 = 1_193_182;
+/// The power management timer in Hz (ACPI 6.5 section 4.8.3.3).
+const TIMER_HZ: u64 = 3_579_545;
+
+/// Software that finds out how fast the TSC runs, as kernels do that are told by nobody. It reads
+/// the TSC for nothing, and each access to a port takes as long as an exit does.
+struct Calibration {
+    chipset: Chipset,
+    now: u64,
+    exit_ticks: u64,
+}
+
+impl Calibration {
+    fn new(tsc_hz: u64, exit_ticks: u64) -> Self {
+        let start = 1000;
+        let config = ChipsetConfig {
+            tsc_hz,
+            epoch_seconds: 1_767_323_045,
+            start,
+            ioapic_id: 2,
+            low_memory_bytes: 256 << 20,
+            high_memory_bytes: 0,
+        };
+        // Some time after the guest's start, and at no particular moment of any clock.
+        Self { chipset: Chipset::new(config), now: start + tsc_hz + 12_345, exit_ticks }
+    }
+
+    /// The device answers in the middle of the exit.
+    fn during_exit<T>(&mut self, access: impl FnOnce(&mut Chipset, u64) -> T) -> T {
+        let answer = access(&mut self.chipset, self.now + self.exit_ticks / 2);
+        self.now += self.exit_ticks;
+        answer
+    }
+
+    fn input(&mut self, port: u16) -> u8 {
+        self.during_exit(|chipset, now| input(chipset, port, now))
+    }
+
+    fn output(&mut self, port: u16, value: u8) {
+        self.during_exit(|chipset, now| _ = out(chipset, port, value, now));
+    }
+
+    /// Channel 2 counts down from `count` once, without a sound.
+    fn start_counter(&mut self, count: u16) {
+        let speaker = self.input(0x61);
+        self.output(0x61, speaker & !0x02 | 0x01);
+        self.output(0x43, 0xb0);
+        self.output(0x42, count as u8);
+        self.output(0x42, (count >> 8) as u8);
+    }
+
+    fn upper_byte(&mut self) -> u8 {
+        self.input(0x42);
+        self.input(0x42)
+    }
+
+    /// Watches the counter's upper byte while it is `value`: how often it was seen, and between
+    /// which two ticks it changed.
+    fn watch_upper_byte(&mut self, value: u8) -> (u64, u64, u64) {
+        let (mut seen, mut last, mut before) = (0, self.now, self.now);
+        while self.upper_byte() == value {
+            (before, last) = (last, self.now);
+            seen += 1;
+        }
+        (seen, before, self.now)
+    }
+
+    /// By the time between two changes of the upper byte, 25 ms apart.
+    fn by_counter(&mut self) -> u64 {
+        const STEPS: u8 = 116;
+        self.start_counter(0xffff);
+        self.upper_byte();
+        let (seen, first, _) = self.watch_upper_byte(0xff);
+        assert!(seen > 5, "{seen}");
+        let mut latest = first;
+        for step in 1..=STEPS {
+            // None is left out, or the machine is thought to have stood still.
+            let (seen, before, after) = self.watch_upper_byte(0xff - step);
+            assert!(seen > 5 && after > before, "step {step}: {seen}");
+            latest = before;
+        }
+        (latest - first) * PIT_HZ / (256 * u64::from(STEPS))
+    }
+
+    /// By the time until the counter's output rises in port 0x61, after `ms`.
+    fn by_output(&mut self, ms: u64) -> u64 {
+        let count = PIT_HZ * ms / 1000;
+        self.start_counter(count as u16);
+        let (start, mut last) = (self.now, self.now);
+        let (mut looks, mut shortest, mut longest) = (0, u64::MAX, 0);
+        while self.input(0x61) & 0x20 == 0 {
+            let took = self.now - last;
+            (shortest, longest, last) = (shortest.min(took), longest.max(took), self.now);
+            looks += 1;
+        }
+        // Else Linux takes it that something else ran in between.
+        assert!(looks > 100 * ms && longest <= 10 * shortest, "{looks} looks, {shortest} to {longest}");
+        (last - start) * 1000 / ms
+    }
+
+    /// The timer, read three times since that of some chipsets cannot be trusted when read once.
+    fn pm_timer(&mut self) -> (u64, u64) {
+        let read = |chipset: &mut Chipset, now| {
+            u64::from(chipset.port_read(PM_TIMER, Width::Dword, now, &mut Effects::new()))
+        };
+        let times: [u64; 3] = core::array::from_fn(|_| self.during_exit(read));
+        assert!(times.is_sorted(), "{times:?}");
+        (times[1], self.now - 3 * self.exit_ticks / 2)
+    }
+
+    /// By the power management timer, over 50 ms.
+    fn by_pm_timer(&mut self) -> u64 {
+        let (first, first_tsc) = self.pm_timer();
+        self.by_output(50);
+        let (last, last_tsc) = self.pm_timer();
+        (last_tsc - first_tsc) * TIMER_HZ / (last - first)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn who_calibrates_the_tsc_finds_its_rate_by_every_clock(
+        tsc_hz in 800_000_000..6_000_000_000u64,
+        exit_ns in 100..9_000u64,
+    ) {
+        let exit_ticks = tsc_hz * exit_ns / 1_000_000_000;
+        // Who looks every few microseconds is wrong by so much, and by no more.
+        let is_right = |hz: u64, looks: u64, ms: u64| {
+            let error = looks * exit_ns / ms + 100;
+            hz.abs_diff(tsc_hz) <= tsc_hz / 1_000_000 * error
+        };
+        let mut software = Calibration::new(tsc_hz, exit_ticks);
+        let rates = [software.by_counter(), software.by_output(10), software.by_output(50), software.by_pm_timer()];
+        prop_assert!(is_right(rates[0], 4, 25), "counter: {} of {tsc_hz}", rates[0]);
+        prop_assert!(is_right(rates[1], 4, 10), "output in 10 ms: {} of {tsc_hz}", rates[1]);
+        prop_assert!(is_right(rates[2], 4, 50), "output in 50 ms: {} of {tsc_hz}", rates[2]);
+        prop_assert!(is_right(rates[3], 1, 50), "power management timer: {} of {tsc_hz}", rates[3]);
+    }
+}
+
 #[test]
 fn the_reset_register_does_not_listen_within_a_wide_access() {
     let mut chipset = chipset();

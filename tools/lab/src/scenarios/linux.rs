@@ -4,6 +4,7 @@ use super::POWER_OFF;
 use super::guests::{EXITS_OF_DELIVERY, EXITS_OF_INTERRUPTS};
 use crate::column::{Column, Need};
 use crate::feature::Feature;
+use crate::machine::Machine;
 use crate::scenario::{Config, Scenario, Subject};
 
 /// All of them. The shell is not repeated where only the IOMMU differs.
@@ -12,6 +13,9 @@ pub fn on(column: Column) -> Vec<Scenario> {
     if column != Column::SvmAmdVi {
         list.insert(0, shell(column, Feature::Linux, "one", &[1], "auto"));
         list.insert(1, shell(column, Feature::Linux, "smp", &[1, 2], "auto"));
+    }
+    if column == Column::SvmVtd {
+        list.push(clocks(column));
     }
     if column.keeps_apics() {
         // Its idle processors sleep in the guest, and wake by what is posted.
@@ -36,6 +40,42 @@ fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts:
         .ends("shell", POWER_OFF)
         .all_as_expected()
         .within(120)
+}
+
+/// A guest that is told nothing of the TSC's rate and measures it, first against the 8254 and
+/// then against the power management timer, to keep its time by the TSC. Linux gives up where a
+/// look at these takes more than a few microseconds, as an exit does on this emulator; with
+/// instructions for its time an exit takes as many as it has. `tsc=reliable`: the emulated
+/// processor does not say that its TSC is invariant, without which Linux trusts only that of one
+/// processor of this vendor. What a guest sees of these clocks does not depend on who takes its
+/// interrupts, but with instructions for time this emulator ends when the timer of a local APIC
+/// is read by MSR ("Bad icount read").
+fn clocks(column: Column) -> Scenario {
+    let config = r#"
+[guest.shell]
+cpus = [1, 2]
+memory = "256 MiB"
+kernel = "vmlinuz-cloud"
+initrd = "shell.cpio"
+command_line = "console=ttyS0 panic=-1 no-kvmclock tsc=reliable once time=tsc"
+interrupts = "virtual"
+"#;
+    let subject = Subject::Hypervisor(Config::Inline(config.to_owned()));
+    Scenario::new(column, Feature::Linux, "linux/clocks", subject)
+        .on(Machine::icount)
+        .expect("shell", "tsc: Fast TSC calibration using PIT")
+        .expect("shell", "tsc: Refined TSC clocksource calibration: ")
+        .expect("shell", "shell: the time is kept by tsc")
+        .expect("shell", "shell: 2 processors")
+        .forbid("shell", "calibration failed")
+        .forbid("shell", "nable to calibrate")
+        .forbid("shell", "unstable")
+        .forbid("shell", "skewed")
+        .forbid("shell", "FAILED")
+        .forbid("hypervisor", "panicked")
+        .ends("shell", POWER_OFF)
+        .all_as_expected()
+        .within(180)
 }
 
 /// What `cargo hv run` boots: a guest with a passed-through NIC, one with a
