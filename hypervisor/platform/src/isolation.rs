@@ -106,6 +106,7 @@ enum Carries {
 fn carries(bridge: &Function) -> Carries {
     let secondary = bridge.bridge.map(|buses| buses.secondary);
     match (bridge.port(), secondary) {
+        (Some(PortType::ToConventional) | None, _) if quirks::passes_numbers_on(bridge.id) => Carries::Theirs,
         (Some(PortType::ToConventional), Some(bus)) => Carries::Secondary(bus),
         (None, Some(bus)) if quirks::is_hidden_express_bridge(bridge.id) && bridge.parent.is_some() => {
             Carries::Secondary(bus)

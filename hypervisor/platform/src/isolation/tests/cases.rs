@@ -96,6 +96,43 @@ fn aliases_of_known_devices() {
 }
 
 #[test]
+fn a_bridge_that_passes_numbers_on_puts_none_and_checks_none() {
+    let mut platform = bridges();
+    let (behind, bridge) = ("00:04.0/02.0", Bdf::new(0, 4, 0));
+    let express = platform.function(bridge).unwrap().capabilities.express;
+    for express in [express, None] {
+        edit(&mut platform, bridge).capabilities.express = express;
+        edit(&mut platform, bridge).id = "8086:244e".parse().unwrap();
+        assert!(platform.is_validated(at(&platform, behind)));
+        edit(&mut platform, bridge).id = "1a03:1150".parse().unwrap();
+        let function = at(&platform, behind);
+        assert_eq!(platform.message_source(function), MessageSource::Requester(Bdf::new(1, 2, 0)));
+        assert!(platform.requesters(function).starts_with(&[Bdf::new(1, 2, 0)]));
+        assert!(!platform.is_validated(function), "nobody checks what it says");
+        let shared = Isolation::Together(Reason::Bridge(bridge));
+        assert_eq!(pair(&platform, "00:04.0/01.0", behind), shared);
+    }
+}
+
+#[test]
+fn devices_that_send_as_another_function() {
+    for (id, function, sends_as) in [
+        ("1b4b:9172", 0, 1),
+        ("197b:2392", 0, 1),
+        ("1103:0645", 0, 1),
+        ("1180:e476", 2, 0),
+        ("6766:3d40", 1, 0),
+        ("6766:3d41", 1, 0),
+    ] {
+        let mut platform = bridges();
+        let nvme = edit(&mut platform, Bdf::new(6, 0, 0));
+        (nvme.id, nvme.bdf) = (id.parse().unwrap(), Bdf::new(6, 0, function));
+        let expected = [Bdf::new(6, 0, function), Bdf::new(6, 0, sends_as)];
+        assert_eq!(platform.requesters(at(&platform, NVME)), expected, "{id}");
+    }
+}
+
+#[test]
 fn two_devices_of_the_root_complex_are_apart() {
     let platform = bridges();
     assert_eq!(pair(&platform, "00:0a.0", "00:05.0/00.0"), Isolation::Apart);
