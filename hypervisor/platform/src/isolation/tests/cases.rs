@@ -1,8 +1,10 @@
 //! Pairs on board files that QEMU gave, and on made-up ones of machines that were wrong.
 
 use super::*;
+use crate::remapping::Alias;
 use alloc::format;
 use alloc::string::String;
+use spec::RequesterRange;
 
 fn bridges() -> Platform {
     serde_json::from_str(include_str!("../../../../plan/tests/boards/bridges.json")).unwrap()
@@ -130,6 +132,25 @@ fn devices_that_send_as_another_function() {
         let expected = [Bdf::new(6, 0, function), Bdf::new(6, 0, sends_as)];
         assert_eq!(platform.requesters(at(&platform, NVME)), expected, "{id}");
     }
+}
+
+/// The entry of a function behind a bridge from PCI Express to conventional PCI takes any
+/// number of the secondary bus: also one under which only the other is known.
+#[test]
+fn what_the_others_interrupt_entry_accepts_is_not_apart() {
+    let mut platform = bridges();
+    let (behind, other) = ("00:04.0/02.0", "00:0a.0");
+    let alias =
+        |requester| Alias { segment: SEGMENT, functions: RequesterRange::one(Bdf::new(0, 10, 0)), requester };
+    platform.remapping.aliases = Vec::from([alias(Bdf::new(9, 5, 0))]);
+    assert_eq!(pair(&platform, behind, other), Isolation::Apart, "of no bus that there is");
+    let forged = Bdf::new(1, 5, 0);
+    platform.remapping.aliases = Vec::from([alias(forged)]);
+    let [one, two] = [behind, other].map(|path| platform.requesters(at(&platform, path)));
+    assert!(one.iter().all(|id| !two.contains(id)), "no request of one carries a number of the other's");
+    let believed = Isolation::Together(Reason::Requester(forged));
+    assert_eq!(pair(&platform, behind, other), believed);
+    assert_eq!(pair(&platform, other, behind), believed);
 }
 
 #[test]
