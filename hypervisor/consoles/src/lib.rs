@@ -15,6 +15,7 @@ pub mod input;
 pub mod menu;
 pub mod output;
 pub mod port;
+pub mod presence;
 pub mod ring;
 
 /// The owner of the hypervisor's own lines.
