@@ -4,6 +4,7 @@
 //! guest reaches what it is given there, so a BAR must lie over nothing that is somebody
 //! else's, and where the bridges above lead accesses to it.
 
+use crate::acpi::SerialAddress;
 use crate::pci::{Bar, Function};
 use crate::topology::Platform;
 use alloc::vec::Vec;
@@ -41,6 +42,8 @@ pub enum Objection<'a> {
     InsideWindow(&'a Function),
     /// It is over a BAR of a function, which may be its own.
     Bar(&'a Function, u8),
+    /// It is over I/O ports of the board's own.
+    BoardPorts,
 }
 
 impl fmt::Display for Objection<'_> {
@@ -63,6 +66,7 @@ impl fmt::Display for Objection<'_> {
             Self::InsideWindow(bridge) => {
                 write!(f, "is in what the bridge {} leads to, and the device is not behind it", bridge.path)
             }
+            Self::BoardPorts => f.write_str("is over I/O ports that are the board's own"),
             Self::Bar(other, bar) => write!(f, "is over BAR {bar} of {}", other.path),
         }
     }
@@ -95,17 +99,69 @@ impl Platform {
     /// against it, or it has no address.
     pub fn objection<'p>(&'p self, function: &'p Function, bar: &Bar) -> Option<Objection<'p>> {
         let claimed = range(bar)?;
-        let bits = if self.address_bits == 0 { 52 } else { self.address_bits.min(52) };
-        if bar.address.0.checked_add(bar.bytes).is_none_or(|end| end > 1 << bits) {
-            return Some(Objection::Unaddressable { bits });
+        if bar.address.0.checked_add(bar.bytes).is_none() {
+            return Some(Objection::Unaddressable { bits: self.bits() });
         }
-        self.registers()
-            .into_iter()
-            .find(|(taken, _)| overlap(taken, &claimed))
-            .map(|(_, claim)| claim)
+        self.fixed_objection(&claimed)
             .or_else(|| self.memory_objection(function, &claimed))
             .or_else(|| self.window_objection(function, &claimed))
             .or_else(|| self.bar_objection(function, bar, &claimed))
+    }
+
+    /// Why a serial port cannot be where a table says; `None` where nothing speaks against
+    /// it. Ranges that the firmware reserves are no objection: it reserves its own devices.
+    pub fn serial_objection(&self, address: SerialAddress) -> Option<Objection<'_>> {
+        let claimed = address.range();
+        match address {
+            SerialAddress::Port(_) => {
+                let is_taken = self.board_ports().iter().any(|taken| overlap(taken, &claimed));
+                is_taken.then_some(Objection::BoardPorts)
+            }
+            SerialAddress::Memory { .. } => self.fixed_objection(&claimed).or_else(|| {
+                let mut usable = self.usable_ram(PAGE).into_iter();
+                let is_ram = usable.any(|(start, bytes)| overlap(&from(start, bytes), &claimed));
+                is_ram.then_some(Objection::Memory)
+            }),
+        }
+    }
+
+    /// I/O ports at which a look would do something: those of the first 256, which the board
+    /// has for interrupt controllers, timers and the like, configuration space, and ACPI's.
+    fn board_ports(&self) -> Vec<Range<u64>> {
+        const FIRST: Range<u64> = 0..0x100;
+        const CONFIGURATION: Range<u64> = 0xcf8..0xd00;
+        const REGISTER_BYTES: u64 = 4;
+        let mut taken = Vec::from([FIRST, CONFIGURATION]);
+        let Some(fadt) = &self.tables.fadt else { return taken };
+        let events = u64::from(fadt.pm1_event_bytes).max(REGISTER_BYTES);
+        let reset = fadt.reset.map(|(register, _)| register);
+        let registers = [
+            (fadt.pm1a_event, events),
+            (fadt.pm1b_event, events),
+            (fadt.pm1a_control, REGISTER_BYTES),
+            (fadt.pm1b_control, REGISTER_BYTES),
+            (fadt.pm_timer, REGISTER_BYTES),
+            (reset, REGISTER_BYTES),
+        ];
+        taken.extend(registers.into_iter().filter_map(|(register, bytes)| {
+            let port = u64::from(register?.port()?);
+            Some(port..port + bytes)
+        }));
+        taken
+    }
+
+    /// How many bits an address has.
+    fn bits(&self) -> u8 {
+        if self.address_bits == 0 { 52 } else { self.address_bits.min(52) }
+    }
+
+    /// What speaks against a range whoever claims it.
+    fn fixed_objection(&self, claimed: &Range<u64>) -> Option<Objection<'_>> {
+        let bits = self.bits();
+        if claimed.end > 1 << bits {
+            return Some(Objection::Unaddressable { bits });
+        }
+        self.registers().into_iter().find(|(taken, _)| overlap(taken, claimed)).map(|(_, claim)| claim)
     }
 
     /// What is at fixed places.

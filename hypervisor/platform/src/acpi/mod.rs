@@ -27,7 +27,7 @@ pub use hpet::Hpet;
 pub use ivrs::Ivrs;
 pub use madt::{InterruptOverride, IoApic, LocalNmi, Madt, NmiSource, Processor, Trigger};
 pub use mcfg::Ecam;
-pub use serial::{SerialAddress, SerialPort};
+pub use serial::{SerialAddress, SerialInterrupt, SerialPort, SerialRate};
 pub use sleep::SoftOff;
 
 /// What a table of which there is one is called here. Of two the first counts, as for every
@@ -108,7 +108,7 @@ impl Tables {
             }
         }
         if let Some(console) = spcr {
-            tables.serial_ports.retain(|port| *port != console);
+            tables.serial_ports.retain(|port| port.address != console.address);
             tables.serial_ports.insert(0, console);
         }
         let dsdt = fadt_dsdt.and_then(|hpa| table::read(memory, hpa, &mut findings.of("DSDT")));

@@ -45,12 +45,17 @@ const COM2: SerialAddress = SerialAddress::Port(0x2f8);
 
 #[test]
 fn the_console_is_found_at_ports_and_in_memory() {
-    let memory = |dwords| SerialAddress::Memory { base: Hpa(0xfe03_4000), dwords };
+    let memory = |stride, wide| SerialAddress::Memory { base: Hpa(0xfe03_4008), stride, wide };
     for (space, width, access, at, expected) in [
         (1, 8, 1, 0x2f8, COM2),
-        (0, 8, 1, 0xfe03_4000, memory(false)),
-        (0, 32, 3, 0xfe03_4000, memory(true)),
-        (0, 32, 0, 0xfe03_4000, memory(true)),
+        (1, 32, 3, 0x2f8, COM2),
+        (0, 8, 1, 0xfe03_4008, memory(1, false)),
+        (0, 0, 0, 0xfe03_4008, memory(1, false)),
+        (0, 16, 1, 0xfe03_4008, memory(2, false)),
+        (0, 32, 1, 0xfe03_4008, memory(4, false)),
+        (0, 32, 3, 0xfe03_4008, memory(4, true)),
+        (0, 32, 0, 0xfe03_4008, memory(4, true)),
+        (0, 8, 3, 0xfe03_4008, memory(4, true)),
     ] {
         let table = spcr(2, 0, &address(space, width, access, at));
         assert_eq!(ports(&[table]), (vec![expected], 0));
@@ -68,20 +73,82 @@ fn no_console_and_what_cannot_be_is_left_out() {
         spcr(2, 0, &address(1, 8, 1, 0x1_0000)),
         spcr(2, 0, &address(0, 8, 1, u64::MAX - 3)),
         spcr(2, 0, &address(0, 32, 3, 0xfe00_0002)),
+        // No stride that can be read.
+        spcr(2, 0, &address(0, 24, 1, 0xfe00_0000)),
+        spcr(2, 0, &address(0, 16, 2, 0xfe00_0000)),
+        spcr(2, 0, &address(0, 64, 4, 0xfe00_0000)),
+        spcr(2, 0, &address(0, 8, 0xff, 0xfe00_0000)),
+        spcr(2, 0, &{
+            let mut shifted = address(0, 8, 1, 0xfe00_0000);
+            shifted[2] = 4;
+            shifted
+        }),
+        spcr(2, 0xff, &address(1, 8, 1, 0x2f8)),
         spcr(2, 0, &address(3, 8, 1, 0x2f8)),
         table(b"SPCR", &[]),
     ] {
-        assert_eq!(ports(&[wrong.clone()]), (vec![], 1), "{wrong:x?}");
+        assert_eq!(ports(core::slice::from_ref(&wrong)), (vec![], 1), "{wrong:x?}");
     }
+}
+
+/// An SPCR of a revision with what is behind the address.
+fn full(revision: u8, address: &[u8], fields: &[(usize, &[u8])]) -> SerialPort {
+    let mut bytes = spcr(revision, 0, address);
+    bytes.resize(88, 0);
+    bytes[4] = 88;
+    for (offset, field) in fields {
+        bytes[*offset..offset + field.len()].copy_from_slice(field);
+    }
+    seal(&mut bytes, 9);
+    let found = super::read(&[bytes]);
+    assert_eq!(found.serial_ports.len(), 1, "{:?}", found.findings);
+    found.serial_ports[0]
+}
+
+#[test]
+fn the_rate_is_what_the_table_says_where_the_clock_is_known() {
+    let at_ports = address(1, 8, 1, 0x2f8);
+    let in_memory = address(0, 32, 3, 0xfe03_4000);
+    let set = |baud, clock_hz| SerialRate::Set { baud, clock_hz };
+    let (clock, precise): (&[u8], &[u8]) = (&48_000_000u32.to_le_bytes(), &3_000_000u32.to_le_bytes());
+    for (revision, at, fields, expected) in [
+        (2, &at_ports, &[][..], SerialRate::Keep),
+        (2, &at_ports, &[(58, &[7][..])], SerialRate::PC),
+        (2, &at_ports, &[(58, &[3][..])], set(9600, SerialRate::PC_CLOCK_HZ)),
+        (2, &at_ports, &[(58, &[0xff][..])], SerialRate::Keep),
+        (2, &in_memory, &[(58, &[7][..])], SerialRate::Keep),
+        (2, &in_memory, &[(58, &[7][..]), (76, clock)], SerialRate::Keep),
+        (3, &in_memory, &[(58, &[7][..]), (76, clock)], set(115_200, 48_000_000)),
+        (3, &in_memory, &[(58, &[7][..]), (76, clock), (80, precise)], set(115_200, 48_000_000)),
+        (4, &in_memory, &[(58, &[7][..]), (76, clock), (80, precise)], set(3_000_000, 48_000_000)),
+    ] {
+        assert_eq!(full(revision, at, fields).rate, expected, "revision {revision}, {fields:x?}");
+    }
+}
+
+#[test]
+fn the_interrupt_is_one_of_either_controller() {
+    fn of(fields: &[(usize, &[u8])]) -> Option<SerialInterrupt> {
+        full(2, &address(1, 8, 1, 0x2f8), fields).interrupt
+    }
+    let gsi: &[u8] = &19u32.to_le_bytes();
+    assert_eq!(of(&[]), None);
+    assert_eq!(of(&[(52, &[1, 3][..])]), Some(SerialInterrupt::Isa(3)));
+    assert_eq!(of(&[(52, &[3, 3][..]), (54, gsi)]), Some(SerialInterrupt::Global(19)));
+    assert_eq!(of(&[(52, &[2, 3][..])]), None, "the timer's");
+    assert_eq!(of(&[(52, &[1, 0][..])]), None, "the timer's");
+    assert_eq!(of(&[(52, &[1, 16][..])]), None);
+    assert_eq!(of(&[(52, &[4, 3][..])]), None, "of no PC");
 }
 
 #[test]
 fn debug_ports_come_behind_the_console() {
     let debug = dbg2(
-        3,
+        4,
         &[
             device(0x8000, 0, &address(1, 8, 1, 0x3e8)),
             device(0x8003, 0, &address(0, 8, 1, 0xf000_0000)),
+            device(0x8000, 0xffff, &address(0, 8, 1, 0xf000_0000)),
             device(0x8000, 0x12, &address(1, 8, 1, 0x2f8)),
         ],
     );
