@@ -52,7 +52,7 @@ pub fn run(boot: &'static BootInfo) {
         Ok(bundle) => BUNDLE.call_once(|| bundle),
         Err(error) => return log::error!("the bundle cannot be used: {error}"),
     };
-    if bundle.config().hypervisor.console == plan::Console::None {
+    if bundle.config().hypervisor.console == plan::Console::Named(plan::ConsolePort::None) {
         log::info!("the configuration asks for no console but the screen");
         console::leave_serial();
     }
@@ -83,6 +83,7 @@ pub fn run(boot: &'static BootInfo) {
     for remark in &plan.remarks {
         log::warn!("{remark}");
     }
+    let console_port = serial::choose(&plan, config);
     let clock = TscClock::new(tsc_hz, machine::boot::start_tsc());
     let found = iommus::find(&platform);
     let x2apic = iommus::may_use_x2apic(&platform, &found, config);
@@ -94,7 +95,7 @@ pub fn run(boot: &'static BootInfo) {
     timer::init();
     units.set_fault_interrupt(config, FAULT_VECTOR, apic::id());
     log::info!("local APICs in {} mode", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
-    let console_line = serial::Line::of_com1(&platform).and_then(|line| line.beside(&plan));
+    let console_line = console_port.and_then(|port| serial::Line::of(port, &platform)?.beside(&plan));
     lines::grant(&plan, console_line.and_then(|line| line.remapped()), &mut units);
     IOMMUS.call_once(|| TicketMutex::new(units));
     lines::take_over(&platform);

@@ -1,17 +1,23 @@
-//! The interrupt of the console's serial port: where it arrives, and whether it does.
+//! The console's serial port: which of those that the plan names answers, where its
+//! interrupt arrives, and whether it does.
 
 use crate::host::IOMMUS;
 use crate::lines;
+use access::ConfigSpace;
 use guest::host::KICK_VECTOR;
 use iommu::{Iommu, RemappedInterrupt, Requester};
+use machine::config_space::MachineConfigSpace;
+use machine::serial::{COM1, PC_DIVISOR, Registers, divisor};
 use machine::{apic, console, interrupts, registers};
-use plan::Plan;
+use plan::{ConsolePlan, Plan};
+use platform::acpi::{SerialAddress, SerialInterrupt, SerialRate};
 use platform::{IoApicPin, Platform};
 use spec::Bdf;
 use spec::apic::DeliveryMode;
+use spec::pci_config::{COMMAND, command};
 
-/// The ISA interrupt of COM1.
-const COM1_IRQ: u8 = 4;
+/// Inputs of the ISA bus, which are triggered by edges unless the firmware says otherwise.
+const ISA_INTERRUPTS: u32 = platform::lines::ISA_INTERRUPTS;
 /// Part of a second within which an interrupt that was asked for must have come.
 const ARRIVES_WITHIN: u64 = 100;
 /// Highest APIC ID in a redirection entry that nobody remaps.
@@ -25,11 +31,23 @@ pub struct Line {
 }
 
 impl Line {
-    /// COM1's; `None` where no IOAPIC has it, or it is not triggered by an edge as that of
-    /// the ISA bus is.
-    pub fn of_com1(platform: &Platform) -> Option<Self> {
-        let moved = platform.overrides().iter().find(|moved| moved.isa_irq == COM1_IRQ);
-        let gsi = moved.map_or(COM1_IRQ.into(), |moved| moved.gsi);
+    /// That of a port; `None` where no IOAPIC has it, or it is not triggered by an edge as
+    /// those of the ISA bus are. How a line of PCI is triggered a table of ports does not say.
+    pub fn of(port: &ConsolePlan, platform: &Platform) -> Option<Self> {
+        let overrides = platform.overrides();
+        let (gsi, moved) = match port.interrupt? {
+            SerialInterrupt::Isa(isa) => {
+                let moved = overrides.iter().find(|moved| moved.isa_irq == isa);
+                (moved.map_or(isa.into(), |moved| moved.gsi), moved)
+            }
+            SerialInterrupt::Global(gsi) => {
+                let moved = overrides.iter().find(|moved| moved.gsi == gsi);
+                if gsi >= ISA_INTERRUPTS && moved.is_none() {
+                    return None;
+                }
+                (gsi, moved)
+            }
+        };
         let trigger = moved.map(|moved| moved.trigger);
         if trigger.and_then(|trigger| trigger.level) == Some(true) {
             return None;
@@ -94,6 +112,50 @@ impl Line {
         }
         came
     }
+}
+
+/// Moves the console to the first of the plan's ports that answers, and gives that. Where none
+/// does, it stays at COM1, where the log began, if it is there.
+pub fn choose<'p>(plan: &'p Plan, config: &MachineConfigSpace) -> Option<&'p ConsolePlan> {
+    plan.console.iter().find(|port| is_here(port) || go_to(port, config))
+}
+
+/// Whether the log is there already, as it began.
+fn is_here(port: &ConsolePlan) -> bool {
+    let is_as_it_is = divisor_of(port.rate).is_none_or(|divisor| divisor == PC_DIVISOR);
+    port.address == SerialAddress::Port(COM1) && is_as_it_is && console::has_port()
+}
+
+fn divisor_of(rate: SerialRate) -> Option<u16> {
+    match rate {
+        SerialRate::Keep => None,
+        SerialRate::Set { baud, clock_hz } => divisor(clock_hz, baud),
+    }
+}
+
+fn go_to(port: &ConsolePlan, config: &MachineConfigSpace) -> bool {
+    const DECODES: u16 = command::IO_SPACE | command::MEMORY_SPACE;
+    let name = &port.name;
+    let before = port.function.map(|bdf| (bdf, config.read16(bdf, COMMAND)));
+    if let Some((bdf, command)) = before {
+        config.write16(bdf, COMMAND, command | DECODES);
+    }
+    log::info!("the console goes on at {name}");
+    let registers = match port.address {
+        SerialAddress::Port(base) => Ok(Registers::Ports(base)),
+        SerialAddress::Memory { base, stride, wide } => Registers::map(base, stride, wide),
+    };
+    match registers.and_then(|registers| console::use_port(registers, divisor_of(port.rate))) {
+        Ok(()) => log::info!("the console is at {name}; what comes before this was on COM1, if there is one"),
+        Err(why) => {
+            if let Some((bdf, command)) = before {
+                config.write16(bdf, COMMAND, command);
+            }
+            log::warn!("there is no 16550 at {name}: {why}; the console stays where it is");
+            return false;
+        }
+    }
+    true
 }
 
 /// Lets the console's port interrupt the steward, if it can.

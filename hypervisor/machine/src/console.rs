@@ -18,13 +18,14 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
 use consoles::filter::{Filter, LONGEST_TEXT};
 use consoles::output::{Output, Pumped, Source};
 use consoles::port::{Cause, SerialPort};
+use consoles::presence::Absent;
 use consoles::ring::{Flags, Ring, Taken};
 use spec::Hpa;
 use spin::mutex::{SpinMutex, TicketMutex};
 
 use crate::framebuffer::Screen;
 use crate::history::History;
-use crate::serial::{COM1, POLLS, Port, Registers};
+use crate::serial::{COM1, PC_DIVISOR, POLLS, Port, Registers};
 use crate::{apic, processor};
 
 pub use consoles::HYPERVISOR;
@@ -186,24 +187,44 @@ impl Shown {
         self.port = port;
         self.has_line = false;
     }
+
+    /// Sends what was written so far, by polling, to a port that has not seen it.
+    fn tell(&self, registers: Registers) {
+        let mut back = self.history.start_of_last(usize::MAX);
+        while back > 0 {
+            let byte = self.history.back(back);
+            if byte.is_some_and(|byte| !registers.send_anyway(&[byte])) {
+                return;
+            }
+            back -= 1;
+        }
+    }
 }
 
 /// Looks for COM1. The log starts here.
 pub fn init_serial() {
     let mut shown = SHOWN.lock();
-    shown.use_port(Port::probe(Registers::Ports(COM1), false));
+    shown.use_port(Port::probe(Registers::Ports(COM1), Some(PC_DIVISOR)).ok());
     if let Some(port) = &shown.port {
         EARLY.call_once(|| port.registers());
     }
 }
 
-/// Writes to this port from now on, whose rate stays if `keeps_rate`; false if nothing
-/// answers there, and then all stays as it was.
-pub fn use_port(registers: Registers, keeps_rate: bool) -> bool {
-    let Some(port) = Port::probe(registers, keeps_rate) else { return false };
+/// Writes to this port from now on, which divides its clock by `divisor` or by what it does
+/// already; first what was written so far, if it is another than before.
+///
+/// # Errors
+/// Nothing answers there, and then all stays as it was.
+pub fn use_port(registers: Registers, divisor: Option<u16>) -> Result<(), Absent> {
+    let is_new = !matches!(registers, Registers::Ports(COM1)) || EARLY.get().is_none();
+    let port = Port::probe(registers, divisor)?;
     CHOSEN.call_once(|| Some(registers));
-    SHOWN.lock().use_port(Some(port));
-    true
+    let mut shown = SHOWN.lock();
+    if is_new {
+        shown.tell(registers);
+    }
+    shown.use_port(Some(port));
+    Ok(())
 }
 
 /// Whether there is a port.

@@ -2,6 +2,7 @@
 //! sheet), by the crate `uart_16550`.
 
 use consoles::port::{Cause, SerialPort};
+use consoles::presence::{self, Absent, NOBODY, Registers as _};
 use spec::Hpa;
 use uart_16550::backend::Backend;
 use uart_16550::spec::registers::{FifoTriggerLevel, IER, InterruptType, LSR, MCR};
@@ -9,6 +10,8 @@ use uart_16550::{BaudRate, Config, Uart16550};
 
 use crate::mmio::Window;
 use crate::ports;
+
+pub use consoles::presence::divisor;
 
 /// The first serial port of every PC.
 pub const COM1: u16 = 0x3f8;
@@ -18,16 +21,14 @@ const DATA: u8 = 0;
 const INTERRUPT_ENABLE: u8 = 1;
 const MODEM_CONTROL: u8 = 4;
 const LINE_STATUS: u8 = 5;
-/// What reads where nobody answers.
-const NOBODY: u8 = 0xff;
 /// Polls before a transmitter counts as stuck; each takes about a microsecond on
 /// real hardware, and 16 characters at 115200 baud take 1.4 ms. An emulator's takes as
 /// long as whoever reads its output wants, on a busy machine some tenths of a second.
 pub const POLLS: u32 = 2_000_000;
 /// Bytes that a transmitter with a FIFO takes at once.
 const FIFO_BYTES: usize = 16;
-/// The rate that all are set to, unless the firmware says that it is set already.
-const BAUD: u32 = 115_200;
+/// What a PC's ports divide their clock by to have 115,200 bits in a second.
+pub const PC_DIVISOR: u16 = 1;
 
 /// Where a port's registers are.
 #[derive(Clone, Copy, Debug)]
@@ -46,33 +47,18 @@ pub enum Registers {
 }
 
 impl Registers {
-    /// Maps registers in memory; `None` where that cannot be.
-    pub fn map(hpa: Hpa, stride: u8, wide: bool) -> Option<Self> {
-        let window = Window::map(hpa, 8 * u64::from(stride)).ok()?;
-        Some(Self::Memory { window, stride, wide })
+    /// Maps registers in memory.
+    ///
+    /// # Errors
+    /// They cannot be mapped: RAM is there.
+    pub fn map(hpa: Hpa, stride: u8, wide: bool) -> Result<Self, Absent> {
+        let window = Window::map(hpa, 8 * u64::from(stride)).map_err(|_| Absent::Unmapped)?;
+        Ok(Self::Memory { window, stride, wide })
     }
 
-    fn read(self, register: u8) -> u8 {
-        match self {
-            // SAFETY: the ports of a serial port that the hypervisor has for itself; a UART
-            // does no DMA.
-            Self::Ports(base) => unsafe { ports::read8(base.wrapping_add(register.into())) },
-            Self::Memory { window, stride, wide } => {
-                let offset = usize::from(register) * usize::from(stride);
-                if wide { window.read_u32(offset) as u8 } else { window.read_u8(offset) }
-            }
-        }
-    }
-
-    fn write(self, register: u8, value: u8) {
-        match self {
-            // SAFETY: as above.
-            Self::Ports(base) => unsafe { ports::write8(base.wrapping_add(register.into()), value) },
-            Self::Memory { window, stride, wide } => {
-                let offset = usize::from(register) * usize::from(stride);
-                if wide { window.write_u32(offset, value.into()) } else { window.write_u8(offset, value) }
-            }
-        }
+    /// Whether they are where every PC has its serial ports, if it has any.
+    fn is_of_pc(self) -> bool {
+        matches!(self, Self::Ports(COM1 | 0x2f8 | 0x3e8 | 0x2e8))
     }
 
     /// Sends by polling, past everybody who may be sending too. For what is said when
@@ -86,6 +72,32 @@ impl Registers {
             }
             took
         })
+    }
+}
+
+impl presence::Registers for Registers {
+    fn read(&self, register: u8) -> u8 {
+        match *self {
+            // SAFETY: the ports of a serial port or of nobody: those of a PC, or what tables or
+            // a BAR name and the plan compared with the board's own. No guest has them, and a
+            // UART does no DMA.
+            Self::Ports(base) => unsafe { ports::read8(base.wrapping_add(register.into())) },
+            Self::Memory { window, stride, wide } => {
+                let offset = usize::from(register) * usize::from(stride);
+                if wide { window.read_u32(offset) as u8 } else { window.read_u8(offset) }
+            }
+        }
+    }
+
+    fn write(&self, register: u8, value: u8) {
+        match *self {
+            // SAFETY: as above.
+            Self::Ports(base) => unsafe { ports::write8(base.wrapping_add(register.into()), value) },
+            Self::Memory { window, stride, wide } => {
+                let offset = usize::from(register) * usize::from(stride);
+                if wide { window.write_u32(offset, value.into()) } else { window.write_u8(offset, value) }
+            }
+        }
     }
 }
 
@@ -124,35 +136,33 @@ pub struct Port {
 }
 
 impl Port {
-    /// Sets a port to 8 data bits, no parity, one stop bit, FIFOs on, no interrupts, and to
-    /// 115200 baud unless `keeps_rate`; `None` if nothing answers there. Ports that nobody
-    /// decodes read ones, so the scratch register must keep two patterns; and a transmitter
-    /// that is never empty is none.
-    pub fn probe(registers: Registers, keeps_rate: bool) -> Option<Self> {
-        // SAFETY: the registers are a UART's or nobody's: the first test asks its scratch
-        // register. They are the hypervisor's alone.
+    /// Sets a port to 8 data bits, no parity, one stop bit, FIFOs on, no interrupts, and has
+    /// it divide its clock by `divisor`, or by what it does already.
+    ///
+    /// # Errors
+    /// Nothing answers there as a port does.
+    pub fn probe(registers: Registers, divisor: Option<u16>) -> Result<Self, Absent> {
+        presence::test(&registers, registers.is_of_pc())?;
+        // SAFETY: a UART's registers, as it was asked; they are the hypervisor's alone.
         let mut uart = unsafe { Uart16550::new_with_backend(Bounded { registers, polls: 0 }) };
-        if !uart.check_present() || registers.read(LINE_STATUS) == NOBODY {
-            return None;
-        }
-        let mut config = Config {
+        let divisor = divisor.unwrap_or_else(|| {
+            let (low, high) = uart.dll_dlm();
+            u16::from_le_bytes([low, high])
+        });
+        let config = Config {
             interrupts: IER::empty(),
             // With room for 8 more while somebody comes.
             fifo_trigger_level: Some(FifoTriggerLevel::Eight),
-            baud_rate: BaudRate::Custom(BAUD),
+            // Whatever its clock is: what gives this divisor. One that was never set is 0.
+            frequency: 16 * u32::from(divisor.max(PC_DIVISOR)),
+            baud_rate: BaudRate::Custom(1),
             ..Config::DEFAULT
         };
-        if keeps_rate {
-            let (low, high) = uart.dll_dlm();
-            // Whatever its clock is: what gives the divisor that it has.
-            config.frequency = 16 * u32::from(u16::from_le_bytes([low, high]));
-            config.baud_rate = BaudRate::Custom(1);
-        }
-        uart.init(config).ok()?;
+        uart.init(config).map_err(|_| Absent::Forgets)?;
         if uart.backend().polls == POLLS {
-            return None;
+            return Err(Absent::Stuck);
         }
-        Some(Self { uart, interrupts: IER::empty(), ready: true })
+        Ok(Self { uart, interrupts: IER::empty(), ready: true })
     }
 
     /// Where it is.

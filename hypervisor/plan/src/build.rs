@@ -1,5 +1,6 @@
 //! Config x Platform -> Plan.
 
+use crate::check::console::{self, ConsolePlan};
 use crate::check::lines::{self, LinePlan};
 use crate::check::{devices, files, guest_memory, machine, pairs, rules};
 use crate::config::{Config, GuestConfig, PciConfig};
@@ -23,6 +24,9 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What is better otherwise, though the guests start.
     pub remarks: Vec<Problem>,
+    /// The serial ports that the console may be at, the best first. Empty where the
+    /// configuration wants none or its card is not there.
+    pub console: Vec<ConsolePlan>,
 }
 
 impl Plan {
@@ -122,6 +126,7 @@ pub struct FileRef<'a> {
 /// is first by name has it.
 pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>) -> bool) -> Plan {
     let mut plan = Plan { problems: rules::check_whole(config), ..Plan::default() };
+    console::choose(config, platform, &mut plan);
     let mut memory = machine::MemoryBudget::new(platform);
     for (name, guest) in &config.guest {
         let mut problems = rules::check_guest(config, name, guest);
@@ -135,6 +140,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         }
         plan.remarks.extend(machine::beside_hypervisor(name, guest, platform));
         problems.extend(devices::check(config, name, guest, platform));
+        problems.extend(console::check(&plan.console, name, guest, platform));
         problems.extend(guest_memory::check(name, guest, platform));
         // Last, so that a guest that is refused anyway takes no memory from others.
         if problems.is_empty() {

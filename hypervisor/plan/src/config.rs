@@ -98,7 +98,7 @@ table! {
     /// What concerns the hypervisor itself.
     pub struct HypervisorConfig {
         /// Where the log and the guests' consoles go, besides the screen.
-        pub console: Console = Console::Com1,
+        pub console: Console = Console::Named(ConsolePort::Auto),
         /// Let two guests run on threads of one core. Each can measure what the other does
         /// there, and on many processors read what the other leaves in the core's buffers.
         pub share_cores: bool = false,
@@ -109,17 +109,54 @@ table! {
 
 impl Default for HypervisorConfig {
     fn default() -> Self {
-        Self { console: Console::Com1, share_cores: false, barriers: Barriers::Auto }
+        Self { console: Console::Named(ConsolePort::Auto), share_cores: false, barriers: Barriers::Auto }
     }
 }
 
+/// Where the log and the guests' consoles go.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Console {
+    /// A port of the board, or none.
+    Named(ConsolePort),
+    /// A port of a PCI card.
+    Card(SerialCard),
+}
+
 choice! {
-    /// Where the log and the guests' consoles go.
-    pub enum Console {
+    /// A serial port of the board.
+    pub enum ConsolePort {
+        /// the port that the firmware's tables name (SPCR, then DBG2) where it answers, else `"com1"`
+        Auto = "auto",
         /// the machine's first serial port, at I/O port 0x3f8
         Com1 = "com1",
+        /// the second, at 0x2f8
+        Com2 = "com2",
+        /// the third, at 0x3e8
+        Com3 = "com3",
+        /// the fourth, at 0x2e8
+        Com4 = "com4",
         /// nowhere else
         None = "none",
+    }
+}
+
+table! {
+    /// A serial port of a PCI card: `console = { path = "00:03.0", id = "1b36:0002" }`. The
+    /// card stays with the hypervisor, which looks at it by its timer. Until PCI is known, the
+    /// log is on COM1.
+    pub struct SerialCard {
+        /// The card's path from the root.
+        pub path: DevicePath,
+        /// Its vendor and device ID.
+        pub id: DeviceId,
+        /// The BAR that the port's registers are in.
+        pub bar: u32 = 0,
+        /// How many bytes into the BAR they begin. Of a card with several ports in one BAR
+        /// most are 8 apart.
+        pub offset: u32 = 0,
+        /// What the port divides to send 115,200 bits in a second, in Hz. Many cards have
+        /// 14745600.
+        pub clock_hz: u32 = 1_843_200,
     }
 }
 

@@ -42,6 +42,7 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
     for guest in &plan.guests {
         println!("{}", describe(guest, platform.remapping.x2apic_opt_out));
     }
+    println!("{}", console(&plan));
     for remark in &plan.remarks {
         eprintln!("  !! {remark}");
     }
@@ -56,6 +57,15 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
 fn low_memory_end(plan: &plan::Plan, name: &str) -> u64 {
     let guest = plan.guests.iter().find(|guest| guest.name == name);
     guest.map_or(u64::MAX, |guest| guest.low_memory_end)
+}
+
+/// Where the console is.
+fn console(plan: &plan::Plan) -> String {
+    let ports: Vec<String> = plan.console.iter().map(|port| port.name.to_string()).collect();
+    match &ports[..] {
+        [] => "console: the screen".to_owned(),
+        ports => format!("console: the screen, and {}", ports.join(", or where nobody answers there ")),
+    }
 }
 
 /// Processor 0 is the one that boots, which an older board file does not tell.

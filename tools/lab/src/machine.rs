@@ -52,6 +52,17 @@ pub enum Boot {
     },
 }
 
+/// The serial port that the console is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Serial {
+    /// COM1.
+    Com1,
+    /// COM2; the firmware's table says so (SPCR), and nobody reads COM1.
+    NamedCom2,
+    /// A PCI card at 00:`slot`.0; nobody reads COM1.
+    Card(u8),
+}
+
 /// How a machine's processors and clock run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Pace {
@@ -75,6 +86,7 @@ pub struct Machine {
     pace: Pace,
     machine_options: String,
     boot: Boot,
+    serial: Serial,
     extra: Vec<OsString>,
 }
 
@@ -92,6 +104,7 @@ impl Machine {
             pace: Pace::Threads,
             machine_options: String::new(),
             boot,
+            serial: Serial::Com1,
             extra: Vec::new(),
         }
     }
@@ -145,6 +158,40 @@ impl Machine {
     pub fn boot(mut self, boot: Boot) -> Self {
         self.boot = boot;
         self
+    }
+
+    /// The console is at COM2, as the firmware's SPCR says; COM1 is there, and nobody reads it.
+    pub fn console_at_com2(mut self) -> Self {
+        self.serial = Serial::NamedCom2;
+        self
+    }
+
+    /// The console is at a PCI serial card, 1b36:0002, at 00:`slot`.0; COM1 is there, and nobody
+    /// reads it.
+    pub fn console_at_card(mut self, slot: u8) -> Self {
+        self.serial = Serial::Card(slot);
+        self
+    }
+
+    /// What connects the console to the character device `chardev`; a table of the firmware's is
+    /// written into `folder`.
+    pub(crate) fn serial_arguments(&self, chardev: &str, folder: &Path) -> std::io::Result<Vec<OsString>> {
+        let mut list = Arguments::default();
+        let connected = format!("chardev:{chardev}");
+        match self.serial {
+            Serial::Com1 => list.pair("-serial", connected),
+            Serial::NamedCom2 => {
+                let path = folder.join("spcr");
+                std::fs::write(&path, spcr_of_com2())?;
+                let mut table = OsString::from("sig=SPCR,rev=2,data=");
+                table.push(escaped(&path));
+                list.pair("-serial", "null").pair("-serial", connected).pair("-acpitable", table)
+            }
+            Serial::Card(slot) => list
+                .pair("-serial", "null")
+                .pair("-device", format!("pci-serial,chardev={chardev},addr={slot:x}")),
+        };
+        Ok(list.0)
     }
 
     /// Adds any argument.
@@ -400,6 +447,21 @@ fn escaped(path: &Path) -> OsString {
         Some(text) => text.replace(',', ",,").into(),
         None => path.into(),
     }
+}
+
+/// A console redirection table without its header (Microsoft, "SPCR", revision 2): a 16550 at
+/// COM2, ISA interrupt 3 at both controllers, 115200 baud, of no PCI function.
+fn spcr_of_com2() -> Vec<u8> {
+    const HEADER: usize = 36;
+    const BYTES: usize = 80;
+    let fields: [(usize, &[u8]); 4] =
+        [(40, &[1, 8, 0, 1, 0xf8, 2]), (52, &[3, 3, 3]), (58, &[7, 0, 1]), (64, &[0xff; 4])];
+    let mut table = vec![0; BYTES - HEADER];
+    for (offset, bytes) in fields {
+        let start = offset - HEADER;
+        table.splice(start..start + bytes.len(), bytes.iter().copied());
+    }
+    table
 }
 
 #[cfg(test)]

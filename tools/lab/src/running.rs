@@ -60,12 +60,8 @@ impl Machine {
         let serial = Listener::new(folder, "com1")?;
         let qmp = Listener::new(folder, "qmp")?;
         let mut arguments = self.arguments(folder);
-        arguments.extend([
-            "-chardev".into(),
-            serial.chardev("com1"),
-            "-serial".into(),
-            "chardev:com1".into(),
-        ]);
+        arguments.extend(["-chardev".into(), serial.chardev("com1")]);
+        arguments.extend(self.serial_arguments("com1", folder).context("cannot write a table")?);
         arguments.extend([
             "-chardev".into(),
             qmp.chardev("qmp"),

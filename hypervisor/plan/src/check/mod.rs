@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod bar_tests;
 pub(crate) mod bars;
+pub(crate) mod console;
+#[cfg(test)]
+mod console_tests;
 pub(crate) mod devices;
 pub(crate) mod files;
 mod firmware_memory;

@@ -35,7 +35,7 @@ fn the_example_says_what_it_should() {
 fn what_is_left_out_has_its_default() {
     let (config, _) = parse(&guest("")).unwrap();
     let net = &config.guest["net"];
-    assert_eq!(config.hypervisor.console, crate::Console::Com1);
+    assert_eq!(config.hypervisor.console, crate::Console::Named(crate::ConsolePort::Auto));
     assert_eq!(net.on_power_off, crate::EndPolicy::Off);
     assert_eq!(net.on_reboot, crate::EndPolicy::Restart);
     assert_eq!(net.on_crash, crate::EndPolicy::Off);
@@ -59,6 +59,51 @@ fn unknown_keys_come_with_a_suggestion() {
         told("[hypervisor]\nfrobnicate = 1"),
         [
             "2:1 hypervisor.frobnicate: unknown key `frobnicate`; the keys here are `console`, `share_cores` and `barriers`"
+        ]
+    );
+}
+
+#[test]
+fn a_console_is_a_word_or_a_card() {
+    use crate::{Console, ConsolePort, SerialCard};
+    let console = |value: &str| format!("[hypervisor]\nconsole = {value}\n") + &guest("");
+    for &(port, word) in ConsolePort::ALL {
+        let (config, _) = parse(&console(&format!("\"{word}\""))).unwrap();
+        assert_eq!(config.hypervisor.console, Console::Named(port));
+    }
+    let (config, map) = parse(&console("{ path = \"00:03.0\", id = \"1b36:0002\", offset = 8 }")).unwrap();
+    let card = SerialCard {
+        path: "00:03.0".parse().unwrap(),
+        id: "1b36:0002".parse().unwrap(),
+        bar: 0,
+        offset: 8,
+        clock_hz: 1_843_200,
+    };
+    assert_eq!(config.hypervisor.console, Console::Card(card));
+    let problem = Problem { path: "hypervisor.console.path".into(), message: "m".into(), help: "h".into() };
+    let found = map.locate(&problem);
+    assert_eq!((found.line, found.column), (2, 20));
+    let bytes = postcard::to_allocvec(&config).unwrap();
+    assert_eq!(postcard::from_bytes::<Config>(&bytes).unwrap(), config);
+    assert_eq!(
+        told(&console("\"com5\"")),
+        ["2:11 hypervisor.console: unknown choice \"com5\"; did you mean \"com1\"?"]
+    );
+    assert_eq!(
+        told(&console("2")),
+        [
+            "2:11 hypervisor.console: an integer does not fit here: expected \"auto\" or \"com1\" or \"com2\" or \
+          \"com3\" or \"com4\" or \"none\" or a table; write it as \"auto\""
+        ]
+    );
+    assert_eq!(
+        told(&console("{ path = \"00:03\", port = 1 }")),
+        [
+            "2:11 hypervisor.console: the key `id` is missing; add id = \"8086:10d3\"",
+            "2:20 hypervisor.console.path: \"00:03\" is not a path from the root; expected a path from the \
+             root such as \"00:02.0\", or \"00:1c.0/00.0\" for a function behind a bridge",
+            "2:29 hypervisor.console.port: unknown key `port`; the keys here are `path`, `id`, `bar`, `offset` and \
+             `clock_hz`",
         ]
     );
 }
@@ -163,7 +208,7 @@ fn what_is_no_toml_is_told_with_its_place() {
 #[test]
 fn every_mistake_is_told_in_one_go() {
     let text =
-        "[hypervisor]\nconsole = \"com2\"\n[guest.a]\ncpus = \"1\"\nmemory = \"1 GiB\"\nkernle = \"k\"\n";
+        "[hypervisor]\nconsole = \"com5\"\n[guest.a]\ncpus = \"1\"\nmemory = \"1 GiB\"\nkernle = \"k\"\n";
     let told = told(text);
     assert_eq!(told.len(), 4, "{told:?}");
     assert!(told[0].starts_with("2:11 hypervisor.console"));

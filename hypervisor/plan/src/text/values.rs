@@ -2,8 +2,8 @@
 
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
-    Barriers, Console, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts, Passthrough, PciConfig,
-    StrayAccess,
+    Barriers, Console, ConsolePort, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts,
+    Passthrough, PciConfig, SerialCard, StrayAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -129,7 +129,36 @@ macro_rules! chosen {
     )* };
 }
 
-chosen!(Barriers, Console, EndPolicy, Expect, Interrupts, StrayAccess);
+chosen!(Barriers, ConsolePort, EndPolicy, Expect, Interrupts, StrayAccess);
+
+/// A word for a port of the board, a table for one of a card.
+impl Value for Console {
+    fn kind() -> String {
+        format!("{} or a table", ConsolePort::kind())
+    }
+    fn example() -> String {
+        ConsolePort::example()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(_) => <SerialCard as Value>::read(value, reader).map(Self::Card),
+            DeValue::String(_) => <ConsolePort as Value>::read(value, reader).map(Self::Named),
+            _ => wrong_type(value, reader),
+        }
+    }
+    fn text(&self) -> String {
+        match self {
+            Self::Named(port) => Value::text(port),
+            Self::Card(card) => card.text(),
+        }
+    }
+    fn tables(header: &str, list: &mut Vec<TableDoc>) {
+        SerialCard::tables(header, list);
+    }
+    fn words() -> Vec<(&'static str, &'static [&'static str])> {
+        ConsolePort::words()
+    }
+}
 
 fn words<C: Choice>() -> Vec<&'static str> {
     C::WORDS.iter().map(|(_, word, _)| *word).collect()
@@ -225,7 +254,7 @@ macro_rules! nested {
     )* };
 }
 
-nested!(HypervisorConfig, GuestConfig, PciConfig, Passthrough);
+nested!(HypervisorConfig, SerialCard, GuestConfig, PciConfig, Passthrough);
 
 /// Lists a table, and after it the tables that its keys lead to.
 fn list_table<T: Table>(header: &str, list: &mut Vec<TableDoc>) {

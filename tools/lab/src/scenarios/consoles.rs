@@ -1,7 +1,8 @@
 //! The console that guests share: who floods it delays nobody, what guests print is shown and
-//! not obeyed, what is pasted arrives whole, and the menu.
+//! not obeyed, what is pasted arrives whole, and the menu; at COM1, at COM2 as the firmware
+//! names it, and at a PCI card.
 
-use super::{EDU, EDU_PATH, Guest, POWER_OFF, STOPPED, hosted};
+use super::{EDU, EDU_PATH, Guest, POWER_OFF, STOPPED, hosted, hosted_with, lab_machine};
 use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
@@ -15,7 +16,7 @@ pub fn on(column: Column) -> Vec<Scenario> {
         list.push(long_flood(column));
     }
     if column != Column::VmxBochs {
-        list.push(paste(column, 4096, 0));
+        list.push(at_com2(paste(column, 4096, 0)));
         // Longer than what waits for a guest: the other side has to.
         list.push(paste(column, 12 * 1024, 300));
         list.push(menu(column));
@@ -96,13 +97,27 @@ fn paste(column: Column, bytes: usize, late: u32) -> Scenario {
         .ends("one", POWER_OFF)
 }
 
-/// The menu shows the guests, gives the keyboard to one, stops one and starts one again.
+/// The same with the console where the firmware's table says: at COM2, by its interrupt.
+fn at_com2(scenario: Scenario) -> Scenario {
+    scenario
+        .on(|machine| lab_machine(machine).console_at_com2())
+        // What was said at COM1 before comes first.
+        .expect(HYPERVISOR, ", entered by")
+        .expect(HYPERVISOR, "the console is at COM2")
+        .forbid(HYPERVISOR, "no interrupt of the serial port arrives")
+}
+
+/// At a PCI card, which is looked at by the timer. The menu shows the guests, gives the keyboard to one, stops one and starts one again.
 fn menu(column: Column) -> Scenario {
     const MENU: &[u8] = b"\x14";
     let spin = |name, cpu: u32| Guest::new(name, &[cpu], "spin").set("expect", "\"running\"");
     let typing = Guest::new("three", &[3], "paste bytes=5");
     let sum = b"hello".iter().fold(0u32, |sum, byte| sum.rotate_left(1).wrapping_add((*byte).into()));
-    hosted(column, Feature::Consoles, "guest/menu", &[spin("one", 1), spin("two", 2), typing])
+    let card = "console = { path = \"00:09.0\", id = \"1b36:0002\" }";
+    let guests = [spin("one", 1), spin("two", 2), typing];
+    hosted_with(column, Feature::Consoles, "guest/menu", card, &guests)
+        .on(|machine| lab_machine(machine).console_at_card(9))
+        .expect(HYPERVISOR, "the console is at the serial port of 00:09.0 at I/O port 0x")
         .types("three", "paste: ready", MENU)
         .types(HYPERVISOR, "a number: its keyboard", b"2hello")
         .types("three", "paste: 5 bytes", MENU)
