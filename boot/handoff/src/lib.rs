@@ -4,7 +4,15 @@
 //! the configuration, and every kernel, initrd and module that it names.
 #![no_std]
 #![forbid(unsafe_code)]
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::arithmetic_side_effects
+    )
+)]
 #![allow(unexpected_cfgs, reason = "`sha2_backend` is a flag of the whole build, see below")]
 
 extern crate alloc;

@@ -31,13 +31,13 @@ pub(crate) fn merge<'a>(ranges: impl Iterator<Item = &'a ReservedMemory> + Clone
         if !readable && !writable {
             continue;
         }
-        let bytes = next - start;
+        let bytes = next.saturating_sub(*start);
         match merged.last_mut() {
             Some(last)
-                if last.start.0 + last.bytes == *start
+                if last.start.0.checked_add(last.bytes) == Some(*start)
                     && (last.readable, last.writable) == (readable, writable) =>
             {
-                last.bytes += bytes;
+                last.bytes = last.bytes.saturating_add(bytes);
             }
             _ => merged.push(ReservedRange { start: Hpa(*start), bytes, readable, writable }),
         }

@@ -1,5 +1,9 @@
 //! Packing a bundle.
-#![allow(clippy::indexing_slicing, reason = "the host packs its own bytes, whose lengths it has just chosen")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "the host packs its own bytes, whose lengths it has just chosen"
+)]
 
 use super::{
     ALIGNMENT, BundleError, ENTRY_ALIGNMENT, ENTRY_BYTES, HASH_OFFSET, HEADER_BYTES, Hash, ItemKind, MAGIC,

@@ -47,7 +47,7 @@ impl Item<'_> {
     }
 
     fn range(&self) -> Range<usize> {
-        self.offset..self.offset + self.contents.len()
+        self.offset..self.offset.saturating_add(self.contents.len())
     }
 
     /// Whether there may be only one of the two.
@@ -91,7 +91,7 @@ impl<'a> Bundle<'a> {
     pub fn open(bytes: &'a [u8]) -> Result<Self, BundleError> {
         let (bytes, table, count) = header(bytes)?;
         let items = item_table(bytes, table, count)?;
-        check_layout(bytes, table.len() + HEADER_BYTES, &items)?;
+        check_layout(bytes, table.len().saturating_add(HEADER_BYTES), &items)?;
         let config = items.iter().find(|item| item.kind == ItemKind::Config).ok_or(BundleError::NoConfig)?;
         config.verify()?;
         let config = match postcard::take_from_bytes(config.contents) {
@@ -201,8 +201,9 @@ fn entry<'a>(bytes: &'a [u8], table: &'a [u8], index: u32) -> Result<(Item<'a>, 
     let offset = u64_at(table, 8).ok_or_else(cut)?;
     let length = u64_at(table, 16).ok_or_else(cut)?;
     let sha256 = *table.get(24..).and_then(|rest| rest.first_chunk()).ok_or_else(cut)?;
-    let names_end = ENTRY_BYTES + guest_bytes + name_bytes;
-    let (used, rest) = table.split_at_checked(names_end.next_multiple_of(ENTRY_ALIGNMENT)).ok_or_else(cut)?;
+    let names_end = ENTRY_BYTES.saturating_add(guest_bytes).saturating_add(name_bytes);
+    let bytes_used = names_end.checked_next_multiple_of(ENTRY_ALIGNMENT).ok_or_else(cut)?;
+    let (used, rest) = table.split_at_checked(bytes_used).ok_or_else(cut)?;
     let names = used.get(ENTRY_BYTES..names_end).ok_or_else(cut)?;
     let names = core::str::from_utf8(names).map_err(|_| nowhere("its name is not UTF-8"))?;
     let (guest, name) =
@@ -257,7 +258,7 @@ fn check_zero(bytes: &[u8], range: Range<usize>) -> Result<(), BundleError> {
     let start = range.start;
     let padding = bytes.get(range).unwrap_or_default();
     match padding.iter().position(|byte| *byte != 0) {
-        Some(position) => Err(BundleError::Padding { offset: (start + position) as u64 }),
+        Some(position) => Err(BundleError::Padding { offset: start.saturating_add(position) as u64 }),
         None => Ok(()),
     }
 }

@@ -17,13 +17,16 @@ const HIGH_START: u64 = 1 << 32;
 /// The end of the rest: the guest's 64-bit PCI window follows.
 const HIGH_END: u64 = HIGH_START + (MOST_MEMORY.bytes() - LOW_END);
 
+/// The bits of an address inside of a granule.
+const GRANULE_MASK: u64 = MEMORY_GRANULE.bytes() - 1;
+
 /// Where the guest's memory below 4 GiB ends: below what the bridges above its functions
 /// claim, if that is lower than usual.
 pub(crate) fn low_end(guest: &GuestConfig, platform: &Platform) -> u64 {
     let claims = claims(guest, platform);
     let below = claims.iter().filter(|(_, claim)| claim.start.0 < LOW_END && claim.end.0 > 0);
     let lowest = below.map(|(_, claim)| claim.start.0).min().unwrap_or(LOW_END);
-    if guest.memory.bytes() <= lowest { LOW_END } else { lowest & !(MEMORY_GRANULE.bytes() - 1) }
+    if guest.memory.bytes() <= lowest { LOW_END } else { lowest & !GRANULE_MASK }
 }
 
 /// The guest-physical ranges of a guest's memory, as first address and end.
@@ -36,7 +39,10 @@ pub(crate) fn ranges(guest: &GuestConfig, platform: &Platform) -> [(u64, u64); 2
 /// The most memory whose ranges end at or below the guest-physical `limit`.
 pub(crate) fn most_below(limit: u64, guest: &GuestConfig, platform: &Platform) -> Memory {
     let low_end = low_end(guest, platform);
-    let bytes = if limit < HIGH_START { limit.min(low_end) } else { low_end + (limit - HIGH_START) };
+    let bytes = match limit.checked_sub(HIGH_START) {
+        Some(high) => low_end.saturating_add(high),
+        None => limit.min(low_end),
+    };
     Memory::mib(bytes >> 21 << 1)
 }
 

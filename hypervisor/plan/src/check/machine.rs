@@ -21,7 +21,7 @@ pub(crate) fn check_processors(name: &str, guest: &GuestConfig, platform: &Platf
             let help = match count {
                 0 | 1 => "it has none for guests".to_string(),
                 2 => "use processor 1".to_string(),
-                _ => alloc::format!("use processors from 1 to {}", count - 1),
+                _ => alloc::format!("use processors from 1 to {}", count.saturating_sub(1)),
             };
             report.add(
                 format_args!("cpus[{index}]"),
@@ -132,7 +132,8 @@ impl MemoryBudget {
         let granule = MEMORY_GRANULE.bytes();
         let tables = tables.saturating_add(bar_tables(guest, platform));
         let tables = tables.checked_next_multiple_of(granule).unwrap_or(u64::MAX);
-        self.left.saturating_sub(tables) & !(granule - 1)
+        let left = self.left.saturating_sub(tables);
+        left.saturating_sub(left.checked_rem(granule).unwrap_or(0))
     }
 
     /// Takes a guest's memory; a problem where there is not enough.
