@@ -18,19 +18,20 @@ macro_rules! address_space {
         impl $name {
             /// The address rounded down to `alignment` bytes, a power of two.
             pub const fn align_down(self, alignment: u64) -> Self {
-                Self(self.0 & !(alignment - 1))
+                Self(self.0 & !alignment.wrapping_sub(1))
             }
             /// The address rounded up to `alignment` bytes, a power of two;
             /// `None` where that leaves 64 bits.
             pub const fn align_up(self, alignment: u64) -> Option<Self> {
-                match self.0.checked_add(alignment - 1) {
-                    Some(sum) => Some(Self(sum & !(alignment - 1))),
+                let inside = alignment.wrapping_sub(1);
+                match self.0.checked_add(inside) {
+                    Some(sum) => Some(Self(sum & !inside)),
                     None => None,
                 }
             }
             /// Whether the address is a multiple of `alignment`, a power of two.
             pub const fn is_aligned(self, alignment: u64) -> bool {
-                self.0 & (alignment - 1) == 0
+                self.0 & alignment.wrapping_sub(1) == 0
             }
             /// The address `bytes` higher; `None` where that leaves 64 bits.
             pub const fn checked_add(self, bytes: u64) -> Option<Self> {

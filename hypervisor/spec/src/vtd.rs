@@ -59,15 +59,15 @@ pub mod capability {
     pub const PROTECTED_MEMORY: u64 = 1 << 5 | 1 << 6;
     /// SAGAW: whether tables of `levels` (3 to 5) levels are supported; bits 8 to 12.
     pub const fn has_levels(cap: u64, levels: u8) -> bool {
-        levels >= 3 && levels <= 5 && cap >> (8 + levels as u32 - 2) & 1 != 0
+        levels >= 3 && levels <= 5 && cap >> (levels as u32).wrapping_add(8 - 2) & 1 != 0
     }
     /// MGAW: width of the largest address that a device may use; bits 16 to 21.
     pub const fn address_bits(cap: u64) -> u32 {
-        (cap >> 16 & 0x3f) as u32 + 1
+        ((cap >> 16 & 0x3f) as u32).wrapping_add(1)
     }
     /// FRO: offset of the first fault recording register, in bytes; bits 24 to 33.
     pub const fn fault_records_offset(cap: u64) -> usize {
-        (cap >> 24 & 0x3ff) as usize * 16
+        ((cap >> 24 & 0x3ff) as usize) << 4
     }
     /// SLLPS: 2 MiB pages.
     pub const PAGES_2_MIB: u64 = 1 << 34;
@@ -77,7 +77,7 @@ pub mod capability {
     pub const PAGE_SELECTIVE: u64 = 1 << 39;
     /// NFR: number of fault recording registers; bits 40 to 47.
     pub const fn fault_records(cap: u64) -> usize {
-        (cap >> 40 & 0xff) as usize + 1
+        ((cap >> 40 & 0xff) as usize).wrapping_add(1)
     }
     /// DWD: invalidations can drain writes.
     pub const DRAIN_WRITES: u64 = 1 << 54;
@@ -99,7 +99,7 @@ pub mod extended {
     pub const SNOOP_CONTROL: u64 = 1 << 7;
     /// IRO: offset of the IOTLB registers, in bytes; bits 8 to 17.
     pub const fn iotlb_offset(ecap: u64) -> usize {
-        (ecap >> 8 & 0x3ff) as usize * 16
+        ((ecap >> 8 & 0x3ff) as usize) << 4
     }
     /// Bytes of the IOTLB registers.
     pub const IOTLB_BYTES: usize = 16;
@@ -204,7 +204,7 @@ pub mod context {
     }
     /// High half: AW (1 for 3 levels, 2 for 4, 3 for 5) and the domain identifier.
     pub const fn high(levels: u8, domain: u16) -> u64 {
-        (levels as u64 - 2) & 7 | (domain as u64) << 8
+        (levels as u64).wrapping_sub(2) & 7 | (domain as u64) << 8
     }
 }
 

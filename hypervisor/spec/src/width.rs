@@ -32,11 +32,11 @@ impl Width {
 
     /// Ones in every bit that the access moves.
     pub const fn mask(self) -> u64 {
-        u64::MAX >> (64 - 8 * self as u32)
+        u64::MAX >> 64_u32.wrapping_sub((self as u32) << 3)
     }
 
     /// Whether `offset` is a multiple of the width.
     pub const fn is_aligned(self, offset: u64) -> bool {
-        offset & (self as u64 - 1) == 0
+        offset & self.bytes().wrapping_sub(1) == 0
     }
 }

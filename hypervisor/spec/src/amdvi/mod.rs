@@ -115,7 +115,7 @@ pub mod feature {
     pub const fn most_levels(features: u64) -> Option<u8> {
         match features >> 10 & 3 {
             3 => None,
-            code => Some(4 + code as u8),
+            code => Some((code as u8).wrapping_add(4)),
         }
     }
 }
@@ -137,7 +137,7 @@ pub mod capability {
 /// Value of the device table's base register: where it is, and its bytes, a multiple of
 /// 4 KiB up to 2 MiB.
 pub const fn device_table_base(table: u64, bytes: u64) -> u64 {
-    table & 0x000f_ffff_ffff_f000 | (bytes / 4096 - 1) & 0x1ff
+    table & 0x000f_ffff_ffff_f000 | (bytes >> 12).wrapping_sub(1) & 0x1ff
 }
 
 /// Value of a base register of the command buffer or of a log: where it is, and the

@@ -35,7 +35,7 @@ impl Field {
 
     /// The field of segment register `index` (0 ES, 1 CS, ... 7 TR), given that of ES.
     pub const fn of_segment(self, index: usize) -> Self {
-        Self(self.0 + 2 * (index as u32 & 7))
+        Self(self.0.wrapping_add((index as u32 & 7) << 1))
     }
 }
 
