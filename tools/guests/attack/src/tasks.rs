@@ -123,8 +123,11 @@ tasks_trap:
     popl %eax
     iretl
 
-    # Takes note of what a task that does not load raises, in that task, and goes back.
+    # Takes note of what a task that does not load raises, in that task, and goes back. Of its
+    # segments there is none but the stack, which came with the handler's level.
 tasks_invalid:
+    pushl %ss
+    popl %ds
     popl tasks_faults + 4
     incl tasks_faults
     ljmp $0x18, $0

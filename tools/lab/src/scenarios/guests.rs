@@ -69,8 +69,9 @@ fn hosted_one(column: Column, test: &str, done: &str) -> Scenario {
 /// All of them, and two guests that share nothing but the serial line.
 pub fn hosted_tests(column: Column) -> Vec<Scenario> {
     let one = |&(test, done): &(&str, &str)| match (test, column) {
-        // QEMU's processors switch tasks without a look at the bit that asks for a trap.
-        ("tasks", Column::VmxBochs) => hosted_one(column, "tasks trap=1", done),
+        // QEMU's processors switch tasks without a look at the bit that asks for a trap, and by
+        // themselves: no entry delivers what they raise.
+        ("tasks", Column::VmxBochs) => hosted_one(column, "tasks trap=1 bad=1", done),
         _ => hosted_one(column, test, done),
     };
     let mut list: Vec<_> = TESTS.iter().map(one).collect();
