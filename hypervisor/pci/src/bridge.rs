@@ -64,6 +64,16 @@ pub fn prepare<C: ConfigSpace + ?Sized>(config: &C, bridge: Bdf) -> Result<(), B
     }
 }
 
+/// Whether a bridge says that nothing is plugged in behind it.
+pub fn has_empty_slot<C: ConfigSpace + ?Sized>(config: &C, bridge: Bdf) -> bool {
+    let found = find(config, bridge, id::EXPRESS).filter(|at| *at < 0x100 - express::SLOT_STATUS);
+    found.is_some_and(|at| {
+        let capabilities = config.read16(bridge, at + express::CAPABILITIES);
+        capabilities & express::SLOT_IMPLEMENTED != 0
+            && config.read16(bridge, at + express::SLOT_STATUS) & express::PRESENCE_DETECTED == 0
+    })
+}
+
 fn silence<C: ConfigSpace + ?Sized>(config: &C, bridge: Bdf) -> Result<(), BridgeFault> {
     let mut quiet = clear(config, bridge, COMMAND, command::SERR_ENABLE | command::PARITY_ERROR_RESPONSE);
     quiet &=

@@ -12,6 +12,7 @@ mod extended;
 mod quirks;
 mod saved;
 
+use crate::bridge::has_empty_slot;
 use access::{Clock, ConfigSpace, wait_until};
 use core::fmt;
 
@@ -348,6 +349,10 @@ impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
         // A function that is silent already can hold no witness: that it answers
         // again is the proof.
         let silent = self.config.read32(self.path.function(), VENDOR_ID) == u32::MAX;
+        if silent && has_empty_slot(self.config, bus.bridge) {
+            // It was pulled out, and does not come back however long it is waited for.
+            return Err(ResetFault::Absent);
+        }
         let witness = if silent { 0 } else { self.set_witness()? };
         let control = self.config.read16(bus.bridge, BRIDGE_CONTROL) & !BRIDGE_CONTROL_SECONDARY_RESET;
         self.config.write16(bus.bridge, BRIDGE_CONTROL, control | BRIDGE_CONTROL_SECONDARY_RESET);

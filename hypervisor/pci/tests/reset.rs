@@ -336,6 +336,31 @@ fn a_function_that_takes_long_is_waited_for_and_told_about() {
 }
 
 #[test]
+fn a_function_that_was_pulled_out_is_not_waited_for() {
+    // A root port whose slot is empty, has something in it, or says nothing since there is no slot.
+    for (capabilities, status, waits) in [(0x0142, 0, false), (0x0142, 0x40, true), (0x0042, 0, true)] {
+        let mut function = FakeFunction::nvme();
+        function.bus = ResetBehaviour::Kills;
+        let mut port = FakeFunction::bridge(1).with_express(0x54, false);
+        port.put(0x56, 2, capabilities);
+        port.put(0x6e, 2, status);
+        let config = FakeConfigSpace::with([(BRIDGE, port), (AT, function)]);
+        let path = path(&config);
+        config.change(AT, |function| function.silent = u32::MAX);
+        let told = std::cell::Cell::new(0);
+        let quarantine = path
+            .reset_while(&config, &clock(), ALONE, &|_, seconds| {
+                told.set(seconds);
+                true
+            })
+            .unwrap_err();
+        let fault = if waits { ResetFault::NoReturn } else { ResetFault::Absent };
+        assert_eq!(quarantine.failed[3], Some((ResetMethod::SecondaryBus, fault)));
+        assert_eq!(told.get(), if waits { 32 } else { 0 }, "{capabilities:#x}, {status:#x}");
+    }
+}
+
+#[test]
 fn resets_that_are_known_to_do_harm_are_not_tried() {
     let mut function = FakeFunction::nvme();
     function.put(0, 4, 0x148c_1022);

@@ -131,6 +131,8 @@ pub mod express {
     pub const TYPE_LEGACY_ENDPOINT: u16 = 1;
     /// Port type: endpoint integrated into the root complex; it has no link.
     pub const TYPE_INTEGRATED_ENDPOINT: u16 = 9;
+    /// The port leads to a slot, in [`CAPABILITIES`].
+    pub const SLOT_IMPLEMENTED: u16 = 1 << 8;
     /// Device capabilities, 4 bytes.
     pub const DEVICE_CAPABILITIES: u16 = 0x04;
     /// Function-level reset is offered, in [`DEVICE_CAPABILITIES`].
@@ -160,6 +162,10 @@ pub mod express {
     pub const TRANSACTIONS_PENDING: u16 = 1 << 5;
     /// Link control, 2 bytes.
     pub const LINK_CONTROL: u16 = 0x10;
+    /// Slot status, 2 bytes; ports with a slot only.
+    pub const SLOT_STATUS: u16 = 0x1a;
+    /// Something is in the slot, in [`SLOT_STATUS`].
+    pub const PRESENCE_DETECTED: u16 = 1 << 6;
     /// Root control, 2 bytes; root ports only.
     pub const ROOT_CONTROL: u16 = 0x1c;
     /// Errors become system errors (NMI, SMI or a reset), in [`ROOT_CONTROL`].
