@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let first = LyingAmdVi::new(frames.clone(), &mut input);
     let rest = LyingAmdVi::new(frames.clone(), &mut input);
-    let scope = vec![RequesterRange::one(Bdf::new(0, 2, 0)), RequesterRange::buses(4, 5)];
+    let scope = vec![RequesterRange::one(Bdf::new(0, 2, 0)), RequesterRange::buses(1, 2)];
     let descriptions =
         vec![describe(first.clone(), scope), describe(rest.clone(), vec![RequesterRange::ALL])];
     let mut units = Units::new(descriptions, frames.clone(), SteppingClock::new(POLL_NS), &config, LIMITS);

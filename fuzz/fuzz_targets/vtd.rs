@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let first = LyingUnit::new(frames.clone(), &mut input);
     let rest = LyingUnit::new(frames.clone(), &mut input);
-    let scope = vec![RequesterRange::one(Bdf::new(0, 2, 0)), RequesterRange::buses(4, 5)];
+    let scope = vec![RequesterRange::one(Bdf::new(0, 2, 0)), RequesterRange::buses(1, 2)];
     let descriptions = vec![describe(first.clone(), false, scope), describe(rest.clone(), true, Vec::new())];
     let mut units = Units::new(descriptions, frames.clone(), SteppingClock::new(POLL_NS), &config, LIMITS);
     for (index, unit) in [&first, &rest].into_iter().enumerate() {

@@ -2,7 +2,6 @@
 
 use crate::Input;
 use crate::units::Disturb;
-use access::frames::FakeFrames;
 use access::{RegisterWindow, TableMemory};
 use spec::Hpa;
 use spec::vtd::{global, register};
@@ -18,14 +17,38 @@ const WAIT: u64 = 5;
 /// Descriptors that one write of the tail can be for.
 const SLOTS: usize = 256;
 
+/// Where the pool of frames starts.
+const POOL: u64 = 0x10_0000;
+const FRAME_BYTES: u64 = 4096;
+
+/// Frames by their place in the pool. No address is used twice, so that whoever uses a frame
+/// after it was freed is found out.
+struct Pool {
+    frames: Vec<Option<Box<[u64; 512]>>>,
+    left: usize,
+}
+
+impl Pool {
+    fn frame(&self, hpa: u64) -> Option<&[u64; 512]> {
+        let place = hpa.checked_sub(POOL)? / FRAME_BYTES;
+        self.frames.get(usize::try_from(place).ok()?)?.as_deref()
+    }
+
+    fn word(&mut self, hpa: u64) -> Option<&mut u64> {
+        let place = hpa.checked_sub(POOL)? / FRAME_BYTES;
+        let frame = self.frames.get_mut(usize::try_from(place).ok()?)?.as_deref_mut()?;
+        frame.get_mut((hpa % FRAME_BYTES / 8) as usize)
+    }
+}
+
 /// Frames that the unit and its driver share.
 #[derive(Clone)]
-pub struct SharedFrames(Rc<RefCell<FakeFrames>>);
+pub struct SharedFrames(Rc<RefCell<Pool>>);
 
 impl SharedFrames {
     /// A pool of `frames` frames.
     pub fn new(frames: usize) -> Self {
-        Self(Rc::new(RefCell::new(FakeFrames::new(frames))))
+        Self(Rc::new(RefCell::new(Pool { frames: Vec::new(), left: frames })))
     }
 
     /// How many frames are not used.
@@ -35,20 +58,17 @@ impl SharedFrames {
 
     /// What a unit reads; ones where there is no memory.
     pub fn fetch(&self, hpa: u64) -> u64 {
-        let frames = self.0.borrow();
-        frames.frames.get(&(hpa & !0xfff)).map_or(u64::MAX, |frame| frame[hpa as usize % 4096 / 8])
+        self.0.borrow().frame(hpa).map_or(u64::MAX, |frame| frame[(hpa % FRAME_BYTES / 8) as usize])
     }
 
     /// What a unit writes, if there is memory.
     pub fn store32(&self, hpa: u64, value: u32) {
-        let mut frames = self.0.borrow_mut();
-        let Some(frame) = frames.frames.get_mut(&(hpa & !0xfff)) else { return };
-        let (word, shift) = (&mut frame[hpa as usize % 4096 / 8], 8 * (hpa & 4));
+        let mut pool = self.0.borrow_mut();
+        let Some(word) = pool.word(hpa) else { return };
+        let shift = 8 * (hpa & 4);
         *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(value) << shift;
     }
-}
 
-impl SharedFrames {
     /// As [`SharedFrames::store32`], 8 bytes.
     pub fn store64(&self, hpa: u64, value: u64) {
         self.store32(hpa, value as u32);
@@ -58,28 +78,47 @@ impl SharedFrames {
 
 impl TableMemory for SharedFrames {
     fn allocate(&mut self) -> Option<Hpa> {
-        self.0.borrow_mut().allocate()
+        self.allocate_contiguous(1)
     }
     fn allocate_contiguous(&mut self, frames: usize) -> Option<Hpa> {
-        self.0.borrow_mut().allocate_contiguous(frames)
+        let mut pool = self.0.borrow_mut();
+        pool.left = pool.left.checked_sub(frames)?;
+        // The pool starts at a multiple of every size that can be asked for.
+        let place = pool.frames.len().next_multiple_of(frames.next_power_of_two());
+        pool.frames.resize_with(place, || None);
+        pool.frames.extend((0..frames).map(|_| Some(Box::new([0; 512]))));
+        Some(Hpa(POOL + place as u64 * FRAME_BYTES))
     }
     fn free(&mut self, frame: Hpa) {
-        self.0.borrow_mut().free(frame);
+        assert!(frame.is_aligned(FRAME_BYTES), "freed {frame}, which is no frame");
+        let mut pool = self.0.borrow_mut();
+        let place = frame.0.checked_sub(POOL).map(|bytes| (bytes / FRAME_BYTES) as usize);
+        let freed = place.and_then(|place| pool.frames.get_mut(place)).and_then(Option::take);
+        assert!(freed.is_some(), "freed {frame} that was not allocated");
+        pool.left += 1;
     }
     fn read(&self, hpa: Hpa) -> u64 {
-        self.0.borrow().read(hpa)
+        let pool = self.0.borrow();
+        let frame = pool.frame(hpa.0).unwrap_or_else(|| panic!("read {hpa}, which is in no frame"));
+        frame[hpa.page_offset() as usize / 8]
     }
     fn write(&mut self, hpa: Hpa, value: u64) {
-        let mut frames = self.0.borrow_mut();
-        frames.write(hpa, value);
-        frames.log.clear();
+        let mut pool = self.0.borrow_mut();
+        *pool.word(hpa.0).unwrap_or_else(|| panic!("wrote {hpa}, which is in no frame")) = value;
+    }
+    fn write_pair(&mut self, hpa: Hpa, [low, high]: [u64; 2]) {
+        assert!(hpa.is_aligned(16), "a pair at {hpa}");
+        self.write(hpa + 8, high);
+        self.write(hpa, low);
     }
     fn write_back(&self, hpa: Hpa, bytes: u64) {
-        assert!(bytes != 0 && self.fetch(hpa.0) | 1 != 0);
-        self.0.borrow_mut().write_backs.borrow_mut().clear();
+        let pool = self.0.borrow();
+        let last = hpa.0.checked_add(bytes).and_then(|end| end.checked_sub(1));
+        let mut frames = (hpa.0..=last.expect("an end")).step_by(FRAME_BYTES as usize).chain(last);
+        assert!(bytes != 0 && frames.all(|at| pool.frame(at).is_some()), "{hpa}, {bytes} bytes");
     }
     fn left(&self) -> usize {
-        self.0.borrow().left
+        Self::left(self)
     }
 }
 

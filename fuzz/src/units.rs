@@ -9,9 +9,10 @@ use spec::apic::DeliveryMode;
 use spec::{Bdf, Gpa, Hpa};
 use tables::Permissions;
 
-/// What the units are made for.
+/// What the units are made for. There are tags for a few batches of commands: with all of them
+/// a unit that cannot flush everything at once would take a hundred times as long as any other.
 pub const LIMITS: Limits = Limits {
-    unit: UnitLimits { buses: 6, interrupts: 256, interrupt_sources: 4, x2apic: true },
+    unit: UnitLimits { buses: 3, tags: 300, interrupts: 256, interrupt_sources: 4, x2apic: true },
     domains: 3,
     requesters: 4,
 };
@@ -41,7 +42,7 @@ pub fn run<R: RegisterWindow>(
 }
 
 fn requester(input: &mut Input<'_>) -> Requester {
-    let ids = [Bdf::new(0, 2, 0), Bdf::new(0, 3, 0), Bdf::new(4, 0, 0), Bdf::new(5, 3, 1)];
+    let ids = [Bdf::new(0, 2, 0), Bdf::new(0, 3, 0), Bdf::new(1, 0, 0), Bdf::new(2, 3, 1)];
     Requester::new(u16::from(input.u8() == 0xff), input.pick(&ids))
 }
 

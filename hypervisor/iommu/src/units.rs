@@ -73,12 +73,20 @@ pub struct UnitLimits {
     /// PCI buses of its segment, counted from 0, that it can be asked about: 256, but
     /// for tests.
     pub buses: u16,
+    /// Domain tags, counted from 0, under which it may have cached anything before it is taken
+    /// over: [`UnitLimits::ALL_TAGS`], but for tests.
+    pub tags: u32,
     /// Entries of interrupt tables.
     pub interrupts: u32,
     /// Requesters that are granted interrupts.
     pub interrupt_sources: usize,
     /// Destinations have 32 bits, as processors in x2APIC mode need.
     pub x2apic: bool,
+}
+
+impl UnitLimits {
+    /// A tag has 16 bits.
+    pub const ALL_TAGS: u32 = 1 << 16;
 }
 
 /// How much the Plan provides for.

@@ -77,6 +77,7 @@ fn limits(plan: &Plan, x2apic: bool) -> Limits {
     Limits {
         unit: UnitLimits {
             buses: 256,
+            tags: UnitLimits::ALL_TAGS,
             interrupts: messages + lines::interrupts(plan) + 256,
             interrupt_sources: functions().count() + 8,
             x2apic,

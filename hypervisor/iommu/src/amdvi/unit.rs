@@ -176,9 +176,10 @@ impl<R: RegisterWindow> Unit<R> {
         } else {
             let ids = || self.devices.requesters();
             // What is cached of before may have any tag.
+            let tags = (0..=u16::MAX).take(self.limits.tags as usize);
             let everything = ids()
                 .map(command::invalidate_device)
-                .chain((0..=u16::MAX).map(command::invalidate_domain))
+                .chain(tags.map(command::invalidate_domain))
                 .chain(ids().map(command::invalidate_interrupts));
             commands.run(registers, memory, clock, *control, everything)
         };

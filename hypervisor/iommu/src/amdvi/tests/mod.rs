@@ -31,7 +31,13 @@ const MSI: u16 = 0x64;
 const PAGE: u64 = 4096;
 
 const LIMITS: Limits = Limits {
-    unit: UnitLimits { buses: 2, interrupts: 512, interrupt_sources: 4, x2apic: true },
+    unit: UnitLimits {
+        buses: 2,
+        tags: UnitLimits::ALL_TAGS,
+        interrupts: 512,
+        interrupt_sources: 4,
+        x2apic: true,
+    },
     domains: 4,
     requesters: 8,
 };

@@ -26,7 +26,13 @@ const IOAPIC: Bdf = Bdf::new(0xf0, 0x1f, 0);
 const PAGE: u64 = 4096;
 
 const LIMITS: Limits = Limits {
-    unit: UnitLimits { buses: 256, interrupts: 256, interrupt_sources: 4, x2apic: true },
+    unit: UnitLimits {
+        buses: 256,
+        tags: UnitLimits::ALL_TAGS,
+        interrupts: 256,
+        interrupt_sources: 4,
+        x2apic: true,
+    },
     domains: 4,
     requesters: 8,
 };
