@@ -285,6 +285,29 @@ impl Machine {
             .device(&format!("rtl8139,bus=bridge{slot:x},addr=2"))
     }
 
+    /// So many `edu` behind a bridge to conventional PCI, at 00:`slot`.0/01.0 and on.
+    pub fn edu_behind_a_bridge(self, slot: u8, count: u8) -> Self {
+        let bridge = self.device(&format!("pcie-pci-bridge,id=bridge{slot:x},addr={slot:x}"));
+        (1..=count).fold(bridge, |machine, place| {
+            machine.device(&format!("edu,bus=bridge{slot:x},addr={place:x},{EDU_DMA}"))
+        })
+    }
+
+    /// So many `edu`, each behind a port of a switch, which QEMU gives no access control services:
+    /// at 00:`slot`.0/00.0/00.0/00.0, 00:`slot`.0/00.0/01.0/00.0 and on.
+    pub fn edu_behind_a_switch(self, slot: u8, count: u8) -> Self {
+        let above = self.root_port(slot).device(&format!("x3130-upstream,id=up{slot:x},bus=port{slot:x}"));
+        (0..count).fold(above, |machine, place| {
+            let port = format!("down{slot:x}{place:x}");
+            let chassis = 0x40 + place;
+            machine
+                .device(&format!(
+                    "xio3130-downstream,id={port},bus=up{slot:x},chassis={chassis},addr={place:x}"
+                ))
+                .device(&format!("edu,bus={port},addr=0,{EDU_DMA}"))
+        })
+    }
+
     /// A VGA adapter at 00:01.0, for the framebuffer and for `bootloader`'s BIOS image.
     pub fn vga(self) -> Self {
         self.device("VGA,addr=1")

@@ -140,6 +140,11 @@ impl Running {
         self.qmp.as_mut()
     }
 
+    /// The control channel to keep, for use while the machine is watched.
+    pub fn take_qmp(&mut self) -> Option<Qmp> {
+        self.qmp.take()
+    }
+
     /// When the emulator was started.
     pub fn started(&self) -> Instant {
         self.started

@@ -120,6 +120,16 @@ pub struct Scenario {
     pub(crate) damage: Option<fn(&mut Vec<u8>)>,
     pub(crate) typed: Vec<Typed>,
     pub(crate) reads_slowly: Option<Duration>,
+    pub(crate) incidents: Vec<Incident>,
+}
+
+/// What happens to the machine, and after which line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Incident {
+    /// The line.
+    pub after: Expected,
+    /// Commands of QEMU's human monitor.
+    pub commands: &'static [&'static str],
 }
 
 /// What is typed, and after which line.
@@ -174,6 +184,7 @@ impl Scenario {
             damage: None,
             typed: Vec::new(),
             reads_slowly: None,
+            incidents: Vec::new(),
         }
     }
 
@@ -292,6 +303,14 @@ impl Scenario {
     pub fn types(mut self, owner: &str, text: &str, bytes: &[u8]) -> Self {
         let after = Expected { owner: Some(owner.to_owned()), text: text.to_owned() };
         self.typed.push(Typed { after, bytes: bytes.to_owned() });
+        self
+    }
+
+    /// Has QEMU's human monitor carry out `commands` once `owner` has written a line with `text`
+    /// in it, and what was to happen before has.
+    pub fn incident(mut self, owner: &str, text: &str, commands: &'static [&'static str]) -> Self {
+        let after = Expected { owner: Some(owner.to_owned()), text: text.to_owned() };
+        self.incidents.push(Incident { after, commands });
         self
     }
 

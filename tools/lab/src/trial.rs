@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::http::PayloadServer;
 use crate::machine::{Boot, Machine};
 use crate::qemu::find_ovmf;
+use crate::qmp::Qmp;
 use crate::runner::Outcome;
 use crate::running::Ended;
 use crate::scenario::{Config, ImageKind, Judge, Scenario, Subject, Workshop};
@@ -49,6 +50,9 @@ impl Trial<'_> {
         let mut judge = Judge::new(scenario);
         let time = scenario.time();
         let (mut typed, mut input) = (scenario.typed.iter().peekable(), running.input()?);
+        let mut incidents = scenario.incidents.iter().peekable();
+        let mut monitor = if scenario.incidents.is_empty() { None } else { running.take_qmp() };
+        let mut complaint = None;
         scenario.reads_slowly.into_iter().for_each(|time| running.read_slowly(time));
         let ended = session::run(&mut running, &mut consoles, Some(time), false, |line| {
             judge.take(line);
@@ -58,11 +62,17 @@ impl Trial<'_> {
                 // A machine that is gone has its own verdict.
                 let _ = input.write_all(&next.bytes);
             }
-            let over = judge.is_lost() || scenario.may_run_on && judge.is_satisfied();
+            if let Some(next) = incidents.next_if(|next| next.after.matches(line)) {
+                complaint = next.commands.iter().find_map(|command| refused(monitor.as_mut(), command));
+            }
+            let over = complaint.is_some() || judge.is_lost() || scenario.may_run_on && judge.is_satisfied();
             if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         let json = serde_json::to_string_pretty(&judge.summary.to_json())?;
         std::fs::write(folder.join("summary.json"), json)?;
+        if let Some(complaint) = complaint {
+            return Ok(Outcome::Failed(complaint));
+        }
         Ok(match (judge.verdict(), ended) {
             (Ok(()), Ended::Killed) if !scenario.may_run_on => {
                 Outcome::Failed(format!("the machine still ran after {} s", time.as_secs()))
@@ -77,6 +87,18 @@ impl Trial<'_> {
             (Err(why), _) => Outcome::Failed(why),
         })
     }
+}
+
+/// What the emulator has against a command, if anything.
+fn refused(monitor: Option<&mut Qmp>, command: &str) -> Option<String> {
+    let said = match monitor.map(|monitor| monitor.monitor(command)) {
+        None => "this emulator takes no commands".to_owned(),
+        Some(Err(error)) => format!("{error:#}"),
+        // What succeeds says nothing, or that it did.
+        Some(Ok(said)) if said.is_empty() || said.starts_with("OK") => return None,
+        Some(Ok(said)) => said,
+    };
+    Some(format!("{command}: {}", said.trim()))
 }
 
 impl<'a> Bench<'a> {

@@ -44,13 +44,19 @@ fn leak(edu: Edu, address: u64) -> Option<u64> {
     (0..WORDS).map(|word| read64(OWN + word * 8)).find(|word| *word != 0 && *word != u64::MAX)
 }
 
-/// DMA to addresses outside the guest's memory: nothing may come from there, and
-/// what is written must not be found there.
+/// DMA to addresses outside the guest's memory, by the first device or, with `devices=`, by so
+/// many, to all of them or, with `targets=`, to so many: nothing may come from there, and what is
+/// written must not be found there.
 pub fn outside(environment: &Environment) {
-    let Some(edu) = Edu::find(0) else {
-        println!("attack dma: BROKEN, no edu device to attack with");
-        return;
-    };
+    for index in 0..environment.number("devices", 1) {
+        match Edu::find(index as usize) {
+            Some(edu) => outside_by(edu, environment),
+            None => println!("attack dma: BROKEN, no edu device to attack with"),
+        }
+    }
+}
+
+fn outside_by(edu: Edu, environment: &Environment) {
     if !works_at_home(edu) {
         println!("attack dma: BROKEN, the device does not reach its own guest's memory");
         return;
@@ -73,7 +79,9 @@ pub fn outside(environment: &Environment) {
         0xffff_ffff_f000,
         0xffff_ffff_ffff_f000,
     ];
-    for address in targets.into_iter().filter(|address| *address >= end || *address < 0x10_0000) {
+    let count = environment.number("targets", targets.len() as u64) as usize;
+    let outside = targets.into_iter().filter(|address| *address >= end || *address < 0x10_0000);
+    for address in outside.take(count) {
         // On the emulator itself everything else is the guest's own machine.
         if is_bare() && address < 0xffff_0000 {
             continue;

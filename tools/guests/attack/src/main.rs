@@ -46,6 +46,8 @@ mod tasks;
 #[cfg(target_os = "none")]
 mod timers;
 #[cfg(target_os = "none")]
+mod vanish;
+#[cfg(target_os = "none")]
 mod wild;
 
 #[cfg(target_os = "none")]
@@ -104,6 +106,7 @@ mod entry {
         ("rom", config::rom),
         ("dma", dma::outside),
         ("forged-msi", dma::forged_msi),
+        ("vanish", vanish::run),
         ("bars", config::bars),
         ("config", config::forbidden),
         ("sweep-ports", sweep::ports),

@@ -1,7 +1,8 @@
 //! How guests end, and what follows.
 
 use super::{
-    EDU, EDU_PATH, Guest, INVALID_STATE, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted, lab_machine,
+    EDU, EDU_PATH, Guest, INVALID_STATE, NOT_STARTED, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted,
+    lab_machine,
 };
 use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
@@ -24,6 +25,7 @@ pub fn on(column: Column) -> Vec<Scenario> {
     list.push(restarts(column, 1000).long());
     if column == Column::SvmVtd {
         list.push(bad_entry(column));
+        list.push(pulled_out(column));
     }
     list.push(refused(column, "absent-device", "00:1d.7", EDU));
     list.push(refused(column, "other-device", EDU_PATH, "8086:10d3"));
@@ -115,6 +117,43 @@ fn stopped_by_another(column: Column, test: &str, who: &str, says: &str) -> Scen
         .ends("stubborn", STOPPED)
         .ends("master", POWER_OFF)
         .within(30)
+}
+
+/// Of the port above the guest's device an error is reported, and then its slot loses its power.
+/// The guest finds nothing there; it cannot start again without its device; nobody else notices.
+fn pulled_out(column: Column) -> Scenario {
+    let guests = [
+        Guest::new("one", &[2], "vanish")
+            .set("on_reboot", "\"restart\"")
+            .set("expect", "\"refused\"")
+            .passes("01.0", EDU_PATH, EDU),
+        Guest::new("neighbour", &[1], "neighbour seconds=10"),
+    ];
+    hosted(column, Feature::Lifecycle, "lifecycle/pulled-out", &guests)
+        // Slots are the port's own affair, not the firmware's.
+        .on(|machine| {
+            lab_machine(machine)
+                .argument("-global")
+                .argument("ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
+        })
+        .incident(
+            "one",
+            "vanish: in use",
+            &[
+                "pcie_aer_inject_error port4 MALF_TLP",
+                "pcie_aer_inject_error -c port4 1",
+                // Slot control of the port at 00:04.0: power and its indicator off.
+                "o/w 0xcf8 0x8000206c",
+                "o/h 0xcfc 0x700",
+            ],
+        )
+        .expect("one", "its registers are gone: ok")
+        .expect("one", "it moves nothing: ok")
+        .expect("one", "at its place, ending")
+        .expect(HYPERVISOR, "one: does not start: 01:00.0 is quarantined")
+        .expect("neighbour", "neighbour: unharmed")
+        .ends("one", NOT_STARTED)
+        .ends("neighbour", POWER_OFF)
 }
 
 /// Asks for a function that the machine does not have like that.

@@ -27,6 +27,7 @@ pub fn on(column: Column) -> Vec<Scenario> {
         // It cannot send interrupts to processors in x2APIC mode.
         runs("old-iommu", |machine| with_iommu(machine, "eim=off")).expect(HYPERVISOR, "xAPIC mode"),
         without_iommu(),
+        tree(),
     ]
 }
 
@@ -55,4 +56,34 @@ fn without_iommu() -> Scenario {
         .expect("hypervisor", "wanting is refused")
         .expect("content", "hello, world")
         .ends("content", POWER_OFF)
+}
+
+/// Bridges to conventional PCI, and a switch whose ports have no access control services: what is
+/// behind one of them is one guest's as a whole, or nobody's.
+fn tree() -> Scenario {
+    let both =
+        |guest: Guest, one: &str, other: &str| guest.passes("01.0", one, EDU).passes("02.0", other, EDU);
+    let refused = |name: &str, cpu: u32, path: &str| {
+        Guest::new(name, &[cpu], "hello").set("expect", "\"refused\"").passes("01.0", path, EDU)
+    };
+    let guests = [
+        both(Guest::new("bridged", &[1], "dma devices=2 targets=3"), "00:06.0/01.0", "00:06.0/02.0"),
+        both(
+            Guest::new("switched", &[2], "dma devices=2 targets=3"),
+            "00:08.0/00.0/00.0/00.0",
+            "00:08.0/00.0/01.0/00.0",
+        ),
+        refused("left", 3, "00:07.0/01.0"),
+        refused("right", 4, "00:07.0/02.0"),
+        refused("wanting", 5, "00:08.0/00.0/02.0/00.0"),
+    ];
+    let scenario = hosted(Column::SvmVtd, Feature::Machines, "machine/tree", &guests)
+        .cpus(6)
+        .on(|machine| machine.edu_behind_a_bridge(6, 2).edu_behind_a_bridge(7, 2).edu_behind_a_switch(8, 3))
+        .expect(HYPERVISOR, "which hides from the IOMMU who is who")
+        .expect(HYPERVISOR, "lets what is behind it reach the others (no ACS)");
+    ["bridged", "switched"].into_iter().fold(scenario, |scenario, guest| {
+        let held = "attack dma: held";
+        scenario.expect(guest, held).expect(guest, held).ends(guest, POWER_OFF)
+    })
 }

@@ -21,6 +21,7 @@ use crate::scenario::{Config, Scenario, Subject};
 const POWER_OFF: &str = "power-off";
 const REBOOT: &str = "reboot";
 const TRIPLE_FAULT: &str = "triple-fault";
+const NOT_STARTED: &str = "not-started";
 const STOPPED: &str = "stopped";
 const BAD_ACCESS: &str = "bad-access";
 const INVALID_STATE: &str = "invalid-state";
