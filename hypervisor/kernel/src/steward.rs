@@ -40,16 +40,29 @@ pub fn watch(machine: &Machine, tsc_hz: u64) {
         // Machine checks wake nobody.
         let look = now.saturating_add(tsc_hz);
         timer::arm_timer(chipsets.fold(next.min(look), u64::min));
-        interrupts::halt_until_interrupt();
-        if interrupts::take_vectors()[usize::from(LINE_VECTOR >> 6)] & 1 << (LINE_VECTOR & 63) != 0 {
-            // Lines of guests whose own processors take no vector of ours.
-            machine.guests.iter().for_each(|guest| guest.partition.take_lines_as_steward());
-        }
-        interrupts::was_kicked();
+        while !wants_turn(machine) {}
     }
     timer::disarm_timer();
     drain_faults(machine, &mut logged);
     console::take_from_steward();
+}
+
+/// Waits for an interrupt, and takes the lines of guests whose own processors take no vector of
+/// ours. Whether anything else came: a line that interrupts again as soon as its guest has served
+/// it waits for no turn of the console, and does not hide the timer that brings the next one.
+fn wants_turn(machine: &Machine) -> bool {
+    interrupts::halt_until_interrupt();
+    let mut vectors = interrupts::take_vectors();
+    let was_kicked = interrupts::was_kicked();
+    let came_by_line = vectors.get_mut(usize::from(LINE_VECTOR >> 6)).is_some_and(|word| {
+        let before = *word;
+        *word &= !(1 << (LINE_VECTOR & 63));
+        *word != before
+    });
+    if came_by_line {
+        machine.guests.iter().for_each(|guest| guest.partition.take_lines_as_steward());
+    }
+    !came_by_line || was_kicked || vectors != [0; 4]
 }
 
 /// Logs what the IOMMUs refused, with whose it was.
