@@ -12,10 +12,15 @@ use std::vec::Vec;
 /// In both vendors' formats.
 const STALE: u64 = 0x6000_0000_6660_0003;
 
+/// Where in its frame a word is.
+const fn word(at: u64) -> usize {
+    (at % 4096 / 8) as usize
+}
+
 struct State {
     frames: FakeFrames,
-    /// What the unit sees where it does not snoop.
-    seen: BTreeMap<u64, u64>,
+    /// The frames as the unit sees them where it does not snoop.
+    seen: BTreeMap<u64, [u64; 512]>,
     snooped: bool,
     /// The unit read a frame after it was freed.
     read_freed: bool,
@@ -56,18 +61,20 @@ impl Ram {
             state.read_freed = true;
             return STALE;
         }
-        if state.snooped { state.frames.read(Hpa(at)) } else { state.seen[&at] }
+        if state.snooped { state.frames.read(Hpa(at)) } else { state.seen[&(at & !0xfff)][word(at)] }
     }
 
     /// What the unit writes; processors snoop it.
     pub fn store32(&self, at: u64, value: u32) {
         let mut state = self.0.borrow_mut();
-        let word = at & !7;
-        let old = state.frames.read(Hpa(word));
+        let (frame, word) = (at & !0xfff, word(at));
+        let old = state.frames.read(Hpa(at & !7));
         let shift = 8 * (at & 4);
         let new = old & !(0xffff_ffff << shift) | u64::from(value) << shift;
-        state.frames.frames.get_mut(&(at & !0xfff)).unwrap()[(at & 0xfff) as usize / 8] = new;
-        state.seen.insert(word, new);
+        state.frames.frames.get_mut(&frame).unwrap()[word] = new;
+        if let Some(seen) = state.seen.get_mut(&frame) {
+            seen[word] = new;
+        }
     }
 
     /// As [`Ram::store32`], 8 bytes.
@@ -84,11 +91,7 @@ impl Ram {
     /// Everything reaches memory, as when write buffers are flushed.
     pub fn drain_buffers(&self) {
         let State { frames, seen, .. } = &mut *self.0.borrow_mut();
-        for (frame, words) in &frames.frames {
-            for (index, word) in (0..).zip(words) {
-                seen.insert(frame + index * 8, *word);
-            }
-        }
+        seen.clone_from(&frames.frames);
     }
 }
 
@@ -107,18 +110,16 @@ impl TableMemory for Ram {
         let mut state = self.0.borrow_mut();
         let start = state.frames.allocate_contiguous(frames)?;
         // Who snoops sees what the processor wrote.
-        let unseen = if state.snooped { 0 } else { frames as u64 * 512 };
-        for word in 0..unseen {
-            state.seen.insert(start.0 + word * 8, STALE);
+        let unseen = if state.snooped { 0 } else { frames as u64 };
+        for frame in 0..unseen {
+            state.seen.insert(start.0 + frame * 4096, [STALE; 512]);
         }
         Some(start)
     }
     fn free(&mut self, frame: Hpa) {
         let mut state = self.0.borrow_mut();
         state.frames.free(frame);
-        for word in 0..512 {
-            state.seen.remove(&(frame.0 + word * 8));
-        }
+        state.seen.remove(&frame.0);
     }
     fn read(&self, hpa: Hpa) -> u64 {
         self.0.borrow().frames.read(hpa)
@@ -131,8 +132,13 @@ impl TableMemory for Ram {
     }
     fn write_back(&self, hpa: Hpa, bytes: u64) {
         let State { frames, seen, .. } = &mut *self.0.borrow_mut();
-        for at in (hpa.0 & !63..(hpa.0 + bytes).next_multiple_of(64)).step_by(8) {
-            seen.insert(at, frames.read(Hpa(at)));
+        for line in (hpa.0 & !63..hpa.0 + bytes).step_by(64) {
+            let (frame, first) = (line & !0xfff, word(line));
+            let words = first..first + 8;
+            let now = &frames.frames[&frame][words.clone()];
+            if let Some(seen) = seen.get_mut(&frame) {
+                seen[words].copy_from_slice(now);
+            }
         }
     }
     fn left(&self) -> usize {

@@ -32,6 +32,6 @@ proptest! {
 }
 
 #[test]
-fn two_and_a_half_thousand_lives_of_a_guests_functions_lose_nothing() {
-    lives_lose_nothing(&mut Bench::with(QEMU_FEATURES, false, true, LIMITS), 2_500);
+fn ten_thousand_lives_of_a_guests_functions_lose_nothing() {
+    lives_lose_nothing(&mut Bench::with(QEMU_FEATURES, false, true, LIMITS), 10_000);
 }
