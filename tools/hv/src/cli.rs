@@ -45,6 +45,8 @@ pub enum Command {
     Attacks,
     /// Print what can panic once guests run, by the call graph of the hypervisor's ELF
     Panics(Panics),
+    /// Print the lines that run in ring 0, own ones and others', against docs/ring0.toml
+    Count,
     /// Delete the downloaded packages, package lists and emulators
     CleanCache,
 }

@@ -8,6 +8,7 @@ mod check;
 mod choice;
 mod cli;
 mod config;
+mod count;
 mod debian;
 mod emulated;
 mod image;
@@ -65,6 +66,7 @@ fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
         }
         Command::Payload(options) => println!("{}", payload::prepare(project, options.update)?.display()),
         Command::Attacks => attacks::run(project)?,
+        Command::Count => count::run(project)?,
         Command::Panics(options) => panics::run(&workshop, options)?,
         Command::CleanCache => {
             let cache = project.cache();

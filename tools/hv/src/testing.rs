@@ -11,6 +11,7 @@ use lab::{Matrix, Record, Report, Runner};
 use serde_json::Value;
 
 use crate::cli;
+use crate::count;
 use crate::panics;
 use crate::process;
 use crate::progress::Step;
@@ -50,7 +51,7 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
             names.extend(binary.list()?.iter().map(|name| binary.full(name)));
         }
         if !options.long {
-            names.push(panics::NAME.to_owned());
+            names.extend([count::NAME, panics::NAME].map(str::to_owned));
         }
         names.extend(scenarios.iter().map(|scenario| scenario.name().to_string()));
         // A reader that has seen enough, such as `head`, is no error.
@@ -65,6 +66,9 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
             record.add_program(&format!("{HOST}{} (all of its tests)", binary.krate), start.elapsed());
         }
         report.add(ran);
+    }
+    if !options.long && count::NAME.contains(filter) {
+        report.add(told(count::NAME, &count::problems(workshop.project())?));
     }
     if !options.long && panics::NAME.contains(filter) {
         report.add(check_panics(workshop)?);
@@ -96,13 +100,17 @@ fn check_panics(workshop: &Workshop) -> Result<Report> {
         println!("skipped {name}: {why}");
         return Ok(Report { skipped: 1, ..Report::default() });
     }
-    let problems = panics::problems(workshop)?;
+    Ok(told(name, &panics::problems(workshop)?))
+}
+
+/// Says what came of the check `name`, which found `problems`.
+fn told(name: &str, problems: &[String]) -> Report {
     if problems.is_empty() {
         println!("ok {name}");
-        return Ok(Report { passed: 1, ..Report::default() });
+        return Report { passed: 1, ..Report::default() };
     }
     println!("FAILED {name}\n    {}", problems.join("\n    "));
-    Ok(Report { failed: 1, ..Report::default() })
+    Report { failed: 1, ..Report::default() }
 }
 
 /// Puts `table` between the markers of `page`; without one, only looks whether that can be done.

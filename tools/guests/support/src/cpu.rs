@@ -185,6 +185,15 @@ macro_rules! ports {
     };
 }
 ports!(in8, out8, u8, "al", "1");
+
+/// Writes all of `bytes` to a port by one instruction.
+pub fn out8_all(port: u16, bytes: &[u8]) {
+    // SAFETY: it reads `bytes`, forwards; a port does nothing to memory here.
+    unsafe {
+        asm!("cld; rep outsb", in("dx") port, inout("rsi") bytes.as_ptr() => _,
+             inout("rcx") bytes.len() => _, options(nostack, readonly))
+    };
+}
 ports!(in16, out16, u16, "ax", "2");
 ports!(in32, out32, u32, "eax", "4");
 

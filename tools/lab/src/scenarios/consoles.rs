@@ -76,7 +76,7 @@ fn slow(column: Column) -> Scenario {
 /// 100 MB.
 fn long_flood(column: Column) -> Scenario {
     let watcher = Guest::new("neighbour", &[1], "neighbour seconds=60");
-    let attacker = Guest::new("attacker", &[3], "flood evil seconds=100000 bytes=100000000");
+    let attacker = Guest::new("attacker", &[3], "flood evil strings seconds=100000 bytes=100000000");
     hosted(column, Feature::Consoles, "attack/console-100mb", &[attacker, watcher])
         .expect("neighbour", "neighbour: unharmed")
         .expect("attacker", "attack console: held after 100")
