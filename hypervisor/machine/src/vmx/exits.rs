@@ -10,7 +10,7 @@ const MACHINE_CHECK: u8 = 18;
 
 /// Decodes the exit for `reason`; `read` reads fields of the VMCS, and no more of them
 /// than the reason needs.
-#[inline]
+#[inline(always)]
 pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
     if reason & exit::ENTRY_FAILURE != 0 {
         return entry_failed(reason);

@@ -244,7 +244,9 @@ impl VmxVcpu {
         }
     }
 
-    #[inline]
+    /// What the exit that just came was. Part of both of the loop's ways in, behind barriers and
+    /// not: a call would hand the exit over in memory.
+    #[inline(always)]
     fn finish(&mut self) -> Exit {
         self.launched = true;
         if self.chores & UNSETTLED_NEXT != 0 {
