@@ -222,7 +222,7 @@ impl LocalApic {
 
     /// Whether it is in xAPIC mode: registers are in the page at 0xfee0_0000.
     pub fn is_xapic(&self) -> bool {
-        self.is_enabled() && !self.is_x2apic()
+        self.base & (BASE_ENABLED | BASE_X2APIC) == BASE_ENABLED
     }
 
     /// SVR bit 8.

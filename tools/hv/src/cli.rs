@@ -198,8 +198,7 @@ pub struct Inspect {
 /// `cargo hv bench`
 #[derive(Args)]
 #[command(after_help = "\
-AMD-V is measured in QEMU, where a number is instructions, and VT-x in Bochs, where it is ticks
-of the TSC; both are the same in every run. Linux + KVM is measured beside Bulkhead, on the same
+AMD-V is measured in QEMU and VT-x in Bochs; a number is instructions, the same in every run. Linux + KVM is measured beside Bulkhead, on the same
 emulators with the same guest.
 
 Then come how late timers are, and what a drive and a NIC that are passed through do for Linux: with

@@ -31,7 +31,7 @@ pub fn in_qemu(qemu: &Qemu, kernel: &Path, initrd: &Path) -> Machine {
 
 /// VT-x: the same from a CD image with that kernel, initial file system and command line.
 pub fn in_bochs(bochs: &Bochs, image: &Path) -> BochsMachine {
-    BochsMachine::new(bochs, Medium::Cdrom(image.to_path_buf())).cpus(CPUS)
+    BochsMachine::new(bochs, Medium::Cdrom(image.to_path_buf())).cpus(CPUS).icount()
 }
 
 /// What the host that gives functions to a guest is told besides: to remap the guest's DMA, and not

@@ -4,8 +4,9 @@
 //! nothing but the bytes and the size of code, so what was decoded once is right for
 //! as long as the bytes are the same; they are fetched anew each time.
 
-use crate::decode::{self, CodeSize, DecodeError, Instruction};
-use crate::walk::{Bytes, BytesKey};
+use super::execute::direction;
+use crate::decode::{self, CodeSize, DecodeError, Instruction, Operation, Source};
+use crate::walk::{Access, Bytes, BytesKey};
 
 /// Instructions that are kept; a power of two.
 const PLACES: usize = 16;
@@ -15,6 +16,10 @@ pub(super) struct Known {
     bytes: BytesKey,
     size: CodeSize,
     pub(super) instruction: Instruction,
+    /// What its operand has to allow.
+    pub(super) access: Access,
+    /// It reaches where its address says and as far beyond as a register says.
+    pub(super) displaced: bool,
 }
 
 impl Known {
@@ -26,7 +31,11 @@ impl Known {
 
 /// The instructions that one virtual processor had decoded lately.
 #[derive(Default)]
-pub(super) struct Decoded([Option<Known>; PLACES]);
+pub(super) struct Decoded {
+    places: [Option<Known>; PLACES],
+    /// The bytes that were no instruction, or one that is not carried out here.
+    pub(super) unsupported: Bytes,
+}
 
 impl Decoded {
     /// Decodes `bytes`, which were fetched at `rip`.
@@ -37,9 +46,9 @@ impl Decoded {
         bytes: BytesKey,
         size: CodeSize,
     ) -> Result<&Known, DecodeError> {
-        let place = self.0.get_mut((rip ^ rip >> 4) as usize % PLACES).ok_or(DecodeError::Truncated)?;
+        let place = self.places.get_mut((rip ^ rip >> 4) as usize % PLACES).ok_or(DecodeError::Truncated)?;
         if !matches!(place, Some(known) if known.bytes == bytes && known.size == size) {
-            *place = Some(decode_slowly(bytes, size)?);
+            *place = Some(decode_slowly(bytes, size, &mut self.unsupported)?);
         }
         place.as_ref().ok_or(DecodeError::Truncated)
     }
@@ -47,9 +56,12 @@ impl Decoded {
 
 #[cold]
 #[inline(never)]
-fn decode_slowly(bytes: BytesKey, size: CodeSize) -> Result<Known, DecodeError> {
-    let instruction = decode::decode(bytes.bytes().as_slice(), size)?;
-    Ok(Known { bytes, size, instruction })
+fn decode_slowly(bytes: BytesKey, size: CodeSize, unsupported: &mut Bytes) -> Result<Known, DecodeError> {
+    *unsupported = bytes.bytes();
+    let instruction = decode::decode(unsupported.as_slice(), size)?;
+    let access = direction(&instruction.operation);
+    let displaced = matches!(instruction.operation, Operation::Bit { offset: Source::Register(_), .. });
+    Ok(Known { bytes, size, instruction, access, displaced })
 }
 
 #[cfg(test)]

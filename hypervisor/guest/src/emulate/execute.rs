@@ -1,6 +1,7 @@
 //! Instructions with one operand in memory.
 
 use super::alu::{self, CARRY};
+use super::decoded::Known;
 use super::place::{self, Place};
 use super::processor::{Processor, read_register, write_register};
 use super::{Bus, Outcome};
@@ -17,17 +18,17 @@ pub(super) fn single<V: Vcpu, M: GuestMemory, B: Bus>(
     mut walker: Walker<M>,
     bus: &mut B,
     processor: &Processor,
-    instruction: &Instruction,
+    known: &Known,
     fault: Gpa,
 ) -> Result<Outcome, Outcome> {
+    let instruction = &known.instruction;
     let width = instruction.width;
     let address = &instruction.address;
     let mut offset = processor.offset(vcpu, address, instruction.length);
-    if let Operation::Bit { offset: Source::Register(register), .. } = instruction.operation {
-        offset = offset.wrapping_add(bit_displacement(vcpu, register, width)) & address.size.mask();
+    if known.displaced {
+        offset = offset.wrapping_add(displacement(vcpu, instruction)) & address.size.mask();
     }
-    let access = direction(&instruction.operation);
-    let place = place::resolve(vcpu, &mut walker, processor, (address.segment, offset), width, access)?;
+    let place = place::resolve(vcpu, &mut walker, processor, (address.segment, offset), width, known.access)?;
     if !place.touches(fault) {
         return Err(Outcome::Retry);
     }
@@ -71,8 +72,7 @@ impl<M: GuestMemory, B: Bus> Operand<'_, M, B> {
 }
 
 /// What the instruction needs to be allowed. What writes may read as well.
-#[inline]
-fn direction(operation: &Operation) -> Access {
+pub(super) fn direction(operation: &Operation) -> Access {
     match operation {
         Operation::Load { .. }
         | Operation::ToRegister { .. }
@@ -89,6 +89,9 @@ fn direction(operation: &Operation) -> Access {
 ///
 /// The accesses of one instruction are not atomic towards other processors: it is for
 /// the owner of the bus to hold its devices meanwhile.
+///
+/// A call, which keeps reads and writes short.
+#[inline(never)]
 fn modify<V: Vcpu, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     operand: &mut Operand<M, B>,
@@ -222,7 +225,10 @@ fn value_of(vcpu: &impl Vcpu, source: Source, width: Width) -> u64 {
 
 /// How far a bit number in a register moves the operand, in bytes: whole operands, up
 /// or down.
-fn bit_displacement(vcpu: &impl Vcpu, register: Register, width: Width) -> u64 {
+#[cold]
+fn displacement(vcpu: &impl Vcpu, instruction: &Instruction) -> u64 {
+    let width = instruction.width;
+    let Operation::Bit { offset: Source::Register(register), .. } = instruction.operation else { return 0 };
     let number = sign_extend(read_register(vcpu, register, width), width) as i64;
     let bytes = width.bytes() as i64;
     (number.div_euclid(8 * bytes) * bytes) as u64

@@ -53,11 +53,9 @@ pub enum Outcome {
     /// This has to be injected. A fault (then nothing was carried out and CR2 is set
     /// where it matters), or the single-step trap after an instruction that was.
     Inject(Event),
-    /// An instruction that is not carried out here. Nothing was done.
-    Unsupported {
-        /// What was fetched.
-        bytes: Bytes,
-    },
+    /// An instruction that is not carried out here. Nothing was done. [`Recent::unsupported`]
+    /// is what was fetched.
+    Unsupported,
 }
 
 /// The debug exception that follows an instruction under RFLAGS.TF.
@@ -69,6 +67,14 @@ pub struct Recent {
     decoded: Decoded,
     /// Walks of its page tables.
     pub paths: Paths,
+}
+
+impl Recent {
+    /// What was fetched for the last access that was [`Outcome::Unsupported`]. It is not in the
+    /// outcome, so that an outcome fits into registers.
+    pub fn unsupported(&self) -> Bytes {
+        self.decoded.unsupported
+    }
 }
 
 /// Carries out the instruction whose access to `fault` exited.
@@ -85,7 +91,8 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
 ) -> Outcome {
     // Code on a device, or page tables there: nothing to decode.
     if matches!(access, NestedAccess::Fetch | NestedAccess::Walk) {
-        return Outcome::Unsupported { bytes: Bytes::default() };
+        recent.decoded.unsupported = Bytes::default();
+        return Outcome::Unsupported;
     }
     let processor = Processor::of(vcpu);
     let mut walker = Walker { memory, paths: &mut recent.paths };
@@ -93,17 +100,38 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
         Ok(known) => known,
         Err(outcome) => return outcome,
     };
-    let result = match known.instruction.operation {
-        Operation::String { operation, repeat } => {
-            let strings = Strings { operation, repeat, instruction: known.instruction, bytes: known.bytes() };
-            string::memory(vcpu, walker, bus, &processor, &strings, fault)
+    let operation = known.instruction.operation;
+    let result = if matches!(operation, Operation::String { .. } | Operation::Push | Operation::Pop) {
+        let bytes = known.bytes();
+        let result = with_two_places(vcpu, walker, bus, &processor, known, fault);
+        if result == Err(Outcome::Unsupported) {
+            recent.decoded.unsupported = bytes;
         }
-        Operation::Push | Operation::Pop => {
-            stack::access(vcpu, walker, bus, &processor, &known.instruction, fault)
-        }
-        _ => execute::single(vcpu, walker, bus, &processor, &known.instruction, fault),
+        result
+    } else {
+        execute::single(vcpu, walker, bus, &processor, known, fault)
     };
     result.unwrap_or_else(|outcome| outcome)
+}
+
+/// Instructions that reach two places in memory.
+#[cold]
+#[inline(never)]
+fn with_two_places<V: Vcpu, M: GuestMemory, B: Bus>(
+    vcpu: &mut V,
+    walker: Walker<M>,
+    bus: &mut B,
+    processor: &Processor,
+    known: &Known,
+    fault: Gpa,
+) -> Result<Outcome, Outcome> {
+    match known.instruction.operation {
+        Operation::String { operation, repeat } => {
+            let strings = Strings { operation, repeat, instruction: known.instruction };
+            string::memory(vcpu, walker, bus, processor, &strings, fault)
+        }
+        _ => stack::access(vcpu, walker, bus, processor, &known.instruction, fault),
+    }
 }
 
 /// Fetches and decodes the instruction at RIP, from the bytes that the processor gave
@@ -130,6 +158,6 @@ fn fetch<'a, V: Vcpu, M: GuestMemory>(
         // The rest is on a page that cannot be fetched any more: the processor will
         // find that out.
         DecodeError::Truncated if !bytes.bytes().as_slice().is_empty() => Outcome::Retry,
-        _ => Outcome::Unsupported { bytes: bytes.bytes() },
+        _ => Outcome::Unsupported,
     })
 }

@@ -36,7 +36,7 @@ pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
         Ok(known) => known,
         Err(outcome) => return outcome,
     };
-    let (instruction, bytes) = (known.instruction, known.bytes());
+    let instruction = known.instruction;
     let expected = if access.input { StringOperation::Input } else { StringOperation::Output };
     let Operation::String { operation, repeat } = instruction.operation else {
         return Outcome::Retry;
@@ -46,11 +46,11 @@ pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
     if operation != expected || width != access.width || vcpu.register(RDX) as u16 != access.port {
         return Outcome::Retry;
     }
-    let strings = Strings { operation, repeat, instruction, bytes };
+    let strings = Strings { operation, repeat, instruction };
     let result = strings.run(vcpu, &processor, |vcpu, _| {
         let (source, destination) = strings.places(vcpu, &mut walker, &processor)?;
         let Some(place) = source.or(destination).filter(|place| place.is_memory(memory)) else {
-            return Err(Outcome::Unsupported { bytes });
+            return Err(Outcome::Unsupported);
         };
         // No page faulted: all of the string is memory.
         if access.input {

@@ -5,7 +5,7 @@ use super::place::{self, Place};
 use super::processor::{Processor, RFLAGS_DF, read_register, write_register};
 use super::{Bus, Outcome};
 use crate::decode::{Alu, Instruction, Register, Repetition, StringOperation};
-use crate::walk::{Access, Bytes, Walker};
+use crate::walk::{Access, Walker};
 use access::GuestMemory;
 use access::vcpu::{RAX, RCX, RDI, RSI, SegmentName, Vcpu};
 use spec::Gpa;
@@ -19,7 +19,6 @@ pub(super) struct Strings {
     pub operation: StringOperation,
     pub repeat: Repetition,
     pub instruction: Instruction,
-    pub bytes: Bytes,
 }
 
 impl Strings {
@@ -136,7 +135,7 @@ pub(super) fn memory<V: Vcpu, M: GuestMemory, B: Bus>(
     fault: Gpa,
 ) -> Result<Outcome, Outcome> {
     if matches!(strings.operation, StringOperation::Input | StringOperation::Output) {
-        return Err(Outcome::Unsupported { bytes: strings.bytes });
+        return Err(Outcome::Unsupported);
     }
     let memory = walker.memory;
     let width = strings.instruction.width;

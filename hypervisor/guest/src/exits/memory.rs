@@ -7,9 +7,9 @@ use crate::host::{BusAccess, Host};
 use crate::layout;
 use crate::partition::{End, Partition};
 use crate::processor::VirtualProcessor;
-use crate::walk::Bytes;
 use access::vcpu::{Event, NestedAccess, Vcpu};
 use devices::LocalApic;
+use spec::local_apic::TASK_PRIORITY;
 use spec::{Gpa, Width};
 
 /// How many stray accesses of a vCPU are logged.
@@ -34,13 +34,19 @@ pub fn handle<V: Vcpu, H: Host>(
     if vp.cpu.is_delivering() {
         return undelivered(vp, partition, gpa, access);
     }
-    vp.take_priority();
-    let mut bus = Mmio { partition, index: vp.index, apic: &mut vp.apic, attention: false, stray: None };
+    if vp.apic.is_xapic() {
+        // The registers are in reach: of this page, or of the other operand's.
+        vp.take_priority();
+    }
+    let apic = &mut vp.apic;
+    let mut bus = Mmio { partition, index: vp.index, apic, effects: 0, stray: None };
     let outcome = emulate::access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
-    let (attention, stray) = (bus.attention, bus.stray);
-    if attention {
+    let (effects, stray) = (bus.effects, bus.stray);
+    if effects != 0 {
         vp.attention = true;
-        vp.cpu.set_task_priority(vp.apic.task_priority());
+        if effects & PRIORITY != 0 {
+            vp.cpu.set_task_priority(vp.apic.task_priority());
+        }
     }
     if let Some(gpa) = stray {
         log_stray(vp, partition, gpa, access);
@@ -54,7 +60,7 @@ pub fn handle<V: Vcpu, H: Host>(
             vp.unemulated = Unemulated::default();
             raise(vp, event);
         }
-        Outcome::Unsupported { bytes } => unsupported(vp, partition, gpa, access, bytes),
+        Outcome::Unsupported => unsupported(vp, partition, gpa, access),
     }
 }
 
@@ -86,13 +92,13 @@ fn unsupported<V: Vcpu, H: Host>(
     partition: &Partition<H>,
     gpa: Gpa,
     access: NestedAccess,
-    bytes: Bytes,
 ) {
     // Code or page tables where there is no memory: no instruction was fetched.
     let fetched = !matches!(access, NestedAccess::Fetch | NestedAccess::Walk);
     if fetched && !vp.unemulated.lasts(partition.host.now(), partition.tsc_hz) {
         return;
     }
+    let bytes = vp.recent.unsupported();
     let (index, rip, code) = (vp.index, vp.cpu.rip(), bytes.as_slice());
     let name = decode::name_of(code, super::code_size(&vp.cpu));
     // Where nothing is an access does not end the guest, whatever it is done with: there is
@@ -153,12 +159,18 @@ fn log_stray<V: Vcpu, H: Host>(
     }
 }
 
+/// Interrupts and timers have to be looked at.
+const ATTENTION: u8 = 1 << 0;
+/// The task priority was written, which asks for attention too.
+const PRIORITY: u8 = 1 << 1;
+
 /// What stands in the guest's physical address space besides memory.
 struct Mmio<'a, H: Host> {
     partition: &'a Partition<H>,
     index: usize,
     apic: &'a mut LocalApic,
-    attention: bool,
+    /// [`ATTENTION`], and [`PRIORITY`].
+    effects: u8,
     stray: Option<Gpa>,
 }
 
@@ -180,7 +192,7 @@ impl<H: Host> Bus for Mmio<'_, H> {
         if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
             let (value, attention) =
                 self.partition.with_chipset(self.index, |chipset, _, _| chipset.ioapic_read(offset as u32));
-            self.attention |= attention;
+            self.effects |= u8::from(attention);
             return u64::from(value) & width.mask();
         }
         self.partition.bus().memory_read(self.partition, gpa, width).unwrap_or_else(|| {
@@ -194,7 +206,10 @@ impl<H: Host> Bus for Mmio<'_, H> {
         if self.is_local_apic(gpa) {
             if width == Width::Dword && offset & 3 == 0 {
                 let effect = self.apic.mmio_write(offset as u32, value as u32, || self.partition.host.now());
-                self.attention |= apic::apply(self.partition, self.index, self.apic, effect);
+                self.effects |= u8::from(apic::apply(self.partition, self.index, self.apic, effect));
+                if offset >> 4 == TASK_PRIORITY.into() {
+                    self.effects |= PRIORITY;
+                }
             }
             return;
         }
@@ -202,11 +217,11 @@ impl<H: Host> Bus for Mmio<'_, H> {
             let (_, attention) = self.partition.with_chipset(self.index, |chipset, effects, _| {
                 chipset.ioapic_write(offset as u32, value as u32, effects)
             });
-            self.attention |= attention;
+            self.effects |= u8::from(attention);
             return;
         }
         if self.partition.bus().memory_write(self.partition, gpa, width, value) {
-            self.attention = true;
+            self.effects |= ATTENTION;
         } else {
             self.stray = Some(gpa);
         }

@@ -59,6 +59,6 @@ fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<
     match outcome {
         Outcome::Done | Outcome::Retry => {}
         Outcome::Inject(event) => raise(vp, event),
-        Outcome::Unsupported { .. } => raise(vp, access::vcpu::Event::PROTECTION),
+        Outcome::Unsupported => raise(vp, access::vcpu::Event::PROTECTION),
     }
 }

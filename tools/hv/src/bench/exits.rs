@@ -1,8 +1,8 @@
 //! What leaving a guest costs in instructions, on each vendor's processors, beside Linux + KVM.
 //!
-//! One bare-metal guest counts on all four, by the TSC: QEMU's (icount) advances by one an
-//! instruction, Bochs' by one for each instruction that a processor has time for. So the numbers
-//! of one emulator are the same in every run, and those of two have nothing to do with each other.
+//! One bare-metal guest counts on all four, by the TSC, which both emulators let advance by one an
+//! instruction here: QEMU by icount, Bochs by turns of one instruction. So the numbers are the same
+//! in every run.
 
 use std::path::Path;
 
@@ -147,7 +147,7 @@ pub(super) fn hypervisor_machine(
             let (source, bundle) = pack(workshop, config, folder)?;
             let image = image::make(workshop, &bundle, folder, ImageKind::Iso)?;
             let cpus = emulated::cpus_of(&source.config);
-            let machine = BochsMachine::new(workshop.bochs()?, Medium::Cdrom(image)).cpus(cpus);
+            let machine = BochsMachine::new(workshop.bochs()?, Medium::Cdrom(image)).cpus(cpus).icount();
             Ok(Box::new(move |logs| machine.start(logs)))
         }
     }

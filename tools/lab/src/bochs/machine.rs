@@ -60,17 +60,27 @@ pub struct BochsMachine {
     cpu: CpuModel,
     cpus: u32,
     memory_mib: u32,
+    /// Instructions after which the next processor has its turn; `None` is Bochs' own number.
+    quantum: Option<u32>,
 }
 
 impl BochsMachine {
     /// A machine whose BIOS boots `medium`: VT-x, 2 processors, 1 GiB.
     pub fn new(bochs: &Bochs, medium: Medium) -> Self {
-        Self { bochs: bochs.clone(), medium, cpu: CpuModel::Intel, cpus: 2, memory_mib: 1024 }
+        Self { bochs: bochs.clone(), medium, cpu: CpuModel::Intel, cpus: 2, memory_mib: 1024, quantum: None }
     }
 
     /// The processor model.
     pub fn cpu(mut self, cpu: CpuModel) -> Self {
         self.cpu = cpu;
+        self
+    }
+
+    /// Lets the TSC advance by one an instruction. Processors take turns of some instructions,
+    /// and a turn ends only where a block does; turns of one instruction leave nothing of that in
+    /// the count.
+    pub fn icount(mut self) -> Self {
+        self.quantum = Some(1);
         self
     }
 
@@ -133,12 +143,13 @@ impl BochsMachine {
         let (model, cpus, memory) = (self.cpu.name(), self.cpus, self.memory_mib);
         let (bios, vga_bios) = (self.bochs.bios.display(), self.bochs.vga_bios.display());
         let log = log.display();
+        let quantum = self.quantum.map_or_else(String::new, |quantum| format!(", quantum={quantum}"));
         // Time is what instructions make it, from a fixed date on: every run is the same.
         format!(
             "config_interface: textconfig\n\
              display_library: {display}\n\
              megs: {memory}\n\
-             cpu: model={model}, count={cpus}, ips={INSTRUCTIONS_PER_SECOND}, \
+             cpu: model={model}, count={cpus}{quantum}, ips={INSTRUCTIONS_PER_SECOND}, \
              reset_on_triple_fault=0, ignore_bad_msrs=1\n\
              romimage: file={bios}, options=fastboot\n\
              vgaromimage: file={vga_bios}\n\
@@ -209,6 +220,12 @@ mod tests {
         assert!(text.contains("\nata0-master: type=cdrom, path=/run/a.iso, status=inserted\n"), "{text}");
         assert!(text.contains("\nboot: cdrom\n"), "{text}");
         assert!(text.contains("display_library: nogui\n"), "{text}");
+    }
+
+    #[test]
+    fn turns_are_short_where_instructions_are_counted() {
+        let text = text((3, 0), |machine| machine.cpus(3).icount());
+        assert!(text.contains("\ncpu: model=corei7_skylake_x, count=3, quantum=1, "), "{text}");
     }
 
     #[test]
