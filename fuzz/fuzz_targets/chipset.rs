@@ -103,9 +103,6 @@ impl World {
                 Effect::External(level) => {
                     assert_ne!(level, self.external, "INTR did not change");
                     self.external = level;
-                    if let ApicEffect::Send(message) = self.apics[0].set_external_line(level) {
-                        self.deliver(message);
-                    }
                 }
                 Effect::Sample(_) | Effect::Transmit(_) | Effect::PowerOff { .. } | Effect::Reset => {}
             }

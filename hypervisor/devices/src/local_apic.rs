@@ -101,7 +101,6 @@ const LVT_ERROR: usize = 4;
 
 /// LVT delivery modes (bits 8 to 10).
 const LVT_MODE: u32 = 7 << 8;
-const LVT_FIXED: u32 = 0;
 const LVT_NMI: u32 = 4 << 8;
 const LVT_EXTINT: u32 = 7 << 8;
 
@@ -133,8 +132,6 @@ pub struct LocalApic {
     /// Thermal, performance, LINT0, LINT1, error.
     lvt: [u32; LVT_ENTRIES],
     timer: Timer,
-    /// Level of the 8259A's INTR at LINT0.
-    lint0: bool,
 }
 
 impl LocalApic {
@@ -160,7 +157,6 @@ impl LocalApic {
             errors: 0,
             lvt: [LVT_MASKED; LVT_ENTRIES],
             timer: Timer::new(),
-            lint0: false,
         };
         if bootstrap {
             apic.svr |= SVR_ENABLED;
@@ -173,8 +169,8 @@ impl LocalApic {
     /// INIT: everything but the ID and IA32_APIC_BASE, and so the mode, is as after
     /// power-up (section 11.4.7.3): software-disabled, all LVT entries masked, timer stopped.
     pub fn reset(&mut self) {
-        let (base, lint0) = (self.base, self.lint0);
-        *self = Self { base, lint0, ..Self::new(self.id, false) };
+        let base = self.base;
+        *self = Self { base, ..Self::new(self.id, false) };
     }
 
     /// IA32_APIC_BASE.
@@ -341,34 +337,10 @@ impl LocalApic {
     }
 
     /// Whether interrupts of the 8259A reach the processor as such: LINT0 passes
-    /// them on, or the APIC is globally disabled and the pin is INTR.
+    /// them on, or the APIC is globally disabled and the pin is INTR. As a fixed interrupt or
+    /// NMI of LINT0 they do not come.
     pub fn accepts_external(&self) -> bool {
         !self.is_enabled() || self.lvt[LVT_LINT0] & (LVT_MASKED | LVT_MODE) == LVT_EXTINT
-    }
-
-    /// The 8259A's INTR changed. Where LINT0 is programmed as a fixed interrupt
-    /// (Linux tries that when nothing else brings a timer) or NMI, a rising edge is
-    /// one; as ExtINT, see [`accepts_external`](Self::accepts_external).
-    pub fn set_external_line(&mut self, level: bool) -> ApicEffect {
-        let rising = level && !self.lint0;
-        self.lint0 = level;
-        let entry = self.lvt[LVT_LINT0];
-        if !rising || !self.is_enabled() || entry & LVT_MASKED != 0 {
-            return ApicEffect::Changed;
-        }
-        match entry & LVT_MODE {
-            LVT_FIXED => self.accept(entry as u8, false),
-            LVT_NMI => {
-                return ApicEffect::Send(InterruptMessage {
-                    destination: Destination::ToSelf,
-                    mode: DeliveryMode::Nmi,
-                    vector: 0,
-                    level: false,
-                });
-            }
-            _ => {}
-        }
-        ApicEffect::Changed
     }
 
     /// Tick at which [`expire`](Self::expire) is to be called. It may be in the past,

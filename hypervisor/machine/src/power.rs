@@ -1,9 +1,5 @@
-//! Turning the machine off and resetting it (ACPI specification sections 4.8.3.2, 4.8.3.6).
+//! Turning the machine off (ACPI specification section 4.8.3.2).
 
-use core::arch::asm;
-use spec::Hpa;
-
-use crate::paging::{self, Caching, Rights};
 use crate::{console, ports, registers, tsc};
 
 /// What `\_S5` and the FADT say about turning off.
@@ -17,15 +13,6 @@ pub struct SoftOff {
     pub sleep_type_a: u8,
     /// SLP_TYP for PM1b, 3 bits.
     pub sleep_type_b: u8,
-}
-
-/// The FADT's reset register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ResetRegister {
-    /// In I/O space.
-    Port(u16),
-    /// In memory.
-    Memory(Hpa),
 }
 
 const SLEEP_TYPE: u16 = 7 << 10;
@@ -50,47 +37,6 @@ pub fn power_off(off: &SoftOff) {
         }
     }
     tsc::delay_us(1_000_000);
-}
-
-/// Resets the machine: by the FADT's register, then port 0xcf9, then the keyboard
-/// controller, then a triple fault.
-pub fn reset(register: Option<(ResetRegister, u8)>) -> ! {
-    console::drain();
-    if let Some((register, value)) = register {
-        write_reset(register, value);
-        tsc::delay_us(50_000);
-    }
-    // SAFETY: 0xcf9 is the reset control register of PCI chipsets and nothing
-    // elsewhere; 0x64 is the keyboard controller's, command 0xfe pulses reset.
-    unsafe {
-        ports::write8(0xcf9, 0x02);
-        ports::write8(0xcf9, 0x06);
-        tsc::delay_us(50_000);
-        for _ in 0..10_000 {
-            if ports::read8(0x64) & 2 == 0 {
-                break;
-            }
-        }
-        ports::write8(0x64, 0xfe);
-    }
-    tsc::delay_us(50_000);
-    let no_table = [0u16; 5];
-    // SAFETY: with no interrupt table UD2 becomes a triple fault, which resets; the
-    // last resort of a machine that is to reset.
-    unsafe { asm!("lidt [{}]", "ud2", in(reg) &no_table, options(noreturn)) }
-}
-
-fn write_reset(register: ResetRegister, value: u8) {
-    match register {
-        // SAFETY: the FADT says that this register resets.
-        ResetRegister::Port(port) => unsafe { ports::write8(port, value) },
-        ResetRegister::Memory(hpa) => {
-            if let Ok(pointer) = paging::map_window(hpa, 1, Rights::ReadWrite, Caching::Uncached) {
-                // SAFETY: just mapped for this; the FADT says that it resets.
-                unsafe { pointer.write_volatile(value) };
-            }
-        }
-    }
 }
 
 /// Ends QEMU with status `2 * code + 1` where it has an `isa-debug-exit` device at port

@@ -187,14 +187,6 @@ pub fn apic_id(index: usize) -> Option<u32> {
     }
 }
 
-/// Makes processor `index` look up: an NMI, which also ends its HLT and its guest's
-/// turn. Order: what the caller wrote before, the other sees after it was kicked.
-pub fn kick(index: usize) {
-    if let Some(id) = apic_id(index) {
-        crate::apic::send_nmi(id);
-    }
-}
-
 /// Starts the processors with these APIC IDs (this one's and duplicates are skipped).
 /// Each gets a stack, descriptors and the local APIC in this processor's mode, and runs
 /// `entry` with its index once all have been tried. One that does not answer is logged

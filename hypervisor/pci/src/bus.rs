@@ -171,11 +171,6 @@ impl<F: PciFunction> GuestBus<F> {
         self.functions.iter().map(|entry| (entry.slot, &entry.function))
     }
 
-    /// Every function but the host bridge, in the order of the slots.
-    pub fn functions_mut(&mut self) -> impl Iterator<Item = (Slot, &mut F)> {
-        self.functions.iter_mut().map(|entry| (entry.slot, &mut entry.function))
-    }
-
     /// Reads a port from 0xcf8 to 0xcff. `None`: the access is none of
     /// configuration mechanism 1, such as a byte at 0xcf9.
     pub fn port_read(&mut self, port: u16, width: Width) -> Option<u32> {

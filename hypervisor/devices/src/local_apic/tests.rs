@@ -251,22 +251,6 @@ fn the_bootstrap_processor_starts_in_virtual_wire_mode() {
 }
 
 #[test]
-fn lint0_as_fixed_or_nmi_takes_rising_edges() {
-    let mut apic = LocalApic::new(0, true);
-    let _ = apic.mmio_write(0x350, 0x31, 0);
-    assert_eq!(apic.set_external_line(true), ApicEffect::Changed);
-    assert_eq!(apic.set_external_line(true), ApicEffect::Changed);
-    assert_eq!(take(&mut apic), Some(0x31));
-    assert_eq!(take(&mut apic), None);
-    let _ = apic.mmio_write(0x350, 0x400, 0);
-    let _ = apic.set_external_line(false);
-    assert!(matches!(
-        apic.set_external_line(true),
-        ApicEffect::Send(InterruptMessage { destination: Destination::ToSelf, mode: DeliveryMode::Nmi, .. })
-    ));
-}
-
-#[test]
 fn the_icr_sends_and_reads_back() {
     let mut apic = x2apic(0);
     let icr = 7 << 32 | 0x4000 | 0x45;
@@ -424,7 +408,6 @@ enum Step {
     Acknowledge(u8),
     Priority(u8),
     Deadline(u64),
-    Line(bool),
     Wait(u64),
     Init,
 }
@@ -446,7 +429,6 @@ fn step() -> impl Strategy<Value = Step> {
         any::<u8>().prop_map(Step::Acknowledge),
         any::<u8>().prop_map(Step::Priority),
         value.prop_map(Step::Deadline),
-        any::<bool>().prop_map(Step::Line),
         prop_oneof![0..1_000_000u64, any::<u64>()].prop_map(Step::Wait),
         Just(Step::Init),
     ]
@@ -473,7 +455,6 @@ proptest! {
                 Step::Acknowledge(vector) => apic.acknowledge(vector),
                 Step::Priority(cr8) => apic.set_task_priority(cr8),
                 Step::Deadline(value) => apic.set_tsc_deadline(value, now),
-                Step::Line(level) => { let _ = apic.set_external_line(level); }
                 Step::Wait(ticks) => now = now.saturating_add(ticks),
                 Step::Init => apic.reset(),
             }
