@@ -77,6 +77,9 @@ Examples:
 pub struct Run {
     /// Configuration (TOML)
     pub config: Option<PathBuf>,
+    /// Run the build that is shipped, which takes minutes longer to make
+    #[arg(long)]
+    pub release: bool,
     /// Show each guest's console line by line and write it to a file; take no input
     #[arg(long)]
     pub headless: bool,

@@ -36,6 +36,7 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
 use crate::config::Source;
+use crate::kernel::Profile;
 use crate::project::Project;
 use crate::workshop::Workshop;
 
@@ -51,7 +52,11 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
-    let workshop = Workshop::new(project);
+    let profile = match command {
+        Command::Run(options) if !options.release => Profile::Everyday,
+        _ => Profile::Release,
+    };
+    let workshop = Workshop::new(project, profile);
     match command {
         Command::Run(options) => return run::run(&workshop, options),
         Command::Test(options) => return testing::run(&workshop, options),

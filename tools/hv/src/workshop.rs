@@ -9,7 +9,7 @@ use lab::{Bochs, Qemu};
 use crate::bochs;
 use crate::config::{Shelves, Source};
 use crate::debian::Debian;
-use crate::kernel;
+use crate::kernel::{self, Profile};
 use crate::pack;
 use crate::payload;
 use crate::progress::Step;
@@ -22,6 +22,7 @@ const TEST_GUEST: &str = "testguest";
 /// Makes things and keeps them.
 pub struct Workshop {
     project: Project,
+    profile: Profile,
     qemu: OnceCell<Qemu>,
     old_qemu: OnceCell<Qemu>,
     bochs: OnceCell<Bochs>,
@@ -31,10 +32,11 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// A workshop with nothing made yet.
-    pub fn new(project: &Project) -> Self {
+    /// A workshop with nothing made yet, which builds bare-metal programs by `profile`.
+    pub fn new(project: &Project, profile: Profile) -> Self {
         Self {
             project: project.clone(),
+            profile,
             qemu: OnceCell::new(),
             old_qemu: OnceCell::new(),
             bochs: OnceCell::new(),
@@ -96,7 +98,9 @@ impl Workshop {
     /// # Errors
     /// When it does not build.
     pub fn hypervisor(&self) -> Result<&PathBuf> {
-        once(&self.hypervisor, || kernel::build(&self.project, self.toolchain()?, kernel::HYPERVISOR))
+        once(&self.hypervisor, || {
+            kernel::build(&self.project, self.toolchain()?, kernel::HYPERVISOR, self.profile)
+        })
     }
 
     /// The test guest's ELF.
@@ -104,7 +108,9 @@ impl Workshop {
     /// # Errors
     /// When it does not build.
     pub fn testguest(&self) -> Result<&PathBuf> {
-        once(&self.testguest, || kernel::build(&self.project, self.toolchain()?, kernel::TEST_GUEST))
+        once(&self.testguest, || {
+            kernel::build(&self.project, self.toolchain()?, kernel::TEST_GUEST, self.profile)
+        })
     }
 
     /// Where the files that `config` names are: beside it, then among what is made here. Makes

@@ -17,7 +17,7 @@ const PATIENCE: u64 = 30_000_000;
 /// Memory decode and bus mastering.
 const WORKING: u16 = 6;
 
-/// Says when the device is in use, which is when to pull it, and works on: DMA, interrupts, its
+/// Says when the device is in use, which is when to pull it, and works on with its
 /// registers. Afterwards there is nothing in place of it, and whatever else is done to it changes
 /// nothing. Ends by a reset: the next start finds no device.
 pub fn run(_: &Environment) {
@@ -29,12 +29,12 @@ pub fn run(_: &Environment) {
         println!("vanish: WRONG, the device does not work");
         return;
     }
+    edu.raise();
+    edu.acknowledge();
     println!("vanish: in use");
-    let gone = wait_until(PATIENCE, || {
-        edu.raise();
-        edu.acknowledge();
-        !edu.answers()
-    });
+    // No interrupts meanwhile: QEMU stops at an assertion of its own where `edu` drops its line
+    // after the reset that is part of pulling it.
+    let gone = wait_until(PATIENCE, || !edu.answers());
     // On a bus there are ones in place of what is gone; QEMU has zeros there.
     let absent = |value| value == 0 || value == u32::MAX;
     check("its registers are gone", gone && absent(read32(edu.registers)));

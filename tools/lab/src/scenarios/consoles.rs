@@ -104,7 +104,7 @@ fn at_com2(scenario: Scenario) -> Scenario {
         // What was said at COM1 before comes first.
         .expect(HYPERVISOR, ", entered by")
         .expect(HYPERVISOR, "the console is at COM2")
-        .forbid(HYPERVISOR, "no interrupt of the serial port arrives")
+        .forbid(HYPERVISOR, "no interrupt of the serial port")
 }
 
 /// At a PCI card, which is looked at by the timer. The menu shows the guests, gives the keyboard to one, stops one and starts one again.
