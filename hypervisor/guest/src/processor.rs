@@ -10,14 +10,10 @@ use crate::partition::{End, Partition};
 use crate::silent_end::SilentEnd;
 use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
 use devices::{Effect, LocalApic};
+use spec::processor::{RFLAGS_IF, RFLAGS_RF};
 
 /// Exits after which a vCPU looks at its mailbox at the latest.
 pub const EXITS_BETWEEN_LOOKS: u32 = 1024;
-
-/// RFLAGS: the instruction runs again without instruction breakpoints. What a fault pushes has
-/// it set (Intel SDM vol. 3 section 17.3.1.1), which an entry that delivers one leaves to
-/// software.
-const RFLAGS_RF: u64 = 1 << 16;
 
 /// What a virtual processor is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -390,7 +386,6 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// Whether something ends a HLT. With interrupts off only an NMI does (and
     /// INIT, which changes the activity itself).
     fn wakes<H: Host>(&self, partition: &Partition<H>) -> bool {
-        const RFLAGS_IF: u64 = 1 << 9;
         if self.nmis != 0 || self.exception.is_some() {
             return true;
         }

@@ -8,6 +8,7 @@ use crate::descriptor::{Descriptor, Table};
 use crate::walk::{Access, CR0_PG, CR4_PAE, EFER_LMA, PageFault, Paging};
 use access::GuestMemory;
 use access::vcpu::{Event, Segment, SegmentName, TaskSource, Vcpu};
+use spec::processor::CR0_TS;
 
 /// Where a task state segment has what: in bytes from its beginning.
 struct Layout {
@@ -82,7 +83,6 @@ const VIRTUAL_8086: u32 = 1 << 17;
 const ALWAYS_ONE: u32 = 1 << 1;
 /// The bits of EFLAGS that there are.
 const FLAGS: u32 = 0x3f_7fd7;
-const CR0_TS: u64 = 1 << 3;
 
 /// Descriptor types (table 3-2).
 const FREE_TASK: u8 = 0x9;

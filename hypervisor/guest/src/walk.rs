@@ -19,31 +19,10 @@ use access::GuestMemory;
 use access::vcpu::{ControlRegisters, Event, Vcpu};
 use paths::Path;
 use spec::Gpa;
-
-/// CR0: protected mode.
-pub const CR0_PE: u64 = 1 << 0;
-/// CR0: read-only pages bind the supervisor too.
-pub const CR0_WP: u64 = 1 << 16;
-/// CR0: paging.
-pub const CR0_PG: u64 = 1 << 31;
-/// CR4: 4 MiB pages in 32-bit paging.
-pub const CR4_PSE: u64 = 1 << 4;
-/// CR4: 8-byte entries.
-pub const CR4_PAE: u64 = 1 << 5;
-/// CR4: five levels.
-pub const CR4_LA57: u64 = 1 << 12;
-/// CR4: the supervisor does not execute user pages.
-pub const CR4_SMEP: u64 = 1 << 20;
-/// CR4: the supervisor does not touch user pages unless RFLAGS.AC is set.
-pub const CR4_SMAP: u64 = 1 << 21;
-/// EFER: long mode is enabled.
-pub const EFER_LME: u64 = 1 << 8;
-/// EFER: long mode is active.
-pub const EFER_LMA: u64 = 1 << 10;
-/// EFER: entries may forbid execution.
-pub const EFER_NXE: u64 = 1 << 11;
-/// RFLAGS: alignment check, or access to user pages under SMAP.
-pub const RFLAGS_AC: u64 = 1 << 18;
+pub use spec::processor::{
+    CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_LME, EFER_NXE,
+    RFLAGS_AC,
+};
 
 const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;

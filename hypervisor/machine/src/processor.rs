@@ -7,6 +7,7 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use spec::msr;
+use spec::processor::{CR4_MCE, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_LME, EFER_NXE};
 
 use crate::descriptors::Descriptors;
 use crate::page_table::PAT;
@@ -16,13 +17,6 @@ use crate::registers;
 /// CR0 of the hypervisor: paging, write protection, native FPU errors, protection;
 /// caches on. (MP, ET and NE as 64-bit systems set them.)
 pub const CR0: u32 = 0x8001_0033;
-
-const CR4_PAE: u64 = 1 << 5;
-const CR4_MCE: u64 = 1 << 6;
-const CR4_SMEP: u64 = 1 << 20;
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
-const EFER_NXE: u64 = 1 << 11;
 
 /// What one processor has for itself; GS points to it. The stubs of
 /// [`crate::interrupts`] know the offsets of its fields.

@@ -2,19 +2,7 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
-
-/// CR4.PGE: global pages (Intel SDM vol. 3 section 2.5).
-pub const CR4_PGE: u64 = 1 << 7;
-/// CR4.OSFXSR.
-pub const CR4_OSFXSR: u64 = 1 << 9;
-/// CR4.OSXMMEXCPT.
-pub const CR4_OSXMMEXCPT: u64 = 1 << 10;
-/// CR4.LA57: five-level paging.
-pub const CR4_LA57: u64 = 1 << 12;
-/// CR4.PCIDE: process-context identifiers.
-pub const CR4_PCIDE: u64 = 1 << 17;
-/// CR4.OSXSAVE: XSETBV and XGETBV.
-pub const CR4_OSXSAVE: u64 = 1 << 18;
+pub use spec::processor::{CR4_LA57, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PCIDE, CR4_PGE};
 
 /// Reads a model-specific register.
 ///

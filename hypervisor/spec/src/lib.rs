@@ -23,6 +23,7 @@ pub mod msr;
 pub mod pci;
 pub mod pci_capability;
 pub mod pci_config;
+pub mod processor;
 pub mod svm;
 mod text;
 pub mod vmx;

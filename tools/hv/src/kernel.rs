@@ -37,12 +37,7 @@ impl Profile {
 ///
 /// # Errors
 /// When cargo fails; the error holds the compiler's messages.
-pub fn build(
-    project: &Project,
-    toolchain: &Toolchain,
-    package: &str,
-    profile: Profile,
-) -> Result<PathBuf> {
+pub fn build(project: &Project, toolchain: &Toolchain, package: &str, profile: Profile) -> Result<PathBuf> {
     let mut step = Step::start(format!("building {package}"));
     let target_folder = project.output().join("bare");
     let mut cargo = toolchain.cargo();

@@ -6,15 +6,8 @@ use crate::decode::{Address, CodeSize, Register};
 use crate::walk::{Access, CR0_PE, EFER_LMA, PageFault, Paging};
 use access::vcpu::{Event, SegmentName, Vcpu};
 use spec::Width;
-
-/// RFLAGS: single step.
-const RFLAGS_TF: u64 = 1 << 8;
-/// RFLAGS: strings go down.
-pub(super) const RFLAGS_DF: u64 = 1 << 10;
-/// RFLAGS: instruction breakpoints are off for one instruction.
-const RFLAGS_RF: u64 = 1 << 16;
-/// RFLAGS: virtual-8086 mode.
-const RFLAGS_VM: u64 = 1 << 17;
+pub(super) use spec::processor::RFLAGS_DF;
+use spec::processor::{RFLAGS_RF, RFLAGS_TF, RFLAGS_VM};
 
 /// Segment attributes, as `access` joins them.
 mod attributes {

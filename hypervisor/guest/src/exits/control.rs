@@ -12,9 +12,7 @@ use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use crate::walk::{CR4_PAE, EFER_LMA};
 use access::vcpu::{ControlRegisters, Event, Vcpu};
-
-const CR4_PCE: u64 = 1 << 8;
-const CR4_PCIDE: u64 = 1 << 17;
+use spec::processor::{CR4_PCE, CR4_PCIDE};
 
 /// Carries out a MOV of `value` to CR`register`; where the hardware does not say what is
 /// moved, the instruction does.

@@ -18,6 +18,7 @@ use crate::processor::{Activity, VirtualProcessor};
 use crate::task_switch::{self, Failure};
 use crate::walk::{self, BytesKey, Paging, Walker};
 use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, TaskSource, Vcpu};
+use spec::processor::{CR4_OSXSAVE, EFER_LMA, RFLAGS_TF, RFLAGS_VM};
 
 /// Handles `exit`.
 ///
@@ -114,8 +115,6 @@ pub fn raise<V: Vcpu>(vp: &mut VirtualProcessor<V>, event: Event) {
 pub fn code_size<V: Vcpu>(cpu: &V) -> CodeSize {
     const LONG: u16 = 1 << 9;
     const DEFAULT_32: u16 = 1 << 10;
-    const EFER_LMA: u64 = 1 << 10;
-    const RFLAGS_VM: u64 = 1 << 17;
     let attributes = cpu.segment(SegmentName::Cs).attributes;
     if attributes & LONG != 0 && cpu.control().efer & EFER_LMA != 0 {
         CodeSize::Bits64
@@ -156,7 +155,6 @@ pub fn advance<V: Vcpu, H: Host>(
     vp.cpu.set_rip(next);
     vp.cpu.clear_interrupt_shadow();
     // The processor would have trapped after the instruction.
-    const RFLAGS_TF: u64 = 1 << 8;
     if vp.cpu.rflags() & RFLAGS_TF != 0 {
         raise(vp, Event::Exception { vector: 1, error: None });
     }
@@ -200,7 +198,6 @@ fn step<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
 
 #[inline(always)]
 fn cpuid<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
-    const CR4_OSXSAVE: u64 = 1 << 18;
     if !advance(vp, partition, Known::Cpuid) {
         return;
     }

@@ -10,6 +10,7 @@ use crate::processor::VirtualProcessor;
 use access::vcpu::{Event, RAX, RCX, RDX, Vcpu};
 use spec::local_apic::{PROCESSOR_PRIORITY, TASK_PRIORITY};
 use spec::msr;
+use spec::processor::CR0_PG;
 
 /// RDMSR.
 #[inline(never)]
@@ -136,7 +137,6 @@ fn write_x2apic<V: Vcpu, H: Host>(
 }
 
 fn write_backend<V: Vcpu>(vp: &mut VirtualProcessor<V>, number: u32, value: u64) -> bool {
-    const CR0_PG: u64 = 1 << 31;
     let canonical = (value << 16) as i64 >> 16 == value as i64;
     let legal = match number {
         msr::EFER => {

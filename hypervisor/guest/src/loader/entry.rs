@@ -6,9 +6,8 @@ use crate::walk::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME};
 use access::GuestMemory;
 use access::vcpu::{ControlRegisters, RAX, RBX, RSI, Segment, SegmentName, Vcpu};
 use spec::Gpa;
+use spec::processor::CR0_ET;
 
-/// CR0: the coprocessor is there, and is an 80387.
-const CR0_ET: u64 = 1 << 4;
 /// RFLAGS after reset: the bit that is always set.
 const RFLAGS_RESET: u64 = 1 << 1;
 

@@ -3,14 +3,10 @@
 
 use super::{Features, avic};
 use access::vcpu::{Event, Exit, Interrupts, NestedAccess, PortAccess};
+pub use spec::processor::{EFER_LMA, EFER_SVME};
 use spec::svm::virtual_interrupt;
 use spec::svm::{Control, Save, Vmcb, VmcbSegment, clean, exit_code, intercept1, intercept2, tlb_control};
 use spec::{Gpa, Width};
-
-/// EFER.SVME: must be set in the guest's EFER too, and is hidden from it.
-pub const EFER_SVME: u64 = 1 << 12;
-/// EFER.LMA: the processor sets it; a write keeps what is there.
-pub const EFER_LMA: u64 = 1 << 10;
 
 /// The guest is in the shadow of STI or MOV SS.
 pub const SHADOW: u64 = 1;

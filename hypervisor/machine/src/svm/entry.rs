@@ -6,9 +6,9 @@
 use super::Features;
 use super::control;
 use access::vcpu::{Event, Resume};
+use spec::processor::RFLAGS_TF;
 use spec::svm::{Control, Save, Vmcb, clean, exit_code, virtual_interrupt};
 
-const RFLAGS_TF: u64 = 1 << 8;
 /// DR6: a single step.
 const DR6_BS: u64 = 1 << 14;
 /// DR6: the breakpoints that were met, and the access to a debug register.

@@ -15,10 +15,10 @@ use access::vcpu::{
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use spec::local_apic::{COMMAND, TASK_PRIORITY};
+use spec::processor::RFLAGS_IF;
 use spec::svm::{Vmcb, VmcbSegment, clean};
 use spec::{Hpa, msr};
 
-const RFLAGS_IF: u64 = 1 << 9;
 const VM_CR_SVMDIS: u64 = 1 << 4;
 
 /// Switches AMD-V on for this processor.

@@ -11,12 +11,7 @@
 //! else depends on them.
 
 use super::features::Fixed;
-
-const CR0_PE: u64 = 1 << 0;
-const CR0_NW: u64 = 1 << 29;
-const CR0_CD: u64 = 1 << 30;
-const CR0_PG: u64 = 1 << 31;
-const CR4_MCE: u64 = 1 << 6;
+use spec::processor::{CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_MCE};
 
 /// Bits of CR4 that are the guest's own: VME, PVI, TSD, DE, PSE, PAE, PGE, PCE, OSFXSR,
 /// OSXMMEXCPT, UMIP, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP. They are those of features

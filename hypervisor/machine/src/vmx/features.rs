@@ -5,11 +5,9 @@
 use crate::errata::{self, Remedy};
 use crate::facts::Facts;
 use core::fmt;
+use spec::processor::{CR0_PE, CR0_PG};
 use spec::vmx::capability::{self, basic, ept_pointer, feature_control, misc, translation};
 use spec::vmx::control::{Named, entry, exit, pin, processor, secondary};
-
-const CR0_PE: u64 = 1 << 0;
-const CR0_PG: u64 = 1 << 31;
 
 /// Bits of a control register that VMX operation wants fixed (sections A.7 and A.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

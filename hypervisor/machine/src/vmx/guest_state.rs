@@ -2,18 +2,11 @@
 //! 26.3.1). The processor only says that something is; this looks for it in the order of
 //! the manual and puts the first finding into words.
 
+use spec::processor::{CR0_PE, CR0_PG, CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME, RFLAGS_IF, RFLAGS_VM};
 use spec::vmx::interruptibility::{MOV_SS, NMI, STI};
 use spec::vmx::segment::UNUSABLE;
 use spec::vmx::{event, segment};
 
-const CR0_PE: u64 = 1 << 0;
-const CR0_PG: u64 = 1 << 31;
-const CR4_PAE: u64 = 1 << 5;
-const CR4_PCIDE: u64 = 1 << 17;
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
-const RFLAGS_IF: u64 = 1 << 9;
-const RFLAGS_VM: u64 = 1 << 17;
 /// Bits of RFLAGS that must be 0: 3, 5, 15 and those above 21. Bit 1 must be 1.
 const RFLAGS_RESERVED: u64 = !0x3f_7fd7;
 

@@ -16,6 +16,7 @@ use access::vcpu::{
 };
 use spec::Hpa;
 use spec::local_apic::TASK_PRIORITY;
+use spec::processor::{CR0_PE, EFER_LMA, RFLAGS_IF, RFLAGS_TF};
 use spec::vmx::control::{entry, processor};
 use spec::vmx::field::{self, Field};
 use spec::vmx::{event, exit, interruptibility};
@@ -36,10 +37,6 @@ mod timer;
 const EXCEPTIONS: u32 = 1 << DEBUG | 1 << 17 | 1 << 18;
 const DEBUG: u8 = 1;
 
-const RFLAGS_TF: u64 = 1 << 8;
-const RFLAGS_IF: u64 = 1 << 9;
-const CR0_PE: u64 = 1 << 0;
-const EFER_LMA: u64 = 1 << 10;
 const DR7_GD: u64 = 1 << 13;
 const DR7_RESET: u64 = 0x400;
 const DR6_RESET: u64 = 0xffff_0ff0;

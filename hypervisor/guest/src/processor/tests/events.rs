@@ -6,9 +6,7 @@ use super::script::{Turn, exit, injected, partition, play};
 use super::*;
 use access::vcpu::{Exit, RAX, RCX, RDX};
 use spec::apic::{DeliveryMode, Destination, InterruptMessage};
-
-const RFLAGS_TF: u64 = 1 << 8;
-const RFLAGS_RF: u64 = 1 << 16;
+use spec::processor::{RFLAGS_RF, RFLAGS_TF};
 
 /// The guest has moved `cr8` to CR8, which does not exit, and now accesses an x2APIC register.
 fn after_cr8(cr8: u8, access: Exit, register: u64, value: u64) -> Turn {
