@@ -8,7 +8,7 @@
 //! [`ApicAddress`] without touching it.
 
 use access::vcpu::KeptApic;
-use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage};
+use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage, MESSAGE_ADDRESS};
 
 mod address;
 mod registers;
@@ -79,7 +79,7 @@ const BASE_X2APIC: u64 = 1 << 10;
 /// IA32_APIC_BASE: enabled.
 const BASE_ENABLED: u64 = 1 << 11;
 /// The one gpa at which the registers are.
-const BASE_ADDRESS: u64 = 0xfee0_0000;
+const BASE_ADDRESS: u64 = MESSAGE_ADDRESS;
 
 /// SVR: software enable.
 const SVR_ENABLED: u32 = 1 << 8;

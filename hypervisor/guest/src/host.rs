@@ -85,15 +85,7 @@ pub trait BusAccess<H: Host>: Send {
     fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> bool;
 }
 
-/// The hypervisor's own timer vector: a reserved exception vector, which no guest
-/// can have a device use.
-pub const TIMER_VECTOR: u8 = 0x16;
-/// The vector with which one processor makes another look at its mailbox.
-pub const KICK_VECTOR: u8 = 0x18;
-/// The vector of the IOMMUs' fault events.
-pub const FAULT_VECTOR: u8 = 0x19;
-/// The vector of the interrupt lines of passed-through functions, at the processor of
-/// their guest's first vCPU.
-pub const LINE_VECTOR: u8 = 0x1a;
-/// The lowest vector that a guest's device may use.
-pub const FIRST_GUEST_VECTOR: u8 = 0x20;
+pub use spec::vectors::{
+    FAULT as FAULT_VECTOR, FIRST_GUEST as FIRST_GUEST_VECTOR, KICK as KICK_VECTOR, LINE as LINE_VECTOR,
+    TIMER as TIMER_VECTOR,
+};

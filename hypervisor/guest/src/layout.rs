@@ -6,6 +6,7 @@
 //! controllers.
 
 use spec::Gpa;
+use spec::apic::MESSAGE_ADDRESS;
 
 /// Where conventional memory ends for an operating system: the extended BIOS data area
 /// follows, in its last KiB.
@@ -33,7 +34,7 @@ pub const ECAM_BYTES: u64 = 0x10_0000;
 /// Registers of the IOAPIC.
 pub const IOAPIC: Gpa = Gpa(0xfec0_0000);
 /// Registers of each processor's local APIC after reset.
-pub const LOCAL_APIC: Gpa = Gpa(0xfee0_0000);
+pub const LOCAL_APIC: Gpa = Gpa(MESSAGE_ADDRESS);
 /// 64-bit window for BARs.
 pub const PCI_WINDOW_64: Gpa = Gpa(0x20_0000_0000);
 /// Bytes in the 64-bit window.

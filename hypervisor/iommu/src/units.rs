@@ -7,6 +7,7 @@ use crate::{amdvi, vtd};
 use access::{Clock, ConfigSpace, RegisterWindow, TableMemory};
 use alloc::vec::Vec;
 use platform::remapping::{Architecture, Claim, Service, serving};
+use spec::apic::MESSAGES;
 use spec::{Gpa, Hpa, RequesterRange};
 use tables::Permissions;
 
@@ -301,10 +302,6 @@ const fn tag(domain: DomainId) -> u16 {
     domain.0 + 1
 }
 
-/// Devices send interrupts by writing here, and no table translates it (VT-d
-/// specification section 3.14).
-const INTERRUPT_RANGE: core::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
-
 impl<R: RegisterWindow, M: TableMemory, C: Clock> Iommu for Units<R, M, C> {
     fn create_domain(&mut self, functions: &[Requester]) -> Result<DomainId, IommuError> {
         let index = self
@@ -350,7 +347,7 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Iommu for Units<R, M, C> {
         permissions: Permissions,
     ) -> Result<(), IommuError> {
         let end = gpa.0.saturating_add(bytes);
-        if gpa.0 < INTERRUPT_RANGE.end && end > INTERRUPT_RANGE.start {
+        if gpa.0 < MESSAGES.end && end > MESSAGES.start {
             return Err(IommuError::InterruptRange);
         }
         let mut mapped = 0;

@@ -19,21 +19,7 @@ use crate::processor;
 #[cfg(target_os = "none")]
 use crate::processor::Local;
 
-/// First of the vectors that belong to the hypervisor itself.
-pub const OWN_FIRST: u8 = 0x16;
-/// Last of them.
-pub const OWN_LAST: u8 = 0x1b;
-/// The local APIC timer's vector.
-pub const TIMER: u8 = 0x16;
-/// The local APIC's error vector.
-pub const APIC_ERROR: u8 = 0x17;
-/// The vector that announces posted interrupts ([`access::vcpu::Posting`]): in the guest the
-/// processor takes it by itself, outside it says nothing that the next entry does not see.
-pub const POSTED: u8 = 0x1b;
-/// The vector of spurious interrupts: no bit, and no end of interrupt unless it is in service,
-/// as an interrupt that somebody sent with this vector (Intel SDM vol. 3 section 12.9). Its
-/// low 4 bits are ones, as the oldest APICs want.
-pub const SPURIOUS: u8 = 0x1f;
+pub use spec::vectors::{APIC_ERROR, OWN_FIRST, OWN_LAST, POSTED, SPURIOUS, TIMER};
 
 /// Beside the vector of an exception that has an error code: none was pushed.
 #[cfg(target_os = "none")]

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use spec::Hpa;
+use spec::apic::MESSAGES;
 
 /// Why a BAR cannot be where it says that it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,8 +73,6 @@ impl fmt::Display for Objection<'_> {
     }
 }
 
-/// Local APICs, and what a write to which is an interrupt.
-const LOCAL_APIC: Range<u64> = 0xfee0_0000..0xfef0_0000;
 const PAGE: u64 = 4096;
 const BUS: u64 = 1 << 20;
 /// How many other devices must be in a reserved range before it is taken for a range of
@@ -166,7 +165,7 @@ impl Platform {
 
     /// What is at fixed places.
     fn registers(&self) -> Vec<(Range<u64>, Objection<'_>)> {
-        let mut taken = Vec::from([(LOCAL_APIC, Objection::LocalApic)]);
+        let mut taken = Vec::from([(MESSAGES, Objection::LocalApic)]);
         let madt = &self.tables.madt;
         taken.push((from(madt.local_apic, PAGE), Objection::LocalApic));
         for io_apic in &madt.io_apics {
@@ -215,7 +214,7 @@ impl Platform {
         devices.sort_unstable();
         devices.dedup();
         let controllers = self.tables.madt.io_apics.iter().map(|it| from(it.base, PAGE));
-        let has_controller = controllers.chain([LOCAL_APIC]).any(|range| inside(&range));
+        let has_controller = controllers.chain([MESSAGES]).any(|range| inside(&range));
         inside(claimed) && (has_controller || devices.len() >= DEVICES_IN_WINDOW)
     }
 

@@ -1,6 +1,14 @@
 //! Interrupt messages between devices, IOAPICs and local APICs
 //! (Intel SDM vol. 3 chapter 11, AMD APM vol. 2 chapter 16).
 
+/// Where devices and IOAPICs write their messages, and the gpa and hpa of every processor's
+/// local APIC in xAPIC mode unless it was moved (Intel SDM vol. 3 sections 11.4.1 and 11.11.1).
+pub const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
+
+/// All addresses at which a write is a message, which no IOMMU's table translates (VT-d
+/// specification section 3.14).
+pub const MESSAGES: core::ops::Range<u64> = MESSAGE_ADDRESS..MESSAGE_ADDRESS + 0x10_0000;
+
 /// Vectors below are reserved for exceptions; no interrupt can have one (Intel SDM vol. 3
 /// section 11.5.2).
 pub const FIRST_LEGAL_VECTOR: u8 = 16;

@@ -26,6 +26,7 @@ pub mod pci_config;
 pub mod processor;
 pub mod svm;
 mod text;
+pub mod vectors;
 pub mod vmx;
 pub mod vtd;
 pub mod width;

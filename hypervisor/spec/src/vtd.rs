@@ -273,7 +273,7 @@ pub mod remappable {
     /// the data (SHV is set).
     pub const fn msi_address(handle: u16) -> u64 {
         let handle = handle as u64;
-        0xfee0_0000 | (handle & 0x7fff) << 5 | 1 << 4 | 1 << 3 | (handle >> 15) << 2
+        crate::apic::MESSAGE_ADDRESS | (handle & 0x7fff) << 5 | 1 << 4 | 1 << 3 | (handle >> 15) << 2
     }
     /// An IOAPIC's redirection entry for `handle` (section 5.1.5.1). Its vector is what
     /// the IOAPIC compares with the ends of level interrupts that it is told of: that of

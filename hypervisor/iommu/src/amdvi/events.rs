@@ -12,9 +12,8 @@ use crate::{Fault, FaultKind, Requester};
 use core::ops::Range;
 use spec::Bdf;
 use spec::amdvi::event::{self, codes, page_request};
+use spec::apic::MESSAGES;
 
-/// Where messages are sent.
-const MESSAGES: Range<u64> = 0xfee0_0000..0xfef0_0000;
 /// Where interrupts, messages of the system and configuration requests arrive on
 /// HyperTransport.
 const HYPERTRANSPORT: Range<u64> = 0xfd_0000_0000..0x100_0000_0000;

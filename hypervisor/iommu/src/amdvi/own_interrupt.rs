@@ -4,6 +4,7 @@
 use access::{ConfigSpace, RegisterWindow};
 use spec::Bdf;
 use spec::amdvi::{own_interrupt, register};
+use spec::apic::MESSAGE_ADDRESS;
 use spec::pci_capability::id;
 use spec::pci_config::CAPABILITIES;
 
@@ -41,7 +42,7 @@ pub(crate) fn set(
 fn set_msi(config: &impl ConfigSpace, function: Bdf, msi: u16, vector: u8, apic_id: u32) {
     let control = config.read16(function, msi + CONTROL) & !(ENABLE | COUNT);
     config.write16(function, msi + CONTROL, control);
-    config.write32(function, msi + 4, 0xfee0_0000 | apic_id << 12);
+    config.write32(function, msi + 4, MESSAGE_ADDRESS as u32 | apic_id << 12);
     let data = if control & WIDE != 0 {
         config.write32(function, msi + 8, 0);
         msi + 12

@@ -331,7 +331,7 @@ impl<R: RegisterWindow> Unit<R> {
     /// The message by which a requester sends its interrupt `index`.
     pub fn message(&self, requester: Requester, index: u16) -> Result<HostMsi, IommuError> {
         let data = self.index_of(requester, index)?;
-        Ok(HostMsi { address: interrupt_entry::MESSAGE_ADDRESS, data: data.into() })
+        Ok(HostMsi { address: spec::apic::MESSAGE_ADDRESS, data: data.into() })
     }
 
     /// The redirection entry by which an IOAPIC sends its pin `index`.

@@ -5,6 +5,7 @@ use crate::unit::Recorded;
 use crate::{Fault, FaultKind, Requester};
 use access::RegisterWindow;
 use spec::Bdf;
+use spec::apic::MESSAGE_ADDRESS;
 use spec::vtd::{
     FAULT_INTERRUPT_MASK, capability, fault_reason, fault_record as record, fault_status, is_interrupt_fault,
     register,
@@ -14,7 +15,7 @@ use spec::vtd::{
 /// message is not itself remapped (section 7.3).
 pub(crate) fn set_interrupt(registers: &impl RegisterWindow, vector: u8, apic_id: u32) {
     registers.write32(register::FAULT_DATA, vector.into());
-    registers.write32(register::FAULT_ADDRESS, 0xfee0_0000 | (apic_id & 0xff) << 12);
+    registers.write32(register::FAULT_ADDRESS, MESSAGE_ADDRESS as u32 | (apic_id & 0xff) << 12);
     registers.write32(register::FAULT_UPPER_ADDRESS, apic_id & !0xff);
     registers.write32(register::FAULT_CONTROL, 0);
 }

@@ -6,6 +6,7 @@ use crate::frames::InFrame;
 use crate::registers;
 use access::vcpu::{Exit, Posting};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use spec::apic::MESSAGE_ADDRESS;
 use spec::local_apic::{COMMAND, END_OF_INTERRUPT, ID, PROCESSOR_PRIORITY};
 use spec::svm::{Control, exit_code};
 use spec::{Hpa, msr};
@@ -17,7 +18,7 @@ const RUNNING: u64 = 1 << 62;
 const PAGE: u64 = 0x000f_ffff_ffff_f000;
 const PROCESSOR: u64 = 0xfff;
 /// The address that the xAPIC page would have.
-const APIC_BAR: u64 = 0xfee0_0000;
+const APIC_BAR: u64 = MESSAGE_ADDRESS;
 
 /// A guest's physical APIC ID table: where each vCPU's APIC is kept, by its ID.
 #[repr(C, align(4096))]

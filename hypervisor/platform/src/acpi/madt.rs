@@ -6,6 +6,7 @@ use crate::finding::{Findings, finding};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use spec::Hpa;
+use spec::apic::MESSAGE_ADDRESS;
 
 /// A processor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -108,7 +109,7 @@ impl Default for Madt {
     fn default() -> Self {
         Self {
             processors: Vec::new(),
-            local_apic: Hpa(0xfee0_0000),
+            local_apic: Hpa(MESSAGE_ADDRESS),
             has_pic: true,
             io_apics: Vec::new(),
             overrides: Vec::new(),

@@ -32,9 +32,6 @@ pub const fn wide(kind: u8, vector: u8, apic_id: u32) -> [u64; 2] {
 /// to 10. It stands where the vector and the delivery mode are otherwise.
 pub const INDEX_MASK: u32 = 0x7ff;
 
-/// Address of every message that is remapped; its other bits do not matter.
-pub const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
-
 /// An IOAPIC's redirection entry for `index`. What ends a level-triggered interrupt is
 /// the index's low byte, not the vector.
 pub const fn redirection_entry(index: u16, level: bool, active_low: bool) -> u64 {
