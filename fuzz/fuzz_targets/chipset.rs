@@ -168,7 +168,7 @@ fn apic_step(apic: &mut LocalApic, input: &mut Input<'_>, now: u64) -> ApicEffec
             }
         }
         9 => apic.acknowledge(input.u8()),
-        10 => apic.set_task_priority(input.u8()),
+        10 => apic.set_cr8(input.u8()),
         _ => apic.set_tsc_deadline(input.u64() >> (input.u8() & 63), now),
     }
     ApicEffect::Changed

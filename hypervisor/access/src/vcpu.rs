@@ -343,10 +343,10 @@ pub struct Resume {
 
 /// Who takes the interrupts that reach the physical processor while the guest runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Interrupts {
+pub enum InterruptMode {
     /// The hypervisor: each is an exit. The local APIC is a model; HLT exits.
     #[default]
-    Virtual,
+    Emulated,
     /// The hypervisor takes what reaches the processor, but the processor keeps the part of
     /// the guest's local APIC (x2APIC) that says what it takes next, and delivers that:
     /// task priority, end of interrupt, self-IPI, what is pending and in service do not
@@ -357,13 +357,13 @@ pub enum Interrupts {
     /// interrupt, what is pending and in service. HLT does not exit.
     Direct,
     /// As `Direct`, but the end of an interrupt exits: an IOAPIC waits for one.
-    DirectWatchingEnds,
+    DirectWithEoiExits,
 }
 
-impl Interrupts {
+impl InterruptMode {
     /// Whether the guest's own interrupt table is reached without the hypervisor.
     pub const fn is_direct(self) -> bool {
-        matches!(self, Self::Direct | Self::DirectWatchingEnds)
+        matches!(self, Self::Direct | Self::DirectWithEoiExits)
     }
 }
 
@@ -394,7 +394,7 @@ impl DirectAccess {
         Self { read, write }
     }
 
-    /// The same where the processor keeps the guest's APIC ([`Interrupts::Accelerated`]):
+    /// The same where the processor keeps the guest's APIC ([`InterruptMode::Accelerated`]):
     /// it keeps no timer.
     pub const fn to_kept(register: u8) -> Self {
         use spec::local_apic::*;
@@ -504,7 +504,7 @@ pub trait Vcpu {
     /// The task priority that MOV to CR8 sets, 0 to 15.
     fn cr8(&self) -> u8;
     /// Sets the task priority, 8 bits as in the register of the local APIC: CR8 is its upper
-    /// half, and all of it is kept only with [`Interrupts::Accelerated`].
+    /// half, and all of it is kept only with [`InterruptMode::Accelerated`].
     fn set_task_priority(&mut self, value: u8);
     /// Sets XCR0, which the backend leaves to the guest; `value` is legal on this machine.
     fn set_xcr0(&mut self, value: u64);
@@ -528,9 +528,9 @@ pub trait Vcpu {
     fn flush_translations(&mut self);
     /// Changes who takes interrupts. What is pending for the hypervisor then is taken
     /// first ([`Vcpu::take_interrupts`]). A processor that is to keep the APIC
-    /// ([`Interrupts::Accelerated`]) begins with nothing pending and nothing in service, and
+    /// ([`InterruptMode::Accelerated`]) begins with nothing pending and nothing in service, and
     /// with the task priority that was set last.
-    fn set_interrupts(&mut self, interrupts: Interrupts);
+    fn set_interrupts(&mut self, interrupts: InterruptMode);
     /// Makes `vector` (16 to 255) pending in the APIC that the processor keeps. The end of
     /// one that is level-triggered exits with [`Exit::EndOfInterrupt`].
     fn request(&mut self, vector: u8, level: bool);
@@ -541,7 +541,7 @@ pub trait Vcpu {
     /// Takes out what the APIC that the processor keeps holds. Others that post meanwhile have
     /// to look whether it still does.
     fn kept_apic(&mut self) -> KeptApic;
-    /// Where others leave interrupts for [`Interrupts::Accelerated`]; `None` where they have
+    /// Where others leave interrupts for [`InterruptMode::Accelerated`]; `None` where they have
     /// to ask the vCPU itself.
     fn posting(&self) -> Option<&'static dyn Posting>;
     /// Lets in what is held back while the guest's loop runs, kicks among it; what came is told

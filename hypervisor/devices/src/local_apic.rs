@@ -331,7 +331,7 @@ impl LocalApic {
 
     /// Writes CR8 (bits 0 to 3 count): the class of the task priority. The lower half
     /// becomes 0, so call it only where CR8 changed.
-    pub fn set_task_priority(&mut self, cr8: u8) {
+    pub fn set_cr8(&mut self, cr8: u8) {
         self.tpr = cr8 << 4;
         self.update_priority();
     }

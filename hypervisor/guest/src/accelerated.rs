@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::mailbox::Way;
 use crate::partition::Partition;
 use crate::processor::{Activity, VirtualProcessor};
-use access::vcpu::{Interrupts, Vcpu};
+use access::vcpu::{InterruptMode, Vcpu};
 
 impl<V: Vcpu> VirtualProcessor<V> {
     /// Changes over to what the guest is allowed, if that is possible now. True: mail has
@@ -41,7 +41,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     #[cold]
     fn go_accelerated<H: Host>(&mut self, partition: &Partition<H>) {
         self.cpu.set_task_priority(self.apic.task_priority());
-        self.cpu.set_interrupts(Interrupts::Accelerated);
+        self.cpu.set_interrupts(InterruptMode::Accelerated);
         self.absorb_interrupts(partition);
         self.accelerated = true;
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
@@ -65,7 +65,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
             mailbox.set_way(Way::Mail);
         }
-        self.cpu.set_interrupts(Interrupts::Virtual);
+        self.cpu.set_interrupts(InterruptMode::Emulated);
         self.cpu.set_task_priority(self.apic.task_priority());
         self.accelerated = false;
         self.absorb_interrupts(partition);

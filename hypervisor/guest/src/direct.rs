@@ -20,7 +20,7 @@ use crate::host::Host;
 use crate::mailbox::Way;
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
-use access::vcpu::{Interrupts, Vcpu};
+use access::vcpu::{InterruptMode, Vcpu};
 use devices::ApicEffect;
 use spec::apic::FIRST_LEGAL_VECTOR;
 use spec::local_apic::{
@@ -49,7 +49,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     pub(crate) fn go_direct<H: Host>(&mut self, partition: &Partition<H>) {
         let host = &partition.host;
         host.give_apic();
-        self.cpu.set_interrupts(Interrupts::Direct);
+        self.cpu.set_interrupts(InterruptMode::Direct);
         self.absorb_interrupts(partition);
         self.disarm(partition);
         self.direct = Direct { on: true, level: [0; 4] };
@@ -81,7 +81,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             mailbox.set_way(Way::Mail);
         }
         partition.host.take_apic_back();
-        self.cpu.set_interrupts(Interrupts::Virtual);
+        self.cpu.set_interrupts(InterruptMode::Emulated);
         self.cpu.take_interrupts();
         self.direct = Direct::default();
         self.armed = None;
@@ -96,7 +96,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         }
         if level && let Some(word) = self.direct.level.get_mut(usize::from(vector >> 6)) {
             *word |= 1 << (vector & 63);
-            self.cpu.set_interrupts(Interrupts::DirectWatchingEnds);
+            self.cpu.set_interrupts(InterruptMode::DirectWithEoiExits);
         }
         partition.host.send_interrupt(partition, self.index, vector);
     }
@@ -145,7 +145,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         }
         *word &= !bit;
         if self.direct.level == [0; 4] {
-            self.cpu.set_interrupts(Interrupts::Direct);
+            self.cpu.set_interrupts(InterruptMode::Direct);
         }
         ApicEffect::EndOfInterrupt { vector, level: true }
     }

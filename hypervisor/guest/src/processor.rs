@@ -224,7 +224,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         }
         let priority = self.cpu.cr8();
         if priority != self.apic.task_priority() >> 4 {
-            self.apic.set_task_priority(priority);
+            self.apic.set_cr8(priority);
         }
     }
 

@@ -1,7 +1,7 @@
 //! A vCPU that is nothing but its registers, for the tests of this crate.
 
 use access::vcpu::{
-    ControlRegisters, Event, Exit, Interrupts, KeptApic, Posting, Resume, Segment, SegmentName, Vcpu,
+    ControlRegisters, Event, Exit, InterruptMode, KeptApic, Posting, Resume, Segment, SegmentName, Vcpu,
 };
 use alloc::vec::Vec;
 use spec::Width;
@@ -174,7 +174,7 @@ impl Vcpu for StillVcpu {
     }
     fn sleep(&mut self) {}
     fn flush_translations(&mut self) {}
-    fn set_interrupts(&mut self, _: Interrupts) {}
+    fn set_interrupts(&mut self, _: InterruptMode) {}
     fn request(&mut self, _: u8, _: bool) {}
     fn end_kept(&mut self, _: u8) {}
     fn kept_write(&self, _: u8) -> u64 {

@@ -2,7 +2,7 @@
 //! entry and an exit switch, and those that the hypervisor never uses, which belong to
 //! the guest that owns the processor and are cleared between owners.
 
-use access::vcpu::{DirectAccess, Interrupts};
+use access::vcpu::{DirectAccess, InterruptMode};
 use spec::local_apic::{END_OF_INTERRUPT, REGISTERS};
 use spec::{Hpa, msr};
 
@@ -31,13 +31,13 @@ const ALWAYS: [(u32, Passed); 12] = [
 
 /// What a guest reaches whose interrupts are taken as `interrupts` says, on a processor
 /// that has TSC_DEADLINE or not. Everything else exits.
-pub fn passed(interrupts: Interrupts, tsc_deadline: bool) -> impl Iterator<Item = (u32, Passed)> {
+pub fn passed(interrupts: InterruptMode, tsc_deadline: bool) -> impl Iterator<Item = (u32, Passed)> {
     let x2apic = (0..REGISTERS).map(move |register| {
         let access = match (interrupts, register) {
-            (Interrupts::Virtual, _) | (Interrupts::DirectWatchingEnds, END_OF_INTERRUPT) => {
+            (InterruptMode::Emulated, _) | (InterruptMode::DirectWithEoiExits, END_OF_INTERRUPT) => {
                 DirectAccess::default()
             }
-            (Interrupts::Accelerated, _) => DirectAccess::to_kept(register),
+            (InterruptMode::Accelerated, _) => DirectAccess::to_kept(register),
             _ => DirectAccess::to(register),
         };
         (msr::X2APIC_FIRST + u32::from(register), access)
@@ -60,22 +60,22 @@ impl MsrMaps {
     ///
     /// # Errors
     /// That of `make`.
-    pub fn new<E>(mut make: impl FnMut(Interrupts) -> Result<Hpa, E>) -> Result<Self, E> {
+    pub fn new<E>(mut make: impl FnMut(InterruptMode) -> Result<Hpa, E>) -> Result<Self, E> {
         Ok(Self {
-            virtual_interrupts: make(Interrupts::Virtual)?,
-            accelerated: make(Interrupts::Accelerated)?,
-            direct: make(Interrupts::Direct)?,
-            watching_ends: make(Interrupts::DirectWatchingEnds)?,
+            virtual_interrupts: make(InterruptMode::Emulated)?,
+            accelerated: make(InterruptMode::Accelerated)?,
+            direct: make(InterruptMode::Direct)?,
+            watching_ends: make(InterruptMode::DirectWithEoiExits)?,
         })
     }
 
     /// The map for guests whose interrupts are taken as `interrupts` says.
-    pub const fn of(&self, interrupts: Interrupts) -> Hpa {
+    pub const fn of(&self, interrupts: InterruptMode) -> Hpa {
         match interrupts {
-            Interrupts::Virtual => self.virtual_interrupts,
-            Interrupts::Accelerated => self.accelerated,
-            Interrupts::Direct => self.direct,
-            Interrupts::DirectWatchingEnds => self.watching_ends,
+            InterruptMode::Emulated => self.virtual_interrupts,
+            InterruptMode::Accelerated => self.accelerated,
+            InterruptMode::Direct => self.direct,
+            InterruptMode::DirectWithEoiExits => self.watching_ends,
         }
     }
 }
@@ -85,10 +85,14 @@ mod tests {
     use super::*;
     use spec::vmx::capability;
 
-    const WAYS: [Interrupts; 4] =
-        [Interrupts::Virtual, Interrupts::Accelerated, Interrupts::Direct, Interrupts::DirectWatchingEnds];
+    const WAYS: [InterruptMode; 4] = [
+        InterruptMode::Emulated,
+        InterruptMode::Accelerated,
+        InterruptMode::Direct,
+        InterruptMode::DirectWithEoiExits,
+    ];
 
-    fn access(interrupts: Interrupts, msr: u32) -> Passed {
+    fn access(interrupts: InterruptMode, msr: u32) -> Passed {
         let entry = passed(interrupts, true).find(|(passed, _)| *passed == msr);
         entry.map_or(Passed::default(), |entry| entry.1)
     }
@@ -116,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_processor_keeps_what_is_pending_but_no_timer() {
-        let x2apic = |register: u32| access(Interrupts::Accelerated, msr::X2APIC_FIRST + register);
+        let x2apic = |register: u32| access(InterruptMode::Accelerated, msr::X2APIC_FIRST + register);
         assert_eq!(x2apic(0x08), BOTH);
         assert_eq!((x2apic(0x0b), x2apic(0x3f)), (x2apic(0x0b), Passed { read: false, write: true }));
         for kept in [0x0a, 0x10, 0x17, 0x18, 0x1f, 0x20, 0x27] {
@@ -125,12 +129,12 @@ mod tests {
         for timer in [0x38, 0x39, 0x3e] {
             assert_eq!(x2apic(timer), Passed::default(), "register {timer:#x}");
         }
-        assert_eq!(access(Interrupts::Accelerated, msr::TSC_DEADLINE), Passed::default());
+        assert_eq!(access(InterruptMode::Accelerated, msr::TSC_DEADLINE), Passed::default());
     }
 
     #[test]
     fn a_guest_with_interrupts_of_its_own_reaches_what_is_its_own() {
-        let x2apic = |register: u32| access(Interrupts::Direct, msr::X2APIC_FIRST + register);
+        let x2apic = |register: u32| access(InterruptMode::Direct, msr::X2APIC_FIRST + register);
         for register in [0x08, 0x38, 0x3e] {
             assert_eq!(x2apic(register), BOTH, "register {register:#x}");
         }
@@ -138,10 +142,10 @@ mod tests {
             assert_eq!(x2apic(write_only), Passed { read: false, write: true });
         }
         assert_eq!(x2apic(0x39), READS);
-        assert_eq!(access(Interrupts::Direct, msr::TSC_DEADLINE), BOTH);
-        assert_eq!(access(Interrupts::Virtual, msr::TSC_DEADLINE), Passed::default());
+        assert_eq!(access(InterruptMode::Direct, msr::TSC_DEADLINE), BOTH);
+        assert_eq!(access(InterruptMode::Emulated, msr::TSC_DEADLINE), Passed::default());
         let end = msr::X2APIC_FIRST + u32::from(END_OF_INTERRUPT);
-        assert_eq!(access(Interrupts::DirectWatchingEnds, end), Passed::default());
-        assert!(passed(Interrupts::Direct, false).all(|(msr, _)| msr != msr::TSC_DEADLINE));
+        assert_eq!(access(InterruptMode::DirectWithEoiExits, end), Passed::default());
+        assert!(passed(InterruptMode::Direct, false).all(|(msr, _)| msr != msr::TSC_DEADLINE));
     }
 }

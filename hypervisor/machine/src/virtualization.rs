@@ -46,7 +46,7 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
     fn enable(&self) -> Result<(), NotEnabled>;
 
     /// Whether the processor can keep a guest's local APIC
-    /// ([`access::vcpu::Interrupts::Accelerated`]).
+    /// ([`access::vcpu::InterruptMode::Accelerated`]).
     fn keeps_apic(&self) -> bool;
 
     /// The shape of nested tables.

@@ -108,11 +108,11 @@ fn priority_decides_what_is_deliverable() {
     apic.accept(0x41, false);
     apic.accept(0x52, false);
     assert_eq!(apic.deliverable(), Some(0x52));
-    apic.set_task_priority(5);
+    apic.set_cr8(5);
     assert_eq!(apic.task_priority(), 0x50);
     assert_eq!(apic.deliverable(), None);
     assert_eq!(apic.pending_below_priority(), Some(0x52));
-    apic.set_task_priority(4);
+    apic.set_cr8(4);
     assert_eq!(apic.pending_below_priority(), None);
     assert_eq!(take(&mut apic), Some(0x52));
     // The same class as the one in service waits.
@@ -126,7 +126,7 @@ fn priority_decides_what_is_deliverable() {
     assert_eq!(take(&mut apic), Some(0x5f));
     assert_eq!(apic.read(0x0a, 0), Ok(0x50));
     let _ = apic.write(0x0b, 0, 0);
-    apic.set_task_priority(0);
+    apic.set_cr8(0);
     assert_eq!(take(&mut apic), Some(0x41));
 }
 
@@ -135,7 +135,7 @@ fn tpr_keeps_its_subclass_and_cr8_its_class() {
     let mut apic = x2apic(0);
     let _ = apic.write(0x08, 0x37, 0).unwrap();
     assert_eq!((apic.task_priority(), apic.read(0x0a, 0)), (0x37, Ok(0x37)));
-    apic.set_task_priority(0xf4);
+    apic.set_cr8(0xf4);
     assert_eq!(apic.read(0x08, 0), Ok(0x40));
 }
 
@@ -211,7 +211,7 @@ fn software_enable_shows_in_the_address() {
 fn init_keeps_base_and_id() {
     let mut apic = x2apic(0x23);
     apic.accept(0x50, true);
-    apic.set_task_priority(9);
+    apic.set_cr8(9);
     let _ = apic.write(0x32, 0x2_0040, 0).unwrap();
     let _ = apic.write(0x38, 0xffff, 0).unwrap();
     apic.reset();
@@ -453,7 +453,7 @@ proptest! {
                 Step::Accept(vector, level) => apic.accept(vector, level),
                 Step::Take => { take(&mut apic); }
                 Step::Acknowledge(vector) => apic.acknowledge(vector),
-                Step::Priority(cr8) => apic.set_task_priority(cr8),
+                Step::Priority(cr8) => apic.set_cr8(cr8),
                 Step::Deadline(value) => apic.set_tsc_deadline(value, now),
                 Step::Wait(ticks) => now = now.saturating_add(ticks),
                 Step::Init => apic.reset(),

@@ -6,7 +6,7 @@ use super::*;
 use crate::host::FAULT_VECTOR;
 use crate::layout;
 use access::GuestMemory as _;
-use access::vcpu::{Exit, Interrupts, RAX, RBX, RCX, RDX, RSI};
+use access::vcpu::{Exit, InterruptMode, RAX, RBX, RCX, RDX, RSI};
 use script::{FakeHost, IF, STATE, Scripted, Turn, device, exit, injected, partition, play};
 use spec::{Gpa, Width, msr};
 use std::string::{String, ToString};

@@ -107,7 +107,7 @@ pub fn decode_exit(control: &Control) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use access::vcpu::Interrupts;
+    use access::vcpu::InterruptMode;
     use spec::svm::{Vmcb, intercept1, virtual_interrupt};
     use std::boxed::Box;
 
@@ -180,12 +180,12 @@ mod tests {
         let mut vmcb = Box::new(Vmcb::ZERO);
         let control = &mut vmcb.control;
         control.clean = !0;
-        crate::svm::control::take_interrupts(control, Interrupts::Accelerated, 0x7000);
+        crate::svm::control::take_interrupts(control, InterruptMode::Accelerated, 0x7000);
         assert_eq!(control.virtual_interrupt & BITS, BITS);
         assert_eq!(control.intercept1 & (intercept1::INTR | intercept1::HLT), intercept1::INTR);
         let dirty = spec::svm::clean::VIRTUAL_INTERRUPT | spec::svm::clean::INTERCEPTS;
         assert_eq!(control.clean & dirty, 0);
-        crate::svm::control::take_interrupts(control, Interrupts::Virtual, 0x8000);
+        crate::svm::control::take_interrupts(control, InterruptMode::Emulated, 0x8000);
         assert_eq!(control.virtual_interrupt & BITS, virtual_interrupt::MASKING);
         assert_eq!((control.intercept1 & intercept1::HLT, control.msr_map), (intercept1::HLT, 0x8000));
     }

@@ -7,7 +7,7 @@ use super::{Features, Unsupported};
 use crate::passed_msrs::MsrMaps;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory, Place};
 use crate::{frames, layout, registers, timer};
-use access::vcpu::Interrupts;
+use access::vcpu::InterruptMode;
 use alloc::boxed::Box;
 use core::fmt;
 use core::ptr::NonNull;
@@ -114,7 +114,7 @@ fn avic(table: (&'static PhysicalTable, Hpa), index: u16, last: u16) -> Result<&
 }
 
 /// A new MSR map, 8 KiB.
-fn msr_map(interrupts: Interrupts) -> Result<Hpa, OutOfMemory> {
+fn msr_map(interrupts: InterruptMode) -> Result<Hpa, OutOfMemory> {
     let map = frames::take(MSR_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
     // SAFETY: the block was just taken, so it is RAM of the direct map, of this size, that
     // nobody else uses; u8 has no invalid values.

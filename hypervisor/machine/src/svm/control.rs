@@ -2,7 +2,7 @@
 //! event is injected. Nothing here touches hardware, so all of it runs on the host.
 
 use super::{Features, avic};
-use access::vcpu::{Event, Exit, Interrupts, NestedAccess, PortAccess};
+use access::vcpu::{Event, Exit, InterruptMode, NestedAccess, PortAccess};
 pub use spec::processor::{EFER_LMA, EFER_SVME};
 use spec::svm::virtual_interrupt;
 use spec::svm::{Control, Save, Vmcb, VmcbSegment, clean, exit_code, intercept1, intercept2, tlb_control};
@@ -286,14 +286,14 @@ pub fn withdraw(control: &mut Control) -> u64 {
 /// the guest, by its own interrupt flag and task priority (AMD APM vol. 2 section
 /// 15.21). With AVIC what the hypervisor passes on, or another posts, wakes the guest from
 /// its HLT. `msr_map` (hpa) goes with it.
-pub fn take_interrupts(control: &mut Control, interrupts: Interrupts, msr_map: u64) {
+pub fn take_interrupts(control: &mut Control, interrupts: InterruptMode, msr_map: u64) {
     const AVIC: u64 = virtual_interrupt::AVIC | virtual_interrupt::X2AVIC;
     control.intercept1 &= !(intercept1::INTR | intercept1::HLT);
     control.virtual_interrupt &= !(virtual_interrupt::MASKING | AVIC);
     let (intercepts, bits) = match interrupts {
-        Interrupts::Virtual => (intercept1::INTR | intercept1::HLT, virtual_interrupt::MASKING),
-        Interrupts::Accelerated => (intercept1::INTR, virtual_interrupt::MASKING | AVIC),
-        Interrupts::Direct | Interrupts::DirectWatchingEnds => (0, 0),
+        InterruptMode::Emulated => (intercept1::INTR | intercept1::HLT, virtual_interrupt::MASKING),
+        InterruptMode::Accelerated => (intercept1::INTR, virtual_interrupt::MASKING | AVIC),
+        InterruptMode::Direct | InterruptMode::DirectWithEoiExits => (0, 0),
     };
     control.intercept1 |= intercepts;
     control.virtual_interrupt |= bits;
@@ -465,7 +465,7 @@ mod tests {
         initialize(control, Roots { io_map: 1 << 12, msr_map: 2 << 12, nested: 3 << 12 }, Features::LEAST);
         let before = (control.intercept1, control.virtual_interrupt);
         control.clean = clean::ALL;
-        take_interrupts(control, Interrupts::Direct, 4 << 12);
+        take_interrupts(control, InterruptMode::Direct, 4 << 12);
         assert_eq!(control.intercept1 & (intercept1::INTR | intercept1::HLT), 0);
         assert_ne!(control.intercept1 & intercept1::NMI, 0);
         assert_ne!(control.intercept1 & intercept1::INIT, 0);
@@ -473,7 +473,7 @@ mod tests {
         assert_eq!(control.msr_map, 4 << 12);
         let dirty = clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT | clean::PERMISSION_MAPS;
         assert_eq!(control.clean, clean::ALL & !dirty);
-        take_interrupts(control, Interrupts::Virtual, 2 << 12);
+        take_interrupts(control, InterruptMode::Emulated, 2 << 12);
         assert_eq!((control.intercept1, control.virtual_interrupt), before);
     }
 

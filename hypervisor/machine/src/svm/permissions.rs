@@ -3,7 +3,7 @@
 //! Default deny: both maps are all ones but for the MSRs of [`crate::passed_msrs`].
 
 use crate::passed_msrs;
-use access::vcpu::Interrupts;
+use access::vcpu::InterruptMode;
 use spec::local_apic::COMMAND;
 use spec::msr;
 
@@ -26,7 +26,7 @@ pub const fn msr_bit(msr: u32) -> Option<usize> {
 }
 
 /// Fills the MSR map: everything exits but what [`passed_msrs::passed`] lists.
-pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES], interrupts: Interrupts, tsc_deadline: bool) {
+pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES], interrupts: InterruptMode, tsc_deadline: bool) {
     map.fill(0xff);
     for (msr, passed) in passed_msrs::passed(interrupts, tsc_deadline) {
         let Some(bit) = msr_bit(msr) else { continue };
@@ -37,7 +37,7 @@ pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES], interrupts: Interrupts, tsc_d
     }
     // AVIC carries commands out, between the guest's own processors, or exits.
     const COMMAND_BIT: Option<usize> = msr_bit(msr::X2APIC_FIRST + COMMAND as u32);
-    if let (Interrupts::Accelerated, Some(bit)) = (interrupts, COMMAND_BIT)
+    if let (InterruptMode::Accelerated, Some(bit)) = (interrupts, COMMAND_BIT)
         && let Some(byte) = map.get_mut(bit / 8)
     {
         *byte &= !(WRITES << (bit % 8));
@@ -61,10 +61,10 @@ mod tests {
     #[test]
     fn everything_exits_but_the_list() {
         let mut map = std::boxed::Box::new([0; MSR_MAP_BYTES]);
-        fill_msr_map(&mut map, Interrupts::Direct, true);
+        fill_msr_map(&mut map, InterruptMode::Direct, true);
         let ranges = (0..0x2000).chain(0xc000_0000..0xc000_2000).chain(0xc001_0000..0xc001_2000);
         for msr in ranges {
-            let entry = passed_msrs::passed(Interrupts::Direct, true).find(|(number, _)| *number == msr);
+            let entry = passed_msrs::passed(InterruptMode::Direct, true).find(|(number, _)| *number == msr);
             let expected = entry.map_or((true, true), |(_, passed)| (!passed.read, !passed.write));
             assert_eq!(exits(&map, msr), expected, "MSR {msr:#x}");
         }
@@ -74,10 +74,10 @@ mod tests {
     fn avic_is_given_the_commands_and_nobody_else() {
         let mut map = std::boxed::Box::new([0; MSR_MAP_BYTES]);
         for (interrupts, expected) in [
-            (Interrupts::Virtual, (true, true)),
-            (Interrupts::Accelerated, (true, false)),
-            (Interrupts::Direct, (true, true)),
-            (Interrupts::DirectWatchingEnds, (true, true)),
+            (InterruptMode::Emulated, (true, true)),
+            (InterruptMode::Accelerated, (true, false)),
+            (InterruptMode::Direct, (true, true)),
+            (InterruptMode::DirectWithEoiExits, (true, true)),
         ] {
             fill_msr_map(&mut map, interrupts, true);
             assert_eq!(exits(&map, 0x830), expected, "{interrupts:?}");

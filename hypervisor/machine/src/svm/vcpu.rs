@@ -9,7 +9,7 @@ use crate::barriers::{self, Barriers};
 use crate::passed_msrs::MsrMaps;
 use crate::{apic, guest_registers, interrupts, registers};
 use access::vcpu::{
-    ControlRegisters, Exit, GeneralRegisters, Interrupts, KeptApic, Posting, RAX, RSP, Resume, Segment,
+    ControlRegisters, Exit, GeneralRegisters, InterruptMode, KeptApic, Posting, RAX, RSP, Resume, Segment,
     SegmentName, Vcpu,
 };
 use core::ops::{Deref, DerefMut};
@@ -88,7 +88,7 @@ pub struct SvmVcpu {
     features: Features,
     entry: Entry,
     avic: Option<&'static Avic>,
-    interrupts: Interrupts,
+    interrupts: InterruptMode,
     /// This processor takes events only where the guest's loop lets it.
     started: bool,
     /// Registers that VMRUN does not switch hold what an earlier run left.
@@ -117,7 +117,7 @@ impl SvmVcpu {
             features,
             entry: Entry::new(features),
             avic,
-            interrupts: Interrupts::Virtual,
+            interrupts: InterruptMode::Emulated,
             started: false,
             dirty_processor: true,
             barriers: barriers::chosen(),
@@ -134,8 +134,8 @@ impl SvmVcpu {
         // no lock is held in `enter`.
         unsafe {
             match self.interrupts {
-                Interrupts::Virtual | Interrupts::Accelerated => world::window(),
-                Interrupts::Direct | Interrupts::DirectWatchingEnds => world::nmi_window(),
+                InterruptMode::Emulated | InterruptMode::Accelerated => world::window(),
+                InterruptMode::Direct | InterruptMode::DirectWithEoiExits => world::nmi_window(),
             }
         }
         // The mail is looked at before the next sleep anyhow.
@@ -407,7 +407,7 @@ impl Vcpu for SvmVcpu {
 
     fn cr8(&self) -> u8 {
         match self.avic {
-            Some(avic) if self.interrupts == Interrupts::Accelerated => avic.page.0.task_priority() >> 4,
+            Some(avic) if self.interrupts == InterruptMode::Accelerated => avic.page.0.task_priority() >> 4,
             _ => self.vmcb.control.virtual_interrupt as u8 & 0xf,
         }
     }
@@ -448,7 +448,7 @@ impl Vcpu for SvmVcpu {
         self.entry.flush_translations();
     }
 
-    fn set_interrupts(&mut self, interrupts: Interrupts) {
+    fn set_interrupts(&mut self, interrupts: InterruptMode) {
         if interrupts == self.interrupts {
             return;
         }
@@ -460,7 +460,7 @@ impl Vcpu for SvmVcpu {
         }
         self.interrupts = interrupts;
         match self.avic {
-            Some(avic) if interrupts == Interrupts::Accelerated => avic.begin(apic::id()),
+            Some(avic) if interrupts == InterruptMode::Accelerated => avic.begin(apic::id()),
             Some(avic) => avic.end(),
             None => {}
         }
@@ -510,7 +510,7 @@ impl Vcpu for SvmVcpu {
         let frames = &self.frames;
         let roots = Roots {
             io_map: frames.io_map.0,
-            msr_map: frames.msr_maps.of(Interrupts::Virtual).0,
+            msr_map: frames.msr_maps.of(InterruptMode::Emulated).0,
             nested: frames.nested.0,
         };
         control::initialize(&mut self.vmcb.control, roots, self.features);

@@ -8,7 +8,7 @@ use super::world;
 use crate::passed_msrs::MsrMaps;
 use crate::virtualization::{Backend, NotEnabled, OutOfMemory, Place};
 use crate::{frames, layout, registers, timer};
-use access::vcpu::Interrupts;
+use access::vcpu::InterruptMode;
 use core::fmt;
 use spec::Hpa;
 use spec::vmx::capability::{self, feature_control};
@@ -129,7 +129,7 @@ impl Vmx {
 }
 
 /// A new MSR bitmap, 4 KiB.
-fn msr_map(interrupts: Interrupts) -> Result<Hpa, OutOfMemory> {
+fn msr_map(interrupts: InterruptMode) -> Result<Hpa, OutOfMemory> {
     let map = frames::take(MSR_MAP_BYTES as u64, FRAME).ok_or(OutOfMemory)?;
     // SAFETY: the block was just taken, so it is RAM of the direct map, of this size, that
     // nobody else uses; u8 has no invalid values.

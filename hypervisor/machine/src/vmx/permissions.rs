@@ -1,7 +1,7 @@
 //! Which MSRs a guest reaches without an exit (Intel SDM vol. 3 section 24.6.9). Ports: none.
 
 use crate::passed_msrs;
-use access::vcpu::Interrupts;
+use access::vcpu::InterruptMode;
 
 /// Size of the MSR bitmap in bytes.
 pub const MSR_MAP_BYTES: usize = 4096;
@@ -22,7 +22,7 @@ const fn read_bit(msr: u32) -> Option<usize> {
 }
 
 /// Fills the MSR bitmap: everything exits but what [`passed_msrs::passed`] lists.
-pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES], interrupts: Interrupts, tsc_deadline: bool) {
+pub fn fill_msr_map(map: &mut [u8; MSR_MAP_BYTES], interrupts: InterruptMode, tsc_deadline: bool) {
     map.fill(0xff);
     for (msr, passed) in passed_msrs::passed(interrupts, tsc_deadline) {
         let Some(bit) = read_bit(msr) else { continue };
@@ -42,11 +42,11 @@ mod tests {
     #[test]
     fn everything_exits_but_the_list() {
         let mut map = std::boxed::Box::new([0; MSR_MAP_BYTES]);
-        fill_msr_map(&mut map, Interrupts::Direct, true);
+        fill_msr_map(&mut map, InterruptMode::Direct, true);
         for msr in (0..0x2000).chain(0xc000_0000..0xc000_2000) {
             let bit = read_bit(msr).unwrap();
             let exits = |byte: usize| map[byte] >> (bit % 8) & 1 != 0;
-            let entry = passed_msrs::passed(Interrupts::Direct, true).find(|(number, _)| *number == msr);
+            let entry = passed_msrs::passed(InterruptMode::Direct, true).find(|(number, _)| *number == msr);
             let expected = entry.map_or((true, true), |(_, passed)| (!passed.read, !passed.write));
             assert_eq!((exits(bit / 8), exits(WRITES + bit / 8)), expected, "MSR {msr:#x}");
         }

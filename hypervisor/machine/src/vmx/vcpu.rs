@@ -11,7 +11,7 @@ use crate::barriers::{self, Barriers};
 use crate::passed_msrs::MsrMaps;
 use crate::{guest_registers, registers};
 use access::vcpu::{
-    ControlRegisters, Event, Exit, GeneralRegisters, Interrupts, KeptApic, Posting, RDX, RSP, Resume,
+    ControlRegisters, Event, Exit, GeneralRegisters, InterruptMode, KeptApic, Posting, RDX, RSP, Resume,
     Segment, SegmentName, Vcpu,
 };
 use spec::Hpa;
@@ -89,7 +89,7 @@ pub struct VmxVcpu {
     /// What the last entry that failed, or exit that nobody asked for, means.
     explanation: Option<(&'static str, u64)>,
     launched: bool,
-    interrupts: Interrupts,
+    interrupts: InterruptMode,
     /// Vectors whose end exits while the processor keeps the local APIC.
     watched_ends: [u64; 4],
     /// Pin-based and primary processor-based controls and threshold as the VMCS has them.
@@ -130,7 +130,7 @@ impl VmxVcpu {
             reason: 0,
             explanation: None,
             launched: false,
-            interrupts: Interrupts::Virtual,
+            interrupts: InterruptMode::Emulated,
             watched_ends: [0; 4],
             pins: 0,
             controls: 0,
@@ -523,7 +523,7 @@ impl Vcpu for VmxVcpu {
         self.chores |= UNSETTLED;
     }
 
-    fn set_interrupts(&mut self, interrupts: Interrupts) {
+    fn set_interrupts(&mut self, interrupts: InterruptMode) {
         if interrupts != self.interrupts {
             self.change_interrupts(interrupts);
         }
@@ -556,7 +556,7 @@ impl Vcpu for VmxVcpu {
     fn release(&mut self) {}
 
     fn reset(&mut self) {
-        self.interrupts = Interrupts::Virtual;
+        self.interrupts = InterruptMode::Emulated;
         self.set_up();
         self.reset_guest_state();
         self.context.general = GeneralRegisters::default();

@@ -48,7 +48,7 @@ fn with_accelerated_sibling(partition: &mut Partition<FakeHost>, on: bool) -> &'
 fn it_changes_over_in_x2apic_mode_and_back_at_its_end() {
     let partition = accelerated_partition(1);
     let vp = play(&partition, 0, &[exit(Exit::Cpuid)], &[]);
-    assert_eq!(vp.cpu.modes, [Interrupts::Accelerated, Interrupts::Virtual]);
+    assert_eq!(vp.cpu.modes, [InterruptMode::Accelerated, InterruptMode::Emulated]);
     assert!(!vp.accelerated && partition.mailboxes[0].way() == Way::Mail);
     assert_eq!(partition.host.handed.get()[..2], [0, 0], "the machine's APIC stays the hypervisor's");
 }
@@ -140,7 +140,7 @@ fn the_8259a_is_let_in_by_the_model_which_goes_on_where_the_processor_was() {
     vp.cpu.kept.requests[0] = 1 << 0x31;
     vp.cpu.kept.task_priority = 0x25;
     vp.run(&partition);
-    assert_eq!(vp.cpu.modes, [Interrupts::Accelerated, Interrupts::Virtual], "and not again");
+    assert_eq!(vp.cpu.modes, [InterruptMode::Accelerated, InterruptMode::Emulated], "and not again");
     assert_eq!(injected(&vp), [None, Some(Event::Interrupt(0x31)), None]);
     assert_eq!(vp.apic.task_priority(), 0x25);
 }
@@ -149,10 +149,14 @@ fn the_8259a_is_let_in_by_the_model_which_goes_on_where_the_processor_was() {
 fn disabling_the_apic_or_init_leads_back_to_the_model() {
     let partition = accelerated_partition(1);
     let vp = play(&partition, 0, &[write(0x1b, 0xfee0_0000 | 0x100), exit(Exit::Cpuid)], &[]);
-    assert_eq!(vp.cpu.modes, [Interrupts::Accelerated, Interrupts::Virtual]);
+    assert_eq!(vp.cpu.modes, [InterruptMode::Accelerated, InterruptMode::Emulated]);
     let partition = accelerated_partition(2);
     partition.mailboxes[1].post_init();
     partition.mailboxes[1].post_start_up(0x9a);
     let vp = play(&partition, 1, &[exit(Exit::Cpuid)], &[]);
-    assert_eq!(vp.cpu.modes, [Interrupts::Accelerated, Interrupts::Virtual], "once, since INIT came first");
+    assert_eq!(
+        vp.cpu.modes,
+        [InterruptMode::Accelerated, InterruptMode::Emulated],
+        "once, since INIT came first"
+    );
 }

@@ -31,7 +31,7 @@ fn written(partition: &Partition<FakeHost>, register: u8) -> Vec<u64> {
 fn it_changes_over_in_x2apic_mode_and_back_at_its_end() {
     let partition = direct_partition(1);
     let vp = play(&partition, 0, &[exit(Exit::Cpuid)], &[]);
-    assert_eq!(vp.cpu.modes, [Interrupts::Direct, Interrupts::Virtual]);
+    assert_eq!(vp.cpu.modes, [InterruptMode::Direct, InterruptMode::Emulated]);
     assert_eq!(partition.host.handed.get()[..2], [1, 1]);
     assert!(!vp.direct.is_on() && partition.mailboxes[0].way() == Way::Mail);
     assert_eq!(written(&partition, SPURIOUS_VECTOR), [0x1ff]);
@@ -142,7 +142,12 @@ fn the_end_of_a_level_triggered_interrupt_is_watched_for() {
     // In service: a nested edge-triggered interrupt first, then the level-triggered one.
     partition.host.apic.borrow_mut().insert(0x14, 1 << 0x11);
     let vp = play(&partition, 0, &[write(0x80b, 0, 0)], &[]);
-    let modes = [Interrupts::Direct, Interrupts::DirectWatchingEnds, Interrupts::Direct, Interrupts::Virtual];
+    let modes = [
+        InterruptMode::Direct,
+        InterruptMode::DirectWithEoiExits,
+        InterruptMode::Direct,
+        InterruptMode::Emulated,
+    ];
     assert_eq!(vp.cpu.modes, modes);
     assert_eq!(*partition.host.sent.borrow(), [(0, 0x91)]);
     assert_eq!(written(&partition, 0x0b), [0]);
@@ -154,7 +159,10 @@ fn another_interrupts_end_leaves_the_watch_on() {
     partition.mailboxes[0].post_vector(0x91, true);
     partition.host.apic.borrow_mut().insert(0x15, 1 << 3);
     let vp = play(&partition, 0, &[write(0x80b, 0, 0)], &[]);
-    assert_eq!(vp.cpu.modes, [Interrupts::Direct, Interrupts::DirectWatchingEnds, Interrupts::Virtual]);
+    assert_eq!(
+        vp.cpu.modes,
+        [InterruptMode::Direct, InterruptMode::DirectWithEoiExits, InterruptMode::Emulated]
+    );
     assert_eq!(written(&partition, 0x0b), [0], "the end reaches hardware all the same");
 }
 
@@ -162,7 +170,7 @@ fn another_interrupts_end_leaves_the_watch_on() {
 fn disabling_the_apic_leads_back_to_the_model() {
     let partition = direct_partition(1);
     let vp = play(&partition, 0, &[write(0x1b, 0xfee0_0000 | 0x100, 0), exit(Exit::Cpuid)], &[]);
-    assert_eq!(vp.cpu.modes, [Interrupts::Direct, Interrupts::Virtual]);
+    assert_eq!(vp.cpu.modes, [InterruptMode::Direct, InterruptMode::Emulated]);
     assert!(!vp.apic.is_enabled());
 }
 
@@ -172,7 +180,7 @@ fn init_leads_back_to_the_model_and_start_up_forth() {
     partition.mailboxes[1].post_init();
     partition.mailboxes[1].post_start_up(0x9a);
     let vp = play(&partition, 1, &[exit(Exit::Cpuid)], &[]);
-    assert_eq!(vp.cpu.modes, [Interrupts::Direct, Interrupts::Virtual], "once, since INIT came first");
+    assert_eq!(vp.cpu.modes, [InterruptMode::Direct, InterruptMode::Emulated], "once, since INIT came first");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::host::BusAccess;
 use crate::layout::GuestLayout;
 use crate::testing::StillVcpu;
 use access::memory::VecMemory;
-use access::vcpu::{ControlRegisters, Exit, Interrupts, KeptApic, Posting};
+use access::vcpu::{ControlRegisters, Exit, InterruptMode, KeptApic, Posting};
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use devices::{Chipset, ChipsetConfig};
@@ -204,7 +204,7 @@ pub(super) struct Scripted<'a> {
     pub(super) takes_nmi: bool,
     /// Called at each entry with its number.
     pub(super) on_enter: Option<fn(&Partition<FakeHost>, usize)>,
-    pub(super) modes: Vec<Interrupts>,
+    pub(super) modes: Vec<InterruptMode>,
     /// What was made pending in the APIC that the processor keeps.
     pub(super) requested: Vec<(u8, bool)>,
     pub(super) kept: KeptApic,
@@ -347,7 +347,7 @@ impl Vcpu for Scripted<'_> {
         }
     }
     fn flush_translations(&mut self) {}
-    fn set_interrupts(&mut self, interrupts: Interrupts) {
+    fn set_interrupts(&mut self, interrupts: InterruptMode) {
         self.modes.push(interrupts);
     }
     fn request(&mut self, vector: u8, level: bool) {

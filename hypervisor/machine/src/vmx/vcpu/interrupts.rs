@@ -9,7 +9,7 @@ use crate::vmx::events::Injection;
 use crate::vmx::features::KEEPS_APIC;
 use crate::vmx::posting::Posted;
 use crate::vmx::world;
-use access::vcpu::{Exit, Interrupts, Posting};
+use access::vcpu::{Exit, InterruptMode, Posting};
 use spec::vmx::control::{pin, processor};
 use spec::vmx::event;
 use spec::vmx::field::{self, Field};
@@ -19,11 +19,11 @@ impl VmxVcpu {
     pub(super) fn usual_controls(&self) -> u32 {
         let controls = self.features.controls.processor;
         match self.interrupts {
-            Interrupts::Virtual => controls,
+            InterruptMode::Emulated => controls,
             // What comes wakes the guest from its HLT, or makes it exit from there.
-            Interrupts::Accelerated => controls & !processor::HLT,
+            InterruptMode::Accelerated => controls & !processor::HLT,
             // HLT and the task priority are the guest's and its processor's.
-            Interrupts::Direct | Interrupts::DirectWatchingEnds => {
+            InterruptMode::Direct | InterruptMode::DirectWithEoiExits => {
                 controls & !(processor::HLT | processor::TPR_SHADOW)
             }
         }
@@ -52,7 +52,7 @@ impl VmxVcpu {
     }
 
     #[cold]
-    pub(super) fn change_interrupts(&mut self, interrupts: Interrupts) {
+    pub(super) fn change_interrupts(&mut self, interrupts: InterruptMode) {
         // From one way of direct ones to the other nothing changes hands.
         if !(self.interrupts.is_direct() && interrupts.is_direct()) {
             interrupts::take_pending();
@@ -61,15 +61,15 @@ impl VmxVcpu {
         let controls = self.features.controls;
         let (mut pins, mut secondary) = (controls.pin, controls.secondary);
         match interrupts {
-            Interrupts::Virtual => {}
-            Interrupts::Accelerated => {
+            InterruptMode::Emulated => {}
+            InterruptMode::Accelerated => {
                 secondary |= KEEPS_APIC;
                 if self.posted.is_some() {
                     pins |= pin::POSTED_INTERRUPTS;
                 }
                 self.begin_keeping();
             }
-            Interrupts::Direct | Interrupts::DirectWatchingEnds => pins &= !pin::EXTERNAL_INTERRUPT,
+            InterruptMode::Direct | InterruptMode::DirectWithEoiExits => pins &= !pin::EXTERNAL_INTERRUPT,
         }
         self.set_pins(pins | self.pins & pin::PREEMPTION_TIMER);
         self.write(field::SECONDARY_CONTROLS, secondary.into());

@@ -3,7 +3,7 @@
 
 use super::{DR7_RESET, EXCEPTIONS, PAT_RESET, UNSETTLED, VPID, VmxVcpu};
 use crate::vmx::{host, world};
-use access::vcpu::{ControlRegisters, Interrupts, Segment, SegmentName, Vcpu};
+use access::vcpu::{ControlRegisters, InterruptMode, Segment, SegmentName, Vcpu};
 use spec::vmx::control::secondary;
 use spec::vmx::field::{self, Field};
 use spec::vmx::interruptibility;
@@ -41,7 +41,7 @@ impl VmxVcpu {
             (field::PRIORITY_THRESHOLD, 0),
             (field::IO_BITMAP_A, frames.io_maps.0),
             (field::IO_BITMAP_B, frames.io_maps.0 + 4096),
-            (field::MSR_BITMAP, frames.msr_maps.of(Interrupts::Virtual).0),
+            (field::MSR_BITMAP, frames.msr_maps.of(InterruptMode::Emulated).0),
             (field::VIRTUAL_APIC, frames.virtual_apic.0),
             (field::EPT_POINTER, self.features.ept_pointer(frames.nested.0)),
             (field::CR0_MASK, self.cr0.mask),
