@@ -224,11 +224,11 @@ pub enum Exit {
     /// INIT reached this processor's pins.
     Init,
     /// An instruction that this machine does not offer (VMRUN, SKINIT, ...): #UD.
-    Unavailable,
+    UndefinedOpcode,
     /// An instruction with an operand that this machine does not take: #GP(0).
-    Refused,
+    GeneralProtection,
     /// The backend has done what there was to do; the guest goes on.
-    Settled,
+    Handled,
     /// A task switch, which this processor leaves to software. It has checked the selector
     /// and the descriptor, and done nothing yet.
     TaskSwitch {
@@ -312,11 +312,11 @@ impl Exit {
             Exit::WriteBackCaches => 15,
             Exit::Exception { .. } => 16,
             Exit::Init => 17,
-            Exit::Unavailable => 18,
+            Exit::UndefinedOpcode => 18,
             Exit::InvalidState => 19,
             Exit::Unexpected(_) => 20,
-            Exit::Refused => 21,
-            Exit::Settled => 22,
+            Exit::GeneralProtection => 21,
+            Exit::Handled => 22,
             Exit::EndOfInterrupt { .. } => 23,
             Exit::ApicWrite { .. } => 24,
             Exit::TaskSwitch { .. } => 25,

@@ -372,7 +372,7 @@ impl LocalApic {
     /// Whether the end of the interrupt in service can be left to the guest: `vector` is
     /// the highest in service, no IOAPIC waits for its end, and nothing is pending that
     /// the end would have to let through.
-    pub fn can_end_silently(&self, vector: u8) -> bool {
+    pub fn can_leave_eoi_to_guest(&self, vector: u8) -> bool {
         self.isr.highest() == Some(vector) && !self.tmr.contains(vector) && self.irr.highest().is_none()
     }
 

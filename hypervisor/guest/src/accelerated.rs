@@ -12,7 +12,7 @@
 //! the guest lets the 8259A in, whose interrupts have no place in a local APIC.
 
 use crate::host::Host;
-use crate::mailbox::Way;
+use crate::mailbox::Delivery;
 use crate::partition::Partition;
 use crate::processor::{Activity, VirtualProcessor};
 use access::vcpu::{InterruptMode, Vcpu};
@@ -45,7 +45,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.absorb_interrupts(partition);
         self.accelerated = true;
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
-            mailbox.set_way(Way::Posting);
+            mailbox.set_delivery(Delivery::Posted);
         }
     }
 
@@ -63,7 +63,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             return;
         }
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
-            mailbox.set_way(Way::Mail);
+            mailbox.set_delivery(Delivery::Mailbox);
         }
         self.cpu.set_interrupts(InterruptMode::Emulated);
         self.cpu.set_task_priority(self.apic.task_priority());
@@ -76,7 +76,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     #[cold]
     pub(crate) fn take_back<H: Host>(&mut self, partition: &Partition<H>) {
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
-            mailbox.set_way(Way::Mail);
+            mailbox.set_delivery(Delivery::Mailbox);
         }
         let kept = self.cpu.kept_apic();
         self.apic.take_back(&kept);

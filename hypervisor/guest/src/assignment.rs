@@ -11,7 +11,7 @@ use crate::holdings::Holdings;
 use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host, LINE_VECTOR};
 use crate::layout;
 use crate::mailbox;
-use crate::partition::{Partition, STEWARD};
+use crate::partition::{HOUSEKEEPING, Partition};
 use access::{Clock, ConfigSpace, RegisterWindow};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -317,11 +317,11 @@ where
     }
 
     /// Lets a function's line interrupt the processor that raises the guest's own line
-    /// then: the first of the guest, or the steward's.
+    /// then: the first of the guest, or the housekeeping CPU's.
     fn open_line<H: Host<Bus = Self>>(&self, partition: &Partition<H>, line: Line) -> Result<(), IommuError> {
         let Some(&first) = self.apic_ids.first() else { return Ok(()) };
         // Where the guest takes interrupts itself none may be ours.
-        let destination = if partition.direct_interrupts { partition.host.steward() } else { first };
+        let destination = if partition.direct_interrupts { partition.host.housekeeping_cpu() } else { first };
         let interrupt =
             RemappedInterrupt { vector: LINE_VECTOR, destination, mode: DeliveryMode::Fixed, level: true };
         // The lines of conventional PCI are active low, and messages stand for such.
@@ -333,7 +333,7 @@ where
     /// Silences a line; its remapping entry stays.
     fn mask_line<H: Host<Bus = Self>>(&self, partition: &Partition<H>, line: Line) {
         partition.host.close_line(partition, line.gsi);
-        partition.with_chipset(STEWARD, |chipset, _, _| chipset.drop_line(line.gsi));
+        partition.with_chipset(HOUSEKEEPING, |chipset, _, _| chipset.drop_line(line.gsi));
     }
 
     /// Takes the lines back. Masked first, so that nothing is sent that the IOMMU would have
@@ -447,7 +447,7 @@ where
             let _ = nested.unmap(gpa + range.offset, range.bytes);
         }
         for vcpu in 0..partition.mailboxes.len() {
-            partition.notify(STEWARD, vcpu, mailbox::FLUSH);
+            partition.notify(HOUSEKEEPING, vcpu, mailbox::FLUSH);
         }
     }
 

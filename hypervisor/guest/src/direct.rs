@@ -14,10 +14,10 @@
 //!   vector; nothing is queued or injected, but for what the 8259A gives through LINT0;
 //! - a kick is an NMI, which is always intercepted: no maskable vector of such a processor
 //!   is the hypervisor's;
-//! - the chipset's timers, which vCPU 0 sees to otherwise, are the steward's.
+//! - the chipset's timers, which vCPU 0 sees to otherwise, are the housekeeping CPU's.
 
 use crate::host::Host;
-use crate::mailbox::Way;
+use crate::mailbox::Delivery;
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{InterruptMode, Vcpu};
@@ -59,10 +59,10 @@ impl<V: Vcpu> VirtualProcessor<V> {
         }
         self.mirror(partition, SPURIOUS_VECTOR);
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
-            mailbox.set_way(Way::Processor);
+            mailbox.set_delivery(Delivery::Physical);
         }
         if self.index == 0 {
-            partition.leave_chipset_to_steward(true);
+            partition.leave_chipset_to_housekeeping(true);
         }
         self.forward(partition);
     }
@@ -75,10 +75,10 @@ impl<V: Vcpu> VirtualProcessor<V> {
             return;
         }
         if self.index == 0 {
-            partition.leave_chipset_to_steward(false);
+            partition.leave_chipset_to_housekeeping(false);
         }
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
-            mailbox.set_way(Way::Mail);
+            mailbox.set_delivery(Delivery::Mailbox);
         }
         partition.host.take_apic_back();
         self.cpu.set_interrupts(InterruptMode::Emulated);

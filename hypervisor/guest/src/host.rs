@@ -38,10 +38,10 @@ pub trait Host: Sized {
     /// Whether the processors have IA32_TSC_DEADLINE.
     fn has_tsc_deadline(&self) -> bool;
     /// APIC ID of the processor that runs no guest.
-    fn steward(&self) -> u32;
-    /// Makes the steward look at the chipsets that are left to it
+    fn housekeeping_cpu(&self) -> u32;
+    /// Makes the housekeeping CPU look at the chipsets that are left to it
     /// ([`Partition::look_after_chipset`]).
-    fn wake_steward(&self);
+    fn wake_housekeeping(&self);
     /// Writes part of a guest's console line; `complete` ends the line.
     fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool);
     /// Writes a line about a guest to the hypervisor's log.

@@ -31,7 +31,7 @@ pub mod mailbox;
 pub mod msr;
 pub mod partition;
 pub mod processor;
-pub mod silent_end;
+pub mod pv_eoi;
 pub mod task_switch;
 #[cfg(test)]
 mod testing;

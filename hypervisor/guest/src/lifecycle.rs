@@ -334,7 +334,7 @@ fn stay_off<S: Stage>(stage: &S) {
     let (life, partition) = (stage.lifecycle(), stage.partition());
     partition.end_log();
     life.over.store(true, SeqCst);
-    partition.host.wake_steward();
+    partition.host.wake_housekeeping();
     while !life.is_to_restart() && !life.is_gone() {
         stage.sleep();
     }
@@ -348,7 +348,7 @@ fn lose<S: Stage>(stage: &S) {
     life.over.store(true, SeqCst);
     partition.host.kick(partition, 0);
     kick_siblings(stage);
-    partition.host.wake_steward();
+    partition.host.wake_housekeeping();
 }
 
 /// A processor of another vCPU.

@@ -1,7 +1,7 @@
 //! What other processors leave for a virtual processor.
 //!
 //! A vCPU's state belongs to the processor that runs it. Others (a sibling's IPI,
-//! an IOAPIC, the steward) leave a note here and then kick that processor; it takes
+//! an IOAPIC, the housekeeping CPU) leave a note here and then kick that processor; it takes
 //! the notes before its next entry. Notes only accumulate, so nothing is lost
 //! whatever the order.
 
@@ -11,13 +11,13 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 /// How a plain interrupt, whose end nobody waits for, reaches a vCPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub enum Way {
+pub enum Delivery {
     /// By its mailbox: the model of its local APIC takes it.
-    Mail,
+    Mailbox,
     /// As an interrupt of its processor, since it takes those itself.
-    Processor,
+    Physical,
     /// By [`Mailbox::posting`]: its processor keeps its local APIC.
-    Posting,
+    Posted,
 }
 
 /// One vCPU's mailbox.
@@ -30,8 +30,8 @@ pub struct Mailbox {
     notes: AtomicU32,
     /// The local APIC's address ([`devices::local_apic::ApicAddress`]) for senders.
     address: AtomicU64,
-    /// See [`Way`]; 0 is mail.
-    way: AtomicU8,
+    /// See [`Delivery`]; 0 is mail.
+    delivery: AtomicU8,
     posting: Option<&'static dyn Posting>,
 }
 
@@ -132,17 +132,17 @@ impl Mailbox {
     }
 
     /// Says which way plain interrupts take from now on.
-    pub fn set_way(&self, way: Way) {
-        self.way.store(way as u8, SeqCst);
+    pub fn set_delivery(&self, delivery: Delivery) {
+        self.delivery.store(delivery as u8, SeqCst);
     }
 
-    /// Which way plain interrupts take. Who reads [`Way::Mail`] and leaves mail must kick,
+    /// Which way plain interrupts take. Who reads [`Delivery::Mailbox`] and leaves mail must kick,
     /// whatever it has become meanwhile.
-    pub fn way(&self) -> Way {
-        match self.way.load(SeqCst) {
-            1 => Way::Processor,
-            2 => Way::Posting,
-            _ => Way::Mail,
+    pub fn delivery(&self) -> Delivery {
+        match self.delivery.load(SeqCst) {
+            1 => Delivery::Physical,
+            2 => Delivery::Posted,
+            _ => Delivery::Mailbox,
         }
     }
 

@@ -24,7 +24,7 @@ pub enum Policy {
     /// Paravirtual system time: a gpa to keep it at, bit 0 enables.
     SystemTime,
     /// Paravirtual end of interrupt: a gpa at which it is noted, bit 0 enables.
-    SilentEnd,
+    PvEoi,
     /// How often this vCPU has left its guest; writes are dropped.
     Exits,
     /// The time-stamp counter: reads as it is; writes are dropped, since other
@@ -81,7 +81,7 @@ const TABLE: &[Row] = &[
     (EXITS, EXITS, Policy::Exits),
     (0x4b56_4d00, 0x4b56_4d00, Policy::WallClock),
     (0x4b56_4d01, 0x4b56_4d01, Policy::SystemTime),
-    (0x4b56_4d04, 0x4b56_4d04, Policy::SilentEnd),
+    (0x4b56_4d04, 0x4b56_4d04, Policy::PvEoi),
     (msr::EFER, msr::SFMASK, Policy::Backend),
     (msr::FS_BASE, msr::KERNEL_GS_BASE, Policy::Backend),
     // Performance counters and what they select, which no CPUID bit tells of: they count

@@ -4,7 +4,7 @@ use crate::cpuid::CpuidPolicy;
 use crate::host::{BusAccess, Host};
 use crate::layout::GuestLayout;
 use crate::log_budget::LogBudget;
-use crate::mailbox::{self, Mailbox, Way};
+use crate::mailbox::{self, Delivery, Mailbox};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
@@ -115,8 +115,8 @@ pub struct Partition<H: Host> {
     chipset_deadline: AtomicU64,
     /// TSC at which an unfinished console line is written; `u64::MAX` for never.
     console_deadline: AtomicU64,
-    /// The steward sees to both deadlines, not vCPU 0.
-    stewarded: AtomicBool,
+    /// The housekeeping CPU sees to both deadlines, not vCPU 0.
+    left_to_housekeeping: AtomicBool,
     /// The 8259A's output line.
     external: AtomicU8,
     bus: TicketMutex<H::Bus>,
@@ -164,7 +164,7 @@ impl<H: Host> Partition<H> {
             }),
             chipset_deadline: AtomicU64::new(u64::MAX),
             console_deadline: AtomicU64::new(u64::MAX),
-            stewarded: AtomicBool::new(false),
+            left_to_housekeeping: AtomicBool::new(false),
             external: AtomicU8::new(0),
             bus: TicketMutex::new(bus),
             end: AtomicU8::new(0),
@@ -272,33 +272,33 @@ impl<H: Host> Partition<H> {
 
     /// A deadline changed: whoever sees to it has to know.
     fn deadline_changed(&self, from: usize) -> bool {
-        if !self.stewarded.load(SeqCst) {
+        if !self.left_to_housekeeping.load(SeqCst) {
             return self.notify(from, 0, mailbox::CHIPSET);
         }
-        if from != STEWARD {
-            self.host.wake_steward();
+        if from != HOUSEKEEPING {
+            self.host.wake_housekeeping();
         }
         false
     }
 
-    /// Whose the chipset's timers and unfinished console lines are: the steward's, or
+    /// Whose the chipset's timers and unfinished console lines are: the housekeeping CPU's, or
     /// vCPU 0's, which has to look at them then.
-    pub fn leave_chipset_to_steward(&self, steward: bool) {
-        self.stewarded.store(steward, SeqCst);
-        if steward {
-            self.host.wake_steward();
+    pub fn leave_chipset_to_housekeeping(&self, left: bool) {
+        self.left_to_housekeeping.store(left, SeqCst);
+        if left {
+            self.host.wake_housekeeping();
         }
     }
 
-    /// What the steward does for a guest whose vCPU 0 takes its interrupts itself: runs
+    /// What the housekeeping CPU does for a guest whose vCPU 0 takes its interrupts itself: runs
     /// what is due, and says at which TSC something will be.
     pub fn look_after_chipset(&self) -> Option<u64> {
-        if !self.stewarded.load(SeqCst) {
+        if !self.left_to_housekeeping.load(SeqCst) {
             return None;
         }
         let now = self.host.now();
         if self.chipset_deadline() <= now {
-            self.with_chipset(STEWARD, |chipset, effects, now| chipset.tick(now, effects));
+            self.with_chipset(HOUSEKEEPING, |chipset, effects, now| chipset.tick(now, effects));
         }
         if self.console_deadline() <= now {
             self.flush_console();
@@ -353,10 +353,10 @@ impl<H: Host> Partition<H> {
         });
     }
 
-    /// The steward took an interrupt of somebody's line, perhaps this guest's.
-    pub fn take_lines_as_steward(&self) {
+    /// The housekeeping CPU took an interrupt of somebody's line, perhaps this guest's.
+    pub fn take_lines_as_housekeeping(&self) {
         if self.direct_interrupts {
-            self.take_lines(STEWARD);
+            self.take_lines(HOUSEKEEPING);
         }
     }
 
@@ -394,7 +394,7 @@ impl<H: Host> Partition<H> {
     fn watch_console(&self, from: usize, unfinished: bool) -> bool {
         if !unfinished {
             let was_set = self.console_deadline.swap(u64::MAX, AcqRel) != u64::MAX;
-            return was_set && from == 0 && !self.stewarded.load(SeqCst);
+            return was_set && from == 0 && !self.left_to_housekeeping.load(SeqCst);
         }
         let deadline = self.host.now() + self.tsc_hz / UNFINISHED_LINES_PER_SECOND;
         let unset = self.console_deadline.compare_exchange(u64::MAX, deadline, AcqRel, Acquire).is_ok();
@@ -476,19 +476,19 @@ impl<H: Host> Partition<H> {
     /// Lets hardware deliver the message where it can. What a vCPU sends to itself is mail:
     /// it is outside of the guest.
     fn deliver_plainly(&self, from: usize, to: usize, mailbox: &Mailbox, message: &InterruptMessage) -> bool {
-        let way = mailbox.way();
-        if way == Way::Mail || !is_plain(message) {
+        let delivery = mailbox.delivery();
+        if delivery == Delivery::Mailbox || !is_plain(message) {
             return false;
         }
-        match (way, mailbox.posting()) {
-            (Way::Processor, _) => self.host.send_interrupt(self, to, message.vector),
+        match (delivery, mailbox.posting()) {
+            (Delivery::Physical, _) => self.host.send_interrupt(self, to, message.vector),
             // An APIC that its software has switched off takes nothing, as its model knows.
             (_, Some(posting))
                 if to != from && ApicAddress::from_bits(mailbox.address()).software_enabled =>
             {
                 posting.post(message.vector);
                 // Where the vCPU went back to the model meanwhile, it may have looked before.
-                return mailbox.way() == Way::Posting;
+                return mailbox.delivery() == Delivery::Posted;
             }
             _ => return false,
         }
@@ -533,7 +533,7 @@ impl<H: Host> Partition<H> {
 }
 
 /// Who a caller of the partition is that is none of its vCPUs.
-pub const STEWARD: usize = usize::MAX;
+pub const HOUSEKEEPING: usize = usize::MAX;
 
 /// Whether hardware can deliver it as it is: nobody waits for its end.
 fn is_plain(message: &InterruptMessage) -> bool {

@@ -7,7 +7,7 @@ use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, LINE_VECTOR, TIMER_VECT
 use crate::mailbox::{self, Mailbox, vectors};
 use crate::msr::{LoggedOnce, Mtrrs};
 use crate::partition::{End, Partition};
-use crate::silent_end::SilentEnd;
+use crate::pv_eoi::PvEoi;
 use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
 use devices::{Effect, LocalApic};
 use spec::processor::{RFLAGS_IF, RFLAGS_RF};
@@ -69,7 +69,7 @@ pub struct VirtualProcessor<V> {
     /// Exits in a row for instructions that are not emulated.
     pub unemulated: Unemulated,
     /// Ends of interrupts without exits.
-    pub silent_end: SilentEnd,
+    pub pv_eoi: PvEoi,
     /// Instructions that reached devices lately, and walks of the guest's page tables.
     pub recent: Recent,
     /// Paravirtual clock registers: wall clock and system time.
@@ -100,7 +100,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             refused_msrs: LoggedOnce::default(),
             strays: 0,
             unemulated: Unemulated::default(),
-            silent_end: SilentEnd::default(),
+            pv_eoi: PvEoi::default(),
             recent: Recent::default(),
             clock_msrs: [0; 2],
         }
@@ -116,7 +116,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.nmis = 0;
         self.unemulated = Unemulated::default();
         self.mtrrs = Mtrrs::default();
-        self.silent_end = SilentEnd::default();
+        self.pv_eoi = PvEoi::default();
         self.clock_msrs = [0; 2];
         self.exits_when_ready = None;
     }
@@ -155,8 +155,8 @@ impl<V: Vcpu> VirtualProcessor<V> {
             if self.unlooked == 0 {
                 self.look_anyway(partition);
             }
-            if self.silent_end.is_offered() {
-                self.silent_end.settle(&partition.memory, &mut self.apic);
+            if self.pv_eoi.is_offered() {
+                self.pv_eoi.settle(&partition.memory, &mut self.apic);
             }
             exits::handle(self, partition, exit);
         }
@@ -277,7 +277,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.cpu.reset();
         self.unwatched = true;
         self.apic.reset();
-        self.silent_end = SilentEnd::default();
+        self.pv_eoi = PvEoi::default();
         self.exception = None;
         self.nmis = 0;
         self.activity = if self.index == 0 { Activity::Running } else { Activity::WaitForStartUp };
@@ -443,7 +443,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         resume.inject = vector.map(Event::Interrupt);
         if let Some(vector) = deliverable.filter(|_| !external) {
             self.apic.acknowledge(vector);
-            self.silent_end.offer(&partition.memory, &self.apic, vector);
+            self.pv_eoi.offer(&partition.memory, &self.apic, vector);
         }
         resume
     }

@@ -59,7 +59,7 @@ impl UnitTable {
         }
         let changed = table.map(memory, gpa, hpa, bytes, permissions)?;
         if changed.added() {
-            unit.domain_grew(memory, clock, tag)?;
+            unit.flush_after_map(memory, clock, tag)?;
         }
         changed.flushed(memory);
         Ok(())
@@ -107,7 +107,7 @@ impl UnitTable {
     ) -> Result<(), IommuError> {
         let Some(changed) = self.unflushed.take() else { return Ok(()) };
         if changed.needs_flush()
-            && let Err(error) = unit.domain_shrank(memory, clock, tag)
+            && let Err(error) = unit.flush_after_unmap(memory, clock, tag)
         {
             self.unflushed = Some(changed);
             return Err(error);

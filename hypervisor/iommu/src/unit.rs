@@ -91,23 +91,23 @@ impl<R: RegisterWindow> Unit<R> {
     }
 
     /// After pages of the domain tagged `tag` became present.
-    pub fn domain_grew(
+    pub fn flush_after_map(
         &mut self,
         memory: &mut impl TableMemory,
         clock: &impl Clock,
         tag: u16,
     ) -> Result<(), IommuError> {
-        on!(self, unit => unit.domain_grew(memory, clock, tag))
+        on!(self, unit => unit.flush_after_map(memory, clock, tag))
     }
 
     /// After pages of the domain went; DMA to them has ended when this returns.
-    pub fn domain_shrank(
+    pub fn flush_after_unmap(
         &mut self,
         memory: &mut impl TableMemory,
         clock: &impl Clock,
         tag: u16,
     ) -> Result<(), IommuError> {
-        on!(self, unit => unit.domain_shrank(memory, clock, tag))
+        on!(self, unit => unit.flush_after_unmap(memory, clock, tag))
     }
 
     /// Lets a requester use the table at `root`.

@@ -5,11 +5,11 @@
 
 use crate::guests::{self, Common, Guest};
 use crate::host::{IOMMUS, MACHINE, Machine};
+use crate::housekeeping;
 use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::lines;
 use crate::serial;
-use crate::steward;
 use crate::virtualization;
 use access::ConfigSpace;
 use alloc::boxed::Box;
@@ -138,12 +138,12 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     report_missing(&built);
     log::info!("{running} processors, {} guests, {refused} refused", built.len());
     console::add_guests(built.iter().map(|guest| guest.partition.name.as_str()));
-    console::leave_to_steward(KICK_VECTOR, common.tsc_hz);
+    console::leave_to_housekeeping(KICK_VECTOR, common.tsc_hz);
     // The other processors wait for this.
     let machine =
         MACHINE.call_once(|| Machine { guests: built.into_boxed_slice(), refused_as_expected, refused });
-    steward::watch(machine, common.tsc_hz);
-    steward::finish(machine);
+    housekeeping::watch(machine, common.tsc_hz);
+    housekeeping::finish(machine);
     match off {
         Some(off) => power::power_off(&off),
         None => log::warn!("the firmware does not say how to turn the machine off"),

@@ -97,12 +97,12 @@ impl Host for Here {
         timer::has_deadline_mode()
     }
 
-    fn steward(&self) -> u32 {
+    fn housekeeping_cpu(&self) -> u32 {
         processor::apic_id(0).unwrap_or(0)
     }
 
-    fn wake_steward(&self) {
-        crate::steward::wake();
+    fn wake_housekeeping(&self) {
+        crate::housekeeping::wake();
     }
 
     fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool) {

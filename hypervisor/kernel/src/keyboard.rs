@@ -4,7 +4,7 @@ use crate::guests::Guest;
 use crate::host::Machine;
 use consoles::input::Input;
 use consoles::menu::{Action, Menu, Verb};
-use guest::partition::STEWARD;
+use guest::partition::HOUSEKEEPING;
 
 /// How long a guest may read nothing of its console before what is typed to it is dropped,
 /// in seconds.
@@ -118,5 +118,5 @@ fn receive(guest: &Guest, byte: u8) -> bool {
     if guest.partition.ended().is_some() {
         return true;
     }
-    guest.partition.with_chipset(STEWARD, |chipset, effects, _| chipset.receive(byte, effects)).0
+    guest.partition.with_chipset(HOUSEKEEPING, |chipset, effects, _| chipset.receive(byte, effects)).0
 }

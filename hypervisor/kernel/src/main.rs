@@ -12,6 +12,8 @@ mod guests;
 #[cfg(target_os = "none")]
 mod host;
 #[cfg(target_os = "none")]
+mod housekeeping;
+#[cfg(target_os = "none")]
 mod iommus;
 #[cfg(target_os = "none")]
 mod keyboard;
@@ -23,8 +25,6 @@ mod lines;
 mod rom;
 #[cfg(target_os = "none")]
 mod serial;
-#[cfg(target_os = "none")]
-mod steward;
 #[cfg(target_os = "none")]
 mod summary;
 #[cfg(target_os = "none")]

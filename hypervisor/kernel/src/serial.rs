@@ -72,7 +72,7 @@ impl Line {
         (!taken).then_some(self)
     }
 
-    /// The redirection entry that has it wake the steward.
+    /// The redirection entry that has it wake the housekeeping CPU.
     fn entry(&self) -> Option<u64> {
         const ACTIVE_LOW: u64 = 1 << 13;
         const DESTINATION_SHIFT: u32 = 56;
@@ -158,7 +158,7 @@ fn go_to(port: &ConsolePlan, config: &MachineConfigSpace) -> bool {
     true
 }
 
-/// Lets the console's port interrupt the steward, if it can.
+/// Lets the console's port interrupt the housekeeping CPU, if it can.
 pub fn open(line: Option<Line>, tsc_hz: u64) {
     if !console::has_port() {
         return;

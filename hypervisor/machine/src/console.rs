@@ -5,7 +5,7 @@
 //! of one, `owner> text` a part whose line goes on in the owner's next piece.
 //!
 //! Whoever writes puts a line into its owner's ring and goes on. Until guests run, and once
-//! they are over, it is sent at once; in between the steward sends, as the port takes it
+//! they are over, it is sent at once; in between the housekeeping CPU sends, as the port takes it
 //! ([`turn`]). A panic sends by polling, past every lock.
 
 use alloc::boxed::Box;
@@ -35,7 +35,7 @@ const LOG_BYTES: usize = 32 * 1024;
 /// what there is.
 const GUEST_BYTES: usize = 64 * 1024;
 const ALL_GUESTS_BYTES: usize = 1 << 20;
-/// Lines, and characters on the screen, that the steward writes before it looks at something
+/// Lines, and characters on the screen, that the housekeeping CPU writes before it looks at something
 /// else.
 const LINES_AT_ONCE: usize = 4;
 const CHARACTERS_AT_ONCE: usize = 32;
@@ -44,7 +44,7 @@ const CHARACTERS_AT_ONCE: usize = 32;
 const ASKS: u32 = 10_000;
 /// How long a port may take nothing before lines pass it by, in seconds.
 const PATIENCE_SECONDS: u64 = 5;
-/// Parts of a second after which the steward looks at a port that works without interrupts:
+/// Parts of a second after which the housekeeping CPU looks at a port that works without interrupts:
 /// while there is something to send, and for something typed.
 const SENDS_PER_SECOND: u64 = 1000;
 const LOOKS_PER_SECOND: u64 = 50;
@@ -56,7 +56,7 @@ const LOCK_TRIES: u32 = 100_000;
 struct Shown {
     output: Output,
     port: Option<Port>,
-    /// The port's interrupts reach the steward.
+    /// The port's interrupts reach the housekeeping CPU.
     has_line: bool,
     /// How often in a row it still asked for something after its turn.
     asked: u32,
@@ -100,9 +100,9 @@ static CHOSEN: spin::Once<Option<Registers>> = spin::Once::new();
 /// Who sends.
 static MODE: AtomicU8 = AtomicU8::new(AT_ONCE);
 const AT_ONCE: u8 = 0;
-const BY_STEWARD: u8 = 1;
+const BY_HOUSEKEEPING: u8 = 1;
 const PANIC: u8 = 2;
-/// The steward will look at the rings again by itself.
+/// The housekeeping CPU will look at the rings again by itself.
 static ATTENDED: AtomicBool = AtomicBool::new(false);
 /// The vector that wakes it, and the TSC's rate.
 static WAKE_VECTOR: AtomicU8 = AtomicU8::new(0);
@@ -361,7 +361,7 @@ fn written() {
             let shown = (0..LOCK_TRIES).find_map(|_| SHOWN.try_lock());
             shown.into_iter().for_each(|mut shown| shown.send_all());
         }
-        BY_STEWARD if !ATTENDED.swap(true, SeqCst) => wake(),
+        BY_HOUSEKEEPING if !ATTENDED.swap(true, SeqCst) => wake(),
         _ => {}
     }
 }
@@ -372,16 +372,16 @@ fn wake() {
     }
 }
 
-/// From here on the steward sends, whom `vector` wakes. `tsc_hz` is the TSC's rate.
-pub fn leave_to_steward(vector: u8, tsc_hz: u64) {
+/// From here on the housekeeping CPU sends, whom `vector` wakes. `tsc_hz` is the TSC's rate.
+pub fn leave_to_housekeeping(vector: u8, tsc_hz: u64) {
     WAKE_VECTOR.store(vector, Relaxed);
     TSC_HZ.store(tsc_hz.max(1), Relaxed);
     ATTENDED.store(true, SeqCst);
-    MODE.store(BY_STEWARD, Release);
+    MODE.store(BY_HOUSEKEEPING, Release);
 }
 
 /// From here on lines are sent at once again, those that wait first.
-pub fn take_from_steward() {
+pub fn take_from_housekeeping() {
     MODE.store(AT_ONCE, Release);
     let mut shown = SHOWN.lock();
     if let Some(port) = &mut shown.port {
@@ -390,7 +390,7 @@ pub fn take_from_steward() {
     shown.send_all();
 }
 
-/// Says whether the port's interrupts reach the steward.
+/// Says whether the port's interrupts reach the housekeeping CPU.
 pub fn set_line(has_line: bool) {
     SHOWN.lock().has_line = has_line;
 }
@@ -406,7 +406,7 @@ pub fn raise_interrupt(raise: bool) {
     }
 }
 
-/// What a turn of the steward's came to.
+/// What a turn of the housekeeping CPU's came to.
 pub struct Turn {
     /// Bytes that were received.
     pub received: usize,
@@ -414,7 +414,7 @@ pub struct Turn {
     pub next: u64,
 }
 
-/// The steward's turn: receives into `typed` if `may_receive`, else has the other side wait,
+/// The housekeeping CPU's turn: receives into `typed` if `may_receive`, else has the other side wait,
 /// and sends what the port takes. Never waits.
 pub fn turn(now: u64, typed: &mut [u8], may_receive: bool) -> Turn {
     let mut shown = SHOWN.lock();

@@ -2,7 +2,7 @@
 //! APM vol. 2 chapter 9).
 //!
 //! A machine check comes anywhere, so its handler takes no lock and prints nothing that the
-//! machine survives: what it found waits in [`PENDING`] for the steward.
+//! machine survives: what it found waits in [`PENDING`] for the housekeeping CPU.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -190,7 +190,7 @@ pub fn switch_on(registers: &mut impl Registers, scalable: bool) -> Option<Fault
 /// processor by its place. A later one overwrites an earlier.
 static PENDING: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 
-/// Leaves what was found for the steward to tell.
+/// Leaves what was found for the housekeeping CPU to tell.
 fn leave(processor: usize, finding: &Finding) {
     let status = finding.worst.map_or(VALID, |fault| fault.status | VALID);
     if let Some(place) = PENDING.get(processor % PENDING.len()) {

@@ -141,7 +141,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         // The table is in memory: it answers only while the decode is on.
         self.settle_hardware_command();
         if let Some((msix, window)) = table(&mut self.msix, &self.trapped) {
-            msix.forget(&window);
+            msix.mask_all(&window);
         }
         if let Some(express) = &mut self.express {
             express.control = self.config.read16(self.function, express.at + express::DEVICE_CONTROL);

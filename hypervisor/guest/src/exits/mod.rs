@@ -51,11 +51,11 @@ fn rare<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>
             end(vp, partition, End::TripleFault);
         }
         Exit::Exception { vector, error } => exception(vp, partition, vector, error),
-        Exit::Unavailable => raise(vp, Event::UNDEFINED),
+        Exit::UndefinedOpcode => raise(vp, Event::UNDEFINED),
         Exit::WriteControl { register, value } => control::write(vp, partition, register, value),
         Exit::SetXcr => set_xcr(vp, partition),
-        Exit::Refused => raise(vp, Event::PROTECTION),
-        Exit::Settled => {}
+        Exit::GeneralProtection => raise(vp, Event::PROTECTION),
+        Exit::Handled => {}
         Exit::TaskSwitch { selector, source } => switch_task(vp, partition, selector, source),
         Exit::EndOfInterrupt { vector } => apic::end_kept(vp, partition, vector),
         Exit::ApicWrite { register } => apic::write_kept(vp, partition, register),

@@ -45,7 +45,7 @@ fn value_of<V: Vcpu, H: Host>(
         Policy::Mtrr(index) => Some(vp.mtrrs.read(index)),
         Policy::WallClock => Some(vp.clock_msrs[0]),
         Policy::SystemTime => Some(vp.clock_msrs[1]),
-        Policy::SilentEnd => Some(vp.silent_end.register()),
+        Policy::PvEoi => Some(vp.pv_eoi.register()),
         Policy::Exits => Some(vp.exits.iter().sum()),
         Policy::Tsc => Some(partition.host.now()),
         Policy::Constant(value) => Some(value),
@@ -105,7 +105,7 @@ fn set<V: Vcpu, H: Host>(
             clock::write_system_time(&partition.memory, value, partition.tsc_hz, stable);
             true
         }
-        Policy::SilentEnd => vp.silent_end.set_register(value),
+        Policy::PvEoi => vp.pv_eoi.set_register(value),
         Policy::Exits | Policy::Tsc | Policy::Constant(_) => true,
         Policy::Deny | Policy::TscDeadline => false,
     }

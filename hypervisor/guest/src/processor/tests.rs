@@ -237,14 +237,14 @@ fn a_guest_cannot_fill_the_log() {
 #[test]
 fn instructions_that_the_machine_lacks_are_undefined() {
     let partition = partition(1);
-    let vp = play(&partition, 0, &[exit(Exit::Unavailable)], &[]);
+    let vp = play(&partition, 0, &[exit(Exit::UndefinedOpcode)], &[]);
     assert_eq!(injected(&vp), [None, Some(Event::UNDEFINED)]);
 }
 
 #[test]
 fn what_the_backend_refuses_faults_and_what_it_settled_is_over() {
     let partition = partition(1);
-    let vp = play(&partition, 0, &[exit(Exit::Settled), exit(Exit::Refused)], &[]);
+    let vp = play(&partition, 0, &[exit(Exit::Handled), exit(Exit::GeneralProtection)], &[]);
     assert_eq!(injected(&vp), [None, None, Some(Event::PROTECTION)]);
     assert_eq!(vp.cpu.still.rip, 0, "neither steps over anything");
 }
@@ -321,8 +321,8 @@ fn every_exit_is_survived() {
         Exit::Init,
         Exit::InvalidState,
         Exit::Unexpected(0x999),
-        Exit::Refused,
-        Exit::Settled,
+        Exit::GeneralProtection,
+        Exit::Handled,
         Exit::EndOfInterrupt { vector: 0x41 },
         Exit::ApicWrite { register: 0x3f },
     ];

@@ -188,20 +188,20 @@ impl<R: RegisterWindow> Unit<R> {
     }
 
     /// After pages of `domain` became present.
-    pub fn domain_grew(
+    pub fn flush_after_map(
         &mut self,
         memory: &mut impl TableMemory,
         clock: &impl Clock,
         domain: u16,
     ) -> Result<(), IommuError> {
         if self.features.caches_absent() || self.stale {
-            return self.domain_shrank(memory, clock, domain);
+            return self.flush_after_unmap(memory, clock, domain);
         }
         Ok(())
     }
 
     /// After pages of `domain` went; DMA to them has ended when this returns.
-    pub fn domain_shrank(
+    pub fn flush_after_unmap(
         &mut self,
         memory: &mut impl TableMemory,
         clock: &impl Clock,

@@ -162,7 +162,7 @@ impl<R: RegisterWindow> Unit<R> {
     }
 
     /// After pages of `domain` became present.
-    pub fn domain_grew(
+    pub fn flush_after_map(
         &mut self,
         memory: &mut impl TableMemory,
         clock: &impl Clock,
@@ -172,7 +172,7 @@ impl<R: RegisterWindow> Unit<R> {
     }
 
     /// After pages of `domain` went; DMA to them has ended when this returns.
-    pub fn domain_shrank(
+    pub fn flush_after_unmap(
         &mut self,
         memory: &mut impl TableMemory,
         clock: &impl Clock,

@@ -32,8 +32,8 @@ fn lines_are_shown_in_their_owners_names() {
 
     a_screen_that_becomes_a_guests_keeps_nothing_and_is_left_alone();
 
-    // The steward's turn, on a machine without a port: everything goes out, nothing waits.
-    MODE.store(BY_STEWARD, Release);
+    // The housekeeping CPU's turn, on a machine without a port: everything goes out, nothing waits.
+    MODE.store(BY_HOUSEKEEPING, Release);
     ATTENDED.store(true, SeqCst);
     for line in 0..10 {
         write_guest(0, true, std::format!("late {line}").as_bytes());
@@ -45,8 +45,8 @@ fn lines_are_shown_in_their_owners_names() {
     }
     assert!(turns >= 3, "a few lines at a time");
     assert!(shown().ends_with("net| late 8\r\nnet| late 9\r\n"));
-    assert!(!ATTENDED.load(SeqCst), "who writes next has to wake the steward");
-    take_from_steward();
+    assert!(!ATTENDED.load(SeqCst), "who writes next has to wake the housekeeping CPU");
+    take_from_housekeeping();
 }
 
 fn a_screen_that_becomes_a_guests_keeps_nothing_and_is_left_alone() {

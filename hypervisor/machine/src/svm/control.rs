@@ -194,8 +194,8 @@ pub fn decode_exit(control: &Control) -> Exit {
         | exit_code::RSM
         | exit_code::MONITOR
         | exit_code::MWAIT
-        | exit_code::MWAIT_ARMED => Exit::Unavailable,
-        exit_code::RDPMC => Exit::Refused,
+        | exit_code::MWAIT_ARMED => Exit::UndefinedOpcode,
+        exit_code::RDPMC => Exit::GeneralProtection,
         code @ exit_code::WRITE_CR0..exit_code::EXCEPTION if code < exit_code::WRITE_CR0 + 16 => {
             Exit::WriteControl { register: (code - exit_code::WRITE_CR0) as u8, value: None }
         }
@@ -413,8 +413,8 @@ mod tests {
         }
         assert_eq!(exited(0x40 + 17, 5, 0), Exit::Exception { vector: 17, error: 5 });
         assert_eq!(exited(0x14, 0, 0), Exit::WriteControl { register: 4, value: None });
-        assert_eq!(exited(0x84, 0, 0), Exit::Unavailable);
-        assert_eq!(exited(0x6f, 0, 0), Exit::Refused, "RDPMC: there are no counters");
+        assert_eq!(exited(0x84, 0, 0), Exit::UndefinedOpcode);
+        assert_eq!(exited(0x6f, 0, 0), Exit::GeneralProtection, "RDPMC: there are no counters");
         assert_eq!(exited(0x403, 0, 0), Exit::Unexpected(0x403));
     }
 

@@ -48,7 +48,7 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         // The qualification is the offset in the page; the value is in there.
         exit::APIC_WRITE => Exit::ApicWrite { register: (read(field::QUALIFICATION) >> 4) as u8 },
         // There are no counters.
-        exit::RDPMC => Exit::Refused,
+        exit::RDPMC => Exit::GeneralProtection,
         // Those that exit on their own, and those of controls that are off.
         exit::GETSEC
         | exit::RSM
@@ -69,7 +69,7 @@ pub fn decode(reason: u32, read: impl Fn(Field) -> u64) -> Exit {
         | exit::ENQCMD
         | exit::ENQCMDS
         | exit::SEAMCALL
-        | exit::TDCALL => Exit::Unavailable,
+        | exit::TDCALL => Exit::UndefinedOpcode,
         other => Exit::Unexpected(other.into()),
     }
 }
@@ -290,12 +290,12 @@ mod tests {
         for reason in [exit::EPT_MISCONFIGURATION, exit::START_UP, exit::RDTSC, 200] {
             assert_eq!(decoded(reason, &[]), Exit::Unexpected(reason.into()));
         }
-        assert_eq!(decoded(exit::RDPMC, &[]), Exit::Refused);
+        assert_eq!(decoded(exit::RDPMC, &[]), Exit::GeneralProtection);
         let virtualisation = [exit::GETSEC, exit::RSM, exit::INVEPT, exit::INVVPID, exit::VMFUNC];
         let newer = [exit::ENCLS, exit::XSAVES, exit::XRSTORS, exit::PCONFIG, exit::UMWAIT, exit::TPAUSE];
         let rare = [exit::LOADIWKEY, exit::ENCLV, exit::ENQCMD, exit::ENQCMDS, exit::SEAMCALL, exit::TDCALL];
         for instruction in (19..=27).chain(virtualisation).chain(newer).chain(rare) {
-            assert_eq!(decoded(instruction, &[]), Exit::Unavailable, "{}", exit::name(instruction));
+            assert_eq!(decoded(instruction, &[]), Exit::UndefinedOpcode, "{}", exit::name(instruction));
         }
     }
 

@@ -138,7 +138,7 @@ impl Msix {
     }
 
     /// Masks every entry of the hardware. `window` starts at the table.
-    pub fn forget<W: RegisterWindow>(&mut self, window: &Shifted<'_, W>) {
+    pub fn mask_all<W: RegisterWindow>(&mut self, window: &Shifted<'_, W>) {
         for (index, entry) in self.table.iter_mut().enumerate() {
             window.write32(index, 12, msix::ENTRY_MASKED);
             entry.hardware_masked = true;

@@ -281,10 +281,10 @@ impl Host for Around {
     fn has_tsc_deadline(&self) -> bool {
         false
     }
-    fn steward(&self) -> u32 {
+    fn housekeeping_cpu(&self) -> u32 {
         0
     }
-    fn wake_steward(&self) {}
+    fn wake_housekeeping(&self) {}
     fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>) {
         let stop = self.0.with(|state| {

@@ -82,10 +82,10 @@ impl Host for QuietHost {
     fn has_tsc_deadline(&self) -> bool {
         false
     }
-    fn steward(&self) -> u32 {
+    fn housekeeping_cpu(&self) -> u32 {
         0
     }
-    fn wake_steward(&self) {}
+    fn wake_housekeeping(&self) {}
     fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
     fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {
         self.logged.lock().unwrap().push(text.to_string());
@@ -196,7 +196,7 @@ impl World {
         self.partition.host.logged.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
-    /// A life with all processors; `then` is the steward. Ends when all have come back.
+    /// A life with all processors; `then` is the housekeeping CPU. Ends when all have come back.
     pub fn live(&self, then: impl FnOnce(&Self)) {
         let all: Vec<usize> = (0..self.vcpus).collect();
         self.live_with(&all, then);

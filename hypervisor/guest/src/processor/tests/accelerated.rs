@@ -1,7 +1,7 @@
 //! A vCPU whose processor keeps its local APIC.
 
 use super::*;
-use crate::mailbox::Way;
+use crate::mailbox::Delivery;
 use access::vcpu::Posting;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spec::apic::{DeliveryMode, Destination, InterruptMessage};
@@ -36,7 +36,7 @@ impl Posting for Posted {
 fn with_accelerated_sibling(partition: &mut Partition<FakeHost>, on: bool) -> &'static Posted {
     let posted: &'static Posted = Box::leak(Box::default());
     partition.mailboxes[1].set_posting(Some(posted));
-    partition.mailboxes[1].set_way(Way::Posting);
+    partition.mailboxes[1].set_delivery(Delivery::Posted);
     let mut apic = LocalApic::new(1, false);
     apic.set_base(apic.base() | 0xc00).unwrap();
     let _ = apic.write(0x0f, if on { 0x1ff } else { 0xff }, 0).unwrap();
@@ -49,7 +49,7 @@ fn it_changes_over_in_x2apic_mode_and_back_at_its_end() {
     let partition = accelerated_partition(1);
     let vp = play(&partition, 0, &[exit(Exit::Cpuid)], &[]);
     assert_eq!(vp.cpu.modes, [InterruptMode::Accelerated, InterruptMode::Emulated]);
-    assert!(!vp.accelerated && partition.mailboxes[0].way() == Way::Mail);
+    assert!(!vp.accelerated && partition.mailboxes[0].delivery() == Delivery::Mailbox);
     assert_eq!(partition.host.handed.get()[..2], [0, 0], "the machine's APIC stays the hypervisor's");
 }
 

@@ -1,7 +1,7 @@
 //! A vCPU that takes its interrupts itself.
 
 use super::*;
-use crate::mailbox::Way;
+use crate::mailbox::Delivery;
 use spec::apic::{DeliveryMode, Destination, InterruptMessage};
 
 const ICR: u64 = 0x830;
@@ -33,7 +33,7 @@ fn it_changes_over_in_x2apic_mode_and_back_at_its_end() {
     let vp = play(&partition, 0, &[exit(Exit::Cpuid)], &[]);
     assert_eq!(vp.cpu.modes, [InterruptMode::Direct, InterruptMode::Emulated]);
     assert_eq!(partition.host.handed.get()[..2], [1, 1]);
-    assert!(!vp.direct.is_on() && partition.mailboxes[0].way() == Way::Mail);
+    assert!(!vp.direct.is_on() && partition.mailboxes[0].delivery() == Delivery::Mailbox);
     assert_eq!(written(&partition, SPURIOUS_VECTOR), [0x1ff]);
     assert!(partition.look_after_chipset().is_none(), "the chipset is nobody's any more");
 }
@@ -69,20 +69,20 @@ fn what_was_pending_goes_on_in_hardware() {
 #[test]
 fn messages_go_to_the_processor_itself_and_kick_nobody() {
     let partition = direct_partition(1);
-    partition.mailboxes[0].set_way(Way::Processor);
+    partition.mailboxes[0].set_delivery(Delivery::Physical);
     let address = {
         let mut apic = LocalApic::new(0, true);
         apic.set_base(apic.base() | 0xc00).unwrap();
         apic.address().to_bits()
     };
     partition.mailboxes[0].set_address(address);
-    partition.route(crate::partition::STEWARD, fixed(0x61, false));
+    partition.route(crate::partition::HOUSEKEEPING, fixed(0x61, false));
     assert_eq!(*partition.host.sent.borrow(), [(0, 0x61)]);
     assert!(partition.host.kicked.borrow().is_empty());
-    partition.route(crate::partition::STEWARD, fixed(3, false));
+    partition.route(crate::partition::HOUSEKEEPING, fixed(3, false));
     assert_eq!(partition.host.sent.borrow().len(), 1);
     let nmi = InterruptMessage { mode: DeliveryMode::Nmi, ..fixed(0, false) };
-    partition.route(crate::partition::STEWARD, nmi);
+    partition.route(crate::partition::HOUSEKEEPING, nmi);
     assert_eq!(partition.host.sent.borrow().len(), 1, "an NMI of the guest's is injected");
     assert!(partition.mailboxes[0].has(mailbox::NMI));
 }
@@ -184,17 +184,17 @@ fn init_leads_back_to_the_model_and_start_up_forth() {
 }
 
 #[test]
-fn the_steward_sees_to_what_vcpu_0_saw_to() {
+fn the_housekeeping_cpu_sees_to_what_vcpu_0_saw_to() {
     let partition = direct_partition(1);
-    partition.leave_chipset_to_steward(true);
+    partition.leave_chipset_to_housekeeping(true);
     let woken = || partition.host.handed.get()[2];
     let before = woken();
     // A prompt: the line has no end, and is to show all the same.
     partition.port_write(1, 0x3f8, Width::Byte, b'$'.into());
     assert!(woken() > before && partition.host.kicked.borrow().is_empty());
-    let due = partition.look_after_chipset().expect("the steward's");
+    let due = partition.look_after_chipset().expect("the housekeeping CPU's");
     assert_ne!(due, u64::MAX);
     partition.host.now.set(due + 1);
-    let next = partition.look_after_chipset().expect("still the steward's");
+    let next = partition.look_after_chipset().expect("still the housekeeping CPU's");
     assert!(next > due, "what was due was seen to");
 }

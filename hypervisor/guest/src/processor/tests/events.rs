@@ -79,7 +79,7 @@ fn while_an_nmi_is_handled_one_more_is_kept() {
 #[test]
 fn a_fault_says_that_its_instruction_is_to_run_again_and_a_trap_does_not() {
     let partition = partition(1);
-    let vp = play(&partition, 0, &[exit(Exit::Unavailable)], &[]);
+    let vp = play(&partition, 0, &[exit(Exit::UndefinedOpcode)], &[]);
     assert_eq!(vp.cpu.still.rflags & RFLAGS_RF, RFLAGS_RF, "#UD");
     let partition = self::partition(1);
     let stepped = Turn { rflags: Some(2 | RFLAGS_TF), ..exit(Exit::Cpuid) };

@@ -8,7 +8,7 @@ use script::deliver;
 fn no_exit_of_whatever_kind_keeps_a_vcpu_from_its_mailbox_for_long() {
     const EXITS: usize = 4 * EXITS_BETWEEN_LOOKS as usize;
     let fault = Exit::NestedFault { gpa: Gpa(0xd000_0000), access: NestedAccess::Read };
-    for kind in [Exit::Cpuid, Exit::Idle, Exit::Settled, Exit::Init, Exit::Hypercall, fault] {
+    for kind in [Exit::Cpuid, Exit::Idle, Exit::Handled, Exit::Init, Exit::Hypercall, fault] {
         let partition = partition(1);
         let mut turns = std::vec![exit(kind); EXITS];
         turns[9].stops = true;

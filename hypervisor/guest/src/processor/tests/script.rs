@@ -33,7 +33,7 @@ pub(super) struct FakeHost {
     /// The x2APIC of the machine, by register, and every write in order.
     pub(super) apic: RefCell<BTreeMap<u8, u64>>,
     pub(super) apic_writes: RefCell<Vec<(u8, u64)>>,
-    /// How often the local APIC was given, taken back, and the steward woken.
+    /// How often the local APIC was given, taken back, and the housekeeping CPU woken.
     pub(super) handed: Cell<[usize; 3]>,
     /// Machine checks that were looked at, and whether a guest survives them.
     pub(super) machine_checks: Cell<usize>,
@@ -83,10 +83,10 @@ impl Host for FakeHost {
     fn has_tsc_deadline(&self) -> bool {
         false
     }
-    fn steward(&self) -> u32 {
+    fn housekeeping_cpu(&self) -> u32 {
         99
     }
-    fn wake_steward(&self) {
+    fn wake_housekeeping(&self) {
         self.count(2);
     }
     fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}

@@ -22,9 +22,9 @@ impl VmxVcpu {
             _ => return Exit::Unexpected(self.reason.into()),
         };
         if !legal {
-            return Exit::Refused;
+            return Exit::GeneralProtection;
         }
         self.write(shadow, value);
-        Exit::Settled
+        Exit::Handled
     }
 }

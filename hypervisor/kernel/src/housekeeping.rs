@@ -16,7 +16,7 @@ use spec::Bdf;
 /// How many faults of one guest are logged, so that a storm fills no log.
 const FAULTS_LOGGED: u32 = 20;
 
-/// Makes the steward look at once.
+/// Makes the housekeeping CPU look at once.
 pub fn wake() {
     if let Some(id) = processor::apic_id(0) {
         apic::send_interrupt(id, KICK_VECTOR);
@@ -44,7 +44,7 @@ pub fn watch(machine: &Machine, tsc_hz: u64) {
     }
     timer::disarm_timer();
     drain_faults(machine, &mut logged);
-    console::take_from_steward();
+    console::take_from_housekeeping();
 }
 
 /// Waits for an interrupt, and takes the lines of guests whose own processors take no vector of
@@ -60,7 +60,7 @@ fn wants_turn(machine: &Machine) -> bool {
         *word != before
     });
     if came_by_line {
-        machine.guests.iter().for_each(|guest| guest.partition.take_lines_as_steward());
+        machine.guests.iter().for_each(|guest| guest.partition.take_lines_as_housekeeping());
     }
     !came_by_line || was_kicked || vectors != [0; 4]
 }
@@ -68,7 +68,7 @@ fn wants_turn(machine: &Machine) -> bool {
 /// Logs what the IOMMUs refused, with whose it was.
 fn drain_faults(machine: &Machine, logged: &mut [u32]) {
     let Some(iommus) = IOMMUS.get() else { return };
-    // Bounded: a storm must not keep the steward from everything else.
+    // Bounded: a storm must not keep the housekeeping CPU from everything else.
     for _ in 0..64 {
         let Some(fault) = iommus.lock().next_fault() else { return };
         let owner = machine.guests.iter().position(|guest| owns(guest, fault.source.id));

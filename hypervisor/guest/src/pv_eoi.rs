@@ -1,6 +1,6 @@
-//! The end of an interrupt without an exit.
+//! PV EOI: the end of an interrupt without an exit.
 //!
-//! A guest that knows the interface (Linux does; KVM's documentation calls it PV EOI)
+//! A guest that knows the interface (Linux does; it is in the documentation of KVM)
 //! gives the address of a word for each processor. When an interrupt is injected whose
 //! end concerns nobody else, bit 0 of that word is set; the guest ends the interrupt by
 //! clearing it instead of writing to its local APIC. At the next exit the hypervisor
@@ -20,12 +20,12 @@ const MAY_END: u8 = 1;
 
 /// One processor's word.
 #[derive(Default)]
-pub struct SilentEnd {
+pub struct PvEoi {
     register: u64,
     offered: bool,
 }
 
-impl SilentEnd {
+impl PvEoi {
     /// The register as the guest wrote it.
     pub fn register(&self) -> u64 {
         self.register
@@ -47,13 +47,13 @@ impl SilentEnd {
     /// `vector` is about to be injected: lets the guest end it by itself, if it can.
     #[inline]
     pub fn offer<M: GuestMemory>(&mut self, memory: &M, apic: &LocalApic, vector: u8) {
-        if self.register & ENABLED != 0 && apic.can_end_silently(vector) {
+        if self.register & ENABLED != 0 && apic.can_leave_eoi_to_guest(vector) {
             // Outside memory nothing is offered, which is what the guest asked for.
             self.offered = memory.write(self.word(), &[MAY_END]).is_ok();
         }
     }
 
-    /// Whether [`SilentEnd::settle`] has something to do.
+    /// Whether [`PvEoi::settle`] has something to do.
     #[inline]
     pub fn is_offered(&self) -> bool {
         self.offered
@@ -90,8 +90,8 @@ mod tests {
         apic
     }
 
-    fn enabled() -> SilentEnd {
-        let mut end = SilentEnd::default();
+    fn enabled() -> PvEoi {
+        let mut end = PvEoi::default();
         assert!(end.set_register(0x101));
         end
     }
@@ -129,13 +129,13 @@ mod tests {
         more.accept(0x22, false);
         end.offer(&memory, &more, 0x31);
         assert!(!end.is_offered(), "another one waits for the end");
-        SilentEnd::default().offer(&memory, &in_service(0x31, false), 0x31);
+        PvEoi::default().offer(&memory, &in_service(0x31, false), 0x31);
         assert_eq!(memory.read32(Gpa(0x100)), Ok(0), "not asked for");
     }
 
     #[test]
     fn a_word_outside_memory_is_no_offer() {
-        let mut end = SilentEnd::default();
+        let mut end = PvEoi::default();
         assert!(!end.set_register(0x103));
         assert!(end.set_register(0xffff_ffff_ffff_fff1));
         end.offer(&VecMemory::new(0x200), &in_service(0x31, false), 0x31);
