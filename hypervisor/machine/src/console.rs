@@ -73,6 +73,7 @@ struct GuestLines {
 }
 
 /// Who writes lines.
+#[expect(clippy::large_enum_variant, reason = "a list of one log and all guests, made once")]
 enum Owner {
     Log,
     Guest(GuestLines),

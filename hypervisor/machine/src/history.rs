@@ -10,6 +10,12 @@ pub struct History {
     written: usize,
 }
 
+impl Default for History {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl History {
     /// Nothing written.
     pub const fn new() -> Self {
