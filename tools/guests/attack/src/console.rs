@@ -62,6 +62,8 @@ pub fn flood(environment: &Environment) {
         }
     }
     put(b"\n");
+    // What is printed while the ring is full is left out, this line too: the ring empties first.
+    wait_us(5_000 * MILLISECOND);
     println!("attack console: held after {sent} bytes");
 }
 
