@@ -165,9 +165,8 @@ pub fn open(line: Option<Line>, tsc_hz: u64) {
     }
     let arrives = line.is_some_and(|line| line.arrives(tsc_hz));
     console::set_line(arrives);
-    if line.is_none() {
-        log::info!("no interrupt of the serial port is known; it is looked at by the timer");
-    } else if !arrives {
-        log::info!("no interrupt of the serial port arrives; it is looked at by the timer");
+    if !arrives {
+        let why = if line.is_some() { "arrives" } else { "is known" };
+        log::info!("no interrupt of the serial port {why}; it is looked at by the timer");
     }
 }
