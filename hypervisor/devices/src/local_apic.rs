@@ -284,7 +284,11 @@ impl LocalApic {
         if self.irr.contains(vector) {
             self.irr.remove(vector);
             self.isr.insert(vector);
-            self.update_priority();
+            // What `update_priority` would find: a vector of a class below the priority
+            // neither passes the task priority nor what is in service already.
+            if vector >> 4 > self.ppr >> 4 {
+                self.ppr = vector & 0xf0;
+            }
         }
     }
 

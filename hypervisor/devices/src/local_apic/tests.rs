@@ -435,6 +435,28 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    /// Taking an interrupt finds the processor priority without the whole ISR.
+    #[test]
+    fn an_acknowledged_vector_leaves_the_priority_of_all_in_service(
+        task_priority: u8,
+        served in proptest::collection::vec(16u8.., 0..6),
+        vector in 16u8..,
+    ) {
+        let mut apic = x2apic(1);
+        let _ = apic.write(0x08, u32::from(task_priority).into(), 0).unwrap();
+        for vector in served {
+            apic.accept(vector, false);
+            apic.acknowledge(vector);
+        }
+        apic.accept(vector, false);
+        apic.acknowledge(vector);
+        let found = apic.ppr;
+        apic.update_priority();
+        prop_assert_eq!(found, apic.ppr);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn nothing_a_guest_does_breaks_it(
