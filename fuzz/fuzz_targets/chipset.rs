@@ -96,7 +96,7 @@ impl World {
     }
 
     fn apply(&mut self, mut effects: Effects) {
-        assert!(!effects.overflowed(), "one access overflows the queue");
+        assert!(!effects.take_overflow(), "one access overflows the queue");
         while let Some(effect) = effects.pop() {
             match effect {
                 Effect::Message(message) => self.deliver(message),

@@ -1,8 +1,8 @@
 //! Emulated devices: the chipset and the local APICs of a guest.
 //!
 //! Every model is a state machine. It takes an access and gives back what the
-//! access caused ([`ApicEffect`], [`Effects`]); it never calls anybody, never
-//! allocates, and reads no clock: the caller passes `now`, the time-stamp counter
+//! access caused ([`ApicEffect`], [`Effects`]); it never calls anybody, never allocates after it was
+//! made, and reads no clock: the caller passes `now`, the time-stamp counter
 //! in ticks. Time only enters where a guest can see it, and what must happen later
 //! is a `deadline` that the caller keeps, not a timer that a model owns.
 //!
@@ -12,10 +12,12 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod chipset;
+pub mod device;
 pub mod effect;
 pub mod i8042;
 pub mod ioapic;

@@ -33,6 +33,8 @@ pub enum End {
     Stopped = 6,
     /// It was stopped from outside, to start again.
     Restarted = 7,
+    /// An emulated device of it failed.
+    DeviceFailed = 8,
 }
 
 impl End {
@@ -46,6 +48,7 @@ impl End {
             Self::BadAccess => "bad-access",
             Self::Stopped => "stopped",
             Self::Restarted => "restarted",
+            Self::DeviceFailed => "device-failed",
         }
     }
 
@@ -59,6 +62,7 @@ impl End {
             5 => Self::BadAccess,
             6 => Self::Stopped,
             7 => Self::Restarted,
+            8 => Self::DeviceFailed,
             _ => return None,
         })
     }
@@ -263,11 +267,23 @@ impl<H: Host> Partition<H> {
         while let Some(effect) = state.effects.pop() {
             attention |= self.chipset_effect(from, effect, &mut state.line, &mut state.line_bytes);
         }
+        if state.effects.take_overflow() {
+            self.fail_device("chipset");
+        }
         let deadline = state.chipset.deadline().unwrap_or(u64::MAX);
         if deadline != self.chipset_deadline.swap(deadline, AcqRel) {
             attention |= self.deadline_changed(from);
         }
         (result, attention)
+    }
+
+    /// A model caused more effects than its queue holds, so the guest has lost an interrupt or
+    /// a transfer: it ends, before it goes on without.
+    #[cold]
+    #[inline(never)]
+    fn fail_device(&self, device: &str) {
+        self.log(format_args!("its {device} failed: it caused more at once than it has room for"));
+        self.request_end(End::DeviceFailed);
     }
 
     /// A deadline changed: whoever sees to it has to know.

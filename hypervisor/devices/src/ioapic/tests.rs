@@ -195,7 +195,7 @@ fn all_pins_with_one_vector_fit_the_effects() {
     }
     let mut out = Effects::new();
     ioapic.end_of_interrupt(0x60, &mut out);
-    assert!(!out.overflowed());
+    assert!(!out.take_overflow());
     assert_eq!(out.count(), usize::from(PINS));
 }
 
@@ -213,7 +213,7 @@ proptest! {
                 _ => ioapic.end_of_interrupt(value as u8, &mut out),
             }
             ioapic.read(value & 0x7f);
-            prop_assert!(!out.overflowed());
+            prop_assert!(!out.take_overflow());
             for (pin, entry) in ioapic.redirections.iter().enumerate() {
                 prop_assert!(entry & REMOTE_IRR == 0 || entry & LEVEL != 0, "pin {}", pin);
             }

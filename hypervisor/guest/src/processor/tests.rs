@@ -19,6 +19,18 @@ fn a_devices_vector_is_the_guests_own() {
     assert_eq!(injected(&vp), [None, Some(Event::Interrupt(0x31))]);
 }
 
+#[test]
+fn a_model_that_causes_more_than_it_said_ends_its_guest() {
+    let partition = partition(1);
+    let cause = |count: usize| {
+        partition
+            .with_chipset(0, |_, effects, _| (0..count).for_each(|_| effects.push(Effect::Transmit(b'.'))));
+        partition.ended()
+    };
+    assert_eq!(cause(devices::Effects::CHIPSET), None);
+    assert_eq!(cause(devices::Effects::CHIPSET + 1), Some(End::DeviceFailed));
+}
+
 /// Routes the guest's line 17, level-triggered, to this vector of its first processor.
 fn route_line(partition: &Partition<FakeHost>, entry: u32) {
     const PIN: u32 = 0x10 + 2 * 17;

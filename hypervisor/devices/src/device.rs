@@ -1,0 +1,111 @@
+//! What every emulated device has in common: the words in which it talks to whoever runs it.
+//!
+//! A device takes an access with its [`Context`] and returns. It calls nobody: what it wants
+//! done goes into [`Context::effects`] as plain data, so the same queue can be a buffer in
+//! ring 0 or a page that a compartment shares. The effects are applied in order, after the
+//! device is not borrowed any more. So [`DeviceEffect::Line`] says "look again": whoever
+//! applies it asks [`Device::line`].
+
+use crate::effect::Effects;
+use access::GuestMemory;
+use spec::{Gpa, Width};
+
+/// What a device is handed with each call.
+pub struct Context<'a> {
+    /// The guest's memory, as far as the function may reach it: no byte of it while its bus
+    /// mastering is off.
+    pub memory: &'a dyn GuestMemory,
+    /// Guest time, in ticks of the time-stamp counter.
+    pub now: u64,
+    /// Where the device puts what is to be done.
+    pub effects: &'a mut Effects<DeviceEffect>,
+}
+
+/// One thing that a device wants done.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum DeviceEffect {
+    /// The level of its INTx may have changed: ask [`Device::line`].
+    #[default]
+    Line,
+    /// Send its message of this number. Whether it is masked is the business of the
+    /// function's MSI-X capability.
+    Msi(u16),
+    /// Give this to the backend, and its outcome to [`Device::complete`].
+    Submit(Request),
+    /// [`Device::deadline`] may be earlier than it was: ask again.
+    Wake,
+}
+
+/// What a request does with the medium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// From the medium to the guest's memory.
+    Read,
+    /// From the guest's memory to the medium.
+    Write,
+    /// What was written before survives a loss of power. It has no range.
+    Flush,
+}
+
+/// A request to a medium: one range of it, and one of the guest's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// What the device knows the request by.
+    pub tag: u32,
+    /// What to do.
+    pub operation: Operation,
+    /// Bytes from the start of the medium.
+    pub at: u64,
+    /// Where the data is.
+    pub gpa: Gpa,
+    /// How much of it, in bytes.
+    pub bytes: u32,
+}
+
+/// Why a request failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestFault {
+    /// Not all of the guest's range is its memory.
+    Memory,
+    /// Not all of the medium's range exists.
+    Range,
+    /// The medium takes no writes.
+    ReadOnly,
+    /// The medium failed.
+    Medium,
+}
+
+/// The outcome of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Completion {
+    /// Which request.
+    pub tag: u32,
+    /// What came of it.
+    pub outcome: Result<(), RequestFault>,
+}
+
+/// An emulated device, apart from its function's configuration space: what is behind its
+/// register window.
+///
+/// Every value of the guest's is untrusted: an offset outside the window reads ones, a queue
+/// outside of memory is an error of the device's that its specification has a word for.
+pub trait Device: Send {
+    /// The most effects that one call causes.
+    fn most_effects(&self) -> usize;
+    /// Reads `width` bytes, `offset` bytes into the register window.
+    fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64;
+    /// Writes `width` bytes, `offset` bytes into the register window.
+    fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>);
+    /// A request is done. A tag that the device does not know is ignored: the request may be
+    /// from before its reset.
+    fn complete(&mut self, completion: Completion, context: &mut Context<'_>);
+    /// Level of its INTx.
+    fn line(&self) -> bool;
+    /// Guest time at which [`Device::tick`] is to be called.
+    fn deadline(&self) -> Option<u64>;
+    /// Does what is due.
+    fn tick(&mut self, context: &mut Context<'_>);
+    /// As after power-up, but for what it does not lose. Requests that were submitted may
+    /// still complete.
+    fn reset(&mut self);
+}
