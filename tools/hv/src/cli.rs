@@ -116,7 +116,7 @@ Examples:
   cargo hv test plan::              tests whose name has `plan::` in it
   cargo hv test attack/dma          one attack on every column
   cargo hv test @amdvi              one column
-  cargo hv test --matrix README.md  everything, and the matrix into the README
+  cargo hv test --matrix docs/status.md  everything, and the matrix into that page
   cargo hv test --long              what takes too long for every day, and nothing else
   cargo hv test --long --table docs/long-tests.md")]
 pub struct Test {
