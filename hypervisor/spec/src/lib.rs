@@ -20,6 +20,7 @@ pub mod amdvi;
 pub mod apic;
 pub mod local_apic;
 pub mod msr;
+pub mod nvme;
 pub mod pci;
 pub mod pci_capability;
 pub mod pci_config;
