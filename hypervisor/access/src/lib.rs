@@ -11,6 +11,10 @@ extern crate std;
 
 pub mod clock;
 pub mod config_space;
+pub mod device;
+pub mod dma;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fake_dma;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fake_pci;
 pub mod frames;
@@ -20,6 +24,8 @@ pub mod vcpu;
 
 pub use clock::{Clock, TimedOut, wait_until};
 pub use config_space::ConfigSpace;
+pub use device::DeviceAccess;
+pub use dma::{DmaBuffer, DmaMemory};
 pub use frames::TableMemory;
 pub use memory::{GuestMemory, OutOfBounds};
 pub use registers::RegisterWindow;

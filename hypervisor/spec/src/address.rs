@@ -1,4 +1,5 @@
-//! Physical address spaces: the guest's and the host's.
+//! Address spaces: the guest's and the host's physical memory, and what a device sends behind
+//! an IOMMU.
 
 use crate::text;
 use core::fmt;
@@ -109,4 +110,12 @@ address_space!(
     /// A host-physical address: what the machine's memory and devices answer to.
     Hpa,
     "hpa"
+);
+
+address_space!(
+    /// An I/O virtual address: what a device puts into its requests, and what the IOMMU
+    /// translates by the tables of the device's domain (VT-d section 3.6, AMD-Vi section 2.2).
+    /// A driver gives its device nothing else.
+    Iova,
+    "iova"
 );

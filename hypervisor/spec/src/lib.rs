@@ -2,7 +2,7 @@
 //!
 //! Nothing here does anything: these are names for what the manuals fix. Every
 //! item cites the section that fixes it. Numbers that are addresses carry their
-//! space in their type ([`Gpa`], [`Hpa`]).
+//! space in their type ([`Gpa`], [`Hpa`], [`Iova`]).
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -32,6 +32,6 @@ pub mod vmx;
 pub mod vtd;
 pub mod width;
 
-pub use address::{Gpa, Hpa};
+pub use address::{Gpa, Hpa, Iova};
 pub use pci::{Bdf, RequesterRange};
 pub use width::Width;
