@@ -1,6 +1,7 @@
 //! Where consoles go: a log file per owner, and one view for the terminal.
 
 use crate::demux::{Demux, FIRMWARE, HYPERVISOR, Line, Piece};
+use crate::summary;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -45,7 +46,8 @@ impl Logs {
     }
 }
 
-/// What of the consoles is shown.
+/// What of the consoles is shown. The lines of the hypervisor's summary, which it writes for tools, are
+/// in its log file alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum View {
     /// Nothing.
@@ -81,7 +83,9 @@ impl Consoles<io::Stdout> {
 impl<W: Write> Consoles<W> {
     /// Shown on `output` as `view` says, and logged to `logs`.
     pub fn new(view: View, logs: Option<Logs>, output: W) -> Self {
-        Self { demux: Demux::new(), logs, painter: Painter { view, output, owners: Vec::new(), open: None } }
+        let painter =
+            Painter { view, output, owners: Vec::new(), open: None, starts_line: true, hidden: false };
+        Self { demux: Demux::new(), logs, painter }
     }
 
     /// The folder of the log files.
@@ -139,10 +143,17 @@ struct Painter<W: Write> {
     owners: Vec<String>,
     /// Whose unfinished line the cursor is on.
     open: Option<String>,
+    /// Whether the hypervisor's next piece starts a line of its own.
+    starts_line: bool,
+    /// Whether the hypervisor's line is one that is not shown.
+    hidden: bool,
 }
 
 impl<W: Write> Painter<W> {
     fn paint(&mut self, piece: &Piece, line: Option<&Line>) -> io::Result<()> {
+        if self.hides(piece) {
+            return Ok(());
+        }
         match (self.view, line) {
             (View::Nothing, _) | (View::Lines, None) => Ok(()),
             (View::Lines, Some(line)) => {
@@ -151,6 +162,18 @@ impl<W: Write> Painter<W> {
             }
             (View::Terminal, _) => self.paint_piece(piece),
         }
+    }
+
+    /// Whether `piece` belongs to a line that is not shown. A long one comes in several pieces.
+    fn hides(&mut self, piece: &Piece) -> bool {
+        if piece.owner != HYPERVISOR {
+            return false;
+        }
+        if self.starts_line {
+            self.hidden = summary::is_part(&piece.owner, &piece.text);
+        }
+        self.starts_line = piece.ends_line;
+        self.hidden
     }
 
     /// Goes on in the line that the cursor is on if it is the owner's, else starts a
@@ -270,6 +293,33 @@ mod tests {
         assert_eq!(printable("a\x1b]0;title\x07b"), "a]0;title\x07b");
         assert_eq!(printable("a\rb\x1bc\u{9b}2J"), "abc2J");
         assert_eq!(printable("\x1b["), "");
+    }
+
+    #[test]
+    fn a_summary_is_in_the_log_and_not_on_the_screen() {
+        // The first line is long, and a guest speaks in the middle of it.
+        let input = "hypervisor| net: ended: power-off\nhypervisor> summary guest=net end=power-off\n\
+                     net| summary guest=net\nhypervisor|  exits.cpuid=1\n\
+                     hypervisor| summary hypervisor guests=1\nhypervisor| power off\n";
+        for view in [View::Lines, View::Terminal] {
+            let text = shown(view, input.as_bytes());
+            assert!(text.contains("net: ended: power-off") && !text.contains("end="), "{text}");
+            assert!(!text.contains("exits.") && !text.contains("guests="), "{text}");
+            assert!(text.contains("power off"), "{text}");
+            assert!(text.contains("summary guest=net"), "a guest may say what it likes: {text}");
+        }
+        let folder = std::env::temp_dir().join(format!("lab-summary-{}", std::process::id()));
+        let logs = Logs::new(&folder).unwrap();
+        let mut consoles = Consoles::new(View::Lines, Some(logs), io::sink());
+        let mut taken = 0;
+        consoles
+            .receive(input.as_bytes(), |line| taken += usize::from(summary::is_part(&line.owner, &line.text)))
+            .unwrap();
+        let log = std::fs::read_to_string(folder.join("hypervisor.log")).unwrap();
+        assert!(log.contains("summary guest=net end=power-off exits.cpuid=1\n"), "{log}");
+        assert!(log.contains("summary hypervisor guests=1\n"), "{log}");
+        assert_eq!(taken, 2);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -54,11 +54,7 @@ impl Summary {
     /// Takes one console line; true if it was part of the summary. Only the
     /// hypervisor can write it; unknown keys are for newer readers.
     pub fn take(&mut self, line: &Line) -> bool {
-        if line.owner != HYPERVISOR {
-            return false;
-        }
-        // A log level or a time may stand before it.
-        let Some(text) = line.text.split_once("summary ").map(|(_, text)| text) else { return false };
+        let Some(text) = part(&line.owner, &line.text) else { return false };
         let fields = || text.split_whitespace().filter_map(|field| field.split_once('='));
         let number =
             |key: &str| fields().find(|(name, _)| *name == key).and_then(|(_, value)| value.parse().ok());
@@ -160,6 +156,19 @@ impl Summary {
         .unwrap_or_default(); // Writing to a String does not fail.
         table
     }
+}
+
+/// Whether a line of `owner` that begins with `text` is part of a summary, which is written for tools;
+/// people read [`Summary::to_table`].
+pub fn is_part(owner: &str, text: &str) -> bool {
+    part(owner, text).is_some()
+}
+
+/// What a line of a summary says after that word. Only the hypervisor writes such lines.
+fn part<'a>(owner: &str, text: &'a str) -> Option<&'a str> {
+    let text = (owner == HYPERVISOR).then(|| text.strip_prefix("summary "))??;
+    let first = text.split_whitespace().next()?;
+    (first == HYPERVISOR || first.starts_with("guest=")).then_some(text)
 }
 
 /// Rows with every column but the last padded to its widest cell.
