@@ -4,11 +4,11 @@
 
 extern crate alloc;
 
-#[path = "../../hypervisor/guest/src/decode/oracle/compare.rs"]
+#[path = "../../hypervisor/emulator/src/decode/oracle/compare.rs"]
 mod compare;
 
+use emulator::decode::*;
 use fuzz::Input;
-use guest::decode::*;
 use libfuzzer_sys::fuzz_target;
 
 const KNOWN: [Known; 14] = [

@@ -17,6 +17,8 @@ pub mod dma;
 pub mod fake_dma;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fake_pci;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fake_vcpu;
 pub mod frames;
 pub mod memory;
 pub mod registers;

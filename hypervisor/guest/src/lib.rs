@@ -1,5 +1,6 @@
-//! A guest at run time: its exit loop, interrupt delivery, instruction emulation,
-//! loaders, and the tables that say what its processors are.
+//! A guest at run time: its exit loop, interrupt delivery, loaders, and the tables that say
+//! what its processors are. The instructions that its processors leave to software are
+//! carried out by the crate `emulator`.
 //!
 //! The loop is [`processor::VirtualProcessor::run`]: an exit comes in, a resume goes
 //! out. What the guest's processors share is a [`partition::Partition`]; the machine
@@ -16,10 +17,7 @@ pub mod assignment;
 pub mod budget;
 pub mod clock;
 pub mod cpuid;
-pub mod decode;
-pub mod descriptor;
 pub mod direct;
-pub mod emulate;
 pub mod exits;
 pub mod holdings;
 pub mod host;
@@ -32,10 +30,6 @@ pub mod msr;
 pub mod partition;
 pub mod processor;
 pub mod pv_eoi;
-pub mod task_switch;
-#[cfg(test)]
-mod testing;
-pub mod walk;
 
 pub use partition::{End, Partition};
 pub use processor::VirtualProcessor;

@@ -1,7 +1,6 @@
 //! A virtual processor's loop: exit in, resume out.
 
 use crate::direct::Direct;
-use crate::emulate::Recent;
 use crate::exits::{self, Unemulated};
 use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, LINE_VECTOR, TIMER_VECTOR};
 use crate::mailbox::{self, Mailbox, vectors};
@@ -10,6 +9,7 @@ use crate::partition::{End, Partition};
 use crate::pv_eoi::PvEoi;
 use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
 use devices::{Effect, LocalApic};
+use emulator::Recent;
 use spec::processor::{RFLAGS_IF, RFLAGS_RF};
 
 /// Exits after which a vCPU looks at its mailbox at the latest.

@@ -6,13 +6,12 @@
 
 use super::{advance, code_size, fetch, raise};
 use crate::cpuid::{CpuidPolicy, Dynamic};
-use crate::decode::{CodeSize, Control, Known, control_write};
 use crate::host::Host;
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
-use crate::walk::{CR4_PAE, EFER_LMA};
 use access::vcpu::{ControlRegisters, Event, Vcpu};
-use spec::processor::{CR4_PCE, CR4_PCIDE};
+use emulator::decode::{CodeSize, Control, Known, control_write};
+use spec::processor::{CR4_PAE, CR4_PCE, CR4_PCIDE, EFER_LMA};
 
 /// Carries out a MOV of `value` to CR`register`; where the hardware does not say what is
 /// moved, the instruction does.

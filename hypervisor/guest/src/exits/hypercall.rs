@@ -2,11 +2,11 @@
 //! since that is whose name CPUID gives. There is one: interrupts to many processors.
 
 use super::advance;
-use crate::decode::Known;
 use crate::host::Host;
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{RAX, RBX, RCX, RDX, RSI, Vcpu};
+use emulator::decode::Known;
 use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage};
 
 /// KVM_HC_SEND_IPI.

@@ -1,14 +1,14 @@
 //! Accesses to guest-physical addresses that are not memory.
 
 use super::{apic, end, raise};
-use crate::decode;
-use crate::emulate::{self, Bus, Outcome};
 use crate::host::{BusAccess, Host};
 use crate::layout;
 use crate::partition::{End, Partition};
 use crate::processor::VirtualProcessor;
 use access::vcpu::{Event, NestedAccess, Vcpu};
 use devices::LocalApic;
+use emulator::decode;
+use emulator::{Bus, Outcome};
 use spec::local_apic::TASK_PRIORITY;
 use spec::{Gpa, Width};
 
@@ -40,7 +40,7 @@ pub fn handle<V: Vcpu, H: Host>(
     }
     let apic = &mut vp.apic;
     let mut bus = Mmio { partition, index: vp.index, apic, effects: 0, stray: None };
-    let outcome = emulate::access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
+    let outcome = emulator::access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
     let (effects, stray) = (bus.effects, bus.stray);
     if effects != 0 {
         vp.attention = true;

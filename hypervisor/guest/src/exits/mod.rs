@@ -10,14 +10,14 @@ mod port;
 pub use memory::Unemulated;
 
 use crate::cpuid::{Dynamic, Registers};
-use crate::decode::{CodeSize, Known, bare_form, length_of};
 use crate::host::Host;
 use crate::msr::xcr0_is_legal;
 use crate::partition::{End, Partition};
 use crate::processor::{Activity, VirtualProcessor};
-use crate::task_switch::{self, Failure};
-use crate::walk::{self, BytesKey, Paging, Walker};
 use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, TaskSource, Vcpu};
+use emulator::decode::{CodeSize, Known, bare_form, length_of};
+use emulator::task_switch::{self, Failure};
+use emulator::walk::{self, BytesKey, Paging, Walker};
 use spec::processor::{CR4_OSXSAVE, EFER_LMA, RFLAGS_TF, RFLAGS_VM};
 
 /// Handles `exit`.

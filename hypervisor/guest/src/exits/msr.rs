@@ -2,12 +2,12 @@
 
 use super::{advance, apic, raise};
 use crate::clock;
-use crate::decode::Known;
 use crate::host::Host;
 use crate::msr::{Policy, efer_is_legal, policy};
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{Event, RAX, RCX, RDX, Vcpu};
+use emulator::decode::Known;
 use spec::local_apic::{PROCESSOR_PRIORITY, TASK_PRIORITY};
 use spec::msr;
 use spec::processor::CR0_PG;

@@ -1,12 +1,12 @@
 //! Port accesses.
 
 use super::{advance, raise};
-use crate::decode::Known;
-use crate::emulate::{self, Outcome, Ports};
 use crate::host::Host;
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{PortAccess, RAX, Vcpu};
+use emulator::decode::Known;
+use emulator::{Outcome, Ports};
 use spec::Width;
 
 /// Handles IN, OUT, INS and OUTS.
@@ -54,7 +54,7 @@ impl<H: Host> Ports for GuestPorts<'_, H> {
 #[cold]
 fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, access: PortAccess) {
     let mut ports = GuestPorts { partition, index: vp.index, attention: false };
-    let outcome = emulate::string_port(&mut vp.cpu, &partition.memory, &mut ports, &mut vp.recent, access);
+    let outcome = emulator::string_port(&mut vp.cpu, &partition.memory, &mut ports, &mut vp.recent, access);
     vp.attention |= ports.attention;
     match outcome {
         Outcome::Done | Outcome::Retry => {}

@@ -2,11 +2,10 @@
 
 use super::LoadError;
 use super::place::{DESCRIPTORS, PAGE_TABLES, Space};
-use crate::walk::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME};
 use access::GuestMemory;
 use access::vcpu::{ControlRegisters, RAX, RBX, RSI, Segment, SegmentName, Vcpu};
 use spec::Gpa;
-use spec::processor::CR0_ET;
+use spec::processor::{CR0_ET, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME};
 
 /// RFLAGS after reset: the bit that is always set.
 const RFLAGS_RESET: u64 = 1 << 1;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::layout::{ACPI_AREA, MemoryKind};
-use crate::testing::StillVcpu;
+use access::fake_vcpu::StillVcpu;
 use access::memory::VecMemory;
 use access::vcpu::{RAX, RBX, RSI, SegmentName};
 use alloc::string::ToString;
@@ -102,12 +102,12 @@ fn linux_starts_in_64_bit_mode_on_its_own_tables() {
     assert_eq!(vcpu.registers[RSI], START_INFO.0);
     assert_eq!((vcpu.registers[RBX], vcpu.rflags), (0, 2));
     assert_eq!(vcpu.segments[SegmentName::Cs as usize].attributes, 0xa9b);
-    let paging = crate::walk::Paging::of(&vcpu);
+    let paging = emulator::walk::Paging::of(&vcpu);
     for linear in [0, vcpu.rip, 15 * MIB, 0xffff_ffff] {
-        let got = paging.translate(&memory, linear, crate::walk::Access::Write);
+        let got = paging.translate(&memory, linear, emulator::walk::Access::Write);
         assert_eq!(got, Ok(Gpa(linear)));
     }
-    assert!(paging.translate(&memory, 4 << 30, crate::walk::Access::Read).is_err());
+    assert!(paging.translate(&memory, 4 << 30, emulator::walk::Access::Read).is_err());
     // What the selectors say is what the registers hold.
     let (base, limit) = vcpu.tables[0];
     assert_eq!(limit, 47);

@@ -6,7 +6,7 @@ use super::super::*;
 use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use crate::host::BusAccess;
 use crate::layout::GuestLayout;
-use crate::testing::StillVcpu;
+use access::fake_vcpu::StillVcpu;
 use access::memory::VecMemory;
 use access::vcpu::{ControlRegisters, Exit, InterruptMode, KeptApic, Posting};
 use core::cell::{Cell, RefCell};

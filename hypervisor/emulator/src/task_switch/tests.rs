@@ -1,7 +1,7 @@
 extern crate std;
 
 use super::*;
-use crate::testing::StillVcpu;
+use access::fake_vcpu::StillVcpu;
 use access::memory::VecMemory;
 use access::vcpu::{RAX, RSP};
 use spec::Gpa;

@@ -1,11 +1,12 @@
 mod forms;
 
 use super::*;
-use crate::testing::{BusAccess, RecordingBus, StillVcpu, fault};
-use crate::walk::RFLAGS_AC;
+use crate::testing::{BusAccess, RecordingBus, fault};
+use access::fake_vcpu::StillVcpu;
 use access::memory::VecMemory;
 use access::vcpu::{PortAccess, RAX, RBX, RCX, RDI, RDX, RSI, SegmentName};
 use alloc::vec::Vec;
+use spec::processor::{CR0_WP, CR4_SMAP, RFLAGS_AC};
 
 /// Page tables for the tests in 64-bit mode: 4 MiB one to one in 4 KiB pages at the
 /// bottom, and from 0x40_0000 on a device at gpa 0xd000_0000.
@@ -256,7 +257,7 @@ fn user_programs_do_not_reach_supervisor_pages() {
 #[test]
 fn smap_and_its_flag() {
     let mut machine = Machine::new(&[0x89, 0x03]);
-    machine.vcpu.control.cr4 |= crate::walk::CR4_SMAP;
+    machine.vcpu.control.cr4 |= CR4_SMAP;
     assert_eq!(machine.run(), Outcome::Inject(Event::Exception { vector: 14, error: Some(3) }));
     machine.vcpu.rflags |= RFLAGS_AC;
     assert_eq!(machine.run(), Outcome::Done);
@@ -495,7 +496,7 @@ fn port_strings_move_memory() {
 fn port_strings_check_before_they_act() {
     // The destination is read-only.
     let mut machine = Machine::new(&[0xf3, 0x66, 0x6d]);
-    machine.vcpu.control.cr0 |= crate::walk::CR0_WP;
+    machine.vcpu.control.cr0 |= CR0_WP;
     machine.vcpu.registers[RDX] = 0x1f0;
     machine.vcpu.registers[RDI] = DATA;
     machine.vcpu.registers[RCX] = 2;

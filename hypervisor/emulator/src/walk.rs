@@ -19,9 +19,8 @@ use access::GuestMemory;
 use access::vcpu::{ControlRegisters, Event, Vcpu};
 use paths::Path;
 use spec::Gpa;
-pub use spec::processor::{
-    CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_LME, EFER_NXE,
-    RFLAGS_AC,
+use spec::processor::{
+    CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE, RFLAGS_AC,
 };
 
 const PRESENT: u64 = 1 << 0;

@@ -12,10 +12,10 @@
 
 mod alu;
 mod decoded;
-mod execute;
 mod place;
 mod port;
 mod processor;
+mod single;
 mod stack;
 mod string;
 #[cfg(test)]
@@ -109,7 +109,7 @@ pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
         }
         result
     } else {
-        execute::single(vcpu, walker, bus, &processor, known, fault)
+        single::single(vcpu, walker, bus, &processor, known, fault)
     };
     result.unwrap_or_else(|outcome| outcome)
 }

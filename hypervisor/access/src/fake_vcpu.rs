@@ -1,32 +1,41 @@
-//! A vCPU that is nothing but its registers, for the tests of this crate.
+//! A vCPU that is nothing but its registers.
 
-use access::vcpu::{
-    ControlRegisters, Event, Exit, InterruptMode, KeptApic, Posting, Resume, Segment, SegmentName, Vcpu,
+use std::vec::Vec;
+
+use spec::processor::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE};
+
+use crate::vcpu::{
+    ControlRegisters, Exit, InterruptMode, KeptApic, Posting, Resume, Segment, SegmentName, Vcpu,
 };
-use alloc::vec::Vec;
-use spec::Width;
-
-use crate::emulate::Bus;
-use crate::walk::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE};
-use spec::Gpa;
 
 /// Registers that a test sets and looks at. It never runs.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StillVcpu {
+    /// General registers.
     pub registers: [u64; 16],
+    /// Instruction pointer.
     pub rip: u64,
+    /// Flags.
     pub rflags: u64,
+    /// Control registers and EFER.
     pub control: ControlRegisters,
+    /// Segment registers, by [`SegmentName`].
     pub segments: [Segment; 8],
+    /// Privilege level.
     pub level: u8,
+    /// The instruction bytes that the hardware gives.
     pub fetched: Vec<u8>,
+    /// The shadow of STI or MOV SS is there.
     pub shadow: bool,
+    /// Base and limit of the global and the interrupt descriptor table.
     pub tables: [(u64, u16); 2],
+    /// XCR0.
     pub xcr0: u64,
     /// The error code of the event whose delivery was interrupted.
     pub interrupted: Option<u32>,
     /// An event waits to be delivered again.
     pub delivering: bool,
+    /// The page-directory pointers that were set last.
     pub pae_pointers: [u64; 4],
     /// Breakpoints of one task are on.
     pub local_breakpoints: bool,
@@ -80,6 +89,7 @@ impl StillVcpu {
         }
     }
 
+    /// A segment register, to change it.
     pub fn segment_mut(&mut self, name: SegmentName) -> &mut Segment {
         &mut self.segments[name as usize]
     }
@@ -188,33 +198,4 @@ impl Vcpu for StillVcpu {
     }
     fn release(&mut self) {}
     fn reset(&mut self) {}
-}
-
-/// One access to a [`RecordingBus`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BusAccess {
-    Read(u64, Width),
-    Write(u64, Width, u64),
-}
-
-/// Registers that read as set and remember what was done to them.
-#[derive(Clone, Default, Debug)]
-pub struct RecordingBus {
-    pub reads_as: u64,
-    pub log: Vec<BusAccess>,
-}
-
-impl Bus for RecordingBus {
-    fn read(&mut self, gpa: Gpa, width: Width) -> u64 {
-        self.log.push(BusAccess::Read(gpa.0, width));
-        self.reads_as
-    }
-    fn write(&mut self, gpa: Gpa, width: Width, value: u64) {
-        self.log.push(BusAccess::Write(gpa.0, width, value));
-    }
-}
-
-/// #GP(0), #SS(0) or another exception with error code 0.
-pub fn fault(vector: u8) -> Event {
-    Event::Exception { vector, error: Some(0) }
 }

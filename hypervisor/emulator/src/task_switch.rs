@@ -5,10 +5,10 @@
 //! What is checked once more is what memory may say otherwise by now.
 
 use crate::descriptor::{Descriptor, Table};
-use crate::walk::{Access, CR0_PG, CR4_PAE, EFER_LMA, PageFault, Paging};
+use crate::walk::{Access, PageFault, Paging};
 use access::GuestMemory;
 use access::vcpu::{Event, Segment, SegmentName, TaskSource, Vcpu};
-use spec::processor::CR0_TS;
+use spec::processor::{CR0_PG, CR0_TS, CR4_PAE, EFER_LMA};
 
 /// Where a task state segment has what: in bytes from its beginning.
 struct Layout {

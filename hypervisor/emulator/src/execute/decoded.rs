@@ -4,7 +4,7 @@
 //! nothing but the bytes and the size of code, so what was decoded once is right for
 //! as long as the bytes are the same; they are fetched anew each time.
 
-use super::execute::direction;
+use super::single::direction;
 use crate::decode::{self, CodeSize, DecodeError, Instruction, Operation, Source};
 use crate::walk::{Access, Bytes, BytesKey};
 

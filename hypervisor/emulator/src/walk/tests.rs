@@ -1,6 +1,7 @@
 use super::*;
 use access::memory::VecMemory;
 use proptest::prelude::*;
+use spec::processor::{CR0_PE, EFER_LME};
 
 const ROOT: u64 = 0x1000;
 const LINEAR: u64 = 0x7f12_3456_7abc;

@@ -3,11 +3,11 @@
 
 use super::{Outcome, SINGLE_STEP};
 use crate::decode::{Address, CodeSize, Register};
-use crate::walk::{Access, CR0_PE, EFER_LMA, PageFault, Paging};
+use crate::walk::{Access, PageFault, Paging};
 use access::vcpu::{Event, SegmentName, Vcpu};
 use spec::Width;
 pub(super) use spec::processor::RFLAGS_DF;
-use spec::processor::{RFLAGS_RF, RFLAGS_TF, RFLAGS_VM};
+use spec::processor::{CR0_PE, EFER_LMA, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM};
 
 /// Segment attributes, as `access` joins them.
 mod attributes {
