@@ -32,8 +32,6 @@ pub enum DeviceEffect {
     Msi(u16),
     /// Give this to the backend, and its outcome to [`Device::complete`].
     Submit(Request),
-    /// [`Device::deadline`] may be earlier than it was: ask again.
-    Wake,
 }
 
 /// What a request does with the medium.
@@ -101,10 +99,6 @@ pub trait Device: Send {
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>);
     /// Level of its INTx.
     fn line(&self) -> bool;
-    /// Guest time at which [`Device::tick`] is to be called.
-    fn deadline(&self) -> Option<u64>;
-    /// Does what is due.
-    fn tick(&mut self, context: &mut Context<'_>);
     /// As after power-up, but for what it does not lose. Requests that were submitted may
     /// still complete.
     fn reset(&mut self);

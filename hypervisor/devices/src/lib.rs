@@ -6,6 +6,8 @@
 //! in ticks. Time only enters where a guest can see it, and what must happen later
 //! is a `deadline` that the caller keeps, not a timer that a model owns.
 //!
+//! What is behind the BAR of an emulated function is an [`Endpoint`] around a [`Device`].
+//!
 //! What a guest writes is an allegation: every index is masked or looked up, every
 //! period has a floor, and periods that went by unseen become one interrupt.
 #![no_std]
@@ -19,9 +21,12 @@ extern crate std;
 pub mod chipset;
 pub mod device;
 pub mod effect;
+pub mod endpoint;
 pub mod i8042;
 pub mod ioapic;
 pub mod local_apic;
+pub mod medium;
+pub mod msix;
 pub mod pic;
 pub mod pit;
 pub mod pm;
@@ -30,5 +35,7 @@ pub mod rtc;
 pub mod uart;
 
 pub use chipset::{Chipset, ChipsetConfig};
+pub use device::Device;
 pub use effect::{Effect, Effects};
+pub use endpoint::{Endpoint, Surroundings};
 pub use local_apic::{ApicAddress, ApicEffect, Fault, LocalApic};
