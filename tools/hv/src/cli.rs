@@ -47,6 +47,8 @@ pub enum Command {
     Panics(Panics),
     /// Print the lines that run in ring 0, own ones and others', against docs/ring0.toml
     Count,
+    /// Look for files that are too long, crates that use what is above them, and files in a circle
+    Structure(Structure),
     /// Delete the downloaded packages, package lists and emulators
     CleanCache,
 }
@@ -268,6 +270,27 @@ pub struct Panics {
     /// Look at this ELF instead of the one that `cargo hv build` makes
     #[arg(long, value_name = "FILE")]
     pub elf: Option<PathBuf>,
+}
+
+/// `cargo hv structure`
+#[derive(Args)]
+#[command(after_help = "\
+It looks at hypervisor/, drivers/ and boot/, and fails where
+  - a file has more than 600 lines,
+  - a crate uses one of its own layer or of a higher one (docs/structure.toml has the layers; what only
+    tests use is left out),
+  - files of one crate need each other in a circle that docs/structure.toml does not know, or it knows
+    one that is gone. That list gets shorter only.
+
+A file needs another if it names something there, outside of `impl` blocks of that other's types.
+
+Examples:
+  cargo hv structure
+  cargo hv structure --arrows | grep ^guest:")]
+pub struct Structure {
+    /// Print every arrow between files too: which needs which, and what for
+    #[arg(long)]
+    pub arrows: bool,
 }
 
 /// `cargo hv payload`

@@ -23,6 +23,7 @@ mod progress;
 mod project;
 mod reference;
 mod run;
+mod structure;
 mod symbols;
 mod testing;
 mod text_file;
@@ -72,6 +73,7 @@ fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
         Command::Payload(options) => println!("{}", payload::prepare(project, options.update)?.display()),
         Command::Attacks => attacks::run(project)?,
         Command::Count => count::run(project)?,
+        Command::Structure(options) => structure::run(project, options)?,
         Command::Panics(options) => panics::run(&workshop, options)?,
         Command::CleanCache => {
             let cache = project.cache();

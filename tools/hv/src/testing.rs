@@ -15,6 +15,7 @@ use crate::count;
 use crate::panics;
 use crate::process;
 use crate::progress::Step;
+use crate::structure;
 use crate::workshop::Workshop;
 
 /// Before the names of tests on the host: crate and path of the test follow.
@@ -51,7 +52,7 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
             names.extend(binary.list()?.iter().map(|name| binary.full(name)));
         }
         if !options.long {
-            names.extend([count::NAME, panics::NAME].map(str::to_owned));
+            names.extend([count::NAME, structure::NAME, panics::NAME].map(str::to_owned));
         }
         names.extend(scenarios.iter().map(|scenario| scenario.name().to_string()));
         // A reader that has seen enough, such as `head`, is no error.
@@ -69,6 +70,9 @@ pub fn run(workshop: &Workshop, options: &cli::Test) -> Result<ExitCode> {
     }
     if !options.long && count::NAME.contains(filter) {
         report.add(told(count::NAME, &count::problems(workshop.project())?));
+    }
+    if !options.long && structure::NAME.contains(filter) {
+        report.add(told(structure::NAME, &structure::problems(workshop.project())?));
     }
     if !options.long && panics::NAME.contains(filter) {
         report.add(check_panics(workshop)?);
