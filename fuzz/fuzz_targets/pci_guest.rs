@@ -7,7 +7,7 @@ use fuzz::Input;
 use fuzz::machine::{self, Windows};
 use libfuzzer_sys::fuzz_target;
 use pci::function::MessageRefused;
-use pci::{Grant, GuestBus, HostMsi, PassedThrough, PciEffect, PciFunction, Slot};
+use pci::{BarTarget, Grant, GuestBus, HostMsi, PassedThrough, PciEffect, PciFunction, Slot};
 use spec::pci_config::{COMMAND, command};
 use spec::{Bdf, Gpa, Width};
 use std::collections::BTreeMap;
@@ -69,6 +69,14 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
+fn bar_read(bus: &mut GuestBus<Given<'_>>, target: BarTarget, width: Width) {
+    bus.with_bar(target, |given, bar, offset, _| given.bar_read(bar, offset, width));
+}
+
+fn bar_write(bus: &mut GuestBus<Given<'_>>, target: BarTarget, width: Width, value: u64) {
+    bus.with_bar(target, |given, bar, offset, asked| given.bar_write(bar, offset, width, value, asked));
+}
+
 impl<'a> World<'a> {
     fn give(&mut self, slot: Slot, bdf: Bdf, pin: bool, is_nvme: bool) {
         let grant =
@@ -112,8 +120,9 @@ impl<'a> World<'a> {
                 let target = bus.memory_target(Gpa(input.u64()));
                 let target = target.or(bus.port_bar_target(input.u16()));
                 if let Some(target) = target {
-                    bus.bar_read(target, input.width());
-                    bus.bar_write(target, input.width(), input.u64());
+                    bar_read(bus, target, input.width());
+                    let (width, value) = (input.width(), input.u64());
+                    bar_write(bus, target, width, value);
                 }
             }
             10 => {
@@ -151,8 +160,8 @@ impl<'a> World<'a> {
             if *memory { self.bus.memory_target(Gpa(at)) } else { self.bus.port_bar_target(at as u16) };
         let target = target.unwrap_or_else(|| panic!("{slot} BAR {bar} at {at:#x} takes no access"));
         assert_eq!((target.slot, target.bar, target.offset), (*slot, *bar, at - start));
-        let _ = self.bus.bar_read(target, width);
-        self.bus.bar_write(target, width, value);
+        bar_read(&mut self.bus, target, width);
+        bar_write(&mut self.bus, target, width, value);
     }
 
     /// Does what the effects ask for.
@@ -182,6 +191,7 @@ impl<'a> World<'a> {
                     let expected = answer != Err(MessageRefused::NoSuchMessage);
                     assert!(expected || change.message.is_none(), "{change:?} is refused");
                 }
+                PciEffect::Enables(_) => unreachable!("no function is emulated"),
                 PciEffect::ResetRequested => function.start(),
                 PciEffect::BusMaster(_) | PciEffect::InterruptPin(_) | PciEffect::BarRefused { .. } => {}
             }

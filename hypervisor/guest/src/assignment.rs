@@ -5,11 +5,12 @@
 //! the domain attached, then bus mastering allowed; the guest itself turns it on. It is taken
 //! back in the opposite order, and the guest's memory is scrubbed only after that.
 
+mod accesses;
 mod resets;
 
+use crate::bus_function::BusFunction;
 use crate::holdings::Holdings;
-use crate::host::{BusAccess, FIRST_GUEST_VECTOR, Host, LINE_VECTOR};
-use crate::layout;
+use crate::host::{FIRST_GUEST_VECTOR, Host, LINE_VECTOR};
 use crate::mailbox;
 use crate::partition::{HOUSEKEEPING, Partition};
 use access::{Clock, ConfigSpace, RegisterWindow};
@@ -24,7 +25,7 @@ use pci::{
     reset::{OwnedBus, ResetReport},
 };
 use spec::apic::{DeliveryMode, decode_msi};
-use spec::{Bdf, Gpa, Hpa, Width};
+use spec::{Bdf, Gpa, Hpa};
 use spin::mutex::TicketMutex;
 use tables::{MapError, MemoryType, NestedTables, Permissions};
 
@@ -139,7 +140,7 @@ impl fmt::Display for AssignError {
 /// `C` reaches configuration space, `W` the trapped pages of BARs, `I` is the IOMMU; `T`
 /// tells the time.
 pub struct AssignedBus<C, W, I: 'static, T> {
-    bus: GuestBus<PassedThrough<C, W>>,
+    bus: GuestBus<BusFunction<C, W>>,
     assignments: Vec<Assignment>,
     config: C,
     clock: T,
@@ -156,8 +157,8 @@ pub struct AssignedBus<C, W, I: 'static, T> {
 /// The parts of an [`AssignedBus`].
 pub struct Parts<C, W, I: 'static, T> {
     /// The bus with every function inserted and its BARs placed.
-    pub bus: GuestBus<PassedThrough<C, W>>,
-    /// The functions, one for each that was inserted.
+    pub bus: GuestBus<BusFunction<C, W>>,
+    /// The passed-through functions, one for each that was inserted.
     pub assignments: Vec<Assignment>,
     /// Configuration space of the machine.
     pub config: C,
@@ -231,7 +232,7 @@ where
     /// The guest does not start: none of its functions does anything.
     fn quarantine_all(&mut self) {
         for assignment in &self.assignments {
-            if let Some(function) = self.bus.function_mut(assignment.slot) {
+            if let Some(function) = passed_through(&mut self.bus, assignment.slot) {
                 function.quarantine();
             }
         }
@@ -256,7 +257,7 @@ where
         if let Some(line) = line {
             self.open_line(partition, line).map_err(|error| AssignError::Iommu(line.io_apic, error))?;
         }
-        if let Some(function) = self.bus.function_mut(slot) {
+        if let Some(function) = passed_through(&mut self.bus, slot) {
             function.start();
             function.allow_bus_master(attached);
         }
@@ -268,7 +269,7 @@ where
     /// the guest's memory: then that must never be used for anything else.
     pub fn revoke<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) -> bool {
         for assignment in &self.assignments {
-            if let Some(function) = self.bus.function_mut(assignment.slot) {
+            if let Some(function) = passed_through(&mut self.bus, assignment.slot) {
                 function.allow_bus_master(false);
             }
         }
@@ -278,13 +279,14 @@ where
         // built, and placing them allocates nothing.
         let _ = self.bus.place_bars();
         self.apply_effects(partition);
+        partition.reset_endpoints();
         // After the effects: a function as after its reset has its line.
         self.close_lines(partition);
         self.resets_asked = false;
         for assignment in &mut self.assignments {
             assignment.reset_asked = false;
             if let Err(quarantine) = assignment.reset(&self.config, &self.clock, partition, true) {
-                if let Some(function) = self.bus.function_mut(assignment.slot) {
+                if let Some(function) = passed_through(&mut self.bus, assignment.slot) {
                     function.quarantine();
                 }
                 partition.log(format_args!("{quarantine}"));
@@ -385,6 +387,11 @@ where
                     format_args!("{slot} BAR {bar} moved to {gpa}, which is refused: {refusal:?}"),
                 );
             }
+            PciEffect::Enables(enables) => {
+                if let Some(BusFunction::Emulated { endpoint, .. }) = self.bus.function(slot) {
+                    partition.enable_endpoint(*endpoint, enables);
+                }
+            }
             PciEffect::Message(change) => self.message(partition, slot, change),
             PciEffect::ResetRequested => self.ask_reset(slot),
             // The function itself lets the guest's bit through, once allowed.
@@ -407,13 +414,12 @@ where
         bar: u8,
         gpa: Gpa,
     ) -> Result<(), MapError> {
+        let found = self.bus.function(slot).and_then(|function| *function.bars().get(usize::from(bar))?);
+        // Of an emulated function nothing is mapped.
+        let Some(Bar { host: Some(host), kind, .. }) = found else { return Ok(()) };
         self.reclaim(partition);
         let Self { bus, nested, assignments, .. } = self;
         let Some(function) = bus.function(slot) else { return Ok(()) };
-        let Some(Some(Bar { host: Some(host), kind, .. })) = function.bars().get(usize::from(bar)).copied()
-        else {
-            return Ok(());
-        };
         // A ROM is a copy in memory.
         let (permissions, memory_type) = match kind {
             BarKind::Rom => (Permissions::READ, MemoryType::WriteBack),
@@ -489,7 +495,7 @@ where
     }
 
     fn answer(&mut self, slot: Slot, index: u16, host: Option<HostMsi>) {
-        if let Some(function) = self.bus.function_mut(slot) {
+        if let Some(function) = passed_through(&mut self.bus, slot) {
             // Refused where the guest has changed its mind since, which it said in
             // an effect of its own.
             let _ = function.set_host_message(index, host);
@@ -523,62 +529,12 @@ where
     }
 }
 
-impl<H, C, W, I, T> BusAccess<H> for AssignedBus<C, W, I, T>
-where
-    H: Host<Bus = Self>,
-    C: ConfigSpace + Send,
-    W: RegisterWindow + Send,
-    I: Iommu + Send,
-    T: Clock + Send,
-{
-    fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Option<u32> {
-        self.catch_up(partition);
-        if let Some(value) = self.bus.port_read(port, width) {
-            return Some(value);
-        }
-        let target = self.bus.port_bar_target(port)?;
-        Some(self.bus.bar_read(target, width) as u32)
-    }
-
-    fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool {
-        self.catch_up(partition);
-        if !self.bus.port_write(port, width, value) {
-            let Some(target) = self.bus.port_bar_target(port) else { return false };
-            self.bus.bar_write(target, width, value.into());
-        }
-        self.apply_effects(partition);
-        true
-    }
-
-    fn decodes(&self, gpa: Gpa) -> bool {
-        ecam_offset(gpa).is_some() || self.bus.memory_target(gpa).is_some()
-    }
-
-    fn memory_read(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width) -> Option<u64> {
-        self.catch_up(partition);
-        if let Some(offset) = ecam_offset(gpa) {
-            return Some(self.bus.ecam_read(offset, width));
-        }
-        let target = self.bus.memory_target(gpa)?;
-        Some(self.bus.bar_read(target, width))
-    }
-
-    fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> bool {
-        self.catch_up(partition);
-        if let Some(offset) = ecam_offset(gpa) {
-            self.bus.ecam_write(offset, width, value);
-        } else if let Some(target) = self.bus.memory_target(gpa) {
-            self.bus.bar_write(target, width, value);
-        } else {
-            return false;
-        }
-        self.apply_effects(partition);
-        true
-    }
-}
-
-fn ecam_offset(gpa: Gpa) -> Option<u64> {
-    gpa.0.checked_sub(layout::ECAM.0).filter(|&offset| offset < layout::ECAM_BYTES)
+/// The function of the machine in a slot of the guest's bus.
+fn passed_through<C: ConfigSpace, W: RegisterWindow>(
+    bus: &mut GuestBus<BusFunction<C, W>>,
+    slot: Slot,
+) -> Option<&mut PassedThrough<C, W>> {
+    bus.function_mut(slot)?.passed_through()
 }
 
 #[cfg(test)]

@@ -78,11 +78,26 @@ pub trait BusAccess<H: Host>: Send {
     fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool;
     /// Whether something decodes the address; nothing is read.
     fn decodes(&self, gpa: Gpa) -> bool;
-    /// Reads memory-mapped configuration space or a trapped part of a BAR; `None`
-    /// where nothing decodes the address.
-    fn memory_read(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width) -> Option<u64>;
-    /// Writes there; false where nothing decodes the address.
-    fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> bool;
+    /// Reads memory-mapped configuration space or a trapped part of a BAR.
+    fn memory_read(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width) -> Reply<u64>;
+    /// Writes there.
+    fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> Reply<()>;
+}
+
+/// Who answers an access to memory on the guest's bus.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reply<T> {
+    /// The bus did.
+    Done(T),
+    /// An emulated device does, once the bus is not locked any more.
+    Endpoint {
+        /// Which of the partition's.
+        number: usize,
+        /// Bytes from the start of its BAR.
+        offset: u64,
+    },
+    /// Nobody: nothing decodes the address.
+    Nothing,
 }
 
 pub use spec::vectors::{

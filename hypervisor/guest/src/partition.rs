@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
-use devices::{ApicAddress, Chipset, Effect, Effects};
+use devices::{ApicAddress, Chipset, Effect, Effects, Endpoint};
 use spec::Width;
 use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage};
 use spin::mutex::TicketMutex;
@@ -124,6 +124,8 @@ pub struct Partition<H: Host> {
     /// The 8259A's output line.
     external: AtomicU8,
     bus: TicketMutex<H::Bus>,
+    /// Its emulated devices; [`crate::endpoints`]. None is taken while another is.
+    pub endpoints: Box<[TicketMutex<Endpoint>]>,
     end: AtomicU8,
     log_budget: TicketMutex<LogBudget>,
 }
@@ -171,6 +173,7 @@ impl<H: Host> Partition<H> {
             left_to_housekeeping: AtomicBool::new(false),
             external: AtomicU8::new(0),
             bus: TicketMutex::new(bus),
+            endpoints: Box::default(),
             end: AtomicU8::new(0),
             log_budget,
         }
@@ -246,7 +249,7 @@ impl<H: Host> Partition<H> {
         !self.direct_interrupts || self.host.has_tsc_deadline()
     }
 
-    /// The PCI bus. Taken before the chipset where both are needed.
+    /// The PCI bus. Taken before the chipset, and before an endpoint, where both are needed.
     pub fn bus(&self) -> spin::mutex::TicketMutexGuard<'_, H::Bus> {
         self.bus.lock()
     }
@@ -281,7 +284,7 @@ impl<H: Host> Partition<H> {
     /// a transfer: it ends, before it goes on without.
     #[cold]
     #[inline(never)]
-    fn fail_device(&self, device: &str) {
+    pub(crate) fn fail_device(&self, device: &str) {
         self.log(format_args!("its {device} failed: it caused more at once than it has room for"));
         self.request_end(End::DeviceFailed);
     }

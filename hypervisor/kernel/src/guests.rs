@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use devices::{Chipset, ChipsetConfig};
 use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::budget::{MappedBar, bar_frames};
+use guest::bus_function::BusFunction;
 use guest::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use guest::holdings::Account;
 use guest::layout::GuestLayout;
@@ -409,7 +410,8 @@ fn build_bus(
         if let Some(fault) = function.capability_fault() {
             log::warn!("{}: {}: its capability list is broken: {fault:?}", plan.name, function_plan.bdf);
         }
-        bus.insert(slot, function).map_err(|taken| format!("slot {} is taken", taken.0))?;
+        bus.insert(slot, BusFunction::PassedThrough(function))
+            .map_err(|taken| format!("slot {} is taken", taken.0))?;
         let aliases =
             function_plan.requesters.iter().copied().filter(|&id| id != function_plan.bdf).collect();
         let owned_bus = owned_bus(plan, platform, function_plan.bdf, common);

@@ -276,23 +276,20 @@ impl<F: PciFunction> GuestBus<F> {
         self.target(Gpa(port.into()), false)
     }
 
-    /// Reads `width` bytes of a BAR.
-    pub fn bar_read(&mut self, target: BarTarget, width: Width) -> u64 {
-        match self.functions.get_mut(target.entry) {
-            Some(entry) => entry.function.bar_read(target.bar, target.offset, width),
-            None => width.mask(),
+    /// Lets `access` use the function whose BAR takes an access, and tells it the number of
+    /// the BAR and how many bytes into it the access is.
+    pub fn with_bar<R>(
+        &mut self,
+        target: BarTarget,
+        access: impl FnOnce(&mut F, u8, u64, &mut PciEffects) -> R,
+    ) -> Option<R> {
+        let entry = self.functions.get_mut(target.entry)?;
+        let mut asked = PciEffects::new();
+        let result = access(&mut entry.function, target.bar, target.offset, &mut asked);
+        if entry.effects.absorb(&asked) {
+            self.reconcile();
         }
-    }
-
-    /// Writes `width` bytes of a BAR.
-    pub fn bar_write(&mut self, target: BarTarget, width: Width, value: u64) {
-        if let Some(entry) = self.functions.get_mut(target.entry) {
-            let mut asked = PciEffects::new();
-            entry.function.bar_write(target.bar, target.offset, width, value, &mut asked);
-            if entry.effects.absorb(&asked) {
-                self.reconcile();
-            }
-        }
+        Some(result)
     }
 
     /// The next thing to do because of the accesses so far, and whose it is. What

@@ -3,6 +3,7 @@
 use spec::Gpa;
 
 use crate::bus::Slot;
+use crate::emulated::Enables;
 use crate::function::{BARS, MessageChange, PciFunction};
 
 /// Why a BAR may not be where the guest put it.
@@ -51,8 +52,10 @@ pub enum PciEffect {
     },
     /// A message became deliverable, changed, or is no more (`message` is `None`).
     /// Make or drop its remapping entry and answer with
-    /// [`PciFunction::set_host_message`].
+    /// [`crate::PassedThrough::set_host_message`].
     Message(MessageChange),
+    /// What the guest lets the device behind an emulated function do.
+    Enables(Enables),
     /// The guest reset the function: its own view is reset already; reset the
     /// hardware, then let it start again.
     ResetRequested,
@@ -74,6 +77,7 @@ pub struct PciEffects {
     refusals: [Refusal; BARS],
     bus_master: Option<bool>,
     interrupt_pin: Option<bool>,
+    enables: Option<Enables>,
     messages: bool,
     reset: bool,
 }
@@ -89,6 +93,7 @@ impl PciEffects {
             refusals: [Refusal::OutsideWindows; BARS],
             bus_master: None,
             interrupt_pin: None,
+            enables: None,
             messages: false,
             reset: false,
         }
@@ -101,6 +106,7 @@ impl PciEffects {
             && self.refused == 0
             && self.bus_master.is_none()
             && self.interrupt_pin.is_none()
+            && self.enables.is_none()
             && !self.messages
             && !self.reset
     }
@@ -143,6 +149,11 @@ impl PciEffects {
         self.interrupt_pin = Some(enabled);
     }
 
+    /// What the guest lets the device behind an emulated function do has changed.
+    pub fn enables(&mut self, enables: Enables) {
+        self.enables = Some(enables);
+    }
+
     /// [`PciFunction::next_message`] has something.
     pub fn messages(&mut self) {
         self.messages = true;
@@ -160,6 +171,7 @@ impl PciEffects {
     pub(crate) fn absorb(&mut self, asked: &Self) -> bool {
         self.bus_master = asked.bus_master.or(self.bus_master);
         self.interrupt_pin = asked.interrupt_pin.or(self.interrupt_pin);
+        self.enables = asked.enables.or(self.enables);
         self.messages |= asked.messages;
         self.reset |= asked.reset;
         asked.map | asked.unmap != 0
@@ -189,6 +201,9 @@ impl PciEffects {
         if let Some(bar) = take_lowest(&mut self.refused) {
             let refusal = self.refusals.get(usize::from(bar)).copied().unwrap_or_default();
             return Some(PciEffect::BarRefused { bar, gpa: self.at(bar), refusal });
+        }
+        if let Some(enables) = self.enables.take() {
+            return Some(PciEffect::Enables(enables));
         }
         if self.messages {
             if let Some(change) = function.next_message() {

@@ -1,6 +1,5 @@
 //! The guest's view of one function, emulated and passed-through alike.
 
-use alloc::boxed::Box;
 use spec::address::PAGE_BYTES;
 use spec::{Gpa, Hpa, Width};
 
@@ -112,8 +111,7 @@ impl Iterator for DirectRanges<'_> {
     }
 }
 
-/// Part of a BAR whose accesses must come to [`PciFunction::bar_read`] and
-/// [`PciFunction::bar_write`]: never mapped into the guest.
+/// Part of a BAR whose accesses must come to the hypervisor: never mapped into the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TrappedRegion {
     /// Number of the BAR.
@@ -162,7 +160,9 @@ pub enum MessageRefused {
     NotContiguous,
 }
 
-/// The guest's view of one function. No method panics or allocates, whatever the
+/// Configuration space and BARs of one function, as the guest sees them. What is behind the
+/// BARs is another matter: the trapped registers of [`crate::PassedThrough`], or an emulated
+/// device. No method panics or allocates, whatever the
 /// guest passes; a wrong access reads ones and writes nothing, as on the bus.
 pub trait PciFunction {
     /// Reads configuration space. `offset` may be unaligned.
@@ -170,12 +170,6 @@ pub trait PciFunction {
 
     /// Writes configuration space. `offset` may be unaligned.
     fn config_write(&mut self, offset: u16, width: Width, value: u32, effects: &mut PciEffects);
-
-    /// Reads `width` bytes at `offset` bytes into a BAR, in a trapped region.
-    fn bar_read(&mut self, bar: u8, offset: u64, width: Width) -> u64;
-
-    /// Writes `width` bytes at `offset` bytes into a BAR, in a trapped region.
-    fn bar_write(&mut self, bar: u8, offset: u64, width: Width, value: u64, effects: &mut PciEffects);
 
     /// The BARs; index [`ROM`] is the expansion ROM.
     fn bars(&self) -> [Option<Bar>; BARS];
@@ -200,46 +194,9 @@ pub trait PciFunction {
     /// [`crate::PassedThrough::start`].
     fn reset(&mut self, effects: &mut PciEffects);
 
-    /// The next message that changed, after an access left
+    /// The next message of a passed-through function that changed, after an access left
     /// [`PciEffects`] with messages; [`PciEffects::pop`] asks.
     fn next_message(&mut self) -> Option<MessageChange> {
         None
-    }
-
-    /// Tells the function which host message stands for its message `index`, in
-    /// answer to a [`MessageChange`]. `None` where there is to be none.
-    fn set_host_message(&mut self, index: u16, message: Option<HostMsi>) -> Result<(), MessageRefused> {
-        let _ = (index, message);
-        Err(MessageRefused::NoSuchMessage)
-    }
-}
-
-impl<T: PciFunction + ?Sized> PciFunction for Box<T> {
-    fn config_read(&mut self, offset: u16, width: Width) -> u32 {
-        (**self).config_read(offset, width)
-    }
-    fn config_write(&mut self, offset: u16, width: Width, value: u32, effects: &mut PciEffects) {
-        (**self).config_write(offset, width, value, effects)
-    }
-    fn bar_read(&mut self, bar: u8, offset: u64, width: Width) -> u64 {
-        (**self).bar_read(bar, offset, width)
-    }
-    fn bar_write(&mut self, bar: u8, offset: u64, width: Width, value: u64, effects: &mut PciEffects) {
-        (**self).bar_write(bar, offset, width, value, effects)
-    }
-    fn bars(&self) -> [Option<Bar>; BARS] {
-        (**self).bars()
-    }
-    fn trapped_regions(&self) -> &[TrappedRegion] {
-        (**self).trapped_regions()
-    }
-    fn reset(&mut self, effects: &mut PciEffects) {
-        (**self).reset(effects)
-    }
-    fn next_message(&mut self) -> Option<MessageChange> {
-        (**self).next_message()
-    }
-    fn set_host_message(&mut self, index: u16, message: Option<HostMsi>) -> Result<(), MessageRefused> {
-        (**self).set_host_message(index, message)
     }
 }

@@ -50,10 +50,6 @@ impl PciFunction for HostBridge {
     fn config_write(&mut self, offset: u16, width: Width, value: u32, _: &mut PciEffects) {
         self.image.write(offset, width, value, |_, _| {});
     }
-    fn bar_read(&mut self, _: u8, _: u64, width: Width) -> u64 {
-        width.mask()
-    }
-    fn bar_write(&mut self, _: u8, _: u64, _: Width, _: u64, _: &mut PciEffects) {}
     fn bars(&self) -> [Option<Bar>; BARS] {
         [None; BARS]
     }

@@ -9,6 +9,7 @@
 //! - [`image`]: configuration space as a table of what each bit does.
 //! - [`access_control`]: the services that keep functions apart are enabled.
 //! - [`capability`]: walks of capability lists that corrupt ones cannot trap.
+//! - [`emulated`]: the configuration space of an emulated function.
 //! - [`passthrough`]: a function of the machine behind its policy.
 //! - [`bus`]: the guest's bus 0, its decoders and the placement of BARs.
 //! - [`reset`]: the reset ladder with its proof.
@@ -35,6 +36,7 @@ pub mod bridge;
 pub mod bus;
 pub mod capability;
 pub mod effect;
+pub mod emulated;
 pub mod function;
 pub mod host_bridge;
 pub mod image;
@@ -44,6 +46,7 @@ pub mod rom;
 
 pub use bus::{BarTarget, GuestBus, Slot, Windows};
 pub use effect::{PciEffect, PciEffects, Refusal};
+pub use emulated::{BarLayout, EmulatedFunction, Enables, Identity};
 pub use function::{Bar, BarKind, GuestMsi, HostMsi, MessageChange, PciFunction, TrappedRegion};
 pub use host_bridge::HostBridge;
 pub use passthrough::{Grant, PassedThrough, PassthroughError};

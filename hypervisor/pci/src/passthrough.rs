@@ -150,6 +150,51 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         self.program_messages();
     }
 
+    /// Reads `width` bytes at `offset` bytes into a BAR, in a trapped region.
+    pub fn bar_read(&mut self, bar: u8, offset: u64, width: Width) -> u64 {
+        self.trapped_read(bar, offset, width)
+    }
+
+    /// Writes `width` bytes at `offset` bytes into a BAR, in a trapped region.
+    pub fn bar_write(&mut self, bar: u8, offset: u64, width: Width, value: u64, effects: &mut PciEffects) {
+        self.trapped_write(bar, offset, width, value, effects);
+    }
+
+    /// Tells the function which host message stands for its message `index`, in answer to a
+    /// [`MessageChange`]. `None` where there is to be none.
+    ///
+    /// # Errors
+    /// The function has no such message, or the host's does not fit what it can send.
+    pub fn set_host_message(&mut self, index: u16, message: Option<HostMsi>) -> Result<(), MessageRefused> {
+        if self.messages.wanted(index).is_none() {
+            return Err(MessageRefused::NoSuchMessage);
+        }
+        let msi = !self.seen.msix.enabled;
+        if let (true, Some(msi), Some(host)) = (msi, &self.msi, message) {
+            msi.check(&self.seen.msi, &self.messages, index, host)?;
+        }
+        // The hardware holds it already: a write would stop messages for nothing.
+        if self.messages.host(index) == message {
+            return Ok(());
+        }
+        // The hardware makes the other messages of MSI out of the first: they are
+        // answered for anew when it changes.
+        if msi && index == 0 {
+            for other in 1..self.messages.count() {
+                self.messages.set_host(other, None);
+            }
+        }
+        self.messages.set_host(index, message);
+        if let Some(host) = message {
+            self.program(index, host);
+        }
+        if msi {
+            self.settle_messages_hardware();
+        } else {
+            self.settle_entry(index);
+        }
+        Ok(())
+    }
     /// Writes what stands for the messages into the hardware again.
     fn program_messages(&mut self) {
         for index in 0..self.messages.count() {
@@ -415,14 +460,6 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for PassedThrough<C, W> {
         self.settle(effects);
     }
 
-    fn bar_read(&mut self, bar: u8, offset: u64, width: Width) -> u64 {
-        self.trapped_read(bar, offset, width)
-    }
-
-    fn bar_write(&mut self, bar: u8, offset: u64, width: Width, value: u64, effects: &mut PciEffects) {
-        self.trapped_write(bar, offset, width, value, effects);
-    }
-
     fn bars(&self) -> [Option<Bar>; BARS] {
         self.bars.current(&self.image, self.command())
     }
@@ -445,36 +482,5 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for PassedThrough<C, W> {
 
     fn next_message(&mut self) -> Option<MessageChange> {
         self.messages.next()
-    }
-
-    fn set_host_message(&mut self, index: u16, message: Option<HostMsi>) -> Result<(), MessageRefused> {
-        if self.messages.wanted(index).is_none() {
-            return Err(MessageRefused::NoSuchMessage);
-        }
-        let msi = !self.seen.msix.enabled;
-        if let (true, Some(msi), Some(host)) = (msi, &self.msi, message) {
-            msi.check(&self.seen.msi, &self.messages, index, host)?;
-        }
-        // The hardware holds it already: a write would stop messages for nothing.
-        if self.messages.host(index) == message {
-            return Ok(());
-        }
-        // The hardware makes the other messages of MSI out of the first: they are
-        // answered for anew when it changes.
-        if msi && index == 0 {
-            for other in 1..self.messages.count() {
-                self.messages.set_host(other, None);
-            }
-        }
-        self.messages.set_host(index, message);
-        if let Some(host) = message {
-            self.program(index, host);
-        }
-        if msi {
-            self.settle_messages_hardware();
-        } else {
-            self.settle_entry(index);
-        }
-        Ok(())
     }
 }

@@ -5,7 +5,9 @@ mod common;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use common::Given;
 use pci::bus::{PlaceError, SlotTaken};
-use pci::{Grant, GuestBus, PassedThrough, PciEffect, PciEffects, PciFunction, Refusal, Slot, Windows};
+use pci::{
+    BarTarget, Grant, GuestBus, PassedThrough, PciEffect, PciEffects, PciFunction, Refusal, Slot, Windows,
+};
 use proptest::prelude::*;
 use spec::{Bdf, Gpa, Width};
 
@@ -57,6 +59,15 @@ fn map(slot: Slot, bar: u8, gpa: u64) -> (Slot, PciEffect) {
 
 fn unmap(slot: Slot, bar: u8) -> (Slot, PciEffect) {
     (slot, common::unmap(bar))
+}
+
+fn bar_read(bus: &mut GuestBus<Given<'_>>, target: BarTarget, width: Width) -> u64 {
+    bus.with_bar(target, |given, bar, offset, _| given.bar_read(bar, offset, width)).unwrap()
+}
+
+fn bar_write(bus: &mut GuestBus<Given<'_>>, target: BarTarget, width: Width, value: u64) {
+    bus.with_bar(target, |given, bar, offset, asked| given.bar_write(bar, offset, width, value, asked))
+        .unwrap()
 }
 
 /// A read by configuration mechanism 1.
@@ -181,10 +192,10 @@ fn mapped_bars_take_accesses() {
     assert_eq!(effects(&mut bus), [map(DRIVE, 0, 0xc004_4000)]);
     let target = bus.memory_target(Gpa(0xc004_600c)).unwrap();
     assert_eq!((target.slot, target.bar, target.offset), (DRIVE, 0, 0x200c));
-    assert_eq!(bus.bar_read(target, Width::Dword), 1);
+    assert_eq!(bar_read(&mut bus, target, Width::Dword), 1);
     assert_eq!(bus.memory_target(Gpa(0xc004_8000)), None);
     bus.config_write(DRIVE, 0x42, Width::Word, 0x8000);
-    bus.bar_write(target, Width::Dword, 0);
+    bar_write(&mut bus, target, Width::Dword, 0);
     assert!(matches!(effects(&mut bus)[..], [(DRIVE, PciEffect::Message(_))]));
     bus.config_write(NIC, 4, Width::Word, 1);
     assert_eq!(effects(&mut bus), [map(NIC, 2, 0xc000)]);
@@ -412,8 +423,8 @@ proptest! {
         for (gpa, port, value) in wild {
             for width in [Width::Byte, Width::Word, Width::Dword, Width::Qword] {
                 if let Some(target) = bus.memory_target(Gpa(0xc000_0000 | gpa & 0xf_ffff)) {
-                    bus.bar_read(target, width);
-                    bus.bar_write(target, width, value);
+                    bar_read(&mut bus, target, width);
+                    bar_write(&mut bus, target, width, value);
                 }
                 bus.ecam_read(gpa & 0x1f_ffff, width);
                 bus.ecam_write(gpa & 0x1f_ffff, width, value);

@@ -5,7 +5,7 @@ mod common;
 use access::fake_pci::FakeFunction;
 use common::*;
 use pci::function::MessageRefused;
-use pci::{Grant, GuestMsi, HostMsi, MessageChange, PciEffect, PciFunction};
+use pci::{Grant, GuestMsi, HostMsi, MessageChange, PciEffect};
 use proptest::prelude::*;
 use spec::Width;
 

@@ -1,6 +1,6 @@
 //! Resets of its functions that a guest asks for.
 
-use super::AssignedBus;
+use super::{AssignedBus, passed_through};
 use crate::host::Host;
 use crate::mailbox;
 use crate::partition::Partition;
@@ -26,7 +26,7 @@ where
     /// the function does not answer meanwhile, as one in its reset does not.
     pub(super) fn ask_reset(&mut self, slot: Slot) {
         if let Some(assignment) = self.assignments.iter_mut().find(|assignment| assignment.slot == slot)
-            && let Some(function) = self.bus.function_mut(slot)
+            && let Some(function) = passed_through(&mut self.bus, slot)
         {
             function.hold();
             assignment.reset_asked = true;
@@ -65,7 +65,7 @@ where
         let Some(assignment) = self.assignments.get(index) else { return };
         let attached = assignment.attached;
         let result = assignment.reset(&self.config, &self.clock, partition, false);
-        let Some(function) = self.bus.function_mut(assignment.slot) else { return };
+        let Some(function) = passed_through(&mut self.bus, assignment.slot) else { return };
         match result {
             Ok(_) => {
                 function.start();

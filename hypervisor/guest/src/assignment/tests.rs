@@ -3,11 +3,14 @@
 extern crate std;
 
 mod bench;
+mod emulated;
 
 use super::*;
+use crate::host::BusAccess;
 use crate::partition::End;
 use access::fake_pci::ResetBehaviour;
 use bench::{Around, E1000E, Event, Machine, NVME, guest};
+use spec::Width;
 use spec::pci_config::{COMMAND, command};
 use std::vec::Vec;
 

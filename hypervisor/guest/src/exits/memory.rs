@@ -1,7 +1,7 @@
 //! Accesses to guest-physical addresses that are not memory.
 
 use super::{apic, end, raise};
-use crate::host::{BusAccess, Host};
+use crate::host::{BusAccess, Host, Reply};
 use crate::layout;
 use crate::partition::{End, Partition};
 use crate::processor::VirtualProcessor;
@@ -195,10 +195,19 @@ impl<H: Host> Bus for Mmio<'_, H> {
             self.effects |= u8::from(attention);
             return u64::from(value) & width.mask();
         }
-        self.partition.bus().memory_read(self.partition, gpa, width).unwrap_or_else(|| {
-            self.stray = Some(gpa);
-            width.mask()
-        })
+        let reply = self.partition.bus().memory_read(self.partition, gpa, width);
+        match reply {
+            Reply::Done(value) => value,
+            Reply::Endpoint { number, offset } => {
+                let (value, own) = self.partition.endpoint_read(self.index, number, offset, width);
+                self.effects |= u8::from(own);
+                value
+            }
+            Reply::Nothing => {
+                self.stray = Some(gpa);
+                width.mask()
+            }
+        }
     }
 
     fn write(&mut self, gpa: Gpa, width: Width, value: u64) {
@@ -220,10 +229,14 @@ impl<H: Host> Bus for Mmio<'_, H> {
             self.effects |= u8::from(attention);
             return;
         }
-        if self.partition.bus().memory_write(self.partition, gpa, width, value) {
-            self.effects |= ATTENTION;
-        } else {
-            self.stray = Some(gpa);
+        let reply = self.partition.bus().memory_write(self.partition, gpa, width, value);
+        match reply {
+            Reply::Done(()) => self.effects |= ATTENTION,
+            Reply::Endpoint { number, offset } => {
+                let own = self.partition.endpoint_write(self.index, number, offset, width, value);
+                self.effects |= u8::from(own);
+            }
+            Reply::Nothing => self.stray = Some(gpa),
         }
     }
 }

@@ -31,13 +31,7 @@ pub fn write(function: &mut impl PciFunction, offset: u16, width: Width, value: 
 }
 
 /// Writes a BAR and returns the effects.
-pub fn write_bar(
-    function: &mut impl PciFunction,
-    bar: u8,
-    offset: u64,
-    width: Width,
-    value: u64,
-) -> Vec<PciEffect> {
+pub fn write_bar(function: &mut Given<'_>, bar: u8, offset: u64, width: Width, value: u64) -> Vec<PciEffect> {
     let mut effects = PciEffects::new();
     function.bar_write(bar, offset, width, value, &mut effects);
     drain(effects, function)

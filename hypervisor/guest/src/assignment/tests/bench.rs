@@ -7,9 +7,12 @@ use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use crate::layout::GuestLayout;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use access::memory::VecMemory;
-use devices::{Chipset, ChipsetConfig};
+use devices::device::{Completion, Context, Device, DeviceEffect};
+use devices::medium::ImageMedium;
+use devices::{Chipset, ChipsetConfig, Endpoint};
 use iommu::{Fault, HostMsi as RemappedMsi};
-use pci::{Grant, Windows};
+use pci::{BarLayout, EmulatedFunction, Grant, Identity, Windows};
+use spec::Width;
 use spec::pci_config::{COMMAND, command};
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +24,38 @@ use std::vec::Vec;
 pub const NVME: (Bdf, Slot) = (Bdf::new(1, 0, 0), Slot::new(1, 0));
 /// On the root bus.
 pub const E1000E: (Bdf, Slot) = (Bdf::new(0, 2, 0), Slot::new(2, 0));
+/// The slot of a [`Bell`].
+pub const EMULATED: Slot = Slot::new(3, 0);
+/// Where a [`Bell`] counts.
+pub const COUNT: Gpa = Gpa(0x3000);
 const IO_APIC: Requester = Requester::new(0, Bdf::new(0xf0, 31, 0));
 /// APIC IDs of the processors.
 const PROCESSORS: [u32; 2] = [4, 6];
+
+/// A device that counts how often it is written to, in its register and in its guest's memory,
+/// and sends message 0 each time.
+pub struct Bell(u64);
+
+impl Device for Bell {
+    fn most_effects(&self) -> usize {
+        1
+    }
+    fn read(&mut self, _: u64, _: Width, _: &mut Context<'_>) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: u64, _: Width, _: u64, context: &mut Context<'_>) {
+        self.0 += 1;
+        let _ = context.memory.write64(COUNT, self.0);
+        context.effects.push(DeviceEffect::Msi(0));
+    }
+    fn complete(&mut self, _: Completion, _: &mut Context<'_>) {}
+    fn line(&self) -> bool {
+        false
+    }
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
 
 /// What happened, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -335,9 +367,13 @@ pub fn guest() -> (Machine, Partition<Around>) {
         let open = |_, bytes| Some(FakeWindow::new(bytes as usize));
         let function = PassedThrough::discover(machine.clone(), bdf, &grant, open).unwrap();
         let reset = ResetPath::discover(&machine, bdf).unwrap();
-        bus.insert(slot, function).unwrap();
+        bus.insert(slot, BusFunction::PassedThrough(function)).unwrap();
         assignments.push(Assignment::new(slot, Requester::new(0, bdf), Box::new([]), reset, None, line));
     }
+    let layout = BarLayout::new(0x1000, 1);
+    let identity = Identity { vendor: 0x1b36, device: 0x10, class: 0x01_0802, revision: 0 };
+    let function = EmulatedFunction::new(identity, 1, layout);
+    bus.insert(EMULATED, BusFunction::Emulated { function, endpoint: 0 }).unwrap();
     bus.place_bars().unwrap();
     machine.take_events();
     let iommu: &'static TicketMutex<Recorder> =
@@ -352,7 +388,10 @@ pub fn guest() -> (Machine, Partition<Around>) {
         nested: Box::new(machine.clone()),
         apic_ids: Box::new(PROCESSORS),
     });
-    let partition = partition(&machine, bus);
+    let mut partition = partition(&machine, bus);
+    let endpoint =
+        Endpoint::new(Box::new(Bell(0)), Box::new(ImageMedium(&[])), 1, layout.table, layout.pending);
+    partition.endpoints = Box::new([TicketMutex::new(endpoint)]);
     (machine, partition)
 }
 

@@ -4,7 +4,7 @@ extern crate std;
 
 use super::super::*;
 use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
-use crate::host::{BusAccess, Host};
+use crate::host::{BusAccess, Host, Reply};
 use crate::layout::GuestLayout;
 use crate::mailbox;
 use access::GuestMemory;
@@ -56,11 +56,11 @@ impl BusAccess<QuietHost> for Nothing {
     fn decodes(&self, _: Gpa) -> bool {
         false
     }
-    fn memory_read(&mut self, _: &Partition<QuietHost>, _: Gpa, _: Width) -> Option<u64> {
-        None
+    fn memory_read(&mut self, _: &Partition<QuietHost>, _: Gpa, _: Width) -> Reply<u64> {
+        Reply::Nothing
     }
-    fn memory_write(&mut self, _: &Partition<QuietHost>, _: Gpa, _: Width, _: u64) -> bool {
-        false
+    fn memory_write(&mut self, _: &Partition<QuietHost>, _: Gpa, _: Width, _: u64) -> Reply<()> {
+        Reply::Nothing
     }
 }
 

@@ -4,7 +4,7 @@ extern crate std;
 
 use super::super::*;
 use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
-use crate::host::BusAccess;
+use crate::host::{BusAccess, Reply};
 use crate::layout::GuestLayout;
 use access::fake_vcpu::StillVcpu;
 use access::memory::VecMemory;
@@ -118,11 +118,11 @@ impl BusAccess<FakeHost> for NoBus {
     fn decodes(&self, _: Gpa) -> bool {
         false
     }
-    fn memory_read(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width) -> Option<u64> {
-        None
+    fn memory_read(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width) -> Reply<u64> {
+        Reply::Nothing
     }
-    fn memory_write(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width, _: u64) -> bool {
-        false
+    fn memory_write(&mut self, _: &Partition<FakeHost>, _: Gpa, _: Width, _: u64) -> Reply<()> {
+        Reply::Nothing
     }
 }
 

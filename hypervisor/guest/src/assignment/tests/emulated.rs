@@ -1,0 +1,85 @@
+//! An emulated function on the bus of a guest, beside passed-through ones.
+
+use super::bench::{COUNT, EMULATED};
+use super::*;
+use crate::host::Reply;
+use access::GuestMemory;
+use spec::pci_config::BAR0;
+
+/// Where the guest finds the function's BAR.
+fn bar(guest: &Guest) -> Gpa {
+    Gpa(u64::from(config_read(guest, EMULATED, BAR0, Width::Dword) & !0xf))
+}
+
+fn enable(guest: &Guest, what: u16) {
+    config_write(guest, EMULATED, COMMAND, Width::Word, what.into());
+}
+
+/// Writes as vCPU 0 does. Whether it has mail by that; `None`: nothing is there.
+fn write(guest: &Guest, gpa: Gpa, value: u64) -> Option<bool> {
+    let reply = guest.bus().memory_write(guest, gpa, Width::Dword, value);
+    match reply {
+        Reply::Endpoint { number, offset } => {
+            Some(guest.endpoint_write(0, number, offset, Width::Dword, value))
+        }
+        Reply::Done(()) => panic!("the bus has no registers of the device's"),
+        Reply::Nothing => None,
+    }
+}
+
+/// Message 0 goes to vector 0x51 of vCPU 0, and is open.
+fn open_message(guest: &Guest) {
+    config_write(guest, EMULATED, 0x42, Width::Word, 1 << 15);
+    for (dword, value) in [(0, 0xfee0_0000), (4, 0), (8, 0x51), (12, 0)] {
+        assert_eq!(write(guest, bar(guest) + 0x1000 + dword, value), Some(false));
+    }
+}
+
+fn mail(guest: &Guest) -> Vec<u8> {
+    let taken = guest.mailboxes[0].take();
+    taken.map_or(Vec::new(), |mail| crate::mailbox::vectors(mail.edge).collect())
+}
+
+#[test]
+fn its_registers_answer_while_the_guest_decodes_them() {
+    let (machine, guest) = guest();
+    let at = bar(&guest);
+    assert_eq!(write(&guest, at, 1), None, "nothing decodes the address");
+    enable(&guest, command::MEMORY_SPACE);
+    assert_eq!(write(&guest, at, 1), Some(false));
+    let reply = guest.bus().memory_read(&guest, at, Width::Dword);
+    assert_eq!(reply, Reply::Endpoint { number: 0, offset: 0 });
+    assert_eq!(guest.endpoint_read(0, 0, 0, Width::Dword), (1, false));
+    enable(&guest, 0);
+    assert_eq!(guest.bus().memory_read(&guest, at, Width::Dword), Reply::Nothing);
+    assert_eq!(machine.take_events(), [], "the machine has no part in it");
+}
+
+#[test]
+fn it_reaches_memory_and_interrupts_as_the_guest_allows_it() {
+    let (_, guest) = guest();
+    enable(&guest, command::MEMORY_SPACE);
+    open_message(&guest);
+    assert_eq!(write(&guest, bar(&guest), 1), Some(false));
+    assert_eq!((guest.memory.read64(COUNT), mail(&guest)), (Ok(0), Vec::new()), "no bus mastering");
+    enable(&guest, command::MEMORY_SPACE | command::BUS_MASTER);
+    assert_eq!(mail(&guest), [0x51], "the message that waited");
+    assert_eq!(write(&guest, bar(&guest), 1), Some(true), "its own interrupt");
+    assert_eq!((guest.memory.read64(COUNT), mail(&guest)), (Ok(2), Vec::from([0x51])));
+}
+
+#[test]
+fn the_next_run_finds_it_as_after_power_up() {
+    let (_, guest) = guest();
+    enable(&guest, command::MEMORY_SPACE | command::BUS_MASTER);
+    open_message(&guest);
+    write(&guest, bar(&guest), 1);
+    let at = bar(&guest);
+    assert!(guest.bus().revoke(&guest));
+    assert_eq!(bar(&guest), at);
+    assert_eq!(write(&guest, at, 1), None);
+    enable(&guest, command::MEMORY_SPACE | command::BUS_MASTER);
+    mail(&guest);
+    assert_eq!(write(&guest, at, 1), Some(false), "its message is masked");
+    assert_eq!(guest.memory.read64(COUNT), Ok(1), "it counts anew");
+}

@@ -1,0 +1,59 @@
+//! The emulated devices of a guest, each behind a lock of its own. The guest's bus finds which
+//! of them an access reaches, and is not locked while the device works. The other way round it
+//! may be: a write to configuration space changes what a device may do.
+
+use crate::host::Host;
+use crate::partition::{HOUSEKEEPING, Partition};
+use devices::{Endpoint, Surroundings};
+use pci::Enables;
+use spec::Width;
+
+impl<H: Host> Partition<H> {
+    /// Reads `width` bytes, `offset` bytes into the BAR of an endpoint. Returns the value, and
+    /// whether vCPU `from`, which reads, has to look at its interrupts.
+    #[inline(never)]
+    pub fn endpoint_read(&self, from: usize, number: usize, offset: u64, width: Width) -> (u64, bool) {
+        self.with_endpoint(from, number, |endpoint, around| endpoint.read(offset, width, around))
+            .unwrap_or((width.mask(), false))
+    }
+
+    /// Writes `width` bytes, `offset` bytes into the BAR of an endpoint. Returns whether vCPU
+    /// `from`, which writes, has to look at its interrupts.
+    #[inline(never)]
+    pub fn endpoint_write(&self, from: usize, number: usize, offset: u64, width: Width, value: u64) -> bool {
+        self.with_endpoint(from, number, |endpoint, around| endpoint.write(offset, width, value, around))
+            .is_some_and(|((), own)| own)
+    }
+
+    /// What the guest lets an endpoint do, as its configuration space says.
+    pub(crate) fn enable_endpoint(&self, number: usize, enables: Enables) {
+        let Enables { bus_master, messages, masked } = enables;
+        self.with_endpoint(HOUSEKEEPING, number, |endpoint, around| {
+            endpoint.set_enables(bus_master, messages, masked, around);
+        });
+    }
+
+    /// Every endpoint as after power-up.
+    pub(crate) fn reset_endpoints(&self) {
+        for endpoint in &self.endpoints {
+            endpoint.lock().reset();
+        }
+    }
+
+    fn with_endpoint<R>(
+        &self,
+        from: usize,
+        number: usize,
+        access: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
+    ) -> Option<(R, bool)> {
+        let mut endpoint = self.endpoints.get(number)?.lock();
+        let mut own = false;
+        let mut send = |message| own |= self.route(from, message);
+        let mut around = Surroundings { memory: &self.memory, now: self.host.now(), send: &mut send };
+        let result = access(&mut endpoint, &mut around);
+        if endpoint.has_failed() {
+            self.fail_device("emulated drive");
+        }
+        Some((result, own))
+    }
+}

@@ -1,0 +1,161 @@
+//! An emulated function: its configuration space and its one BAR. The device behind the BAR
+//! is somebody else's; it hears of what the guest allows it as [`PciEffect::Enables`].
+//!
+//! The BAR holds the device's registers, then the MSI-X table and the pending bits, each on
+//! pages of their own. The function has no INTx pin.
+//!
+//! [`PciEffect::Enables`]: crate::PciEffect::Enables
+
+use spec::Width;
+use spec::address::PAGE_BYTES;
+use spec::pci_capability::{id, msix};
+use spec::pci_config::{CAPABILITIES, COMMAND, REVISION_ID, STATUS, SUBSYSTEM, VENDOR_ID, command, status};
+
+use crate::bar::GuestBars;
+use crate::effect::PciEffects;
+use crate::function::{BARS, Bar, BarKind, PciFunction, TrappedRegion};
+use crate::image::ConfigImage;
+
+/// Where the MSI-X capability is in configuration space.
+const MSIX: u16 = 0x40;
+/// The BAR.
+const REGISTERS_BAR: u8 = 0;
+
+/// Who an emulated function says that it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Vendor ID.
+    pub vendor: u16,
+    /// Device ID.
+    pub device: u16,
+    /// Class code: base class, subclass and programming interface in the low 24 bits.
+    pub class: u32,
+    /// Revision.
+    pub revision: u8,
+}
+
+/// What the configuration space of an emulated function lets its device do.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Enables {
+    /// It may read and write memory, and send messages.
+    pub bus_master: bool,
+    /// MSI-X is enabled.
+    pub messages: bool,
+    /// All of its messages are masked.
+    pub masked: bool,
+}
+
+/// Where things are in the BAR of an emulated function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BarLayout {
+    /// Bytes from the start of the BAR to the MSI-X table: the device's registers are before
+    /// it. A multiple of 4 KiB.
+    pub table: u64,
+    /// Bytes from the start of the BAR to the pending bits. A multiple of 4 KiB.
+    pub pending: u64,
+    /// Bytes of the BAR, a power of two.
+    pub bytes: u64,
+}
+
+impl BarLayout {
+    /// The layout for a device with `registers` bytes of registers and `messages` messages (1
+    /// to 2048).
+    pub fn new(registers: u64, messages: u16) -> Self {
+        let table = registers.next_multiple_of(PAGE_BYTES);
+        let pending = (table + u64::from(messages) * msix::ENTRY_BYTES).next_multiple_of(PAGE_BYTES);
+        // One bit a message: 2048 of them take 256 bytes.
+        Self { table, pending, bytes: (pending + PAGE_BYTES).next_power_of_two() }
+    }
+}
+
+/// The configuration space of an emulated function.
+pub struct EmulatedFunction {
+    image: ConfigImage,
+    bars: GuestBars,
+    told: Enables,
+}
+
+impl EmulatedFunction {
+    /// A function as after reset, with `messages` messages (1 to 2048).
+    pub fn new(identity: Identity, messages: u16, layout: BarLayout) -> Self {
+        let mut image = ConfigImage::new(false);
+        image.set(VENDOR_ID, Width::Dword, u32::from(identity.device) << 16 | u32::from(identity.vendor));
+        image.set(REVISION_ID, Width::Dword, identity.class << 8 | u32::from(identity.revision));
+        image.set(SUBSYSTEM, Width::Dword, u32::from(identity.device) << 16 | u32::from(identity.vendor));
+        let writable = command::MEMORY_SPACE | command::BUS_MASTER | command::INTERRUPT_DISABLE;
+        image.let_write(COMMAND, Width::Word, writable.into());
+        image.set(STATUS, Width::Word, status::CAPABILITY_LIST.into());
+        image.set(CAPABILITIES, Width::Byte, MSIX.into());
+        image.set(MSIX, Width::Byte, id::MSIX.into());
+        image.set(MSIX + msix::CONTROL, Width::Word, u32::from(messages.wrapping_sub(1) & msix::SIZE_MASK));
+        let control = msix::ENABLE | msix::FUNCTION_MASK;
+        image.let_write(MSIX + msix::CONTROL, Width::Word, control.into());
+        image.set(MSIX + msix::TABLE, Width::Dword, layout.table as u32 | u32::from(REGISTERS_BAR));
+        image.set(MSIX + msix::PENDING, Width::Dword, layout.pending as u32 | u32::from(REGISTERS_BAR));
+        let mut bars = GuestBars::none();
+        let kind = BarKind::Memory64 { prefetchable: false };
+        bars.add(&mut image, REGISTERS_BAR, kind, layout.bytes, None);
+        Self { image, bars, told: Enables::default() }
+    }
+
+    fn command(&self) -> u16 {
+        self.image.get16(COMMAND)
+    }
+
+    /// What the guest lets the device do.
+    fn enables(&self) -> Enables {
+        let control = self.image.get16(MSIX + msix::CONTROL);
+        Enables {
+            bus_master: self.command() & command::BUS_MASTER != 0,
+            messages: control & msix::ENABLE != 0,
+            masked: control & msix::FUNCTION_MASK != 0,
+        }
+    }
+
+    fn settle(&mut self, before: [Option<Bar>; BARS], effects: &mut PciEffects) {
+        let was_at = |bars: &[Option<Bar>; BARS]| bars.first().copied().flatten()?.decoded_at();
+        let (was, is) = (was_at(&before), was_at(&self.bars()));
+        if was != is {
+            if was.is_some() {
+                effects.unmap_bar(REGISTERS_BAR);
+            }
+            if let Some(gpa) = is {
+                effects.map_bar(REGISTERS_BAR, gpa);
+            }
+        }
+        let enables = self.enables();
+        if self.told != enables {
+            self.told = enables;
+            effects.enables(enables);
+        }
+    }
+}
+
+impl PciFunction for EmulatedFunction {
+    fn config_read(&mut self, offset: u16, width: Width) -> u32 {
+        self.image.read(offset, width, |_| 0)
+    }
+
+    fn config_write(&mut self, offset: u16, width: Width, value: u32, effects: &mut PciEffects) {
+        let before = self.bars();
+        self.image.write(offset, width, value, |_, _| {});
+        self.settle(before, effects);
+    }
+
+    fn bars(&self) -> [Option<Bar>; BARS] {
+        self.bars.current(&self.image, self.command())
+    }
+
+    fn trapped_regions(&self) -> &[TrappedRegion] {
+        &[]
+    }
+
+    fn reset(&mut self, effects: &mut PciEffects) {
+        let before = self.bars();
+        self.image.reset();
+        self.settle(before, effects);
+    }
+}
+
+#[cfg(test)]
+mod tests;

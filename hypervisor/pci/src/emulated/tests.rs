@@ -1,0 +1,68 @@
+use super::*;
+use crate::effect::PciEffect;
+use spec::Gpa;
+use spec::pci_config::BAR0;
+use std::vec::Vec;
+
+const NVME: Identity = Identity { vendor: 0x1b36, device: 0x0010, class: 0x01_0802, revision: 2 };
+
+fn function() -> EmulatedFunction {
+    EmulatedFunction::new(NVME, 5, BarLayout::new(0x2000, 5))
+}
+
+fn write(function: &mut EmulatedFunction, offset: u16, width: Width, value: u32) -> Vec<PciEffect> {
+    let mut effects = PciEffects::new();
+    function.config_write(offset, width, value, &mut effects);
+    std::iter::from_fn(|| effects.pop(function)).collect()
+}
+
+#[test]
+fn registers_table_and_pending_bits_are_on_pages_of_their_own() {
+    assert_eq!(BarLayout::new(0x2000, 5), BarLayout { table: 0x2000, pending: 0x3000, bytes: 0x4000 });
+    assert_eq!(BarLayout::new(0x1001, 2048), BarLayout { table: 0x2000, pending: 0xa000, bytes: 0x1_0000 });
+}
+
+#[test]
+fn a_guest_finds_the_device_its_bar_and_its_messages() {
+    let mut function = function();
+    assert_eq!(function.config_read(VENDOR_ID, Width::Dword), 0x0010_1b36);
+    assert_eq!(function.config_read(REVISION_ID, Width::Dword), 0x0108_0202);
+    // Sized as PCI says: what of all ones sticks.
+    write(&mut function, BAR0, Width::Dword, u32::MAX);
+    write(&mut function, BAR0 + 4, Width::Dword, u32::MAX);
+    assert_eq!(function.config_read(BAR0, Width::Dword), 0xffff_c004);
+    assert_eq!(function.config_read(BAR0 + 4, Width::Dword), u32::MAX);
+    let at = function.config_read(CAPABILITIES, Width::Byte) as u16;
+    assert_eq!(function.config_read(at, Width::Word), id::MSIX.into(), "the only capability");
+    assert_eq!(function.config_read(at + msix::CONTROL, Width::Word), 4);
+    assert_eq!(function.config_read(at + msix::TABLE, Width::Dword), 0x2000);
+    assert_eq!(function.config_read(at + msix::PENDING, Width::Dword), 0x3000);
+    assert_eq!(function.config_read(spec::pci_config::INTERRUPT_PIN, Width::Byte), 0);
+}
+
+#[test]
+fn what_the_guest_allows_is_told_once() {
+    let mut function = function();
+    let master = Enables { bus_master: true, ..Enables::default() };
+    let on = command::BUS_MASTER.into();
+    assert_eq!(write(&mut function, COMMAND, Width::Word, on), [PciEffect::Enables(master)]);
+    assert_eq!(write(&mut function, COMMAND, Width::Word, on), []);
+    let both = Enables { messages: true, masked: true, ..master };
+    let control = MSIX + msix::CONTROL;
+    assert_eq!(write(&mut function, control, Width::Word, 0xffff), [PciEffect::Enables(both)]);
+    assert_eq!(function.config_read(control, Width::Word), 0xc004, "the size stays");
+    let mut effects = PciEffects::new();
+    function.reset(&mut effects);
+    assert_eq!(effects.pop(&mut function), Some(PciEffect::Enables(Enables::default())));
+}
+
+#[test]
+fn its_bar_comes_and_goes_with_the_decode() {
+    let mut function = function();
+    write(&mut function, BAR0, Width::Dword, 0xc000_0000);
+    let gpa = Gpa(0xc000_0000);
+    let on = command::MEMORY_SPACE.into();
+    assert_eq!(write(&mut function, COMMAND, Width::Word, on), [PciEffect::MapBar { bar: 0, gpa }]);
+    assert_eq!(function.direct_ranges(0).count(), 0, "every access comes to the device");
+    assert_eq!(write(&mut function, COMMAND, Width::Word, 0), [PciEffect::UnmapBar { bar: 0 }]);
+}
