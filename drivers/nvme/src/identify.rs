@@ -1,0 +1,118 @@
+//! What the controller says of itself and of its namespace.
+
+use crate::error::Error;
+use access::DmaBuffer;
+use core::fmt;
+use spec::nvme::identify::{controller, namespace};
+
+/// Characters that a device says: printable ASCII, anything else as `?`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Text<const N: usize>([u8; N]);
+
+impl<const N: usize> fmt::Display for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.iter().rposition(|&byte| byte != b' ' && byte != 0).map_or(0, |last| last + 1);
+        self.0.iter().take(end).try_for_each(|&byte| {
+            let shown = if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' };
+            fmt::Write::write_char(f, shown)
+        })
+    }
+}
+
+/// Who the controller says that it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Serial number.
+    pub serial: Text<20>,
+    /// Model number.
+    pub model: Text<40>,
+    /// Firmware revision.
+    pub firmware: Text<8>,
+}
+
+/// A namespace: what elsewhere is called a drive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Namespace {
+    /// How many blocks it has; at least one.
+    pub blocks: u64,
+    /// Bytes of a block: a power of two, 512 to 65536. All blocks together have less than 2^64.
+    pub block_bytes: u32,
+    /// Whether it takes no writes.
+    pub is_read_only: bool,
+}
+
+/// What the driver needs to know of the controller.
+pub(crate) struct Limits {
+    pub identity: Identity,
+    /// The most that one command moves (MDTS), in bytes; `None` where the controller has no limit.
+    pub transfer_bytes: Option<u64>,
+}
+
+/// Bits of an entry's size, of submission and completion queues of the NVM command set.
+const ENTRY_SHIFTS: (u8, u8) = (6, 4);
+
+/// Reads identify controller data (section 5.15.2.2) out of `page`, each field once.
+pub(crate) fn controller<B: DmaBuffer>(page: &B) -> Result<Limits, Error> {
+    let allows = |sizes: u8, shift: u8| (sizes & 0xf) <= shift && shift <= (sizes >> 4);
+    let [submission, completion] = field(page, controller::SUBMISSION_ENTRY)?;
+    if !allows(submission, ENTRY_SHIFTS.0) || !allows(completion, ENTRY_SHIFTS.1) {
+        return Err(Error::Identify("it does not take queue entries of 64 and 16 bytes"));
+    }
+    // 0 is a controller from before revision 1.4.
+    if !matches!(field(page, controller::CONTROLLER_TYPE)?, [0 | controller::CONTROLLER_TYPE_IO]) {
+        return Err(Error::Identify("it is no controller for input and output"));
+    }
+    if u32::from_le_bytes(field(page, controller::NAMESPACES)?) == 0 {
+        return Err(Error::Identify("it has no namespaces"));
+    }
+    let [shift] = field(page, controller::TRANSFER_SHIFT)?;
+    let transfer_bytes = (shift != 0).then(|| spec::nvme::PAGE_BYTES.checked_shl(shift.into())).flatten();
+    let identity = Identity {
+        serial: Text(field(page, controller::SERIAL)?),
+        model: Text(field(page, controller::MODEL)?),
+        firmware: Text(field(page, controller::FIRMWARE)?),
+    };
+    // What was shifted out of 64 bits is no limit.
+    Ok(Limits { identity, transfer_bytes: transfer_bytes.filter(|&bytes| bytes != 0) })
+}
+
+/// Reads identify namespace data (section 5.15.2.1) out of `page`, each field once.
+/// `most_bytes` is the most that one command moves.
+pub(crate) fn namespace<B: DmaBuffer>(page: &B, most_bytes: u64) -> Result<Namespace, Error> {
+    let blocks = u64::from_le_bytes(field(page, namespace::SIZE)?);
+    let capacity = u64::from_le_bytes(field(page, namespace::CAPACITY)?);
+    if blocks == 0 || capacity == 0 {
+        return Err(Error::Identify("namespace 1 is not there, or has no blocks"));
+    }
+    if capacity > blocks {
+        return Err(Error::Identify("namespace 1 says to have a larger capacity than it has blocks"));
+    }
+    let [formats, in_use] = field(page, namespace::FORMATS)?;
+    let chosen = in_use & 0xf;
+    if chosen > formats {
+        return Err(Error::Identify("namespace 1 says to have a format that it does not have"));
+    }
+    let format = u32::from_le_bytes(field(page, namespace::FORMAT_0 + 4 * usize::from(chosen))?);
+    if namespace::format_metadata_bytes(format) != 0 {
+        return Err(Error::Identify("namespace 1 has blocks with metadata, which this driver does not move"));
+    }
+    let shift = namespace::format_block_shift(format);
+    if !(9..=16).contains(&shift) {
+        return Err(Error::Identify("namespace 1 has blocks of less than 512 or more than 65536 bytes"));
+    }
+    let block_bytes = 1_u32 << shift;
+    if u64::from(block_bytes) > most_bytes {
+        return Err(Error::Identify("a block of namespace 1 is more than one command moves"));
+    }
+    if blocks.checked_mul(block_bytes.into()).is_none() {
+        return Err(Error::Identify("namespace 1 says to have 2^64 bytes or more"));
+    }
+    let [attributes] = field(page, namespace::ATTRIBUTES)?;
+    Ok(Namespace { blocks, block_bytes, is_read_only: attributes & namespace::WRITE_PROTECTED != 0 })
+}
+
+fn field<B: DmaBuffer, const N: usize>(page: &B, offset: usize) -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    page.read(offset, &mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,6 @@
+//! The driver against controllers: a small one that misbehaves on demand, and the emulated one.
+
+mod bring_up;
+mod fake;
+mod hostile;
+mod requests;
