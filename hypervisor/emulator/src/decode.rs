@@ -19,6 +19,7 @@ mod operation;
 mod oracle;
 mod prefix;
 
+pub use crate::code::CodeSize;
 pub use length::{Control, Known, bare_form, control_write, length_of};
 pub use operation::{
     Address, Alu, BitOperation, DecodeError, Extension, IndexRegister, Instruction, Operation, Register,
@@ -29,17 +30,6 @@ pub use name::name_of;
 
 use cursor::Cursor;
 use prefix::Prefixes;
-
-/// Width of code, from the code segment's L and D bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CodeSize {
-    /// Real mode, virtual-8086 mode, and 16-bit segments.
-    Bits16,
-    /// 32-bit segments.
-    Bits32,
-    /// 64-bit mode.
-    Bits64,
-}
 
 /// Decodes the instruction at the start of `bytes` (at most 15 of them count).
 #[inline]

@@ -66,7 +66,7 @@ const SINGLE_STEP: Event = Event::Exception { vector: 1, error: None };
 pub struct Recent {
     decoded: Decoded,
     /// Walks of its page tables.
-    pub paths: Paths,
+    pub(crate) paths: Paths,
 }
 
 impl Recent {
@@ -81,7 +81,7 @@ impl Recent {
 ///
 /// The page of `fault` is answered by `bus`; the rest of the instruction's operands by
 /// `memory`, and by `bus` where `memory` has nothing.
-pub fn access<V: Vcpu, M: GuestMemory, B: Bus>(
+pub fn memory_access<V: Vcpu, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     memory: &M,
     bus: &mut B,
@@ -149,7 +149,7 @@ fn fetch<'a, V: Vcpu, M: GuestMemory>(
     // What was given may be cut short where memory has more.
     let bytes = match given.filter(|given| decoded.decode(rip, *given, size).is_ok()) {
         Some(given) => given,
-        None => match walk::fetch(walker, &processor.paging, processor.linear_rip(vcpu)) {
+        None => match walk::fetch(walker, &processor.paging, processor.code_size.linear_rip(vcpu)) {
             Ok(bytes) => bytes,
             Err(fault) => return Err(processor::page_fault(vcpu, fault)),
         },

@@ -7,11 +7,14 @@
 //! [`Outcome`], which says what has to be delivered next. Nothing else is known here of the
 //! guest, of its devices, or of the machine.
 //!
-//! - [`access`]: the instruction that reached for an address where there is no memory.
+//! - [`memory_access`]: the instruction that reached for an address where there is no memory.
 //! - [`string_port`]: INS and OUTS.
+//! - [`next_rip`] and [`control_write`]: past an instruction of which the exit has told what it
+//!   is, and the one exit that may not tell what was written.
 //! - [`task_switch::switch`]: a task switch by hardware.
-//! - [`decode`]: what stands in the bytes of an instruction, and how long it is.
-//! - [`walk`]: from a linear address to a physical one, and the bytes at RIP.
+//!
+//! Two parts can be used alone: [`decode`], what stands in the bytes of an instruction and how
+//! long it is; and [`walk`], from a linear address to a physical one.
 //!
 //! Whatever depends on a processor's earlier instructions is in [`Recent`], one for each
 //! processor. It only saves work.
@@ -22,12 +25,16 @@
 #[cfg(test)]
 extern crate alloc;
 
+mod code;
 pub mod decode;
 mod descriptor;
 mod execute;
+mod step;
 pub mod task_switch;
 #[cfg(test)]
 mod testing;
 pub mod walk;
 
-pub use execute::{Bus, Outcome, Ports, Recent, access, string_port};
+pub use code::CodeSize;
+pub use execute::{Bus, Outcome, Ports, Recent, memory_access, string_port};
+pub use step::{control_write, next_rip};

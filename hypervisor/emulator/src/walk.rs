@@ -13,7 +13,7 @@
 
 mod paths;
 
-pub use paths::{Paths, Walker};
+pub(crate) use paths::{Paths, Walker};
 
 use access::GuestMemory;
 use access::vcpu::{ControlRegisters, Event, Vcpu};
@@ -295,7 +295,7 @@ fn mark_slowly<M: GuestMemory>(memory: &M, slot: Gpa, entry: u64, flags: u64) {
 }
 
 /// Most bytes in an instruction.
-pub const INSTRUCTION_BYTES_MAX: usize = 15;
+pub(crate) const INSTRUCTION_BYTES_MAX: usize = 15;
 
 /// Instruction bytes, copied once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -307,7 +307,7 @@ pub struct Bytes {
 impl Bytes {
     /// The first 15 of `bytes`.
     #[inline]
-    pub fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut copy = Self::default();
         for (to, from) in copy.bytes.iter_mut().zip(bytes) {
             *to = *from;
@@ -318,7 +318,7 @@ impl Bytes {
 
     /// The bytes and how many they are, as one number.
     #[inline]
-    pub fn key(&self) -> BytesKey {
+    pub(crate) fn key(&self) -> BytesKey {
         let mut key = [0; 16];
         for (to, from) in key.iter_mut().zip(self.bytes) {
             *to = from;
@@ -335,13 +335,13 @@ impl Bytes {
 
 /// [`Bytes`] as one number, to be compared: the bytes, and above them how many they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BytesKey(u128);
+pub(crate) struct BytesKey(u128);
 
 impl BytesKey {
     const COUNT: u128 = 0xff << 120;
 
     /// The bytes.
-    pub fn bytes(self) -> Bytes {
+    pub(crate) fn bytes(self) -> Bytes {
         let [bytes @ .., len] = self.0.to_le_bytes();
         Bytes { bytes, len }
     }
@@ -350,7 +350,7 @@ impl BytesKey {
 /// Fetches up to 15 bytes at `linear`, in one go where they are in one page. What is on a
 /// second page that cannot be fetched is left out: the instruction may end before it.
 #[inline]
-pub fn fetch<M: GuestMemory>(
+pub(crate) fn fetch<M: GuestMemory>(
     walker: &mut Walker<M>,
     paging: &Paging,
     linear: u64,

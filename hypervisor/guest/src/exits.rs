@@ -14,11 +14,11 @@ use crate::host::Host;
 use crate::msr::xcr0_is_legal;
 use crate::partition::{End, Partition};
 use crate::processor::{Activity, VirtualProcessor};
-use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, SegmentName, TaskSource, Vcpu};
-use emulator::decode::{CodeSize, Known, bare_form, length_of};
+use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, TaskSource, Vcpu};
+use emulator::decode::Known;
+use emulator::next_rip;
 use emulator::task_switch::{self, Failure};
-use emulator::walk::{self, BytesKey, Paging, Walker};
-use spec::processor::{CR4_OSXSAVE, EFER_LMA, RFLAGS_TF, RFLAGS_VM};
+use spec::processor::{CR4_OSXSAVE, RFLAGS_TF};
 
 /// Handles `exit`.
 ///
@@ -111,47 +111,18 @@ pub fn raise<V: Vcpu>(vp: &mut VirtualProcessor<V>, event: Event) {
     vp.attention = true;
 }
 
-/// The size of code that the vCPU is executing.
-pub fn code_size<V: Vcpu>(cpu: &V) -> CodeSize {
-    const LONG: u16 = 1 << 9;
-    const DEFAULT_32: u16 = 1 << 10;
-    let attributes = cpu.segment(SegmentName::Cs).attributes;
-    if attributes & LONG != 0 && cpu.control().efer & EFER_LMA != 0 {
-        CodeSize::Bits64
-    } else if attributes & DEFAULT_32 != 0 && cpu.rflags() & RFLAGS_VM == 0 {
-        CodeSize::Bits32
-    } else {
-        CodeSize::Bits16
-    }
-}
-
 /// Steps over the instruction that exited, which the exit said to be `known`. False
 /// where the bytes are no longer that instruction, or cannot be fetched: then
 /// nothing was done and the guest executes again what is there now.
 ///
-/// Inlined with a constant `known`: in 64-bit code this is the walk to the bytes and one
-/// comparison.
+/// Inlined with a constant `known`, for [`next_rip`].
 #[inline(always)]
 pub fn advance<V: Vcpu, H: Host>(
     vp: &mut VirtualProcessor<V>,
     partition: &Partition<H>,
     known: Known,
 ) -> bool {
-    let rip = vp.cpu.rip();
-    let next = if let Some(next) = vp.cpu.next_rip() {
-        next
-    } else if code_size(&vp.cpu) == CodeSize::Bits64
-        && let Some((bytes, length)) = bare_form(known)
-        && let Some(word) = vp.recent.paths.peek(&partition.memory, &vp.cpu.control(), rip, length)
-        && word & ((1 << (8 * length)) - 1) == bytes
-    {
-        rip.wrapping_add(length)
-    } else {
-        match next_by_decoding(vp, partition, rip, known) {
-            Some(next) => next,
-            None => return false,
-        }
-    };
+    let Some(next) = next_rip(&vp.cpu, &partition.memory, &mut vp.recent, known) else { return false };
     vp.cpu.set_rip(next);
     vp.cpu.clear_interrupt_shadow();
     // The processor would have trapped after the instruction.
@@ -159,36 +130,6 @@ pub fn advance<V: Vcpu, H: Host>(
         raise(vp, Event::Exception { vector: 1, error: None });
     }
     true
-}
-
-#[cold]
-#[inline(never)]
-fn next_by_decoding<V: Vcpu, H: Host>(
-    vp: &mut VirtualProcessor<V>,
-    partition: &Partition<H>,
-    rip: u64,
-    known: Known,
-) -> Option<u64> {
-    let size = code_size(&vp.cpu);
-    let bytes = fetch(vp, partition, rip, size)?;
-    let length = length_of(bytes.as_slice(), size, known).ok()?;
-    let next = rip.wrapping_add(length.into());
-    Some(if size == CodeSize::Bits64 { next } else { next & 0xffff_ffff })
-}
-
-#[cold]
-fn fetch<V: Vcpu, H: Host>(
-    vp: &mut VirtualProcessor<V>,
-    partition: &Partition<H>,
-    rip: u64,
-    size: CodeSize,
-) -> Option<walk::Bytes> {
-    let linear = match size {
-        CodeSize::Bits64 => rip,
-        _ => vp.cpu.segment(SegmentName::Cs).base.wrapping_add(rip) & 0xffff_ffff,
-    };
-    let mut walker = Walker { memory: &partition.memory, paths: &mut vp.recent.paths };
-    walk::fetch(&mut walker, &Paging::of(&vp.cpu), linear).ok().map(BytesKey::bytes)
 }
 
 #[inline(never)]

@@ -2,12 +2,13 @@
 //! its traces there.
 
 use super::{Outcome, SINGLE_STEP};
-use crate::decode::{Address, CodeSize, Register};
+use crate::code::CodeSize;
+use crate::decode::{Address, Register};
 use crate::walk::{Access, PageFault, Paging};
 use access::vcpu::{Event, SegmentName, Vcpu};
 use spec::Width;
 pub(super) use spec::processor::RFLAGS_DF;
-use spec::processor::{CR0_PE, EFER_LMA, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM};
+use spec::processor::{CR0_PE, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM};
 
 /// Segment attributes, as `access` joins them.
 mod attributes {
@@ -17,7 +18,6 @@ mod attributes {
     pub const EXPAND_DOWN: u16 = 1 << 2;
     pub const CODE: u16 = 1 << 3;
     pub const PRESENT: u16 = 1 << 7;
-    pub const LONG: u16 = 1 << 9;
     pub const BIG: u16 = 1 << 10;
 }
 
@@ -28,42 +28,19 @@ pub(super) struct Processor {
     pub flags: u64,
 }
 
-/// Width of code, from the code segment. Real mode needs no case of its own: the D bit
-/// counts there too, and virtual-8086 mode has it clear.
-#[inline]
-pub(super) fn code_size(vcpu: &impl Vcpu, efer: u64) -> CodeSize {
-    let attributes = vcpu.segment(SegmentName::Cs).attributes;
-    if efer & EFER_LMA != 0 && attributes & attributes::LONG != 0 {
-        CodeSize::Bits64
-    } else if attributes & attributes::BIG != 0 {
-        CodeSize::Bits32
-    } else {
-        CodeSize::Bits16
-    }
-}
-
 impl Processor {
     #[inline]
     pub(super) fn of(vcpu: &impl Vcpu) -> Self {
         let flags = vcpu.rflags();
         let paging = Paging::new(vcpu.control(), vcpu.privilege_level(), flags);
-        Self { paging, code_size: code_size(vcpu, paging.control().efer), flags }
+        let attributes = vcpu.segment(SegmentName::Cs).attributes;
+        let code_size = CodeSize::new(attributes, paging.control().efer, flags);
+        Self { paging, code_size, flags }
     }
 
     #[inline]
     pub(super) fn is_64_bit(&self) -> bool {
         matches!(self.code_size, CodeSize::Bits64)
-    }
-
-    /// Linear address of the instruction. The processor has checked it against the
-    /// limit of CS when it fetched.
-    #[inline]
-    pub(super) fn linear_rip(&self, vcpu: &impl Vcpu) -> u64 {
-        if self.is_64_bit() {
-            vcpu.rip()
-        } else {
-            vcpu.segment(SegmentName::Cs).base.wrapping_add(vcpu.rip()) & 0xffff_ffff
-        }
     }
 
     /// Width of the stack pointer.
@@ -154,13 +131,9 @@ impl Processor {
     }
 
     /// Ends an instruction of `length` bytes that was carried out and left `flags`.
-    ///
-    /// RIP wraps at 4 GiB outside 64-bit mode. In a 16-bit segment it does not wrap at
-    /// 64 KiB: the next fetch then fails at the limit, as on the processor.
     #[inline]
     pub(super) fn finish(&self, vcpu: &mut impl Vcpu, length: u8, flags: u64) -> Outcome {
-        let rip = vcpu.rip().wrapping_add(length.into());
-        vcpu.set_rip(if self.is_64_bit() { rip } else { rip & 0xffff_ffff });
+        vcpu.set_rip(self.code_size.rip_after(vcpu.rip(), length));
         self.leave(vcpu, flags)
     }
 

@@ -57,7 +57,7 @@ impl Machine {
     }
 
     fn run_at(&mut self, gpa: u64) -> Outcome {
-        access(
+        memory_access(
             &mut self.vcpu,
             &self.memory,
             &mut self.bus,
@@ -230,7 +230,7 @@ fn unsupported_says_what_it_is() {
     let mut recent = Recent::default();
     let mut reach = |machine: &mut Machine, kind| {
         let (vcpu, bus) = (&mut machine.vcpu, &mut machine.bus);
-        (access(vcpu, &machine.memory, bus, &mut recent, Gpa(DEVICE_GPA), kind), recent.unsupported())
+        (memory_access(vcpu, &machine.memory, bus, &mut recent, Gpa(DEVICE_GPA), kind), recent.unsupported())
     };
     let (outcome, bytes) = reach(&mut machine, NestedAccess::Write);
     assert_eq!((outcome, &bytes.as_slice()[..3]), (Outcome::Unsupported, &[0x0f, 0x11, 0x03][..]));

@@ -131,7 +131,7 @@ impl Path {
 }
 
 /// The ways of one virtual processor's last walks.
-pub struct Paths([Path; PLACES]);
+pub(crate) struct Paths([Path; PLACES]);
 
 impl Default for Paths {
     fn default() -> Self {
@@ -175,7 +175,7 @@ impl Paths {
 }
 
 /// A guest's memory, and the ways of the virtual processor that is looking.
-pub struct Walker<'a, M> {
+pub(crate) struct Walker<'a, M> {
     /// The memory.
     pub memory: &'a M,
     /// The ways.

@@ -4,13 +4,14 @@
 //! bits that CPUID does not tell the guest of, and cannot keep them from it by itself (AMD-V;
 //! VT-x divides the register, `machine::vmx::control_registers`).
 
-use super::{advance, code_size, fetch, raise};
+use super::{advance, raise};
 use crate::cpuid::{CpuidPolicy, Dynamic};
 use crate::host::Host;
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{ControlRegisters, Event, Vcpu};
-use emulator::decode::{CodeSize, Control, Known, control_write};
+use emulator::decode::{Control, Known};
+use emulator::{CodeSize, control_write};
 use spec::processor::{CR4_PAE, CR4_PCE, CR4_PCIDE, EFER_LMA};
 
 /// Carries out a MOV of `value` to CR`register`; where the hardware does not say what is
@@ -21,17 +22,15 @@ pub fn write<V: Vcpu, H: Host>(
     register: u8,
     value: Option<u64>,
 ) {
-    let (size, rip) = (code_size(&vp.cpu), vp.cpu.rip());
-    let decoded =
-        fetch(vp, partition, rip, size).and_then(|bytes| control_write(bytes.as_slice(), size).ok());
-    let Some((Control::Move { register: named, source }, _)) = decoded else {
+    let decoded = control_write(&vp.cpu, &partition.memory, &mut vp.recent);
+    let Some(Control::Move { register: named, source }) = decoded else {
         return raise(vp, Event::PROTECTION);
     };
     if named != register || vp.cpu.privilege_level() != 0 {
         return raise(vp, Event::PROTECTION);
     }
     let value = value.unwrap_or_else(|| vp.cpu.register(source.into()));
-    let value = if size == CodeSize::Bits64 { value } else { value & 0xffff_ffff };
+    let value = if CodeSize::of(&vp.cpu) == CodeSize::Bits64 { value } else { value & 0xffff_ffff };
     match register {
         4 => write_cr4(vp, partition, value),
         8 if value <= 15 => {

@@ -8,7 +8,7 @@ use crate::processor::VirtualProcessor;
 use access::vcpu::{Event, NestedAccess, Vcpu};
 use devices::LocalApic;
 use emulator::decode;
-use emulator::{Bus, Outcome};
+use emulator::{Bus, CodeSize, Outcome};
 use spec::local_apic::TASK_PRIORITY;
 use spec::{Gpa, Width};
 
@@ -40,7 +40,8 @@ pub fn handle<V: Vcpu, H: Host>(
     }
     let apic = &mut vp.apic;
     let mut bus = Mmio { partition, index: vp.index, apic, effects: 0, stray: None };
-    let outcome = emulator::access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
+    let outcome =
+        emulator::memory_access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
     let (effects, stray) = (bus.effects, bus.stray);
     if effects != 0 {
         vp.attention = true;
@@ -100,7 +101,7 @@ fn unsupported<V: Vcpu, H: Host>(
     }
     let bytes = vp.recent.unsupported();
     let (index, rip, code) = (vp.index, vp.cpu.rip(), bytes.as_slice());
-    let name = decode::name_of(code, super::code_size(&vp.cpu));
+    let name = decode::name_of(code, CodeSize::of(&vp.cpu));
     // Where nothing is an access does not end the guest, whatever it is done with: there is
     // nothing that this instruction could mean.
     let goes_on = fetched && !partition.strays_crash && !decodes(vp, partition, gpa);
