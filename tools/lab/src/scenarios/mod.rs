@@ -164,6 +164,7 @@ fn no_failure(scenario: Scenario) -> Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use access::vcpu::Exit;
     use std::collections::BTreeSet;
 
     #[test]
@@ -180,6 +181,15 @@ mod tests {
         for scenario in all() {
             let expects = !scenario.expect.is_empty() || !scenario.ends.is_empty();
             assert!(expects, "{} cannot fail", scenario.name());
+        }
+    }
+
+    #[test]
+    fn exits_that_must_not_be_are_kinds_of_exits() {
+        for scenario in all() {
+            for kind in scenario.exits_at_most.iter().flat_map(|(_, kinds, _)| kinds.iter()) {
+                assert!(Exit::KIND_NAMES.contains(kind), "{} would never count {kind}", scenario.name());
+            }
         }
     }
 
