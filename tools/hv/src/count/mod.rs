@@ -5,6 +5,9 @@
 //! test, nothing behind a feature that is off. Of others' packages everything that is compiled
 //! counts, whether or not anybody calls it; modules that a macro declares are not followed, which
 //! leaves most of serde out. `core`, `alloc` and `compiler_builtins` are not counted.
+//!
+//! What the limits' file names as a part is counted apart from the rest of the own lines. Drivers are counted
+//! whether or not something is linked with them already.
 
 mod conditions;
 mod source;
@@ -32,11 +35,16 @@ const ROOT: &str = "kernel";
 /// Only conditions on the operating system and the processor matter, which these have alike.
 const TARGET: &str = "x86_64-unknown-none";
 
-/// `docs/ring0.toml`: a table a build profile.
+/// Where crates are that count without being linked in.
+const DRIVERS: &str = "drivers";
+
+/// `docs/ring0.toml`: a table a build profile, and parts of the own lines.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Limits {
     default: Limit,
+    #[serde(default)]
+    part: Vec<Part>,
 }
 
 /// What a profile may have at most.
@@ -48,12 +56,33 @@ struct Limit {
     unsafe_blocks: usize,
 }
 
-/// A package that is linked in.
+/// Own lines that have a row and a limit of their own.
+#[derive(Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    name: String,
+    /// Files and folders, from the project's root.
+    paths: Vec<PathBuf>,
+    lines: usize,
+}
+
+/// What a row belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// The project's, and of no part.
+    Own,
+    /// The part of this number.
+    Part(usize),
+    /// A package of others.
+    Others,
+}
+
+/// A package, or what a part has of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Package {
+struct Row {
     name: String,
     version: String,
-    is_own: bool,
+    kind: Kind,
     lines: Lines,
 }
 
@@ -62,9 +91,10 @@ struct Package {
 /// # Errors
 /// When cargo or a file cannot be read, or a limit is passed.
 pub fn run(project: &Project) -> Result<()> {
-    let packages = count(project)?;
-    print!("{}", table(&packages));
-    let problems = compare(&packages, limits(project)?);
+    let limits = limits(project)?;
+    let rows = count(project, &limits.part)?;
+    print!("{}", table(&rows, &limits.part));
+    let problems = compare(&rows, &limits);
     ensure!(problems.is_empty(), "{}", problems.join("\n  "));
     Ok(())
 }
@@ -74,60 +104,86 @@ pub fn run(project: &Project) -> Result<()> {
 /// # Errors
 /// When cargo or a file cannot be read.
 pub fn problems(project: &Project) -> Result<Vec<String>> {
-    Ok(compare(&count(project)?, limits(project)?))
+    let limits = limits(project)?;
+    Ok(compare(&count(project, &limits.part)?, &limits))
 }
 
-fn limits(project: &Project) -> Result<Limit> {
+fn limits(project: &Project) -> Result<Limits> {
     let path = project.root().join(LIMITS);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let limits: Limits =
         toml::from_str(&text).with_context(|| format!("{} is not what it should be", path.display()))?;
-    Ok(limits.default)
+    for file in limits.part.iter().flat_map(|part| &part.paths) {
+        ensure!(project.root().join(file).exists(), "{LIMITS} names {}, which is not there", file.display());
+    }
+    Ok(limits)
 }
 
-/// Own lines, and others'.
-fn sums(packages: &[Package]) -> (Lines, Lines) {
-    let sum = |own: bool| packages.iter().filter(|package| package.is_own == own).map(|p| p.lines).sum();
-    (sum(true), sum(false))
+fn sum(rows: &[Row], kind: Kind) -> Lines {
+    rows.iter().filter(|row| row.kind == kind).map(|row| row.lines).sum()
 }
 
-fn compare(packages: &[Package], limit: Limit) -> Vec<String> {
-    let (own, others) = sums(packages);
-    let rows = [
-        ("own lines", own.code, limit.own),
-        ("lines of others", others.code, limit.others),
-        ("own unsafe blocks", own.unsafe_blocks, limit.unsafe_blocks),
+fn compare(rows: &[Row], limits: &Limits) -> Vec<String> {
+    let own_unsafe: usize =
+        rows.iter().filter(|row| row.kind != Kind::Others).map(|row| row.lines.unsafe_blocks).sum();
+    let limit = limits.default;
+    let mut counts = vec![
+        ("own lines".to_owned(), sum(rows, Kind::Own).code, limit.own),
+        ("lines of others".to_owned(), sum(rows, Kind::Others).code, limit.others),
+        ("own unsafe blocks".to_owned(), own_unsafe, limit.unsafe_blocks),
     ];
-    let over = rows.into_iter().filter(|(_, count, limit)| count > limit);
+    for (number, part) in limits.part.iter().enumerate() {
+        counts.push((format!("lines of {}", part.name), sum(rows, Kind::Part(number)).code, part.lines));
+    }
+    let over = counts.into_iter().filter(|(_, count, limit)| count > limit);
     over.map(|(what, count, limit)| {
         format!("{count} {what} in ring 0, {limit} in {LIMITS}: raise it in a commit that says why")
     })
     .collect()
 }
 
-fn table(packages: &[Package]) -> String {
+fn table(rows: &[Row], parts: &[Part]) -> String {
     let mut text = "| ring 0 | lines | unsafe blocks |\n|---|---:|---:|\n".to_owned();
-    let (own, others) = sums(packages);
-    for (title, is_own, sum) in [("own", true, own), ("others'", false, others)] {
-        for package in packages.iter().filter(|package| package.is_own == is_own) {
-            let version = if is_own { String::new() } else { format!(" {}", package.version) };
-            let Lines { code, unsafe_blocks } = package.lines;
-            let _ = writeln!(text, "| {}{version} | {code} | {unsafe_blocks} |", package.name);
+    let parts = parts.iter().enumerate().map(|(number, part)| (part.name.as_str(), Kind::Part(number)));
+    let kinds = std::iter::once(("own", Kind::Own)).chain(parts).chain([("others'", Kind::Others)]);
+    for (title, kind) in kinds {
+        for row in rows.iter().filter(|row| row.kind == kind) {
+            let version = if kind == Kind::Others { format!(" {}", row.version) } else { String::new() };
+            let Lines { code, unsafe_blocks } = row.lines;
+            let _ = writeln!(text, "| {}{version} | {code} | {unsafe_blocks} |", row.name);
         }
+        let sum = sum(rows, kind);
         let _ = writeln!(text, "| **{title}** | **{}** | **{}** |", sum.code, sum.unsafe_blocks);
     }
     text
 }
 
-/// Counts what is linked into the hypervisor.
-fn count(project: &Project) -> Result<Vec<Package>> {
+/// Counts what is linked into the hypervisor, and the drivers.
+fn count(project: &Project, parts: &[Part]) -> Result<Vec<Row>> {
     let root = project.root();
+    let metadata: Value = serde_json::from_str(&cargo(root, &["metadata", "--format-version", "1"])?)?;
+    let mut lines = tree(root, ROOT)?;
+    for driver in packages(&metadata).filter(|package| is_below(package, &root.join(DRIVERS))) {
+        lines.extend(tree(root, driver["name"].as_str().unwrap_or_default())?);
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    let mut rows = Vec::new();
+    for line in &lines {
+        rows.extend(rows_of(line, &metadata, root, parts)?);
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.lines.code));
+    Ok(rows)
+}
+
+/// What `package` is linked with, itself included: lines `NAME vVERSION (FOLDER)|FEATURES`.
+fn tree(root: &Path, package: &str) -> Result<Vec<String>> {
     let tree = cargo(
         root,
         &[
             "tree",
             "--package",
-            ROOT,
+            package,
             "--target",
             TARGET,
             "--edges",
@@ -139,30 +195,55 @@ fn count(project: &Project) -> Result<Vec<Package>> {
             "{p}|{f}",
         ],
     )?;
-    let metadata: Value = serde_json::from_str(&cargo(root, &["metadata", "--format-version", "1"])?)?;
-    let mut lines: Vec<&str> = tree.lines().collect();
-    lines.sort_unstable();
-    lines.dedup();
-    let mut packages = lines.into_iter().map(|line| package(line, &metadata)).collect::<Result<Vec<_>>>()?;
-    packages.sort_by_key(|package| std::cmp::Reverse(package.lines.code));
-    Ok(packages)
+    Ok(tree.lines().map(str::to_owned).collect())
 }
 
-/// The package of a line `NAME vVERSION (FOLDER)|FEATURES`.
-fn package(line: &str, metadata: &Value) -> Result<Package> {
+fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().into_iter().flatten()
+}
+
+fn is_below(package: &Value, folder: &Path) -> bool {
+    package["manifest_path"].as_str().is_some_and(|path| Path::new(path).starts_with(folder))
+}
+
+/// The rows of the package of a line `NAME vVERSION (FOLDER)|FEATURES`: one, and one for each part that has
+/// files of it.
+fn rows_of(line: &str, metadata: &Value, root: &Path, parts: &[Part]) -> Result<Vec<Row>> {
     let (package, features) = line.split_once('|').unwrap_or((line, ""));
     let mut words = package.split(' ');
     let name = words.next().unwrap_or_default().to_owned();
     let version = words.next().unwrap_or_default().trim_start_matches('v').to_owned();
-    let found = metadata["packages"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let found = packages(metadata)
         .find(|package| package["name"] == name.as_str() && package["version"] == version.as_str());
     let found = found.with_context(|| format!("cargo does not say where {name} {version} is"))?;
     let conditions = Conditions::new(features.split(',').map(str::to_owned));
-    let lines = source::count_crate(&root_of(found)?, &conditions)?;
-    Ok(Package { is_own: found["source"].is_null(), name, version, lines })
+    let is_own = found["source"].is_null();
+    let files = source::count_crate(&root_of(found)?, &conditions)?;
+    let kind_of = |file: &Path| {
+        let holds = |part: &Part| part.paths.iter().any(|path| file.starts_with(root.join(path)));
+        match parts.iter().position(holds) {
+            _ if !is_own => Kind::Others,
+            Some(number) => Kind::Part(number),
+            None => Kind::Own,
+        }
+    };
+    Ok(divide(&files, kind_of)
+        .into_iter()
+        .map(|(kind, lines)| Row { name: name.clone(), version: version.clone(), kind, lines })
+        .collect())
+}
+
+/// The lines of `files` by what each belongs to.
+fn divide(files: &[(PathBuf, Lines)], kind_of: impl Fn(&Path) -> Kind) -> Vec<(Kind, Lines)> {
+    let mut sums: Vec<(Kind, Lines)> = Vec::new();
+    for (file, lines) in files {
+        let kind = kind_of(file);
+        match sums.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, sum)) => *sum = [*sum, *lines].into_iter().sum(),
+            None => sums.push((kind, *lines)),
+        }
+    }
+    sums
 }
 
 /// The first file of the package's library, or of its program.
@@ -189,34 +270,64 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn packages() -> Vec<Package> {
-        let package = |name: &str, is_own, code, unsafe_blocks| Package {
+    fn rows() -> Vec<Row> {
+        let row = |name: &str, kind, code, unsafe_blocks| Row {
             name: name.to_owned(),
             version: "1.0.0".to_owned(),
-            is_own,
+            kind,
             lines: Lines { code, unsafe_blocks },
         };
-        vec![package("machine", true, 70, 7), package("spin", false, 20, 9), package("plan", true, 30, 0)]
+        vec![
+            row("machine", Kind::Own, 70, 7),
+            row("nvme", Kind::Part(0), 40, 1),
+            row("plan", Kind::Own, 30, 0),
+            row("spin", Kind::Others, 20, 9),
+        ]
+    }
+
+    fn limits(own: usize, others: usize, unsafe_blocks: usize, lines: usize) -> Limits {
+        let part = Part { name: "drivers".to_owned(), paths: vec!["drivers".into()], lines };
+        Limits { default: Limit { own, others, unsafe_blocks }, part: vec![part] }
     }
 
     #[test]
     fn what_grows_past_its_limit_is_told() {
-        let limit = Limit { own: 100, others: 20, unsafe_blocks: 7 };
-        assert!(compare(&packages(), limit).is_empty());
+        assert!(compare(&rows(), &limits(100, 20, 8, 40)).is_empty());
         for less in
-            [Limit { own: 99, ..limit }, Limit { others: 19, ..limit }, Limit { unsafe_blocks: 6, ..limit }]
+            [limits(99, 20, 8, 40), limits(100, 19, 8, 40), limits(100, 20, 7, 40), limits(100, 20, 8, 39)]
         {
-            assert_eq!(compare(&packages(), less).len(), 1, "{less:?}");
+            assert_eq!(compare(&rows(), &less).len(), 1);
         }
     }
 
     #[test]
-    fn own_and_others_lines_stand_apart() {
-        let table = table(&packages());
+    fn own_lines_parts_of_them_and_others_stand_apart() {
+        let table = table(&rows(), &limits(0, 0, 0, 0).part);
         assert!(
-            table.contains("| machine | 70 | 7 |\n| plan | 30 | 0 |\n| **own** | **100** | **7** |\n"),
+            table.ends_with(
+                "| machine | 70 | 7 |\n| plan | 30 | 0 |\n| **own** | **100** | **7** |\n\
+                 | nvme | 40 | 1 |\n| **drivers** | **40** | **1** |\n\
+                 | spin 1.0.0 | 20 | 9 |\n| **others'** | **20** | **9** |\n"
+            ),
             "{table}"
         );
-        assert!(table.ends_with("| spin 1.0.0 | 20 | 9 |\n| **others'** | **20** | **9** |\n"), "{table}");
+    }
+
+    #[test]
+    fn a_crate_is_divided_by_its_files() {
+        let lines = |code| Lines { code, unsafe_blocks: 1 };
+        let files = [("a/lib.rs", 5), ("a/apart.rs", 7), ("a/apart/b.rs", 11), ("a/c.rs", 13)]
+            .map(|(f, n)| (f.into(), lines(n)));
+        let kind = |file: &Path| {
+            if file.starts_with("a/apart.rs") || file.starts_with("a/apart") {
+                Kind::Part(2)
+            } else {
+                Kind::Own
+            }
+        };
+        let divided = divide(&files, kind);
+        let sums = [(Kind::Own, 18), (Kind::Part(2), 18)]
+            .map(|(kind, code)| (kind, Lines { code, unsafe_blocks: 2 }));
+        assert_eq!(divided, sums);
     }
 }

@@ -31,21 +31,28 @@ impl Sum for Lines {
     }
 }
 
-/// Counts the crate whose first file is `root`, from module to module.
+/// Counts the crate whose first file is `root`, from module to module: each file, and what is in it.
 ///
 /// # Errors
 /// When a file of it cannot be read, or is not Rust.
-pub fn count_crate(root: &Path, conditions: &Conditions) -> Result<Lines> {
+pub fn count_crate(root: &Path, conditions: &Conditions) -> Result<Vec<(PathBuf, Lines)>> {
     let folder = root.parent().unwrap_or(Path::new(""));
-    count_file(root, folder, conditions)
+    let mut files = Vec::new();
+    count_file(root, folder, conditions, &mut files)?;
+    Ok(files)
 }
 
-/// Counts a file, and the files of its modules, which are in `folder`.
-fn count_file(file: &Path, folder: &Path, conditions: &Conditions) -> Result<Lines> {
+/// Counts a file, and the files of its modules, which are in `folder`, into `files`.
+fn count_file(
+    file: &Path,
+    folder: &Path,
+    conditions: &Conditions,
+    files: &mut Vec<(PathBuf, Lines)>,
+) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let parsed = syn::parse_file(&text).with_context(|| format!("{} is not Rust", file.display()))?;
     if !conditions.hold(&parsed.attrs) {
-        return Ok(Lines::default());
+        return Ok(());
     }
     let mut walk =
         Walk { conditions, file, folder: folder.to_owned(), left_out: Vec::new(), modules: Vec::new() };
@@ -53,13 +60,8 @@ fn count_file(file: &Path, folder: &Path, conditions: &Conditions) -> Result<Lin
     let tokens: TokenStream = text.parse().map_err(|_| anyhow::anyhow!("{} is not Rust", file.display()))?;
     let mut counter = Counter { left_out: &walk.left_out, lines: BTreeSet::new(), unsafe_blocks: 0 };
     counter.take(tokens);
-    let own = Lines { code: counter.lines.len(), unsafe_blocks: counter.unsafe_blocks };
-    let modules: Vec<Lines> = walk
-        .modules
-        .iter()
-        .map(|(file, folder)| count_file(file, folder, conditions))
-        .collect::<Result<_>>()?;
-    Ok(std::iter::once(own).chain(modules).sum())
+    files.push((file.to_owned(), Lines { code: counter.lines.len(), unsafe_blocks: counter.unsafe_blocks }));
+    walk.modules.iter().try_for_each(|(file, folder)| count_file(file, folder, conditions, files))
 }
 
 /// Finds what is left out of a file, and the modules that have files of their own.
@@ -210,9 +212,9 @@ mod tests {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, text).unwrap();
         }
-        let lines = count_crate(&folder.join("lib.rs"), &Conditions::default()).unwrap();
+        let counted = count_crate(&folder.join("lib.rs"), &Conditions::default()).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
-        lines
+        counted.into_iter().map(|(_, lines)| lines).sum()
     }
 
     fn tempfile() -> PathBuf {
