@@ -17,7 +17,8 @@ pub struct Context<'a> {
     pub memory: &'a dyn GuestMemory,
     /// Guest time, in ticks of the time-stamp counter.
     pub now: u64,
-    /// Where the device puts what is to be done.
+    /// Where the device puts what is to be done. It is empty when the guest accesses the
+    /// device; with each completion it has the room that at least that request had.
     pub effects: &'a mut Effects<DeviceEffect>,
 }
 
@@ -88,7 +89,7 @@ pub struct Completion {
 /// Every value of the guest's is untrusted: an offset outside the window reads ones, a queue
 /// outside of memory is an error of the device's that its specification has a word for.
 pub trait Device: Send {
-    /// The most effects that one call causes.
+    /// The most effects that are in the queue at a time.
     fn most_effects(&self) -> usize;
     /// Reads `width` bytes, `offset` bytes into the register window.
     fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64;

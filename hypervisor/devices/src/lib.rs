@@ -15,7 +15,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "fakes"))]
 extern crate std;
 
 pub mod chipset;
@@ -27,11 +27,14 @@ pub mod ioapic;
 pub mod local_apic;
 pub mod medium;
 pub mod msix;
+pub mod nvme;
 pub mod pic;
 pub mod pit;
 pub mod pm;
 pub mod rate;
 pub mod rtc;
+#[cfg(any(test, feature = "fakes"))]
+pub mod testing;
 pub mod uart;
 
 pub use chipset::{Chipset, ChipsetConfig};

@@ -1,0 +1,144 @@
+//! Queues as the controller sees them (NVM Express 1.4, section 4.1): rings in the guest's
+//! memory, of which only the controller's own indexes are believed.
+
+use access::{GuestMemory, OutOfBounds};
+use spec::Gpa;
+use spec::nvme::{Command, Completion, command, completion};
+
+/// The least that a queue holds: one entry is always free.
+pub(super) const LEAST_ENTRIES: u32 = 2;
+
+/// How many entries lie from `from` up to `to` in a ring of `entries`.
+const fn distance(from: u32, to: u32, entries: u32) -> u32 {
+    if to >= from { to - from } else { to + entries - from }
+}
+
+/// The place behind `index`.
+const fn next(index: u32, entries: u32) -> u32 {
+    if index + 1 < entries { index + 1 } else { 0 }
+}
+
+/// Commands on their way to the controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SubmissionQueue {
+    base: Gpa,
+    entries: u32,
+    /// What is taken next.
+    head: u32,
+    /// Where the guest puts its next command.
+    tail: u32,
+    /// The completion queue that its commands are answered in.
+    pub(super) completions: u16,
+    /// Commands that were taken and are not answered.
+    pub(super) in_flight: u32,
+    /// The command that deletes this queue, which is answered after all the others.
+    pub(super) deletion: Option<u16>,
+}
+
+impl SubmissionQueue {
+    /// An empty queue of `entries` (2 to 4096) entries.
+    pub(super) const fn new(base: Gpa, entries: u32, completions: u16) -> Self {
+        Self { base, entries, head: 0, tail: 0, completions, in_flight: 0, deletion: None }
+    }
+
+    /// Takes in a new tail, unless it is outside of the queue or says more commands than fit.
+    pub(super) const fn ring(&mut self, tail: u32) {
+        if tail < self.entries {
+            let waiting = distance(self.head, self.tail, self.entries);
+            if waiting + distance(self.tail, tail, self.entries) < self.entries {
+                self.tail = tail;
+            }
+        }
+    }
+
+    /// Whether there is a command to take.
+    pub(super) const fn has_command(&self) -> bool {
+        self.deletion.is_none() && self.head != self.tail
+    }
+
+    /// What the controller takes next, as completions tell it (SQHD).
+    pub(super) const fn head(&self) -> u16 {
+        self.head as u16
+    }
+
+    /// Takes the oldest command.
+    pub(super) fn fetch(&mut self, memory: &dyn GuestMemory) -> Result<Command, OutOfBounds> {
+        let at = command::entry_at(self.base, self.head, command::ENTRY_BYTES).ok_or(OutOfBounds)?;
+        let mut bytes = [0; command::ENTRY_BYTES];
+        memory.read(at, &mut bytes)?;
+        self.head = next(self.head, self.entries);
+        self.in_flight += 1;
+        Ok(Command::decode(&bytes))
+    }
+}
+
+/// Answers on their way to the guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct CompletionQueue {
+    base: Gpa,
+    entries: u32,
+    /// What the guest takes next.
+    head: u32,
+    /// Where the next answer goes.
+    tail: u32,
+    /// The phase tag of this turn.
+    phase: bool,
+    /// The message that says that there are answers.
+    pub(super) vector: Option<u16>,
+    /// Entries that commands in flight will fill.
+    reserved: u32,
+}
+
+impl CompletionQueue {
+    /// An empty queue of `entries` (2 to 4096) entries.
+    pub(super) const fn new(base: Gpa, entries: u32, vector: Option<u16>) -> Self {
+        Self { base, entries, head: 0, tail: 0, phase: true, vector, reserved: 0 }
+    }
+
+    /// Takes in a new head, unless it is outside of the queue or takes answers that are not
+    /// there.
+    pub(super) const fn consume(&mut self, head: u32) {
+        if head < self.entries && distance(self.head, head, self.entries) <= self.waiting() {
+            self.head = head;
+        }
+    }
+
+    /// Answers that the guest has not taken.
+    pub(super) const fn waiting(&self) -> u32 {
+        distance(self.head, self.tail, self.entries)
+    }
+
+    /// Whether one more command can be answered.
+    pub(super) const fn has_room(&self) -> bool {
+        self.waiting() + self.reserved + 1 < self.entries
+    }
+
+    /// Keeps an entry for a command that was taken.
+    pub(super) const fn reserve(&mut self) {
+        self.reserved += 1;
+    }
+
+    /// Gives the entry back of a command that is not answered.
+    pub(super) const fn release(&mut self) {
+        self.reserved = self.reserved.saturating_sub(1);
+    }
+
+    /// Writes an answer into the entry kept for it. The phase tag is in the second of two
+    /// single writes, so the guest sees nothing of the entry before it sees all of it.
+    pub(super) fn post(
+        &mut self,
+        mut completion: Completion,
+        memory: &dyn GuestMemory,
+    ) -> Result<(), OutOfBounds> {
+        self.release();
+        completion.phase = self.phase;
+        let at = command::entry_at(self.base, self.tail, completion::ENTRY_BYTES).ok_or(OutOfBounds)?;
+        let bytes = completion.encode();
+        let (first, second) = bytes.split_at(8);
+        memory.write(at, first)?;
+        memory.write(at.checked_add(8).ok_or(OutOfBounds)?, second)?;
+        self.tail = next(self.tail, self.entries);
+        self.phase ^= self.tail == 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! What the tests of a device, and of its driver, put around it: a medium that can fail, and
+//! whoever applies the device's effects.
+
+use crate::device::{Completion, Context, Device, DeviceEffect, Operation, Request, RequestFault};
+use crate::effect::Effects;
+use crate::medium::Medium;
+use access::GuestMemory;
+use spec::Width;
+use std::collections::VecDeque;
+use std::vec;
+use std::vec::Vec;
+
+/// A medium in a vector.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VecMedium {
+    /// What it holds.
+    pub bytes: Vec<u8>,
+    /// Whether it takes no writes.
+    pub read_only: bool,
+    /// How often it was flushed.
+    pub flushes: usize,
+    /// What each request gives from now on, whatever it is.
+    pub fault: Option<RequestFault>,
+}
+
+impl VecMedium {
+    /// `bytes` zeros that can be written.
+    pub fn new(bytes: usize) -> Self {
+        Self { bytes: vec![0; bytes], read_only: false, flushes: 0, fault: None }
+    }
+}
+
+impl Medium for VecMedium {
+    fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn perform(&mut self, request: &Request, memory: &dyn GuestMemory) -> Result<(), RequestFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let start = usize::try_from(request.at).map_err(|_| RequestFault::Range)?;
+        let end = start.checked_add(request.bytes as usize).ok_or(RequestFault::Range)?;
+        let bytes = self.bytes.get_mut(start..end).ok_or(RequestFault::Range)?;
+        match request.operation {
+            Operation::Read => memory.write(request.gpa, bytes).map_err(|_| RequestFault::Memory),
+            Operation::Write if self.read_only => Err(RequestFault::ReadOnly),
+            Operation::Write => memory.read(request.gpa, bytes).map_err(|_| RequestFault::Memory),
+            Operation::Flush => {
+                self.flushes += 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A device with its memory and its medium.
+///
+/// It asserts what every device owes: no more effects than it said, no request outside of the
+/// medium, an end to what one access causes.
+pub struct Bench<D, M> {
+    /// The device.
+    pub device: D,
+    /// What it reaches.
+    pub memory: M,
+    /// What its requests work on.
+    pub medium: VecMedium,
+    /// Guest time of the next calls.
+    pub now: u64,
+    /// The messages that it sent, in order.
+    pub messages: Vec<u16>,
+    /// The level of its line, as whoever looks after each [`DeviceEffect::Line`] knows it.
+    pub line: bool,
+    /// Whether requests wait for [`serve`](Self::serve) instead of being done at once.
+    pub hold: bool,
+    /// Those that wait.
+    pub waiting: VecDeque<Request>,
+    effects: Effects<DeviceEffect>,
+}
+
+impl<D: Device, M: GuestMemory> Bench<D, M> {
+    /// Everything is done at once.
+    pub fn new(device: D, memory: M, medium: VecMedium) -> Self {
+        let effects = Effects::with_capacity(device.most_effects());
+        Self {
+            device,
+            memory,
+            medium,
+            now: 0,
+            messages: Vec::new(),
+            line: false,
+            hold: false,
+            waiting: VecDeque::new(),
+            effects,
+        }
+    }
+
+    /// Reads a register.
+    pub fn read(&mut self, offset: u64, width: Width) -> u64 {
+        self.call(|device, context| device.read(offset, width, context))
+    }
+
+    /// Writes a register.
+    pub fn write(&mut self, offset: u64, width: Width, value: u64) {
+        self.call(|device, context| device.write(offset, width, value, context));
+    }
+
+    /// Does the oldest request that waits. Whether there was one.
+    pub fn serve(&mut self) -> bool {
+        let Some(request) = self.waiting.pop_front() else { return false };
+        let outcome = self.medium.perform(&request, &self.memory);
+        self.complete(Completion { tag: request.tag, outcome });
+        true
+    }
+
+    /// Tells the device that a request is done.
+    pub fn complete(&mut self, completion: Completion) {
+        self.call(|device, context| device.complete(completion, context));
+    }
+
+    /// Resets the device; requests that wait go on waiting.
+    pub fn reset(&mut self) {
+        self.device.reset();
+        self.line = self.device.line();
+    }
+
+    fn call<R>(&mut self, call: impl FnOnce(&mut D, &mut Context<'_>) -> R) -> R {
+        let result = self.with_device(call);
+        self.apply();
+        assert_eq!(self.line, self.device.line(), "the line changed and nobody was told");
+        result
+    }
+
+    fn with_device<R>(&mut self, call: impl FnOnce(&mut D, &mut Context<'_>) -> R) -> R {
+        let mut context = Context { memory: &self.memory, now: self.now, effects: &mut self.effects };
+        let result = call(&mut self.device, &mut context);
+        assert!(!self.effects.take_overflow(), "more effects than the device said");
+        result
+    }
+
+    fn apply(&mut self) {
+        let mut steps = 0;
+        while let Some(effect) = self.effects.pop() {
+            steps += 1;
+            assert!(steps < 100_000, "one access causes effects without end");
+            match effect {
+                DeviceEffect::Line => self.line = self.device.line(),
+                DeviceEffect::Msi(message) => self.messages.push(message),
+                DeviceEffect::Submit(request) => self.submit(request),
+            }
+        }
+    }
+
+    fn submit(&mut self, request: Request) {
+        let end = request.at.checked_add(request.bytes.into());
+        assert!(end.is_some_and(|end| end <= self.medium.bytes()), "{request:?} leaves the medium");
+        if self.hold {
+            self.waiting.push_back(request);
+            return;
+        }
+        let outcome = self.medium.perform(&request, &self.memory);
+        let completion = Completion { tag: request.tag, outcome };
+        self.with_device(|device, context| device.complete(completion, context));
+    }
+}
