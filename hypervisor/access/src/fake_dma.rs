@@ -89,6 +89,15 @@ impl GuestMemory for FakeDomain {
     }
 }
 
+impl GuestMemory for Rc<FakeDomain> {
+    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
+        (**self).read(gpa, bytes)
+    }
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
+        (**self).write(gpa, bytes)
+    }
+}
+
 /// The driver's side.
 #[derive(Debug)]
 pub struct FakeDma {
