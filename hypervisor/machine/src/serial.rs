@@ -104,12 +104,12 @@ impl presence::Registers for Registers {
 /// Registers that end every poll of the crate's while it sets the port up: after too many looks
 /// at a line status that says "busy", it says "empty". Nothing is sent by way of them.
 #[derive(Debug)]
-struct Bounded {
-    registers: Registers,
+struct Bounded<R> {
+    registers: R,
     polls: u32,
 }
 
-impl Backend for Bounded {
+impl<R: presence::Registers> Backend for Bounded<R> {
     unsafe fn read(&mut self, register: u8) -> u8 {
         let value = self.registers.read(register);
         if register != LINE_STATUS || value & LSR::TRANSMITTER_EMPTY.bits() != 0 {
@@ -130,7 +130,7 @@ impl Backend for Bounded {
 /// A serial port that answers.
 #[derive(Debug)]
 pub struct Port {
-    uart: Uart16550<Bounded>,
+    uart: Uart16550<Bounded<Registers>>,
     interrupts: IER,
     ready: bool,
 }
@@ -191,9 +191,7 @@ impl SerialPort for Port {
     }
 
     fn receive(&mut self) -> Option<u8> {
-        let status = self.registers().read(LINE_STATUS);
-        let waits = status != NOBODY && status & LSR::DATA_READY.bits() != 0;
-        waits.then(|| self.registers().read(DATA))
+        has_received(self.registers().read(LINE_STATUS)).then(|| self.registers().read(DATA))
     }
 
     fn set_interrupts(&mut self, receive: bool, transmit: bool) {
@@ -223,3 +221,11 @@ impl SerialPort for Port {
         }
     }
 }
+
+/// Whether a line status says that a byte waits. One of ones is nobody's.
+const fn has_received(status: u8) -> bool {
+    status != NOBODY && status & LSR::DATA_READY.bits() != 0
+}
+
+#[cfg(test)]
+mod tests;
