@@ -181,12 +181,14 @@ impl Nvme {
         }
     }
 
-    /// Takes in CC.
+    /// Takes in CC. What follows a shutdown is a reset (section 3.1.6, SHST).
     fn configure(&mut self, value: u32) {
         let before = core::mem::replace(&mut self.configuration, value);
-        if cc::shutdown(value) == cc::SHUTDOWN_NONE {
+        let is_announced = cc::shutdown(value) != cc::SHUTDOWN_NONE;
+        if (before ^ value) & cc::ENABLE != 0 || value & cc::ENABLE == 0 && !is_announced {
             self.shutdown = Shutdown::None;
-        } else if cc::shutdown(before) == cc::SHUTDOWN_NONE {
+        }
+        if is_announced && self.shutdown == Shutdown::None {
             self.shutdown = Shutdown::Draining;
         }
         if before & !value & cc::ENABLE != 0 {

@@ -85,12 +85,28 @@ fn a_shutdown_flushes_the_medium() {
         assert_eq!(guest.bench.medium.flushes, usize::from(writable));
         assert_eq!(guest.read(at::STATUS), csts::READY | csts::SHUTDOWN_DONE);
         assert!(guest.take(1).is_some());
+        // Taking the announcement back is not enough.
+        guest.dword(at::CONFIGURATION, cc::ENABLE | cc::NVM_ENTRIES);
+        guest.send(1, read(5));
+        assert_eq!(guest.peek(1), None);
+        assert_eq!(guest.read(at::STATUS), csts::READY | csts::SHUTDOWN_DONE);
         // As Linux starts it again.
         guest.dword(at::CONFIGURATION, cc::NVM_ENTRIES);
         assert_eq!(guest.read(at::STATUS), 0);
         guest.enable();
         assert_eq!(guest.status(0, Command::identify(0, 1, 0, DATA)), Status::SUCCESS);
     }
+}
+
+#[test]
+fn a_shutdown_of_a_controller_that_is_not_enabled() {
+    let mut guest = Guest::new(config());
+    guest.dword(at::CONFIGURATION, cc::SHUTDOWN_NORMAL);
+    assert_eq!(guest.read(at::STATUS), csts::SHUTDOWN_DONE);
+    guest.dword(at::CONFIGURATION, 0);
+    assert_eq!(guest.read(at::STATUS), 0);
+    guest.enable();
+    assert_eq!(guest.status(0, Command::identify(0, 1, 0, DATA)), Status::SUCCESS);
 }
 
 #[test]
