@@ -18,6 +18,7 @@ fn main() -> io::Result<()> {
         ("decode", decode()),
         ("loader", loader()),
         ("chipset", chipset()),
+        ("nvme", nvme()),
         ("vtd", vtd()),
         ("amdvi", amdvi()),
     ] {
@@ -388,6 +389,37 @@ fn chipset() -> Seeds {
         ("local", [&begin[..], &local].concat()),
         ("level", [&begin[..], &level, &power].concat()),
         ("stopped-clock", [&[1, 2, 2][..], &pic, &timer, &local].concat()),
+    ]
+}
+
+fn nvme() -> Seeds {
+    // A page of memory as the target's addresses go.
+    let page = |page: u8| [page, 4];
+    let io = |queue: u8, opcode: u8, first: u8, blocks: u8, prp1: u8, prp2: u8| {
+        let head = [12, queue, opcode, first, 0, blocks - 1, 0, 0, 7, 0, 0];
+        [&head[..], &page(prp1), &page(prp2), &[1]].concat()
+    };
+    let admin = |opcode: u8, low: u8, high: u8, next: [u8; 2]| {
+        let head = [11, opcode, low, high, next[0], next[1], 0, 0, 9, 0, 0];
+        [&head[..], &page(0x30), &page(0x31), &[1]].concat()
+    };
+    let list = [&[7][..], &page(0x3c), &[4], &page(0x38), &page(0x34), &page(0x35), &page(0x39)].concat();
+    let identify = [0, 1, 2, 3].map(|cns| admin(0, cns, 0, [0, 0])).concat();
+    let features = [1, 2, 4, 5, 6, 7, 8, 9, 10, 11].map(|feature| admin(8, feature, 0, [1, 0])).concat();
+    let logs = [1, 2, 3].map(|log| admin(3, log, 15, [0, 0])).concat();
+    let reads =
+        [io(1, 0, 8, 8, 0x30, 0), io(2, 0, 100, 16, 0x30, 0x31), io(3, 0, 0, 40, 0x30, 0x3c)].concat();
+    let writes = [io(1, 1, 8, 8, 0x30, 0), io(2, 2, 0, 1, 0, 0), io(3, 1, 0, 40, 0x30, 0x3c)].concat();
+    let late = [vec![8, 5], reads.clone(), vec![9, 3], admin(1, 1, 0, [0, 0]), vec![9, 31, 3, 1, 1, 3, 0, 9]]
+        .concat();
+    let resets =
+        [vec![8, 5], reads.clone(), vec![8, 3, 8, 6, 9, 31, 8, 1], reads.clone(), vec![8, 0, 9, 31]].concat();
+    vec![
+        ("admin", [&[0][..], &identify, &features, &logs].concat()),
+        ("transfers", [&[0][..], &list, &reads, &writes].concat()),
+        ("read-only", [&[2][..], &list, &reads, &writes].concat()),
+        ("late", [&[0x20][..], &list, &late].concat()),
+        ("resets", [&[1][..], &list, &resets].concat()),
     ]
 }
 
