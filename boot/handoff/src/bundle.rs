@@ -42,7 +42,7 @@ pub use read::{Bundle, Item};
 /// First bytes of every bundle.
 pub const MAGIC: [u8; 8] = *b"BULKHEAD";
 /// Version of the format, and of the serialised configuration in it.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Contents of items start at a multiple of this many bytes.
 pub const ALIGNMENT: usize = 4096;
 
@@ -67,6 +67,8 @@ pub enum ItemKind {
     Module = 4,
     /// The hypervisor's symbols, for its backtraces.
     Symbols = 5,
+    /// The contents of an emulated drive of a guest; a guest may have several.
+    Image = 6,
 }
 
 impl ItemKind {
@@ -78,13 +80,19 @@ impl ItemKind {
             3 => Some(Self::Initrd),
             4 => Some(Self::Module),
             5 => Some(Self::Symbols),
+            6 => Some(Self::Image),
             _ => None,
         }
     }
 
     /// Whether items of this kind belong to a guest.
     pub const fn is_of_guest(self) -> bool {
-        matches!(self, Self::Kernel | Self::Initrd | Self::Module)
+        matches!(self, Self::Kernel | Self::Initrd | Self::Module | Self::Image)
+    }
+
+    /// Whether a guest may have several items of this kind, under different names.
+    pub const fn may_repeat(self) -> bool {
+        matches!(self, Self::Module | Self::Image)
     }
 
     /// A word for messages.
@@ -95,6 +103,7 @@ impl ItemKind {
             Self::Initrd => "initrd",
             Self::Module => "module",
             Self::Symbols => "symbols",
+            Self::Image => "image",
         }
     }
 }

@@ -227,6 +227,7 @@ fn has_file(bundle: &Bundle<'_>, file: FileRef<'_>) -> bool {
         FileKind::Kernel => ItemKind::Kernel,
         FileKind::Initrd => ItemKind::Initrd,
         FileKind::Module => ItemKind::Module,
+        FileKind::Image => ItemKind::Image,
     };
     bundle.items().iter().any(|item| item.kind == kind && item.guest == file.guest && item.name == file.name)
 }

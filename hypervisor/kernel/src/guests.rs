@@ -1,6 +1,7 @@
 //! From a guest's Plan to everything that it needs at run time, all of it allocated
 //! here.
 
+use crate::emulated;
 use crate::host::{Bus, Here, IOMMUS, Iommus};
 use crate::lines::{self, Line};
 use crate::rom;
@@ -9,7 +10,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use devices::{Chipset, ChipsetConfig};
+use devices::{Chipset, ChipsetConfig, Endpoint};
 use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::budget::{MappedBar, bar_frames};
 use guest::bus_function::BusFunction;
@@ -174,7 +175,7 @@ fn try_build(
         .virtualization
         .processors(vcpus, nested.root())
         .ok_or("there is no memory for its processors")?;
-    let bus = build_bus(&plan, platform, functions, nested, taken, layout.windows(), common)?;
+    let (bus, endpoints) = build_bus(&plan, platform, functions, nested, taken, layout.windows(), common)?;
     let blocks = taken.blocks.clone().into_boxed_slice();
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
@@ -203,6 +204,7 @@ fn try_build(
         chipset,
         bus,
     );
+    partition.endpoints = endpoints;
     partition.direct_interrupts = direct;
     partition.accelerated_interrupts = !direct && keeps_apics(&plan, common);
     for (mailbox, processor) in partition.mailboxes.iter_mut().zip(&processors) {
@@ -272,6 +274,8 @@ fn take_memory(layout: &GuestLayout, blocks: &mut Vec<Block>) -> Option<()> {
     Some(())
 }
 
+/// The devices behind a guest's emulated functions.
+type Endpoints = Box<[TicketMutex<Endpoint>]>;
 type Function = PassedThrough<&'static MachineConfigSpace, Window>;
 
 fn discover_functions(
@@ -390,7 +394,7 @@ fn build_bus(
     taken: &mut Taken,
     windows: Windows,
     common: &Common,
-) -> Result<Bus, String> {
+) -> Result<(Bus, Endpoints), String> {
     let iommu: &'static TicketMutex<Iommus> = IOMMUS.get().ok_or("there is no IOMMU")?;
     let mut bus = GuestBus::new(windows);
     let mut assignments = Vec::with_capacity(functions.len());
@@ -418,8 +422,9 @@ fn build_bus(
         let line = lines::assignment(function_plan);
         assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
+    let endpoints = emulated::build(plan, &mut bus)?;
     bus.place_bars().map_err(|error| format!("{error}"))?;
-    Ok(Bus::new(Parts {
+    let bus = Bus::new(Parts {
         bus,
         assignments,
         config: common.config,
@@ -428,7 +433,8 @@ fn build_bus(
         domain: taken.domain,
         nested,
         apic_ids: plan.apic_ids.clone().into_boxed_slice(),
-    }))
+    });
+    Ok((bus, endpoints))
 }
 
 /// Has the bridges above the guest's functions forward, and report no errors.

@@ -8,6 +8,8 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod emulated;
+#[cfg(target_os = "none")]
 mod guests;
 #[cfg(target_os = "none")]
 mod host;

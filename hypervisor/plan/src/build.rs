@@ -3,7 +3,7 @@
 use crate::check::console::{self, ConsolePlan};
 use crate::check::lines::{self, LinePlan};
 use crate::check::{devices, files, guest_memory, machine, pairs, rules};
-use crate::config::{Config, GuestConfig, PciConfig};
+use crate::config::{Config, GuestConfig, Model, PciConfig};
 use crate::problem::Problem;
 use crate::reserved::{ReservedRange, merge};
 use alloc::string::{String, ToString};
@@ -60,14 +60,29 @@ pub struct GuestPlan {
     pub low_memory_end: u64,
     /// Its physical functions, in the order of the configuration.
     pub functions: Vec<FunctionPlan>,
-    /// Memory that the firmware keeps using with them, to be mapped one to one for DMA:
+    /// Its emulated functions, in the order of the configuration.
+    pub emulated: Vec<EmulatedPlan>,
+    /// Memory that the firmware keeps using with its physical functions, to be mapped one to one for DMA:
     /// sorted and apart. Empty unless the configuration allows it.
     pub reserved_memory: Vec<ReservedRange>,
+}
+
+/// An emulated function that a guest gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EmulatedPlan {
+    /// Where the guest sees it on its bus 0.
+    pub slot: DevFn,
+    /// What it is.
+    pub model: Model,
+    /// The file that its drive's contents are.
+    pub image: String,
 }
 
 /// A physical function that a guest gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FunctionPlan {
+    /// Its place among the functions that the configuration asks for.
+    pub index: usize,
     /// Where the guest sees it on its bus 0.
     pub slot: DevFn,
     /// Its physical address.
@@ -106,6 +121,8 @@ pub enum FileKind {
     Initrd,
     /// A module of its multiboot kernel.
     Module,
+    /// The contents of an emulated drive.
+    Image,
 }
 
 /// A file that a configuration names.
@@ -170,8 +187,8 @@ pub fn check_without_machine(config: &Config, has_file: &dyn Fn(FileRef<'_>) -> 
 
 fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan {
     let processor = |index: &u32| platform.processors().nth(*index as usize).map(|found| found.apic_id);
-    let functions = || guest.pci.iter().filter_map(|pci| platform.function_at(&pci.passthrough.path));
-    let reserved: Vec<_> = functions().flat_map(|function| platform.reserved_memory(function)).collect();
+    let functions = guest.passed_through().filter_map(|(.., wanted)| platform.function_at(&wanted.path));
+    let reserved: Vec<_> = functions.flat_map(|function| platform.reserved_memory(function)).collect();
     GuestPlan {
         name: name.to_string(),
         config: guest.clone(),
@@ -179,19 +196,31 @@ fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan
         memory_bytes: guest.memory.bytes(),
         low_memory_end: guest_memory::low_end(guest, platform),
         functions: guest
-            .pci
-            .iter()
-            .filter_map(|pci| {
-                let function = platform.function_at(&pci.passthrough.path)?;
-                plan_function(pci, function, platform)
+            .passed_through()
+            .filter_map(|(index, pci, wanted)| {
+                plan_function(index, pci, platform.function_at(&wanted.path)?, platform)
+            })
+            .collect(),
+        emulated: guest
+            .emulated()
+            .map(|(_, pci, wanted)| EmulatedPlan {
+                slot: pci.slot,
+                model: wanted.model,
+                image: wanted.image.clone(),
             })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),
     }
 }
 
-fn plan_function(pci: &PciConfig, function: &Function, platform: &Platform) -> Option<FunctionPlan> {
+fn plan_function(
+    index: usize,
+    pci: &PciConfig,
+    function: &Function,
+    platform: &Platform,
+) -> Option<FunctionPlan> {
     Some(FunctionPlan {
+        index,
         slot: pci.slot,
         bdf: function.bdf,
         path: function.path.clone(),

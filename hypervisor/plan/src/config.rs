@@ -270,12 +270,14 @@ choice! {
 }
 
 table! {
-    /// One PCI function of a guest.
+    /// One PCI function of a guest: one of the machine, or an emulated one.
     pub struct PciConfig {
         /// Where the guest sees it on its bus 0: a device from 01 to 1f, function 0.
         pub slot: DevFn,
         /// The physical function that is passed through.
-        pub passthrough: Passthrough,
+        pub passthrough: Option<Passthrough> = None,
+        /// The emulated function that stands there instead.
+        pub emulated: Option<EmulatedFunction> = None,
         /// Accept a function that the firmware still uses for transfers of its own
         /// (its tables reserve that memory: RMRR, IVMD).
         pub allow_reserved_memory: bool = false,
@@ -299,5 +301,44 @@ table! {
         pub path: DevicePath,
         /// Its vendor and device ID.
         pub id: DeviceId,
+    }
+}
+
+table! {
+    /// An emulated function: `emulated = { model = "nvme", image = "root.img" }`. The guest needs
+    /// no IOMMU for it.
+    pub struct EmulatedFunction {
+        /// What it is.
+        pub model: Model,
+        /// The drive's contents, which the guest reads and never writes: a file that is packed
+        /// with the kernels. It stays in the hypervisor's memory.
+        pub image: String,
+    }
+}
+
+choice! {
+    /// What an emulated function is.
+    pub enum Model {
+        /// an NVMe drive with one namespace (NVM Express 1.4)
+        Nvme = "nvme",
+    }
+}
+
+impl GuestConfig {
+    /// The functions of the machine that it asks for, each with its place in `pci`.
+    pub fn passed_through(&self) -> impl Iterator<Item = (usize, &PciConfig, &Passthrough)> {
+        let all = self.pci.iter().enumerate();
+        all.filter_map(|(index, pci)| Some((index, pci, pci.passthrough.as_ref()?)))
+    }
+
+    /// The emulated functions that it asks for, each with its place in `pci`.
+    pub fn emulated(&self) -> impl Iterator<Item = (usize, &PciConfig, &EmulatedFunction)> {
+        let all = self.pci.iter().enumerate();
+        all.filter_map(|(index, pci)| Some((index, pci, pci.emulated.as_ref()?)))
+    }
+
+    /// Whether it asks for the machine's function at `path`.
+    pub fn asks_for(&self, path: &DevicePath) -> bool {
+        self.passed_through().any(|(_, _, passthrough)| passthrough.path == *path)
     }
 }

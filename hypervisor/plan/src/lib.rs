@@ -31,14 +31,16 @@ mod reserved;
 )]
 pub mod text;
 
-pub use build::{FileKind, FileRef, FunctionPlan, GuestPlan, Plan, Refusal, build, check_without_machine};
+pub use build::{
+    EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, Plan, Refusal, build, check_without_machine,
+};
 pub use check::console::{ConsolePlan, PortName};
 pub use check::lines::LinePlan;
 pub use check::machine::HYPERVISOR_MEMORY;
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
-    Barriers, Config, Console, ConsolePort, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts,
-    Passthrough, PciConfig, SerialCard, StrayAccess,
+    Barriers, Config, Console, ConsolePort, EmulatedFunction, EndPolicy, Expect, GuestConfig,
+    HypervisorConfig, Interrupts, Model, Passthrough, PciConfig, SerialCard, StrayAccess,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

@@ -2,6 +2,7 @@
 # An interactive guest: every driver of the payload, and a shell on the console.
 #
 # Kernel command line: once        no prompt: the shell says what it found, and the guest ends.
+#                      drive       reads the file on the first NVMe drive, which takes no writes.
 #                      time=CLOCK  waits until the kernel keeps its time by CLOCK.
 . /lib.sh
 start shell
@@ -11,6 +12,18 @@ if [ -n "$clock" ]; then
     current=/sys/devices/system/clocksource/clocksource0/current_clocksource
     wait_for 10 grep -qx "$clock" "$current" || fail "the time is kept by $(cat "$current")"
     echo "shell: the time is kept by $clock"
+fi
+if grep -qw drive /proc/cmdline; then
+    device=/dev/nvme0n1
+    wait_for 30 test -b "$device" || fail "no $device"
+    [ "$(blockdev --getro "$device")" = 1 ] || fail "$device takes writes"
+    mkdir -p /mnt
+    mount -t ext2 -o ro "$device" /mnt || fail "cannot mount $device"
+    read=$(sha256sum /mnt/data | cut -d ' ' -f 1)
+    [ "$read" = "$(cat /drive.sha256)" ] || fail "read sha256 $read"
+    umount /mnt
+    grep -i nvme /proc/interrupts
+    echo "shell: verified sha256 $read on $(cat /sys/block/nvme0n1/device/model) of $(blockdev --getsize64 "$device") bytes"
 fi
 if grep -qw once /proc/cmdline; then
     # The end of a session hangs its terminal up, which throws away what waits to be sent; stty

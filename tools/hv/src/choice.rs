@@ -140,11 +140,12 @@ impl Choice {
         if self.iommu != Iommu::None {
             return Vec::new();
         }
-        let wanting: Vec<_> = config.guest.iter().filter(|(_, guest)| !guest.pci.is_empty()).collect();
+        let wanting: Vec<_> =
+            config.guest.iter().filter(|(_, guest)| guest.passed_through().next().is_some()).collect();
         let mut lines: Vec<String> = wanting
             .iter()
             .map(|(name, guest)| {
-                let functions = match guest.pci.len() {
+                let functions = match guest.passed_through().count() {
                     1 => "a PCI function".to_owned(),
                     count => format!("{count} PCI functions"),
                 };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use lab::Machine;
-use plan::{DevicePath, PciConfig};
+use plan::DevicePath;
 
 /// At least this many processors: the machine of the examples.
 const LEAST_CPUS: u32 = 4;
@@ -47,7 +47,7 @@ pub fn equip(
     machine = machine.cpus(cpus_of(config).max(LEAST_CPUS)).memory_mib(memory_mib_of(config));
     let mut missing = Vec::new();
     let mut places: Vec<Place> = Vec::new();
-    for PciConfig { passthrough, .. } in config.guest.values().flat_map(|guest| &guest.pci) {
+    for (.., passthrough) in config.guest.values().flat_map(plan::GuestConfig::passed_through) {
         let id = passthrough.id.to_string();
         let model = MODELS.iter().find(|(known, _)| *known == id).map(|(_, model)| *model);
         let (Some(place), Some(model)) = (Place::of(&passthrough.path), model) else {

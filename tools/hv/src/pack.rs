@@ -43,6 +43,12 @@ fn build(config: &plan::Config, shelves: &Shelves, elf: &Path) -> Result<Vec<u8>
         for module in &guest.modules {
             add(ItemKind::Module, name, module, read(shelves, module)?)?;
         }
+        let mut images: Vec<&str> = guest.emulated().map(|(.., emulated)| emulated.image.as_str()).collect();
+        images.sort_unstable();
+        images.dedup();
+        for image in images {
+            add(ItemKind::Image, name, image, read(shelves, image)?)?;
+        }
     }
     let elf = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     add(ItemKind::Symbols, "", "symbols", symbols::table(&elf)?)?;

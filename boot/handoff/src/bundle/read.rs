@@ -54,7 +54,7 @@ impl Item<'_> {
     fn rivals(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.guest == other.guest
-            && (self.kind != ItemKind::Module || self.name == other.name)
+            && (!self.kind.may_repeat() || self.name == other.name)
     }
 }
 

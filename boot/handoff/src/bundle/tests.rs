@@ -115,10 +115,10 @@ fn what_is_no_bundle() {
     assert_eq!(refused(b""), "this is no bundle: the first bytes are not `BULKHEAD`");
     assert_eq!(refused(&[0x7f; 4096]), "this is no bundle: the first bytes are not `BULKHEAD`");
     let mut other = sample();
-    other[8] = 3;
+    other[8] = 4;
     assert_eq!(
         refused(&other),
-        "the bundle's format is version 3, this hypervisor reads version 2; pack it again with the same release"
+        "the bundle's format is version 4, this hypervisor reads version 3; pack it again with the same release"
     );
 }
 

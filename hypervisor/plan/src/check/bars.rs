@@ -51,8 +51,7 @@ fn neighbour<'p>(
     function: &Function,
     (first, last): (u64, u64),
 ) -> Option<&'p Function> {
-    let own = &request.guest.pci;
-    let is_own = |other: &Function| own.iter().any(|pci| pci.passthrough.path == other.path);
+    let is_own = |other: &Function| request.guest.asks_for(&other.path);
     let others = request.platform.functions.iter().filter(|other| other.bdf != function.bdf);
     others.filter(|other| !is_own(other)).find(|other| {
         let mut pages = other.bars.iter().filter_map(Bar::pages);
@@ -84,8 +83,8 @@ pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut 
         );
     }
     let mut wanted = Vec::new();
-    for (index, pci) in guest.pci.iter().enumerate() {
-        let Some(function) = platform.function_at(&pci.passthrough.path) else { continue };
+    for (index, pci, passthrough) in guest.passed_through() {
+        let Some(function) = platform.function_at(&passthrough.path) else { continue };
         // Ports without an address are hidden, and memory without one is refused.
         let bars = function.bars.iter().filter(|bar| bar.address.0 != 0);
         wanted.extend(bars.map(|bar| (bar.bytes, index, function, Some(bar.index), kind(bar))));

@@ -239,8 +239,8 @@ pub(crate) fn check(
     platform: &Platform,
 ) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
-    for (index, pci) in guest.pci.iter().enumerate() {
-        let Some(function) = platform.function_at(&pci.passthrough.path) else { continue };
+    for (index, _, passthrough) in guest.passed_through() {
+        let Some(function) = platform.function_at(&passthrough.path) else { continue };
         if console.iter().any(|port| bar_with(function, port.address).is_some()) {
             report.add(
                 format_args!("pci[{index}].passthrough.path"),

@@ -2,7 +2,7 @@
 
 use super::{Report, bars, firmware_memory, lines, pairs, units};
 use crate::check::rules::earlier_guests;
-use crate::config::{Config, GuestConfig, PciConfig};
+use crate::config::{Config, GuestConfig, Passthrough, PciConfig};
 use crate::problem::Problem;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -19,6 +19,8 @@ pub(crate) struct Request<'a> {
     pub name: &'a str,
     pub guest: &'a GuestConfig,
     pub pci: &'a PciConfig,
+    /// Which function of the machine.
+    pub wanted: &'a Passthrough,
     /// Its place in the guest's list.
     pub index: usize,
     pub platform: &'a Platform,
@@ -33,8 +35,8 @@ impl Request<'_> {
 
 pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
-    for (index, pci) in guest.pci.iter().enumerate() {
-        let request = Request { config, name, guest, pci, index, platform };
+    for (index, pci, wanted) in guest.passed_through() {
+        let request = Request { config, name, guest, pci, wanted, index, platform };
         check_owner(&request, &mut report);
         let Some(function) = find(&request, &mut report) else { continue };
         check_iommu(&request, function, &mut report);
@@ -53,7 +55,7 @@ fn check_owner(request: &Request<'_>, report: &mut Report) {
     if let Some(owner) = owner_of(request) {
         report.add(
             request.key("path"),
-            format_args!("{} {owner}", request.pci.passthrough.path),
+            format_args!("{} {owner}", request.wanted.path),
             "pass each function to one guest, once",
         );
     }
@@ -61,18 +63,18 @@ fn check_owner(request: &Request<'_>, report: &mut Report) {
 
 /// Who has this function already, as the end of a sentence.
 fn owner_of(request: &Request<'_>) -> Option<String> {
-    let path = &request.pci.passthrough.path;
-    let has = |list: &[PciConfig]| list.iter().any(|other| other.passthrough.path == *path);
-    if request.guest.pci.get(..request.index).is_some_and(has) {
+    let path = &request.wanted.path;
+    let mut before = request.guest.passed_through().take_while(|(index, ..)| *index < request.index);
+    if before.any(|(.., other)| other.path == *path) {
         return Some("is passed through twice".to_string());
     }
-    let (owner, _) = earlier_guests(request.config, request.name).find(|(_, other)| has(&other.pci))?;
+    let (owner, _) = earlier_guests(request.config, request.name).find(|(_, other)| other.asks_for(path))?;
     Some(format!("belongs to guest `{owner}` already"))
 }
 
 /// The function that is meant, if it is there and is what it should be.
 fn find<'p>(request: &Request<'p>, report: &mut Report) -> Option<&'p Function> {
-    let wanted = &request.pci.passthrough;
+    let wanted = request.wanted;
     let platform = request.platform;
     let elsewhere = || {
         let mut found = platform.functions.iter().filter(|function| function.id == wanted.id);
@@ -153,7 +155,7 @@ pub(crate) fn earlier_functions<'r>(
 ) -> impl Iterator<Item = (&'r str, &'r Function)> {
     earlier_guests(request.config, request.name).flat_map(|(owner, guest)| {
         let functions =
-            guest.pci.iter().filter_map(|pci| request.platform.function_at(&pci.passthrough.path));
+            guest.passed_through().filter_map(|(.., wanted)| request.platform.function_at(&wanted.path));
         functions.map(move |function| (owner, function))
     })
 }
@@ -171,7 +173,7 @@ fn check_reset(request: &Request<'_>, function: &Function, report: &mut Report) 
         let message = format!("{at} has no reset, and no bus that can be reset");
         return report.add(path, message, "pass through another device");
     };
-    let is_own = |other: &Function| request.guest.pci.iter().any(|pci| pci.passthrough.path == other.path);
+    let is_own = |other: &Function| request.guest.asks_for(&other.path);
     let beside = |other: &&Function| {
         other.bdf != function.bdf && other.bdf.bus() == function.bdf.bus() && !is_own(other)
     };

@@ -94,7 +94,7 @@ fn told(function: &Function, claim: &Claim<'_>) -> alloc::string::String {
 /// operating system gives to devices.
 fn claims<'p>(guest: &GuestConfig, platform: &'p Platform) -> Vec<(&'p Function, Claim<'p>)> {
     const LEGACY_END: u64 = 1 << 20;
-    let functions = guest.pci.iter().filter_map(|pci| platform.function_at(&pci.passthrough.path));
+    let functions = guest.passed_through().filter_map(|(.., wanted)| platform.function_at(&wanted.path));
     functions
         .flat_map(|function| platform.claims_above(function).into_iter().map(move |claim| (function, claim)))
         .filter(|(_, claim)| claim.end.0 > LEGACY_END)

@@ -166,16 +166,16 @@ fn check_sharers(request: &Request<'_>, function: &Function, gsi: u32, report: &
 
 /// Whether another guest asks for a function.
 fn is_anothers(request: &Request<'_>, function: &Function) -> bool {
-    let others = request.config.guest.iter().filter(|(name, _)| *name != request.name);
-    others.flat_map(|(_, guest)| &guest.pci).any(|pci| pci.passthrough.path == function.path)
+    let mut others = request.config.guest.iter().filter(|(name, _)| *name != request.name);
+    others.any(|(_, guest)| guest.asks_for(&function.path))
 }
 
 /// What the configuration says of a function's line, whoever asks for it.
 fn said_of(config: &Config, platform: &Platform, function: &Function) -> Option<u32> {
-    let requests = config.guest.values().flat_map(|guest: &GuestConfig| &guest.pci);
+    let requests = config.guest.values().flat_map(GuestConfig::passed_through);
     requests
-        .filter(|pci| platform.function_at(&pci.passthrough.path).is_some_and(|it| it.bdf == function.bdf))
-        .find_map(|pci| pci.gsi)
+        .filter(|(.., wanted)| platform.function_at(&wanted.path).is_some_and(|it| it.bdf == function.bdf))
+        .find_map(|(_, pci, _)| pci.gsi)
 }
 
 /// In the guest too a line has one function: two slots whose numbers and pins add up alike
@@ -183,12 +183,12 @@ fn said_of(config: &Config, platform: &Platform, function: &Function) -> Option<
 fn check_slot(request: &Request<'_>, function: &Function, interrupt: LegacyInterrupt, report: &mut Report) {
     let line = |pci: &PciConfig, pin: u8| pci.slot.device().wrapping_add(pin) % GUEST_LINES;
     let mine = line(request.pci, interrupt.pin);
-    let earlier = request.guest.pci.get(..request.index).unwrap_or_default();
-    let rival = earlier.iter().find(|pci| {
-        let other = request.platform.function_at(&pci.passthrough.path);
+    let mut earlier = request.guest.passed_through().take_while(|(index, ..)| *index < request.index);
+    let rival = earlier.find(|(_, pci, wanted_there)| {
+        let other = request.platform.function_at(&wanted_there.path);
         other.and_then(|other| wanted(pci, other)).is_some_and(|other| line(pci, other.pin) == mine)
     });
-    let Some(rival) = rival else { return };
+    let Some((_, rival, _)) = rival else { return };
     let slot = request.pci.slot;
     report.add(
         format_args!("pci[{}].slot", request.index),

@@ -177,7 +177,7 @@ impl MemoryBudget {
 /// fits, and move it twice before what it left is back. Tables for small ones are part of what
 /// the hypervisor has for itself.
 fn bar_tables(guest: &GuestConfig, platform: &Platform) -> u64 {
-    let functions = guest.pci.iter().filter_map(|pci| platform.function_at(&pci.passthrough.path));
+    let functions = guest.passed_through().filter_map(|(.., wanted)| platform.function_at(&wanted.path));
     let bars = functions.flat_map(|function| &function.bars).filter(|bar| bar.is_memory());
     let bytes = bars.fold(0, |sum: u64, bar| sum.saturating_add(bar.bytes));
     let tables = bytes.div_ceil(512).saturating_mul(3);

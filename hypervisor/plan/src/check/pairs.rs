@@ -67,10 +67,15 @@ fn why(reason: Reason, platform: &Platform) -> String {
 pub(crate) fn remarks(guests: &[GuestPlan], platform: &Platform) -> Vec<Problem> {
     let found = |guest: &GuestPlan, index: usize| {
         let planned = guest.functions.get(index)?;
-        platform.function(planned.bdf)
+        Some((planned.index, platform.function(planned.bdf)?))
     };
     let all = || {
-        let of = move |guest| (0..).map_while(move |index| Some((guest, index, found(guest, index)?)));
+        let of = move |guest| {
+            (0..).map_while(move |index| {
+                let (place, function) = found(guest, index)?;
+                Some((guest, place, function))
+            })
+        };
         guests.iter().flat_map(of)
     };
     let mut remarks = Vec::new();

@@ -1,7 +1,7 @@
 //! What must hold on any machine.
 
 use super::Report;
-use crate::config::{Config, GuestConfig};
+use crate::config::{Config, GuestConfig, PciConfig};
 use crate::problem::Problem;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -45,6 +45,7 @@ pub(crate) fn check_guest(config: &Config, name: &str, guest: &GuestConfig) -> V
     check_memory(guest, &mut report);
     check_command_line(guest, &mut report);
     check_slots(guest, &mut report);
+    check_sources(guest, &mut report);
     check_modules(guest, &mut report);
     report.problems
 }
@@ -146,6 +147,36 @@ fn check_slots(guest: &GuestConfig, report: &mut Report) {
             let message = alloc::format!("slot {slot} is used twice");
             report.add(key, message, "use another slot");
         }
+    }
+}
+
+/// A function is the machine's or an emulated one, and has the keys of its kind.
+fn check_sources(guest: &GuestConfig, report: &mut Report) {
+    for (index, pci) in guest.pci.iter().enumerate() {
+        match (&pci.passthrough, &pci.emulated) {
+            (Some(_), None) => {}
+            (None, None) => report.add(
+                alloc::format!("pci[{index}].slot"),
+                "nothing says what stands there",
+                "add passthrough = { path = \"...\", id = \"...\" }, or emulated = { model = \"nvme\", image = \"...\" }",
+            ),
+            (Some(_), Some(_)) => report.add(
+                alloc::format!("pci[{index}].emulated"),
+                "the function is passed through already",
+                "remove one of the two, or give each a slot of its own",
+            ),
+            (None, Some(_)) => check_emulated(index, pci, report),
+        }
+    }
+}
+
+/// Keys that only a function of the machine can have.
+fn check_emulated(index: usize, pci: &PciConfig, report: &mut Report) {
+    let keys =
+        [("allow_reserved_memory", pci.allow_reserved_memory), ("gsi", pci.gsi.is_some()), ("rom", pci.rom)];
+    for (key, _) in keys.iter().filter(|(_, given)| *given) {
+        let message = "an emulated function has nothing of the kind";
+        report.add(alloc::format!("pci[{index}].{key}"), message, "remove the key");
     }
 }
 

@@ -66,6 +66,50 @@ pub(super) fn problems(config: &Config, platform: &Platform) -> Vec<String> {
     plan(config, platform).all_problems().map(ToString::to_string).collect()
 }
 
+/// The problems of a guest whose only function this is.
+fn problems_of(function: &str) -> Vec<String> {
+    let text = format!(
+        "[guest.a]\ncpus = [1]\nmemory = \"64 MiB\"\nkernel = \"k\"\n[[guest.a.pci]]\nslot = \"01.0\"\n{function}"
+    );
+    let (config, _) = parse(&text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let has_file = |file: crate::FileRef<'_>| file.name != "missing";
+    check_without_machine(&config, &has_file).iter().map(|problem| problem.to_string()).collect()
+}
+
+#[test]
+fn a_function_is_the_machines_or_an_emulated_one() {
+    let emulated = "emulated = { model = \"nvme\", image = \"root.img\" }\n";
+    assert_eq!(problems_of(emulated), [""; 0]);
+    assert_eq!(
+        problems_of(""),
+        [
+            "guest.a.pci[0].slot: nothing says what stands there; add passthrough = { path = \"...\", id = \"...\" }, \
+          or emulated = { model = \"nvme\", image = \"...\" }"
+        ]
+    );
+    let both = format!("{emulated}passthrough = {{ path = \"00:02.0\", id = \"8086:10d3\" }}");
+    assert_eq!(
+        problems_of(&both),
+        [
+            "guest.a.pci[0].emulated: the function is passed through already; remove one of the two, or give each a \
+          slot of its own"
+        ]
+    );
+    let keys = format!("{emulated}gsi = 16\nrom = true\nallow_reserved_memory = true");
+    assert_eq!(
+        problems_of(&keys),
+        ["allow_reserved_memory", "gsi", "rom"].map(|key| format!(
+            "guest.a.pci[0].{key}: an emulated function has nothing of the kind; remove the key"
+        ))
+    );
+    assert_eq!(
+        problems_of("emulated = { model = \"nvme\", image = \"missing\" }"),
+        [
+            "guest.a.pci[0].emulated.image: there is no file `missing`; put the file there, or correct its name"
+        ]
+    );
+}
+
 #[test]
 fn the_example_fits_the_everyday_machine() {
     the_example_fits(&everyday());
@@ -461,7 +505,8 @@ proptest::proptest! {
                 let function = board.functions.get(*function)?;
                 Some(crate::PciConfig {
                     slot: DevFn::new(slot as u8 + 1, 0),
-                    passthrough: crate::Passthrough { path: function.path.clone(), id: function.id },
+                    passthrough: Some(crate::Passthrough { path: function.path.clone(), id: function.id }),
+                    emulated: None,
                     allow_reserved_memory: false,
                     gsi: None,
                     rom: false,

@@ -23,11 +23,11 @@ fn the_example_says_what_it_should() {
     assert_eq!(net.memory, platform::Memory::mib(512));
     assert_eq!(net.initrd.as_deref(), Some("net.cpio"));
     assert_eq!(net.pci[0].slot, platform::DevFn::new(1, 0));
-    assert_eq!(format!("{}", net.pci[0].passthrough.path), "00:02.0/00.0");
-    assert_eq!(format!("{}", net.pci[0].passthrough.id), "8086:10d3");
+    assert_eq!(format!("{}", net.pci[0].passthrough.as_ref().unwrap().path), "00:02.0/00.0");
+    assert_eq!(format!("{}", net.pci[0].passthrough.as_ref().unwrap().id), "8086:10d3");
     let disk = &config.guest["disk"];
     assert_eq!(disk.cpus, [2, 3]);
-    assert_eq!(format!("{}", disk.pci[0].passthrough.id), "1b36:0010");
+    assert_eq!(format!("{}", disk.pci[0].passthrough.as_ref().unwrap().id), "1b36:0010");
     assert_eq!(config.guest.len(), 2);
 }
 

@@ -2,8 +2,8 @@
 
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
-    Barriers, Console, ConsolePort, EndPolicy, Expect, GuestConfig, HypervisorConfig, Interrupts,
-    Passthrough, PciConfig, SerialCard, StrayAccess,
+    Barriers, Console, ConsolePort, EmulatedFunction, EndPolicy, Expect, GuestConfig, HypervisorConfig,
+    Interrupts, Model, Passthrough, PciConfig, SerialCard, StrayAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -129,7 +129,7 @@ macro_rules! chosen {
     )* };
 }
 
-chosen!(Barriers, ConsolePort, EndPolicy, Expect, Interrupts, StrayAccess);
+chosen!(Barriers, ConsolePort, EndPolicy, Expect, Interrupts, Model, StrayAccess);
 
 /// A word for a port of the board, a table for one of a card.
 impl Value for Console {
@@ -254,7 +254,7 @@ macro_rules! nested {
     )* };
 }
 
-nested!(HypervisorConfig, SerialCard, GuestConfig, PciConfig, Passthrough);
+nested!(HypervisorConfig, SerialCard, GuestConfig, PciConfig, Passthrough, EmulatedFunction);
 
 /// Lists a table, and after it the tables that its keys lead to.
 fn list_table<T: Table>(header: &str, list: &mut Vec<TableDoc>) {

@@ -28,6 +28,8 @@ pub struct Ingredients {
     pub modules: PathBuf,
     /// SHA-256 of the file that the guest `net` fetches.
     pub payload_hash: String,
+    /// SHA-256 of the file on the drive's image.
+    pub drive_hash: String,
 }
 
 /// The scripts of `tools/guests/linux`.
@@ -111,6 +113,7 @@ fn begin(ingredients: &Ingredients, scripts: &Scripts, init: &str, drivers: &[&s
     archive.file("lib.sh", 0o644, scripts.get("lib.sh")?);
     archive.file("lease.sh", 0o755, scripts.get("lease.sh")?);
     archive.file("payload.sha256", 0o644, ingredients.payload_hash.as_bytes());
+    archive.file("drive.sha256", 0o644, ingredients.drive_hash.as_bytes());
     let folder = &ingredients.modules;
     let version = folder.file_name().and_then(|name| name.to_str()).context("the kernel has no version")?;
     add_modules(&mut archive, folder, drivers, &format!("lib/modules/{version}"))?;

@@ -3,6 +3,7 @@
 
 mod archives;
 mod cpio;
+mod drive;
 mod modules;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use crate::progress::Step;
 use crate::project::{Project, make_folder};
 
 /// Raise when the recipe changes in a way that its inputs do not show.
-const RECIPE: u32 = 4;
+const RECIPE: u32 = 5;
 
 /// The file of Debian's full kernel.
 pub const FULL_KERNEL: &str = "vmlinuz";
@@ -52,7 +53,7 @@ pub fn prepare(project: &Project, update: bool) -> Result<PathBuf> {
     }
     make_folder(&folder)?;
     let unpacked = unpack(project)?;
-    build(&folder, &unpacked, &scripts)?;
+    build(project, &folder, &unpacked, &scripts)?;
     // Last: a build that was interrupted is made again.
     write(&stamp, recipe.as_bytes())?;
     Ok(folder)
@@ -60,7 +61,7 @@ pub fn prepare(project: &Project, update: bool) -> Result<PathBuf> {
 
 /// Every file of the payload.
 pub fn outputs() -> impl Iterator<Item = &'static str> {
-    KERNELS.iter().map(|kernel| kernel.file).chain(archives::NAMES)
+    KERNELS.iter().map(|kernel| kernel.file).chain(archives::NAMES).chain([drive::NAME])
 }
 
 /// Makes the initial file system of the bench's reference at `output`: `program` as the host's
@@ -134,7 +135,7 @@ fn unpack_one(debian: &Debian, package: &str, folder: &Path) -> Result<PathBuf> 
     Ok(folder.to_path_buf())
 }
 
-fn build(folder: &Path, unpacked: &Unpacked, scripts: &archives::Scripts) -> Result<()> {
+fn build(project: &Project, folder: &Path, unpacked: &Unpacked, scripts: &archives::Scripts) -> Result<()> {
     let step = Step::start("building the guests' initial file systems");
     for (kernel, source) in KERNELS.iter().zip(&unpacked.kernels) {
         let image = only_entry(&source.join("boot"), "vmlinuz-")?;
@@ -145,6 +146,7 @@ fn build(folder: &Path, unpacked: &Unpacked, scripts: &archives::Scripts) -> Res
     for name in archives::NAMES {
         write(&folder.join(name), &archives::build(name, &ingredients, scripts)?)?;
     }
+    drive::build(project, folder)?;
     step.done("");
     Ok(())
 }
@@ -153,7 +155,12 @@ fn ingredients(unpacked: &Unpacked) -> Result<archives::Ingredients> {
     let busybox = read(&unpacked.busybox.join("bin/busybox"))?;
     let full = unpacked.kernels.first().context("no kernel was unpacked")?;
     let modules = only_entry(&full.join("lib/modules"), "")?;
-    Ok(archives::Ingredients { busybox, modules, payload_hash: hash(&lab::http::payload()) })
+    Ok(archives::Ingredients {
+        busybox,
+        modules,
+        payload_hash: hash(&lab::http::payload()),
+        drive_hash: hash(&drive::content()),
+    })
 }
 
 /// SHA-256 in hexadecimal.

@@ -25,15 +25,19 @@ pub fn on(column: Column) -> Vec<Scenario> {
     list
 }
 
-/// A guest without functions, to its shell on the console.
+/// A guest without functions of the machine, to its shell on the console. Its one drive is
+/// emulated, over an image of the bundle.
 fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts: &str) -> Scenario {
     let config = format!(
         "[guest.shell]\ncpus = {cpus:?}\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
-         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once\"\n\
-         interrupts = {interrupts:?}\nready = \"shell: init after\"\n"
+         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once drive\"\n\
+         interrupts = {interrupts:?}\nready = \"shell: init after\"\n\
+         [[guest.shell.pci]]\nslot = \"04.0\"\n\
+         emulated = {{ model = \"nvme\", image = \"drive.img\" }}\n"
     );
     let subject = Subject::Hypervisor(Config::Inline(config));
     Scenario::new(column, feature, &format!("linux/{name}"), subject)
+        .expect("shell", "shell: verified sha256")
         .expect("shell", &format!("shell: {} processors", cpus.len()))
         .forbid("shell", "FAILED")
         .forbid("hypervisor", "panicked")

@@ -1,0 +1,77 @@
+//! The emulated functions of a guest: each in its slot of the bus, and the device behind it.
+
+use crate::host::Function;
+use crate::lifecycle::BUNDLE;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use devices::Endpoint;
+use devices::medium::{ImageMedium, Medium};
+use devices::nvme::{BlockSize, Config, Nvme, WINDOW_BYTES};
+use guest::bus_function::BusFunction;
+use handoff::bundle::{Item, ItemKind};
+use pci::{BarLayout, EmulatedFunction, GuestBus, Identity, Slot};
+use plan::{EmulatedPlan, GuestPlan, Model};
+use spin::mutex::TicketMutex;
+
+/// The identity of QEMU's controller, whose class is what drivers look at. Linux takes no
+/// "write zeroes" from it, which this one does not offer anyway.
+const NVME: Identity = Identity { vendor: 0x1b36, device: 0x0010, class: 0x01_0802, revision: 2 };
+/// Messages of a controller: the admin queue's, and one for each pair of I/O queues.
+const NVME_MESSAGES: u16 = 5;
+
+/// Puts the guest's emulated functions on its bus, and gives what is behind them.
+///
+/// # Errors
+/// A sentence about the image that is missing or damaged, or the slot that is taken.
+pub fn build(plan: &GuestPlan, bus: &mut GuestBus<Function>) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
+    let build = |(number, emulated): (usize, &EmulatedPlan)| {
+        let Model::Nvme = emulated.model;
+        let image = image(&plan.name, &emulated.image)?;
+        let layout = BarLayout::new(WINDOW_BYTES, NVME_MESSAGES);
+        let function = EmulatedFunction::new(NVME, NVME_MESSAGES, layout);
+        let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
+        bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
+            .map_err(|taken| format!("slot {} is taken", taken.0))?;
+        let medium = ImageMedium(image.contents);
+        let device = Nvme::new(controller(image, medium.bytes(), slot));
+        log::info!("{}: {slot}: an NVMe drive of {} KiB, {}", plan.name, medium.bytes() >> 10, image.name);
+        let endpoint =
+            Endpoint::new(Box::new(device), Box::new(medium), NVME_MESSAGES, layout.table, layout.pending);
+        Ok(TicketMutex::new(endpoint))
+    };
+    plan.emulated.iter().enumerate().map(build).collect()
+}
+
+/// The image of a guest's drive, verified.
+fn image(guest: &str, name: &str) -> Result<&'static Item<'static>, String> {
+    let items = BUNDLE.get().ok_or("there is no bundle")?.items();
+    let wanted = |item: &&Item<'_>| item.kind == ItemKind::Image && item.guest == guest && item.name == name;
+    let image = items.iter().find(wanted).ok_or_else(|| format!("its image {name} is not in the bundle"))?;
+    image.verify().map_err(|error| format!("{error}"))?;
+    Ok(image)
+}
+
+/// A controller of an image in blocks of 512 bytes. The namespace is known by the image's
+/// contents, the controller by its slot.
+fn controller(image: &Item<'_>, bytes: u64, slot: Slot) -> Config {
+    let mut serial = [b' '; 20];
+    for (place, byte) in serial.iter_mut().zip(format!("bulkhead-{slot}").bytes()) {
+        *place = byte;
+    }
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(image.sha256.first_chunk::<16>().unwrap_or(&[1; 16]));
+    // Of the form that RFC 9562 leaves to whoever makes one (version 8, variant 10).
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    Config {
+        blocks: bytes >> BlockSize::Bytes512.shift(),
+        block: BlockSize::Bytes512,
+        writable: false,
+        messages: NVME_MESSAGES,
+        serial,
+        uuid,
+        vendor: NVME.vendor,
+        subsystem_vendor: NVME.vendor,
+    }
+}
