@@ -19,16 +19,18 @@ use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
 use guest::host::{FAULT_VECTOR, KICK_VECTOR};
 use handoff::bundle::{Bundle, ItemKind};
-use machine::barriers::{self, Wanted};
-use machine::config_space::MachineConfigSpace;
-use machine::errata::{self, Remedy};
-use machine::facts::Facts;
-use machine::frames;
-use machine::mmio::Window;
-use machine::tsc::{self, TscClock};
-use machine::{
-    apic, console, heap, machine_check, paging, pic, power, processor, registers, symbols, timer, wall_clock,
-};
+use machine::chipset::config_space::MachineConfigSpace;
+use machine::chipset::{pic, power, wall_clock};
+use machine::console;
+use machine::console::symbols;
+use machine::cpu::barriers::{self, Wanted};
+use machine::cpu::errata::{self, Remedy};
+use machine::cpu::facts::Facts;
+use machine::cpu::tsc::{self, TscClock};
+use machine::cpu::{apic, machine_check, processor, registers, timer};
+use machine::memory::frames;
+use machine::memory::mmio::Window;
+use machine::memory::{heap, paging};
 use plan::{FileKind, FileRef, Plan};
 use platform::acpi::Tables;
 use platform::{MemoryKind, MemoryRegion, PhysicalMemory, Platform};
@@ -307,7 +309,7 @@ fn describe(platform: &Platform, tsc_hz: u64) {
 /// IOMMUs that are functions: their own interrupts need bus mastering. A guest turns its own
 /// on again.
 ///
-/// Most were stopped before the hypervisor used any memory ([`machine::bus_masters`]); what
+/// Most were stopped before the hypervisor used any memory ([`machine::boot::bus_masters`]); what
 /// firmware goes on using, which only its tables tell, goes on here.
 fn quiet_functions(platform: &Platform, config: &MachineConfigSpace) {
     const DISPLAY: u8 = 0x03;

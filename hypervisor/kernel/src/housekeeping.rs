@@ -9,8 +9,10 @@ use consoles::input::AT_ONCE;
 use guest::host::{KICK_VECTOR, LINE_VECTOR};
 use guest::partition::End;
 use iommu::{Fault, FaultKind, Iommu};
+use machine::console;
 use machine::console::Turn;
-use machine::{apic, console, heap, interrupts, machine_check, processor, registers, timer};
+use machine::cpu::{apic, interrupts, machine_check, processor, registers, timer};
+use machine::memory::heap;
 use spec::Bdf;
 
 /// How many faults of one guest are logged, so that a storm fills no log.

@@ -11,7 +11,8 @@ use guest::lifecycle::{Lifecycle, Stage};
 use guest::loader::{self, LoadImage};
 use guest::partition::{End, Partition};
 use handoff::bundle::{Bundle, ItemKind};
-use machine::{heap, interrupts};
+use machine::cpu::interrupts;
+use machine::memory::heap;
 use spin::Once;
 
 /// What guests are started from, once it is verified.
@@ -105,7 +106,7 @@ impl Stage for Guest {
 
 /// A processor that runs no guest any more: it sleeps for good.
 pub fn park() -> ! {
-    machine::timer::disarm_timer();
+    machine::cpu::timer::disarm_timer();
     loop {
         interrupts::halt_until_interrupt();
         interrupts::take_vectors();

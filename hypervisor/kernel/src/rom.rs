@@ -1,9 +1,9 @@
 //! Copies of expansion ROMs in memory, for guests.
 
 use access::TableMemory;
-use machine::config_space::MachineConfigSpace;
-use machine::frames::Pool;
-use machine::mmio::Window;
+use machine::chipset::config_space::MachineConfigSpace;
+use machine::memory::frames::Pool;
+use machine::memory::mmio::Window;
 use pci::passthrough::Rom;
 use platform::Platform;
 use platform::pci::{Bar, BarKind};

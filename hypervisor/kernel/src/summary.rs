@@ -6,7 +6,8 @@ use crate::lifecycle::COMMON;
 use access::vcpu::{EXIT_KINDS, Exit};
 use alloc::string::String;
 use core::fmt::Write;
-use machine::{boot, console, frames, heap, layout};
+use machine::memory::{frames, heap, layout};
+use machine::{boot, console};
 
 /// Writes one line for each guest and one for the hypervisor.
 pub fn write(machine: &Machine) {

@@ -10,9 +10,9 @@ use alloc::string::String;
 use guest::VirtualProcessor;
 use guest::loader::Entry;
 use guest::partition::{End, Partition};
-use machine::apic;
-use machine::frames::Pool;
-use machine::virtualization::{self, Backend, Place, WithBackend};
+use machine::cpu::apic;
+use machine::memory::frames::Pool;
+use machine::virt::{self, Backend, Place, WithBackend};
 use spec::Hpa;
 use spin::mutex::TicketMutex;
 use tables::{Geometry, NestedTables};
@@ -69,7 +69,7 @@ pub trait GuestProcessor: Send + Sync {
 /// # Errors
 /// A sentence: what the processors lack.
 pub fn detect() -> Result<Box<dyn Virtualization>, String> {
-    virtualization::choose(Erase)?
+    virt::choose(Erase)?
 }
 
 struct Erase;

@@ -3,6 +3,7 @@
 //! Three doors, one hand-off: [`pvh`], [`multiboot`] and [`loader`] (bootloader_api)
 //! turn what they get into a [`Handoff`]; [`start`] does the rest alike.
 
+pub mod bus_masters;
 #[cfg(target_os = "none")]
 mod entry;
 pub mod handoff;

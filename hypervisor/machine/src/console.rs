@@ -8,6 +8,14 @@
 //! they are over, it is sent at once; in between the housekeeping CPU sends, as the port takes it
 //! ([`turn`]). A panic sends by polling, past every lock.
 
+pub mod framebuffer;
+pub mod history;
+pub mod log;
+#[cfg(target_os = "none")]
+pub mod panic;
+pub mod serial;
+pub mod symbols;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -23,10 +31,10 @@ use consoles::ring::{Flags, Ring, Taken};
 use spec::Hpa;
 use spin::mutex::{SpinMutex, TicketMutex};
 
-use crate::framebuffer::Screen;
-use crate::history::History;
-use crate::serial::{COM1, PC_DIVISOR, POLLS, Port, Registers};
-use crate::{apic, processor};
+use crate::cpu::{apic, processor};
+use framebuffer::Screen;
+use history::History;
+use serial::{COM1, PC_DIVISOR, POLLS, Port, Registers};
 
 pub use consoles::HYPERVISOR;
 

@@ -185,7 +185,7 @@ _start:
     door_unknown = const DOOR_UNKNOWN,
     door_pvh = const DOOR_PVH,
     door_multiboot = const DOOR_MULTIBOOT,
-    cr0 = const crate::processor::CR0,
+    cr0 = const crate::cpu::processor::CR0,
     door_32 = sym super::start::door_32,
     door_loader = sym super::loader::door_loader,
 );

@@ -3,7 +3,7 @@
 use bootloader_api::info::{FrameBufferInfo, MemoryRegion, MemoryRegionKind};
 use spec::Hpa;
 
-use crate::memory_map::Range;
+use crate::memory::memory_map::Range;
 
 /// Regions of memory that a hand-off can hold. A longer map loses usable regions,
 /// smallest first, never reserved ones.

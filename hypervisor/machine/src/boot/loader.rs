@@ -8,9 +8,9 @@ use spec::Hpa;
 
 use super::handoff::{Door, Framebuffer, Handoff, Rsdp};
 use super::start;
-use crate::memory_map::Range;
-use crate::paging::LoaderTables;
-use crate::registers;
+use crate::cpu::registers;
+use crate::memory::memory_map::Range;
+use crate::memory::paging::LoaderTables;
 
 /// What the loader is asked for: all physical memory mapped somewhere.
 const CONFIG: BootloaderConfig = {

@@ -5,7 +5,7 @@ use bootloader_api::info::{FrameBufferInfo, PixelFormat};
 use spec::Hpa;
 
 use super::handoff::{Door, Framebuffer, Handoff, Physical, RSDP_BYTES, Rsdp};
-use crate::memory_map::Range;
+use crate::memory::memory_map::Range;
 
 const TAG_END: u32 = 0;
 const TAG_COMMAND_LINE: u32 = 1;

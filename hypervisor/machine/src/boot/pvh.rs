@@ -4,7 +4,7 @@
 use spec::Hpa;
 
 use super::handoff::{Door, Handoff, Physical, Rsdp};
-use crate::memory_map::Range;
+use crate::memory::memory_map::Range;
 
 const MAGIC: u32 = 0x336e_c578;
 /// More entries than this are no memory map.

@@ -11,12 +11,15 @@ use spec::{Bdf, Hpa};
 use super::entry::{DOOR_MULTIBOOT, DOOR_PVH};
 use super::handoff::{Door, Handoff, Physical, REGIONS, Rsdp};
 use super::{multiboot, pvh};
-use crate::bus_masters::{self, Stopped};
-use crate::config_space::MachineConfigSpace;
-use crate::framebuffer::Screen;
-use crate::memory_map::Range;
-use crate::paging::{self, Caching, LoaderTables, Rights, Stack};
-use crate::{console, frames, layout, log as logger, processor, registers};
+use crate::boot::bus_masters::{self, Stopped};
+use crate::chipset::config_space::MachineConfigSpace;
+use crate::console;
+use crate::console::framebuffer::Screen;
+use crate::console::log as logger;
+use crate::cpu::{processor, registers};
+use crate::memory::memory_map::Range;
+use crate::memory::paging::{self, Caching, LoaderTables, Rights, Stack};
+use crate::memory::{frames, layout};
 
 /// Bytes of each processor's stack. Building a guest takes half of it where the compiler does not
 /// optimise across crates: its chipset and processors are moved by value.

@@ -1,0 +1,17 @@
+//! Processors: their registers and tables, what interrupts them, their clocks and timers, how they start, and
+//! what is wrong with them.
+
+pub mod apic;
+mod arrival;
+pub mod barriers;
+pub mod descriptors;
+pub mod errata;
+pub mod facts;
+pub mod interrupts;
+pub mod machine_check;
+pub mod ports;
+pub mod processor;
+pub mod registers;
+pub mod timer;
+pub mod trampoline;
+pub mod tsc;

@@ -1,0 +1,393 @@
+//! What a processor's VT-x offers, read generically from its capability MSRs (Intel SDM
+//! vol. 3 appendix A): which controls it lets be set, which it insists on, and in words
+//! what is missing of what the hypervisor cannot do without.
+
+use crate::cpu::errata::{self, Remedy};
+use crate::cpu::facts::Facts;
+use core::fmt;
+use spec::processor::{CR0_PE, CR0_PG};
+use spec::vmx::capability::{self, basic, ept_pointer, feature_control, misc, translation};
+use spec::vmx::control::{Named, entry, exit, pin, processor, secondary};
+
+/// Bits of a control register that VMX operation wants fixed (sections A.7 and A.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    /// Bits that must be 1.
+    pub must: u64,
+    /// Bits that may be 1.
+    pub may: u64,
+}
+
+impl Fixed {
+    /// The nearest value to `value` that VMX operation allows.
+    pub const fn fix(self, value: u64) -> u64 {
+        (value | self.must) & self.may
+    }
+}
+
+/// The controls with which guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controls {
+    /// Pin-based.
+    pub pin: u32,
+    /// Primary processor-based, without the windows, which come and go.
+    pub processor: u32,
+    /// Secondary processor-based.
+    pub secondary: u32,
+    /// VM exit.
+    pub exit: u32,
+    /// VM entry, without "IA-32e mode guest", which follows the guest.
+    pub entry: u32,
+}
+
+/// What the processor offers, and what the hypervisor makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// What regions of this processor begin with.
+    pub revision: u32,
+    /// The controls with which guests run.
+    pub controls: Controls,
+    /// Fixed bits of CR0. A guest need not set PE and PG: unrestricted guest.
+    pub cr0: Fixed,
+    /// Fixed bits of CR4.
+    pub cr4: Fixed,
+    /// Nested tables may have 1 GiB pages.
+    pub huge_pages: bool,
+    /// Nested tables map what can be executed in pages of 4 KiB ([`crate::cpu::errata`]).
+    pub small_code_pages: bool,
+    /// Nested tables keep accessed and dirty flags.
+    pub accessed_dirty: bool,
+    /// INVEPT of one table.
+    pub invept_one: bool,
+    /// The processor can keep a guest's local APIC: [`KEEPS_APIC`].
+    pub keeps_apic: bool,
+    /// It then also takes interrupts that others post.
+    pub takes_posted: bool,
+    /// The preemption timer counts when this bit of the TSC changes; `None` where it is not
+    /// there or not to be trusted.
+    pub timer_rate: Option<u8>,
+    /// INVVPID of one guest. Where neither this nor that of all is offered, VPIDs are not
+    /// used.
+    pub invvpid_one: bool,
+}
+
+/// Controls of one kind that are missing, and those that the processor forces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// Needed, and not to be had.
+    pub absent: u32,
+    /// Always on, and more than the hypervisor can deal with.
+    pub forced: u32,
+}
+
+/// Everything that keeps a processor with VT-x from running guests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Of the pin-based controls.
+    pub pin: Gap,
+    /// Of the primary processor-based controls.
+    pub processor: Gap,
+    /// Of the secondary processor-based controls.
+    pub secondary: Gap,
+    /// Of the exit controls.
+    pub exit: Gap,
+    /// Of the entry controls.
+    pub entry: Gap,
+    /// Bits of the EPT and VPID capability.
+    pub translation: u64,
+    /// Exits do not keep EFER.LMA.
+    pub long_mode: bool,
+    /// The regions that the processor wants are larger than a frame.
+    pub region: bool,
+}
+
+/// Why a processor cannot run guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// CPUID 1 ECX bit 5 is clear.
+    NoVmx,
+    /// Firmware locked IA32_FEATURE_CONTROL without allowing VMXON.
+    DisabledByFirmware,
+    /// Firmware allows VMXON only inside SMX operation, that is, after a measured launch.
+    OnlyInsideSmx,
+    /// There is VT-x, but not enough of it.
+    Lacks(Lacks),
+}
+
+/// What the hypervisor asks of one kind of controls.
+struct Wish {
+    needed: u32,
+    useful: u32,
+    default1: u32,
+}
+
+impl Wish {
+    /// The controls to be set, given the MSR that says which may be 0 (low half, a set bit
+    /// may not) and which may be 1 (high half).
+    fn choose(&self, capability: u64) -> Result<u32, Gap> {
+        let (must, may) = (capability as u32, (capability >> 32) as u32);
+        let gap =
+            Gap { absent: self.needed & !may, forced: must & !(self.needed | self.useful | self.default1) };
+        if gap == Gap::default() { Ok(self.needed | self.useful & may | must) } else { Err(gap) }
+    }
+}
+
+const PIN: Wish = Wish {
+    needed: pin::EXTERNAL_INTERRUPT | pin::NMI | pin::VIRTUAL_NMIS,
+    useful: 0,
+    default1: pin::DEFAULT1,
+};
+
+const WINDOWS: u32 = processor::INTERRUPT_WINDOW | processor::NMI_WINDOW;
+
+const PROCESSOR: Wish = Wish {
+    needed: WINDOWS
+        | processor::HLT
+        | processor::MWAIT
+        | processor::RDPMC
+        | processor::TPR_SHADOW
+        | processor::IO_BITMAPS
+        | processor::MSR_BITMAP
+        | processor::MONITOR
+        | processor::SECONDARY,
+    useful: 0,
+    default1: processor::DEFAULT1,
+};
+
+/// INVPCID is added where CPUID has it: the guest is told that it is there.
+const SECONDARY: Wish = Wish {
+    needed: secondary::EPT | secondary::UNRESTRICTED_GUEST,
+    useful: secondary::VPID | secondary::WBINVD | secondary::ENCLS | secondary::ENCLV,
+    default1: 0,
+};
+
+/// Secondary controls with which the processor keeps a guest's local APIC in x2APIC mode and
+/// delivers its interrupts (Intel SDM vol. 3 chapter 31). They come and go.
+pub const KEEPS_APIC: u32 = secondary::X2APIC | secondary::APIC_REGISTERS | secondary::VIRTUAL_INTERRUPTS;
+
+const EXIT: Wish = Wish {
+    needed: exit::SAVE_DEBUG
+        | exit::HOST_64
+        | exit::ACKNOWLEDGE
+        | exit::LOAD_PAT
+        | exit::SAVE_EFER
+        | exit::LOAD_EFER,
+    useful: 0,
+    default1: exit::DEFAULT1,
+};
+
+const ENTRY: Wish = Wish {
+    needed: entry::LOAD_DEBUG | entry::LONG_MODE | entry::LOAD_PAT | entry::LOAD_EFER,
+    useful: 0,
+    default1: entry::DEFAULT1,
+};
+
+const TRANSLATION: u64 = translation::FOUR_LEVELS
+    | translation::WRITE_BACK_TABLES
+    | translation::PAGES_2_MIB
+    | translation::INVEPT
+    | translation::INVEPT_ALL;
+
+const TRANSLATION_NAMES: &[(u64, &str)] = &[
+    (translation::FOUR_LEVELS, "EPT of 4 levels"),
+    (translation::WRITE_BACK_TABLES, "write-back EPT"),
+    (translation::PAGES_2_MIB, "EPT with 2 MiB pages"),
+    (translation::INVEPT, "INVEPT"),
+    (translation::INVEPT_ALL, "INVEPT of all contexts"),
+];
+
+impl Features {
+    /// Judges a processor. `msr` reads its MSRs and is called only for those that CPUID
+    /// and earlier MSRs say are there.
+    ///
+    /// # Errors
+    /// Why it cannot run guests.
+    pub fn detect(
+        cpuid: impl Fn(u32, u32) -> [u32; 4],
+        msr: impl Fn(u32) -> u64,
+    ) -> Result<Self, Unsupported> {
+        if cpuid(1, 0)[2] & 1 << 5 == 0 {
+            return Err(Unsupported::NoVmx);
+        }
+        may_be_switched_on(msr(capability::FEATURE_CONTROL))?;
+        let invpcid = cpuid(0, 0)[0] >= 7 && cpuid(7, 0)[1] & 1 << 10 != 0;
+        let basic = msr(capability::BASIC);
+        let mut lacks = Lacks::default();
+        let controls = choose_controls(basic, invpcid, &msr, &mut lacks);
+        let offered = translation_of(&msr);
+        lacks.translation = TRANSLATION & !offered;
+        lacks.long_mode = msr(capability::MISC) & misc::SAVES_LONG_MODE == 0;
+        lacks.region = basic >> basic::SIZE_SHIFT & basic::SIZE > 4096;
+        if lacks != Lacks::default() {
+            return Err(Unsupported::Lacks(lacks));
+        }
+        let facts = Facts::read(&cpuid, &msr);
+        let keeps_apic = (secondary_of(&msr) >> 32) as u32 & KEEPS_APIC == KEEPS_APIC;
+        let mut features = Self {
+            revision: (basic & basic::REVISION) as u32,
+            controls,
+            cr0: Fixed { must: msr(capability::CR0_FIXED0), may: msr(capability::CR0_FIXED1) },
+            cr4: Fixed { must: msr(capability::CR4_FIXED0), may: msr(capability::CR4_FIXED1) },
+            huge_pages: offered & translation::PAGES_1_GIB != 0,
+            small_code_pages: errata::need(&facts, Remedy::SmallCodePages),
+            accessed_dirty: offered & translation::ACCESSED_DIRTY != 0,
+            invept_one: offered & translation::INVEPT_ONE != 0,
+            keeps_apic,
+            takes_posted: keeps_apic && may(msr(pin_capability(basic)), pin::POSTED_INTERRUPTS),
+            timer_rate: (may(msr(pin_capability(basic)), pin::PREEMPTION_TIMER)
+                && !errata::need(&facts, Remedy::NoPreemptionTimer))
+            .then(|| (msr(capability::MISC) & misc::TIMER_RATE) as u8),
+            invvpid_one: offered & translation::INVVPID_ONE != 0,
+        };
+        let kinds = translation::INVVPID_ONE | translation::INVVPID_ALL;
+        if offered & translation::INVVPID == 0 || offered & kinds == 0 {
+            features.controls.secondary &= !secondary::VPID;
+        }
+        Ok(features)
+    }
+
+    /// Whether translations are tagged with a VPID, so that they outlive exits.
+    pub const fn has_vpid(&self) -> bool {
+        self.controls.secondary & secondary::VPID != 0
+    }
+
+    /// The EPT pointer for tables of 4 levels whose root is at `root` (hpa).
+    pub const fn ept_pointer(&self, root: u64) -> u64 {
+        let flags = if self.accessed_dirty { ept_pointer::ACCESSED_DIRTY } else { 0 };
+        root | ept_pointer::WRITE_BACK | ept_pointer::FOUR_LEVELS | flags
+    }
+
+    /// Fixed bits of a guest's CR0: unrestricted guest frees PE and PG.
+    pub const fn guest_cr0(&self) -> Fixed {
+        Fixed { must: self.cr0.must & !(CR0_PE | CR0_PG), may: self.cr0.may }
+    }
+}
+
+/// Whether IA32_FEATURE_CONTROL lets VMXON work, or lets itself be set so that it does.
+fn may_be_switched_on(value: u64) -> Result<(), Unsupported> {
+    if value & feature_control::LOCKED == 0 || value & feature_control::OUTSIDE_SMX != 0 {
+        Ok(())
+    } else if value & feature_control::INSIDE_SMX != 0 {
+        Err(Unsupported::OnlyInsideSmx)
+    } else {
+        Err(Unsupported::DisabledByFirmware)
+    }
+}
+
+fn choose_controls(basic: u64, invpcid: bool, msr: &impl Fn(u32) -> u64, lacks: &mut Lacks) -> Controls {
+    let exact = basic & basic::TRUE_CONTROLS != 0;
+    let pick = |exactly: u32, roughly: u32| msr(if exact { exactly } else { roughly });
+    let processor_offered = pick(capability::TRUE_PROCESSOR, capability::PROCESSOR);
+    let mut secondary = SECONDARY;
+    if invpcid {
+        secondary.needed |= secondary::INVPCID;
+    }
+    let note = |choice: Result<u32, Gap>, gap: &mut Gap| choice.map_err(|found| *gap = found).unwrap_or(0);
+    Controls {
+        pin: note(PIN.choose(msr(pin_capability(basic))), &mut lacks.pin),
+        processor: note(PROCESSOR.choose(processor_offered), &mut lacks.processor) & !WINDOWS,
+        secondary: note(secondary.choose(secondary_of(msr)), &mut lacks.secondary),
+        exit: note(EXIT.choose(pick(capability::TRUE_EXIT, capability::EXIT)), &mut lacks.exit),
+        entry: note(ENTRY.choose(pick(capability::TRUE_ENTRY, capability::ENTRY)), &mut lacks.entry)
+            & !entry::LONG_MODE,
+    }
+}
+
+/// The MSR that tells which pin-based controls there are.
+const fn pin_capability(basic: u64) -> u32 {
+    if basic & basic::TRUE_CONTROLS != 0 { capability::TRUE_PIN } else { capability::PIN }
+}
+
+/// IA32_VMX_PROCBASED_CTLS2, which exists where the secondary controls do; 0 elsewhere.
+fn secondary_of(msr: &impl Fn(u32) -> u64) -> u64 {
+    if may(msr(capability::PROCESSOR), processor::SECONDARY) { msr(capability::SECONDARY) } else { 0 }
+}
+
+/// IA32_VMX_EPT_VPID_CAP, which exists where there is EPT or VPID; 0 elsewhere.
+fn translation_of(msr: &impl Fn(u32) -> u64) -> u64 {
+    let exists = may(secondary_of(msr), secondary::EPT | secondary::VPID);
+    if exists { msr(capability::EPT_VPID) } else { 0 }
+}
+
+/// Whether a capability lets any of `bits` be 1.
+const fn may(capability: u64, bits: u32) -> bool {
+    (capability >> 32) as u32 & bits != 0
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoVmx => f.write_str("the processor has no VT-x (CPUID 1 ECX bit 5)"),
+            Self::DisabledByFirmware => f.write_str(
+                "the firmware switched VT-x off and locked it (IA32_FEATURE_CONTROL): enable it in its setup",
+            ),
+            Self::OnlyInsideSmx => f.write_str(
+                "the firmware allows VT-x only after a measured launch (IA32_FEATURE_CONTROL): \
+                 enable it without TXT in its setup",
+            ),
+            Self::Lacks(lacks) => lacks.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Lacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = List { f, any: false };
+        let kinds: [(Gap, &[Named]); 5] = [
+            (self.pin, pin::NAMES),
+            (self.processor, processor::NAMES),
+            (self.secondary, secondary::NAMES),
+            (self.exit, exit::NAMES),
+            (self.entry, entry::NAMES),
+        ];
+        for (gap, names) in kinds {
+            list.controls("lacks", gap.absent, names)?;
+        }
+        for &(bit, name) in TRANSLATION_NAMES {
+            if self.translation & bit != 0 {
+                list.item("lacks", format_args!("{name}"))?;
+            }
+        }
+        if self.long_mode {
+            list.item("lacks", format_args!("saving of EFER.LMA on exit"))?;
+        }
+        if self.region {
+            list.item("lacks", format_args!("control blocks of 4 KiB at most"))?;
+        }
+        for (gap, names) in kinds {
+            list.controls("forces", gap.forced, names)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a sentence that grows.
+struct List<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    any: bool,
+}
+
+impl List<'_, '_> {
+    fn item(&mut self, verb: &str, what: fmt::Arguments<'_>) -> fmt::Result {
+        let start = if self.any { ", " } else { "the processor's VT-x " };
+        self.any = true;
+        self.f.write_fmt(format_args!("{start}{verb} {what}"))
+    }
+
+    fn controls(&mut self, verb: &str, bits: u32, names: &[Named]) -> fmt::Result {
+        let mut unnamed = bits;
+        for &(bit, name) in names {
+            if bits & bit != 0 {
+                unnamed &= !bit;
+                self.item(verb, format_args!("{name}"))?;
+            }
+        }
+        if unnamed != 0 {
+            self.item(verb, format_args!("controls {unnamed:#x} that have no name here"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
