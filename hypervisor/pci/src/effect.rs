@@ -3,7 +3,6 @@
 use spec::Gpa;
 
 use crate::bus::Slot;
-use crate::emulated::Enables;
 use crate::function::{BARS, MessageChange, PciFunction};
 
 /// Why a BAR may not be where the guest put it.
@@ -20,6 +19,17 @@ pub enum Refusal {
         /// Number of that BAR.
         bar: u8,
     },
+}
+
+/// What the configuration space of an emulated function lets its device do.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Enables {
+    /// It may read and write memory, and send messages.
+    pub bus_master: bool,
+    /// MSI-X is enabled.
+    pub messages: bool,
+    /// All of its messages are masked.
+    pub masked: bool,
 }
 
 /// One thing to do because of an access.

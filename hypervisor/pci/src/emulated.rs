@@ -12,7 +12,7 @@ use spec::pci_capability::{id, msix};
 use spec::pci_config::{CAPABILITIES, COMMAND, REVISION_ID, STATUS, SUBSYSTEM, VENDOR_ID, command, status};
 
 use crate::bar::GuestBars;
-use crate::effect::PciEffects;
+use crate::effect::{Enables, PciEffects};
 use crate::function::{BARS, Bar, BarKind, PciFunction, TrappedRegion};
 use crate::image::ConfigImage;
 
@@ -32,17 +32,6 @@ pub struct Identity {
     pub class: u32,
     /// Revision.
     pub revision: u8,
-}
-
-/// What the configuration space of an emulated function lets its device do.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Enables {
-    /// It may read and write memory, and send messages.
-    pub bus_master: bool,
-    /// MSI-X is enabled.
-    pub messages: bool,
-    /// All of its messages are masked.
-    pub masked: bool,
 }
 
 /// Where things are in the BAR of an emulated function.

@@ -45,8 +45,8 @@ pub mod reset;
 pub mod rom;
 
 pub use bus::{BarTarget, GuestBus, Slot, Windows};
-pub use effect::{PciEffect, PciEffects, Refusal};
-pub use emulated::{BarLayout, EmulatedFunction, Enables, Identity};
+pub use effect::{Enables, PciEffect, PciEffects, Refusal};
+pub use emulated::{BarLayout, EmulatedFunction, Identity};
 pub use function::{Bar, BarKind, GuestMsi, HostMsi, MessageChange, PciFunction, TrappedRegion};
 pub use host_bridge::HostBridge;
 pub use passthrough::{Grant, PassedThrough, PassthroughError};

@@ -12,7 +12,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemImpl, Macro, Path, Type, Visibility};
 
-use super::modules::{Crate, attributes, is_for_tests};
+use super::modules::{Crate, attributes, is_left_out};
 
 /// One file needs another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -121,7 +121,7 @@ impl Reader<'_> {
 
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
-        if !is_for_tests(attributes(item)) {
+        if !is_left_out(attributes(item)) {
             visit::visit_item(self, item);
         }
     }

@@ -21,7 +21,7 @@ pub struct Crate {
 pub struct Module {
     /// Its file, as an index into [`Crate::files`].
     pub file: usize,
-    /// What stands in it, without what is for tests.
+    /// What stands in it, without what is for tests and documentation.
     pub items: Vec<Item>,
     /// What its `use`s bring in.
     pub uses: Vec<Use>,
@@ -97,7 +97,7 @@ impl Crate {
             children: BTreeMap::new(),
             names: BTreeSet::new(),
         };
-        for item in items.into_iter().filter(|item| !is_for_tests(attributes(item))) {
+        for item in items.into_iter().filter(|item| !is_left_out(attributes(item))) {
             match item {
                 Item::Mod(child) => children.push(child),
                 item => {
@@ -236,11 +236,12 @@ fn path_of(attributes: &[Attribute]) -> Option<String> {
     })
 }
 
-/// Whether something is compiled for tests alone.
-pub fn is_for_tests(attributes: &[Attribute]) -> bool {
+/// Whether something is compiled for tests or the documentation alone.
+pub fn is_left_out(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
-        let tests = || attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"));
-        attribute.path().is_ident("test") || attribute.path().is_ident("cfg") && tests()
+        let is = |path: syn::Path| path.is_ident("test") || path.is_ident("doc");
+        let condition = || attribute.parse_args::<syn::Path>().is_ok_and(is);
+        attribute.path().is_ident("test") || attribute.path().is_ident("cfg") && condition()
     })
 }
 
@@ -284,7 +285,7 @@ struct UsesOf<'a>(&'a mut Vec<Use>);
 
 impl<'ast> Visit<'ast> for UsesOf<'_> {
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        if item.leading_colon.is_some() || is_for_tests(&item.attrs) {
+        if item.leading_colon.is_some() || is_left_out(&item.attrs) {
             return;
         }
         let is_public = !matches!(item.vis, Visibility::Inherited);

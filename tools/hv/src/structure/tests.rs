@@ -93,14 +93,14 @@ fn what_macros_are_given_counts() {
 }
 
 #[test]
-fn other_crates_and_tests_do_not_count() {
+fn other_crates_tests_and_documentation_do_not_count() {
     let files = [
         ("lib.rs", "mod a;\nmod b;\n"),
         ("a.rs", "pub fn f() {}\n"),
         (
             "b.rs",
             "use core::fmt;\npub(in crate::a) fn g(_: ::a::X, _: fmt::Error) {}\n#[cfg(test)]\nuse crate::a::f;\n\
-             #[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn h() { crate::a::f() }\n",
+             #[cfg(doc)]\nuse crate::a::X;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn h() { crate::a::f() }\n",
         ),
         ("b/tests.rs", "use super::*;\n#[test]\nfn t() { crate::a::f() }\n"),
     ];
