@@ -4,7 +4,7 @@
 //! the way of every interrupt: which are pending and in service, the task priority, the end
 //! of an interrupt, and the interrupt that comes next, which they deliver. The rest, with the
 //! timer, the local vector table and the interrupt command, stays with
-//! [`devices::LocalApic`]. Whatever that model accepts is handed on before the next entry, so
+//! [`devices::LocalApic`]. Whatever that model accepts is forwarded before the next entry, so
 //! its own requests are empty.
 //!
 //! As with interrupts that are the guest's own ([`crate::direct`]), a vCPU begins with the
@@ -42,7 +42,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn go_accelerated<H: Host>(&mut self, partition: &Partition<H>) {
         self.cpu.set_task_priority(self.apic.task_priority());
         self.cpu.set_interrupts(InterruptMode::Accelerated);
-        self.absorb_interrupts(partition);
+        self.collect_interrupts(partition);
         self.accelerated = true;
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
             mailbox.set_delivery(Delivery::Posted);
@@ -68,7 +68,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.cpu.set_interrupts(InterruptMode::Emulated);
         self.cpu.set_task_priority(self.apic.task_priority());
         self.accelerated = false;
-        self.absorb_interrupts(partition);
+        self.collect_interrupts(partition);
     }
 
     /// Back to the model, which goes on with what is pending and in service: the guest wants
@@ -84,7 +84,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     }
 
     /// What the model has accepted goes to the processor.
-    pub(crate) fn hand_on(&mut self) {
+    pub(crate) fn forward_accepted(&mut self) {
         while let Some((vector, level)) = self.apic.take_pending() {
             self.cpu.request(vector, level);
         }

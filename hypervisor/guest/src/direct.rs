@@ -50,7 +50,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         let host = &partition.host;
         host.give_apic();
         self.cpu.set_interrupts(InterruptMode::Direct);
-        self.absorb_interrupts(partition);
+        self.collect_interrupts(partition);
         self.disarm(partition);
         self.direct = Direct { on: true, level: [0; 4] };
         host.write_apic(ERROR_STATUS, 0);
@@ -85,7 +85,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.cpu.take_interrupts();
         self.direct = Direct::default();
         self.armed = None;
-        self.attention = true;
+        self.needs_service = true;
     }
 
     /// An interrupt that was left in the mailbox, or that the model had accepted.

@@ -32,8 +32,8 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
         Exit::ReadMsr => msr::read(vp, partition),
         Exit::WriteMsr => msr::write(vp, partition),
         Exit::Port(access) => port::handle(vp, partition, access),
-        Exit::Interrupt | Exit::Kick => vp.absorb_interrupts(partition),
-        Exit::InterruptWindow | Exit::NmiWindow | Exit::Timer => vp.attention = true,
+        Exit::Interrupt | Exit::Kick => vp.collect_interrupts(partition),
+        Exit::InterruptWindow | Exit::NmiWindow | Exit::Timer => vp.needs_service = true,
         Exit::Halt => halt(vp, partition),
         Exit::Hypercall => hypercall::handle(vp, partition),
         Exit::Idle => step(vp, partition, Known::Idle),
@@ -102,13 +102,13 @@ fn switch_task<V: Vcpu, H: Host>(
 /// Ends the guest and makes this vCPU notice.
 pub fn end<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, end: End) {
     partition.request_end(end);
-    vp.attention = true;
+    vp.needs_service = true;
 }
 
 /// Delivers an exception at the next entry.
 pub fn raise<V: Vcpu>(vp: &mut VirtualProcessor<V>, event: Event) {
     vp.exception = Some(event);
-    vp.attention = true;
+    vp.needs_service = true;
 }
 
 /// Steps over the instruction that exited, which the exit said to be `known`. False
@@ -166,7 +166,7 @@ fn set_answer<V: Vcpu>(vp: &mut VirtualProcessor<V>, answer: &Registers) {
 fn halt<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
     if advance(vp, partition, Known::Halt) {
         vp.activity = Activity::Halted;
-        vp.attention = true;
+        vp.needs_service = true;
     }
 }
 

@@ -266,18 +266,18 @@ impl<H: Host> Partition<H> {
         let mut guard = self.chipset.lock();
         let state = &mut *guard;
         let result = access(&mut state.chipset, &mut state.effects, now);
-        let mut attention = false;
+        let mut needs_service = false;
         while let Some(effect) = state.effects.pop() {
-            attention |= self.chipset_effect(from, effect, &mut state.line, &mut state.line_bytes);
+            needs_service |= self.chipset_effect(from, effect, &mut state.line, &mut state.line_bytes);
         }
         if state.effects.take_overflow() {
             self.fail_device("chipset");
         }
         let deadline = state.chipset.deadline().unwrap_or(u64::MAX);
         if deadline != self.chipset_deadline.swap(deadline, AcqRel) {
-            attention |= self.deadline_changed(from);
+            needs_service |= self.deadline_changed(from);
         }
-        (result, attention)
+        (result, needs_service)
     }
 
     /// A model caused more effects than its queue holds, so the guest has lost an interrupt or

@@ -39,7 +39,7 @@ pub struct VirtualProcessor<V> {
     pub activity: Activity,
     /// Interrupts or timers have to be looked at before the next entry. While it is
     /// false an exit costs no more than its own handling.
-    pub attention: bool,
+    pub needs_service: bool,
     /// Exits until the next look in any case; see [`VirtualProcessor::run`].
     unlooked: u32,
     /// An exception to deliver at the next entry.
@@ -48,8 +48,8 @@ pub struct VirtualProcessor<V> {
     nmis: u8,
     /// TSC at which the timers of its models are due.
     pub(crate) deadline: Option<u64>,
-    /// Nothing sees to it yet that the guest's run ends then.
-    unwatched: bool,
+    /// No timer is set to that deadline yet.
+    timer_dirty: bool,
     /// What this processor's timer is set to.
     pub(crate) armed: Option<u64>,
     /// Whether it takes its interrupts itself.
@@ -85,12 +85,12 @@ impl<V: Vcpu> VirtualProcessor<V> {
             cpu,
             apic: LocalApic::new(index as u32, index == 0),
             activity: if index == 0 { Activity::Running } else { Activity::WaitForStartUp },
-            attention: true,
+            needs_service: true,
             unlooked: EXITS_BETWEEN_LOOKS,
             exception: None,
             nmis: 0,
             deadline: None,
-            unwatched: true,
+            timer_dirty: true,
             armed: None,
             direct: Direct::default(),
             accelerated: false,
@@ -111,7 +111,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.cpu.reset();
         self.apic = LocalApic::new(self.index as u32, self.index == 0);
         self.activity = if self.index == 0 { Activity::Running } else { Activity::WaitForStartUp };
-        self.attention = true;
+        self.needs_service = true;
         self.exception = None;
         self.nmis = 0;
         self.unemulated = Unemulated::default();
@@ -139,8 +139,8 @@ impl<V: Vcpu> VirtualProcessor<V> {
 
     fn turns<const GUARDED: bool, H: Host>(&mut self, partition: &Partition<H>) -> End {
         loop {
-            if self.attention {
-                let Some(resume) = self.attend(partition) else {
+            if self.needs_service {
+                let Some(resume) = self.service(partition) else {
                     self.leave_hardware(partition);
                     self.disarm(partition);
                     return partition.ended().unwrap_or(End::Stopped);
@@ -169,7 +169,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn look_anyway<H: Host>(&mut self, partition: &Partition<H>) {
         self.unlooked = EXITS_BETWEEN_LOOKS;
         self.cpu.let_events_in();
-        self.absorb_interrupts(partition);
+        self.collect_interrupts(partition);
     }
 
     /// Tells other processors which messages reach this one.
@@ -182,7 +182,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// Takes mail and timers, sleeps while there is nothing to run, and says what
     /// the next entry delivers. `None`: the guest ends.
     #[inline(never)]
-    fn attend<H: Host>(&mut self, partition: &Partition<H>) -> Option<Resume> {
+    fn service<H: Host>(&mut self, partition: &Partition<H>) -> Option<Resume> {
         let mailbox = partition.mailboxes.get(self.index)?;
         self.take_priority();
         loop {
@@ -200,17 +200,17 @@ impl<V: Vcpu> VirtualProcessor<V> {
                 Activity::Halted if self.wakes(partition) => self.activity = Activity::Running,
                 _ => {
                     self.arm(partition, self.deadline);
-                    self.unwatched = true;
+                    self.timer_dirty = true;
                     self.cpu.sleep();
-                    self.absorb_interrupts(partition);
+                    self.collect_interrupts(partition);
                 }
             }
         }
-        if self.unwatched {
+        if self.timer_dirty {
             self.watch_deadline(partition);
         }
         if self.accelerated {
-            self.hand_on();
+            self.forward_accepted();
         }
         Some(self.resume(partition))
     }
@@ -275,7 +275,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn initialize<H: Host>(&mut self, partition: &Partition<H>) {
         self.leave_hardware(partition);
         self.cpu.reset();
-        self.unwatched = true;
+        self.timer_dirty = true;
         self.apic.reset();
         self.pv_eoi = PvEoi::default();
         self.exception = None;
@@ -295,13 +295,13 @@ impl<V: Vcpu> VirtualProcessor<V> {
 
     /// What the hardware delivered to this physical processor.
     #[inline(never)]
-    pub fn absorb_interrupts<H: Host>(&mut self, partition: &Partition<H>) {
-        self.attention = true;
+    pub fn collect_interrupts<H: Host>(&mut self, partition: &Partition<H>) {
+        self.needs_service = true;
         vectors(self.cpu.take_interrupts()).for_each(|vector| {
             match vector {
                 TIMER_VECTOR => {
                     self.armed = None;
-                    self.unwatched = true;
+                    self.timer_dirty = true;
                 }
                 KICK_VECTOR => {}
                 LINE_VECTOR => partition.take_lines(self.index),
@@ -322,7 +322,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
                 next = self.next_deadline(partition);
             }
         }
-        self.unwatched |= next != self.deadline;
+        self.timer_dirty |= next != self.deadline;
         self.deadline = next;
     }
 
@@ -359,7 +359,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// processor can, unless this processor's timer is set to it already, for a sleep that
     /// something else ended.
     fn watch_deadline<H: Host>(&mut self, partition: &Partition<H>) {
-        self.unwatched = false;
+        self.timer_dirty = false;
         let unarmed = self.deadline.filter(|_| self.armed != self.deadline);
         let by_exit = self.cpu.exit_at(unarmed);
         self.arm(partition, if by_exit && unarmed.is_some() { None } else { self.deadline });
@@ -400,7 +400,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         if let Some(exception) = self.exception.take() {
             // Whatever else waits is looked at again after the next exit.
             resume.inject = Some(exception);
-            self.attention = waiting || self.nmis != 0;
+            self.needs_service = waiting || self.nmis != 0;
             resume.interrupt_window = waiting;
             if exception.is_fault() {
                 self.cpu.set_rflags(self.cpu.rflags() | RFLAGS_RF);
@@ -411,18 +411,18 @@ impl<V: Vcpu> VirtualProcessor<V> {
             }
             return resume;
         }
-        self.attention = false;
+        self.needs_service = false;
         if self.nmis != 0 {
             if self.cpu.can_take_nmi() {
                 self.nmis -= 1;
                 resume.inject = Some(Event::Nmi);
-                self.attention = waiting || self.nmis != 0;
+                self.needs_service = waiting || self.nmis != 0;
                 resume.interrupt_window = waiting;
                 resume.nmi_window = self.nmis != 0;
                 return resume;
             }
             resume.nmi_window = true;
-            self.attention = true;
+            self.needs_service = true;
         }
         if !waiting {
             // What an interrupt in service holds back shows at its end; what the task
@@ -430,13 +430,13 @@ impl<V: Vcpu> VirtualProcessor<V> {
             let held = self.apic.pending_below_priority();
             if held.is_some_and(|vector| vector >> 4 <= self.apic.task_priority() >> 4) {
                 resume.priority_window = true;
-                self.attention = true;
+                self.needs_service = true;
             }
             return resume;
         }
         if !self.cpu.can_take_interrupt() {
             resume.interrupt_window = true;
-            self.attention = true;
+            self.needs_service = true;
             return resume;
         }
         let vector = if external { Some(self.external_vector(partition)) } else { deliverable };
@@ -451,7 +451,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// The vector that the 8259A gives.
     #[cold]
     fn external_vector<H: Host>(&mut self, partition: &Partition<H>) -> u8 {
-        self.attention = true;
+        self.needs_service = true;
         let (vector, _) = partition.with_chipset(self.index, |chipset, effects, _| {
             let vector = chipset.acknowledge_external();
             effects.push(Effect::External(chipset.external_pending()));

@@ -112,7 +112,7 @@ const AT_ONCE: u8 = 0;
 const BY_HOUSEKEEPING: u8 = 1;
 const PANIC: u8 = 2;
 /// The housekeeping CPU will look at the rings again by itself.
-static ATTENDED: AtomicBool = AtomicBool::new(false);
+static SERVED: AtomicBool = AtomicBool::new(false);
 /// The vector that wakes it, and the TSC's rate.
 static WAKE_VECTOR: AtomicU8 = AtomicU8::new(0);
 static TSC_HZ: AtomicU64 = AtomicU64::new(1);
@@ -370,7 +370,7 @@ fn written() {
             let shown = (0..LOCK_TRIES).find_map(|_| SHOWN.try_lock());
             shown.into_iter().for_each(|mut shown| shown.send_all());
         }
-        BY_HOUSEKEEPING if !ATTENDED.swap(true, SeqCst) => wake(),
+        BY_HOUSEKEEPING if !SERVED.swap(true, SeqCst) => wake(),
         _ => {}
     }
 }
@@ -385,7 +385,7 @@ fn wake() {
 pub fn leave_to_housekeeping(vector: u8, tsc_hz: u64) {
     WAKE_VECTOR.store(vector, Relaxed);
     TSC_HZ.store(tsc_hz.max(1), Relaxed);
-    ATTENDED.store(true, SeqCst);
+    SERVED.store(true, SeqCst);
     MODE.store(BY_HOUSEKEEPING, Release);
 }
 
@@ -447,10 +447,10 @@ pub fn turn(now: u64, typed: &mut [u8], may_receive: bool) -> Turn {
         }
     }
     if pumped == Pumped::Idle {
-        ATTENDED.store(false, SeqCst);
+        SERVED.store(false, SeqCst);
         // Whoever wrote before that believed that somebody looks.
         if !owners().iter().all(Owner::is_empty) {
-            ATTENDED.store(true, SeqCst);
+            SERVED.store(true, SeqCst);
             pumped = Pumped::Busy { moved: true };
         }
     }

@@ -260,7 +260,7 @@ impl<F: PciFunction> GuestBus<F> {
         } else if let Some(entry) = self.find(slot).and_then(|place| self.functions.get_mut(place)) {
             let mut asked = PciEffects::new();
             entry.function.config_write(offset, width, value, &mut asked);
-            if entry.effects.absorb(&asked) {
+            if entry.effects.collect(&asked) {
                 self.reconcile();
             }
         }
@@ -286,7 +286,7 @@ impl<F: PciFunction> GuestBus<F> {
         let entry = self.functions.get_mut(target.entry)?;
         let mut asked = PciEffects::new();
         let result = access(&mut entry.function, target.bar, target.offset, &mut asked);
-        if entry.effects.absorb(&asked) {
+        if entry.effects.collect(&asked) {
             self.reconcile();
         }
         Some(result)
@@ -316,7 +316,7 @@ impl<F: PciFunction> GuestBus<F> {
         for entry in &mut self.functions {
             let mut asked = PciEffects::new();
             entry.function.reset(&mut asked);
-            entry.effects.absorb(&asked);
+            entry.effects.collect(&asked);
         }
         self.reconcile();
     }

@@ -178,7 +178,7 @@ impl PciEffects {
     /// mappings, and tells whether it has any: the bus decides about them, for it sees
     /// every function. What the bus decided before stays: one access can be several
     /// writes.
-    pub(crate) fn absorb(&mut self, asked: &Self) -> bool {
+    pub(crate) fn collect(&mut self, asked: &Self) -> bool {
         self.bus_master = asked.bus_master.or(self.bus_master);
         self.interrupt_pin = asked.interrupt_pin.or(self.interrupt_pin);
         self.enables = asked.enables.or(self.enables);

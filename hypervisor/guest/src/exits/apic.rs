@@ -36,7 +36,7 @@ pub fn apply<H: Host>(partition: &Partition<H>, index: usize, apic: &LocalApic, 
 pub fn end_kept<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, vector: u8) {
     vp.cpu.end_kept(vector);
     let effect = ApicEffect::EndOfInterrupt { vector, level: vp.apic.broadcasts_ends() };
-    vp.attention |= apply(partition, vp.index, &vp.apic, effect);
+    vp.needs_service |= apply(partition, vp.index, &vp.apic, effect);
 }
 
 /// The guest wrote something to the APIC that its processor keeps which that does not do
@@ -44,6 +44,6 @@ pub fn end_kept<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Part
 pub fn write_kept<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, register: u8) {
     let value = vp.cpu.kept_write(register);
     if let Ok(effect) = vp.apic.write(register, value, || partition.host.now()) {
-        vp.attention |= apply(partition, vp.index, &vp.apic, effect);
+        vp.needs_service |= apply(partition, vp.index, &vp.apic, effect);
     }
 }

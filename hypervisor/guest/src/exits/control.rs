@@ -36,7 +36,7 @@ pub fn write<V: Vcpu, H: Host>(
         8 if value <= 15 => {
             if advance(vp, partition, Known::Control) {
                 vp.cpu.set_task_priority((value as u8) << 4);
-                vp.attention = true;
+                vp.needs_service = true;
             }
         }
         _ => raise(vp, Event::PROTECTION),

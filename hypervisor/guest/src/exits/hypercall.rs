@@ -56,7 +56,7 @@ fn send_interrupt<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Pa
         }
         let destination = Destination::Physical(id as u32);
         let message = InterruptMessage { destination, mode, vector, level: false };
-        vp.attention |= partition.route(vp.index, message);
+        vp.needs_service |= partition.route(vp.index, message);
         sent += 1;
     }
     sent

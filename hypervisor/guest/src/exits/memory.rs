@@ -44,7 +44,7 @@ pub fn handle<V: Vcpu, H: Host>(
         emulator::memory_access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
     let (effects, stray) = (bus.effects, bus.stray);
     if effects != 0 {
-        vp.attention = true;
+        vp.needs_service = true;
         if effects & PRIORITY != 0 {
             vp.cpu.set_task_priority(vp.apic.task_priority());
         }
@@ -76,7 +76,7 @@ fn undelivered<V: Vcpu, H: Host>(
     gpa: Gpa,
     access: NestedAccess,
 ) {
-    vp.attention = true;
+    vp.needs_service = true;
     if vp.unemulated.lasts(partition.host.now(), partition.tsc_hz) {
         let (index, rip) = (vp.index, vp.cpu.rip());
         partition.log(format_args!(
@@ -161,8 +161,8 @@ fn log_stray<V: Vcpu, H: Host>(
 }
 
 /// Interrupts and timers have to be looked at.
-const ATTENTION: u8 = 1 << 0;
-/// The task priority was written, which asks for attention too.
+const NEEDS_SERVICE: u8 = 1 << 0;
+/// The task priority was written, which asks for service too.
 const PRIORITY: u8 = 1 << 1;
 
 /// What stands in the guest's physical address space besides memory.
@@ -170,7 +170,7 @@ struct Mmio<'a, H: Host> {
     partition: &'a Partition<H>,
     index: usize,
     apic: &'a mut LocalApic,
-    /// [`ATTENTION`], and [`PRIORITY`].
+    /// [`NEEDS_SERVICE`], and [`PRIORITY`].
     effects: u8,
     stray: Option<Gpa>,
 }
@@ -191,9 +191,9 @@ impl<H: Host> Bus for Mmio<'_, H> {
             return u64::from(value) >> (8 * (offset & 3)) & width.mask();
         }
         if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
-            let (value, attention) =
+            let (value, needs_service) =
                 self.partition.with_chipset(self.index, |chipset, _, _| chipset.ioapic_read(offset as u32));
-            self.effects |= u8::from(attention);
+            self.effects |= u8::from(needs_service);
             return u64::from(value) & width.mask();
         }
         let reply = self.partition.bus().memory_read(self.partition, gpa, width);
@@ -224,15 +224,15 @@ impl<H: Host> Bus for Mmio<'_, H> {
             return;
         }
         if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
-            let (_, attention) = self.partition.with_chipset(self.index, |chipset, effects, _| {
+            let (_, needs_service) = self.partition.with_chipset(self.index, |chipset, effects, _| {
                 chipset.ioapic_write(offset as u32, value as u32, effects)
             });
-            self.effects |= u8::from(attention);
+            self.effects |= u8::from(needs_service);
             return;
         }
         let reply = self.partition.bus().memory_write(self.partition, gpa, width, value);
         match reply {
-            Reply::Done(()) => self.effects |= ATTENTION,
+            Reply::Done(()) => self.effects |= NEEDS_SERVICE,
             Reply::Endpoint { number, offset } => {
                 let own = self.partition.endpoint_write(self.index, number, offset, width, value);
                 self.effects |= u8::from(own);

@@ -80,7 +80,7 @@ fn set<V: Vcpu, H: Host>(
         Policy::TscDeadline if partition.offers_tsc_deadline() => {
             let now = partition.host.now();
             vp.apic.set_tsc_deadline(value, now);
-            vp.attention = true;
+            vp.needs_service = true;
             true
         }
         Policy::Backend => write_backend(vp, number, value),
@@ -90,7 +90,7 @@ fn set<V: Vcpu, H: Host>(
                 vp.leave_hardware(partition);
             }
             vp.publish_address(partition);
-            vp.attention = true;
+            vp.needs_service = true;
             done
         }
         Policy::Mtrr(index) => vp.mtrrs.write(index, value),
@@ -123,7 +123,7 @@ fn write_x2apic<V: Vcpu, H: Host>(
     let Ok(effect) = vp.apic.write(register, value, || partition.host.now()) else { return false };
     let effect = if vp.ends_directly(register) { vp.end_watched(partition) } else { effect };
     if apic::apply(partition, vp.index, &vp.apic, effect) {
-        vp.attention = true;
+        vp.needs_service = true;
     }
     if vp.accelerated && vp.apic.accepts_external() {
         vp.take_back(partition);

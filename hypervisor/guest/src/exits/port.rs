@@ -21,11 +21,11 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
     let mask = access.width.mask();
     if !access.input {
         let value = vp.cpu.register(RAX) & mask;
-        vp.attention |= partition.port_write(vp.index, access.port, access.width, value as u32);
+        vp.needs_service |= partition.port_write(vp.index, access.port, access.width, value as u32);
         return;
     }
-    let (value, attention) = partition.port_read(vp.index, access.port, access.width);
-    vp.attention |= attention;
+    let (value, needs_service) = partition.port_read(vp.index, access.port, access.width);
+    vp.needs_service |= needs_service;
     let rax = vp.cpu.register(RAX);
     // IN of 32 bits clears the upper half, as every 32-bit operation does.
     let kept = if access.width == Width::Dword { 0 } else { rax & !mask };
@@ -36,26 +36,26 @@ pub fn handle<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partit
 struct GuestPorts<'a, H: Host> {
     partition: &'a Partition<H>,
     index: usize,
-    attention: bool,
+    needs_service: bool,
 }
 
 impl<H: Host> Ports for GuestPorts<'_, H> {
     fn input(&mut self, port: u16, width: Width) -> u32 {
-        let (value, attention) = self.partition.port_read(self.index, port, width);
-        self.attention |= attention;
+        let (value, needs_service) = self.partition.port_read(self.index, port, width);
+        self.needs_service |= needs_service;
         value
     }
 
     fn output(&mut self, port: u16, width: Width, value: u32) {
-        self.attention |= self.partition.port_write(self.index, port, width, value);
+        self.needs_service |= self.partition.port_write(self.index, port, width, value);
     }
 }
 
 #[cold]
 fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, access: PortAccess) {
-    let mut ports = GuestPorts { partition, index: vp.index, attention: false };
+    let mut ports = GuestPorts { partition, index: vp.index, needs_service: false };
     let outcome = emulator::string_port(&mut vp.cpu, &partition.memory, &mut ports, &mut vp.recent, access);
-    vp.attention |= ports.attention;
+    vp.needs_service |= ports.needs_service;
     match outcome {
         Outcome::Done | Outcome::Retry => {}
         Outcome::Inject(event) => raise(vp, event),

@@ -1,4 +1,4 @@
-//! What every door hands on.
+//! What every entry point hands over to the common start.
 
 use bootloader_api::info::{FrameBufferInfo, MemoryRegion, MemoryRegionKind};
 use spec::Hpa;

@@ -34,7 +34,7 @@ fn lines_are_shown_in_their_owners_names() {
 
     // The housekeeping CPU's turn, on a machine without a port: everything goes out, nothing waits.
     MODE.store(BY_HOUSEKEEPING, Release);
-    ATTENDED.store(true, SeqCst);
+    SERVED.store(true, SeqCst);
     for line in 0..10 {
         write_guest(0, true, std::format!("late {line}").as_bytes());
     }
@@ -45,7 +45,7 @@ fn lines_are_shown_in_their_owners_names() {
     }
     assert!(turns >= 3, "a few lines at a time");
     assert!(shown().ends_with("net| late 8\r\nnet| late 9\r\n"));
-    assert!(!ATTENDED.load(SeqCst), "who writes next has to wake the housekeeping CPU");
+    assert!(!SERVED.load(SeqCst), "who writes next has to wake the housekeeping CPU");
     take_from_housekeeping();
 }
 

@@ -101,7 +101,7 @@ pub struct VmxVcpu {
     deadline: u64,
     /// What the next entry has to do though nothing new is asked of it: [`UNSETTLED`],
     /// [`UNSETTLED_NEXT`], [`TIMED`].
-    chores: u8,
+    pending_work: u8,
     barriers: Barriers,
 }
 
@@ -137,7 +137,7 @@ impl VmxVcpu {
             controls: 0,
             threshold: 0,
             deadline: 0,
-            chores: UNSETTLED,
+            pending_work: UNSETTLED,
             barriers: barriers::chosen(),
         }
     }
@@ -208,11 +208,11 @@ impl VmxVcpu {
     }
 
     #[inline(never)]
-    fn do_chores(&mut self) {
-        if self.chores & UNSETTLED != 0 {
+    fn do_pending_work(&mut self) {
+        if self.pending_work & UNSETTLED != 0 {
             self.prepare(Resume::default());
         }
-        if self.chores & TIMED != 0 {
+        if self.pending_work & TIMED != 0 {
             self.load_timer();
         }
     }
@@ -247,8 +247,8 @@ impl VmxVcpu {
     #[inline(always)]
     fn finish(&mut self) -> Exit {
         self.launched = true;
-        if self.chores & UNSETTLED_NEXT != 0 {
-            self.chores = self.chores & !UNSETTLED_NEXT | UNSETTLED;
+        if self.pending_work & UNSETTLED_NEXT != 0 {
+            self.pending_work = self.pending_work & !UNSETTLED_NEXT | UNSETTLED;
         }
         let reason = self.read(field::EXIT_REASON) as u32;
         self.reason = reason;
@@ -276,7 +276,7 @@ impl VmxVcpu {
 impl Vcpu for VmxVcpu {
     #[inline(never)]
     fn prepare(&mut self, resume: Resume) {
-        self.chores &= !(UNSETTLED | UNSETTLED_NEXT);
+        self.pending_work &= !(UNSETTLED | UNSETTLED_NEXT);
         if resume.inject.is_some() || self.interrupted.is_some() {
             self.choose_event(resume.inject);
         }
@@ -292,7 +292,7 @@ impl Vcpu for VmxVcpu {
         // Any lower priority than the present one exits.
         self.set_threshold(if resume.priority_window { self.cr8() } else { 0 });
         if self.interrupted.is_some() || controls != usual || self.threshold != 0 {
-            self.chores |= UNSETTLED_NEXT;
+            self.pending_work |= UNSETTLED_NEXT;
         }
         if self.stale != Stale::NOTHING {
             self.invalidate();
@@ -301,8 +301,8 @@ impl Vcpu for VmxVcpu {
 
     #[inline(always)]
     fn enter(&mut self) -> Exit {
-        if self.chores & !UNSETTLED_NEXT != 0 {
-            self.do_chores();
+        if self.pending_work & !UNSETTLED_NEXT != 0 {
+            self.do_pending_work();
         }
         // SAFETY: `reset` made this vCPU's VMCS current here and wrote the host's state;
         // the hypervisor runs guests with interrupts off.
@@ -388,7 +388,7 @@ impl Vcpu for VmxVcpu {
             self.write(field, value);
         }
         self.stale.paging = true;
-        self.chores |= UNSETTLED;
+        self.pending_work |= UNSETTLED;
     }
 
     fn segment(&self, name: SegmentName) -> Segment {
@@ -521,7 +521,7 @@ impl Vcpu for VmxVcpu {
 
     fn flush_translations(&mut self) {
         self.stale.nested = true;
-        self.chores |= UNSETTLED;
+        self.pending_work |= UNSETTLED;
     }
 
     fn set_interrupts(&mut self, interrupts: InterruptMode) {
@@ -565,7 +565,7 @@ impl Vcpu for VmxVcpu {
         self.context.general.0[RDX] = registers::cpuid(1, 0).eax.into();
         self.set_task_priority(0);
         self.stale = Stale::ALL;
-        self.chores |= UNSETTLED;
+        self.pending_work |= UNSETTLED;
         self.interrupted = None;
         self.reason = 0;
         self.explanation = None;

@@ -13,7 +13,7 @@ impl VmxVcpu {
         if delivery & event::VALID != 0 {
             let again = Injection::again(delivery, self.read(field::DELIVERY_ERROR) as u32);
             self.interrupted = again.or(self.interrupted);
-            self.chores |= UNSETTLED;
+            self.pending_work |= UNSETTLED;
         }
         let (unblocked, vector) = match reason & exit::BASIC {
             exit::EXCEPTION => {

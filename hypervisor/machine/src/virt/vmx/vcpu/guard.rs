@@ -9,8 +9,8 @@ impl VmxVcpu {
     /// As `enter`, with what the processor needs before and after it.
     #[inline(always)]
     pub(super) fn enter_behind_barriers(&mut self) -> Exit {
-        if self.chores & !UNSETTLED_NEXT != 0 {
-            self.do_chores();
+        if self.pending_work & !UNSETTLED_NEXT != 0 {
+            self.do_pending_work();
         }
         self.context.launched = self.launched;
         barriers::before_entry(&self.barriers, &mut barriers::Here);

@@ -47,7 +47,7 @@ impl VmxVcpu {
             self.write(field::ENTRY_EVENT, 0);
             self.interrupted = Some(Injection { info, error });
         }
-        self.chores |= UNSETTLED;
+        self.pending_work |= UNSETTLED;
         Exit::Kick
     }
 
@@ -74,7 +74,7 @@ impl VmxVcpu {
         self.set_pins(pins | self.pins & pin::PREEMPTION_TIMER);
         self.write(field::SECONDARY_CONTROLS, secondary.into());
         self.write(field::MSR_BITMAP, self.frames.msr_maps.of(interrupts).0);
-        self.chores |= UNSETTLED;
+        self.pending_work |= UNSETTLED;
     }
 
     /// Nothing is pending or in service; the task priority is what it was, and the entry

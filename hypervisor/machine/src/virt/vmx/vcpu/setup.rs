@@ -23,7 +23,7 @@ impl VmxVcpu {
         let controls = self.features.controls;
         self.controls = controls.processor;
         self.pins = controls.pin;
-        self.chores = UNSETTLED;
+        self.pending_work = UNSETTLED;
         self.threshold = 0;
         let fixed = [
             (field::PIN_CONTROLS, controls.pin.into()),

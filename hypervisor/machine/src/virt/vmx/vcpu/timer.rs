@@ -13,8 +13,8 @@ impl VmxVcpu {
             return false;
         }
         self.deadline = deadline.unwrap_or(0);
-        if deadline.is_some() != (self.chores & TIMED != 0) {
-            self.chores ^= TIMED;
+        if deadline.is_some() != (self.pending_work & TIMED != 0) {
+            self.pending_work ^= TIMED;
             self.set_pins(self.pins ^ pin::PREEMPTION_TIMER);
         }
         true
