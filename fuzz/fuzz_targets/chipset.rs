@@ -104,7 +104,7 @@ impl World {
                     assert_ne!(level, self.external, "INTR did not change");
                     self.external = level;
                 }
-                Effect::Sample(_) | Effect::Transmit(_) | Effect::PowerOff { .. } | Effect::Reset => {}
+                Effect::Resample(_) | Effect::Transmit(_) | Effect::PowerOff { .. } | Effect::Reset => {}
             }
         }
     }

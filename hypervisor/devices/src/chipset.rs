@@ -156,15 +156,15 @@ impl Chipset {
     }
 
     /// The machine's line behind `gsi` (from 16 on) is asserted, and its interrupt stays
-    /// in service there until an [`Effect::Sample`] asks to end it: so a line that stays
+    /// in service there until an [`Effect::Resample`] asks to end it: so a line that stays
     /// asserted interrupts the guest once for each end of interrupt.
-    pub fn sample_line(&mut self, gsi: u8, out: &mut Effects) {
-        self.ioapic.set_sampled(gsi, out);
+    pub fn assert_line(&mut self, gsi: u8, out: &mut Effects) {
+        self.ioapic.assert_resampled(gsi, out);
     }
 
     /// The machine's line behind `gsi` goes nowhere any more.
-    pub fn drop_line(&mut self, gsi: u8) {
-        self.ioapic.clear_sampled(gsi);
+    pub fn deassert_line(&mut self, gsi: u8) {
+        self.ioapic.deassert_resampled(gsi);
     }
 
     /// Level of the 8259A's INTR. An [`Effect::External`] tells of its changes, but

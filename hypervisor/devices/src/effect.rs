@@ -10,10 +10,10 @@ pub enum Effect {
     /// The IOAPIC sent this message.
     Message(InterruptMessage),
     /// The interrupt of this global system interrupt, which
-    /// [`Chipset::sample_line`](crate::Chipset::sample_line) raised, is over for the guest:
-    /// end it at the machine's pin, and raise the line again if that sends again.
-    Sample(u8),
-    /// The 8259A pair raised (true) or dropped (false) its INTR line.
+    /// [`Chipset::assert_line`](crate::Chipset::assert_line) asserted, is over for the guest:
+    /// end it at the machine's pin, and assert the line again if that sends again.
+    Resample(u8),
+    /// The 8259A pair asserted (true) or deasserted (false) its INTR line.
     External(bool),
     /// The UART sent this byte.
     Transmit(u8),

@@ -46,7 +46,7 @@ pub struct Ioapic {
     asserted: u32,
     /// One bit a pin: it is asserted because the machine's own line was when it was
     /// last looked at, and nobody has looked since.
-    sampled: u32,
+    resampled: u32,
     /// One bit a pin: there is a line of the machine's behind it, as was once seen.
     machine: u32,
 }
@@ -59,7 +59,7 @@ impl Ioapic {
             select: 0,
             redirections: [MASKED; PINS as usize],
             asserted: 0,
-            sampled: 0,
+            resampled: 0,
             machine: 0,
         }
     }
@@ -142,20 +142,20 @@ impl Ioapic {
     }
 
     /// The machine's line behind a pin, whose interrupt stays in service there, was seen
-    /// asserted. Before the pin sends a second time, an [`Effect::Sample`] asks to look
+    /// asserted. Before the pin sends a second time, an [`Effect::Resample`] asks to look
     /// at the line anew. Pins that do not exist are ignored.
-    pub fn set_sampled(&mut self, pin: u8, out: &mut Effects) {
+    pub fn assert_resampled(&mut self, pin: u8, out: &mut Effects) {
         if pin < PINS {
-            self.sampled |= 1 << pin;
+            self.resampled |= 1 << pin;
             self.machine |= 1 << pin;
             self.set_line(pin, true, out);
         }
     }
 
     /// The machine's line behind a pin goes nowhere any more.
-    pub fn clear_sampled(&mut self, pin: u8) {
-        if pin < PINS && self.sampled >> pin & 1 != 0 {
-            self.sampled &= !(1 << pin);
+    pub fn deassert_resampled(&mut self, pin: u8) {
+        if pin < PINS && self.resampled >> pin & 1 != 0 {
+            self.resampled &= !(1 << pin);
             self.asserted &= !(1 << pin);
         }
     }
@@ -172,8 +172,8 @@ impl Ioapic {
             {
                 *entry &= !REMOTE_IRR;
                 if self.machine >> pin & 1 != 0 && *entry & MASKED == 0 {
-                    self.clear_sampled(pin as u8);
-                    out.push(Effect::Sample(pin as u8));
+                    self.deassert_resampled(pin as u8);
+                    out.push(Effect::Resample(pin as u8));
                 }
                 self.send_again(pin, out);
             }
@@ -200,9 +200,9 @@ impl Ioapic {
     /// Sends for a pin that is due, unless what asserts it may be long gone. A pin that
     /// is masked keeps what was seen: it is asked for when the guest opens it.
     fn send_again(&mut self, pin: usize, out: &mut Effects) {
-        if self.is_due(pin) && self.sampled >> pin & 1 != 0 {
-            self.clear_sampled(pin as u8);
-            out.push(Effect::Sample(pin as u8));
+        if self.is_due(pin) && self.resampled >> pin & 1 != 0 {
+            self.deassert_resampled(pin as u8);
+            out.push(Effect::Resample(pin as u8));
         } else {
             self.send_level(pin, out);
         }

@@ -334,7 +334,7 @@ impl<H: Host> Partition<H> {
     ) -> bool {
         match effect {
             Effect::Message(message) => self.route(from, message),
-            Effect::Sample(gsi) => {
+            Effect::Resample(gsi) => {
                 self.host.end_line(self, gsi);
                 false
             }
@@ -366,7 +366,7 @@ impl<H: Host> Partition<H> {
         self.with_chipset(from, |chipset, effects, _| {
             let mut lines = self.host.lines_in_service(self);
             while lines != 0 {
-                chipset.sample_line(lines.trailing_zeros() as u8, effects);
+                chipset.assert_line(lines.trailing_zeros() as u8, effects);
                 lines &= lines - 1;
             }
         });

@@ -221,37 +221,37 @@ proptest! {
     }
 }
 
-fn sampled(ioapic: &mut Ioapic, pin: u8) -> Vec<Effect> {
+fn resampled(ioapic: &mut Ioapic, pin: u8) -> Vec<Effect> {
     let mut out = Effects::new();
-    ioapic.set_sampled(pin, &mut out);
+    ioapic.assert_resampled(pin, &mut out);
     out.collect()
 }
 
 #[test]
-fn a_sampled_line_is_looked_at_again_at_each_end() {
+fn a_resampled_line_is_looked_at_again_at_each_end() {
     let mut ioapic = Ioapic::new(0);
     let message = fixed(Destination::Physical(1), 0x41, true);
     route(&mut ioapic, 17, 1 << 56 | LEVEL | 0x41);
-    assert_eq!(sampled(&mut ioapic, 17), [message]);
-    assert_eq!(sampled(&mut ioapic, 17), [], "it is in service");
+    assert_eq!(resampled(&mut ioapic, 17), [message]);
+    assert_eq!(resampled(&mut ioapic, 17), [], "it is in service");
     assert_eq!(end(&mut ioapic, 0x42), [], "another vector");
-    assert_eq!(end(&mut ioapic, 0x41), [Effect::Sample(17)]);
+    assert_eq!(end(&mut ioapic, 0x41), [Effect::Resample(17)]);
     assert!(!ioapic.is_asserted(17), "until the line is seen asserted again");
     assert_eq!(end(&mut ioapic, 0x41), []);
-    assert_eq!(sampled(&mut ioapic, 17), [message]);
+    assert_eq!(resampled(&mut ioapic, 17), [message]);
 }
 
 #[test]
-fn a_masked_sample_is_looked_at_again_when_the_pin_opens() {
+fn a_masked_line_is_looked_at_again_when_the_pin_opens() {
     let mut ioapic = Ioapic::new(0);
     route(&mut ioapic, 17, MASKED | LEVEL | 0x41);
-    assert_eq!(sampled(&mut ioapic, 17), []);
-    assert_eq!(route(&mut ioapic, 17, LEVEL | 0x41), [Effect::Sample(17)], "not a stale interrupt");
-    assert_eq!(sampled(&mut ioapic, 17), [fixed(Destination::Physical(0), 0x41, true)]);
+    assert_eq!(resampled(&mut ioapic, 17), []);
+    assert_eq!(route(&mut ioapic, 17, LEVEL | 0x41), [Effect::Resample(17)], "not a stale interrupt");
+    assert_eq!(resampled(&mut ioapic, 17), [fixed(Destination::Physical(0), 0x41, true)]);
     // As handlers in threads do: masked, ended, opened when the device is served.
     route(&mut ioapic, 17, MASKED | LEVEL | 0x41);
     assert_eq!(end(&mut ioapic, 0x41), [], "nobody waits for it yet");
-    assert_eq!(route(&mut ioapic, 17, LEVEL | 0x41), [Effect::Sample(17)]);
+    assert_eq!(route(&mut ioapic, 17, LEVEL | 0x41), [Effect::Resample(17)]);
     assert_eq!(route(&mut ioapic, 17, LEVEL | 0x41), [], "asked once");
 }
 
@@ -260,31 +260,31 @@ fn an_interrupt_that_was_served_before_it_was_seen_does_not_come_again() {
     let mut ioapic = Ioapic::new(0);
     let message = fixed(Destination::Physical(0), 0x41, true);
     route(&mut ioapic, 17, LEVEL | 0x41);
-    assert_eq!(sampled(&mut ioapic, 17), [message]);
+    assert_eq!(resampled(&mut ioapic, 17), [message]);
     // The guest closes the line and opens it, and the machine's pin sends anew: before anybody
     // looks there, the guest serves the device and ends what it got first.
-    ioapic.clear_sampled(17);
+    ioapic.deassert_resampled(17);
     assert_eq!(
         end(&mut ioapic, 0x41),
-        [Effect::Sample(17)],
+        [Effect::Resample(17)],
         "so the pin is ended, and says if it is asserted"
     );
     // An emulated device at the same pin is not forgotten over that.
     line(&mut ioapic, 17, true);
-    assert_eq!(end(&mut ioapic, 0x41), [Effect::Sample(17), message]);
+    assert_eq!(end(&mut ioapic, 0x41), [Effect::Resample(17), message]);
 }
 
 #[test]
-fn a_dropped_line_is_silent() {
+fn a_deasserted_line_is_silent() {
     let mut ioapic = Ioapic::new(0);
     route(&mut ioapic, 17, LEVEL | 0x41);
-    sampled(&mut ioapic, 17);
-    ioapic.clear_sampled(17);
-    assert_eq!(end(&mut ioapic, 0x41), [Effect::Sample(17)], "it may have been opened again");
+    resampled(&mut ioapic, 17);
+    ioapic.deassert_resampled(17);
+    assert_eq!(end(&mut ioapic, 0x41), [Effect::Resample(17)], "it may have been opened again");
     assert_eq!(end(&mut ioapic, 0x41), [], "nothing was sent since");
     line(&mut ioapic, 18, true);
-    ioapic.clear_sampled(18);
+    ioapic.deassert_resampled(18);
     assert!(ioapic.is_asserted(18), "that is an emulated device's");
-    assert_eq!(sampled(&mut ioapic, 200), []);
-    ioapic.clear_sampled(200);
+    assert_eq!(resampled(&mut ioapic, 200), []);
+    ioapic.deassert_resampled(200);
 }
