@@ -103,7 +103,7 @@ pub struct Partition<H: Host> {
     /// Seconds since 1970 when the TSC was 0.
     pub epoch_at_zero: u64,
     /// An access to nothing ends the guest; else it reads ones and writes nothing.
-    pub strays_crash: bool,
+    pub unmapped_crashes: bool,
     /// Its processors take their interrupts themselves where they can
     /// ([`crate::direct`]).
     pub direct_interrupts: bool,
@@ -156,7 +156,7 @@ impl<H: Host> Partition<H> {
             cpuid,
             tsc_hz,
             epoch_at_zero,
-            strays_crash: false,
+            unmapped_crashes: false,
             direct_interrupts: false,
             accelerated_interrupts: false,
             ready: None,

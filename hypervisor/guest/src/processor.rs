@@ -65,7 +65,7 @@ pub struct VirtualProcessor<V> {
     /// MSRs whose refusal was logged.
     pub refused_msrs: LoggedOnce,
     /// Accesses to nothing whose first few were logged.
-    pub strays: u32,
+    pub unmapped_accesses: u32,
     /// Exits in a row for instructions that are not emulated.
     pub unemulated: Unemulated,
     /// Ends of interrupts without exits.
@@ -98,7 +98,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             exits_when_ready: None,
             mtrrs: Mtrrs::default(),
             refused_msrs: LoggedOnce::default(),
-            strays: 0,
+            unmapped_accesses: 0,
             unemulated: Unemulated::default(),
             pv_eoi: PvEoi::default(),
             recent: Recent::default(),

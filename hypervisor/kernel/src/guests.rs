@@ -31,7 +31,7 @@ use machine::memory::mmio::Window;
 use pci::access_control::AccessControls;
 use pci::bar::HostBar;
 use pci::{BarKind, Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
-use plan::{FunctionPlan, GuestPlan, Interrupts, ReservedRange, StrayAccess};
+use plan::{FunctionPlan, GuestPlan, Interrupts, ReservedRange, UnmappedAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
@@ -212,7 +212,7 @@ fn try_build(
         mailbox.set_posting(processor.posting());
     }
     partition.ready = plan.config.ready.clone();
-    partition.strays_crash = plan.config.stray_access == StrayAccess::Crash;
+    partition.unmapped_crashes = plan.config.unmapped_access == UnmappedAccess::Crash;
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
     let lifecycle = Lifecycle::new(vcpus, Policy::of(&plan.config));
     Ok(Guest {

@@ -10,13 +10,13 @@ use platform::names::{DevFn, DeviceId, DevicePath, Memory};
 use serde::{Deserialize, Serialize};
 
 /// Declares a table of the configuration. A key is required unless it says
-/// `= default`.
+/// `= default`; an older name that it was known by stands behind `was`, and still works.
 macro_rules! table {
     (
         $(#[doc = $doc:literal])*
         $(#[derive($derived:ident)])?
         pub struct $name:ident {
-            $( $(#[doc = $key_doc:literal])* pub $key:ident: $type:ty $(= $default:expr)?, )*
+            $( $(#[doc = $key_doc:literal])* pub $key:ident $(was $old:ident)?: $type:ty $(= $default:expr)?, )*
         }
     ) => {
         $(#[doc = $doc])*
@@ -29,6 +29,8 @@ macro_rules! table {
         #[cfg(feature = "toml")]
         impl crate::text::Table for $name {
             const DOC: &'static [&'static str] = &[$($doc),*];
+            const RENAMED: &'static [(&'static str, &'static str)] =
+                &[$( $( (stringify!($old), stringify!($key)), )? )*];
 
             fn keys() -> Vec<crate::text::Key> {
                 Vec::from([$(
@@ -205,7 +207,7 @@ table! {
         pub on_crash: EndPolicy = EndPolicy::Off,
         /// What an access to an address that is neither the guest's memory nor any of
         /// its devices does.
-        pub stray_access: StrayAccess = StrayAccess::Ignore,
+        pub unmapped_access was stray_access: UnmappedAccess = UnmappedAccess::Ignore,
         /// How often the guest is started again before it stays off; without it there
         /// is no limit.
         pub max_restarts: Option<u32> = None,
@@ -245,7 +247,7 @@ choice! {
 
 choice! {
     /// What an access to nothing does.
-    pub enum StrayAccess {
+    pub enum UnmappedAccess {
         /// reads ones, writes nothing, as on a bus, and is logged
         Ignore = "ignore",
         /// ends the guest as a crash does

@@ -40,7 +40,7 @@ pub use check::machine::HYPERVISOR_MEMORY;
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
     Barriers, Config, Console, ConsolePort, EmulatedFunction, EndPolicy, Expect, GuestConfig,
-    HypervisorConfig, Interrupts, Model, Passthrough, PciConfig, SerialCard, StrayAccess,
+    HypervisorConfig, Interrupts, Model, Passthrough, PciConfig, SerialCard, UnmappedAccess,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

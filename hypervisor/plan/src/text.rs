@@ -42,9 +42,15 @@ pub struct Diagnostic {
 pub struct SourceMap {
     text: String,
     spans: BTreeMap<String, Range<usize>>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl SourceMap {
+    /// What works as it is and should be changed: keys by their older names.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
     /// Gives a problem its place: that of its key, or where the text does not have
     /// it, of the nearest table around it.
     pub fn locate(&self, problem: &Problem) -> Diagnostic {
@@ -73,7 +79,7 @@ impl SourceMap {
 /// Reads a configuration. Either it is whole and every key is known and makes sense
 /// by itself, or there is at least one diagnostic.
 pub fn parse(text: &str) -> Result<(Config, SourceMap), Vec<Diagnostic>> {
-    let mut map = SourceMap { text: text.to_string(), spans: BTreeMap::new() };
+    let mut map = SourceMap { text: text.to_string(), ..SourceMap::default() };
     let (document, errors) = toml::de::DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let of = |error: &toml::de::Error| {
@@ -86,6 +92,7 @@ pub fn parse(text: &str) -> Result<(Config, SourceMap), Vec<Diagnostic>> {
     let span = document.span();
     let config = reader.read_table(document.get_ref(), span);
     let diagnostics = reader.finish();
+    map.warnings.sort_by_key(|warning| warning.span.start);
     match config {
         Some(config) if diagnostics.is_empty() => Ok((config, map)),
         _ => Err(diagnostics),

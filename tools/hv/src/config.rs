@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity,
+};
 use plan::text::{Diagnostic, SourceMap};
 
 use crate::text_file;
@@ -45,7 +47,9 @@ impl Source {
     /// When it cannot be read; `Refused` when it is no configuration.
     pub fn read(path: &Path) -> Result<Self> {
         let text = text_file::read(path, "the configuration")?;
-        Self::parse(text, path.display().to_string())
+        let source = Self::parse(text, path.display().to_string())?;
+        eprint!("{}", source.warnings());
+        Ok(source)
     }
 
     /// Reads the configuration `text`; `name` stands in messages.
@@ -59,6 +63,12 @@ impl Source {
         }
     }
 
+    /// What works as it is and should be changed, ready to be printed; empty where nothing is.
+    pub fn warnings(&self) -> String {
+        let show = |warning| render(warning, Severity::Warning, &self.text, &self.name);
+        self.map.warnings().iter().map(show).collect()
+    }
+
     /// Gives problems their places.
     pub fn refuse<'a>(&self, problems: impl Iterator<Item = &'a plan::Problem>) -> Refused {
         let mut diagnostics: Vec<_> = problems.map(|problem| self.map.locate(problem)).collect();
@@ -68,18 +78,20 @@ impl Source {
 }
 
 fn refuse(diagnostics: &[Diagnostic], text: &str, name: &str) -> Refused {
-    let text = diagnostics.iter().map(|diagnostic| render(diagnostic, text, name)).collect();
+    let text = diagnostics.iter().map(|diagnostic| render(diagnostic, Severity::Error, text, name)).collect();
     Refused { text, count: diagnostics.len() }
 }
 
 /// One problem with its line, as a compiler shows it; the frame's first line has the usual
 /// `FILE:LINE:COLUMN`, which editors find.
-fn render(diagnostic: &Diagnostic, text: &str, name: &str) -> String {
+fn render(diagnostic: &Diagnostic, severity: Severity, text: &str, name: &str) -> String {
     let key = if diagnostic.path.is_empty() { "the text" } else { &diagnostic.path };
     let place = format!("{name}:{}:{}", diagnostic.line, diagnostic.column);
     let length = diagnostic.span.len().min(text.len().saturating_sub(diagnostic.span.start));
     let label = LabeledSpan::new(Some("here".to_owned()), diagnostic.span.start.min(text.len()), length);
-    let mut report = MietteDiagnostic::new(format!("{key}: {}", diagnostic.message)).with_label(label);
+    let mut report = MietteDiagnostic::new(format!("{key}: {}", diagnostic.message))
+        .with_severity(severity)
+        .with_label(label);
     if !diagnostic.help.is_empty() {
         report = report.with_help(diagnostic.help.clone());
     }
@@ -143,6 +155,19 @@ mod tests {
         let text = refused("[hypervisor]\nconsol = \"com1\"\n");
         assert!(text.contains("x.toml:2:1"), "{text}");
         assert!(text.contains("did you mean `console`?"), "{text}");
+    }
+
+    #[test]
+    fn a_key_by_its_older_name_is_a_warning_with_its_line_and_column() {
+        let text = "[guest.a]\ncpus = [1]\nmemory = \"1 GiB\"\nkernel = \"k\"\n  stray_access = \"crash\"\n";
+        let source = Source::parse(text.to_owned(), "x.toml".to_owned()).expect("a configuration");
+        let shown = source.warnings();
+        assert!(shown.contains("x.toml:5:3"), "{shown}");
+        assert!(shown.contains("`stray_access` is called `unmapped_access` now"), "{shown}");
+        assert!(shown.contains("write `unmapped_access`"), "{shown}");
+        let text = text.replace("stray_access", "unmapped_access");
+        let source = Source::parse(text, "x.toml".to_owned()).expect("a configuration");
+        assert_eq!(source.warnings(), "");
     }
 
     #[test]

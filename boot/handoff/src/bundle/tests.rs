@@ -19,7 +19,7 @@ fn config() -> Config {
         on_power_off: plan::EndPolicy::Off,
         on_reboot: plan::EndPolicy::Restart,
         on_crash: plan::EndPolicy::HaltAll,
-        stray_access: plan::StrayAccess::Crash,
+        unmapped_access: plan::UnmappedAccess::Crash,
         max_restarts: Some(3),
         expect: plan::Expect::PowerOff,
         pci: vec![],

@@ -12,8 +12,8 @@ use emulator::{Bus, CodeSize, Outcome};
 use spec::local_apic::TASK_PRIORITY;
 use spec::{Gpa, Width};
 
-/// How many stray accesses of a vCPU are logged.
-const STRAYS_LOGGED: u32 = 8;
+/// How many unmapped accesses of a vCPU are logged.
+const UNMAPPED_LOGGED: u32 = 8;
 /// For this part of a second a vCPU may exit again and again for an instruction that is
 /// not emulated. Another vCPU may have rewritten the one that exited before it was
 /// fetched here: then what is there now runs, or exits for itself. A processor that is
@@ -39,19 +39,19 @@ pub fn handle<V: Vcpu, H: Host>(
         vp.take_priority();
     }
     let apic = &mut vp.apic;
-    let mut bus = Mmio { partition, index: vp.index, apic, effects: 0, stray: None };
+    let mut bus = Mmio { partition, index: vp.index, apic, effects: 0, unmapped: None };
     let outcome =
         emulator::memory_access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
-    let (effects, stray) = (bus.effects, bus.stray);
+    let (effects, unmapped) = (bus.effects, bus.unmapped);
     if effects != 0 {
         vp.needs_service = true;
         if effects & PRIORITY != 0 {
             vp.cpu.set_task_priority(vp.apic.task_priority());
         }
     }
-    if let Some(gpa) = stray {
-        log_stray(vp, partition, gpa, access);
-        if partition.strays_crash {
+    if let Some(gpa) = unmapped {
+        log_unmapped(vp, partition, gpa, access);
+        if partition.unmapped_crashes {
             end(vp, partition, End::BadAccess);
         }
     }
@@ -104,14 +104,14 @@ fn unsupported<V: Vcpu, H: Host>(
     let name = decode::name_of(code, CodeSize::of(&vp.cpu));
     // Where nothing is an access does not end the guest, whatever it is done with: there is
     // nothing that this instruction could mean.
-    let goes_on = fetched && !partition.strays_crash && !decodes(vp, partition, gpa);
+    let goes_on = fetched && !partition.unmapped_crashes && !decodes(vp, partition, gpa);
     if goes_on {
-        log_stray(vp, partition, gpa, access);
+        log_unmapped(vp, partition, gpa, access);
         raise(vp, Event::UNDEFINED);
     } else {
         end(vp, partition, End::BadAccess);
     }
-    if !goes_on || vp.strays < STRAYS_LOGGED {
+    if !goes_on || vp.unmapped_accesses < UNMAPPED_LOGGED {
         partition.log(format_args!(
             "vCPU {index}: {access:?} at {gpa} by what is not emulated: {name}, {code:02x?} at {rip:#x}"
         ));
@@ -147,15 +147,15 @@ impl Unemulated {
 }
 
 #[cold]
-fn log_stray<V: Vcpu, H: Host>(
+fn log_unmapped<V: Vcpu, H: Host>(
     vp: &mut VirtualProcessor<V>,
     partition: &Partition<H>,
     gpa: Gpa,
     access: NestedAccess,
 ) {
-    if vp.strays < STRAYS_LOGGED {
-        vp.strays += 1;
-        let more = if vp.strays == STRAYS_LOGGED { " (more are not logged)" } else { "" };
+    if vp.unmapped_accesses < UNMAPPED_LOGGED {
+        vp.unmapped_accesses += 1;
+        let more = if vp.unmapped_accesses == UNMAPPED_LOGGED { " (more are not logged)" } else { "" };
         partition.log(format_args!("vCPU {}: {access:?} at {gpa}, where it has nothing{more}", vp.index));
     }
 }
@@ -172,7 +172,7 @@ struct Mmio<'a, H: Host> {
     apic: &'a mut LocalApic,
     /// [`NEEDS_SERVICE`], and [`PRIORITY`].
     effects: u8,
-    stray: Option<Gpa>,
+    unmapped: Option<Gpa>,
 }
 
 impl<H: Host> Mmio<'_, H> {
@@ -205,7 +205,7 @@ impl<H: Host> Bus for Mmio<'_, H> {
                 value
             }
             Reply::Nothing => {
-                self.stray = Some(gpa);
+                self.unmapped = Some(gpa);
                 width.mask()
             }
         }
@@ -237,7 +237,7 @@ impl<H: Host> Bus for Mmio<'_, H> {
                 let own = self.partition.endpoint_write(self.index, number, offset, width, value);
                 self.effects |= u8::from(own);
             }
-            Reply::Nothing => self.stray = Some(gpa),
+            Reply::Nothing => self.unmapped = Some(gpa),
         }
     }
 }

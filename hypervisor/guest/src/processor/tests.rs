@@ -280,9 +280,9 @@ fn extended_state_is_switched_on_where_it_is_offered() {
 }
 
 /// A vCPU that stores XMM0 again and again at `gpa`, for longer than anybody is patient.
-fn stores_a_vector_register(gpa: u64, strays_crash: bool) -> (Option<End>, Vec<Option<Event>>, String) {
+fn stores_a_vector_register(gpa: u64, unmapped_crashes: bool) -> (Option<End>, Vec<Option<Event>>, String) {
     let mut partition = self::partition(1);
-    (partition.strays_crash, partition.tsc_hz) = (strays_crash, 200);
+    (partition.unmapped_crashes, partition.tsc_hz) = (unmapped_crashes, 200);
     // movups [bx], xmm0 in 16-bit code.
     partition.memory.write(Gpa(0), &[0x0f, 0x11, 0x07]).unwrap();
     let fault = Exit::NestedFault { gpa: Gpa(gpa), access: access::vcpu::NestedAccess::Write };
@@ -306,9 +306,10 @@ fn what_is_not_emulated_is_undefined_where_nothing_is() {
 
 #[test]
 fn what_is_not_emulated_at_a_device_ends_the_guest_and_is_named() {
-    for (gpa, strays_crash) in [(layout::IOAPIC.0, false), (layout::LOCAL_APIC.0, false), (0xd000_0000, true)]
+    for (gpa, unmapped_crashes) in
+        [(layout::IOAPIC.0, false), (layout::LOCAL_APIC.0, false), (0xd000_0000, true)]
     {
-        let (end, events, log) = stores_a_vector_register(gpa, strays_crash);
+        let (end, events, log) = stores_a_vector_register(gpa, unmapped_crashes);
         assert_eq!(end, Some(End::BadAccess), "{gpa:#x}");
         assert!(!events.contains(&Some(Event::UNDEFINED)));
         assert!(log.contains("not emulated: a move of an SSE or MMX register"), "{log}");

@@ -13,6 +13,8 @@ use toml::de::{DeTable, DeValue};
 pub trait Table: Sized {
     /// Its documentation, line by line.
     const DOC: &'static [&'static str];
+    /// Older names of its keys, each with today's.
+    const RENAMED: &'static [(&'static str, &'static str)];
     /// Its keys, in order.
     fn keys() -> Vec<Key>;
     /// Reads it; `None` where something is missing or wrong, which was told.
@@ -94,6 +96,12 @@ impl<'m> Reader<'m> {
         self.diagnostics
     }
 
+    /// Tells what works as it is and should be changed.
+    fn warn(&mut self, span: Range<usize>, message: String, help: String) {
+        let warning = self.map.diagnostic(self.path.clone(), message, help, span);
+        self.map.warnings.push(warning);
+    }
+
     /// Tells what is wrong with the current key.
     pub fn tell(&mut self, span: Range<usize>, message: String, help: String) {
         let diagnostic = self.map.diagnostic(self.path.clone(), message, help, span);
@@ -118,6 +126,24 @@ impl<'m> Reader<'m> {
         let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
         for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref();
+            if let Some((old, new)) = T::RENAMED.iter().find(|(old, _)| *old == name.as_ref()) {
+                let both = table.keys().any(|key| key.get_ref().as_ref() == *new);
+                self.part(&format!(".{old}"), key.span(), |reader| match both {
+                    true => {
+                        let message = format!("`{old}` is an older name of `{new}`, which is here too");
+                        reader.tell(key.span(), message, format!("leave `{old}` out"));
+                    }
+                    false => {
+                        let message = format!("`{old}` is called `{new}` now");
+                        reader.warn(
+                            key.span(),
+                            message,
+                            format!("write `{new}`; the older name still works"),
+                        );
+                    }
+                });
+                continue;
+            }
             let help = match closest(name, &known) {
                 Some(close) => format!("did you mean `{close}`?"),
                 None => format!("the keys here are {}", list(&known)),
@@ -126,7 +152,7 @@ impl<'m> Reader<'m> {
                 reader.tell(key.span(), format!("unknown key `{name}`"), help);
             });
         }
-        T::read(&mut TableReader { table, span, reader: self })
+        T::read(&mut TableReader { table, span, reader: self, renamed: T::RENAMED })
     }
 }
 
@@ -135,13 +161,16 @@ pub struct TableReader<'r, 'm> {
     table: &'r DeTable<'r>,
     span: Range<usize>,
     reader: &'r mut Reader<'m>,
+    renamed: &'static [(&'static str, &'static str)],
 }
 
 impl TableReader<'_, '_> {
     /// The value of key `name`, or its default; `None` where it is missing or wrong,
     /// which was told.
     pub fn key<V: Value>(&mut self, name: &'static str, default: Option<V>) -> Option<V> {
-        let Some((_, value)) = self.table.iter().find(|(key, _)| key.get_ref().as_ref() == name) else {
+        let named = |name: &str| self.table.iter().find(|(key, _)| key.get_ref().as_ref() == name);
+        let older = || self.renamed.iter().filter(|(_, new)| *new == name).find_map(|(old, _)| named(old));
+        let Some((_, value)) = named(name).or_else(older) else {
             if default.is_none() {
                 let help = format!("add {name} = {}", V::example());
                 self.reader.tell(self.span.clone(), format!("the key `{name}` is missing"), help);

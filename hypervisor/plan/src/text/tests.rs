@@ -135,6 +135,38 @@ fn missing_keys_are_all_told_at_their_table() {
 }
 
 #[test]
+fn an_older_name_works_and_warns_with_the_new_one() {
+    let (config, map) = parse(&guest("stray_access = \"crash\"\n")).unwrap();
+    assert_eq!(config.guest["net"].unmapped_access, crate::UnmappedAccess::Crash);
+    let [warning] = map.warnings() else { panic!("{:?}", map.warnings()) };
+    assert_eq!((warning.line, warning.column, warning.path.as_str()), (5, 1, "guest.net.stray_access"));
+    assert_eq!(warning.message, "`stray_access` is called `unmapped_access` now");
+    assert_eq!(warning.help, "write `unmapped_access`; the older name still works");
+    let (config, map) = parse(&guest("unmapped_access = \"crash\"\n")).unwrap();
+    assert_eq!(config.guest["net"].unmapped_access, crate::UnmappedAccess::Crash);
+    assert_eq!(map.warnings(), []);
+}
+
+#[test]
+fn mistakes_under_an_older_name_are_told() {
+    assert_eq!(
+        told(&guest("stray_access = \"crahs\"\n")),
+        ["5:16 guest.net.unmapped_access: unknown choice \"crahs\"; did you mean \"crash\"?"]
+    );
+    assert_eq!(
+        told(&guest("stray_access = \"crash\"\nunmapped_access = \"ignore\"\n")),
+        [
+            "5:1 guest.net.stray_access: `stray_access` is an older name of `unmapped_access`, which is here too; \
+          leave `stray_access` out"
+        ]
+    );
+    assert_eq!(
+        told(&guest("unmaped_access = \"crash\"\n")),
+        ["5:1 guest.net.unmaped_access: unknown key `unmaped_access`; did you mean `unmapped_access`?"]
+    );
+}
+
+#[test]
 fn values_that_make_no_sense() {
     let memory = |value: &str| guest("").replace("\"512 MiB\"", value);
     assert_eq!(

@@ -3,7 +3,7 @@
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
     Barriers, Console, ConsolePort, EmulatedFunction, EndPolicy, Expect, GuestConfig, HypervisorConfig,
-    Interrupts, Model, Passthrough, PciConfig, SerialCard, StrayAccess,
+    Interrupts, Model, Passthrough, PciConfig, SerialCard, UnmappedAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -129,7 +129,7 @@ macro_rules! chosen {
     )* };
 }
 
-chosen!(Barriers, ConsolePort, EndPolicy, Expect, Interrupts, Model, StrayAccess);
+chosen!(Barriers, ConsolePort, EndPolicy, Expect, Interrupts, Model, UnmappedAccess);
 
 /// A word for a port of the board, a table for one of a card.
 impl Value for Console {

@@ -62,7 +62,7 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
             .needs(Need::KeptApic),
         processor_state(column),
         fatal(Storms, "nested-faults", TRIPLE_FAULT),
-        stray_crash(column),
+        unmapped_crash(column),
         fatal(Emulation, "wild-fetch", BAD_ACCESS).expect(HYPERVISOR, "Fetch at gpa"),
         fatal(Emulation, "unemulated", BAD_ACCESS).expect(HYPERVISOR, "by what is not emulated"),
     ]
@@ -190,10 +190,11 @@ fn processor_state(column: Column) -> Scenario {
     run(run(beside_neighbour(column, Feature::Emulation, "processor", attacker, 12))).ends("attacker", REBOOT)
 }
 
-/// The first stray access ends a guest whose configuration wants that.
-fn stray_crash(column: Column) -> Scenario {
-    let attacker = attacker(column, "sweep-mmio").set("stray_access", "\"crash\"").set("expect", "\"crash\"");
-    beside_neighbour(column, Feature::Sweeps, "stray-crash", attacker, 4)
+/// The first unmapped access ends a guest whose configuration wants that.
+fn unmapped_crash(column: Column) -> Scenario {
+    let attacker =
+        attacker(column, "sweep-mmio").set("unmapped_access", "\"crash\"").set("expect", "\"crash\"");
+    beside_neighbour(column, Feature::Sweeps, "unmapped-crash", attacker, 4)
         .expect("attacker", "sweep-mmio: 0xc0000000 to")
         .forbid("attacker", "places")
         .ends("attacker", BAD_ACCESS)
