@@ -1,6 +1,6 @@
 //! What a loader gives the hypervisor.
 //!
-//! [`bundle`] is the one file that every door hands over (the loader's ramdisk):
+//! [`bundle`] is the one file that every entry point hands over (the loader's ramdisk):
 //! the configuration, and every kernel, initrd and module that it names.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,9 +1,9 @@
 //! The local APIC of one virtual processor (Intel SDM vol. 3 chapter 11), in xAPIC
 //! and x2APIC mode.
 //!
-//! Two doors lead in: [`LocalApic::read`] and [`LocalApic::write`] are the x2APIC
+//! It has two interfaces: [`LocalApic::read`] and [`LocalApic::write`] are the x2APIC
 //! MSRs, [`LocalApic::mmio_read`] and [`LocalApic::mmio_write`] the xAPIC page.
-//! Each is shut in the other's mode. Messages to others come out as
+//! Each is closed in the other's mode. Messages to others come out as
 //! [`ApicEffect::Send`]; whether one is for this APIC, others decide from its
 //! [`ApicAddress`] without touching it.
 

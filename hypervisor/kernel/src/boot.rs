@@ -45,7 +45,7 @@ const HEAP_BYTES_PER_GIB: u64 = 64 << 10;
 
 /// Runs everything. Comes back when the machine could not be turned off.
 pub fn run(boot: &'static BootInfo) {
-    log::info!("Bulkhead {}, entered by {}", env!("CARGO_PKG_VERSION"), machine::boot::door());
+    log::info!("Bulkhead {}, entered by {}", env!("CARGO_PKG_VERSION"), machine::boot::entry_point());
     let heap_bytes = HEAP_BYTES + (frames::ram_bytes() >> 30) * HEAP_BYTES_PER_GIB;
     if !heap::init(heap_bytes) {
         return log::error!("there is no memory for a heap of {heap_bytes} bytes");
@@ -210,7 +210,7 @@ const fn wanted_barriers(configured: plan::Barriers) -> Wanted {
 /// processor verifies what that guest is started from.
 fn open_bundle(boot: &'static BootInfo) -> Result<Bundle<'static>, alloc::string::String> {
     let address = boot.ramdisk_addr.into_option().ok_or("the loader passed no ramdisk with it")?;
-    // SAFETY: the door mapped this many bytes there, read-only, for good; nobody
+    // SAFETY: the entry point mapped this many bytes there, read-only, for good; nobody
     // writes them.
     let bytes = unsafe { core::slice::from_raw_parts(address as *const u8, boot.ramdisk_len as usize) };
     let bundle = Bundle::open(bytes).map_err(|error| error.to_string())?;

@@ -37,7 +37,7 @@ fn main() {
     eprintln!("the hypervisor runs on the bare machine: build it with `cargo hv`");
 }
 
-/// What every boot door ends in: own tables and stack, the log, one processor.
+/// What every entry point of the boot ends in: own tables and stack, the log, one processor.
 #[cfg(target_os = "none")]
 #[unsafe(no_mangle)]
 fn hypervisor_main(boot: &'static mut bootloader_api::BootInfo) -> ! {

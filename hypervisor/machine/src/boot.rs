@@ -1,6 +1,6 @@
 //! From a loader to the kernel's `hypervisor_main`.
 //!
-//! Three doors, one hand-off: [`pvh`], [`multiboot`] and [`loader`] (bootloader_api)
+//! Three entry points, one hand-off: [`pvh`], [`multiboot`] and [`loader`] (bootloader_api)
 //! turn what they get into a [`Handoff`]; [`start`] does the rest alike.
 
 pub mod bus_masters;
@@ -16,4 +16,4 @@ mod start;
 
 pub use handoff::{Handoff, Physical};
 #[cfg(target_os = "none")]
-pub use start::{STACK_BYTES, command_line, door, ramdisk, start_tsc, stopped_functions};
+pub use start::{STACK_BYTES, command_line, entry_point, ramdisk, start_tsc, stopped_functions};

@@ -56,7 +56,7 @@ fn the_page_cannot_be_moved_and_reserved_bits_fault() {
 }
 
 #[test]
-fn each_door_is_shut_in_the_others_mode() {
+fn each_interface_is_closed_in_the_others_mode() {
     let mut apic = LocalApic::new(3, false);
     assert_eq!(apic.read(0x02, 0), Err(Fault));
     assert_eq!(apic.write(0x0b, 0, 0), Err(Fault));

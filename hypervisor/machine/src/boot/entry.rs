@@ -1,6 +1,6 @@
 //! The first instructions: headers that loaders look for, and the way into 64 bits.
 //!
-//! Nothing is assumed of CR0, CR4 and EFER. The 32-bit doors make early tables: the
+//! Nothing is assumed of CR0, CR4 and EFER. The 32-bit entry points make early tables: the
 //! first 4 GiB at 0 and in the direct map, the first GiB at the image's address, all
 //! writable and executable, given up as soon as the real ones are there.
 
@@ -73,13 +73,13 @@ no_long_mode_text:
     .section .boot.text, "ax"
     .code32
 pvh_start:
-    mov edi, {door_pvh}
+    mov edi, {entry_pvh}
     jmp 1f
 multiboot_start:
-    mov edi, {door_multiboot}
+    mov edi, {entry_multiboot}
     cmp eax, 0x36d76289
     je 1f
-    mov edi, {door_unknown}
+    mov edi, {entry_unknown}
 1:  cli
     cld
     mov esi, ebx                                # what the loader passes
@@ -164,10 +164,10 @@ in_upper_half:
     mov gs, eax
     lea rsp, [rip + boot_stack_top]
     xor ebp, ebp
-    call {door_32}
+    call {entry_32}
     ud2
 
-    # The door of the bootloader crate: 64 bits, its tables, BootInfo in RDI.
+    # The entry point of the bootloader crate: 64 bits, its tables, BootInfo in RDI.
     .global _start
 _start:
     cli
@@ -177,22 +177,22 @@ _start:
     mov cr4, rax
     lea rsp, [rip + boot_stack_top]
     xor ebp, ebp
-    call {door_loader}
+    call {entry_loader}
     ud2
     .text
     "#,
     stack_bytes = const 64 * 1024,
-    door_unknown = const DOOR_UNKNOWN,
-    door_pvh = const DOOR_PVH,
-    door_multiboot = const DOOR_MULTIBOOT,
+    entry_unknown = const ENTRY_UNKNOWN,
+    entry_pvh = const ENTRY_PVH,
+    entry_multiboot = const ENTRY_MULTIBOOT,
     cr0 = const crate::cpu::processor::CR0,
-    door_32 = sym super::start::door_32,
-    door_loader = sym super::loader::door_loader,
+    entry_32 = sym super::start::entry_32,
+    entry_loader = sym super::loader::entry_loader,
 );
 
 /// Nobody we know.
-pub const DOOR_UNKNOWN: u32 = 0;
+pub const ENTRY_UNKNOWN: u32 = 0;
 /// The PVH entry.
-pub const DOOR_PVH: u32 = 1;
+pub const ENTRY_PVH: u32 = 1;
 /// The multiboot2 entry.
-pub const DOOR_MULTIBOOT: u32 = 2;
+pub const ENTRY_MULTIBOOT: u32 = 2;

@@ -13,9 +13,9 @@ pub const COMMAND_LINE_BYTES: usize = 1024;
 /// Bytes of an RSDP of revision 2 (ACPI specification section 5.2.5.3).
 pub const RSDP_BYTES: usize = 36;
 
-/// Which door the hypervisor came in by.
+/// Which entry point the loader called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Door {
+pub enum EntryPoint {
     /// `qemu -kernel`, Xen: the PVH entry.
     Pvh,
     /// GRUB: multiboot2.
@@ -24,7 +24,7 @@ pub enum Door {
     Bootloader,
 }
 
-impl core::fmt::Display for Door {
+impl core::fmt::Display for EntryPoint {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Pvh => "its PVH note",
@@ -54,9 +54,9 @@ pub struct Framebuffer {
     pub info: FrameBufferInfo,
 }
 
-/// Physical memory as a door sees it before the hypervisor has its own tables.
+/// Physical memory as an entry point sees it before the hypervisor has its own tables.
 pub trait Physical {
-    /// `bytes` bytes at `hpa`; `None` where the door cannot see that far.
+    /// `bytes` bytes at `hpa`; `None` where the entry point cannot see that far.
     fn bytes(&self, hpa: u64, bytes: usize) -> Option<&[u8]>;
 
     /// A little-endian number of 4 bytes.
@@ -71,8 +71,8 @@ pub trait Physical {
 
 /// Everything that a loader tells, copied out of the loader's memory.
 pub struct Handoff {
-    /// The door.
-    pub door: Door,
+    /// The entry point.
+    pub entry_point: EntryPoint,
     regions: [MemoryRegion; REGIONS],
     region_count: usize,
     /// Regions that did not fit.
@@ -91,7 +91,7 @@ impl Handoff {
     /// Nothing yet.
     pub const fn new() -> Self {
         Self {
-            door: Door::Pvh,
+            entry_point: EntryPoint::Pvh,
             regions: [MemoryRegion::empty(); REGIONS],
             region_count: 0,
             regions_lost: 0,

@@ -1,4 +1,4 @@
-//! The door of the `bootloader` crate: 64 bits, its page tables, its `BootInfo`.
+//! The entry point of the `bootloader` crate: 64 bits, its page tables, its `BootInfo`.
 
 use bootloader_api::BootInfo;
 use bootloader_api::config::{BootloaderConfig, Mapping};
@@ -6,7 +6,7 @@ use bootloader_api::info::FrameBuffer;
 use core::ptr::addr_of_mut;
 use spec::Hpa;
 
-use super::handoff::{Door, Framebuffer, Handoff, Rsdp};
+use super::handoff::{EntryPoint, Framebuffer, Handoff, Rsdp};
 use super::start;
 use crate::cpu::registers;
 use crate::memory::memory_map::Range;
@@ -26,8 +26,8 @@ const CONFIG: BootloaderConfig = {
 static SERIALIZED_CONFIG: [u8; BootloaderConfig::SERIALIZED_LEN] = CONFIG.serialize();
 
 /// First Rust code behind `_start`, on the image's boot stack.
-pub(super) extern "C" fn door_loader(boot: &'static mut BootInfo) -> ! {
-    // SAFETY: the doors run once, on the only processor that runs.
+pub(super) extern "C" fn entry_loader(boot: &'static mut BootInfo) -> ! {
+    // SAFETY: the entry points run once, on the only processor that runs.
     let handoff = unsafe { &mut *addr_of_mut!(start::HANDOFF) };
     let Some(offset) = boot.physical_memory_offset.into_option() else {
         // The log needs nothing but ports.
@@ -42,7 +42,7 @@ pub(super) extern "C" fn door_loader(boot: &'static mut BootInfo) -> ! {
 
 /// Copies what the loader passes; its addresses are virtual.
 fn read(boot: &mut BootInfo, tables: &LoaderTables, handoff: &mut Handoff) {
-    handoff.door = Door::Bootloader;
+    handoff.entry_point = EntryPoint::Bootloader;
     for region in boot.memory_regions.iter() {
         handoff.add_region(*region);
     }

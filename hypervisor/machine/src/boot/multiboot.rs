@@ -1,10 +1,10 @@
-//! The multiboot2 door (Multiboot2 Specification 2.0, section 3.6): the tags that
+//! The multiboot2 entry point (Multiboot2 Specification 2.0, section 3.6): the tags that
 //! GRUB passes.
 
 use bootloader_api::info::{FrameBufferInfo, PixelFormat};
 use spec::Hpa;
 
-use super::handoff::{Door, Framebuffer, Handoff, Physical, RSDP_BYTES, Rsdp};
+use super::handoff::{EntryPoint, Framebuffer, Handoff, Physical, RSDP_BYTES, Rsdp};
 use crate::memory::memory_map::Range;
 
 const TAG_END: u32 = 0;
@@ -20,7 +20,7 @@ const TAG_RSDP_2: u32 = 15;
 pub fn read(memory: &impl Physical, info: u64, handoff: &mut Handoff) -> Option<()> {
     let total = memory.u32(info)? as usize;
     let mut rest = memory.bytes(info, total)?.get(8..)?;
-    handoff.door = Door::Multiboot2;
+    handoff.entry_point = EntryPoint::Multiboot2;
     loop {
         let kind = number(rest, 0, 4)? as u32;
         let bytes = number(rest, 4, 4)? as usize;

@@ -1,9 +1,9 @@
-//! The PVH door: Xen's start information (xen/include/public/arch-x86/hvm/start_info.h),
+//! The PVH entry point: Xen's start information (xen/include/public/arch-x86/hvm/start_info.h),
 //! which QEMU passes to a kernel with a PVH note.
 
 use spec::Hpa;
 
-use super::handoff::{Door, Handoff, Physical, Rsdp};
+use super::handoff::{EntryPoint, Handoff, Physical, Rsdp};
 use crate::memory::memory_map::Range;
 
 const MAGIC: u32 = 0x336e_c578;
@@ -11,13 +11,13 @@ const MAGIC: u32 = 0x336e_c578;
 const MAX_ENTRIES: u64 = 4096;
 
 /// Reads the start information at `info` into `handoff`; `None` where it is none or
-/// points outside of what the door can see. The memory map must be there; the rest
+/// points outside of what the entry point can see. The memory map must be there; the rest
 /// is taken as far as it goes.
 pub fn read(memory: &impl Physical, info: u64, handoff: &mut Handoff) -> Option<()> {
     if memory.u32(info)? != MAGIC || memory.u32(info + 4)? < 1 {
         return None;
     }
-    handoff.door = Door::Pvh;
+    handoff.entry_point = EntryPoint::Pvh;
     let entries = u64::from(memory.u32(info + 48)?).min(MAX_ENTRIES);
     let map = memory.u64(info + 40)?;
     for entry in 0..entries {

@@ -1,4 +1,4 @@
-//! From a door's hand-off to `hypervisor_main`: own tables, own stack, own
+//! From an entry point's hand-off to `hypervisor_main`: own tables, own stack, own
 //! descriptors, the log.
 
 use bootloader_api::BootInfo;
@@ -8,8 +8,8 @@ use core::mem::MaybeUninit;
 use core::ptr::{addr_of, addr_of_mut};
 use spec::{Bdf, Hpa};
 
-use super::entry::{DOOR_MULTIBOOT, DOOR_PVH};
-use super::handoff::{Door, Handoff, Physical, REGIONS, Rsdp};
+use super::entry::{ENTRY_MULTIBOOT, ENTRY_PVH};
+use super::handoff::{EntryPoint, Handoff, Physical, REGIONS, Rsdp};
 use super::{multiboot, pvh};
 use crate::boot::bus_masters::{self, Stopped};
 use crate::chipset::config_space::MachineConfigSpace;
@@ -25,7 +25,7 @@ use crate::memory::{frames, layout};
 /// optimise across crates: its chipset and processors are moved by value.
 pub const STACK_BYTES: u64 = 128 * 1024;
 
-/// What the loader passed. Written by the door, constant after [`start`].
+/// What the loader passed. Written by the entry point, constant after [`start`].
 pub(super) static mut HANDOFF: Handoff = Handoff::new();
 /// The memory map that the kernel is given.
 static mut KERNEL_REGIONS: [MemoryRegion; REGIONS] = [MemoryRegion::empty(); REGIONS];
@@ -42,7 +42,7 @@ unsafe extern "Rust" {
     fn hypervisor_main(boot: &'static mut BootInfo) -> !;
 }
 
-/// Physical memory in the early tables of the 32-bit doors: the first 4 GiB.
+/// Physical memory in the early tables of the 32-bit entry points: the first 4 GiB.
 struct EarlyMemory;
 
 impl Physical for EarlyMemory {
@@ -52,19 +52,19 @@ impl Physical for EarlyMemory {
             return None;
         }
         // SAFETY: the early tables map the first 4 GiB; nobody writes what a loader
-        // passed while the doors read it.
+        // passed while the entry points read it.
         Some(unsafe { core::slice::from_raw_parts(layout::direct(Hpa(hpa)), bytes) })
     }
 }
 
-/// First Rust code of the 32-bit doors: `info` is the physical address of what the
+/// First Rust code of the 32-bit entry points: `info` is the physical address of what the
 /// loader passes.
-pub(super) extern "C" fn door_32(door: u32, info: u32) -> ! {
-    // SAFETY: the doors run once, on the only processor that runs.
+pub(super) extern "C" fn entry_32(entry: u32, info: u32) -> ! {
+    // SAFETY: the entry points run once, on the only processor that runs.
     let handoff = unsafe { &mut *addr_of_mut!(HANDOFF) };
-    let understood = match door {
-        DOOR_PVH => pvh::read(&EarlyMemory, info.into(), handoff),
-        DOOR_MULTIBOOT => multiboot::read(&EarlyMemory, info.into(), handoff),
+    let understood = match entry {
+        ENTRY_PVH => pvh::read(&EarlyMemory, info.into(), handoff),
+        ENTRY_MULTIBOOT => multiboot::read(&EarlyMemory, info.into(), handoff),
         _ => None,
     };
     if understood.is_none() {
@@ -197,7 +197,7 @@ fn map_ramdisk(handoff: &Handoff, boot: &mut BootInfo) {
 }
 
 fn handoff() -> &'static Handoff {
-    // SAFETY: only the doors write it, and they never return.
+    // SAFETY: only the entry points write it, and they never return.
     unsafe { &*addr_of!(HANDOFF) }
 }
 
@@ -206,9 +206,9 @@ pub fn command_line() -> &'static str {
     handoff().command_line()
 }
 
-/// The door that the hypervisor came in by.
-pub fn door() -> Door {
-    handoff().door
+/// The entry point that the loader called.
+pub fn entry_point() -> EntryPoint {
+    handoff().entry_point
 }
 
 /// Functions that could write memory when the hypervisor came, and were stopped before it used

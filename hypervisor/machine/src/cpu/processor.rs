@@ -99,7 +99,7 @@ pub fn set_control_registers() {
         cr4 |= CR4_SMEP;
     }
     // SAFETY: EFER exists on 64-bit processors; LME and LMA stay as they are, NXE is
-    // there on every processor that the 32-bit doors let in and that the bootloader
+    // there on every processor that the 32-bit entry points let in and that the bootloader
     // crate runs on. CR0 and CR4 keep 4-level paging on; the bits set are said to be
     // there by CPUID or are in every 64-bit processor. PAT exists alike; the entries
     // in use so far (0: write-back) do not change, and caches and translations are

@@ -22,7 +22,7 @@ pub const WINDOWS_BYTES: u64 = 1 << 39;
 pub const STACKS: u64 = 0xffff_ff00_0000_0000;
 /// Bytes of that area.
 pub const STACKS_BYTES: u64 = 1 << 39;
-/// Virtual address minus physical address of the image where a 32-bit door loaded
+/// Virtual address minus physical address of the image where a 32-bit entry point loaded
 /// it. The linker script says the same.
 pub const IMAGE: u64 = 0xffff_ffff_8000_0000;
 

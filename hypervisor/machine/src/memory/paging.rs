@@ -33,7 +33,7 @@ impl TableMemory for BootFrames {
         let bytes = (frames as u64).checked_mul(PAGE_BYTES)?;
         let start = frames::take_low(bytes, bytes.checked_next_power_of_two()?)?;
         // SAFETY: the frames were just taken, so nobody else uses them; RAM below
-        // 4 GiB is mapped OFFSET higher by every door and by the direct map.
+        // 4 GiB is mapped OFFSET higher by every entry point and by the direct map.
         unsafe { Self::pointer(start).write_bytes(0, bytes as usize / 8) };
         Some(start)
     }
@@ -70,7 +70,7 @@ pub struct Stack {
     pub top: u64,
 }
 
-/// The tables that a door runs on.
+/// The tables that an entry point runs on.
 #[derive(Clone, Copy)]
 pub struct LoaderTables {
     /// Virtual address minus hpa of RAM.

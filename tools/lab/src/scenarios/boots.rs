@@ -1,4 +1,4 @@
-//! One bundle through every door, and bundles that are damaged.
+//! One bundle through every entry point, and bundles that are damaged.
 
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, config, lab_machine, no_failure};
 use crate::column::Column;
@@ -6,7 +6,7 @@ use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
 use crate::scenario::{ImageKind, Scenario, Subject};
 
-/// All of them; on Bochs the one door that it has.
+/// All of them; on Bochs the one entry point that it has.
 pub fn on(column: Column) -> Vec<Scenario> {
     match column {
         Column::SvmVtd => {}

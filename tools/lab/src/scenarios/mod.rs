@@ -33,7 +33,7 @@ const EDU_PATH: &str = "00:04.0/00.0";
 const OTHER_EDU_PATH: &str = "00:05.0/00.0";
 
 /// All of them, in the order in which they run: what the later ones lean on first. What
-/// guests see and do is repeated on every column; doors and odd machines are not, for
+/// guests see and do is repeated on every column; entry points and odd machines are not, for
 /// nothing of them depends on one.
 pub fn all() -> Vec<Scenario> {
     let mut list = guests::bare();
