@@ -6,7 +6,7 @@ use spec::Gpa;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfBounds;
 
-/// A guest's memory. A guest value is an allegation: every access is checked and
+/// A guest's memory. A guest value is untrusted: every access is checked and
 /// copied, no reference points into it, and what was read once is not read again.
 /// Aligned accesses of 1, 2, 4 and 8 bytes are single.
 pub trait GuestMemory {

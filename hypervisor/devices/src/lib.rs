@@ -8,7 +8,7 @@
 //!
 //! What is behind the BAR of an emulated function is an [`Endpoint`] around a [`Device`].
 //!
-//! What a guest writes is an allegation: every index is masked or looked up, every
+//! What a guest writes is an untrusted value: every index is masked or looked up, every
 //! period has a floor, and periods that went by unseen become one interrupt.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -5,7 +5,7 @@
 //!   `docs/misc/pvh.pandoc`).
 //! - Multiboot 1: ELF of either size, or the address fields of its own header.
 //!
-//! Every length and address in a file is an allegation. What a protocol needs besides
+//! Every length and address in a file is an untrusted value. What a protocol needs besides
 //! the kernel (tables, strings, page tables) is below the legacy hole, in [`place`];
 //! kernels, initrds and modules are above it, and none may meet another.
 

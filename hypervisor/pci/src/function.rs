@@ -122,7 +122,7 @@ pub struct TrappedRegion {
     pub bytes: u64,
 }
 
-/// A message as the guest programmed it: an allegation, not a right.
+/// A message as the guest programmed it: an untrusted value, not a right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GuestMsi {
     /// Address that the message would be written to.

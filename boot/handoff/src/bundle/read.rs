@@ -177,7 +177,7 @@ fn header(bytes: &[u8]) -> Result<(&[u8], &[u8], u32), BundleError> {
 }
 
 fn item_table<'a>(bytes: &'a [u8], mut table: &'a [u8], count: u32) -> Result<Vec<Item<'a>>, BundleError> {
-    // No capacity from `count`: it is an allegation until the table bears it out.
+    // No capacity from `count`: it is an untrusted value until the table bears it out.
     let mut items: Vec<Item> = Vec::new();
     for index in 0..count {
         let (item, rest) = entry(bytes, table, index)?;
