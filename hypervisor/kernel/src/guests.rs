@@ -2,7 +2,7 @@
 //! here.
 
 use crate::emulated;
-use crate::host::{Bus, Here, IOMMUS, Iommus};
+use crate::host::{Bus, IOMMUS, Iommus, KernelHost};
 use crate::lines::{self, Line};
 use crate::rom;
 use crate::virtualization::{GuestProcessor, Virtualization};
@@ -45,7 +45,7 @@ pub struct Guest {
     /// What it gets.
     pub plan: GuestPlan,
     /// What its processors share.
-    pub partition: Partition<Here>,
+    pub partition: Partition<KernelHost>,
     /// Its virtual processors, each for one physical processor.
     pub processors: Box<[Box<dyn GuestProcessor>]>,
     /// The interrupt lines of its functions.
@@ -195,7 +195,7 @@ fn try_build(
     let mut partition = Partition::new(
         index,
         plan.name.clone(),
-        Here,
+        KernelHost,
         memory,
         layout,
         cpuid,

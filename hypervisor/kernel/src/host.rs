@@ -44,9 +44,9 @@ pub static IOMMUS: Once<TicketMutex<Iommus>> = Once::new();
 
 /// The way from a partition to the machine.
 #[derive(Clone, Copy)]
-pub struct Here;
+pub struct KernelHost;
 
-impl Host for Here {
+impl Host for KernelHost {
     type Memory = GuestRam;
     type Bus = Bus;
 
@@ -141,7 +141,7 @@ impl Host for Here {
 }
 
 /// APIC ID of the processor that runs vCPU `vcpu`.
-fn processor_of(partition: &Partition<Here>, vcpu: usize) -> Option<u32> {
+fn processor_of(partition: &Partition<KernelHost>, vcpu: usize) -> Option<u32> {
     let guest = MACHINE.get()?.guests.get(partition.index)?;
     guest.plan.apic_ids.get(vcpu).copied()
 }

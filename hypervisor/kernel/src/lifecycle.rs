@@ -1,7 +1,7 @@
 //! What a guest's life ([`guest::lifecycle`]) asks of this machine.
 
 use crate::guests::{Common, Guest};
-use crate::host::{Here, MACHINE};
+use crate::host::{KernelHost, MACHINE};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,9 +21,9 @@ pub static BUNDLE: Once<Bundle<'static>> = Once::new();
 pub static COMMON: Once<Common> = Once::new();
 
 impl Stage for Guest {
-    type Host = Here;
+    type Host = KernelHost;
 
-    fn partition(&self) -> &Partition<Here> {
+    fn partition(&self) -> &Partition<KernelHost> {
         &self.partition
     }
 

@@ -1,7 +1,7 @@
 //! The machine's IOAPICs, and which of their pins are which guest's.
 
 use crate::guests::Guest;
-use crate::host::{Here, Iommus, MACHINE};
+use crate::host::{Iommus, KernelHost, MACHINE};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -126,12 +126,12 @@ pub fn silence(io_apic: Hpa, pin: u8) {
     found.into_iter().for_each(|controller| controller.io_apic.lock().mask(pin));
 }
 
-fn guest(partition: &Partition<Here>) -> Option<&'static Guest> {
+fn guest(partition: &Partition<KernelHost>) -> Option<&'static Guest> {
     MACHINE.get()?.guests.get(partition.index)
 }
 
 /// Lets `act` use the pin behind one of a guest's lines.
-fn with_pin(partition: &Partition<Here>, gsi: u8, act: impl FnOnce(&mut IoApic<Window>, u8)) {
+fn with_pin(partition: &Partition<KernelHost>, gsi: u8, act: impl FnOnce(&mut IoApic<Window>, u8)) {
     let lines = guest(partition).map_or(&[][..], |guest| &guest.lines);
     if let Some(line) = lines.iter().find(|line| line.gsi == gsi) {
         act(&mut line.controller.io_apic.lock(), line.pin);
@@ -139,22 +139,22 @@ fn with_pin(partition: &Partition<Here>, gsi: u8, act: impl FnOnce(&mut IoApic<W
 }
 
 /// See [`guest::host::Host::open_line`].
-pub fn open(partition: &Partition<Here>, gsi: u8, entry: u64) {
+pub fn open(partition: &Partition<KernelHost>, gsi: u8, entry: u64) {
     with_pin(partition, gsi, |io_apic, pin| io_apic.open(pin, entry));
 }
 
 /// See [`guest::host::Host::close_line`].
-pub fn close(partition: &Partition<Here>, gsi: u8) {
+pub fn close(partition: &Partition<KernelHost>, gsi: u8) {
     with_pin(partition, gsi, IoApic::close);
 }
 
 /// See [`guest::host::Host::end_line`].
-pub fn end(partition: &Partition<Here>, gsi: u8) {
+pub fn end(partition: &Partition<KernelHost>, gsi: u8) {
     with_pin(partition, gsi, IoApic::end_of_interrupt);
 }
 
 /// See [`guest::host::Host::lines_in_service`].
-pub fn in_service(partition: &Partition<Here>) -> u32 {
+pub fn in_service(partition: &Partition<KernelHost>) -> u32 {
     let lines = guest(partition).map_or(&[][..], |guest| &guest.lines);
     let waiting = lines.iter().filter(|line| line.controller.io_apic.lock().is_in_service(line.pin));
     waiting.fold(0, |bits, line| bits | 1 << (line.gsi & 31))

@@ -2,7 +2,7 @@
 //! behind: they are called through here when a guest is built, starts and ends, and
 //! never between.
 
-use crate::host::Here;
+use crate::host::KernelHost;
 use access::vcpu::{EXIT_KINDS, Posting};
 use alloc::boxed::Box;
 use alloc::format;
@@ -54,7 +54,7 @@ pub trait GuestProcessor: Send + Sync {
 
     /// Runs the guest on this processor until the guest ends; afterwards the processor
     /// takes interrupts as outside of a guest again.
-    fn run(&self, partition: &Partition<Here>) -> End;
+    fn run(&self, partition: &Partition<KernelHost>) -> End;
 
     /// Where others leave interrupts while its processor keeps its local APIC.
     fn posting(&self) -> Option<&'static dyn Posting>;
@@ -129,7 +129,7 @@ impl<V: access::vcpu::Vcpu + Send> GuestProcessor for TicketMutex<VirtualProcess
         }
     }
 
-    fn run(&self, partition: &Partition<Here>) -> End {
+    fn run(&self, partition: &Partition<KernelHost>) -> End {
         let mut processor = self.lock();
         let end = processor.run(partition);
         processor.cpu.release();

@@ -443,9 +443,9 @@ mod here {
     }
 
     /// This processor.
-    pub struct Here;
+    pub struct ThisProcessor;
 
-    impl Issue for Here {
+    impl Issue for ThisProcessor {
         #[inline(always)]
         fn write_msr(&mut self, msr: u32, value: u64) {
             // SAFETY: a step that writes a register is chosen only where CPUID has it; they are
@@ -489,7 +489,7 @@ mod here {
 }
 
 #[cfg(target_os = "none")]
-pub use here::{Here, choose, chosen, init};
+pub use here::{ThisProcessor, choose, chosen, init};
 
 #[cfg(test)]
 mod tests;

@@ -217,9 +217,9 @@ mod here {
     use crate::cpu::interrupts::Frame;
     use crate::cpu::{processor, registers};
 
-    struct Here;
+    struct ThisProcessor;
 
-    impl Registers for Here {
+    impl Registers for ThisProcessor {
         fn read(&mut self, msr: u32) -> u64 {
             // SAFETY: a processor with the machine check architecture has these registers,
             // as many as IA32_MCG_CAP counts; reading them changes nothing.
@@ -245,7 +245,7 @@ mod here {
     /// Switches the banks of this processor on and tells what was in them.
     pub fn init() {
         if is_there()
-            && let Some(fault) = switch_on(&mut Here, is_scalable())
+            && let Some(fault) = switch_on(&mut ThisProcessor, is_scalable())
         {
             log::warn!("processor {}: before the hypervisor ran: {fault}", processor::current_index());
         }
@@ -254,7 +254,7 @@ mod here {
     /// The machine check that made a guest exit, or kept it from being entered. Comes back
     /// unless the machine has to end.
     pub fn in_guest() -> Finding {
-        let finding = take(&mut Here, is_scalable());
+        let finding = take(&mut ThisProcessor, is_scalable());
         if finding.damage == Damage::Machine {
             panic::machine_check_in_guest(&finding);
         }
@@ -266,7 +266,7 @@ mod here {
         if !is_there() {
             panic::exception(frame);
         }
-        let finding = take(&mut Here, is_scalable());
+        let finding = take(&mut ThisProcessor, is_scalable());
         match finding.damage {
             Damage::None => leave(processor::current_index(), &finding),
             _ => panic::machine_check(frame, &finding),

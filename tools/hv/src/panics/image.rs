@@ -171,14 +171,16 @@ mod tests {
 
     #[test]
     fn one_function_for_several_types_has_one_name() {
-        let run =
-            "<guest::processor::VirtualProcessor<machine::svm::vcpu::SvmVcpu>>::run::<kernel::host::Here>";
+        let run = "<guest::processor::VirtualProcessor<machine::virt::svm::vcpu::SvmVcpu>>::run::<kernel::host::KernelHost>";
         assert_eq!(without_arguments(run), "<guest::processor::VirtualProcessor>::run");
-        let cast = "<machine::frames::Pool as access::frames::TableMemory<fn(u8) -> u8>>::free";
-        assert_eq!(without_arguments(cast), "<machine::frames::Pool as access::frames::TableMemory>::free");
+        let cast = "<machine::memory::frames::Pool as access::frames::TableMemory<fn(u8) -> u8>>::free";
+        assert_eq!(
+            without_arguments(cast),
+            "<machine::memory::frames::Pool as access::frames::TableMemory>::free"
+        );
         assert_eq!(without_arguments("kernel::boot::run::{closure#2}"), "kernel::boot::run::{closure#2}");
-        let slice = "<[machine::memory_map::Range]>::copy_within::<core::ops::Range<usize>>";
-        assert_eq!(without_arguments(slice), "<[machine::memory_map::Range]>::copy_within");
+        let slice = "<[machine::memory::memory_map::Range]>::copy_within::<core::ops::Range<usize>>";
+        assert_eq!(without_arguments(slice), "<[machine::memory::memory_map::Range]>::copy_within");
     }
 
     #[test]

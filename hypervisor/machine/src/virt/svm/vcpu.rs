@@ -161,7 +161,7 @@ impl SvmVcpu {
             // SAFETY: the hypervisor uses none of these registers, and the guest that
             // owns this processor begins anew.
             unsafe { guest_registers::reset() };
-            barriers::before_start(&self.barriers, &mut barriers::Here);
+            barriers::before_start(&self.barriers, &mut barriers::ThisProcessor);
         }
     }
 
@@ -207,10 +207,10 @@ impl Vcpu for SvmVcpu {
         if self.entry.needs_preparation() {
             self.prepare(Resume::default());
         }
-        barriers::before_entry(&self.barriers, &mut barriers::Here);
+        barriers::before_entry(&self.barriers, &mut barriers::ThisProcessor);
         // SAFETY: as for `enter`.
         unsafe { world::run_guarded(&mut self.registers, self.frames.vmcb.0, self.frames.host.0) }
-        barriers::after_exit(&self.barriers, &mut barriers::Here);
+        barriers::after_exit(&self.barriers, &mut barriers::ThisProcessor);
         self.entry.finish(&mut self.vmcb);
         let exit = control::decode_exit(&self.vmcb.control);
         if matches!(exit, Exit::Interrupt | Exit::Kick) {

@@ -570,7 +570,7 @@ impl Vcpu for VmxVcpu {
         self.reason = 0;
         self.explanation = None;
         self.clear_own_msrs();
-        barriers::before_start(&self.barriers, &mut barriers::Here);
+        barriers::before_start(&self.barriers, &mut barriers::ThisProcessor);
         // SAFETY: the hypervisor uses none of these registers, and the guest that owns
         // this processor begins anew.
         unsafe {

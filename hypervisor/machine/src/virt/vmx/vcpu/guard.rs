@@ -13,10 +13,10 @@ impl VmxVcpu {
             self.do_pending_work();
         }
         self.context.launched = self.launched;
-        barriers::before_entry(&self.barriers, &mut barriers::Here);
+        barriers::before_entry(&self.barriers, &mut barriers::ThisProcessor);
         // SAFETY: as for `enter`.
         let result = unsafe { world::run(&mut self.context, false) };
-        barriers::after_exit(&self.barriers, &mut barriers::Here);
+        barriers::after_exit(&self.barriers, &mut barriers::ThisProcessor);
         match result {
             world::RAN => self.finish(),
             world::KICKED => self.kicked(),
