@@ -1,4 +1,4 @@
-//! The checks. Each adds every problem that it sees, with the smallest mend.
+//! The checks. Each adds every problem that it sees, with the smallest fix.
 
 #[cfg(test)]
 mod bar_tests;

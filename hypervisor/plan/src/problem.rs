@@ -11,7 +11,7 @@ pub struct Problem {
     pub path: String,
     /// What is wrong, as a sentence without a full stop.
     pub message: String,
-    /// The smallest mend.
+    /// The smallest fix.
     pub help: String,
 }
 

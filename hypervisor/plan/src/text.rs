@@ -27,7 +27,7 @@ pub struct Diagnostic {
     pub path: String,
     /// What is wrong, as a sentence without a full stop.
     pub message: String,
-    /// The smallest mend; empty where none is known.
+    /// The smallest fix; empty where none is known.
     pub help: String,
     /// Where, in bytes.
     pub span: Range<usize>,

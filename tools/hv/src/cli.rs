@@ -27,7 +27,7 @@ pub enum Command {
     Run(Run),
     /// Run the host's tests, then guests on every path that this machine can emulate
     Test(Test),
-    /// Print every problem of a configuration, with line, column and the smallest mend
+    /// Print every problem of a configuration, with line, column and the smallest fix
     Check(Check),
     /// Make an image to boot from
     Image(Image),

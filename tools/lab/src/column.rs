@@ -26,7 +26,7 @@ pub enum Need {
     /// Guests that take their interrupts themselves.
     DirectInterrupts,
     /// Where processors keep a guest's local APIC, that they do it as the manual says: an
-    /// emulator without the project's mends does not wake a guest from HLT.
+    /// emulator without the project's patches does not wake a guest from HLT.
     KeptApic,
 }
 

@@ -3,7 +3,7 @@
 //! Debian 12's own Bochs 2.7 is four times slower and lacks parts of VT-x. The sources of a
 //! newer release come through apt, which proves them by the archive's signature.
 
-mod mends;
+mod patches;
 
 use std::fs::File;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::progress::Step;
 use crate::project::{Project, make_folder};
 use crate::toolchain::on_path;
 
-/// The release whose source package is built, and the version that the mends are made for.
+/// The release whose source package is built, and the version that the patches are made for.
 const RELEASE: &str = "trixie";
 const VERSION: &str = "3.0";
 
@@ -116,7 +116,8 @@ fn built(project: &Project) -> Result<Bochs> {
 
 /// Names the recipe: whatever changes what comes out changes it.
 fn key() -> String {
-    let recipe = format!("{RECIPE} {RELEASE} {VERSION} {FLAGS} {CONFIGURATION:?} {ROMS:?} {:?}", mends::ALL);
+    let recipe =
+        format!("{RECIPE} {RELEASE} {VERSION} {FLAGS} {CONFIGURATION:?} {ROMS:?} {:?}", patches::ALL);
     hash(recipe.as_bytes()).chars().take(12).collect()
 }
 
@@ -134,7 +135,7 @@ fn build(project: &Project, scratch: &Path, output: &Path) -> Result<()> {
         Command::new("tar").arg("xf").arg(&tarball).args(["--strip-components=1", "-C"]).arg(scratch),
         &mut step,
     )?;
-    mends::apply_all(scratch)?;
+    patches::apply_all(scratch)?;
     compile(scratch, &mut step)?;
     copy(&scratch.join(PROGRAM), &output.join(PROGRAM))?;
     step.done("");

@@ -28,7 +28,7 @@ pub struct Bochs {
 
 impl Bochs {
     /// The Bochs on PATH with the firmware where Debian's packages put it. It has none of
-    /// the project's mends.
+    /// the project's patches.
     ///
     /// # Errors
     /// A part is missing, it does not run, or it is older than [`OLDEST`].

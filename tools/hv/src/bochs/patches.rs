@@ -1,4 +1,4 @@
-//! What has to be mended in Bochs.
+//! What has to be patched in Bochs.
 //!
 //! Entering a guest changes which events may interrupt, and Bochs does not look again until
 //! something else changes the interrupt flag. A guest that runs with interrupts off then gets no
@@ -19,7 +19,7 @@ use anyhow::{Context, Result, ensure};
 
 /// A line that others stand in for.
 #[derive(Debug)]
-pub struct Mend {
+pub struct Patch {
     /// File below the sources.
     file: &'static str,
     /// The whole line, as it stands there exactly once.
@@ -29,18 +29,18 @@ pub struct Mend {
 }
 
 /// All of them.
-pub const ALL: [Mend; 5] = [
-    Mend {
+pub const ALL: [Patch; 5] = [
+    Patch {
         file: "cpu/vmx.cc",
         line: "  BX_CPU_THIS_PTR in_vmx_guest = true;",
         with: &["  BX_CPU_THIS_PTR in_vmx_guest = true;", "  handleInterruptMaskChange();"],
     },
-    Mend {
+    Patch {
         file: "cpu/svm.cc",
         line: "  BX_CPU_THIS_PTR in_svm_guest = true;",
         with: &["  BX_CPU_THIS_PTR in_svm_guest = true;", "  handleInterruptMaskChange();"],
     },
-    Mend {
+    Patch {
         file: "cpu/event.cc",
         line: "    if ((is_pending(BX_EVENT_PENDING_INTR | BX_EVENT_PENDING_LAPIC_INTR | BX_EVENT_PENDING_UINTR) \
                && (BX_CPU_THIS_PTR get_IF() || BX_CPU_THIS_PTR activity_state == BX_ACTIVITY_STATE_MWAIT_IF)) ||",
@@ -51,39 +51,39 @@ pub const ALL: [Mend; 5] = [
              && (BX_CPU_THIS_PTR get_IF() || BX_CPU_THIS_PTR activity_state == BX_ACTIVITY_STATE_MWAIT_IF)) ||",
         ],
     },
-    Mend {
+    Patch {
         file: "cpu/event.cc",
         line: "    if (is_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR)) {",
         with: &["    if (is_unmasked_event_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR)) {"],
     },
-    Mend {
+    Patch {
         file: "cpu/vmx.cc",
         line: "      if (! IsValidPageAlignedPhyAddr(vm->pid_addr)) {",
         with: &["      if (! IsValidPhyAddr(vm->pid_addr) || (vm->pid_addr & 0x3f) != 0) {"],
     },
 ];
 
-/// Mends the sources in `folder`.
+/// Patches the sources in `folder`.
 ///
 /// # Errors
-/// When a file is not what a mend was made for.
+/// When a file is not what a patch was made for.
 pub fn apply_all(folder: &Path) -> Result<()> {
-    for mend in &ALL {
-        let path = folder.join(mend.file);
+    for patch in &ALL {
+        let path = folder.join(patch.file);
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mended = mend.apply(&text)?;
-        std::fs::write(&path, mended).with_context(|| format!("cannot write {}", path.display()))?;
+        let patched = patch.apply(&text)?;
+        std::fs::write(&path, patched).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-impl Mend {
+impl Patch {
     fn apply(&self, text: &str) -> Result<String> {
         let places = text.lines().filter(|line| *line == self.line).count();
         ensure!(places == 1, "{} has {places} lines `{}`, not one", self.file, self.line.trim());
         let present = text.lines().any(|line| Some(&line) == self.with.last());
-        ensure!(!present, "{} is mended already", self.file);
+        ensure!(!present, "{} is patched already", self.file);
         let with = self.with.join("\n");
         Ok(text.replacen(&format!("{}\n", self.line), &format!("{with}\n"), 1))
     }
@@ -93,20 +93,20 @@ impl Mend {
 mod tests {
     use super::*;
 
-    const MEND: Mend = Mend { file: "f", line: "  here;", with: &["  here;", "  more;"] };
+    const PATCH: Patch = Patch { file: "f", line: "  here;", with: &["  here;", "  more;"] };
 
     #[test]
     fn the_lines_stand_in_for_theirs() {
-        let mended = MEND.apply("a\n  here;\nb\n  here; // not this\n").expect("one place");
-        assert_eq!(mended, "a\n  here;\n  more;\nb\n  here; // not this\n");
-        let other = Mend { file: "f", line: "  here;", with: &["  there;"] };
+        let patched = PATCH.apply("a\n  here;\nb\n  here; // not this\n").expect("one place");
+        assert_eq!(patched, "a\n  here;\n  more;\nb\n  here; // not this\n");
+        let other = Patch { file: "f", line: "  here;", with: &["  there;"] };
         assert_eq!(other.apply("  here;\n").expect("one place"), "  there;\n");
     }
 
     #[test]
     fn other_sources_are_refused() {
         for text in ["", "here;\n", "  here;\n  here;\n", "  here;\n  more;\n"] {
-            assert!(MEND.apply(text).is_err(), "{text:?}");
+            assert!(PATCH.apply(text).is_err(), "{text:?}");
         }
     }
 }
