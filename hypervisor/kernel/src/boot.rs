@@ -82,8 +82,8 @@ pub fn run(boot: &'static BootInfo) {
     }
     describe(&platform, tsc_hz);
     let plan = plan::build(bundle.config(), &platform, &|file| has_file(bundle, file));
-    for remark in &plan.remarks {
-        log::warn!("{remark}");
+    for warning in &plan.warnings {
+        log::warn!("{warning}");
     }
     let console_port = serial::choose(&plan, config);
     let clock = TscClock::new(tsc_hz, machine::boot::start_tsc());

@@ -23,7 +23,7 @@ pub struct Plan {
     /// What is wrong with the configuration as a whole.
     pub problems: Vec<Problem>,
     /// What is better otherwise, though the guests start.
-    pub remarks: Vec<Problem>,
+    pub warnings: Vec<Problem>,
     /// The serial ports that the console may be at, the best first. Empty where the
     /// configuration wants none or its card is not there.
     pub console: Vec<ConsolePlan>,
@@ -153,9 +153,9 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         if !config.hypervisor.share_cores {
             problems.extend(shared);
         } else {
-            plan.remarks.extend(shared);
+            plan.warnings.extend(shared);
         }
-        plan.remarks.extend(machine::beside_hypervisor(name, guest, platform));
+        plan.warnings.extend(machine::beside_hypervisor(name, guest, platform));
         problems.extend(devices::check(config, name, guest, platform));
         problems.extend(console::check(&plan.console, name, guest, platform));
         problems.extend(guest_memory::check(name, guest, platform));
@@ -171,7 +171,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
             plan.refused.push(Refusal { name: name.clone(), problems });
         }
     }
-    plan.remarks.extend(pairs::remarks(&plan.guests, platform));
+    plan.warnings.extend(pairs::warnings(&plan.guests, platform));
     plan
 }
 

@@ -43,11 +43,11 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
         println!("{}", describe(guest, platform.remapping.x2apic_opt_out));
     }
     println!("{}", console(&plan));
-    for remark in &plan.remarks {
-        eprintln!("  !! {remark}");
+    for warning in &plan.warnings {
+        eprintln!("  !! {warning}");
     }
-    if let Some(remark) = numbering(&platform) {
-        eprintln!("  !! {remark}");
+    if let Some(warning) = numbering(&platform) {
+        eprintln!("  !! {warning}");
     }
     println!("no problems on the board {}", board.display());
     Ok(ExitCode::SUCCESS)

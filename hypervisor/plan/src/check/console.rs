@@ -84,9 +84,9 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
     match &config.hypervisor.console {
         Console::Named(ConsolePort::None) => {}
         Console::Named(ConsolePort::Auto) => {
-            let (ports, remarks) = of_tables(platform);
+            let (ports, warnings) = of_tables(platform);
             plan.console = ports;
-            plan.remarks.extend(remarks);
+            plan.warnings.extend(warnings);
             let com1 = ConsolePlan::com(0);
             let is_new = |com1: &ConsolePlan| plan.console.iter().all(|port| port.address != com1.address);
             let com1 = com1.filter(is_new);
@@ -103,13 +103,13 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
     }
 }
 
-/// The ports that the tables name, with a remark for each that cannot be one.
+/// The ports that the tables name, with a warning for each that cannot be one.
 fn of_tables(platform: &Platform) -> (Vec<ConsolePlan>, Vec<Problem>) {
     let mut ports = Vec::new();
-    let mut remarks = Vec::new();
+    let mut warnings = Vec::new();
     for found in &platform.tables.serial_ports {
         if let Some(objection) = platform.serial_objection(found.address) {
-            remarks.push(Problem {
+            warnings.push(Problem {
                 path: KEY.to_string(),
                 message: format!("the serial port that the firmware's tables name {objection}"),
                 help: "it is not used; name another, such as \"com1\"".to_string(),
@@ -127,7 +127,7 @@ fn of_tables(platform: &Platform) -> (Vec<ConsolePlan>, Vec<Problem>) {
             function: owner(platform, found.address),
         });
     }
-    (ports, remarks)
+    (ports, warnings)
 }
 
 /// The BAR of a function that some registers are in, if one is.

@@ -63,7 +63,7 @@ fn with_card() -> Platform {
 #[test]
 fn without_tables_it_is_com1() {
     let plan = plan(&with_console("\"auto\"", &[]), &everyday());
-    assert_eq!((names(&plan), plan.remarks.len()), (Vec::from(["COM1".to_string()]), 0));
+    assert_eq!((names(&plan), plan.warnings.len()), (Vec::from(["COM1".to_string()]), 0));
     assert_eq!(plan.console[0].address, SerialAddress::Port(0x3f8));
 }
 
@@ -74,7 +74,7 @@ fn what_the_tables_name_goes_before_com1() {
     assert_eq!(names(&plan), ["COM2", "the firmware's serial port at 0xfedc9010 in memory", "COM1"]);
     let interrupts: Vec<_> = plan.console.iter().map(|port| port.interrupt).collect();
     assert_eq!(interrupts, [Some(SerialInterrupt::Isa(3)), None, Some(SerialInterrupt::Isa(4))]);
-    assert_eq!(plan.remarks.len(), 0);
+    assert_eq!(plan.warnings.len(), 0);
     let again = super::tests::plan(&with_console("\"auto\"", &[]), &named(&[SerialAddress::Port(0x3f8)]));
     assert_eq!(names(&again), ["COM1"], "once is enough");
 }
@@ -96,9 +96,9 @@ fn a_named_port_is_that_one_whatever_the_tables_say() {
     assert_eq!(plan(&with_console("\"none\"", &[]), &board).console, []);
 }
 
-/// Over RAM, interrupt controllers, IOMMUs, the board's own ports: one remark, and COM1.
+/// Over RAM, interrupt controllers, IOMMUs, the board's own ports: one warning, and COM1.
 #[test]
-fn tables_that_name_what_is_no_port_are_remarked_and_left() {
+fn tables_that_name_what_is_no_port_are_warned_of_and_left() {
     let said = |address: SerialAddress, edit: &dyn Fn(&mut Platform)| {
         let mut board = named(&[address]);
         edit(&mut board);
@@ -108,9 +108,9 @@ fn tables_that_name_what_is_no_port_are_remarked_and_left() {
             (Vec::from(["COM1".to_string()]), Vec::new()),
             "{address:?}"
         );
-        let [remark] = &plan.remarks[..] else { panic!("{:?}", plan.remarks) };
-        assert_eq!(remark.path, "hypervisor.console");
-        remark.message.strip_prefix("the serial port that the firmware's tables name ").unwrap().to_string()
+        let [warning] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
+        assert_eq!(warning.path, "hypervisor.console");
+        warning.message.strip_prefix("the serial port that the firmware's tables name ").unwrap().to_string()
     };
     let same = |_: &mut Platform| {};
     assert_eq!(said(memory(0x20_0000), &same), "is over memory");

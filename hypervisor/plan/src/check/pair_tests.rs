@@ -25,7 +25,7 @@ fn two(one: (&str, &str), other: (&str, &str)) -> Config {
     config(&guests)
 }
 
-/// Without the remarks and problems that have nothing to do with pairs.
+/// Without the warnings and problems that have nothing to do with pairs.
 fn board(text: &str) -> Platform {
     let mut board: Platform = serde_json::from_str(text).unwrap();
     for function in &mut board.functions {
@@ -35,10 +35,10 @@ fn board(text: &str) -> Platform {
     board
 }
 
-fn remarks(config: &Config, board: &Platform) -> Vec<String> {
+fn warnings(config: &Config, board: &Platform) -> Vec<String> {
     let plan = plan(config, board);
     assert_eq!(plan.all_problems().count(), 0, "{plan:?}");
-    plan.remarks.iter().map(ToString::to_string).collect()
+    plan.warnings.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn virtual_functions_on_their_drivers_word() {
     }
     let pair = two(("00:1c.0/10.1", "8086:1533"), ("00:1c.0/10.2", "8086:1533"));
     assert_eq!(
-        remarks(&pair, &board),
+        warnings(&pair, &board),
         [
             "guest.b.pci[0].passthrough.path: 00:1c.0/10.2 and 00:1c.0/10.1 of guest `a` are apart only while the driver \
              of their physical function 01:00.0 holds its internal switch closed (no ACS); give both to one guest, \
@@ -117,17 +117,17 @@ fn virtual_functions_on_their_drivers_word() {
     for number in [1, 2] {
         offer(&mut board, Bdf::new(1, 0x10, number), 0xc);
     }
-    assert_eq!(remarks(&pair, &board), [""; 0]);
+    assert_eq!(warnings(&pair, &board), [""; 0]);
 }
 
 #[test]
 fn a_port_that_does_not_check_numbers_is_told() {
     let pair = two(("00:02.0/00.0", "8086:10d3"), ("00:03.0", "1b36:0010"));
     let mut board = everyday();
-    assert_eq!(remarks(&pair, &board), [""; 0]);
+    assert_eq!(warnings(&pair, &board), [""; 0]);
     edit(&mut board, Bdf::new(0, 2, 0)).capabilities.access_control = None;
     assert_eq!(
-        remarks(&pair, &board),
+        warnings(&pair, &board),
         [
             "guest.a.pci[0].passthrough.path: no port above 00:02.0/00.0 checks under which number it sends (no ACS), so \
              with changed firmware it could pass for another guest's; plug it elsewhere, unless the device can be \
@@ -135,7 +135,7 @@ fn a_port_that_does_not_check_numbers_is_told() {
         ]
     );
     let alone = config(&[("a", "cpus = [1]", &[("00:02.0/00.0", "8086:10d3")])]);
-    assert_eq!(remarks(&alone, &board), [""; 0]);
+    assert_eq!(warnings(&alone, &board), [""; 0]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn why(reason: Reason, platform: &Platform) -> String {
 }
 
 /// What keeps functions of two guests apart only as long as somebody does as promised.
-pub(crate) fn remarks(guests: &[GuestPlan], platform: &Platform) -> Vec<Problem> {
+pub(crate) fn warnings(guests: &[GuestPlan], platform: &Platform) -> Vec<Problem> {
     let found = |guest: &GuestPlan, index: usize| {
         let planned = guest.functions.get(index)?;
         Some((planned.index, platform.function(planned.bdf)?))
@@ -78,7 +78,7 @@ pub(crate) fn remarks(guests: &[GuestPlan], platform: &Platform) -> Vec<Problem>
         };
         guests.iter().flat_map(of)
     };
-    let mut remarks = Vec::new();
+    let mut warnings = Vec::new();
     for (guest, index, function) in all() {
         let others = || all().filter(|(other, ..)| other.name != guest.name);
         let mut report = Report::of_guest(&guest.name);
@@ -111,7 +111,7 @@ pub(crate) fn remarks(guests: &[GuestPlan], platform: &Platform) -> Vec<Problem>
                 "plug it elsewhere, unless the device can be trusted",
             );
         }
-        remarks.append(&mut report.problems);
+        warnings.append(&mut report.problems);
     }
-    remarks
+    warnings
 }

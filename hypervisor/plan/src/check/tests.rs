@@ -123,7 +123,7 @@ fn the_example_fits_the_everyday_machine_of_the_other_vendor() {
 fn the_example_fits(board: &Platform) {
     let (config, _) = parse(TWO_LINUX).unwrap();
     let plan = plan(&config, board);
-    assert_eq!(plan.remarks, []);
+    assert_eq!(plan.warnings, []);
     assert_eq!(plan.all_problems().count(), 0, "{plan:?}");
     let [disk, net] = &plan.guests[..] else { panic!("{plan:?}") };
 
@@ -337,9 +337,9 @@ fn threads_of_one_core() {
     board.thread_bits = 1;
     let halves = plan(&config, &board);
     assert_eq!(halves.all_problems().count(), 0, "2 and 3 are the core of b");
-    let remarks: Vec<_> = halves.remarks.iter().map(ToString::to_string).collect();
-    assert_eq!(remarks.len(), 1, "{remarks:?}");
-    assert!(remarks[0].starts_with(
+    let warnings: Vec<_> = halves.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with(
         "guest.a.cpus[0]: processor 1 is a thread of the core on which the hypervisor serves all guests"
     ));
     board.thread_bits = 2;
@@ -355,8 +355,8 @@ fn threads_of_one_core() {
     config.hypervisor.share_cores = true;
     let allowed = plan(&config, &board);
     assert_eq!((allowed.guests.len(), allowed.all_problems().count()), (2, 0), "it is no error then");
-    let remarks: Vec<_> = allowed.remarks.iter().map(ToString::to_string).collect();
-    let shared: Vec<_> = remarks.iter().filter(|remark| remark.contains("of guest `a`")).collect();
+    let warnings: Vec<_> = allowed.warnings.iter().map(ToString::to_string).collect();
+    let shared: Vec<_> = warnings.iter().filter(|warning| warning.contains("of guest `a`")).collect();
     assert_eq!(shared, [&found(0, 2), &found(1, 3)]);
 }
 
