@@ -33,8 +33,8 @@ fuzz_target!(|data: &[u8]| {
         vec![describe(first.clone(), scope), describe(rest.clone(), vec![RequesterRange::ALL])];
     let mut units = Units::new(descriptions, frames.clone(), SteppingClock::new(POLL_NS), &config, LIMITS);
     for (index, unit) in [&first, &rest].into_iter().enumerate() {
-        let verdict = units.verdict(index).expect("a unit");
-        assert!(verdict.is_ok() || !unit.is_honest() || !lying_amdvi::is_honest(&config), "{verdict:?}");
+        let status = units.status(index).expect("a unit");
+        assert!(status.is_ok() || !unit.is_honest() || !lying_amdvi::is_honest(&config), "{status:?}");
     }
     units.set_fault_interrupt(&config, 0x19, u32::from(input.u16()));
     units::run(&mut units, [&first, &rest], &mut input);

@@ -32,8 +32,8 @@ fuzz_target!(|data: &[u8]| {
     let descriptions = vec![describe(first.clone(), false, scope), describe(rest.clone(), true, Vec::new())];
     let mut units = Units::new(descriptions, frames.clone(), SteppingClock::new(POLL_NS), &config, LIMITS);
     for (index, unit) in [&first, &rest].into_iter().enumerate() {
-        let verdict = units.verdict(index).expect("a unit");
-        assert!(verdict.is_ok() || !unit.is_honest(), "{verdict:?}");
+        let status = units.status(index).expect("a unit");
+        assert!(status.is_ok() || !unit.is_honest(), "{status:?}");
     }
     units::run(&mut units, [&first, &rest], &mut input);
     assert!(frames.left() <= FRAMES, "more frames than there were");

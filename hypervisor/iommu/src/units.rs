@@ -150,7 +150,7 @@ struct Attachment {
 
 impl<R: RegisterWindow, M: TableMemory, C: Clock> Units<R, M, C> {
     /// Takes over every unit and denies everything. A unit that cannot be put in
-    /// force is left out; [`Units::verdict`] tells why. Allocates all that is
+    /// force is left out; [`Units::status`] tells why. Allocates all that is
     /// ever needed but table frames.
     pub fn new(
         descriptions: Vec<UnitDescription<R>>,
@@ -187,7 +187,7 @@ impl<R: RegisterWindow, M: TableMemory, C: Clock> Units<R, M, C> {
     }
 
     /// What unit `index` can do, or why it is not in force; `None` beyond the last.
-    pub fn verdict(&self, index: usize) -> Option<Result<Capabilities, IommuError>> {
+    pub fn status(&self, index: usize) -> Option<Result<Capabilities, IommuError>> {
         let unit = &self.units.get(index)?.unit;
         Some(unit.as_ref().map(Unit::capabilities).map_err(|error| *error))
     }

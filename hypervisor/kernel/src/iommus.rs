@@ -62,7 +62,7 @@ pub fn start(
     });
     let iommus = Units::new(units, pool, clock, config, limits);
     for unit in 0..iommus.len() {
-        match iommus.verdict(unit) {
+        match iommus.status(unit) {
             Some(Ok(capabilities)) => log::info!("IOMMU unit {unit} denies everything: {capabilities}"),
             Some(Err(error)) => log::error!("IOMMU unit {unit} is not in force: {error}"),
             None => {}

@@ -49,14 +49,14 @@ impl Step {
         self.finish("ok", result);
     }
 
-    fn finish(&mut self, verdict: &str, result: &str) {
+    fn finish(&mut self, status: &str, result: &str) {
         self.finished = true;
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
         let seconds = self.started.elapsed().as_secs_f64();
         let result = if result.is_empty() { String::new() } else { format!(": {result}") };
-        eprintln!("  {verdict} {}{result} ({seconds:.1} s)", self.title);
+        eprintln!("  {status} {}{result} ({seconds:.1} s)", self.title);
     }
 }
 

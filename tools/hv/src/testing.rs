@@ -215,16 +215,16 @@ impl Binary {
         let mut stdout = std::io::stdout().lock();
         for name in &wanted {
             let full = self.full(name);
-            match verdict(&text, name) {
-                Verdict::Passed => {
+            match outcome(&text, name) {
+                Outcome::Passed => {
                     report.passed += 1;
                     writeln!(stdout, "ok {full}")?;
                 }
-                Verdict::Ignored => {
+                Outcome::Ignored => {
                     report.skipped += 1;
                     writeln!(stdout, "skipped {full}: marked as slow")?;
                 }
-                Verdict::Failed => {
+                Outcome::Failed => {
                     report.failed += 1;
                     writeln!(stdout, "FAILED {full}")?;
                 }
@@ -250,7 +250,7 @@ impl Binary {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Outcome {
     Passed,
     Failed,
     Ignored,
@@ -258,16 +258,16 @@ enum Verdict {
 
 /// How the harness says that `name` went; a test it never came to has failed, for the program
 /// ended before.
-fn verdict(output: &str, name: &str) -> Verdict {
+fn outcome(output: &str, name: &str) -> Outcome {
     let said = output.lines().find_map(|line| {
         let rest = line.strip_prefix("test ")?.strip_prefix(name)?;
         let (mark, word) = rest.split_once("... ")?;
         matches!(mark, " " | " - should panic ").then_some(word)
     });
     match said {
-        Some(word) if word.starts_with("ok") => Verdict::Passed,
-        Some(word) if word.starts_with("ignored") => Verdict::Ignored,
-        _ => Verdict::Failed,
+        Some(word) if word.starts_with("ok") => Outcome::Passed,
+        Some(word) if word.starts_with("ignored") => Outcome::Ignored,
+        _ => Outcome::Failed,
     }
 }
 
@@ -284,16 +284,16 @@ test slow ... ignored, takes minutes
 ";
 
     #[test]
-    fn verdicts_are_read_from_the_harness() {
-        assert_eq!(verdict(OUTPUT, "a::one"), Verdict::Passed);
-        assert_eq!(verdict(OUTPUT, "a::one_more"), Verdict::Failed);
-        assert_eq!(verdict(OUTPUT, "b"), Verdict::Passed);
-        assert_eq!(verdict(OUTPUT, "slow"), Verdict::Ignored);
+    fn outcomes_are_read_from_the_harness() {
+        assert_eq!(outcome(OUTPUT, "a::one"), Outcome::Passed);
+        assert_eq!(outcome(OUTPUT, "a::one_more"), Outcome::Failed);
+        assert_eq!(outcome(OUTPUT, "b"), Outcome::Passed);
+        assert_eq!(outcome(OUTPUT, "slow"), Outcome::Ignored);
     }
 
     #[test]
     fn a_test_that_never_ran_has_failed() {
-        assert_eq!(verdict(OUTPUT, "aborted"), Verdict::Failed);
+        assert_eq!(outcome(OUTPUT, "aborted"), Outcome::Failed);
     }
 
     #[test]

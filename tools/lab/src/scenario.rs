@@ -406,7 +406,7 @@ impl Judge {
         }
     }
 
-    /// Whether the verdict cannot change any more for the better: something
+    /// Whether the outcome cannot change any more for the better: something
     /// forbidden appeared.
     pub fn is_lost(&self) -> bool {
         self.offence.is_some()
@@ -414,14 +414,14 @@ impl Judge {
 
     /// Whether everything expected was seen.
     pub fn is_satisfied(&self) -> bool {
-        self.verdict().is_ok()
+        self.outcome().is_ok()
     }
 
     /// Nothing, or why the run failed.
     ///
     /// # Errors
     /// The reason in one line.
-    pub fn verdict(&self) -> Result<(), String> {
+    pub fn outcome(&self) -> Result<(), String> {
         if let Some(offence) = &self.offence {
             return Err(offence.clone());
         }
@@ -459,12 +459,12 @@ impl Judge {
 mod tests {
     use super::*;
 
-    fn verdict(scenario: &Scenario, lines: &[(&str, &str)]) -> Result<(), String> {
+    fn outcome(scenario: &Scenario, lines: &[(&str, &str)]) -> Result<(), String> {
         let mut judge = Judge::new(scenario);
         for (owner, text) in lines {
             judge.take(&Line { owner: (*owner).to_owned(), text: (*text).to_owned() });
         }
-        judge.verdict()
+        judge.outcome()
     }
 
     fn empty() -> Scenario {
@@ -490,33 +490,33 @@ mod tests {
     #[test]
     fn order_counts_per_owner_only() {
         let lines = [("b", "uno"), ("a", "say one"), ("a", "two!")];
-        assert_eq!(verdict(&scenario(), &lines), Ok(()));
+        assert_eq!(outcome(&scenario(), &lines), Ok(()));
         let swapped = [("b", "uno"), ("a", "two"), ("a", "one")];
-        assert_eq!(verdict(&scenario(), &swapped), Err("a did not write \"two\"".into()));
+        assert_eq!(outcome(&scenario(), &swapped), Err("a did not write \"two\"".into()));
     }
 
     #[test]
     fn the_wrong_owner_does_not_count() {
         let lines = [("b", "one"), ("b", "uno"), ("a", "two")];
-        assert_eq!(verdict(&scenario(), &lines), Err("a did not write \"one\"".into()));
+        assert_eq!(outcome(&scenario(), &lines), Err("a did not write \"one\"".into()));
     }
 
     #[test]
     fn one_line_meets_one_expectation() {
         let scenario = empty().expect("a", "x").expect("a", "x");
-        assert!(verdict(&scenario, &[("a", "x x")]).is_err());
+        assert!(outcome(&scenario, &[("a", "x x")]).is_err());
     }
 
     #[test]
     fn forbidden_text_wins() {
         let lines = [("b", "uno"), ("a", "one"), ("a", "two"), ("c", "attack dma: BROKEN")];
-        assert_eq!(verdict(&scenario(), &lines), Err("c wrote \"attack dma: BROKEN\"".into()));
+        assert_eq!(outcome(&scenario(), &lines), Err("c wrote \"attack dma: BROKEN\"".into()));
     }
 
     #[test]
     fn a_steady_guest_is_held_to_its_counts() {
         let scenario = empty().steady_without("net", &["halt", "interrupt"]);
-        let said = |text: &str| verdict(&scenario, &[("hypervisor", text)]);
+        let said = |text: &str| outcome(&scenario, &[("hypervisor", text)]);
         assert_eq!(said("summary guest=net end=off"), Err("guest net never said that it is up".into()));
         assert_eq!(said("summary guest=net end=off steady=7 steady.port=7"), Ok(()));
         assert_eq!(
@@ -528,20 +528,20 @@ mod tests {
     #[test]
     fn ends_come_from_the_summary() {
         let scenario = empty().ends("net", "off");
-        assert_eq!(verdict(&scenario, &[]), Err("no summary of guest net".into()));
+        assert_eq!(outcome(&scenario, &[]), Err("no summary of guest net".into()));
         let crashed = [("hypervisor", "summary guest=net end=crashed")];
-        assert_eq!(verdict(&scenario, &crashed), Err("guest net ended by crashed, not by off".into()));
-        assert_eq!(verdict(&scenario, &[("hypervisor", "summary guest=net end=off")]), Ok(()));
-        assert!(verdict(&scenario, &[("net", "summary guest=net end=off")]).is_err());
+        assert_eq!(outcome(&scenario, &crashed), Err("guest net ended by crashed, not by off".into()));
+        assert_eq!(outcome(&scenario, &[("hypervisor", "summary guest=net end=off")]), Ok(()));
+        assert!(outcome(&scenario, &[("net", "summary guest=net end=off")]).is_err());
     }
 
     #[test]
     fn the_hypervisor_counts_who_ended_as_expected() {
         let scenario = empty().all_as_expected();
-        assert_eq!(verdict(&scenario, &[]), Err("the hypervisor did not come to its end".into()));
+        assert_eq!(outcome(&scenario, &[]), Err("the hypervisor did not come to its end".into()));
         let one = [("hypervisor", "summary hypervisor guests=2 as_expected=1")];
-        assert_eq!(verdict(&scenario, &one), Err("1 of 2 guests ended as expected".into()));
+        assert_eq!(outcome(&scenario, &one), Err("1 of 2 guests ended as expected".into()));
         let both = [("hypervisor", "summary hypervisor guests=2 as_expected=2")];
-        assert_eq!(verdict(&scenario, &both), Ok(()));
+        assert_eq!(outcome(&scenario, &both), Ok(()));
     }
 }

@@ -59,7 +59,7 @@ impl Trial<'_> {
             if let Some(next) = typed.next_if(|next| next.after.matches(line))
                 && let Some(input) = &mut input
             {
-                // A machine that is gone has its own verdict.
+                // A machine that is gone has its own outcome.
                 let _ = input.write_all(&next.bytes);
             }
             if let Some(next) = incidents.next_if(|next| next.after.matches(line)) {
@@ -73,7 +73,7 @@ impl Trial<'_> {
         if let Some(complaint) = complaint {
             return Ok(Outcome::Failed(complaint));
         }
-        Ok(match (judge.verdict(), ended) {
+        Ok(match (judge.outcome(), ended) {
             (Ok(()), Ended::Killed) if !scenario.may_run_on => {
                 Outcome::Failed(format!("the machine still ran after {} s", time.as_secs()))
             }

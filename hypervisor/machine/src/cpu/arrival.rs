@@ -17,7 +17,7 @@ pub struct Arrival {
 
 /// What it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Kind {
     /// The hypervisor's own exception.
     Exception,
     /// An interrupt, which has to be ended.
@@ -38,26 +38,24 @@ const fn has_code(vector: u8) -> bool {
 }
 
 impl Arrival {
-    /// Judges it; `in_service` says of a vector whether the local APIC has it in service.
+    /// Classifies it; `in_service` says of a vector whether the local APIC has it in service.
     ///
     /// Where the exception has an error code, the stack tells which of both it is. Elsewhere
     /// it is an interrupt only where interrupts are let in, and there no instruction raises
     /// an exception; but a machine check comes anywhere, and so do, on an emulator, vectors
     /// that hardware refuses: those are interrupts only if they are in service.
-    pub fn judge(self, in_service: impl Fn(u8) -> bool) -> Verdict {
+    pub fn classify(self, in_service: impl Fn(u8) -> bool) -> Kind {
         let Self { vector, without_code, in_window } = self;
         let possible =
             if has_code(vector) { without_code } else { in_window || vector == super::interrupts::SPURIOUS };
         if !possible {
-            return Verdict::Exception;
+            return Kind::Exception;
         }
         match in_service(vector) {
-            true => Verdict::Interrupt,
+            true => Kind::Interrupt,
             // A guest may have had this as the vector of its spurious interrupts.
-            false if has_code(vector) || vector >= ILLEGAL_END && vector != MACHINE_CHECK => {
-                Verdict::Spurious
-            }
-            false => Verdict::Exception,
+            false if has_code(vector) || vector >= ILLEGAL_END && vector != MACHINE_CHECK => Kind::Spurious,
+            false => Kind::Exception,
         }
     }
 }
@@ -66,8 +64,8 @@ impl Arrival {
 mod tests {
     use super::*;
 
-    fn judge(vector: u8, without_code: bool, in_window: bool, in_service: bool) -> Verdict {
-        Arrival { vector, without_code, in_window }.judge(|asked| {
+    fn classify(vector: u8, without_code: bool, in_window: bool, in_service: bool) -> Kind {
+        Arrival { vector, without_code, in_window }.classify(|asked| {
             assert_eq!(asked, vector);
             in_service
         })
@@ -76,8 +74,8 @@ mod tests {
     #[test]
     fn whatever_is_pending_when_interrupts_are_let_in_is_ended() {
         for vector in 16..32 {
-            let verdict = judge(vector, has_code(vector), true, true);
-            assert_eq!(verdict, Verdict::Interrupt, "{vector}");
+            let kind = classify(vector, has_code(vector), true, true);
+            assert_eq!(kind, Kind::Interrupt, "{vector}");
         }
     }
 
@@ -86,7 +84,7 @@ mod tests {
         for vector in (0..31).filter(|vector| *vector != 2) {
             // What the guest whose exit is handled has in service says nothing.
             for in_service in [false, true] {
-                assert_eq!(judge(vector, false, false, in_service), Verdict::Exception, "{vector}");
+                assert_eq!(classify(vector, false, false, in_service), Kind::Exception, "{vector}");
             }
         }
     }
@@ -95,25 +93,25 @@ mod tests {
     fn an_error_code_is_an_exceptions_wherever_it_comes() {
         for vector in (0..32).filter(|vector| has_code(*vector)) {
             for (in_window, in_service) in [(false, false), (false, true), (true, false), (true, true)] {
-                assert_eq!(judge(vector, false, in_window, in_service), Verdict::Exception, "{vector}");
-                let end = if in_service { Verdict::Interrupt } else { Verdict::Spurious };
-                assert_eq!(judge(vector, true, in_window, in_service), end, "{vector}");
+                assert_eq!(classify(vector, false, in_window, in_service), Kind::Exception, "{vector}");
+                let end = if in_service { Kind::Interrupt } else { Kind::Spurious };
+                assert_eq!(classify(vector, true, in_window, in_service), end, "{vector}");
             }
         }
     }
 
     #[test]
     fn a_machine_check_is_told_from_the_interrupt_of_its_number() {
-        assert_eq!(judge(18, false, true, false), Verdict::Exception);
-        assert_eq!(judge(18, false, true, true), Verdict::Interrupt);
-        assert_eq!(judge(18, false, false, true), Verdict::Exception, "the guest's handler was running");
+        assert_eq!(classify(18, false, true, false), Kind::Exception);
+        assert_eq!(classify(18, false, true, true), Kind::Interrupt);
+        assert_eq!(classify(18, false, false, true), Kind::Exception, "the guest's handler was running");
     }
 
     #[test]
     fn spurious_interrupts_are_not_ended_and_real_ones_with_their_vector_are() {
         for in_window in [false, true] {
-            assert_eq!(judge(31, false, in_window, false), Verdict::Spurious);
-            assert_eq!(judge(31, false, in_window, true), Verdict::Interrupt);
+            assert_eq!(classify(31, false, in_window, false), Kind::Spurious);
+            assert_eq!(classify(31, false, in_window, true), Kind::Interrupt);
         }
     }
 }

@@ -14,7 +14,7 @@ use core::arch::global_asm;
 use core::sync::atomic::Ordering;
 
 #[cfg(target_os = "none")]
-use crate::cpu::arrival::{Arrival, Verdict};
+use crate::cpu::arrival::{Arrival, Kind};
 use crate::cpu::processor;
 #[cfg(target_os = "none")]
 use crate::cpu::processor::Local;
@@ -318,10 +318,10 @@ extern "C" fn exception(frame: &mut Frame) {
             .contains(&frame.rip),
     };
     frame.vector = arrival.vector.into();
-    match arrival.judge(crate::cpu::apic::is_in_service) {
-        Verdict::Interrupt => return crate::cpu::apic::end_interrupt(),
-        Verdict::Spurious => return,
-        Verdict::Exception => {}
+    match arrival.classify(crate::cpu::apic::is_in_service) {
+        Kind::Interrupt => return crate::cpu::apic::end_interrupt(),
+        Kind::Spurious => return,
+        Kind::Exception => {}
     }
     match frame.vector {
         13 if frame.rip == &raw const read_msr_instruction as u64 => {

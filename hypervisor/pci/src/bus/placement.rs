@@ -160,14 +160,14 @@ impl<F: PciFunction> GuestBus<F> {
             if self.mapped(place, number).is_some() {
                 continue;
             }
-            let verdict = self.may_be_at(bar.kind, gpa, bar.size);
+            let allowed = self.may_be_at(bar.kind, gpa, bar.size);
             let Some(entry) = self.functions.get_mut(place) else { return };
             let index = usize::from(number);
             let (Some(mapped), Some(refused)) = (entry.mapped.get_mut(index), entry.refused.get_mut(index))
             else {
                 return;
             };
-            match verdict {
+            match allowed {
                 Ok(()) => {
                     *mapped = Some((gpa, bar.size));
                     *refused = None;

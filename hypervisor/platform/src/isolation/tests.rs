@@ -8,7 +8,7 @@ use crate::Tables;
 use alloc::vec::Vec;
 use pci::access_control::AccessControls;
 use proptest::prelude::*;
-use walker::{Machine, Verdict};
+use walker::{Machine, Outcome};
 
 /// The machine as a scan finds it, with what a scan cannot see.
 fn scanned(machine: &Machine) -> Platform {
@@ -43,11 +43,11 @@ fn agrees(choices: &[u8]) -> Result<(), TestCaseError> {
             enable(&platform, &machine, a);
             enable(&platform, &machine, b);
             let decided = platform.isolation(a, b);
-            let expected = machine.verdict(one, other);
+            let expected = machine.outcome(one, other);
             let same = match decided {
-                Isolation::Apart => expected == Verdict::Apart,
-                Isolation::ApartWhile { physical } => expected == Verdict::Inside(physical),
-                Isolation::Together(_) => expected == Verdict::Together,
+                Isolation::Apart => expected == Outcome::Apart,
+                Isolation::ApartWhile { physical } => expected == Outcome::Inside(physical),
+                Isolation::Together(_) => expected == Outcome::Together,
             };
             prop_assert!(
                 same,

@@ -36,7 +36,7 @@ pub fn run(_: &Environment) {
     timers();
     let lost = shadows();
     cpu::disable_interrupts();
-    match accepted.or(lost).or_else(verdict) {
+    match accepted.or(lost).or_else(outcome) {
         None => println!("attack commands: held"),
         Some(what) => println!("attack commands: BROKEN, {what}"),
     }
@@ -172,7 +172,7 @@ fn shadows() -> Option<&'static str> {
 }
 
 /// The guest's own interrupts once more, and what never may have come.
-fn verdict() -> Option<&'static str> {
+fn outcome() -> Option<&'static str> {
     enable_interrupts();
     apic::write(apic::SVR, 0x1ff);
     apic::write(apic::TPR, 0);

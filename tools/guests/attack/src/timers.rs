@@ -31,14 +31,14 @@ pub fn run(_: &Environment) {
 /// Reports `found` against `expected` with the emulator's tolerance: a busy host
 /// delays interrupts, it never makes them early.
 fn report(name: &str, found: u64, expected: u64) {
-    verdict(
+    judge(
         name,
         found * 100 >= expected * 90 && found <= expected * 3,
         format_args!("{found} for {expected}"),
     );
 }
 
-fn verdict(name: &str, right: bool, what: Arguments<'_>) {
+fn judge(name: &str, right: bool, what: Arguments<'_>) {
     println!("timer {name}: {}, {what}", if right { "ok" } else { "WRONG" });
 }
 
@@ -61,7 +61,7 @@ fn one_shot() {
     wait_until(1_000_000, || hits(ONE_SHOT) > 0);
     report("one-shot", watch.microseconds(), 50_000);
     wait_us(120_000);
-    verdict("one-shot-once", hits(ONE_SHOT) == 1, format_args!("{} interrupts", hits(ONE_SHOT)));
+    judge("one-shot-once", hits(ONE_SHOT) == 1, format_args!("{} interrupts", hits(ONE_SHOT)));
 }
 
 fn periodic() {
@@ -74,7 +74,7 @@ fn periodic() {
     apic::write(apic::INITIAL, 0);
     let stopped = hits(PERIODIC);
     wait_us(50_000);
-    verdict(
+    judge(
         "periodic-stop",
         hits(PERIODIC) <= stopped + 1,
         format_args!("{} after", hits(PERIODIC) - stopped),
@@ -93,11 +93,11 @@ fn deadline(hz: u64) {
     report("deadline", watch.microseconds(), 50_000);
     // One in the past fires at once; 0 disarms.
     wrmsr(TSC_DEADLINE, 1);
-    verdict("deadline-past", wait_until(500_000, || hits(DEADLINE) == 2), format_args!("{}", hits(DEADLINE)));
+    judge("deadline-past", wait_until(500_000, || hits(DEADLINE) == 2), format_args!("{}", hits(DEADLINE)));
     wrmsr(TSC_DEADLINE, rdtsc() + hz / 20);
     wrmsr(TSC_DEADLINE, 0);
     wait_us(100_000);
-    verdict("deadline-disarm", hits(DEADLINE) == 2, format_args!("{}", hits(DEADLINE)));
+    judge("deadline-disarm", hits(DEADLINE) == 2, format_args!("{}", hits(DEADLINE)));
     apic::write(apic::LVT_TIMER, 1 << 16);
 }
 

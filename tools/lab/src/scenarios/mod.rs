@@ -115,7 +115,7 @@ pub(crate) fn config(guests: &[Guest]) -> Config {
 }
 
 /// A scenario with these guests on the lab's machine. A panic of the hypervisor and a
-/// test guest's own verdicts of failure are forbidden.
+/// test guest's own reports of failure are forbidden.
 pub(crate) fn hosted(column: Column, feature: Feature, name: &str, guests: &[Guest]) -> Scenario {
     let mut config = config(guests);
     if let (Column::VmxBochs, Config::Inline(text)) = (column, &mut config) {

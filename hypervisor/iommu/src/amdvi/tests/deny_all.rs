@@ -24,7 +24,7 @@ fn reaches_nothing(mock: &MockUnit) {
 #[test]
 fn nothing_is_reachable_at_the_start() {
     for bench in benches() {
-        assert!(bench.units.verdict(0).unwrap().is_ok());
+        assert!(bench.units.status(0).unwrap().is_ok());
         reaches_nothing(&bench.mock);
     }
 }
@@ -64,7 +64,7 @@ fn a_unit_that_runs_is_taken_over_without_a_gap() {
 
         let coherent = before.ram.is_snooped();
         let mut after = Bench::start(before.mock, before.ram, coherent, LIMITS);
-        assert!(after.units.verdict(0).unwrap().is_ok());
+        assert!(after.units.status(0).unwrap().is_ok());
         assert_eq!(after.mock.read64(register::EXCLUSION_BASE), 0);
         assert_eq!(after.units.next_fault(), None);
         reaches_nothing(&after.mock);
@@ -93,7 +93,7 @@ fn entries_of_another_format_are_gone_before_the_format_changes() {
     assert_eq!(before.mock.interrupt(NIC, msi.address, msi.data), Some((0x41, 1)));
     before.mock.0.borrow_mut().features = QEMU_FEATURES;
     let after = Bench::start(before.mock, before.ram, true, LIMITS);
-    assert!(after.units.verdict(0).unwrap().is_ok());
+    assert!(after.units.status(0).unwrap().is_ok());
     reaches_nothing(&after.mock);
 }
 
@@ -110,7 +110,7 @@ fn what_firmware_asks_for_is_in_the_control_register() {
 
 #[test]
 fn a_unit_without_what_isolation_needs_is_left_out_with_the_reason() {
-    let lacks = |features| match Bench::with(features, false, true, LIMITS).units.verdict(0) {
+    let lacks = |features| match Bench::with(features, false, true, LIMITS).units.status(0) {
         Some(Err(IommuError::Lacks(what))) => what,
         other => panic!("{other:?}"),
     };
@@ -127,7 +127,7 @@ fn a_unit_without_what_isolation_needs_is_left_out_with_the_reason() {
             unsure: false,
         };
         let units = Units::new([description].into(), ram, SteppingClock::new(1000), &config, LIMITS);
-        units.verdict(0).unwrap().unwrap_err()
+        units.status(0).unwrap().unwrap_err()
     };
     let mock = |ram: &Ram| MockUnit::new(ram.clone(), QEMU_FEATURES, false);
     let ram = Ram::new(400, true);
@@ -146,8 +146,8 @@ fn a_unit_that_never_answers_is_left_out_and_never_hangs() {
         let mock = MockUnit::new(ram.clone(), QEMU_FEATURES, false);
         mock.set_mood(mood);
         let mut bench = Bench::start(mock, ram, true, LIMITS);
-        let verdict = bench.units.verdict(0).unwrap();
-        assert!(matches!(verdict, Err(IommuError::TimedOut(_) | IommuError::Lacks(_))), "{verdict:?}");
+        let status = bench.units.status(0).unwrap();
+        assert!(matches!(status, Err(IommuError::TimedOut(_) | IommuError::Lacks(_))), "{status:?}");
         assert_eq!(bench.units.create_domain(&[who(NIC)]), Err(IommuError::UnitDown(0)));
         assert_eq!(bench.units.remap(who(NIC), 0, edge(0x41, 0)), Err(IommuError::UnitDown(0)));
         assert_eq!(bench.units.next_fault(), None);
@@ -162,7 +162,7 @@ fn too_few_frames_leave_the_unit_out() {
         let ram = Ram::new(frames, true);
         let mock = MockUnit::new(ram.clone(), QEMU_FEATURES, false);
         let bench = Bench::start(mock, ram, true, LIMITS);
-        assert_eq!(bench.units.verdict(0).unwrap().is_ok(), frames == needed, "{frames} frames");
+        assert_eq!(bench.units.status(0).unwrap().is_ok(), frames == needed, "{frames} frames");
     }
 }
 

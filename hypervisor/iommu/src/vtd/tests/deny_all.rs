@@ -55,7 +55,7 @@ fn tables_of_another_mode_are_left_before_ours_are_taken() {
             let mock = MockUnit::new(ram.clone(), cap, COHERENT_ECAP);
             mock.left_in_mode(mode);
             let bench = Bench::start(mock, ram, LIMITS);
-            assert!(bench.units.verdict(0).unwrap().is_ok());
+            assert!(bench.units.status(0).unwrap().is_ok());
             let log = bench.mock.log();
             let at = |what| log.iter().position(|event| *event == what).expect(what);
             assert!(at("translation off") < at("root") && at("root") < at("translation on"), "{log:?}");
@@ -118,13 +118,13 @@ fn a_queue_that_stands_on_an_error_is_taken_over() {
     before.mock.write64(register::QUEUE_TAIL, tail + 16);
     assert_ne!(before.mock.read32(register::FAULT_STATUS) & 1 << 4, 0);
     let after = Bench::start(before.mock, before.ram, LIMITS);
-    assert!(after.units.verdict(0).unwrap().is_ok());
+    assert!(after.units.status(0).unwrap().is_ok());
     reaches_nothing(&after.mock);
 }
 
 #[test]
 fn a_unit_without_what_isolation_needs_is_left_out_with_the_reason() {
-    let lacks = |cap, ecap| match Bench::with(cap, ecap, LIMITS).units.verdict(0) {
+    let lacks = |cap, ecap| match Bench::with(cap, ecap, LIMITS).units.status(0) {
         Some(Err(IommuError::Lacks(what))) => what,
         other => panic!("{other:?}"),
     };
@@ -142,7 +142,7 @@ fn a_unit_that_never_answers_is_left_out_and_never_hangs() {
         let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
         mock.set_mood(mood);
         let mut bench = Bench::start(mock, ram, LIMITS);
-        assert!(matches!(bench.units.verdict(0), Some(Err(IommuError::TimedOut(_)))));
+        assert!(matches!(bench.units.status(0), Some(Err(IommuError::TimedOut(_)))));
         assert_eq!(bench.units.create_domain(&[who(NIC)]), Err(IommuError::UnitDown(0)));
         assert_eq!(bench.units.remap(who(NIC), 0, edge(0x41, 0)), Err(IommuError::UnitDown(0)));
         assert_eq!(bench.units.next_fault(), None);
@@ -165,7 +165,7 @@ fn a_unit_whose_registers_cannot_be_reached_keeps_its_functions() {
         |descriptions| Units::new(descriptions, ram.clone(), SteppingClock::new(1000), &no_config(), LIMITS);
     let other = Bdf::new(0x20, 0, 0);
     let mut units = start(Vec::from([unit(None, false, false, NIC), unit(mock(), false, true, other)]));
-    assert_eq!(units.verdict(0), Some(Err(IommuError::Unreachable)));
+    assert_eq!(units.status(0), Some(Err(IommuError::Unreachable)));
     assert_eq!(units.create_domain(&[who(NIC)]), Err(IommuError::UnitDown(0)));
     assert_eq!(units.grant_interrupts(alone(NIC), 1), Err(IommuError::UnitDown(0)));
     // The unit for the rest, at its own place in the list, holds whom nobody names.
@@ -235,11 +235,11 @@ fn too_few_frames_leave_the_unit_out() {
         let ram = Ram::new(frames, true);
         let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
         let bench = Bench::start(mock, ram, LIMITS);
-        assert!(bench.units.verdict(0).unwrap().is_err());
+        assert!(bench.units.status(0).unwrap().is_err());
     }
     let ram = Ram::new(crate::vtd::frames_needed(LIMITS.unit, 0), true);
     let mock = MockUnit::new(ram.clone(), PLAIN_CAP, COHERENT_ECAP);
-    assert!(Bench::start(mock, ram, LIMITS).units.verdict(0).unwrap().is_ok());
+    assert!(Bench::start(mock, ram, LIMITS).units.status(0).unwrap().is_ok());
 }
 
 #[test]

@@ -80,7 +80,7 @@ enum End {
 
 /// What two functions can do to each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Outcome {
     Apart,
     /// Only through the switch inside a device with virtual functions.
     Inside(Bdf),
@@ -249,15 +249,15 @@ impl Machine {
     }
 
     /// What two functions can do to each other, with the services that are on now.
-    pub fn verdict(&self, one: usize, other: usize) -> Verdict {
+    pub fn outcome(&self, one: usize, other: usize) -> Outcome {
         let harm = |closed| self.harms(one, other, closed) || self.harms(other, one, closed);
         match (self.nodes[one].physical, self.nodes[other].physical) {
             // A physical function rules its virtual ones.
-            (Some(physical), _) if physical == other => Verdict::Together,
-            (_, Some(physical)) if physical == one => Verdict::Together,
-            (Some(a), Some(b)) if a == b && harm(false) && !harm(true) => Verdict::Inside(self.nodes[a].bdf),
-            _ if harm(false) => Verdict::Together,
-            _ => Verdict::Apart,
+            (Some(physical), _) if physical == other => Outcome::Together,
+            (_, Some(physical)) if physical == one => Outcome::Together,
+            (Some(a), Some(b)) if a == b && harm(false) && !harm(true) => Outcome::Inside(self.nodes[a].bdf),
+            _ if harm(false) => Outcome::Together,
+            _ => Outcome::Apart,
         }
     }
 
