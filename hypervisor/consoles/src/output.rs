@@ -106,11 +106,11 @@ impl Output {
 
     /// Says that the port took nothing for too long: lines pass it by, and how many is told
     /// when it takes something again.
-    pub fn give_up(&mut self) {
+    pub fn fail(&mut self) {
         self.stuck = true;
     }
 
-    /// Whether the port is given up for now.
+    /// Whether the port has failed for now.
     pub fn is_stuck(&self) -> bool {
         self.stuck
     }

@@ -79,7 +79,7 @@ impl Assignment {
 
     /// Resets the function by the first rung of the ladder that works. The whole bus
     /// only where `alone`: while the guest runs, its other functions there work. One that
-    /// takes long to come back is told about, and given up where the guest is to end.
+    /// takes long to come back is told about, and not waited for where the guest is to end.
     fn reset<H: Host>(
         &self,
         config: &impl ConfigSpace,

@@ -101,7 +101,7 @@ pub fn run(boot: &'static BootInfo) {
     lines::grant(&plan, console_line.and_then(|line| line.remapped()), &mut units);
     IOMMUS.call_once(|| TicketMutex::new(units));
     lines::take_over(&platform);
-    quiet_functions(&platform, config);
+    stop_functions(&platform, config);
     let common = match common(config, clock, tsc_hz) {
         Ok(common) => COMMON.call_once(|| common),
         Err(reason) => return log::error!("no guest can run: {reason}"),
@@ -311,7 +311,7 @@ fn describe(platform: &Platform, tsc_hz: u64) {
 ///
 /// Most were stopped before the hypervisor used any memory ([`machine::boot::bus_masters`]); what
 /// firmware goes on using, which only its tables tell, goes on here.
-fn quiet_functions(platform: &Platform, config: &MachineConfigSpace) {
+fn stop_functions(platform: &Platform, config: &MachineConfigSpace) {
     const DISPLAY: u8 = 0x03;
     let stopped = machine::boot::stopped_functions();
     for function in &platform.functions {
@@ -326,8 +326,8 @@ fn quiet_functions(platform: &Platform, config: &MachineConfigSpace) {
             continue;
         }
         let is_master = function.bridge.is_none() && before & command::BUS_MASTER != 0;
-        let quiet = if is_master { before & !command::BUS_MASTER } else { before };
-        config.write16(function.bdf, COMMAND, quiet | command::INTERRUPT_DISABLE);
+        let masked = if is_master { before & !command::BUS_MASTER } else { before };
+        config.write16(function.bdf, COMMAND, masked | command::INTERRUPT_DISABLE);
         if is_master || was_stopped {
             log::info!("{} was left working by the firmware and is stopped", function.bdf);
         }
@@ -346,7 +346,7 @@ fn soft_off(platform: &Platform) -> Option<power::SoftOff> {
 }
 
 /// The log goes to the console whatever happened; nothing is left to do.
-pub fn stay() -> ! {
+pub fn halt() -> ! {
     log::info!("the machine stays on, halted");
     registers::halt_forever()
 }

@@ -80,12 +80,12 @@ impl Host for KernelHost {
 
     fn give_apic(&self) {
         timer::disarm_timer();
-        apic::quiet();
+        apic::mask_all();
     }
 
     fn take_apic_back(&self) {
         timer::disarm_timer();
-        apic::quiet();
+        apic::mask_all();
         timer::init();
     }
 

@@ -42,5 +42,5 @@ fn main() {
 #[unsafe(no_mangle)]
 fn hypervisor_main(boot: &'static mut bootloader_api::BootInfo) -> ! {
     boot::run(boot);
-    boot::stay()
+    boot::halt()
 }

@@ -171,13 +171,13 @@ impl Shown {
         self.screen.as_mut().is_some_and(|screen| screen.refresh(most))
     }
 
-    /// Sends everything, by polling. A port that takes nothing is given up.
+    /// Sends everything, by polling. A port that takes nothing has failed.
     fn send_all(&mut self) {
         let mut polls = 0;
         while let Pumped::Busy { moved } = self.pump(LINES_AT_ONCE) {
             polls = if moved { 0 } else { polls + 1 };
             if polls == POLLS {
-                self.output.give_up();
+                self.output.fail();
             }
         }
         self.refresh(usize::MAX);
@@ -479,7 +479,7 @@ impl Shown {
         }
         let since = *self.stuck_since.get_or_insert(now);
         if now.saturating_sub(since) > PATIENCE_SECONDS * TSC_HZ.load(Relaxed) {
-            self.output.give_up();
+            self.output.fail();
         }
     }
 

@@ -75,14 +75,14 @@ pub fn has_empty_slot<C: ConfigSpace + ?Sized>(config: &C, bridge: Bdf) -> bool 
 }
 
 fn silence<C: ConfigSpace + ?Sized>(config: &C, bridge: Bdf) -> Result<(), BridgeFault> {
-    let mut quiet = clear(config, bridge, COMMAND, command::SERR_ENABLE | command::PARITY_ERROR_RESPONSE);
-    quiet &=
+    let mut masked = clear(config, bridge, COMMAND, command::SERR_ENABLE | command::PARITY_ERROR_RESPONSE);
+    masked &=
         clear(config, bridge, BRIDGE_CONTROL, BRIDGE_CONTROL_SYSTEM_ERRORS | BRIDGE_CONTROL_PARITY_ERRORS);
     if let Some(at) = find(config, bridge, id::EXPRESS).filter(|at| *at <= 0x100 - express::BYTES_V1) {
-        quiet &= clear(config, bridge, at + express::DEVICE_CONTROL, express::ERROR_REPORTING);
+        masked &= clear(config, bridge, at + express::DEVICE_CONTROL, express::ERROR_REPORTING);
         let kind = config.read16(bridge, at + express::CAPABILITIES) & express::TYPE_MASK;
         if kind == express::TYPE_ROOT_PORT << express::TYPE_SHIFT {
-            quiet &= clear(config, bridge, at + express::ROOT_CONTROL, express::ROOT_SYSTEM_ERRORS);
+            masked &= clear(config, bridge, at + express::ROOT_CONTROL, express::ROOT_SYSTEM_ERRORS);
             // A fault ends the list: what was found before it counts.
             let _ = walk_extended(config, bridge, |id, _, at| {
                 if id == extended_id::ADVANCED_ERROR_REPORTING && at <= 0x1000 - 0x30 {
@@ -92,7 +92,7 @@ fn silence<C: ConfigSpace + ?Sized>(config: &C, bridge: Bdf) -> Result<(), Bridg
             });
         }
     }
-    if quiet { Ok(()) } else { Err(BridgeFault::ReportsErrors(bridge)) }
+    if masked { Ok(()) } else { Err(BridgeFault::ReportsErrors(bridge)) }
 }
 
 /// Clears bits of a register that has no bits that are cleared by writing one; whether they

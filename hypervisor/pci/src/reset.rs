@@ -205,7 +205,7 @@ impl ResetPath {
     }
 
     /// As [`ResetPath::reset`], where a function that takes its time can be told about,
-    /// and given up.
+    /// and no longer waited for.
     ///
     /// # Errors
     /// As for [`ResetPath::reset`].
@@ -374,7 +374,7 @@ impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
     /// 2.3.2).
     fn await_return(&self, path: &ResetPath) -> Result<(), ResetFault> {
         let mut identity = u32::MAX;
-        let mut given_up = false;
+        let mut ended = false;
         let start = self.clock.now_ns();
         let mut told = SECOND;
         let answered = wait_until(self.clock, RETURN_NS, || {
@@ -385,13 +385,13 @@ impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
             let waited = self.clock.now_ns().wrapping_sub(start);
             if waited >= told {
                 told = told.saturating_mul(2);
-                given_up = !(self.waiting)(path.function(), waited / SECOND);
+                ended = !(self.waiting)(path.function(), waited / SECOND);
             }
-            given_up
+            ended
         });
         match answered {
             Err(_) => Err(ResetFault::NoReturn),
-            Ok(()) if given_up => Err(ResetFault::NoReturn),
+            Ok(()) if ended => Err(ResetFault::NoReturn),
             Ok(()) if identity != path.identity() => Err(ResetFault::Replaced { identity }),
             Ok(()) => Ok(()),
         }

@@ -151,7 +151,7 @@ fn a_port_that_hangs_is_passed_by_and_told_when_it_works_again() {
     let mut pump =
         |output: &mut Output, port: &mut Port| output.pump(&owners, Some(port), 9, |_, _| seen += 1);
     assert_eq!(pump(&mut output, &mut port), Pumped::Busy { moved: false });
-    output.give_up();
+    output.fail();
     assert_eq!(pump(&mut output, &mut port), Pumped::Idle);
     assert!(output.is_stuck() && port.sent.is_empty());
     port.hangs = false;

@@ -112,7 +112,7 @@ pub fn init() -> Result<(), ApicError> {
     }
     MODE.store(mode, Ordering::Relaxed);
     adopt_mode();
-    quiet();
+    mask_all();
     Ok(())
 }
 
@@ -126,7 +126,7 @@ fn adopt_mode() {
 
 /// Masks every local source, takes all priorities, ends what an owner before left in
 /// service.
-pub fn quiet() {
+pub fn mask_all() {
     write(SPURIOUS_VECTOR, 0x100 | u32::from(SPURIOUS));
     write(TASK_PRIORITY, 0);
     let entries = read(VERSION) >> 16 & 0xff;
@@ -158,7 +158,7 @@ pub fn quiet() {
 /// Invariant, here and wherever else interrupts are let in (the functions between
 /// `interrupt_windows` and its end in [`crate::cpu::interrupts`]): whatever vector from 16 on is
 /// pending, whoever sent it and whenever, is ended and returns, and is a bit in a bitmap at
-/// most. Nothing is in service when a window opens, since [`quiet`] ended that before the
+/// most. Nothing is in service when a window opens, since [`mask_all`] ended that before the
 /// APIC was anybody else's, and since each stub ends its interrupt before the next comes; so
 /// a bit in service tells an interrupt from the exception of the same number.
 ///
@@ -190,7 +190,7 @@ pub fn use_x2apic() -> bool {
     }
     MODE.store(BASE_X2APIC, Ordering::Relaxed);
     adopt_mode();
-    quiet();
+    mask_all();
     true
 }
 

@@ -74,11 +74,7 @@ fn periodic() {
     apic::write(apic::INITIAL, 0);
     let stopped = hits(PERIODIC);
     wait_us(50_000);
-    judge(
-        "periodic-stop",
-        hits(PERIODIC) <= stopped + 1,
-        format_args!("{} after", hits(PERIODIC) - stopped),
-    );
+    judge("periodic-stop", hits(PERIODIC) <= stopped + 1, format_args!("{} after", hits(PERIODIC) - stopped));
 }
 
 fn deadline(hz: u64) {
