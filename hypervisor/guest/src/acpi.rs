@@ -6,6 +6,7 @@
 
 mod dsdt;
 mod fixed;
+mod maker;
 #[cfg(test)]
 mod tests;
 
@@ -13,17 +14,12 @@ use crate::layout::{ACPI_AREA, ACPI_AREA_BYTES, GuestLayout};
 use access::{GuestMemory, OutOfBounds};
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::xsdt::XSDT;
-use acpi_tables::{Aml, facs::FACS, mcfg::MCFG};
+use acpi_tables::{facs::FACS, mcfg::MCFG};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use maker::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
 use spec::Gpa;
-
-/// Who made the tables.
-const OEM: [u8; 6] = *b"BLKHD ";
-/// Which tables.
-const OEM_TABLE: [u8; 8] = *b"BULKHEAD";
-const OEM_REVISION: u32 = 1;
 
 /// Alignment of every table; the FACS asks for this much.
 const ALIGNMENT: usize = 64;
@@ -72,13 +68,6 @@ pub fn build(memory: &impl GuestMemory, layout: &GuestLayout) -> Result<Gpa, Acp
     area.replace_start(&bytes_of(&Rsdp::new(OEM, xsdt.0)));
     memory.write(ACPI_AREA, &area.bytes)?;
     Ok(ACPI_AREA)
-}
-
-/// The bytes of a table.
-fn bytes_of(table: &dyn Aml) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    table.to_aml_bytes(&mut bytes);
-    bytes
 }
 
 /// The contents of the area while they are put together.

@@ -50,3 +50,14 @@ impl fmt::Display for Fault {
         write!(f, "{reason} (code {code:#x})")
     }
 }
+
+/// What one look at a unit's records found.
+#[derive(Default)]
+pub(crate) struct Recorded {
+    /// A fault.
+    pub fault: Option<Fault>,
+    /// The fault's requester ID has no bus number.
+    pub without_bus: bool,
+    /// More faults happened than there was room for.
+    pub overflowed: bool,
+}

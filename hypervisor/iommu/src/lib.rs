@@ -14,6 +14,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod amdvi;
+mod description;
 mod domain;
 mod error;
 #[cfg(test)]
@@ -27,10 +28,11 @@ mod unit;
 mod units;
 pub mod vtd;
 
+pub use description::{UnitDescription, UnitLimits};
 pub use error::IommuError;
 pub use fault::{Fault, FaultKind};
 pub use iommu::Iommu;
 pub use names::{DomainId, Function, HostMsi, RemappedInterrupt, Requester};
 pub use platform::remapping::Architecture;
 pub use unit::Capabilities;
-pub use units::{Limits, UnitDescription, UnitLimits, Units};
+pub use units::{Limits, Units};

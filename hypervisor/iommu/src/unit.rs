@@ -1,9 +1,8 @@
 //! A unit of either vendor, and the tables that it walks: the one place that tells
 //! them apart.
 
-use crate::{
-    Fault, Function, HostMsi, IommuError, RemappedInterrupt, Requester, UnitDescription, UnitLimits,
-};
+use crate::fault::Recorded;
+use crate::{Function, HostMsi, IommuError, RemappedInterrupt, Requester, UnitDescription, UnitLimits};
 use crate::{amdvi, vtd};
 use access::{Clock, ConfigSpace, RegisterWindow, TableMemory};
 use core::fmt;
@@ -25,17 +24,6 @@ pub enum Capabilities {
     Vtd(vtd::Capabilities),
     /// Of AMD-Vi.
     AmdVi(amdvi::Features),
-}
-
-/// What one look at a unit's records found.
-#[derive(Default)]
-pub(crate) struct Recorded {
-    /// A fault.
-    pub fault: Option<Fault>,
-    /// The fault's requester ID has no bus number.
-    pub without_bus: bool,
-    /// More faults happened than there was room for.
-    pub overflowed: bool,
 }
 
 /// Does the same with a unit whoever made it.

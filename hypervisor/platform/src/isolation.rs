@@ -242,7 +242,7 @@ impl Platform {
                 add(bridge.bdf);
             }
         }
-        quirks::requesters_of(function).into_iter().for_each(&mut add);
+        quirks::requesters_of(function.bdf, function.id, function.subsystem).into_iter().for_each(&mut add);
         self.remapping.aliases_of(SEGMENT, function.bdf).for_each(add);
         requesters
     }

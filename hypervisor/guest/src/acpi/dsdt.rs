@@ -1,6 +1,6 @@
 //! The differentiated system description table: what a bus cannot tell about itself.
 
-use super::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
+use super::maker::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
 use crate::layout::{
     COM1_GSI, COM1_PORT, ECAM, ECAM_BYTES, GuestLayout, PCI_CONFIG_PORT, PCI_WINDOW_32, PCI_WINDOW_32_BYTES,
     PM1A_EVENT_PORT, RTC_GSI, RTC_PORT, SLEEP_TYPE_OFF, intx_gsi,

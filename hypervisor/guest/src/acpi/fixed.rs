@@ -1,6 +1,6 @@
 //! Tables of fixed form: FADT and MADT.
 
-use super::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
+use super::maker::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
 use crate::layout::{
     GuestLayout, IOAPIC, LOCAL_APIC, PIT_GSI, PM_TIMER_PORT, PM1A_CONTROL_PORT, PM1A_EVENT_PORT, RESET_PORT,
     RESET_VALUE, SCI_GSI,

@@ -1,6 +1,6 @@
 //! ELF executables, of 32 and 64 bits (System V ABI, chapters 4 and 5).
 
-use super::LoadError;
+use super::error::LoadError;
 use super::parse::{slice, u8_at, u16_at, u32_at, u64_at};
 use super::place::Space;
 use access::GuestMemory;

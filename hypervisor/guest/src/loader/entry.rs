@@ -1,6 +1,6 @@
 //! The state in which a guest's first processor starts.
 
-use super::LoadError;
+use super::error::LoadError;
 use super::place::{DESCRIPTORS, PAGE_TABLES, Space};
 use access::GuestMemory;
 use access::vcpu::{ControlRegisters, RAX, RBX, RSI, Segment, SegmentName, Vcpu};

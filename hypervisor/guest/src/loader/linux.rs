@@ -1,8 +1,10 @@
 //! Linux's bzImage (Linux `Documentation/arch/x86/boot.rst`).
 
+use super::entry::Entry;
+use super::error::LoadError;
+use super::image::LoadImage;
 use super::parse::{slice, u8_at, u16_at, u32_at, u64_at};
 use super::place::{COMMAND_LINE, START_INFO, Space};
-use super::{Entry, LoadError, LoadImage};
 use crate::layout::{ACPI_AREA, LEGACY_HOLE_END};
 use access::GuestMemory;
 use spec::Gpa;

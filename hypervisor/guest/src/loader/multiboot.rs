@@ -1,9 +1,11 @@
 //! Multiboot 1 (GNU Multiboot Specification 0.6.96).
 
 use super::elf::Elf;
+use super::entry::Entry;
+use super::error::LoadError;
+use super::image::LoadImage;
 use super::parse::{slice, u32_at};
 use super::place::{COMMAND_LINE_BYTES_MAX, START_INFO, Space};
-use super::{Entry, LoadError, LoadImage};
 use crate::layout::{EBDA, LEGACY_HOLE_END};
 use access::GuestMemory;
 use alloc::vec::Vec;

@@ -1,6 +1,6 @@
 //! Where what is not the kernel goes, and that nothing meets anything else.
 
-use super::LoadError;
+use super::error::LoadError;
 use crate::layout::{EBDA, GuestLayout, LEGACY_HOLE_END};
 use access::GuestMemory;
 use alloc::vec::Vec;

@@ -2,8 +2,10 @@
 //! `xen/include/public/arch-x86/hvm/start_info.h`).
 
 use super::elf::Elf;
+use super::entry::Entry;
+use super::error::LoadError;
+use super::image::LoadImage;
 use super::place::{COMMAND_LINE_BYTES_MAX, START_INFO, Space};
-use super::{Entry, LoadError, LoadImage};
 use crate::layout::ACPI_AREA;
 use access::GuestMemory;
 use alloc::vec::Vec;

@@ -7,7 +7,7 @@
 //!
 //! [`Features::qemu_events`]: super::features::Features::qemu_events
 
-use crate::unit::Recorded;
+use crate::fault::Recorded;
 use crate::{Fault, FaultKind, Requester};
 use core::ops::Range;
 use spec::Bdf;

@@ -6,7 +6,7 @@ use super::features::Features;
 use super::interrupts::{self, InterruptTables, Width};
 use super::log::{self, Log};
 use super::{TIMEOUT_NS, events, own_interrupt};
-use crate::unit::Recorded;
+use crate::fault::Recorded;
 use crate::{Function, HostMsi, IommuError, RemappedInterrupt, Requester, UnitLimits};
 use access::{Clock, ConfigSpace, RegisterWindow, TableMemory, wait_until};
 use platform::remapping::AmdVi;

@@ -1,7 +1,7 @@
 //! Fault recording (VT-d specification sections 7.3 and 11.4.7).
 
 use super::capabilities::Capabilities;
-use crate::unit::Recorded;
+use crate::fault::Recorded;
 use crate::{Fault, FaultKind, Requester};
 use access::RegisterWindow;
 use spec::Bdf;

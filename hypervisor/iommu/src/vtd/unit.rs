@@ -6,7 +6,7 @@ use super::context::ContextTables;
 use super::faults;
 use super::interrupts::InterruptTable;
 use super::queue::Queue;
-use crate::unit::Recorded;
+use crate::fault::Recorded;
 use crate::{Function, HostMsi, IommuError, RemappedInterrupt, Requester, UnitLimits};
 use access::{Clock, RegisterWindow, TableMemory};
 use spec::vtd::{descriptor, global, register, remappable};

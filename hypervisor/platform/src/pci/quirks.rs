@@ -8,7 +8,6 @@
 //! A number that is not listed has no entry in an IOMMU's tables: such a device does not work
 //! for a guest, and harms nobody.
 
-use super::Function;
 use crate::names::DeviceId;
 use alloc::vec::Vec;
 use spec::Bdf;
@@ -101,15 +100,14 @@ const ADAPTEC_HIDDEN: [u16; 2] = [0x02bb, 0x02bc];
 const X200: [u16; 2] = [0x2260, 0x2264];
 const X200_SENDERS: [(u8, u8); 3] = [(0x10, 0), (0x11, 0), (0x12, 3)];
 
-/// The requester IDs on its own bus that a function is known to use besides its own.
-pub fn requesters_of(function: &Function) -> Vec<Bdf> {
-    let (bdf, id) = (function.bdf, function.id);
+/// The requester IDs on its own bus that the function at `bdf` with these IDs is known to use besides its own.
+pub fn requesters_of(bdf: Bdf, id: DeviceId, subsystem: Option<DeviceId>) -> Vec<Bdf> {
     let mut requesters: Vec<Bdf> = SEND_AS_FUNCTION
         .iter()
         .filter(|(vendor, device, _)| (*vendor, *device) == (id.vendor, id.device))
         .map(|(_, _, number)| Bdf::new(bdf.bus(), bdf.device(), *number))
         .collect();
-    let subsystem = function.subsystem.filter(|subsystem| subsystem.vendor == ADAPTEC);
+    let subsystem = subsystem.filter(|subsystem| subsystem.vendor == ADAPTEC);
     if (id.vendor, id.device) == (ADAPTEC, ADAPTEC_RAID)
         && subsystem.is_some_and(|subsystem| ADAPTEC_HIDDEN.contains(&subsystem.device))
     {

@@ -1,7 +1,7 @@
 //! What the DMAR table says, in the terms of every vendor: scopes are paths there, and
 //! requester IDs here.
 
-use super::{Architecture, InterruptSender, Remapping, ReservedMemory, SEGMENT, Trouble, Unit};
+use super::description::{Architecture, InterruptSender, Remapping, ReservedMemory, SEGMENT, Trouble, Unit};
 use crate::acpi::dmar::{Dmar, Drhd, Rmrr, Scope, ScopeKind};
 use crate::finding::{Findings, finding};
 use crate::names::DevicePath;

@@ -1,9 +1,9 @@
 //! What the IVRS table says, in the terms of every vendor.
 
-use super::{
-    Alias, AmdVi, Architecture, InterruptSender, Remapping, ReservedMemory, SEGMENT, Service, Signals,
-    Trouble, Unit,
+use super::description::{
+    Alias, AmdVi, Architecture, InterruptSender, Remapping, ReservedMemory, SEGMENT, Signals, Trouble, Unit,
 };
+use super::service::Service;
 use crate::acpi::ivrs::{Ivhd, Ivmd, Ivrs, Who, flag};
 use crate::finding::{Findings, finding};
 use crate::pci::Function;

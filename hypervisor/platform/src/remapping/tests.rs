@@ -10,7 +10,9 @@ use crate::names::DevFn;
 use crate::topology::Platform;
 use alloc::string::{String, ToString};
 use alloc::vec;
+use alloc::vec::Vec;
 use proptest::prelude::*;
+use spec::Hpa;
 
 /// A machine with VT-d and bridges of every kind.
 fn bridges() -> Platform {
