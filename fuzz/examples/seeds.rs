@@ -19,6 +19,7 @@ fn main() -> io::Result<()> {
         ("loader", loader()),
         ("chipset", chipset()),
         ("nvme", nvme()),
+        ("nvme_driver", nvme_driver()),
         ("vtd", vtd()),
         ("amdvi", amdvi()),
     ] {
@@ -421,6 +422,34 @@ fn nvme() -> Seeds {
         ("late", [&[0x20][..], &list, &late].concat()),
         ("resets", [&[1][..], &list, &resets].concat()),
     ]
+}
+
+/// Steps by their numbers in the target.
+fn nvme_driver() -> Seeds {
+    let begin = [0_u8, 0];
+    let bring_up = [5_u8, 5, 4, 4, 4, 4, 4, 4];
+    let read = |block: u16, blocks: u8| [&[0][..], &block.to_le_bytes(), &[blocks]].concat();
+    let write = |block: u16, blocks: u8| [&[1][..], &block.to_le_bytes(), &[blocks, 0x5a]].concat();
+    let good =
+        [&begin[..], &bring_up, &read(3, 8), &[4], &write(40, 200), &[4, 2, 4], &read(41, 199), &[4, 10]]
+            .concat();
+    let held = [
+        &begin[..],
+        &bring_up,
+        &[11],
+        &read(0, 1),
+        &read(1, 40),
+        &write(90, 2),
+        &[3, 1, 3, 0, 4, 3, 0, 3, 0, 4],
+    ]
+    .concat();
+    let gone = [&begin[..], &bring_up, &[11], &read(0, 1), &[8, 0, 255, 255, 255, 255, 9, 5, 5]].concat();
+    let garbage =
+        [&begin[..], &bring_up, &[11], &read(0, 1), &[7, 4, 0, 0, 1, 1, 0, 0, 1, 0, 4, 7, 4, 0, 0, 0, 1, 4]]
+            .concat();
+    let again =
+        [&begin[..], &bring_up, &[11], &read(0, 1), &[9, 3, 0], &bring_up, &read(7, 7), &[4]].concat();
+    vec![("good", good), ("held", held), ("gone", gone), ("garbage", garbage), ("again", again)]
 }
 
 /// What is asked of remapping units: everything once.

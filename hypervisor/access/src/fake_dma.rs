@@ -44,6 +44,11 @@ impl FakeDomain {
         !self.unpublished.get()
     }
 
+    /// Where the buffers are, and how many bytes each has.
+    pub fn buffers(&self) -> Vec<(Iova, usize)> {
+        self.buffers.borrow().iter().map(|(&iova, bytes)| (Iova(iova), bytes.len())).collect()
+    }
+
     /// How many accesses of the device went to where nothing is mapped.
     pub fn refused(&self) -> usize {
         self.refused.get()

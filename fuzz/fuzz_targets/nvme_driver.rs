@@ -1,0 +1,261 @@
+//! The NVMe driver on the emulated controller, whose registers lie and whose memory changes under it.
+#![no_main]
+
+use access::device::MessageInterrupt;
+use access::fake_dma::{FakeDma, FakeDomain};
+use access::{DeviceAccess, GuestMemory, RegisterWindow};
+use devices::nvme::{BlockSize, Config, Nvme};
+use devices::testing::{Bench, VecMedium};
+use fuzz::Input;
+use libfuzzer_sys::fuzz_target;
+use nvme::{Controller, Operation, Refused, Sizes, State, Tag};
+use spec::nvme::Completion;
+use spec::nvme::register::{CAPABILITIES, STATUS};
+use spec::{Gpa, Width};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+const SIZES: Sizes = Sizes { requests: 4, request_bytes: 192 << 10, commands: 3 };
+const MEDIUM: usize = 256 << 10;
+/// More calls than any deadline of the driver needs: CAP.TO is 127.5 s at most, with a look every 5 ms.
+const CALLS: usize = 100_000;
+
+/// The clock counts nanoseconds from some moment: after 146 years it is not here yet.
+const LATEST: u64 = u64::MAX / 4;
+
+/// The registers, and what is read in place of one that is really there.
+#[derive(Clone)]
+struct Registers {
+    device: Rc<RefCell<Bench<Nvme, Rc<FakeDomain>>>>,
+    status: Rc<Cell<Option<u32>>>,
+    capabilities: Rc<Cell<Option<u64>>>,
+}
+
+impl RegisterWindow for Registers {
+    fn read32(&self, offset: usize) -> u32 {
+        let real = self.device.borrow_mut().read(offset as u64, Width::Dword) as u32;
+        self.status.get().filter(|_| offset as u64 == STATUS).unwrap_or(real)
+    }
+    fn write32(&self, offset: usize, value: u32) {
+        self.device.borrow_mut().write(offset as u64, Width::Dword, value.into());
+    }
+    fn read64(&self, offset: usize) -> u64 {
+        let real = self.device.borrow_mut().read(offset as u64, Width::Qword);
+        self.capabilities.get().filter(|_| offset as u64 == CAPABILITIES).unwrap_or(real)
+    }
+    fn write64(&self, offset: usize, value: u64) {
+        self.device.borrow_mut().write(offset as u64, Width::Qword, value);
+    }
+    fn read8(&self, _: usize) -> u8 {
+        unreachable!("no register has 8 bits")
+    }
+    fn write8(&self, _: usize, _: u8) {
+        unreachable!("no register has 8 bits")
+    }
+    fn read16(&self, _: usize) -> u16 {
+        unreachable!("no register has 16 bits")
+    }
+    fn write16(&self, _: usize, _: u16) {
+        unreachable!("no register has 16 bits")
+    }
+}
+
+struct World {
+    driver: Controller<Registers, FakeDma>,
+    registers: Registers,
+    domain: Rc<FakeDomain>,
+    now: u64,
+    open: Vec<Tag>,
+}
+
+fuzz_target!(|data: &[u8]| {
+    let mut input = Input::new(data);
+    let mut world = World::new(&mut input);
+    while !input.is_empty() {
+        world.step(&mut input);
+    }
+    world.end();
+});
+
+impl World {
+    fn new(input: &mut Input<'_>) -> Self {
+        let block = input.pick(&[BlockSize::Bytes512, BlockSize::Bytes4096]);
+        let messages = input.pick(&[2, 1]);
+        let config = Config {
+            blocks: MEDIUM as u64 >> block.shift(),
+            block,
+            writable: true,
+            messages,
+            serial: [b'1'; 20],
+            uuid: [1; 16],
+            vendor: 1,
+            subsystem_vendor: 1,
+        };
+        let (dma, domain) = FakeDma::new(2 << 20);
+        let device = Bench::new(Nvme::new(config), Rc::clone(&domain), VecMedium::new(MEDIUM));
+        let registers = Registers {
+            device: Rc::new(RefCell::new(device)),
+            status: Rc::default(),
+            capabilities: Rc::default(),
+        };
+        let access =
+            DeviceAccess { registers: registers.clone(), dma, interrupt: MessageInterrupt { messages } };
+        let mut driver = Controller::new(access, SIZES).expect("there is memory for it");
+        let now = 1;
+        driver.start(now);
+        Self { driver, registers, domain, now, open: Vec::new() }
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        let now = self.now;
+        match input.u8() % 12 {
+            0 => {
+                let (first_block, blocks) = (input.u16(), input.u8());
+                let taken = self.driver.read(first_block.into(), blocks.into(), now);
+                self.note(taken);
+            }
+            1 => {
+                let (first_block, blocks, byte) = (input.u16(), input.u8(), input.u8());
+                let taken =
+                    self.driver.write(first_block.into(), &vec![byte; usize::from(blocks) * 512], now);
+                self.note(taken);
+            }
+            2 => {
+                let taken = self.driver.flush(now);
+                self.note(taken);
+            }
+            3 => {
+                let place = usize::from(input.u8());
+                let mut device = self.registers.device.borrow_mut();
+                let waiting = device.waiting.len();
+                device.waiting.rotate_left(place.checked_rem(waiting).unwrap_or(0));
+                device.serve();
+            }
+            4 => self.deliver(),
+            5 => self.poll(),
+            6 => {
+                let ticks = input.u64() >> (input.u8() & 63);
+                self.now = now.saturating_add(ticks).min(LATEST);
+                self.poll();
+            }
+            7 => self.change_memory(input),
+            8 => match input.u8() % 4 {
+                0 => self.registers.status.set(Some(input.u32())),
+                1 => self.registers.capabilities.set(Some(input.u64())),
+                _ => self.tell_the_truth(),
+            },
+            9 => {
+                let kind = input.u8() % 4;
+                match kind {
+                    0 => self.registers.device.borrow_mut().reset(),
+                    1 => {
+                        self.driver.interrupt(input.u16(), now);
+                    }
+                    _ => {
+                        self.driver.start(now);
+                    }
+                }
+            }
+            10 => self.take_done(),
+            _ => {
+                let mut device = self.registers.device.borrow_mut();
+                device.hold ^= true;
+            }
+        }
+    }
+
+    /// Changes what the driver's buffers hold: bytes anywhere, or a completion.
+    fn change_memory(&mut self, input: &mut Input<'_>) {
+        let buffers = self.domain.buffers();
+        let (iova, bytes) = buffers[usize::from(input.u8()) % buffers.len()];
+        let place = usize::from(input.u16()) * 16 % bytes;
+        let at = Gpa(iova.0 + place as u64);
+        let _ = if input.u8() % 2 == 0 {
+            self.domain.write(at, input.bytes(16))
+        } else {
+            let completion = Completion {
+                submission_queue: input.u8().into(),
+                submission_head: input.u8().into(),
+                identifier: u16::from_le_bytes([input.u8(), input.u8()]),
+                phase: input.u8() % 2 == 0,
+                ..Completion::default()
+            };
+            self.domain.write(at, &completion.encode())
+        };
+    }
+
+    fn note(&mut self, taken: Result<Tag, Refused>) {
+        if let Ok(tag) = taken {
+            assert!(!self.open.contains(&tag), "two requests are one");
+            self.open.push(tag);
+        }
+    }
+
+    fn deliver(&mut self) {
+        let messages = std::mem::take(&mut self.registers.device.borrow_mut().messages);
+        for message in messages {
+            self.driver.interrupt(message, self.now);
+        }
+    }
+
+    /// The deadline comes; served, it moves on.
+    fn poll(&mut self) {
+        self.now = self.driver.status().deadline_ns.unwrap_or(self.now).max(self.now);
+        let status = self.driver.poll(self.now);
+        assert!(status.deadline_ns.is_none_or(|deadline| deadline > self.now), "{status:?} at {}", self.now);
+    }
+
+    fn take_done(&mut self) {
+        while let Some(done) = self.driver.next_done() {
+            let place = self.open.iter().position(|tag| *tag == done.tag).expect("it ends once");
+            self.open.swap_remove(place);
+            let mut data = vec![0; done.bytes];
+            let is_there = done.operation == Operation::Read && done.outcome.is_ok() && done.bytes > 0;
+            if is_there {
+                self.driver.copy(done.tag, 0, &mut data).expect("the data is there");
+            }
+            self.driver.release(done.tag);
+        }
+        assert!(self.open.len() <= usize::from(SIZES.requests));
+    }
+
+    fn tell_the_truth(&self) {
+        self.registers.status.set(None);
+        self.registers.capabilities.set(None);
+    }
+
+    /// Time passes until nothing is waited for; then nobody lies any more, and all works.
+    fn end(mut self) {
+        self.pass();
+        self.take_done();
+        assert!(self.open.is_empty(), "a request that never ends");
+
+        self.tell_the_truth();
+        let mut device = self.registers.device.borrow_mut();
+        device.hold = false;
+        while device.serve() {}
+        drop(device);
+        self.driver.start(self.now);
+        self.pass();
+        assert!(matches!(self.driver.status().state, State::Ready(_)), "{:?}", self.driver.status());
+        self.registers.device.borrow_mut().medium.bytes.fill(7);
+        let tag = self.driver.read(1, 8, self.now).expect("there is room");
+        self.pass();
+        let done = self.driver.next_done().expect("it is over");
+        assert_eq!((done.tag, done.outcome), (tag, Ok(())));
+        let mut data = vec![0; done.bytes];
+        self.driver.copy(tag, 0, &mut data).expect("the data is there");
+        assert!(data.iter().all(|byte| *byte == 7));
+    }
+
+    fn pass(&mut self) {
+        for _ in 0..CALLS {
+            self.deliver();
+            if self.driver.status().deadline_ns.is_none() {
+                return;
+            }
+            self.poll();
+        }
+        panic!("it waits for ever: {:?}", self.driver.status());
+    }
+}
