@@ -1,7 +1,5 @@
 //! The emulated functions of a guest: each in its slot of the bus, and the device behind it.
 
-use crate::host::Function;
-use crate::lifecycle::BUNDLE;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -10,6 +8,8 @@ use devices::medium::{ImageMedium, Medium};
 use devices::nvme::{BlockSize, Config, Nvme, WINDOW_BYTES};
 use guest::bus_function::BusFunction;
 use handoff::bundle::{Item, ItemKind};
+use machine::chipset::config_space::MachineConfigSpace;
+use machine::memory::mmio::Window;
 use pci::{BarLayout, EmulatedFunction, GuestBus, Identity, Slot};
 use plan::{EmulatedPlan, GuestPlan, Model};
 use spin::mutex::TicketMutex;
@@ -20,14 +20,19 @@ const NVME: Identity = Identity { vendor: 0x1b36, device: 0x0010, class: 0x01_08
 /// Messages of a controller: the admin queue's, and one for each pair of I/O queues.
 const NVME_MESSAGES: u16 = 5;
 
-/// Puts the guest's emulated functions on its bus, and gives what is behind them.
+/// Puts the guest's emulated functions on its bus, and gives what is behind them; their images are among the
+/// `items` of the bundle.
 ///
 /// # Errors
 /// A sentence about the image that is missing or damaged, or the slot that is taken.
-pub fn build(plan: &GuestPlan, bus: &mut GuestBus<Function>) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
+pub fn build(
+    plan: &GuestPlan,
+    bus: &mut GuestBus<BusFunction<&'static MachineConfigSpace, Window>>,
+    items: &'static [Item<'static>],
+) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
         let Model::Nvme = emulated.model;
-        let image = image(&plan.name, &emulated.image)?;
+        let image = image(items, &plan.name, &emulated.image)?;
         let layout = BarLayout::new(WINDOW_BYTES, NVME_MESSAGES);
         let function = EmulatedFunction::new(NVME, NVME_MESSAGES, layout);
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
@@ -44,8 +49,7 @@ pub fn build(plan: &GuestPlan, bus: &mut GuestBus<Function>) -> Result<Box<[Tick
 }
 
 /// The image of a guest's drive, verified.
-fn image(guest: &str, name: &str) -> Result<&'static Item<'static>, String> {
-    let items = BUNDLE.get().ok_or("there is no bundle")?.items();
+fn image(items: &'static [Item<'static>], guest: &str, name: &str) -> Result<&'static Item<'static>, String> {
     let wanted = |item: &&Item<'_>| item.kind == ItemKind::Image && item.guest == guest && item.name == name;
     let image = items.iter().find(wanted).ok_or_else(|| format!("its image {name} is not in the bundle"))?;
     image.verify().map_err(|error| format!("{error}"))?;

@@ -3,6 +3,7 @@
 
 use crate::emulated;
 use crate::host::{Bus, IOMMUS, Iommus, KernelHost};
+use crate::lifecycle::BUNDLE;
 use crate::lines::{self, Line};
 use crate::rom;
 use crate::virtualization::{GuestProcessor, Virtualization};
@@ -423,7 +424,8 @@ fn build_bus(
         let line = lines::assignment(function_plan);
         assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
-    let endpoints = emulated::build(plan, &mut bus)?;
+    let items = BUNDLE.get().map_or(&[][..], |bundle| bundle.items());
+    let endpoints = emulated::build(plan, &mut bus, items)?;
     bus.place_bars().map_err(|error| format!("{error}"))?;
     let bus = Bus::new(Parts {
         bus,

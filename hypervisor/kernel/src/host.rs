@@ -5,7 +5,6 @@ use crate::lines;
 use alloc::boxed::Box;
 use core::fmt;
 use guest::assignment::AssignedBus;
-use guest::bus_function::BusFunction;
 use guest::host::{Host, KICK_VECTOR};
 use guest::partition::Partition;
 use iommu::Units;
@@ -22,8 +21,6 @@ use spin::mutex::TicketMutex;
 
 /// The IOMMUs of the machine.
 pub type Iommus = Units<Window, Pool, TscClock>;
-/// What stands on a guest's PCI bus.
-pub type Function = BusFunction<&'static MachineConfigSpace, Window>;
 /// The PCI bus of a guest.
 pub type Bus = AssignedBus<&'static MachineConfigSpace, Window, Iommus, TscClock>;
 
