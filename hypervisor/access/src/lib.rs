@@ -18,7 +18,7 @@ pub mod fake_dma;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fake_pci;
 #[cfg(any(test, feature = "fakes"))]
-pub mod fake_vcpu;
+pub mod fake_processor;
 pub mod frames;
 pub mod memory;
 pub mod registers;

@@ -1,6 +1,6 @@
 //! The code that a processor executes: its width, and where its instructions are.
 
-use access::vcpu::{SegmentName, Vcpu};
+use access::vcpu::{ProcessorState, SegmentName};
 use spec::processor::{EFER_LMA, RFLAGS_VM};
 
 /// Width of code, from the code segment's L and D bits.
@@ -17,7 +17,7 @@ pub enum CodeSize {
 impl CodeSize {
     /// The width of what `cpu` executes now.
     #[inline(always)]
-    pub fn of(cpu: &impl Vcpu) -> Self {
+    pub fn of(cpu: &impl ProcessorState) -> Self {
         Self::new(cpu.segment(SegmentName::Cs).attributes, cpu.control().efer, cpu.rflags())
     }
 
@@ -42,7 +42,7 @@ impl CodeSize {
     /// The linear address of the instruction at RIP. The processor has checked it against the
     /// limit of CS when it fetched.
     #[inline(always)]
-    pub fn linear_rip(self, cpu: &impl Vcpu) -> u64 {
+    pub fn linear_rip(self, cpu: &impl ProcessorState) -> u64 {
         match self {
             Self::Bits64 => cpu.rip(),
             _ => cpu.segment(SegmentName::Cs).base.wrapping_add(cpu.rip()) & 0xffff_ffff,
@@ -67,7 +67,7 @@ impl CodeSize {
 mod tests {
     use super::CodeSize::{Bits16, Bits32, Bits64};
     use super::*;
-    use access::fake_vcpu::StillVcpu;
+    use access::fake_processor::StillProcessor;
 
     #[test]
     fn the_width_is_that_of_the_segment_and_of_the_mode() {
@@ -86,14 +86,14 @@ mod tests {
         ] {
             assert_eq!(CodeSize::new(attributes, efer, rflags), expected, "{attributes:#x} {efer:#x}");
         }
-        assert_eq!(CodeSize::of(&StillVcpu::long(0)), Bits64);
-        assert_eq!(CodeSize::of(&StillVcpu::protected()), Bits32);
-        assert_eq!(CodeSize::of(&StillVcpu::real()), Bits16);
+        assert_eq!(CodeSize::of(&StillProcessor::long(0)), Bits64);
+        assert_eq!(CodeSize::of(&StillProcessor::protected()), Bits32);
+        assert_eq!(CodeSize::of(&StillProcessor::real()), Bits16);
     }
 
     #[test]
     fn the_base_of_code_counts_outside_64_bit_mode() {
-        let mut cpu = StillVcpu::protected();
+        let mut cpu = StillProcessor::protected();
         cpu.rip = 0xffff_fff0;
         cpu.segment_mut(SegmentName::Cs).base = 0x1_0020;
         assert_eq!(Bits16.linear_rip(&cpu), 0x1_0010);

@@ -1,6 +1,6 @@
 //! Segment descriptors of 32-bit code (Intel SDM vol. 3 section 3.4.5).
 
-use access::vcpu::{Segment, SegmentName, Vcpu};
+use access::vcpu::{ProcessorState, Segment, SegmentName};
 
 /// A descriptor as it stands in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,7 +88,7 @@ pub struct Table {
 
 impl Table {
     /// The table that `selector` is of: the global or the local one.
-    pub fn of(cpu: &impl Vcpu, selector: u16) -> Self {
+    pub fn of(cpu: &impl ProcessorState, selector: u16) -> Self {
         if selector & 4 == 0 {
             let (base, limit) = cpu.global_table();
             return Self { base, limit: limit.into() };

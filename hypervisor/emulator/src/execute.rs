@@ -26,7 +26,7 @@ pub use port::{Ports, string_port};
 use crate::decode::{DecodeError, Operation};
 use crate::walk::{self, Bytes, Paths, Walker};
 use access::GuestMemory;
-use access::vcpu::{Event, NestedAccess, Vcpu};
+use access::vcpu::{Event, NestedAccess, ProcessorState};
 use decoded::{Decoded, Known};
 use processor::Processor;
 use spec::{Gpa, Width};
@@ -81,7 +81,7 @@ impl Recent {
 ///
 /// The page of `fault` is answered by `bus`; the rest of the instruction's operands by
 /// `memory`, and by `bus` where `memory` has nothing.
-pub fn memory_access<V: Vcpu, M: GuestMemory, B: Bus>(
+pub fn memory_access<V: ProcessorState, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     memory: &M,
     bus: &mut B,
@@ -117,7 +117,7 @@ pub fn memory_access<V: Vcpu, M: GuestMemory, B: Bus>(
 /// Instructions that reach two places in memory.
 #[cold]
 #[inline(never)]
-fn with_two_places<V: Vcpu, M: GuestMemory, B: Bus>(
+fn with_two_places<V: ProcessorState, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     walker: Walker<M>,
     bus: &mut B,
@@ -137,7 +137,7 @@ fn with_two_places<V: Vcpu, M: GuestMemory, B: Bus>(
 /// Fetches and decodes the instruction at RIP, from the bytes that the processor gave
 /// or from memory.
 #[inline]
-fn fetch<'a, V: Vcpu, M: GuestMemory>(
+fn fetch<'a, V: ProcessorState, M: GuestMemory>(
     vcpu: &mut V,
     walker: &mut Walker<M>,
     processor: &Processor,

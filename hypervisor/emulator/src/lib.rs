@@ -1,7 +1,7 @@
 //! The instruction interpreter: what a guest's processor leaves to software is carried out
 //! here, for one instruction at a time.
 //!
-//! In go a processor's state ([`access::vcpu::Vcpu`]), the guest's memory
+//! In go a processor's state ([`access::vcpu::ProcessorState`]), the guest's memory
 //! ([`access::GuestMemory`]), and what answers where there is no memory: a [`Bus`], or
 //! [`Ports`]. The state is changed as the processor would have changed it, and out comes an
 //! [`Outcome`], which says what has to be delivered next. Nothing else is known here of the

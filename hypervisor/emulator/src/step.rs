@@ -5,7 +5,7 @@ use crate::decode::{self, Control, Known, bare_form, length_of};
 use crate::execute::Recent;
 use crate::walk::{self, Bytes, BytesKey, Paging, Walker};
 use access::GuestMemory;
-use access::vcpu::Vcpu;
+use access::vcpu::ProcessorState;
 
 /// RIP of the instruction after the one that exited, which the exit said to be `known`. `None`
 /// where the bytes are no longer that instruction, or cannot be fetched: then the guest
@@ -14,7 +14,7 @@ use access::vcpu::Vcpu;
 /// Inlined with a constant `known`: in 64-bit code this is the walk to the bytes and one
 /// comparison.
 #[inline(always)]
-pub fn next_rip<V: Vcpu, M: GuestMemory>(
+pub fn next_rip<V: ProcessorState, M: GuestMemory>(
     cpu: &V,
     memory: &M,
     recent: &mut Recent,
@@ -36,7 +36,7 @@ pub fn next_rip<V: Vcpu, M: GuestMemory>(
 
 #[cold]
 #[inline(never)]
-fn next_by_decoding<V: Vcpu, M: GuestMemory>(
+fn next_by_decoding<V: ProcessorState, M: GuestMemory>(
     cpu: &V,
     memory: &M,
     recent: &mut Recent,
@@ -51,7 +51,11 @@ fn next_by_decoding<V: Vcpu, M: GuestMemory>(
 /// Which write of a control register is at RIP, for hardware that does not say. `None` where
 /// none is there, and for LMSW from memory.
 #[cold]
-pub fn control_write<V: Vcpu, M: GuestMemory>(cpu: &V, memory: &M, recent: &mut Recent) -> Option<Control> {
+pub fn control_write<V: ProcessorState, M: GuestMemory>(
+    cpu: &V,
+    memory: &M,
+    recent: &mut Recent,
+) -> Option<Control> {
     let size = CodeSize::of(cpu);
     let bytes = fetch(cpu, memory, recent, size)?;
     decode::control_write(bytes.as_slice(), size).ok().map(|(control, _)| control)
@@ -59,7 +63,12 @@ pub fn control_write<V: Vcpu, M: GuestMemory>(cpu: &V, memory: &M, recent: &mut 
 
 /// The bytes at RIP.
 #[cold]
-fn fetch<V: Vcpu, M: GuestMemory>(cpu: &V, memory: &M, recent: &mut Recent, size: CodeSize) -> Option<Bytes> {
+fn fetch<V: ProcessorState, M: GuestMemory>(
+    cpu: &V,
+    memory: &M,
+    recent: &mut Recent,
+    size: CodeSize,
+) -> Option<Bytes> {
     let mut walker = Walker { memory, paths: &mut recent.paths };
     walk::fetch(&mut walker, &Paging::of(cpu), size.linear_rip(cpu)).ok().map(BytesKey::bytes)
 }

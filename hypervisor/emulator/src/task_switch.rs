@@ -7,7 +7,7 @@
 use crate::descriptor::{Descriptor, Table};
 use crate::walk::{Access, PageFault, Paging};
 use access::GuestMemory;
-use access::vcpu::{Event, Segment, SegmentName, TaskSource, Vcpu};
+use access::vcpu::{Event, ProcessorState, Segment, SegmentName, TaskSource};
 use spec::processor::{CR0_PG, CR0_TS, CR4_PAE, EFER_LMA};
 
 /// Where a task state segment has what: in bytes from its beginning.
@@ -136,7 +136,7 @@ type PaePointers = [u64; 4];
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn switch<V: Vcpu, M: GuestMemory>(
+pub fn switch<V: ProcessorState, M: GuestMemory>(
     cpu: &mut V,
     memory: &M,
     selector: u16,
@@ -178,7 +178,7 @@ struct Tasks<'a, V, M> {
     memory: &'a M,
 }
 
-impl<V: Vcpu, M: GuestMemory> Tasks<'_, V, M> {
+impl<V: ProcessorState, M: GuestMemory> Tasks<'_, V, M> {
     /// The new task's descriptor, checked as sections 8.2.1 and 8.3 say.
     fn new_segment(
         &mut self,

@@ -16,7 +16,7 @@ mod paths;
 pub(crate) use paths::{Paths, Walker};
 
 use access::GuestMemory;
-use access::vcpu::{ControlRegisters, Event, Vcpu};
+use access::vcpu::{ControlRegisters, Event, ProcessorState};
 use paths::Path;
 use spec::Gpa;
 use spec::processor::{
@@ -88,7 +88,7 @@ impl Paging {
 
     /// Translation as `vcpu` does it now.
     #[inline]
-    pub fn of(vcpu: &impl Vcpu) -> Self {
+    pub fn of(vcpu: &impl ProcessorState) -> Self {
         Self::new(vcpu.control(), vcpu.privilege_level(), vcpu.rflags())
     }
 

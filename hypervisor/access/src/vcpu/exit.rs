@@ -1,7 +1,5 @@
 //! Why a guest stopped running.
 
-#[cfg(doc)]
-use super::{Resume, Vcpu};
 use spec::{Gpa, Width};
 
 /// What a nested-paging fault was doing.
@@ -68,11 +66,11 @@ pub enum Exit {
         access: NestedAccess,
     },
     /// An interrupt for this processor is pending in hardware or was taken by the
-    /// backend; [`Vcpu::take_interrupts`] tells which.
+    /// backend; [`Execution::take_interrupts`](super::Execution::take_interrupts) tells which.
     Interrupt,
     /// The hypervisor's own NMI: another processor wants this one's attention.
     Kick,
-    /// The deadline of [`Vcpu::exit_at`] is over, or near.
+    /// The deadline of [`Execution::exit_at`](super::Execution::exit_at) is over, or near.
     Timer,
     /// The guest can take a maskable interrupt now, as asked for.
     InterruptWindow,
@@ -86,7 +84,7 @@ pub enum Exit {
     /// A triple fault or a shutdown.
     Shutdown,
     /// A MOV to CR`register`: to CR4, where that exits, or to CR8, for which only
-    /// [`Resume::priority_window`] asks.
+    /// [`Resume::priority_window`](super::Resume::priority_window) asks.
     WriteControl {
         /// Number of the control register.
         register: u8,
@@ -121,14 +119,16 @@ pub enum Exit {
         source: TaskSource,
     },
     /// The guest ends the level-triggered interrupt `vector` of an APIC that the processor
-    /// keeps: [`Vcpu::end_kept`]. RIP is behind the write.
+    /// keeps: [`ApicVirtualization::end_kept`](super::ApicVirtualization::end_kept). RIP is
+    /// behind the write.
     EndOfInterrupt {
         /// The vector that was in service.
         vector: u8,
     },
     /// The guest has written an x2APIC register of an APIC that the processor keeps, with
-    /// something that the processor leaves to the hypervisor: [`Vcpu::kept_write`]. RIP is
-    /// behind the write.
+    /// something that the processor leaves to the hypervisor:
+    /// [`ApicVirtualization::kept_write`](super::ApicVirtualization::kept_write). RIP is behind
+    /// the write.
     ApicWrite {
         /// Number of the register.
         register: u8,

@@ -4,7 +4,7 @@ use super::processor::{Processor, page_fault};
 use super::{Bus, Outcome};
 use crate::walk::{Access, Walker};
 use access::GuestMemory;
-use access::vcpu::{SegmentName, Vcpu};
+use access::vcpu::{ProcessorState, SegmentName};
 use spec::{Gpa, Width};
 
 /// An operand whose segment and page checks have passed. It may cross from one page to
@@ -19,7 +19,7 @@ pub(super) struct Place {
 
 /// Resolves the operand of `width` at `offset` in a segment.
 #[inline]
-pub(super) fn resolve<V: Vcpu, M: GuestMemory>(
+pub(super) fn resolve<V: ProcessorState, M: GuestMemory>(
     vcpu: &mut V,
     walker: &mut Walker<M>,
     processor: &Processor,

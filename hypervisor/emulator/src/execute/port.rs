@@ -10,7 +10,7 @@ use super::{Bus, Outcome, Recent, fetch};
 use crate::decode::{Operation, StringOperation};
 use crate::walk::Walker;
 use access::GuestMemory;
-use access::vcpu::{PortAccess, RDX, Vcpu};
+use access::vcpu::{PortAccess, ProcessorState, RDX};
 use spec::{Gpa, Width};
 
 /// The guest's ports.
@@ -23,7 +23,7 @@ pub trait Ports {
 
 /// Carries out the INS or OUTS that exited with `access`. Its string has to be in
 /// memory.
-pub fn string_port<V: Vcpu, M: GuestMemory, P: Ports>(
+pub fn string_port<V: ProcessorState, M: GuestMemory, P: Ports>(
     vcpu: &mut V,
     memory: &M,
     ports: &mut P,

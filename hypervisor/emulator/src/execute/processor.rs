@@ -5,7 +5,7 @@ use super::{Outcome, SINGLE_STEP};
 use crate::code::CodeSize;
 use crate::decode::{Address, Register};
 use crate::walk::{Access, PageFault, Paging};
-use access::vcpu::{Event, SegmentName, Vcpu};
+use access::vcpu::{Event, ProcessorState, SegmentName};
 use spec::Width;
 pub(super) use spec::processor::RFLAGS_DF;
 use spec::processor::{CR0_PE, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM};
@@ -30,7 +30,7 @@ pub(super) struct Processor {
 
 impl Processor {
     #[inline]
-    pub(super) fn of(vcpu: &impl Vcpu) -> Self {
+    pub(super) fn of(vcpu: &impl ProcessorState) -> Self {
         let flags = vcpu.rflags();
         let paging = Paging::new(vcpu.control(), vcpu.privilege_level(), flags);
         let attributes = vcpu.segment(SegmentName::Cs).attributes;
@@ -44,7 +44,7 @@ impl Processor {
     }
 
     /// Width of the stack pointer.
-    pub(super) fn stack_width(&self, vcpu: &impl Vcpu) -> Width {
+    pub(super) fn stack_width(&self, vcpu: &impl ProcessorState) -> Width {
         if self.is_64_bit() {
             Width::Qword
         } else if vcpu.segment(SegmentName::Ss).attributes & attributes::BIG != 0 {
@@ -56,7 +56,7 @@ impl Processor {
 
     /// The offset of an operand in its segment.
     #[inline]
-    pub(super) fn offset(&self, vcpu: &impl Vcpu, address: &Address, length: u8) -> u64 {
+    pub(super) fn offset(&self, vcpu: &impl ProcessorState, address: &Address, length: u8) -> u64 {
         let mut sum = address.displacement as u64;
         if let Some(base) = address.base {
             sum = sum.wrapping_add(vcpu.register(base.into()));
@@ -75,7 +75,7 @@ impl Processor {
     #[inline]
     pub(super) fn linear(
         &self,
-        vcpu: &impl Vcpu,
+        vcpu: &impl ProcessorState,
         name: SegmentName,
         offset: u64,
         bytes: u64,
@@ -99,7 +99,7 @@ impl Processor {
     /// Outside 64-bit mode (Intel SDM vol. 3 sections 5.3 and 5.5).
     fn segmented(
         &self,
-        vcpu: &impl Vcpu,
+        vcpu: &impl ProcessorState,
         name: SegmentName,
         offset: u64,
         bytes: u64,
@@ -132,14 +132,14 @@ impl Processor {
 
     /// Ends an instruction of `length` bytes that was carried out and left `flags`.
     #[inline]
-    pub(super) fn finish(&self, vcpu: &mut impl Vcpu, length: u8, flags: u64) -> Outcome {
+    pub(super) fn finish(&self, vcpu: &mut impl ProcessorState, length: u8, flags: u64) -> Outcome {
         vcpu.set_rip(self.code_size.rip_after(vcpu.rip(), length));
         self.leave(vcpu, flags)
     }
 
     /// Ends an instruction, or the part of a repeated one that was carried out.
     #[inline]
-    pub(super) fn leave(&self, vcpu: &mut impl Vcpu, flags: u64) -> Outcome {
+    pub(super) fn leave(&self, vcpu: &mut impl ProcessorState, flags: u64) -> Outcome {
         let flags = flags & !RFLAGS_RF;
         if flags != self.flags {
             vcpu.set_rflags(flags);
@@ -166,7 +166,7 @@ fn segment_fault(name: SegmentName) -> Event {
 
 /// The outcome of a page fault: CR2 set, #PF to inject.
 #[cold]
-pub(super) fn page_fault(vcpu: &mut impl Vcpu, fault: PageFault) -> Outcome {
+pub(super) fn page_fault(vcpu: &mut impl ProcessorState, fault: PageFault) -> Outcome {
     let mut control = vcpu.control();
     control.cr2 = fault.address;
     vcpu.set_control(control);
@@ -175,14 +175,14 @@ pub(super) fn page_fault(vcpu: &mut impl Vcpu, fault: PageFault) -> Outcome {
 
 /// The value of a register, zero-extended.
 #[inline]
-pub(super) fn read_register(vcpu: &impl Vcpu, register: Register, width: Width) -> u64 {
+pub(super) fn read_register(vcpu: &impl ProcessorState, register: Register, width: Width) -> u64 {
     let value = vcpu.register(register.index.into());
     (if register.high_byte { value >> 8 } else { value }) & width.mask()
 }
 
 /// Writes a register: 4 bytes clear the upper half, fewer leave the rest alone.
 #[inline]
-pub(super) fn write_register(vcpu: &mut impl Vcpu, register: Register, width: Width, value: u64) {
+pub(super) fn write_register(vcpu: &mut impl ProcessorState, register: Register, width: Width, value: u64) {
     let index = register.index.into();
     let value = match width {
         Width::Qword => value,

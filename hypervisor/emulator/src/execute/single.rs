@@ -8,12 +8,12 @@ use super::{Bus, Outcome};
 use crate::decode::{Alu, BitOperation, Extension, Instruction, Operation, Register, Source};
 use crate::walk::{Access, Walker};
 use access::GuestMemory;
-use access::vcpu::{RAX, RDX, Vcpu};
+use access::vcpu::{ProcessorState, RAX, RDX};
 use spec::{Gpa, Width};
 
 /// Carries out an instruction that is no string instruction.
 #[inline]
-pub(super) fn single<V: Vcpu, M: GuestMemory, B: Bus>(
+pub(super) fn single<V: ProcessorState, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     mut walker: Walker<M>,
     bus: &mut B,
@@ -92,7 +92,7 @@ pub(super) fn direction(operation: &Operation) -> Access {
 ///
 /// A call, which keeps reads and writes short.
 #[inline(never)]
-fn modify<V: Vcpu, M: GuestMemory, B: Bus>(
+fn modify<V: ProcessorState, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     operand: &mut Operand<M, B>,
     operation: Operation,
@@ -182,7 +182,7 @@ fn modify<V: Vcpu, M: GuestMemory, B: Bus>(
 }
 
 /// CMPXCHG. The operand is written in any case (Intel SDM vol. 2, "CMPXCHG").
-fn compare_exchange<V: Vcpu, M: GuestMemory, B: Bus>(
+fn compare_exchange<V: ProcessorState, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     operand: &mut Operand<M, B>,
     register: Register,
@@ -202,7 +202,7 @@ fn compare_exchange<V: Vcpu, M: GuestMemory, B: Bus>(
 }
 
 /// MUL and IMUL with the accumulator. The product of bytes is in AX, of more in RDX and RAX.
-fn multiply(vcpu: &mut impl Vcpu, signed: bool, factor: u64, width: Width, flags: u64) -> u64 {
+fn multiply(vcpu: &mut impl ProcessorState, signed: bool, factor: u64, width: Width, flags: u64) -> u64 {
     let accumulator = Register { index: RAX as u8, high_byte: false };
     let upper = match width {
         Width::Byte => Register { index: RAX as u8, high_byte: true },
@@ -216,7 +216,7 @@ fn multiply(vcpu: &mut impl Vcpu, signed: bool, factor: u64, width: Width, flags
 
 /// The value of an operand that is not in memory, cut to `width`.
 #[inline]
-fn value_of(vcpu: &impl Vcpu, source: Source, width: Width) -> u64 {
+fn value_of(vcpu: &impl ProcessorState, source: Source, width: Width) -> u64 {
     match source {
         Source::Register(register) => read_register(vcpu, register, width),
         Source::Immediate(value) => value as u64 & width.mask(),
@@ -226,7 +226,7 @@ fn value_of(vcpu: &impl Vcpu, source: Source, width: Width) -> u64 {
 /// How far a bit number in a register moves the operand, in bytes: whole operands, up
 /// or down.
 #[cold]
-fn displacement(vcpu: &impl Vcpu, instruction: &Instruction) -> u64 {
+fn displacement(vcpu: &impl ProcessorState, instruction: &Instruction) -> u64 {
     let width = instruction.width;
     let Operation::Bit { offset: Source::Register(register), .. } = instruction.operation else { return 0 };
     let number = sign_extend(read_register(vcpu, register, width), width) as i64;

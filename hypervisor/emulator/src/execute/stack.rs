@@ -6,11 +6,11 @@ use super::{Bus, Outcome};
 use crate::decode::{Instruction, Operation, Register};
 use crate::walk::{Access, Walker};
 use access::GuestMemory;
-use access::vcpu::{RSP, SegmentName, Vcpu};
+use access::vcpu::{ProcessorState, RSP, SegmentName};
 use spec::{Gpa, Width};
 
 /// Carries out a PUSH or POP, one of whose two places is on the page of `fault`.
-pub(super) fn access<V: Vcpu, M: GuestMemory, B: Bus>(
+pub(super) fn access<V: ProcessorState, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     mut walker: Walker<M>,
     bus: &mut B,

@@ -7,7 +7,7 @@ use super::{Bus, Outcome};
 use crate::decode::{Alu, Instruction, Register, Repetition, StringOperation};
 use crate::walk::{Access, Walker};
 use access::GuestMemory;
-use access::vcpu::{RAX, RCX, RDI, RSI, SegmentName, Vcpu};
+use access::vcpu::{ProcessorState, RAX, RCX, RDI, RSI, SegmentName};
 use spec::Gpa;
 
 /// How many elements one exit carries out, so that a guest cannot keep the processor
@@ -45,17 +45,17 @@ impl Strings {
     }
 
     /// A string register, as wide as addresses are.
-    fn register(&self, vcpu: &impl Vcpu, index: usize) -> u64 {
+    fn register(&self, vcpu: &impl ProcessorState, index: usize) -> u64 {
         vcpu.register(index) & self.instruction.address.size.mask()
     }
 
-    fn set_register(&self, vcpu: &mut impl Vcpu, index: usize, value: u64) {
+    fn set_register(&self, vcpu: &mut impl ProcessorState, index: usize, value: u64) {
         let register = Register { index: index as u8, high_byte: false };
         write_register(vcpu, register, self.instruction.address.size, value);
     }
 
     /// The source and the destination of the next element, as far as there are such.
-    pub(super) fn places<V: Vcpu, M: GuestMemory>(
+    pub(super) fn places<V: ProcessorState, M: GuestMemory>(
         &self,
         vcpu: &mut V,
         walker: &mut Walker<M>,
@@ -75,7 +75,7 @@ impl Strings {
     }
 
     /// Moves the string registers, and counts, past one element.
-    fn step(&self, vcpu: &mut impl Vcpu, processor: &Processor) {
+    fn step(&self, vcpu: &mut impl ProcessorState, processor: &Processor) {
         let bytes = self.instruction.width.bytes();
         let step = if processor.flags & RFLAGS_DF != 0 { bytes.wrapping_neg() } else { bytes };
         if self.reads() {
@@ -98,7 +98,7 @@ impl Strings {
     /// Only the first may fail: if a later one would, the guest executes the rest of
     /// the instruction again, and the same comes up as the first, or is for the
     /// processor to do.
-    pub(super) fn run<V: Vcpu>(
+    pub(super) fn run<V: ProcessorState>(
         &self,
         vcpu: &mut V,
         processor: &Processor,
@@ -126,7 +126,7 @@ impl Strings {
 }
 
 /// MOVS, STOS, LODS, CMPS and SCAS, one of whose elements is on the page of `fault`.
-pub(super) fn memory<V: Vcpu, M: GuestMemory, B: Bus>(
+pub(super) fn memory<V: ProcessorState, M: GuestMemory, B: Bus>(
     vcpu: &mut V,
     mut walker: Walker<M>,
     bus: &mut B,

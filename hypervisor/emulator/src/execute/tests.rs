@@ -2,7 +2,7 @@ mod forms;
 
 use super::*;
 use crate::testing::{BusAccess, RecordingBus, fault};
-use access::fake_vcpu::StillVcpu;
+use access::fake_processor::StillProcessor;
 use access::memory::VecMemory;
 use access::vcpu::{PortAccess, RAX, RBX, RCX, RDI, RDX, RSI, SegmentName};
 use alloc::vec::Vec;
@@ -41,14 +41,14 @@ fn leaf(linear: u64) -> Gpa {
 }
 
 struct Machine {
-    vcpu: StillVcpu,
+    vcpu: StillProcessor,
     memory: VecMemory,
     bus: RecordingBus,
 }
 
 impl Machine {
     fn new(code: &[u8]) -> Self {
-        let mut vcpu = StillVcpu::long(TABLES);
+        let mut vcpu = StillProcessor::long(TABLES);
         vcpu.rip = CODE;
         vcpu.registers[RBX] = DEVICE + 0x10;
         let memory = memory();
@@ -278,7 +278,7 @@ fn non_canonical_addresses_fault_by_segment() {
 fn segment_limits_outside_64_bit_mode() {
     // mov [ebx], eax
     let mut machine = Machine::new(&[0x89, 0x03]);
-    machine.vcpu = StillVcpu::protected();
+    machine.vcpu = StillProcessor::protected();
     machine.vcpu.rip = CODE;
     machine.vcpu.registers[RBX] = 0xd000_0010;
     let ds = machine.vcpu.segment_mut(SegmentName::Ds);
@@ -302,7 +302,7 @@ fn segment_limits_outside_64_bit_mode() {
 fn real_mode_segments_and_wrap() {
     // mov es:[di], al at 0x800:0
     let mut machine = Machine::new(&[0x26, 0x88, 0x05]);
-    machine.vcpu = StillVcpu::real();
+    machine.vcpu = StillProcessor::real();
     machine.vcpu.segment_mut(SegmentName::Cs).base = CODE;
     machine.vcpu.segment_mut(SegmentName::Es).base = 0xd000_0000;
     machine.vcpu.registers[RDI] = 0xabcd_0010;

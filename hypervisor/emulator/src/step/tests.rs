@@ -1,5 +1,5 @@
 use super::*;
-use access::fake_vcpu::StillVcpu;
+use access::fake_processor::StillProcessor;
 use access::memory::VecMemory;
 use access::vcpu::SegmentName;
 use alloc::vec::Vec;
@@ -21,13 +21,13 @@ fn memory(code: &[u8]) -> VecMemory {
     memory
 }
 
-fn next(cpu: &StillVcpu, memory: &VecMemory, known: Known) -> Option<u64> {
+fn next(cpu: &StillProcessor, memory: &VecMemory, known: Known) -> Option<u64> {
     next_rip(cpu, memory, &mut Recent::default(), known)
 }
 
 #[test]
 fn an_instruction_is_stepped_over_with_its_prefixes() {
-    let mut cpu = StillVcpu::long(TABLES);
+    let mut cpu = StillProcessor::long(TABLES);
     cpu.rip = CODE;
     assert_eq!(next(&cpu, &memory(&CPUID), Known::Cpuid), Some(CODE + 2));
     let prefixed: Vec<u8> = [&[0x66, 0x48][..], &CPUID].concat();
@@ -36,7 +36,7 @@ fn an_instruction_is_stepped_over_with_its_prefixes() {
 
 #[test]
 fn what_is_not_that_instruction_any_more_is_not_stepped_over() {
-    let mut cpu = StillVcpu::long(TABLES);
+    let mut cpu = StillProcessor::long(TABLES);
     cpu.rip = CODE;
     assert_eq!(next(&cpu, &memory(&[0x0f, 0x32]), Known::Cpuid), None);
     // Not mapped, which the quick way and the proper one both find.
@@ -47,7 +47,7 @@ fn what_is_not_that_instruction_any_more_is_not_stepped_over() {
 #[test]
 fn the_base_of_code_is_where_the_bytes_are() {
     let memory = memory(&CPUID);
-    let mut cpu = StillVcpu::protected();
+    let mut cpu = StillProcessor::protected();
     cpu.rip = 0xffff_f000;
     assert_eq!(next(&cpu, &memory, Known::Cpuid), None);
     cpu.segment_mut(SegmentName::Cs).base = CODE + 0x1000;
@@ -57,7 +57,7 @@ fn the_base_of_code_is_where_the_bytes_are() {
 #[test]
 fn the_next_instruction_may_be_at_the_other_end_of_4_gib() {
     let memory = memory(&CPUID);
-    let mut cpu = StillVcpu::protected();
+    let mut cpu = StillProcessor::protected();
     cpu.rip = 0xffff_ffff;
     cpu.segment_mut(SegmentName::Cs).base = CODE + 1;
     assert_eq!(next(&cpu, &memory, Known::Cpuid), Some(1));
@@ -67,11 +67,11 @@ fn the_next_instruction_may_be_at_the_other_end_of_4_gib() {
 fn what_writes_a_control_register_is_found_in_every_mode() {
     // MOV CR4, RBX; with REX.B, R11.
     let memory = memory(&[0x41, 0x0f, 0x22, 0xe3]);
-    let written = |cpu: &StillVcpu| control_write(cpu, &memory, &mut Recent::default());
-    let mut cpu = StillVcpu::long(TABLES);
+    let written = |cpu: &StillProcessor| control_write(cpu, &memory, &mut Recent::default());
+    let mut cpu = StillProcessor::long(TABLES);
     cpu.rip = CODE;
     assert_eq!(written(&cpu), Some(Control::Move { register: 4, source: 11 }));
-    let mut cpu = StillVcpu::real();
+    let mut cpu = StillProcessor::real();
     cpu.rip = 1;
     cpu.segment_mut(SegmentName::Cs).base = CODE;
     assert_eq!(cpu.control.cr0 & CR0_PE, 0);

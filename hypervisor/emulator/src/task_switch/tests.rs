@@ -1,7 +1,7 @@
 extern crate std;
 
 use super::*;
-use access::fake_vcpu::StillVcpu;
+use access::fake_processor::StillProcessor;
 use access::memory::VecMemory;
 use access::vcpu::{RAX, RSP};
 use spec::Gpa;
@@ -26,7 +26,7 @@ const fn task(base: u64, kind: u64) -> u64 {
 }
 
 struct World {
-    cpu: StillVcpu,
+    cpu: StillProcessor,
     memory: VecMemory,
 }
 
@@ -46,7 +46,7 @@ impl World {
         for (slot, descriptor) in (0..).zip(descriptors) {
             memory.write64(Gpa(GDT + 8 * slot), descriptor).unwrap();
         }
-        let mut cpu = StillVcpu::protected();
+        let mut cpu = StillProcessor::protected();
         cpu.tables[0] = (GDT, 0x3f);
         *cpu.segment_mut(SegmentName::Tr) =
             Segment { selector: OLD_TASK, attributes: 0x8b, limit: 0x67, base: OLD };
@@ -120,7 +120,7 @@ fn fault(vector: u8, selector: u16) -> Result<(), Failure> {
 /// Whether an entry with CS and SS like these is one that a processor takes (Intel SDM vol. 3
 /// section 27.3.1.2): CS is accessed code, SS accessed data that can be written, both are present
 /// and of one privilege level, and limits fit their granularity.
-fn can_be_entered(cpu: &StillVcpu) -> bool {
+fn can_be_entered(cpu: &StillProcessor) -> bool {
     let [cs, ss] = [SegmentName::Cs, SegmentName::Ss].map(|name| cpu.segments[name as usize]);
     let level = |segment: Segment| segment.attributes >> 5 & 3;
     let fits = |segment: Segment| segment.attributes >> 11 & 1 != 0 || segment.limit >> 20 == 0;

@@ -3,7 +3,7 @@
 use super::error::LoadError;
 use super::place::{DESCRIPTORS, PAGE_TABLES, Space};
 use access::GuestMemory;
-use access::vcpu::{ControlRegisters, RAX, RBX, RSI, Segment, SegmentName, Vcpu};
+use access::vcpu::{ControlRegisters, ProcessorState, RAX, RBX, RSI, Segment, SegmentName};
 use spec::Gpa;
 use spec::processor::{CR0_ET, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME};
 
@@ -78,7 +78,7 @@ impl Entry {
     }
 
     /// Sets up a vCPU, fresh from reset, to start.
-    pub fn apply(&self, vcpu: &mut impl Vcpu) {
+    pub fn apply(&self, vcpu: &mut impl ProcessorState) {
         for register in 0..16 {
             vcpu.set_register(register, 0);
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::layout::{ACPI_AREA, MemoryKind};
-use access::fake_vcpu::StillVcpu;
+use access::fake_processor::StillProcessor;
 use access::memory::VecMemory;
 use access::vcpu::{RAX, RBX, RSI, SegmentName};
 use alloc::string::ToString;
@@ -95,7 +95,7 @@ fn bzimage_gets_its_zero_page() {
 #[test]
 fn linux_starts_in_64_bit_mode_on_its_own_tables() {
     let (memory, layout) = guest();
-    let mut vcpu = StillVcpu::real();
+    let mut vcpu = StillProcessor::real();
     vcpu.registers = [7; 16];
     load(&memory, &layout, image(&bzimage())).unwrap().apply(&mut vcpu);
     assert_eq!(vcpu.rip, 2 * MIB + 0x200);
@@ -176,7 +176,7 @@ fn segments_below_1_mib_are_loaded_beside_what_the_loader_has_there() {
     let kernel = low(0x8000, 0x3_0000);
     let modules = [("name", &b"module"[..])];
     let whole = LoadImage { command_line: "a b", modules: &modules, ..image(&kernel) };
-    let mut vcpu = StillVcpu::long(0);
+    let mut vcpu = StillProcessor::long(0);
     load(&memory, &layout, whole).unwrap().apply(&mut vcpu);
     assert_eq!(vcpu.rip, 0x8000);
     let info = vcpu.registers[RBX];
@@ -332,7 +332,7 @@ fn pvh_gets_its_start_info() {
         assert_eq!(read32(&memory, info + 48) as usize, layout.memory_map().len());
         assert_eq!((read64(&memory, map + 72), read64(&memory, map + 80)), (MIB, 15 * MIB));
 
-        let mut vcpu = StillVcpu::long(0);
+        let mut vcpu = StillProcessor::long(0);
         entry.apply(&mut vcpu);
         assert_eq!((vcpu.rip, vcpu.registers[RBX]), (MIB + 0x40, info));
         assert_eq!((vcpu.control.cr0, vcpu.control.cr4, vcpu.control.efer), (0x11, 0, 0));
@@ -410,7 +410,7 @@ fn multiboot_elf_of_either_size() {
         assert_eq!(read64(&memory, map + 72 + 4), MIB);
         assert_eq!(text(&memory, read32(&memory, info + 64)), "bulkhead");
 
-        let mut vcpu = StillVcpu::long(0);
+        let mut vcpu = StillProcessor::long(0);
         entry.apply(&mut vcpu);
         assert_eq!(vcpu.rip, MIB + 0x40, "the entry's virtual address, translated");
         assert_eq!((vcpu.registers[RAX], vcpu.registers[RBX]), (0x2bad_b002, info));

@@ -288,7 +288,7 @@ fn stores_a_vector_register(gpa: u64, unmapped_crashes: bool) -> (Option<End>, V
     let fault = Exit::NestedFault { gpa: Gpa(gpa), access: access::vcpu::NestedAccess::Write };
     let turns: Vec<Turn> = (0..200).map(|_| exit(fault)).collect();
     let mut vp = VirtualProcessor::new(0, Scripted::new(&partition, &turns, &[]));
-    vp.cpu.still = access::fake_vcpu::StillVcpu::real();
+    vp.cpu.still = access::fake_processor::StillProcessor::real();
     vp.run(&partition);
     let log = partition.host.logged.borrow().join("\n");
     (partition.ended(), injected(&vp), log)

@@ -10,7 +10,7 @@ use tables::{Format, Geometry, MapError, Nested};
 pub trait Backend: Debug + Send + Sync + Sized + 'static {
     /// Its name, as users know it.
     const NAME: &'static str;
-    /// Guests can take their interrupts themselves ([`Vcpu::set_interrupts`]).
+    /// Guests can take their interrupts themselves ([`set_interrupts`](access::vcpu::ApicVirtualization::set_interrupts)).
     const DIRECT_INTERRUPTS: bool;
     /// A virtual processor.
     type Vcpu: Vcpu + Send + 'static;

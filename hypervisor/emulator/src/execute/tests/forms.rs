@@ -72,7 +72,7 @@ fn operands_are_pushed_and_popped() {
 
     // pop word [rbx] in 16-bit code: SP wraps, the rest of ESP stays.
     let mut machine = Machine::new(&[0x8f, 0x07]);
-    machine.vcpu = StillVcpu::real();
+    machine.vcpu = StillProcessor::real();
     machine.vcpu.segment_mut(SegmentName::Cs).base = CODE;
     machine.vcpu.segment_mut(SegmentName::Ds).base = 0xd000_0000;
     machine.vcpu.segment_mut(SegmentName::Ss).base = DATA;

@@ -6,9 +6,11 @@ use super::super::*;
 use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use crate::host::{BusAccess, Reply};
 use crate::layout::GuestLayout;
-use access::fake_vcpu::StillVcpu;
+use access::fake_processor::StillProcessor;
 use access::memory::VecMemory;
-use access::vcpu::{ControlRegisters, Exit, InterruptMode, KeptApic, Posting};
+use access::vcpu::{
+    ApicVirtualization, ControlRegisters, Execution, Exit, InterruptMode, KeptApic, Posting, ProcessorState,
+};
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use devices::{Chipset, ChipsetConfig};
@@ -191,7 +193,7 @@ pub(super) fn device(vector: u8) -> Turn {
 
 /// A vCPU whose exits are a script; it ends the partition when that is over.
 pub(super) struct Scripted<'a> {
-    pub(super) still: StillVcpu,
+    pub(super) still: StillProcessor,
     pub(super) turns: VecDeque<Turn>,
     pub(super) sleeps: VecDeque<Turn>,
     pub(super) slept: usize,
@@ -234,25 +236,7 @@ impl Scripted<'_> {
     }
 }
 
-impl Vcpu for Scripted<'_> {
-    fn prepare(&mut self, resume: Resume) {
-        self.prepared = resume;
-    }
-    fn enter(&mut self) -> Exit {
-        self.resumes.push(core::mem::take(&mut self.prepared));
-        if let Some(hook) = self.on_enter {
-            hook(self.partition, self.resumes.len());
-        }
-        let Some(turn) = self.turns.pop_front() else {
-            self.partition.request_end(End::Stopped);
-            return Exit::Kick;
-        };
-        self.play(&turn);
-        if turn.exit == Some(Exit::Interrupt) {
-            self.partition.host.now.set(self.partition.host.now.get() + 1000);
-        }
-        turn.exit.unwrap_or(Exit::Kick)
-    }
+impl ProcessorState for Scripted<'_> {
     fn register(&self, index: usize) -> u64 {
         self.still.register(index)
     }
@@ -298,6 +282,10 @@ impl Vcpu for Scripted<'_> {
     fn write_msr(&mut self, _: u32, _: u64) -> bool {
         false
     }
+    fn set_xcr0(&mut self, value: u64) {
+        self.still.set_xcr0(value);
+    }
+    fn clear_interrupt_shadow(&mut self) {}
     fn next_rip(&self) -> Option<u64> {
         Some(self.still.rip + 2)
     }
@@ -307,27 +295,42 @@ impl Vcpu for Scripted<'_> {
     fn is_delivering(&self) -> bool {
         self.still.is_delivering()
     }
-    fn let_events_in(&mut self) {
-        self.let_in += 1;
-    }
     fn take_interrupted(&mut self) -> Option<u32> {
         self.still.take_interrupted()
     }
+}
+
+impl Execution for Scripted<'_> {
+    fn reset(&mut self) {
+        self.still.rip = 0xfff0;
+    }
+    fn prepare(&mut self, resume: Resume) {
+        self.prepared = resume;
+    }
+    fn enter(&mut self) -> Exit {
+        self.resumes.push(core::mem::take(&mut self.prepared));
+        if let Some(hook) = self.on_enter {
+            hook(self.partition, self.resumes.len());
+        }
+        let Some(turn) = self.turns.pop_front() else {
+            self.partition.request_end(End::Stopped);
+            return Exit::Kick;
+        };
+        self.play(&turn);
+        if turn.exit == Some(Exit::Interrupt) {
+            self.partition.host.now.set(self.partition.host.now.get() + 1000);
+        }
+        turn.exit.unwrap_or(Exit::Kick)
+    }
+    fn release(&mut self) {}
     fn can_take_interrupt(&self) -> bool {
         self.still.rflags & IF != 0
     }
     fn can_take_nmi(&self) -> bool {
         self.takes_nmi
     }
-    fn clear_interrupt_shadow(&mut self) {}
-    fn cr8(&self) -> u8 {
-        self.cr8
-    }
-    fn set_task_priority(&mut self, value: u8) {
-        self.cr8 = value >> 4;
-    }
-    fn set_xcr0(&mut self, value: u64) {
-        self.still.set_xcr0(value);
+    fn let_events_in(&mut self) {
+        self.let_in += 1;
     }
     fn take_interrupts(&mut self) -> [u64; 4] {
         core::mem::take(&mut self.interrupts)
@@ -347,6 +350,15 @@ impl Vcpu for Scripted<'_> {
         }
     }
     fn flush_translations(&mut self) {}
+}
+
+impl ApicVirtualization for Scripted<'_> {
+    fn cr8(&self) -> u8 {
+        self.cr8
+    }
+    fn set_task_priority(&mut self, value: u8) {
+        self.cr8 = value >> 4;
+    }
     fn set_interrupts(&mut self, interrupts: InterruptMode) {
         self.modes.push(interrupts);
     }
@@ -363,16 +375,12 @@ impl Vcpu for Scripted<'_> {
     fn posting(&self) -> Option<&'static dyn Posting> {
         None
     }
-    fn release(&mut self) {}
-    fn reset(&mut self) {
-        self.still.rip = 0xfff0;
-    }
 }
 
 impl<'a> Scripted<'a> {
     /// In 64-bit mode with interrupts enabled.
     pub(super) fn new(partition: &'a Partition<FakeHost>, turns: &[Turn], sleeps: &[Turn]) -> Self {
-        let mut still = StillVcpu::long(0);
+        let mut still = StillProcessor::long(0);
         still.rflags = 2 | IF;
         Self {
             still,

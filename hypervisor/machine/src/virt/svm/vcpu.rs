@@ -1,24 +1,22 @@
 //! A virtual processor on AMD-V.
 
 use super::avic::Avic;
-use super::control::{self, EFER_LMA, EFER_SVME, Roots, SHADOW};
+use super::control::{self, EFER_SVME, Roots, SHADOW};
 use super::entry::Entry;
 use super::{Features, world};
 use crate::cpu::barriers::{self, Barriers};
-use crate::cpu::{apic, interrupts, registers};
-use crate::virt::apic_page::Bitmap;
+use crate::cpu::{interrupts, registers};
 use crate::virt::guest_registers;
 use crate::virt::passed_msrs::MsrMaps;
-use access::vcpu::{
-    ControlRegisters, Exit, GeneralRegisters, InterruptMode, KeptApic, Posting, RAX, RSP, Resume, Segment,
-    SegmentName, Vcpu,
-};
+use access::vcpu::{Execution, Exit, GeneralRegisters, InterruptMode, Resume};
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
-use spec::local_apic::{COMMAND, TASK_PRIORITY};
 use spec::processor::RFLAGS_IF;
-use spec::svm::{Vmcb, VmcbSegment, clean};
+use spec::svm::Vmcb;
 use spec::{Hpa, msr};
+
+mod apic;
+mod state;
 
 const VM_CR_SVMDIS: u64 = 1 << 4;
 
@@ -144,7 +142,7 @@ impl SvmVcpu {
     }
 
     /// Makes this processor take events only where the guest's loop lets it, until
-    /// [`Vcpu::release`].
+    /// [`Execution::release`].
     #[inline]
     fn hold_events(&mut self) {
         if !self.started {
@@ -164,18 +162,9 @@ impl SvmVcpu {
             barriers::before_start(&self.barriers, &mut barriers::ThisProcessor);
         }
     }
-
-    fn segment_mut(&mut self, name: SegmentName) -> &mut VmcbSegment {
-        let save = &mut self.vmcb.save;
-        match name {
-            SegmentName::Ldtr => &mut save.ldtr,
-            SegmentName::Tr => &mut save.tr,
-            other => &mut save.segments[other as usize],
-        }
-    }
 }
 
-impl Vcpu for SvmVcpu {
+impl Execution for SvmVcpu {
     #[inline(never)]
     fn prepare(&mut self, resume: Resume) {
         self.hold_events();
@@ -219,177 +208,8 @@ impl Vcpu for SvmVcpu {
         exit
     }
 
-    fn register(&self, index: usize) -> u64 {
-        match index & 15 {
-            RAX => self.vmcb.save.rax,
-            RSP => self.vmcb.save.rsp,
-            other => self.registers.0[other],
-        }
-    }
-
-    fn set_register(&mut self, index: usize, value: u64) {
-        match index & 15 {
-            RAX => self.vmcb.save.rax = value,
-            RSP => self.vmcb.save.rsp = value,
-            other => self.registers.0[other] = value,
-        }
-    }
-
-    fn rip(&self) -> u64 {
-        self.vmcb.save.rip
-    }
-
-    fn set_rip(&mut self, value: u64) {
-        self.vmcb.save.rip = value;
-    }
-
-    fn rflags(&self) -> u64 {
-        self.vmcb.save.rflags
-    }
-
-    fn set_rflags(&mut self, value: u64) {
-        self.vmcb.save.rflags = value;
-    }
-
-    fn control(&self) -> ControlRegisters {
-        let save = &self.vmcb.save;
-        ControlRegisters {
-            cr0: save.cr0,
-            cr2: save.cr2,
-            cr3: save.cr3,
-            cr4: save.cr4,
-            efer: save.efer & !EFER_SVME,
-        }
-    }
-
-    fn set_control(&mut self, control: ControlRegisters) {
-        let save = &mut self.vmcb.save;
-        save.cr0 = control.cr0;
-        save.cr2 = control.cr2;
-        save.cr3 = control.cr3;
-        save.cr4 = control.cr4;
-        save.efer = control.efer | EFER_SVME;
-        self.vmcb.control.clean &= !(clean::CONTROL_REGISTERS | clean::CR2);
-        // A change of paging mode or CR3 here is not the guest's own MOV, which
-        // would flush.
-        self.entry.flush_translations();
-    }
-
-    fn segment(&self, name: SegmentName) -> Segment {
-        let save = &self.vmcb.save;
-        let segment = match name {
-            SegmentName::Ldtr => &save.ldtr,
-            SegmentName::Tr => &save.tr,
-            other => &save.segments[other as usize],
-        };
-        Segment {
-            selector: segment.selector,
-            attributes: segment.attributes,
-            limit: segment.limit,
-            base: segment.base,
-        }
-    }
-
-    fn set_segment(&mut self, name: SegmentName, segment: Segment) {
-        *self.segment_mut(name) = VmcbSegment {
-            selector: segment.selector,
-            attributes: segment.attributes,
-            limit: segment.limit,
-            base: segment.base,
-        };
-        if name == SegmentName::Ss {
-            self.vmcb.save.cpl = (segment.attributes >> 5) as u8 & 3;
-        }
-        self.vmcb.control.clean &= !clean::SEGMENTS;
-    }
-
-    fn global_table(&self) -> (u64, u16) {
-        (self.vmcb.save.gdtr.base, self.vmcb.save.gdtr.limit as u16)
-    }
-
-    fn set_descriptor_table(&mut self, interrupt: bool, base: u64, limit: u16) {
-        let save = &mut self.vmcb.save;
-        let table = if interrupt { &mut save.idtr } else { &mut save.gdtr };
-        *table = VmcbSegment { selector: 0, attributes: 0, limit: limit.into(), base };
-        self.vmcb.control.clean &= !clean::DESCRIPTOR_TABLES;
-    }
-
-    fn privilege_level(&self) -> u8 {
-        self.vmcb.save.cpl & 3
-    }
-
-    fn read_msr(&self, number: u32) -> Option<u64> {
-        let save = &self.vmcb.save;
-        Some(match number {
-            msr::EFER => save.efer & !EFER_SVME,
-            msr::PAT => save.g_pat,
-            msr::STAR => save.star,
-            msr::LSTAR => save.lstar,
-            msr::CSTAR => save.cstar,
-            msr::SFMASK => save.sfmask,
-            msr::KERNEL_GS_BASE => save.kernel_gs_base,
-            msr::FS_BASE => save.segments[SegmentName::Fs as usize].base,
-            msr::GS_BASE => save.segments[SegmentName::Gs as usize].base,
-            msr::SYSENTER_CS => save.sysenter_cs,
-            msr::SYSENTER_ESP => save.sysenter_esp,
-            msr::SYSENTER_EIP => save.sysenter_eip,
-            _ => return None,
-        })
-    }
-
-    fn write_msr(&mut self, number: u32, value: u64) -> bool {
-        let save = &mut self.vmcb.save;
-        match number {
-            msr::EFER => {
-                save.efer = value & !EFER_LMA | save.efer & EFER_LMA | EFER_SVME;
-                self.vmcb.control.clean &= !clean::CONTROL_REGISTERS;
-            }
-            msr::PAT => {
-                save.g_pat = value;
-                self.vmcb.control.clean &= !clean::NESTED_PAGING;
-            }
-            msr::STAR => save.star = value,
-            msr::LSTAR => save.lstar = value,
-            msr::CSTAR => save.cstar = value,
-            msr::SFMASK => save.sfmask = value,
-            msr::KERNEL_GS_BASE => save.kernel_gs_base = value,
-            msr::FS_BASE => save.segments[SegmentName::Fs as usize].base = value,
-            msr::GS_BASE => save.segments[SegmentName::Gs as usize].base = value,
-            msr::SYSENTER_CS => save.sysenter_cs = value,
-            msr::SYSENTER_ESP => save.sysenter_esp = value,
-            msr::SYSENTER_EIP => save.sysenter_eip = value,
-            _ => return false,
-        }
-        true
-    }
-
-    fn next_rip(&self) -> Option<u64> {
-        let control = &self.vmcb.control;
-        match control.exit_code {
-            // A port exit gives it whatever the processor (APM section 15.10.2).
-            spec::svm::exit_code::IOIO => Some(control.exit_info2),
-            _ if self.features.next_rip => Some(control.next_rip),
-            _ => None,
-        }
-    }
-
-    fn fetched_bytes(&self) -> &[u8] {
-        let control = &self.vmcb.control;
-        let count = if self.features.decode_assists { control.fetched_count.min(15) } else { 0 };
-        &control.fetched_bytes[..count.into()]
-    }
-
-    #[inline(always)]
-    fn is_delivering(&self) -> bool {
-        !self.entry.is_free()
-    }
-
     fn let_events_in(&mut self) {
         self.take_events();
-    }
-
-    fn take_interrupted(&mut self) -> Option<u32> {
-        self.entry.take_interrupted()
     }
 
     fn can_take_interrupt(&self) -> bool {
@@ -400,34 +220,6 @@ impl Vcpu for SvmVcpu {
 
     fn can_take_nmi(&self) -> bool {
         self.entry.takes_nmi(&self.vmcb.control)
-    }
-
-    fn clear_interrupt_shadow(&mut self) {
-        self.vmcb.control.interrupt_shadow = 0;
-    }
-
-    fn cr8(&self) -> u8 {
-        match self.avic {
-            Some(avic) if self.interrupts == InterruptMode::Accelerated => avic.page.0.task_priority() >> 4,
-            _ => self.vmcb.control.virtual_interrupt as u8 & 0xf,
-        }
-    }
-
-    fn set_task_priority(&mut self, value: u8) {
-        if let Some(avic) = self.avic {
-            avic.page.0.write(TASK_PRIORITY, value.into());
-        }
-        let word = self.vmcb.control.virtual_interrupt & !0xff | u64::from(value >> 4);
-        if word != self.vmcb.control.virtual_interrupt {
-            self.vmcb.control.virtual_interrupt = word;
-            self.vmcb.control.clean &= !clean::VIRTUAL_INTERRUPT;
-        }
-    }
-
-    fn set_xcr0(&mut self, value: u64) {
-        // SAFETY: the guest owns the extended state; the caller checked the value against
-        // what CPUID offers, and CR4.OSXSAVE is set wherever that is anything.
-        unsafe { guest_registers::set_xcr0(value) };
     }
 
     fn take_interrupts(&mut self) -> [u64; 4] {
@@ -447,54 +239,6 @@ impl Vcpu for SvmVcpu {
 
     fn flush_translations(&mut self) {
         self.entry.flush_translations();
-    }
-
-    fn set_interrupts(&mut self, interrupts: InterruptMode) {
-        if interrupts == self.interrupts {
-            return;
-        }
-        self.hold_events();
-        // From one way of direct ones to the other nothing changes hands.
-        if !(self.interrupts.is_direct() && interrupts.is_direct()) {
-            // SAFETY: as for `take_events`.
-            unsafe { world::window() }
-        }
-        self.interrupts = interrupts;
-        match self.avic {
-            Some(avic) if interrupts == InterruptMode::Accelerated => avic.begin(apic::id()),
-            Some(avic) => avic.end(),
-            None => {}
-        }
-        control::take_interrupts(&mut self.vmcb.control, interrupts, self.frames.msr_maps.of(interrupts).0);
-    }
-
-    fn request(&mut self, vector: u8, level: bool) {
-        if let Some(avic) = self.avic {
-            avic.page.0.set(Bitmap::TriggerMode, vector, level);
-            avic.page.0.insert(Bitmap::Requests, vector);
-        }
-    }
-
-    fn end_kept(&mut self, vector: u8) {
-        if let Some(avic) = self.avic {
-            avic.end_of_interrupt(vector);
-        }
-    }
-
-    fn kept_write(&self, register: u8) -> u64 {
-        match self.avic {
-            Some(avic) if register != COMMAND => avic.page.0.read(register).into(),
-            // The exit tells all of that register.
-            _ => self.vmcb.control.exit_info1,
-        }
-    }
-
-    fn kept_apic(&mut self) -> KeptApic {
-        self.avic.map_or(KeptApic::default(), |avic| avic.page.0.take_interrupts())
-    }
-
-    fn posting(&self) -> Option<&'static dyn Posting> {
-        self.avic.map(|avic| avic as &dyn Posting)
     }
 
     fn release(&mut self) {

@@ -3,7 +3,7 @@
 use super::VmxVcpu;
 use crate::virt::vmx::control_registers::{cr0_is_legal, cr4_is_legal};
 use crate::virt::vmx::exits;
-use access::vcpu::{Exit, Vcpu};
+use access::vcpu::{Exit, ProcessorState};
 use spec::vmx::field;
 
 impl VmxVcpu {

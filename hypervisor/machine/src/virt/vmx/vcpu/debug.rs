@@ -3,7 +3,7 @@
 use super::{DR7_GD, RFLAGS_TF, SHADOW, VmxVcpu};
 use crate::cpu::registers;
 use crate::virt::vmx::exits;
-use access::vcpu::Vcpu;
+use access::vcpu::ProcessorState;
 use spec::vmx::{event, exit, field, interruptibility, qualification};
 
 /// DR6: a task switch, to a task with the T flag.
@@ -35,7 +35,7 @@ impl VmxVcpu {
         }
     }
 
-    /// See [`Vcpu::end_local_breakpoints`].
+    /// See [`ProcessorState::end_local_breakpoints`].
     pub(super) fn clear_local_breakpoints(&mut self) {
         let dr7 = self.read(field::GUEST_DR7);
         self.write(field::GUEST_DR7, dr7 & !DR7_LOCAL);

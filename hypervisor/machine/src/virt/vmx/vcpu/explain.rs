@@ -4,7 +4,7 @@
 use super::VmxVcpu;
 use crate::virt::vmx::guest_state::{GuestState, SegmentState};
 use crate::virt::vmx::{exits, world};
-use access::vcpu::{Exit, Vcpu};
+use access::vcpu::{Exit, ProcessorState};
 use spec::vmx::control::entry;
 use spec::vmx::{error, exit, field};
 

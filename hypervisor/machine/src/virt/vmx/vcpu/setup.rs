@@ -3,7 +3,7 @@
 
 use super::{DR7_RESET, EXCEPTIONS, PAT_RESET, UNSETTLED, VPID, VmxVcpu};
 use crate::virt::vmx::{host, world};
-use access::vcpu::{ControlRegisters, InterruptMode, Segment, SegmentName, Vcpu};
+use access::vcpu::{ControlRegisters, InterruptMode, ProcessorState, Segment, SegmentName};
 use spec::vmx::control::secondary;
 use spec::vmx::field::{self, Field};
 use spec::vmx::interruptibility;
@@ -95,7 +95,7 @@ impl VmxVcpu {
         self.write_pae_pointers([0; 4]);
     }
 
-    /// See [`Vcpu::set_pae_pointers`].
+    /// See [`ProcessorState::set_pae_pointers`].
     pub(super) fn write_pae_pointers(&mut self, pointers: [u64; 4]) {
         for (entry, pointer) in (0..).zip(pointers) {
             self.write(Field(field::GUEST_PDPTE.0 + 2 * entry), pointer);

@@ -7,7 +7,7 @@ use spec::vmx::control::pin;
 use spec::vmx::field;
 
 impl VmxVcpu {
-    /// See [`access::vcpu::Vcpu::exit_at`].
+    /// See [`access::vcpu::Execution::exit_at`].
     pub(super) fn set_deadline(&mut self, deadline: Option<u64>) -> bool {
         if self.features.timer_rate.is_none() {
             return false;

@@ -1,16 +1,14 @@
-//! A vCPU that is nothing but its registers.
+//! A processor that is nothing but its registers.
 
 use std::vec::Vec;
 
 use spec::processor::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE};
 
-use crate::vcpu::{
-    ControlRegisters, Exit, InterruptMode, KeptApic, Posting, Resume, Segment, SegmentName, Vcpu,
-};
+use crate::vcpu::{ControlRegisters, ProcessorState, Segment, SegmentName};
 
 /// Registers that a test sets and looks at. It never runs.
 #[derive(Clone, PartialEq, Debug)]
-pub struct StillVcpu {
+pub struct StillProcessor {
     /// General registers.
     pub registers: [u64; 16],
     /// Instruction pointer.
@@ -41,7 +39,7 @@ pub struct StillVcpu {
     pub local_breakpoints: bool,
 }
 
-impl StillVcpu {
+impl StillProcessor {
     /// In 64-bit mode at privilege level 0, with page tables at `cr3`.
     pub fn long(cr3: u64) -> Self {
         let mut vcpu = Self::flat(0xa9b);
@@ -95,11 +93,7 @@ impl StillVcpu {
     }
 }
 
-impl Vcpu for StillVcpu {
-    fn prepare(&mut self, _: Resume) {}
-    fn enter(&mut self) -> Exit {
-        unreachable!("a still vCPU is never entered")
-    }
+impl ProcessorState for StillProcessor {
     fn register(&self, index: usize) -> u64 {
         self.registers[index]
     }
@@ -157,12 +151,6 @@ impl Vcpu for StillVcpu {
     fn take_interrupted(&mut self) -> Option<u32> {
         self.interrupted.take()
     }
-    fn can_take_interrupt(&self) -> bool {
-        false
-    }
-    fn can_take_nmi(&self) -> bool {
-        false
-    }
     fn set_pae_pointers(&mut self, pointers: [u64; 4]) {
         self.pae_pointers = pointers;
     }
@@ -172,30 +160,7 @@ impl Vcpu for StillVcpu {
     fn clear_interrupt_shadow(&mut self) {
         self.shadow = false;
     }
-    fn cr8(&self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: u8) {}
     fn set_xcr0(&mut self, value: u64) {
         self.xcr0 = value;
     }
-    fn take_interrupts(&mut self) -> [u64; 4] {
-        [0; 4]
-    }
-    fn sleep(&mut self) {}
-    fn flush_translations(&mut self) {}
-    fn set_interrupts(&mut self, _: InterruptMode) {}
-    fn request(&mut self, _: u8, _: bool) {}
-    fn end_kept(&mut self, _: u8) {}
-    fn kept_write(&self, _: u8) -> u64 {
-        0
-    }
-    fn kept_apic(&mut self) -> KeptApic {
-        KeptApic::default()
-    }
-    fn posting(&self) -> Option<&'static dyn Posting> {
-        None
-    }
-    fn release(&mut self) {}
-    fn reset(&mut self) {}
 }
