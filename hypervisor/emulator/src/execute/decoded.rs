@@ -4,8 +4,7 @@
 //! nothing but the bytes and the size of code, so what was decoded once is right for
 //! as long as the bytes are the same; they are fetched anew each time.
 
-use super::single::direction;
-use crate::decode::{self, CodeSize, DecodeError, Instruction, Operation, Source};
+use crate::decode::{self, Alu, BitOperation, CodeSize, DecodeError, Instruction, Operation, Source};
 use crate::walk::{Access, Bytes, BytesKey};
 
 /// Instructions that are kept; a power of two.
@@ -62,6 +61,20 @@ fn decode_slowly(bytes: BytesKey, size: CodeSize, unsupported: &mut Bytes) -> Re
     let access = direction(&instruction.operation);
     let displaced = matches!(instruction.operation, Operation::Bit { offset: Source::Register(_), .. });
     Ok(Known { bytes, size, instruction, access, displaced })
+}
+
+/// What the instruction needs to be allowed. What writes may read as well.
+fn direction(operation: &Operation) -> Access {
+    match operation {
+        Operation::Load { .. }
+        | Operation::ToRegister { .. }
+        | Operation::Test { .. }
+        | Operation::Multiply { .. }
+        | Operation::MultiplyTo { .. }
+        | Operation::ToMemory { alu: Alu::Cmp, .. }
+        | Operation::Bit { operation: BitOperation::Test, .. } => Access::Read,
+        _ => Access::Write,
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Where an operand is in the guest's physical address space, and access to it.
 
+use super::bus::Bus;
+use super::outcome::Outcome;
 use super::processor::{Processor, page_fault};
-use super::{Bus, Outcome};
 use crate::walk::{Access, Walker};
 use access::GuestMemory;
 use access::vcpu::{ProcessorState, SegmentName};

@@ -4,9 +4,11 @@
 //! bitmap of the task) before it exited (Intel SDM vol. 3 section 26.1.1, AMD APM vol. 2
 //! section 15.10.2); what is left are the checks of the string in memory.
 
+use super::bus::Bus;
+use super::outcome::Outcome;
 use super::processor::Processor;
+use super::recent::{Recent, fetch};
 use super::string::Strings;
-use super::{Bus, Outcome, Recent, fetch};
 use crate::decode::{Operation, StringOperation};
 use crate::walk::Walker;
 use access::GuestMemory;

@@ -1,7 +1,7 @@
 //! The state of the processor that an emulated instruction goes by, and how it leaves
 //! its traces there.
 
-use super::{Outcome, SINGLE_STEP};
+use super::outcome::{Outcome, SINGLE_STEP};
 use crate::code::CodeSize;
 use crate::decode::{Address, Register};
 use crate::walk::{Access, PageFault, Paging};

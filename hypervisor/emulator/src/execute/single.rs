@@ -1,12 +1,13 @@
 //! Instructions with one operand in memory.
 
 use super::alu::{self, CARRY};
+use super::bus::Bus;
 use super::decoded::Known;
+use super::outcome::Outcome;
 use super::place::{self, Place};
 use super::processor::{Processor, read_register, write_register};
-use super::{Bus, Outcome};
 use crate::decode::{Alu, BitOperation, Extension, Instruction, Operation, Register, Source};
-use crate::walk::{Access, Walker};
+use crate::walk::Walker;
 use access::GuestMemory;
 use access::vcpu::{ProcessorState, RAX, RDX};
 use spec::{Gpa, Width};
@@ -68,20 +69,6 @@ impl<M: GuestMemory, B: Bus> Operand<'_, M, B> {
     #[inline]
     fn write(&mut self, value: u64) {
         self.place.write(self.memory, self.bus, self.fault, value);
-    }
-}
-
-/// What the instruction needs to be allowed. What writes may read as well.
-pub(super) fn direction(operation: &Operation) -> Access {
-    match operation {
-        Operation::Load { .. }
-        | Operation::ToRegister { .. }
-        | Operation::Test { .. }
-        | Operation::Multiply { .. }
-        | Operation::MultiplyTo { .. }
-        | Operation::ToMemory { alu: Alu::Cmp, .. }
-        | Operation::Bit { operation: BitOperation::Test, .. } => Access::Read,
-        _ => Access::Write,
     }
 }
 

@@ -1,8 +1,9 @@
 //! PUSH and POP of an operand in memory.
 
+use super::bus::Bus;
+use super::outcome::Outcome;
 use super::place;
 use super::processor::{Processor, write_register};
-use super::{Bus, Outcome};
 use crate::decode::{Instruction, Operation, Register};
 use crate::walk::{Access, Walker};
 use access::GuestMemory;

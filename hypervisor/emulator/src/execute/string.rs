@@ -1,9 +1,10 @@
 //! String instructions: one element after the other, at most [`ELEMENTS_MAX`] an exit.
 
 use super::alu::{self, ZERO};
+use super::bus::Bus;
+use super::outcome::Outcome;
 use super::place::{self, Place};
 use super::processor::{Processor, RFLAGS_DF, read_register, write_register};
-use super::{Bus, Outcome};
 use crate::decode::{Alu, Instruction, Register, Repetition, StringOperation};
 use crate::walk::{Access, Walker};
 use access::GuestMemory;

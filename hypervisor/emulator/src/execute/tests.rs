@@ -1,12 +1,15 @@
 mod forms;
 
+use super::outcome::SINGLE_STEP;
 use super::*;
 use crate::testing::{BusAccess, RecordingBus, fault};
+use access::GuestMemory;
 use access::fake_processor::StillProcessor;
 use access::memory::VecMemory;
-use access::vcpu::{PortAccess, RAX, RBX, RCX, RDI, RDX, RSI, SegmentName};
+use access::vcpu::{Event, NestedAccess, PortAccess, RAX, RBX, RCX, RDI, RDX, RSI, SegmentName};
 use alloc::vec::Vec;
 use spec::processor::{CR0_WP, CR4_SMAP, RFLAGS_AC};
+use spec::{Gpa, Width};
 
 /// Page tables for the tests in 64-bit mode: 4 MiB one to one in 4 KiB pages at the
 /// bottom, and from 0x40_0000 on a device at gpa 0xd000_0000.

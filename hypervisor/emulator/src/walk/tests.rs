@@ -1,7 +1,15 @@
+use super::entry::*;
+use super::fault::error;
 use super::*;
+use access::GuestMemory;
 use access::memory::VecMemory;
+use access::vcpu::ControlRegisters;
 use proptest::prelude::*;
-use spec::processor::{CR0_PE, EFER_LME};
+use spec::Gpa;
+use spec::processor::{
+    CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_LME, EFER_NXE,
+    RFLAGS_AC,
+};
 
 const ROOT: u64 = 0x1000;
 const LINEAR: u64 = 0x7f12_3456_7abc;
