@@ -2,7 +2,7 @@
 
 use super::bus::Bus;
 use super::decoded::Known;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Stop};
 use super::processor::Processor;
 use super::recent::{Recent, fetch};
 use super::string::{self, Strings};
@@ -34,20 +34,20 @@ pub fn memory_access<V: ProcessorState, M: GuestMemory, B: Bus>(
     let mut walker = Walker { memory, paths: &mut recent.paths };
     let known = match fetch(vcpu, &mut walker, &processor, &mut recent.decoded) {
         Ok(known) => known,
-        Err(outcome) => return outcome,
+        Err(stop) => return stop.outcome(vcpu),
     };
     let operation = known.instruction.operation;
     let result = if matches!(operation, Operation::String { .. } | Operation::Push | Operation::Pop) {
         let bytes = known.bytes();
         let result = with_two_places(vcpu, walker, bus, &processor, known, fault);
-        if result == Err(Outcome::Unsupported) {
+        if matches!(result, Err(Stop::Outcome(Outcome::Unsupported))) {
             recent.decoded.unsupported = bytes;
         }
         result
     } else {
         single::single(vcpu, walker, bus, &processor, known, fault)
     };
-    result.unwrap_or_else(|outcome| outcome)
+    result.unwrap_or_else(|stop| stop.outcome(vcpu))
 }
 
 /// Instructions that reach two places in memory.
@@ -60,7 +60,7 @@ fn with_two_places<V: ProcessorState, M: GuestMemory, B: Bus>(
     processor: &Processor,
     known: &Known,
     fault: Gpa,
-) -> Result<Outcome, Outcome> {
+) -> Result<Outcome, Stop> {
     match known.instruction.operation {
         Operation::String { operation, repeat } => {
             let strings = Strings { operation, repeat, instruction: known.instruction };

@@ -1,6 +1,7 @@
 //! How the emulation of an instruction ends.
 
-use access::vcpu::Event;
+use crate::walk::PageFault;
+use access::vcpu::{Event, ProcessorState};
 
 /// How the emulation of an instruction ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,3 +21,46 @@ pub enum Outcome {
 
 /// The debug exception that follows an instruction under RFLAGS.TF.
 pub(super) const SINGLE_STEP: Event = Event::Exception { vector: 1, error: None };
+
+/// Why an instruction, or an element of a string, is not carried out.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A page fault of which nobody has been told.
+    PageFault(PageFault),
+    /// Anything else.
+    Outcome(Outcome),
+}
+
+impl From<PageFault> for Stop {
+    fn from(fault: PageFault) -> Self {
+        Self::PageFault(fault)
+    }
+}
+
+impl From<Outcome> for Stop {
+    fn from(outcome: Outcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
+impl From<Event> for Stop {
+    fn from(event: Event) -> Self {
+        Self::Outcome(Outcome::Inject(event))
+    }
+}
+
+impl Stop {
+    /// What comes of it for the guest. Of a page fault CR2 tells the address from here on.
+    #[cold]
+    pub(super) fn outcome(self, vcpu: &mut impl ProcessorState) -> Outcome {
+        match self {
+            Self::Outcome(outcome) => outcome,
+            Self::PageFault(fault) => {
+                let mut control = vcpu.control();
+                control.cr2 = fault.address;
+                vcpu.set_control(control);
+                Outcome::Inject(fault.event())
+            }
+        }
+    }
+}

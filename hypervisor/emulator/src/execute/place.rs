@@ -1,8 +1,8 @@
 //! Where an operand is in the guest's physical address space, and access to it.
 
 use super::bus::Bus;
-use super::outcome::Outcome;
-use super::processor::{Processor, page_fault};
+use super::outcome::Stop;
+use super::processor::Processor;
 use crate::walk::{Access, Walker};
 use access::GuestMemory;
 use access::vcpu::{ProcessorState, SegmentName};
@@ -21,28 +21,22 @@ pub(super) struct Place {
 /// Resolves the operand of `width` at `offset` in a segment.
 #[inline]
 pub(super) fn resolve<V: ProcessorState, M: GuestMemory>(
-    vcpu: &mut V,
+    vcpu: &V,
     walker: &mut Walker<M>,
     processor: &Processor,
     (segment, offset): (SegmentName, u64),
     width: Width,
     access: Access,
-) -> Result<Place, Outcome> {
-    let linear = processor.linear(vcpu, segment, offset, width.bytes(), access).map_err(Outcome::Inject)?;
-    let start = match walker.translate(&processor.paging, linear, access) {
-        Ok(gpa) => gpa,
-        Err(fault) => return Err(page_fault(vcpu, fault)),
-    };
+) -> Result<Place, Stop> {
+    let linear = processor.linear(vcpu, segment, offset, width.bytes(), access)?;
+    let start = walker.translate(&processor.paging, linear, access)?;
     let mut place = Place { start, width, rest: None };
     if (linear & 0xfff) + width.bytes() > 0x1000 {
         let mut next = (linear | 0xfff).wrapping_add(1);
         if !processor.is_64_bit() {
             next &= 0xffff_ffff;
         }
-        match walker.translate(&processor.paging, next, access) {
-            Ok(gpa) => place.rest = Some(gpa),
-            Err(fault) => return Err(page_fault(vcpu, fault)),
-        }
+        place.rest = Some(walker.translate(&processor.paging, next, access)?);
     }
     Ok(place)
 }

@@ -36,7 +36,7 @@ pub fn string_port<V: ProcessorState, M: GuestMemory, P: Ports>(
     let mut walker = Walker { memory, paths: &mut recent.paths };
     let known = match fetch(vcpu, &mut walker, &processor, &mut recent.decoded) {
         Ok(known) => known,
-        Err(outcome) => return outcome,
+        Err(stop) => return stop.outcome(vcpu),
     };
     let instruction = known.instruction;
     let expected = if access.input { StringOperation::Input } else { StringOperation::Output };
@@ -52,7 +52,7 @@ pub fn string_port<V: ProcessorState, M: GuestMemory, P: Ports>(
     let result = strings.run(vcpu, &processor, |vcpu, _| {
         let (source, destination) = strings.places(vcpu, &mut walker, &processor)?;
         let Some(place) = source.or(destination).filter(|place| place.is_memory(memory)) else {
-            return Err(Outcome::Unsupported);
+            return Err(Outcome::Unsupported.into());
         };
         // No page faulted: all of the string is memory.
         if access.input {
@@ -64,7 +64,7 @@ pub fn string_port<V: ProcessorState, M: GuestMemory, P: Ports>(
         }
         Ok(processor.flags)
     });
-    result.unwrap_or_else(|outcome| outcome)
+    result.unwrap_or_else(|stop| stop.outcome(vcpu))
 }
 
 /// A page that no guest has.

@@ -4,7 +4,7 @@
 use super::outcome::{Outcome, SINGLE_STEP};
 use crate::code::CodeSize;
 use crate::decode::{Address, Register};
-use crate::walk::{Access, PageFault, Paging};
+use crate::walk::{Access, Paging};
 use access::vcpu::{Event, ProcessorState, SegmentName};
 use spec::Width;
 pub(super) use spec::processor::RFLAGS_DF;
@@ -162,15 +162,6 @@ fn segment_fault(name: SegmentName) -> Event {
         SegmentName::Ss => Event::Exception { vector: 12, error: Some(0) },
         _ => Event::PROTECTION,
     }
-}
-
-/// The outcome of a page fault: CR2 set, #PF to inject.
-#[cold]
-pub(super) fn page_fault(vcpu: &mut impl ProcessorState, fault: PageFault) -> Outcome {
-    let mut control = vcpu.control();
-    control.cr2 = fault.address;
-    vcpu.set_control(control);
-    Outcome::Inject(fault.event())
 }
 
 /// The value of a register, zero-extended.

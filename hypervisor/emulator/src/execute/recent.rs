@@ -1,8 +1,8 @@
 //! The instruction at RIP, and what is remembered of those before.
 
 use super::decoded::{Decoded, Known};
-use super::outcome::Outcome;
-use super::processor::{Processor, page_fault};
+use super::outcome::{Outcome, Stop};
+use super::processor::Processor;
 use crate::decode::DecodeError;
 use crate::walk::{self, Bytes, Paths, Walker};
 use access::GuestMemory;
@@ -28,26 +28,25 @@ impl Recent {
 /// or from memory.
 #[inline]
 pub(super) fn fetch<'a, V: ProcessorState, M: GuestMemory>(
-    vcpu: &mut V,
+    vcpu: &V,
     walker: &mut Walker<M>,
     processor: &Processor,
     decoded: &'a mut Decoded,
-) -> Result<&'a Known, Outcome> {
+) -> Result<&'a Known, Stop> {
     let (rip, size) = (vcpu.rip(), processor.code_size);
     let given = vcpu.fetched_bytes();
     let given = if given.is_empty() { None } else { Some(Bytes::new(given).key()) };
     // What was given may be cut short where memory has more.
     let bytes = match given.filter(|given| decoded.decode(rip, *given, size).is_ok()) {
         Some(given) => given,
-        None => match walk::fetch(walker, &processor.paging, processor.code_size.linear_rip(vcpu)) {
-            Ok(bytes) => bytes,
-            Err(fault) => return Err(page_fault(vcpu, fault)),
-        },
+        None => walk::fetch(walker, &processor.paging, processor.code_size.linear_rip(vcpu))?,
     };
-    decoded.decode(rip, bytes, size).map_err(|error| match error {
-        // The rest is on a page that cannot be fetched any more: the processor will
-        // find that out.
-        DecodeError::Truncated if !bytes.bytes().as_slice().is_empty() => Outcome::Retry,
-        _ => Outcome::Unsupported,
+    decoded.decode(rip, bytes, size).map_err(|error| {
+        Stop::Outcome(match error {
+            // The rest is on a page that cannot be fetched any more: the processor will
+            // find that out.
+            DecodeError::Truncated if !bytes.bytes().as_slice().is_empty() => Outcome::Retry,
+            _ => Outcome::Unsupported,
+        })
     })
 }

@@ -3,7 +3,7 @@
 use super::alu::{self, CARRY};
 use super::bus::Bus;
 use super::decoded::Known;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Stop};
 use super::place::{self, Place};
 use super::processor::{Processor, read_register, write_register};
 use crate::decode::{Alu, BitOperation, Extension, Instruction, Operation, Register, Source};
@@ -21,7 +21,7 @@ pub(super) fn single<V: ProcessorState, M: GuestMemory, B: Bus>(
     processor: &Processor,
     known: &Known,
     fault: Gpa,
-) -> Result<Outcome, Outcome> {
+) -> Result<Outcome, Stop> {
     let instruction = &known.instruction;
     let width = instruction.width;
     let address = &instruction.address;
@@ -31,7 +31,7 @@ pub(super) fn single<V: ProcessorState, M: GuestMemory, B: Bus>(
     }
     let place = place::resolve(vcpu, &mut walker, processor, (address.segment, offset), width, known.access)?;
     if !place.touches(fault) {
-        return Err(Outcome::Retry);
+        return Err(Outcome::Retry.into());
     }
     let mut operand = Operand { place, memory: walker.memory, bus, fault };
     let flags = match instruction.operation {

@@ -1,7 +1,7 @@
 //! PUSH and POP of an operand in memory.
 
 use super::bus::Bus;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Stop};
 use super::place;
 use super::processor::{Processor, write_register};
 use crate::decode::{Instruction, Operation, Register};
@@ -18,7 +18,7 @@ pub(super) fn access<V: ProcessorState, M: GuestMemory, B: Bus>(
     processor: &Processor,
     instruction: &Instruction,
     fault: Gpa,
-) -> Result<Outcome, Outcome> {
+) -> Result<Outcome, Stop> {
     let (width, address) = (instruction.width, &instruction.address);
     let pops = instruction.operation == Operation::Pop;
     let stack_width = processor.stack_width(vcpu);
@@ -38,7 +38,7 @@ pub(super) fn access<V: ProcessorState, M: GuestMemory, B: Bus>(
     let from = place::resolve(vcpu, &mut walker, processor, from, width, Access::Read)?;
     let to = place::resolve(vcpu, &mut walker, processor, to, width, Access::Write)?;
     if !from.touches(fault) && !to.touches(fault) {
-        return Err(Outcome::Retry);
+        return Err(Outcome::Retry.into());
     }
     let value = from.read(walker.memory, bus, fault);
     to.write(walker.memory, bus, fault, value);

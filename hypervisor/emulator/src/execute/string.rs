@@ -2,7 +2,7 @@
 
 use super::alu::{self, ZERO};
 use super::bus::Bus;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Stop};
 use super::place::{self, Place};
 use super::processor::{Processor, RFLAGS_DF, read_register, write_register};
 use crate::decode::{Alu, Instruction, Register, Repetition, StringOperation};
@@ -58,10 +58,10 @@ impl Strings {
     /// The source and the destination of the next element, as far as there are such.
     pub(super) fn places<V: ProcessorState, M: GuestMemory>(
         &self,
-        vcpu: &mut V,
+        vcpu: &V,
         walker: &mut Walker<M>,
         processor: &Processor,
-    ) -> Result<(Option<Place>, Option<Place>), Outcome> {
+    ) -> Result<(Option<Place>, Option<Place>), Stop> {
         let width = self.instruction.width;
         let mut places = (None, None);
         if self.reads() {
@@ -103,8 +103,8 @@ impl Strings {
         &self,
         vcpu: &mut V,
         processor: &Processor,
-        mut element: impl FnMut(&mut V, bool) -> Result<u64, Outcome>,
-    ) -> Result<Outcome, Outcome> {
+        mut element: impl FnMut(&mut V, bool) -> Result<u64, Stop>,
+    ) -> Result<Outcome, Stop> {
         let count = if self.repeats() { self.register(vcpu, RCX) } else { 1 };
         // A single step is one element.
         let share = count.min(if processor.single_steps() { 1 } else { ELEMENTS_MAX });
@@ -112,7 +112,7 @@ impl Strings {
         while done < share && !is_over {
             match element(vcpu, done == 0) {
                 Ok(new) => flags = new,
-                Err(outcome) if done == 0 => return Err(outcome),
+                Err(stop) if done == 0 => return Err(stop),
                 Err(_) => break,
             }
             self.step(vcpu, processor);
@@ -134,9 +134,9 @@ pub(super) fn memory<V: ProcessorState, M: GuestMemory, B: Bus>(
     processor: &Processor,
     strings: &Strings,
     fault: Gpa,
-) -> Result<Outcome, Outcome> {
+) -> Result<Outcome, Stop> {
     if matches!(strings.operation, StringOperation::Input | StringOperation::Output) {
-        return Err(Outcome::Unsupported);
+        return Err(Outcome::Unsupported.into());
     }
     let memory = walker.memory;
     let width = strings.instruction.width;
@@ -152,7 +152,7 @@ pub(super) fn memory<V: ProcessorState, M: GuestMemory, B: Bus>(
         }
         // Past the page that faulted there may be one that the guest reaches without us.
         if !on_fault || !first && !known {
-            return Err(Outcome::Retry);
+            return Err(Outcome::Retry.into());
         }
         let value = match source {
             Some(place) => place.read(memory, bus, fault),

@@ -420,6 +420,7 @@ fn a_later_fault_of_a_string_is_left_to_the_processor() {
     machine.memory.write64(leaf(DEVICE + 0x1000), 0).unwrap();
     assert_eq!(machine.run_at(DEVICE_GPA + 0xfff), Outcome::Done);
     assert_eq!((machine.vcpu.registers[RCX], machine.vcpu.rip), (1, CODE));
+    assert_eq!(machine.vcpu.control.cr2, 0, "nobody is told of a fault yet");
 }
 
 #[test]
