@@ -16,6 +16,7 @@ fn main() -> io::Result<()> {
         ("pci_scan", pci_scan()),
         ("pci_guest", pci_guest()),
         ("decode", decode()),
+        ("execute", execute()),
         ("loader", loader()),
         ("chipset", chipset()),
         ("nvme", nvme()),
@@ -331,6 +332,44 @@ fn multiboot(flags: u32, addresses: &[u32]) -> Vec<u8> {
     let mut header: Vec<u8> = fields.flat_map(u32::to_le_bytes).collect();
     header.resize(0x40, 0x90);
     header
+}
+
+/// A processor and its memory, and then the code, in the order in which the target reads them.
+fn execute() -> Seeds {
+    const RCX: usize = 1;
+    const RDI: usize = 7;
+    let (long, protected) = (0, 1);
+    let code: [(&str, u8, &[u8]); 7] = [
+        ("store", long, &[0x89, 0x03]),
+        ("load", protected, &[0x8b, 0x03]),
+        ("exchange", long, &[0xf0, 0x0f, 0xb1, 0x0b]),
+        ("push", long, &[0xff, 0x33]),
+        ("copy", long, &[0xf3, 0xa5]),
+        ("compare", protected, &[0xf3, 0xa6]),
+        ("out", long, &[0xf3, 0x6f]),
+    ];
+    let seed = |mode: u8, code: &[u8]| {
+        let mut seed = vec![mode, 0, 2, 2, 0, 0, 0];
+        for register in 0..16 {
+            // Three elements; a place in memory; one at the device.
+            seed.extend_from_slice(match register {
+                RCX => &[2, 3][..],
+                RDI => &[1, 0],
+                _ => &[0, 0x10, 0],
+            });
+        }
+        seed.extend([0; 5]);
+        seed.extend([0xff, 0]);
+        match mode == long {
+            true => seed.extend([0, 0x10, 0]),
+            false => seed.extend([2, 0x10, 0, 0x20, 0, 0, 0, 0, 0]),
+        }
+        // A write; port 0x10, dwords, out; a task to call; no other memory.
+        seed.extend([1, 0x10, 0, 2, 0, 0x18, 0, 0, 0]);
+        seed.extend_from_slice(code);
+        seed
+    };
+    code.into_iter().map(|(name, mode, code)| (name, seed(mode, code))).collect()
 }
 
 fn loader() -> Seeds {
