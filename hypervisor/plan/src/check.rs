@@ -21,6 +21,7 @@ pub(crate) mod machine;
 #[cfg(test)]
 mod pair_tests;
 pub(crate) mod pairs;
+mod request;
 pub(crate) mod rules;
 #[cfg(test)]
 mod tests;

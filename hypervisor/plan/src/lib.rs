@@ -22,6 +22,7 @@ extern crate std;
 mod build;
 mod check;
 pub mod config;
+mod plan;
 mod problem;
 mod reserved;
 #[cfg(feature = "toml")]
@@ -31,16 +32,15 @@ mod reserved;
 )]
 pub mod text;
 
-pub use build::{
-    EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, Plan, Refusal, build, check_without_machine,
-};
-pub use check::console::{ConsolePlan, PortName};
-pub use check::lines::LinePlan;
+pub use build::{build, check_without_machine};
 pub use check::machine::HYPERVISOR_MEMORY;
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
     Barriers, Config, Console, ConsolePort, EmulatedFunction, EndPolicy, Expect, GuestConfig,
     HypervisorConfig, Interrupts, Model, Passthrough, PciConfig, SerialCard, UnmappedAccess,
+};
+pub use plan::{
+    ConsolePlan, EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, LinePlan, Plan, PortName, Refusal,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

@@ -11,7 +11,7 @@ use spec::pci_capability::{
 };
 use spec::pci_config::EXTENDED_CONFIG_BYTES;
 
-use super::ResetFault;
+use super::fault::ResetFault;
 use crate::capability::walk_extended;
 
 /// A register and what it must hold.

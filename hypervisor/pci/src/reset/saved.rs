@@ -3,8 +3,8 @@
 
 use access::ConfigSpace;
 
-use super::ResetFault;
 use super::extended::Extended;
+use super::fault::ResetFault;
 use super::quirks::{self, Quirks};
 use crate::bar::{HostBar, register, size_bars};
 use crate::capability::walk;

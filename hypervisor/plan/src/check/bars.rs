@@ -2,7 +2,7 @@
 //! BARs of a guest's functions must fit where its PCI bus has room.
 
 use super::Report;
-use super::devices::Request;
+use super::request::Request;
 use crate::config::GuestConfig;
 use alloc::format;
 use alloc::vec::Vec;

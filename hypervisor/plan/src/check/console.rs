@@ -2,15 +2,13 @@
 //! where they can be believed. Whose registers it is at belongs to the hypervisor.
 
 use super::Report;
-use crate::build::Plan;
 use crate::config::{Config, Console, ConsolePort, GuestConfig, SerialCard};
+use crate::plan::{ConsolePlan, Plan, PortName};
 use crate::problem::Problem;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
 use platform::acpi::{SerialAddress, SerialInterrupt, SerialRate};
-use platform::names::DevicePath;
 use platform::pci::Bar;
 use platform::{Function, Platform};
 use spec::{Bdf, Hpa};
@@ -23,42 +21,6 @@ const PC_PORTS: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)
 const REGISTERS: u64 = 8;
 /// Class of simple communication controllers, serial ports among them.
 const COMMUNICATION: u32 = 0x07;
-
-/// What a serial port is called.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PortName {
-    /// COM1 to COM4.
-    Com(u8),
-    /// One that the firmware's tables name.
-    OfTables(SerialAddress),
-    /// One of a PCI card.
-    OfCard(DevicePath, SerialAddress),
-}
-
-impl fmt::Display for PortName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Com(number) => write!(f, "COM{number}"),
-            Self::OfTables(address) => write!(f, "the firmware's serial port at {address}"),
-            Self::OfCard(path, address) => write!(f, "the serial port of {path} at {address}"),
-        }
-    }
-}
-
-/// A serial port that the console may be at.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConsolePlan {
-    /// What it is called.
-    pub name: PortName,
-    /// Its registers.
-    pub address: SerialAddress,
-    /// Its rate.
-    pub rate: SerialRate,
-    /// Its interrupt; `None` where it is not known, or is a card's.
-    pub interrupt: Option<SerialInterrupt>,
-    /// The function whose BAR the registers are in.
-    pub function: Option<Bdf>,
-}
 
 impl ConsolePlan {
     /// A PC's port, by its place among the four.

@@ -1,8 +1,9 @@
 //! PCI functions: are they there, and can they be kept apart from everybody else.
 
+use super::request::Request;
 use super::{Report, bars, firmware_memory, lines, pairs, units};
 use crate::check::rules::earlier_guests;
-use crate::config::{Config, GuestConfig, Passthrough, PciConfig};
+use crate::config::{Config, GuestConfig};
 use crate::problem::Problem;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,27 +12,6 @@ use platform::remapping::InterruptSender;
 use platform::{Function, Platform};
 use spec::Bdf;
 use spec::pci_config::HEADER_TYPE_CARDBUS;
-
-/// A function that a guest asks for.
-pub(crate) struct Request<'a> {
-    pub config: &'a Config,
-    /// The guest's name.
-    pub name: &'a str,
-    pub guest: &'a GuestConfig,
-    pub pci: &'a PciConfig,
-    /// Which function of the machine.
-    pub wanted: &'a Passthrough,
-    /// Its place in the guest's list.
-    pub index: usize,
-    pub platform: &'a Platform,
-}
-
-impl Request<'_> {
-    /// The path of a key of the request.
-    pub fn key(&self, key: &str) -> String {
-        format!("pci[{}].passthrough.{key}", self.index)
-    }
-}
 
 pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
@@ -146,17 +126,6 @@ fn interrupt_sender(function: &Function, platform: &Platform) -> Option<(String,
         let hpet = unit.hpets.iter().find(is_its);
         let io_apic = io_apic.map(|found| (format!("I/O APIC {}", found.number), found.requester));
         io_apic.or_else(|| hpet.map(|found| (format!("timer block {}", found.number), found.requester)))
-    })
-}
-
-/// The functions of earlier guests, each with its guest's name.
-pub(crate) fn earlier_functions<'r>(
-    request: &'r Request<'_>,
-) -> impl Iterator<Item = (&'r str, &'r Function)> {
-    earlier_guests(request.config, request.name).flat_map(|(owner, guest)| {
-        let functions =
-            guest.passed_through().filter_map(|(.., wanted)| request.platform.function_at(&wanted.path));
-        functions.map(move |function| (owner, function))
     })
 }
 

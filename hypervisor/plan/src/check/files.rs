@@ -1,8 +1,8 @@
 //! Files that are not there.
 
 use super::Report;
-use crate::build::{FileKind, FileRef};
 use crate::config::GuestConfig;
+use crate::plan::{FileKind, FileRef};
 use crate::problem::Problem;
 use alloc::format;
 use alloc::string::{String, ToString};

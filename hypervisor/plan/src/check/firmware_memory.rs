@@ -1,6 +1,6 @@
 //! Memory that the firmware's devices keep using: RMRR of Intel's table, IVMD of AMD's.
 
-use super::devices::{Request, earlier_functions};
+use super::request::{Request, earlier_functions};
 use super::rules::LEAST_MEMORY;
 use super::{Report, guest_memory};
 use alloc::format;

@@ -1,7 +1,7 @@
 //! Interrupt lines: who gets one, and every reason why not.
 
-use super::lines::LinePlan;
 use super::tests::{bridges, config, plan, problems};
+use crate::LinePlan;
 use crate::config::Config;
 use alloc::string::String;
 use alloc::vec::Vec;

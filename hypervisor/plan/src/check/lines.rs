@@ -5,31 +5,16 @@
 //! function, on the machine as in the guest.
 
 use super::Report;
-use super::devices::Request;
+use super::request::Request;
 use crate::config::{Config, GuestConfig, PciConfig};
+use crate::plan::LinePlan;
 use alloc::format;
 use alloc::string::String;
 use platform::pci::LegacyInterrupt;
 use platform::{Function, IoApicPin, Platform};
-use spec::{Bdf, Hpa};
 
 /// Inputs of a guest's I/O APIC that functions take turns at.
 const GUEST_LINES: u8 = 8;
-
-/// The interrupt line of a function.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LinePlan {
-    /// Global system interrupt on the machine.
-    pub gsi: u32,
-    /// Registers of the I/O APIC where it ends.
-    pub io_apic: Hpa,
-    /// The pin there.
-    pub pin: u8,
-    /// Who the IOMMU takes that I/O APIC for.
-    pub source: Bdf,
-    /// The function's own pin, 0 for INTA to 3 for INTD: the guest sees the same.
-    pub intx: u8,
-}
 
 /// The pin that a function's guest needs a line for: it has no messages, or the
 /// configuration asks for the line.

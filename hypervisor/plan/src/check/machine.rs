@@ -1,9 +1,9 @@
 //! Processors and memory of this machine.
 
 use super::{Count, Report};
-use crate::build::GuestPlan;
 use crate::check::rules::MEMORY_GRANULE;
 use crate::config::GuestConfig;
+use crate::plan::GuestPlan;
 use crate::problem::Problem;
 use alloc::string::ToString;
 use alloc::vec::Vec;

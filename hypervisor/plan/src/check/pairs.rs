@@ -1,8 +1,8 @@
 //! Functions of two guests: can they be kept apart, and on whose word.
 
 use super::Report;
-use super::devices::{Request, earlier_functions};
-use crate::build::GuestPlan;
+use super::request::{Request, earlier_functions};
+use crate::plan::GuestPlan;
 use crate::problem::Problem;
 use alloc::format;
 use alloc::string::String;

@@ -1,6 +1,6 @@
 //! Walking a TOML document by the tables that `config` declares.
 
-use super::{Diagnostic, SourceMap};
+use super::diagnostic::{Diagnostic, SourceMap};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::problem::Problem;
 use alloc::format;
 use alloc::vec;
 

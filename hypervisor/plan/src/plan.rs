@@ -1,0 +1,187 @@
+//! The Plan: what each guest gets.
+
+use crate::config::{GuestConfig, Model};
+use crate::problem::Problem;
+use crate::reserved::ReservedRange;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use platform::acpi::{SerialAddress, SerialInterrupt, SerialRate};
+use platform::names::{DevFn, DeviceId, DevicePath};
+use platform::pci::Bar;
+use platform::{AccessControl, MessageSource};
+use spec::{Bdf, Hpa};
+
+/// What each guest gets on this machine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    /// The guests that can have all they ask for, by name.
+    pub guests: Vec<GuestPlan>,
+    /// The guests that cannot, and every reason why.
+    pub refused: Vec<Refusal>,
+    /// What is wrong with the configuration as a whole.
+    pub problems: Vec<Problem>,
+    /// What is better otherwise, though the guests start.
+    pub warnings: Vec<Problem>,
+    /// The serial ports that the console may be at, the best first. Empty where the
+    /// configuration wants none or its card is not there.
+    pub console: Vec<ConsolePlan>,
+}
+
+impl Plan {
+    /// Every problem; none means that every guest starts.
+    pub fn all_problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().chain(self.refused.iter().flat_map(|refusal| &refusal.problems))
+    }
+}
+
+/// A guest that does not start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Its name.
+    pub name: String,
+    /// Every reason, at least one.
+    pub problems: Vec<Problem>,
+}
+
+/// What a guest gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GuestPlan {
+    /// Its name.
+    pub name: String,
+    /// What it asked for: files, command line, policies.
+    pub config: GuestConfig,
+    /// APIC IDs of its processors; virtual processor 0 runs on the first.
+    pub apic_ids: Vec<u32>,
+    /// Bytes of memory, a multiple of 2 MiB.
+    pub memory_bytes: u64,
+    /// Where its memory below 4 GiB ends, if it has that much; the rest is above 4 GiB.
+    pub low_memory_end: u64,
+    /// Its physical functions, in the order of the configuration.
+    pub functions: Vec<FunctionPlan>,
+    /// Its emulated functions, in the order of the configuration.
+    pub emulated: Vec<EmulatedPlan>,
+    /// Memory that the firmware keeps using with its physical functions, to be mapped one to one for DMA:
+    /// sorted and apart. Empty unless the configuration allows it.
+    pub reserved_memory: Vec<ReservedRange>,
+}
+
+/// An emulated function that a guest gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EmulatedPlan {
+    /// Where the guest sees it on its bus 0.
+    pub slot: DevFn,
+    /// What it is.
+    pub model: Model,
+    /// The file that its drive's contents are.
+    pub image: String,
+}
+
+/// A physical function that a guest gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FunctionPlan {
+    /// Its place among the functions that the configuration asks for.
+    pub index: usize,
+    /// Where the guest sees it on its bus 0.
+    pub slot: DevFn,
+    /// Its physical address.
+    pub bdf: Bdf,
+    /// Its physical path.
+    pub path: DevicePath,
+    /// Its identity.
+    pub id: DeviceId,
+    /// Every requester ID under which the IOMMU may see it, its own first.
+    pub requesters: Vec<Bdf>,
+    /// Whose number its interrupt messages carry when the IOMMU sees them.
+    pub message_source: MessageSource,
+    /// Index of the remapping unit that serves it, in the platform's units.
+    pub remapping_unit: usize,
+    /// Whose access control services must be enabled, and which, before it may master
+    /// the bus: without them it could reach its neighbours past the IOMMU.
+    pub access_controls: Vec<(Bdf, AccessControl)>,
+    /// MSI messages it can send; 0 without MSI.
+    pub msi_messages: u16,
+    /// Entries of its MSI-X table; 0 without MSI-X.
+    pub msix_messages: u16,
+    /// What its BARs decode and where the firmware placed them.
+    pub bars: Vec<Bar>,
+    /// Bytes of the expansion ROM that the guest sees; 0 for none.
+    pub rom_bytes: u32,
+    /// Its interrupt line, where the guest gets it.
+    pub line: Option<LinePlan>,
+}
+
+/// What a file of the configuration is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileKind {
+    /// A guest's kernel.
+    Kernel,
+    /// Its initial RAM disk.
+    Initrd,
+    /// A module of its multiboot kernel.
+    Module,
+    /// The contents of an emulated drive.
+    Image,
+}
+
+/// A file that a configuration names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileRef<'a> {
+    /// The guest that wants it.
+    pub guest: &'a str,
+    /// What for.
+    pub kind: FileKind,
+    /// Its name, as the configuration says it.
+    pub name: &'a str,
+}
+
+/// The interrupt line of a function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinePlan {
+    /// Global system interrupt on the machine.
+    pub gsi: u32,
+    /// Registers of the I/O APIC where it ends.
+    pub io_apic: Hpa,
+    /// The pin there.
+    pub pin: u8,
+    /// Who the IOMMU takes that I/O APIC for.
+    pub source: Bdf,
+    /// The function's own pin, 0 for INTA to 3 for INTD: the guest sees the same.
+    pub intx: u8,
+}
+
+/// A serial port that the console may be at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConsolePlan {
+    /// What it is called.
+    pub name: PortName,
+    /// Its registers.
+    pub address: SerialAddress,
+    /// Its rate.
+    pub rate: SerialRate,
+    /// Its interrupt; `None` where it is not known, or is a card's.
+    pub interrupt: Option<SerialInterrupt>,
+    /// The function whose BAR the registers are in.
+    pub function: Option<Bdf>,
+}
+
+/// What a serial port is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PortName {
+    /// COM1 to COM4.
+    Com(u8),
+    /// One that the firmware's tables name.
+    OfTables(SerialAddress),
+    /// One of a PCI card.
+    OfCard(DevicePath, SerialAddress),
+}
+
+impl fmt::Display for PortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Com(number) => write!(f, "COM{number}"),
+            Self::OfTables(address) => write!(f, "the firmware's serial port at {address}"),
+            Self::OfCard(path, address) => write!(f, "the serial port of {path} at {address}"),
+        }
+    }
+}
