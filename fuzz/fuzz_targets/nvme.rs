@@ -4,8 +4,9 @@
 
 use access::GuestMemory;
 use access::memory::VecMemory;
+use devices::Device;
 use devices::device::{Completion, RequestFault};
-use devices::nvme::{BlockSize, Config, Nvme, WINDOW_BYTES};
+use devices::nvme::{BlockSize, Config, Nvme, STATE_BYTES, WINDOW_BYTES};
 use devices::testing::{Bench, VecMedium};
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
@@ -125,6 +126,7 @@ impl World {
                 3 => self.dword(register::CONFIGURATION, cc::NVM_ENTRIES),
                 4 => self.bench.complete(Completion { tag: u32::MAX - input.u32(), outcome: Ok(()) }),
                 5 => self.bench.hold = !self.bench.hold,
+                6 => self.restore(input),
                 _ => self.enable(),
             },
             9 | 10 => {
@@ -138,6 +140,28 @@ impl World {
                 for _ in 0..=if input.u8() & 7 == 0 { 40 } else { 0 } {
                     self.send(queue, command);
                 }
+            }
+        }
+    }
+
+    /// Saves the controller, and restores it, mostly with some bytes changed: that is refused and
+    /// changes nothing, or the controller goes on from there.
+    fn restore(&mut self, input: &mut Input<'_>) {
+        let mut state = [0; STATE_BYTES];
+        let Ok(length) = self.bench.device.save(&mut state) else { return };
+        let before = state;
+        for _ in 0..input.u8() & 3 {
+            let place = usize::from(input.u16()) % length;
+            state[place] = input.u8();
+        }
+        let is_same = state == before;
+        match self.bench.device.restore(&state[..length]) {
+            Ok(()) => self.bench.line = self.bench.device.line(),
+            Err(fault) => {
+                assert!(!is_same, "{fault}");
+                let mut after = [0; STATE_BYTES];
+                assert_eq!(self.bench.device.save(&mut after), Ok(length));
+                assert_eq!(after, before);
             }
         }
     }

@@ -33,6 +33,7 @@ pub mod pit;
 pub mod pm;
 pub mod rate;
 pub mod rtc;
+pub mod snapshot;
 #[cfg(any(test, feature = "fakes"))]
 pub mod testing;
 pub mod uart;

@@ -23,6 +23,7 @@
 
 use crate::device::{Completion, Context, Device, DeviceEffect};
 use alloc::boxed::Box;
+use serde::{Deserialize, Serialize};
 use spec::nvme::register::{self, aqa, cap, cc, csts};
 use spec::nvme::{PAGE_BYTES, Status};
 use spec::{Gpa, Width};
@@ -34,12 +35,14 @@ mod identify;
 mod io;
 mod queues;
 mod slots;
+mod state;
 mod transfer;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{BlockSize, Config, MOST_MESSAGES};
+pub use state::STATE_BYTES;
 
 use config::{IO_ENTRIES, IO_QUEUES};
 use features::Features;
@@ -66,7 +69,7 @@ const NOTICES: usize = 2 * (QUEUES + 1);
 const CAPABILITIES: u64 = cap::of(IO_ENTRIES, 20);
 
 /// What is left of a shutdown that the guest announced (CC.SHN).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Shutdown {
     /// None is announced.
     None,

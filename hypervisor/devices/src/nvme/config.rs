@@ -1,5 +1,7 @@
 //! What a controller is made of.
 
+use serde::{Deserialize, Serialize};
+
 /// The most messages: as many as INTMS has bits.
 pub const MOST_MESSAGES: u16 = 32;
 
@@ -13,7 +15,7 @@ pub(super) const IO_ENTRIES: u16 = 64;
 pub(super) const EVENT_REQUESTS: u8 = 4;
 
 /// How large a block is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum BlockSize {
     /// 512 bytes.
     Bytes512,
@@ -32,7 +34,7 @@ impl BlockSize {
 }
 
 /// What a controller is made of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// Blocks of the medium. Those past 2^64 bytes are not reachable.
     pub blocks: u64,

@@ -3,6 +3,7 @@
 
 use super::config::{Config, IO_QUEUES};
 use super::identify::WARNING_KELVINS;
+use serde::{Deserialize, Serialize};
 use spec::nvme::feature::{self, queues};
 use spec::nvme::{Command, Status};
 
@@ -10,7 +11,7 @@ use spec::nvme::{Command, Status};
 const ALL_SENSORS: u32 = 0xf;
 
 /// The values that the guest set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Features {
     arbitration: u32,
     temperature_over: u16,
@@ -41,6 +42,12 @@ impl Features {
     /// Whether a write may be answered before it survives a loss of power.
     pub(super) const fn write_cache(&self) -> bool {
         self.write_cache
+    }
+
+    /// Whether a guest can have set these values.
+    pub(super) fn is_possible(&self, config: &Config) -> bool {
+        let is_vector = self.uncoalesced.checked_shr(config.messages.into()).unwrap_or(0) == 0;
+        is_vector && (config.writable || self.write_cache)
     }
 
     /// Get features: the value in dword 0 of the answer.

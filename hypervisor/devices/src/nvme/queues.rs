@@ -2,8 +2,9 @@
 //! memory, of which only the controller's own indexes are believed.
 
 use access::{GuestMemory, OutOfBounds};
+use serde::{Deserialize, Serialize};
 use spec::Gpa;
-use spec::nvme::{Command, Completion, command, completion};
+use spec::nvme::{Command, Completion, PAGE_BYTES, command, completion};
 
 /// The least that a queue holds: one entry is always free.
 pub(super) const LEAST_ENTRIES: u32 = 2;
@@ -18,8 +19,13 @@ const fn next(index: u32, entries: u32) -> u32 {
     if index + 1 < entries { index + 1 } else { 0 }
 }
 
+/// Whether a queue of `entries` entries, of `most` at most, can be at `base`.
+const fn is_ring(base: Gpa, entries: u32, most: u32) -> bool {
+    base.is_aligned(PAGE_BYTES) && entries >= LEAST_ENTRIES && entries <= most
+}
+
 /// Commands on their way to the controller.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct SubmissionQueue {
     base: Gpa,
     entries: u32,
@@ -30,8 +36,10 @@ pub(super) struct SubmissionQueue {
     /// The completion queue that its commands are answered in.
     pub(super) completions: u16,
     /// Commands that were taken and are not answered.
+    #[serde(skip)]
     pub(super) in_flight: u32,
     /// The command that deletes this queue, which is answered after all the others.
+    #[serde(skip)]
     pub(super) deletion: Option<u16>,
 }
 
@@ -39,6 +47,11 @@ impl SubmissionQueue {
     /// An empty queue of `entries` (2 to 4096) entries.
     pub(super) const fn new(base: Gpa, entries: u32, completions: u16) -> Self {
         Self { base, entries, head: 0, tail: 0, completions, in_flight: 0, deletion: None }
+    }
+
+    /// Whether it can have become as it is, with `most` entries or fewer.
+    pub(super) const fn is_possible(&self, most: u32) -> bool {
+        is_ring(self.base, self.entries, most) && self.head < self.entries && self.tail < self.entries
     }
 
     /// Takes in a new tail, unless it is outside of the queue or says more commands than fit.
@@ -73,7 +86,7 @@ impl SubmissionQueue {
 }
 
 /// Answers on their way to the guest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct CompletionQueue {
     base: Gpa,
     entries: u32,
@@ -86,6 +99,7 @@ pub(super) struct CompletionQueue {
     /// The message that says that there are answers.
     pub(super) vector: Option<u16>,
     /// Entries that commands in flight will fill.
+    #[serde(skip)]
     reserved: u32,
 }
 
@@ -93,6 +107,11 @@ impl CompletionQueue {
     /// An empty queue of `entries` (2 to 4096) entries.
     pub(super) const fn new(base: Gpa, entries: u32, vector: Option<u16>) -> Self {
         Self { base, entries, head: 0, tail: 0, phase: true, vector, reserved: 0 }
+    }
+
+    /// Whether it can have become as it is, with `most` entries or fewer.
+    pub(super) const fn is_possible(&self, most: u32) -> bool {
+        is_ring(self.base, self.entries, most) && self.head < self.entries && self.tail < self.entries
     }
 
     /// Takes in a new head, unless it is outside of the queue or takes answers that are not

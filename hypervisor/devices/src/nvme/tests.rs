@@ -17,6 +17,7 @@ mod arbitrary;
 mod data;
 mod faults;
 mod reset;
+mod saving;
 
 /// Where the submission queues are, a page each, and the completion queues behind them.
 const SUBMISSIONS: u64 = 0x1_0000;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// What the guest, or its medium, does next.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Read(u64, Width),
     Write(u64, Width, u64),
     /// A command that makes some sense, into a queue.
@@ -68,7 +68,7 @@ fn command() -> impl Strategy<Value = Command> {
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let queue = 0..QUEUES as u16;
     prop_oneof![
         1 => (0..WINDOW_BYTES + 16, width()).prop_map(|(offset, width)| Step::Read(offset, width)),
@@ -88,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Guest {
-    fn step(&mut self, step: &Step) {
+    pub(super) fn step(&mut self, step: &Step) {
         match *step {
             Step::Read(offset, width) => {
                 let value = self.bench.read(offset, width);
@@ -127,13 +127,17 @@ impl Guest {
             );
             assert!(completion.is_none_or(|queue| queue.waiting() < 4096));
         }
-        // Whatever can be taken is taken, or something that will come says so.
+    }
+
+    /// Whatever can be taken is taken, or something that will come says so.
+    fn assert_nothing_is_stuck(&self) {
+        let device = &self.bench.device;
         let is_idle = device.slots.is_idle();
         assert!(!is_idle || device.next_queue().is_none_or(|queue| queue == 0), "commands wait for nothing");
     }
 
     /// Does what is left to do: afterwards nothing is at the medium.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         self.bench.hold = false;
         while self.bench.serve() {}
         assert!(self.bench.device.slots.is_idle());
@@ -150,6 +154,7 @@ proptest! {
         let mut guest = Guest::with_queues(Config { writable, ..config() });
         for step in &steps {
             guest.step(step);
+            guest.assert_nothing_is_stuck();
         }
         guest.drain();
         guest.bench.medium.fault = None;

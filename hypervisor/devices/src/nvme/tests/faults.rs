@@ -195,6 +195,20 @@ fn each_fault_of_the_medium_has_its_status() {
 }
 
 #[test]
+fn a_forced_write_that_fails_is_not_flushed() {
+    let mut guest = Guest::with_queues(config());
+    let mut command = transfer(nvm::WRITE, 0, 1, [DATA, 0]);
+    command.dwords[2] |= 1 << 30;
+    guest.bench.hold = true;
+    guest.send(1, command);
+    guest.bench.medium.fault = Some(RequestFault::Medium);
+    assert!(guest.bench.serve());
+    guest.bench.medium.fault = None;
+    assert!(!guest.bench.serve());
+    assert_eq!(guest.take(1).unwrap().status, Status::WRITE_FAULT);
+}
+
+#[test]
 fn one_fault_of_many_pieces_is_the_status() {
     let mut guest = Guest::with_queues(config());
     guest.write_list(0x3_0000, &[DATA + 0x2000, MEMORY as u64, DATA + 0x4000]);

@@ -11,14 +11,16 @@ fn a_reset_waits_for_the_medium() {
     let mut guest = Guest::with_queues(config());
     guest.bench.hold = true;
     guest.send(1, read(5));
-    guest.send(2, read(6));
+    let mut forced = transfer(nvm::WRITE, 6, 1, [DATA, 0]);
+    forced.dwords[2] |= 1 << 30;
+    guest.send(2, forced);
     guest.dword(at::CONFIGURATION, cc::NVM_ENTRIES);
     assert_eq!(guest.read(at::STATUS), csts::READY, "memory may still be written");
     assert!(guest.bench.serve());
     assert_eq!(guest.read(at::STATUS), csts::READY);
     guest.bench.messages.clear();
     assert!(guest.bench.serve());
-    assert_eq!(guest.read(at::STATUS), 0);
+    assert_eq!(guest.read(at::STATUS), 0, "nobody waits for what was written to be safe");
     assert_eq!((guest.peek(1), guest.peek(2)), (None, None));
     assert!(guest.bench.messages.is_empty() && !guest.bench.line);
     // What a reset keeps, and what not.

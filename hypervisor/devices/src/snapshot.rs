@@ -1,0 +1,70 @@
+//! Saved states of models: bytes that one model writes and one like it takes over.
+//!
+//! A state is a structure of plain values, with a version that changes with the structure. Who reads
+//! one believes none of it: it is a file from somewhere.
+
+use core::fmt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why a state cannot be saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SaveFault {
+    /// Something is on its way that the state has no place for; once it is done, there is a state.
+    Busy,
+    /// The place for it is too small.
+    TooLong,
+}
+
+/// Why a state is not taken. The model is as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RestoreFault {
+    /// It is of this version, which is another one.
+    Version(u16),
+    /// It ends too early, goes on too long, or has values that its types do not.
+    Malformed,
+    /// It is that of a model that was made of something else.
+    Configuration,
+    /// No model gets there: what cannot be.
+    Impossible(&'static str),
+}
+
+impl fmt::Display for SaveFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("requests are on their way; once they are done it can be saved"),
+            Self::TooLong => f.write_str("its state does not fit where it is to be saved"),
+        }
+    }
+}
+
+impl fmt::Display for RestoreFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "the state is of version {version}, which is not known here"),
+            Self::Malformed => f.write_str("the state is cut off or damaged"),
+            Self::Configuration => f.write_str("the state is of a device with another configuration"),
+            Self::Impossible(what) => write!(f, "no device has such a state: {what}"),
+        }
+    }
+}
+
+/// Writes `state` behind its version, and says how many bytes that took.
+pub fn encode<T: Serialize>(version: u16, state: &T, into: &mut [u8]) -> Result<usize, SaveFault> {
+    match postcard::to_slice(&(version, state), into) {
+        Ok(written) => Ok(written.len()),
+        Err(_) => Err(SaveFault::TooLong),
+    }
+}
+
+/// Reads what [`encode`] wrote. All of `from` has to be that.
+pub fn decode<T: DeserializeOwned>(version: u16, from: &[u8]) -> Result<T, RestoreFault> {
+    let (found, rest) = postcard::take_from_bytes(from).map_err(|_| RestoreFault::Malformed)?;
+    if found != version {
+        return Err(RestoreFault::Version(found));
+    }
+    match postcard::take_from_bytes(rest) {
+        Ok((state, [])) => Ok(state),
+        _ => Err(RestoreFault::Malformed),
+    }
+}
