@@ -79,8 +79,13 @@ fn bar_write(bus: &mut GuestBus<Given<'_>>, target: BarTarget, width: Width, val
 
 impl<'a> World<'a> {
     fn give(&mut self, slot: Slot, bdf: Bdf, pin: bool, is_nvme: bool) {
-        let grant =
-            Grant { interrupt_line: pin.then_some(17), vendor_capabilities: pin, extended_capabilities: &[1, 3], rom: None, bars: None };
+        let grant = Grant {
+            interrupt_line: pin.then_some(17),
+            vendor_capabilities: pin,
+            extended_capabilities: &[1, 3],
+            rom: None,
+            bars: None,
+        };
         let windows = self.windows;
         let first = std::cell::Cell::new(None);
         let open = |_, _| {

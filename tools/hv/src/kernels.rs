@@ -15,7 +15,25 @@ const LINUX_COMMAND_LINE: usize = 2047;
 /// memory below 4 GiB ends. A guest that is expected to be refused is left to that.
 pub fn problems(config: &plan::Config, shelves: &Shelves, low_end: &dyn Fn(&str) -> u64) -> Vec<Problem> {
     let guests = config.guest.iter().filter(|(_, guest)| guest.expect != Expect::Refused);
-    guests.filter_map(|(name, guest)| problem(name, guest, shelves, low_end(name))).collect()
+    guests
+        .flat_map(|(name, guest)| {
+            let kernel = problem(name, guest, shelves, low_end(name));
+            kernel.into_iter().chain(images(name, guest, shelves))
+        })
+        .collect()
+}
+
+/// What is wrong with the images of a guest's emulated drives, as far as they are there.
+fn images(name: &str, guest: &GuestConfig, shelves: &Shelves) -> Vec<Problem> {
+    let bytes = |file: &str| Some(std::fs::metadata(shelves.find(file)?).ok()?.len());
+    let empty = guest.emulated().filter(|(.., emulated)| bytes(&emulated.image) == Some(0));
+    empty
+        .map(|(index, ..)| Problem {
+            path: format!("guest.{name}.pci[{index}].emulated.image"),
+            message: "the image is empty, and a drive has a block at least".to_owned(),
+            help: "name a file with a file system, or with the contents of a disk".to_owned(),
+        })
+        .collect()
 }
 
 /// A guest's files, as far as they are there.

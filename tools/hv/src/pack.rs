@@ -107,6 +107,30 @@ initrd = \"disk\"
     }
 
     #[test]
+    fn an_image_is_packed_once_and_an_empty_one_refused() {
+        let drive = |slot: &str| {
+            format!(
+                "[[guest.one.pci]]\nslot = \"{slot}\"\nemulated = {{ model = \"nvme\", image = \"root\" }}\n"
+            )
+        };
+        let (folder, _) = scene("image");
+        let text = [CONFIG, &drive("01.0"), &drive("02.0")].concat();
+        let source = Source::parse(text, "x.toml".to_owned()).expect("a configuration");
+        let (output, elf) = (folder.join("bundle"), std::env::current_exe().expect("a path"));
+        let pack = || pack(&source, &Shelves::new([folder.clone()]), &elf, &output);
+        std::fs::write(folder.join("root"), b"").expect("written");
+        let error = pack().expect_err("the image is empty").to_string();
+        std::fs::write(folder.join("root"), b"a file system").expect("written");
+        pack().expect("packed");
+        let bytes = std::fs::read(&output).expect("readable");
+        std::fs::remove_dir_all(&folder).expect("removed");
+        assert!(error.contains("x.toml:8:") && error.contains("the image is empty"), "{error}");
+        let bundle = handoff::Bundle::parse(&bytes).expect("a bundle");
+        let images = bundle.items().iter().filter(|item| item.kind == ItemKind::Image);
+        assert_eq!(images.map(|item| item.contents).collect::<Vec<_>>(), [b"a file system"]);
+    }
+
+    #[test]
     fn a_missing_file_is_told_with_its_line() {
         let (folder, source) = scene("missing");
         std::fs::remove_file(folder.join("disk")).expect("removed");

@@ -42,6 +42,8 @@ pub enum Feature {
     Storms,
     /// What a guest tells a local APIC that is its own.
     Commands,
+    /// An emulated drive that is told everything wrong.
+    EmulatedDrives,
     /// Floods, control characters, pastes, the menu.
     Consoles,
     /// Machines that lack something.
@@ -52,7 +54,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
@@ -71,6 +73,7 @@ impl Feature {
         Self::Emulation,
         Self::Storms,
         Self::Commands,
+        Self::EmulatedDrives,
         Self::Consoles,
         Self::Machines,
         Self::Expectations,
@@ -97,6 +100,7 @@ impl Feature {
             Self::Emulation => "instruction emulation under attack",
             Self::Storms => "nested faults, INIT storms",
             Self::Commands => "what a local APIC of one's own can be told",
+            Self::EmulatedDrives => "an emulated NVMe drive under attack",
             Self::Consoles => "the console: floods, control characters, pastes, the menu",
             Self::Machines => "machines that lack something",
             Self::Expectations => "the test guest without a hypervisor",

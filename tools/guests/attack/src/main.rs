@@ -32,6 +32,8 @@ mod low_vectors;
 #[cfg(target_os = "none")]
 mod neighbour;
 #[cfg(target_os = "none")]
+mod nvme;
+#[cfg(target_os = "none")]
 mod processor;
 #[cfg(target_os = "none")]
 mod restarts;
@@ -114,6 +116,7 @@ mod entry {
         ("sweep-mmio", sweep::mmio),
         ("svm", sweep::svm),
         ("processor", processor::run),
+        ("nvme", nvme::run),
         ("rewrite", rewrite::run),
         ("init-storm", storm::run),
         ("commands", commands::run),

@@ -60,6 +60,8 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
         attack(Commands, "commands", "commands", 10),
         attack_on(column, Commands, "commands-virtual", virtually(column, "commands"), 10)
             .needs(Need::KeptApic),
+        drive(column, ""),
+        drive(column, VIRTUAL).needs(Need::KeptApic),
         processor_state(column),
         fatal(Storms, "nested-faults", TRIPLE_FAULT),
         unmapped_crash(column),
@@ -175,6 +177,12 @@ fn fatal(column: Column, feature: Feature, name: &str, end: &str) -> Scenario {
     beside_neighbour(column, feature, name, attacker, 8)
         .expect("attacker", &format!("{name}: ending"))
         .ends("attacker", end)
+}
+
+/// An emulated drive is told everything wrong, by two processors at once.
+fn drive(column: Column, who: &str) -> Scenario {
+    let attacker = of(who, Guest::new("attacker", &[2, 3], "nvme").drive("03.0"));
+    attack_on(column, Feature::EmulatedDrives, &format!("nvme{who}"), attacker, 8)
 }
 
 /// Tries everything that a processor's state can be made to hold, twice: what the first run

@@ -92,6 +92,16 @@ impl Guest {
         self
     }
 
+    /// Gives the guest an emulated NVMe drive at `slot`. What is on it does not matter: the test
+    /// guest's own file is.
+    pub fn drive(mut self, slot: &str) -> Self {
+        self.functions.push_str(&format!(
+            "\n[[guest.{}.pci]]\nslot = \"{slot}\"\nemulated = {{ model = \"nvme\", image = \"testguest\" }}\n",
+            self.name
+        ));
+        self
+    }
+
     /// Sets a key of the function that was passed through last.
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.functions.push_str(&format!("{key} = {value}\n"));

@@ -1,0 +1,229 @@
+//! An emulated NVMe drive that is told everything wrong, by two processors at once.
+
+use crate::Environment;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use support::cpu::{read32, write8, write32};
+use support::pci::{self, Function};
+use support::time::wait_until;
+use support::{apic, println, smp};
+
+const NVME: u32 = 0x0010_1b36;
+const CONFIGURATION: u64 = 0x14;
+const STATUS: u64 = 0x1c;
+const ADMIN_ATTRIBUTES: u64 = 0x24;
+const ADMIN_SUBMISSION: u64 = 0x28;
+const ADMIN_COMPLETION: u64 = 0x30;
+const DOORBELLS: u64 = 0x1000;
+const READY: u32 = 1;
+const FATAL: u32 = 2;
+/// Entries of 64 and of 16 bytes; enabled.
+const ENABLE: u32 = 4 << 20 | 6 << 16 | 1;
+/// Entries of the admin queues, less one.
+const LAST: u32 = 15;
+const SUBMISSION: u64 = 0x60_0000;
+const COMPLETION: u64 = 0x60_1000;
+const DATA: u64 = 0x60_2000;
+/// What nothing but the attack could change.
+const CANARY_PLACE: u64 = 0x60_8000;
+const CANARY: u32 = 0x5afe_5afe;
+/// Nowhere: behind the guest's memory, behind every processor's, at its local APIC.
+const NOWHERE: [u64; 5] = [0x3000_0000, 1 << 45, 0xffff_ffff_ffff_f000, 0xfee0_0000, 0xfec0_0000];
+const SECOND: u64 = 1_000_000;
+
+const IDENTIFY: u32 = 6;
+const CONTROLLER: u32 = 1;
+
+/// The controller as its driver sees it.
+struct Drive {
+    base: u64,
+    tail: u32,
+    head: u32,
+    phase: bool,
+}
+
+impl Drive {
+    /// Enables the controller with its admin queues there; whether it got ready.
+    fn enable(&mut self, submission: u64, completion: u64) -> bool {
+        self.disable();
+        (0..0x1000).step_by(4).for_each(|at| write32(COMPLETION + at, 0));
+        (self.tail, self.head, self.phase) = (0, 0, true);
+        write32(self.base + ADMIN_ATTRIBUTES, LAST << 16 | LAST);
+        for (register, value) in [(ADMIN_SUBMISSION, submission), (ADMIN_COMPLETION, completion)] {
+            write32(self.base + register, value as u32);
+            write32(self.base + register + 4, (value >> 32) as u32);
+        }
+        write32(self.base + CONFIGURATION, ENABLE);
+        wait_until(SECOND, || read32(self.base + STATUS) & READY != 0)
+    }
+
+    fn disable(&self) {
+        write32(self.base + CONFIGURATION, 0);
+        wait_until(SECOND, || read32(self.base + STATUS) & READY == 0);
+    }
+
+    /// Puts a command into the admin queue and rings its doorbell.
+    fn submit(&mut self, opcode: u32, namespace: u32, prp: [u64; 2], dwords: [u32; 2]) {
+        let at = SUBMISSION + 64 * u64::from(self.tail);
+        (0..64).step_by(4).for_each(|place| write32(at + place, 0));
+        write32(at, opcode);
+        write32(at + 4, namespace);
+        for (place, value) in [(24, prp[0]), (32, prp[1])] {
+            write32(at + place, value as u32);
+            write32(at + place + 4, (value >> 32) as u32);
+        }
+        write32(at + 40, dwords[0]);
+        write32(at + 44, dwords[1]);
+        self.tail = (self.tail + 1) & LAST;
+        write32(self.base + DOORBELLS, self.tail);
+    }
+
+    /// The status of the next answer, if one comes.
+    fn answer(&mut self) -> Option<u32> {
+        let at = COMPLETION + 16 * u64::from(self.head) + 12;
+        let expected = u32::from(self.phase);
+        if !wait_until(SECOND, || read32(at) >> 16 & 1 == expected) {
+            return None;
+        }
+        let status = read32(at) >> 17;
+        self.head = (self.head + 1) & LAST;
+        self.phase ^= self.head == 0;
+        write32(self.base + DOORBELLS + 4, self.head);
+        Some(status)
+    }
+
+    fn status_of(&mut self, opcode: u32, namespace: u32, prp: [u64; 2], dwords: [u32; 2]) -> Option<u32> {
+        self.submit(opcode, namespace, prp, dwords);
+        self.answer()
+    }
+
+    /// Whether it is as it should be, after everything.
+    fn is_well(&mut self) -> bool {
+        write32(DATA, 0);
+        self.enable(SUBMISSION, COMPLETION)
+            && self.status_of(IDENTIFY, 0, [DATA, 0], [CONTROLLER, 0]) == Some(0)
+            && read32(DATA) == 0x1b36_1b36
+    }
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+static FUNCTION: AtomicU32 = AtomicU32::new(0);
+static HOME: AtomicU64 = AtomicU64::new(0);
+static ROUNDS: AtomicU32 = AtomicU32::new(0);
+
+/// The second processor takes decode, bus mastering and place away from a drive at work, and
+/// rings its doorbells.
+fn disturb() -> ! {
+    let function = Function(FUNCTION.load(Ordering::Relaxed) as u16);
+    let home = HOME.load(Ordering::Relaxed);
+    while !STOP.load(Ordering::Relaxed) {
+        let round = ROUNDS.fetch_add(1, Ordering::Relaxed);
+        for command in [0, 2, 4, 6] {
+            function.write_ecam(4, command);
+        }
+        function.write_ecam(0x10, if round % 2 == 0 { CANARY_PLACE as u32 } else { 0xfee0_0000 });
+        function.write_ecam(0x10, home as u32);
+        write32(home + DOORBELLS + u64::from(round % 16) * 4, round.wrapping_mul(0x9e37_79b9));
+        write32(home + CONFIGURATION, round & 1);
+        // MSI-X on and off, masked and not.
+        function.write_ecam(0x40, round << 30);
+    }
+    support::cpu::halt()
+}
+
+/// Tries it all; then the drive must answer as at first, and nothing else have changed.
+pub fn run(environment: &Environment) {
+    let Some(function) = pci::find(NVME, 0) else {
+        println!("attack nvme: BROKEN, no drive to attack");
+        return;
+    };
+    let base = function.bar(0);
+    write32(CANARY_PLACE, CANARY);
+    let version = apic::read(apic::VERSION);
+    function.command(0, 6);
+    function.enable_msix(pci::msi_address(0), 0x61);
+    let mut drive = Drive { base, tail: 0, head: 0, phase: true };
+    let broken =
+        by_one(&mut drive).or_else(|| by_two(function, &mut drive, environment)).or_else(|| {
+            match (read32(CANARY_PLACE), apic::read(apic::VERSION)) {
+                (CANARY, now) if now == version => None,
+                _ => Some("what is none of its business changed"),
+            }
+        });
+    match broken {
+        None => println!("attack nvme: held"),
+        Some(what) => println!("attack nvme: BROKEN, {what}"),
+    }
+}
+
+fn by_one(drive: &mut Drive) -> Option<&'static str> {
+    if !drive.is_well() {
+        return Some("the drive does not work to begin with");
+    }
+    // Data and lists that are nowhere: an error, and the next command works.
+    for place in NOWHERE.into_iter().chain([drive.base, drive.base + 0x2000, DATA + 1]) {
+        if drive.status_of(IDENTIFY, 0, [place, place], [CONTROLLER, 0]) == Some(0) && place != DATA + 1 {
+            return Some("it wrote where nothing is");
+        }
+        // Opcodes that there are not, namespaces that there are not, queues of any size anywhere.
+        for opcode in [0x00, 0x01, 0x04, 0x05, 0x10, 0x7f, 0x80, 0xff] {
+            drive.status_of(opcode, u32::MAX, [place, place], [u32::MAX, 3]);
+            drive.status_of(opcode, 2, [place, place], [0x003f_0001, 0x001f_0003]);
+        }
+        if !drive.is_well() {
+            return Some("a command broke the drive");
+        }
+    }
+    // Queues that are nowhere: the controller is dead until its reset.
+    for place in NOWHERE {
+        drive.enable(place, place);
+        write32(drive.base + DOORBELLS, 3);
+        if read32(drive.base + STATUS) & FATAL == 0 {
+            return Some("it read a queue where nothing is");
+        }
+        if !drive.is_well() {
+            return Some("a queue that is nowhere broke the drive");
+        }
+    }
+    // Every register in turn, of every width.
+    for value in [0, u32::MAX, 0x8000_0001, 0x0f0f_0f0f] {
+        for offset in (0..0x4000).step_by(4) {
+            write32(drive.base + offset, value);
+            write8(drive.base + offset + 1, value as u8);
+            let _ = read32(drive.base + offset);
+        }
+        if !drive.is_well() {
+            return Some("a register broke the drive");
+        }
+    }
+    None
+}
+
+fn by_two(function: Function, drive: &mut Drive, environment: &Environment) -> Option<&'static str> {
+    FUNCTION.store(function.0.into(), Ordering::Relaxed);
+    HOME.store(drive.base, Ordering::Relaxed);
+    if !smp::start(1, disturb) {
+        return Some("the second processor did not come");
+    }
+    for _ in 0..environment.number("rounds", 200) {
+        // No wait for answers: the drive is mostly off, or elsewhere.
+        write32(drive.base + ADMIN_ATTRIBUTES, LAST << 16 | LAST);
+        write32(drive.base + ADMIN_SUBMISSION, SUBMISSION as u32);
+        write32(drive.base + ADMIN_COMPLETION, COMPLETION as u32);
+        write32(drive.base + CONFIGURATION, ENABLE);
+        for place in [DATA, NOWHERE[1]] {
+            drive.submit(IDENTIFY, 0, [place, 0], [CONTROLLER, 0]);
+        }
+    }
+    STOP.store(true, Ordering::Relaxed);
+    let rounds = ROUNDS.load(Ordering::Relaxed);
+    let settled = wait_until(SECOND, || {
+        function.write_ecam(0x10, drive.base as u32);
+        function.write_ecam(4, 6);
+        drive.is_well()
+    });
+    match (rounds, settled) {
+        (0, _) => Some("the second processor did nothing"),
+        (_, false) => Some("the drive does not come back"),
+        _ => None,
+    }
+}
