@@ -5,9 +5,12 @@
 use access::GuestMemory;
 use access::fake_processor::StillProcessor;
 use access::memory::VecMemory;
-use access::vcpu::{NestedAccess, PortAccess, RCX, Segment, SegmentName, TaskSource};
+use access::vcpu::{NestedAccess, PortAccess, ProcessorState, RCX, Segment, SegmentName, TaskSource};
 use emulator::decode::Known;
-use emulator::{Bus, Outcome, Ports, Recent, memory_access, next_rip, string_port, task_switch};
+use emulator::{
+    Bus, Outcome, Ports, Recent, memory_access, next_rip_at_once, next_rip_by_decoding, string_port,
+    task_switch,
+};
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
 use spec::processor::{CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PSE, CR4_SMAP, CR4_SMEP, RFLAGS_VM};
@@ -181,7 +184,9 @@ fuzz_target!(|data: &[u8]| {
     check(outcome, &before, &cpu, &ports);
 
     for known in KNOWN {
-        if let Some(next) = next_rip(&before, &memory, &mut recent, known) {
+        let told = before.next_rip().or_else(|| next_rip_at_once(&before, &memory, &mut recent, known));
+        let told = told.or_else(|| next_rip_by_decoding(&before, &memory, &mut recent, known));
+        if let Some(next) = told {
             assert!((1..=15).contains(&(next - before.rip)), "{known:?}: {next:#x}");
         }
     }

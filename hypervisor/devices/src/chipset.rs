@@ -143,11 +143,16 @@ impl Chipset {
     /// Sets a global system interrupt: the IOAPIC's pin and, for the first 16, the
     /// 8259A's line. GSI 2 is IRQ 0; GSI 0 is no IRQ. Where several functions share
     /// a GSI, the level is the OR of theirs and the caller's to form.
+    #[inline(always)]
     pub fn set_line(&mut self, gsi: u8, level: bool, out: &mut Effects) {
         // Levels are set again after every access to a device; mostly they stand.
-        if self.ioapic.is_asserted(gsi) == level {
-            return;
+        if self.ioapic.is_asserted(gsi) != level {
+            self.change_line(gsi, level, out);
         }
+    }
+
+    #[inline(never)]
+    fn change_line(&mut self, gsi: u8, level: bool, out: &mut Effects) {
         self.ioapic.set_line(gsi, level, out);
         if let Some(irq) = irq_of(gsi) {
             self.pics.set_line(irq, level);

@@ -65,7 +65,9 @@ impl<E: Copy + Default> Effects<E> {
         Self { ring, first: 0, len: 0, overflowed: false }
     }
 
-    /// Adds an effect behind the others.
+    /// Adds an effect behind the others. Few accesses have one, and those that have none should
+    /// not carry the code for it.
+    #[inline(never)]
     pub fn push(&mut self, effect: E) {
         let size = self.ring.len();
         if self.len == size {
@@ -83,10 +85,13 @@ impl<E: Copy + Default> Effects<E> {
     }
 
     /// Takes the oldest effect.
+    #[inline]
     pub fn pop(&mut self) -> Option<E> {
-        if self.len == 0 {
-            return None;
-        }
+        if self.len == 0 { None } else { self.take_oldest() }
+    }
+
+    #[inline(never)]
+    fn take_oldest(&mut self) -> Option<E> {
         let effect = self.ring.get(self.first).copied();
         self.len -= 1;
         self.first = if self.first + 1 < self.ring.len() { self.first + 1 } else { 0 };

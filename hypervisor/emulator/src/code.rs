@@ -28,15 +28,21 @@ impl CodeSize {
     /// does not.
     #[inline(always)]
     pub const fn new(attributes: u16, efer: u64, rflags: u64) -> Self {
-        const LONG: u16 = 1 << 9;
         const DEFAULT_32: u16 = 1 << 10;
-        if attributes & LONG != 0 && efer & EFER_LMA != 0 {
+        if is_64_bit(attributes, efer) {
             Self::Bits64
         } else if attributes & DEFAULT_32 != 0 && rflags & RFLAGS_VM == 0 {
             Self::Bits32
         } else {
             Self::Bits16
         }
+    }
+
+    /// Whether `cpu` executes in 64-bit mode, asked of no more than that takes: exits are on
+    /// their way through here.
+    #[inline(always)]
+    pub fn is_64_bit(cpu: &impl ProcessorState) -> bool {
+        is_64_bit(cpu.segment(SegmentName::Cs).attributes, cpu.control().efer)
     }
 
     /// The linear address of the instruction at RIP. The processor has checked it against the
@@ -61,6 +67,13 @@ impl CodeSize {
             _ => next & 0xffff_ffff,
         }
     }
+}
+
+/// The L bit counts in long mode only.
+#[inline(always)]
+const fn is_64_bit(attributes: u16, efer: u64) -> bool {
+    const LONG: u16 = 1 << 9;
+    attributes & LONG != 0 && efer & EFER_LMA != 0
 }
 
 #[cfg(test)]

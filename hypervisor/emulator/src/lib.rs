@@ -9,7 +9,7 @@
 //!
 //! - [`memory_access`]: the instruction that reached for an address where there is no memory.
 //! - [`string_port`]: INS and OUTS.
-//! - [`next_rip`] and [`control_write`]: past an instruction of which the exit has told what it
+//! - [`next_rip_at_once`], [`next_rip_by_decoding`] and [`control_write`]: past an instruction of which the exit has told what it
 //!   is, and the one exit that may not tell what was written.
 //! - [`task_switch::switch`]: a task switch by hardware.
 //!
@@ -37,4 +37,4 @@ pub mod walk;
 
 pub use code::CodeSize;
 pub use execute::{Bus, Outcome, Ports, Recent, memory_access, string_port};
-pub use step::{control_write, next_rip};
+pub use step::{control_write, next_rip_at_once, next_rip_by_decoding};

@@ -7,36 +7,36 @@ use crate::walk::{self, Bytes, BytesKey, Paging, Walker};
 use access::GuestMemory;
 use access::vcpu::ProcessorState;
 
-/// RIP of the instruction after the one that exited, which the exit said to be `known`. `None`
-/// where the bytes are no longer that instruction, or cannot be fetched: then the guest
-/// executes again what is there now.
+/// RIP of the instruction after the one that exited, which the exit said to be `known`, where
+/// that is plain to see: 64-bit code, whose page is known, without prefixes. `None`: ask
+/// [`next_rip_by_decoding`].
 ///
-/// Inlined with a constant `known`: in 64-bit code this is the walk to the bytes and one
-/// comparison.
+/// Inlined with a constant `known`: this is the walk to the bytes and one comparison.
 #[inline(always)]
-pub fn next_rip<V: ProcessorState, M: GuestMemory>(
+pub fn next_rip_at_once<V: ProcessorState, M: GuestMemory>(
     cpu: &V,
     memory: &M,
     recent: &mut Recent,
     known: Known,
 ) -> Option<u64> {
-    if let Some(next) = cpu.next_rip() {
-        return Some(next);
-    }
     let rip = cpu.rip();
-    if CodeSize::of(cpu) == CodeSize::Bits64
+    if CodeSize::is_64_bit(cpu)
         && let Some((bytes, length)) = bare_form(known)
         && let Some(word) = recent.paths.peek(memory, &cpu.control(), rip, length)
         && word & ((1 << (8 * length)) - 1) == bytes
     {
-        return Some(rip.wrapping_add(length));
+        Some(rip.wrapping_add(length))
+    } else {
+        None
     }
-    next_by_decoding(cpu, memory, recent, known)
 }
 
+/// RIP of the instruction after the one that exited, which the exit said to be `known`. `None`
+/// where the bytes are no longer that instruction, or cannot be fetched: then the guest
+/// executes again what is there now.
 #[cold]
 #[inline(never)]
-fn next_by_decoding<V: ProcessorState, M: GuestMemory>(
+pub fn next_rip_by_decoding<V: ProcessorState, M: GuestMemory>(
     cpu: &V,
     memory: &M,
     recent: &mut Recent,

@@ -16,8 +16,8 @@ use crate::partition::{End, Partition};
 use crate::processor::{Activity, VirtualProcessor};
 use access::vcpu::{Event, Exit, RAX, RBX, RCX, RDX, TaskSource, Vcpu};
 use emulator::decode::Known;
-use emulator::next_rip;
 use emulator::task_switch::{self, Failure};
+use emulator::{next_rip_at_once, next_rip_by_decoding};
 use spec::processor::{CR4_OSXSAVE, RFLAGS_TF};
 
 /// Handles `exit`.
@@ -115,14 +115,23 @@ pub fn raise<V: Vcpu>(vp: &mut VirtualProcessor<V>, event: Event) {
 /// where the bytes are no longer that instruction, or cannot be fetched: then
 /// nothing was done and the guest executes again what is there now.
 ///
-/// Inlined with a constant `known`, for [`next_rip`].
+/// Inlined with a constant `known`, for [`next_rip_at_once`].
 #[inline(always)]
 pub fn advance<V: Vcpu, H: Host>(
     vp: &mut VirtualProcessor<V>,
     partition: &Partition<H>,
     known: Known,
 ) -> bool {
-    let Some(next) = next_rip(&vp.cpu, &partition.memory, &mut vp.recent, known) else { return false };
+    let next = if let Some(next) = vp.cpu.next_rip() {
+        next
+    } else if let Some(next) = next_rip_at_once(&vp.cpu, &partition.memory, &mut vp.recent, known) {
+        next
+    } else {
+        match next_rip_by_decoding(&vp.cpu, &partition.memory, &mut vp.recent, known) {
+            Some(next) => next,
+            None => return false,
+        }
+    };
     vp.cpu.set_rip(next);
     vp.cpu.clear_interrupt_shadow();
     // The processor would have trapped after the instruction.

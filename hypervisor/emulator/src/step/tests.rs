@@ -22,7 +22,9 @@ fn memory(code: &[u8]) -> VecMemory {
 }
 
 fn next(cpu: &StillProcessor, memory: &VecMemory, known: Known) -> Option<u64> {
-    next_rip(cpu, memory, &mut Recent::default(), known)
+    let recent = &mut Recent::default();
+    let told = cpu.next_rip().or_else(|| next_rip_at_once(cpu, memory, recent, known));
+    told.or_else(|| next_rip_by_decoding(cpu, memory, recent, known))
 }
 
 #[test]
