@@ -21,7 +21,9 @@ use crate::pic::Pics;
 use crate::pit::Pit;
 use crate::pm::{PM_LAST, PM_TIMER, PM1_EVENT, PowerManagement};
 use crate::rtc::Rtc;
+use crate::snapshot::{self, RestoreFault, SaveFault};
 use crate::uart::Uart;
+use serde::{Deserialize, Serialize};
 use spec::Width;
 
 #[cfg(test)]
@@ -56,8 +58,13 @@ pub struct ChipsetConfig {
     pub high_memory_bytes: u64,
 }
 
+/// Changes with each change of a model's state.
+const VERSION: u16 = 1;
+/// Every state fits in so many bytes.
+pub const STATE_BYTES: usize = 6144;
+
 /// The chipset of one guest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Chipset {
     ioapic: Ioapic,
     pics: Pics,
@@ -85,6 +92,32 @@ impl Chipset {
             i8042: I8042::new(),
             external: false,
         }
+    }
+
+    /// Writes the state into `into`, of which [`STATE_BYTES`] are enough, and says how many bytes it
+    /// has. The caller has applied all effects.
+    ///
+    /// # Errors
+    /// The place is too small.
+    pub fn save(&self, into: &mut [u8]) -> Result<usize, SaveFault> {
+        snapshot::encode(VERSION, self, into)
+    }
+
+    /// The chipset that `from` was saved of, which was made as this one was. This one stays as it is.
+    /// Deadlines are as they were, and so is time to be.
+    ///
+    /// # Errors
+    /// What is wrong with the state.
+    pub fn restored(&self, from: &[u8]) -> Result<Self, RestoreFault> {
+        let state: Self = snapshot::decode(VERSION, from)?;
+        state.ioapic.check()?;
+        state.pics.check(&self.pics)?;
+        state.pit.check(&self.pit)?;
+        state.rtc.check(&self.rtc)?;
+        state.uart.check()?;
+        state.pm.check(&self.pm)?;
+        snapshot::has(state.external == state.pics.is_requesting(), "the line from the 8259As")?;
+        Ok(state)
     }
 
     /// IN of `width` (1, 2 or 4 bytes) from `port`. Every byte goes to the device at

@@ -2,6 +2,7 @@
 //! is plugged into it, and to reset the machine through it.
 
 use crate::effect::{Effect, Effects};
+use serde::{Deserialize, Serialize};
 
 /// Status: a byte for the guest is in the output buffer.
 const OUTPUT_FULL: u8 = 1 << 0;
@@ -11,7 +12,7 @@ const SYSTEM: u8 = 1 << 2;
 const COMMAND: u8 = 1 << 3;
 
 /// What the next write to the data port belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Expect {
     /// A device; there is none, so the byte is lost.
     Device,
@@ -22,7 +23,7 @@ enum Expect {
 }
 
 /// The controller.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct I8042 {
     output: Option<u8>,
     /// The last byte stays readable.

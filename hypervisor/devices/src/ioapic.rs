@@ -5,6 +5,8 @@
 //! polarity. The polarity bit is kept for the guest and changes nothing.
 
 use crate::effect::{Effect, Effects};
+use crate::snapshot::{self, RestoreFault};
+use serde::{Deserialize, Serialize};
 use spec::apic::{DeliveryMode, Destination, InterruptMessage};
 
 #[cfg(test)]
@@ -37,7 +39,7 @@ const MASKED: u64 = 1 << 16;
 const WRITABLE: u64 = 0xfffe_0000_0001_afff;
 
 /// One IOAPIC.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ioapic {
     id: u8,
     select: u8,
@@ -62,6 +64,16 @@ impl Ioapic {
             resampled: 0,
             machine: 0,
         }
+    }
+
+    /// Says what about this state cannot be.
+    pub(crate) fn check(&self) -> Result<(), RestoreFault> {
+        const KEPT: u64 = WRITABLE | REMOTE_IRR;
+        const ALL: u32 = (1 << PINS) - 1;
+        let entries = self.redirections.iter().all(|entry| entry & !KEPT == 0);
+        snapshot::has(self.id <= ID_MASK && entries, "a register of the IOAPIC")?;
+        let pins = self.asserted | self.resampled | self.machine;
+        snapshot::has(pins & !ALL == 0 && self.resampled & !self.machine == 0, "a pin of the IOAPIC")
     }
 
     /// Reads the window at `offset`. Where nothing is, zeros.

@@ -12,6 +12,7 @@ use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage
 
 mod address;
 mod registers;
+mod state;
 mod timer;
 mod vectors;
 
@@ -21,6 +22,7 @@ mod tests;
 pub use address::{ApicAddress, ApicMode};
 pub use timer::MINIMUM_PERIOD_TICKS;
 
+use serde::{Deserialize, Serialize};
 use spec::local_apic::LVT_MASKED;
 use timer::Timer;
 use vectors::VectorSet;
@@ -105,7 +107,7 @@ const LVT_NMI: u32 = 4 << 8;
 const LVT_EXTINT: u32 = 7 << 8;
 
 /// A virtual local APIC.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LocalApic {
     id: u32,
     /// IA32_APIC_BASE.

@@ -5,6 +5,9 @@
 //! that a PC of the last thirty years had; the data sheet's spurious IRQ 7 comes
 //! where the request was masked, or a level went away, between INTR and INTA.
 
+use crate::snapshot::{self, RestoreFault};
+use serde::{Deserialize, Serialize};
+
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +20,7 @@ const ELCR_MASTER: u8 = 0b1111_1000;
 const ELCR_SLAVE: u8 = 0b1101_1110;
 
 /// What the next write to the data port is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Expect {
     /// OCW1, the mask.
     Mask,
@@ -27,7 +30,7 @@ enum Expect {
 }
 
 /// One 8259A.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Controller {
     lines: u8,
     irr: u8,
@@ -74,6 +77,14 @@ impl Controller {
             read_isr: false,
             poll: false,
         }
+    }
+
+    /// Whether a controller that is wired as `own` is can be as this one is said to be.
+    const fn is_possible(&self, own: &Self) -> bool {
+        self.elcr_mask == own.elcr_mask
+            && self.elcr & !own.elcr_mask == 0
+            && self.highest <= 7
+            && self.base & 7 == 0
     }
 
     fn set_line(&mut self, line: u8, level: bool) {
@@ -226,7 +237,7 @@ impl Controller {
 }
 
 /// Master and slave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pics {
     master: Controller,
     slave: Controller,
@@ -236,6 +247,11 @@ impl Pics {
     /// The pair as a BIOS leaves it: vectors 0x08 and 0x70, everything masked.
     pub const fn new() -> Self {
         Self { master: Controller::new(0x08, ELCR_MASTER), slave: Controller::new(0x70, ELCR_SLAVE) }
+    }
+
+    /// Says what about this state cannot be, of a pair made as `own` is.
+    pub(crate) fn check(&self, own: &Self) -> Result<(), RestoreFault> {
+        snapshot::has(self.master.is_possible(&own.master) && self.slave.is_possible(&own.slave), "an 8259A")
     }
 
     /// Sets an IRQ line, 0 to 15. IRQ 2 is the cascade and no line; it and numbers

@@ -5,6 +5,8 @@
 //! refresh, channel 2 is the speaker and what kernels calibrate against.
 
 use crate::rate::Rate;
+use crate::snapshot::{self, RestoreFault};
+use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 mod tests;
@@ -17,14 +19,14 @@ pub const PIT_HZ: u64 = 1_193_182;
 pub const MINIMUM_INTERRUPT_CLOCKS: u64 = 120;
 
 /// Which bytes of a count an access moves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Bytes {
     Low = 1,
     High = 2,
     Both = 3,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Channel {
     /// 0 to 5.
     mode: u8,
@@ -66,6 +68,14 @@ impl Channel {
             latched_count: None,
             latched_status: None,
         }
+    }
+
+    /// Whether a counter can be as this one is said to be.
+    const fn is_possible(&self) -> bool {
+        let has_low_byte = self.low_written.is_none() || matches!(self.bytes, Bytes::Both);
+        // Before the first count is written it is the longest in binary.
+        let most = if self.loaded { self.modulus() } else { 0x1_0000 };
+        self.mode <= 5 && self.initial != 0 && self.initial as u64 <= most && has_low_byte
     }
 
     /// Counts that the counter has: 65536, or 10000 in BCD.
@@ -227,7 +237,7 @@ fn phase(elapsed: u64, initial: u64) -> u64 {
 }
 
 /// The timer chip and port 0x61.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pit {
     rate: Rate,
     channels: [Channel; 3],
@@ -246,6 +256,15 @@ impl Pit {
             next: None,
             speaker: 0,
         }
+    }
+
+    /// Says what about this state cannot be, of a timer made as `own` is.
+    pub(crate) fn check(&self, own: &Self) -> Result<(), RestoreFault> {
+        let next_is_right = self.next.is_none_or(|(rise, tick)| self.rate.tick_of(rise) == Some(tick));
+        snapshot::is_of(self.rate.has_the_speed_of(&own.rate))?;
+        snapshot::has(self.channels.iter().all(Channel::is_possible), "a counter of the 8254")?;
+        snapshot::has(next_is_right, "the 8254's next interrupt")?;
+        snapshot::has(self.speaker <= 0x0f, "port 0x61")
     }
 
     /// Reads port 0x40 to 0x43 or 0x61; other ports, and the write-only control

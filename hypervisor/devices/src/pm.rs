@@ -3,6 +3,8 @@
 
 use crate::effect::{Effect, Effects};
 use crate::rate::Rate;
+use crate::snapshot::{self, RestoreFault};
+use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,7 @@ const SLEEP_TYPE: u16 = 7 << 10;
 const SLEEP_ENABLE: u16 = 1 << 13;
 
 /// The registers of the power-management block, and the two reset ports.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PowerManagement {
     timer: Rate,
     status: u16,
@@ -67,6 +69,16 @@ impl PowerManagement {
             // A20 is on.
             port_92: 0x02,
         }
+    }
+
+    /// Says what about this state cannot be, of a block made as `own` is.
+    pub(crate) fn check(&self, own: &Self) -> Result<(), RestoreFault> {
+        const STATUS: u16 = TIMER | GLOBAL | POWER_BUTTON | WAKE;
+        snapshot::is_of(self.timer.has_the_speed_of(&own.timer))?;
+        snapshot::has(self.status & !STATUS == 0 && self.enable & !ENABLES == 0, "PM1 status or enable")?;
+        snapshot::has(self.control & !(SLEEP_TYPE | SCI_ENABLE) == 0, "PM1 control")?;
+        snapshot::has(self.halves <= u64::MAX >> 31, "the power management timer")?;
+        snapshot::has(self.reset_control & !0x0e == 0 && self.port_92 & !0x03 == 0, "a reset port")
     }
 
     /// Level of the SCI.

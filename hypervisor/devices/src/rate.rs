@@ -1,13 +1,14 @@
 //! Conversion between time-stamp counter ticks and the clock of a device.
 
 use core::num::{NonZeroU64, NonZeroU128};
+use serde::{Deserialize, Serialize};
 
 /// A device clock that started at some tick, in whole periods.
 ///
 /// Both directions round so that a device asked at `tick_of(n)` has counted at
 /// least `n`: a deadline computed here is never early, so serving it always makes
 /// progress.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Rate {
     start: u64,
     hz: NonZeroU64,
@@ -19,6 +20,11 @@ impl Rate {
     /// `tsc_hz` ticks a second. A rate of 0 is taken as 1: no division by zero.
     pub const fn new(start: u64, hz: u64, tsc_hz: u64) -> Self {
         Self { start, hz: one_at_least(hz), tsc_hz: one_at_least(tsc_hz) }
+    }
+
+    /// Whether it counts as fast as `other`, on a machine as fast.
+    pub(crate) fn has_the_speed_of(&self, other: &Self) -> bool {
+        self.hz == other.hz && self.tsc_hz == other.tsc_hz
     }
 
     /// Whole periods from the start to tick `now`; 0 before the start.

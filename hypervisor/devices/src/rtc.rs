@@ -5,6 +5,7 @@
 //! changes by setting the time. Flags are found out when somebody looks.
 
 use crate::rate::Rate;
+use crate::snapshot::{self, RestoreFault};
 
 mod calendar;
 
@@ -12,6 +13,7 @@ mod calendar;
 mod tests;
 
 use calendar::{Calendar, DateTime};
+use serde::{Deserialize, Serialize};
 
 const SECONDS: u8 = 0x00;
 const SECONDS_ALARM: u8 = 0x01;
@@ -53,7 +55,7 @@ const SECOND_SHIFT: u32 = 15;
 const UIP_CLOCKS: u64 = 8;
 
 /// The clock and its memory, at ports 0x70 to 0x73.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rtc {
     rate: Rate,
     /// Seconds since 1970 at crystal clock 0; the guest moves it.
@@ -63,6 +65,7 @@ pub struct Rtc {
     /// The time as the guest sees and sets it while register B says SET.
     held: DateTime,
     /// Both banks. The clock's own registers here are only the alarm and A to C.
+    #[serde(with = "snapshot::bytes")]
     memory: [u8; 256],
     index: u8,
     extended_index: u8,
@@ -104,6 +107,15 @@ impl Rtc {
         rtc.memory[0x14] = 0x02;
         rtc.set_memory_size(low_memory_bytes, high_memory_bytes);
         rtc
+    }
+
+    /// Says what about this state cannot be, of a clock made as `own` is.
+    pub(crate) fn check(&self, own: &Self) -> Result<(), RestoreFault> {
+        snapshot::is_of(self.rate.has_the_speed_of(&own.rate))?;
+        snapshot::has(self.held.is_possible() && self.weekday_shift <= 6, "the clock's date")?;
+        snapshot::has(self.index <= 0x7f, "the clock's index register")?;
+        snapshot::has(self.load(REGISTER_A) & UPDATE_IN_PROGRESS == 0, "the clock's register A")?;
+        snapshot::has(self.load(REGISTER_C) & !CAUSES == 0, "the clock's register C")
     }
 
     /// What firmware reports: KiB below 640 K, KiB above 1 MiB, 64 KiB units above

@@ -49,6 +49,51 @@ impl fmt::Display for RestoreFault {
     }
 }
 
+/// What holds of every state of a model, or which state is not one.
+///
+/// # Errors
+/// [`RestoreFault::Impossible`] where it does not hold.
+pub const fn has(holds: bool, otherwise: &'static str) -> Result<(), RestoreFault> {
+    if holds { Ok(()) } else { Err(RestoreFault::Impossible(otherwise)) }
+}
+
+/// What models of one configuration have in common.
+///
+/// # Errors
+/// [`RestoreFault::Configuration`] where they have not.
+pub const fn is_of(same: bool) -> Result<(), RestoreFault> {
+    if same { Ok(()) } else { Err(RestoreFault::Configuration) }
+}
+
+/// Bytes of a fixed number, which serde has as arrays up to 32 alone.
+pub(crate) mod bytes {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    pub(crate) fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        from: D,
+    ) -> Result<[u8; N], D::Error> {
+        struct Exactly<const N: usize>;
+        impl<const N: usize> Visitor<'_> for Exactly<N> {
+            type Value = [u8; N];
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                write!(f, "{N} bytes")
+            }
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<[u8; N], E> {
+                bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
+        }
+        from.deserialize_bytes(Exactly)
+    }
+}
+
 /// Writes `state` behind its version, and says how many bytes that took.
 pub fn encode<T: Serialize>(version: u16, state: &T, into: &mut [u8]) -> Result<usize, SaveFault> {
     match postcard::to_slice(&(version, state), into) {

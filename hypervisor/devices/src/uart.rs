@@ -5,6 +5,9 @@
 //! with the character timeout, as if four character times had passed. What the FIFO has no
 //! room for waits on the line, as if the other side had been told to stop.
 
+use crate::snapshot::{self, RestoreFault};
+use serde::{Deserialize, Serialize};
+
 #[cfg(test)]
 mod tests;
 
@@ -43,12 +46,13 @@ const MCR_LOOP: u8 = 1 << 4;
 const MSR_CONNECTED: u8 = 0xb0;
 
 /// One UART at 8 ports.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Uart {
     fifo: [u8; FIFO_BYTES],
     first: u8,
     used: u8,
     fifo_on: bool,
+    #[serde(with = "snapshot::bytes")]
     waiting: [u8; WAITING_BYTES],
     waiting_first: u16,
     waiting_used: u16,
@@ -87,6 +91,19 @@ impl Uart {
             scratch: 0,
             divisor: [1, 0],
         }
+    }
+
+    /// Says what about this state cannot be.
+    pub(crate) fn check(&self) -> Result<(), RestoreFault> {
+        let is_within = |first: usize, used: usize, bytes: usize| first < bytes && used <= bytes;
+        snapshot::has(is_within(self.first.into(), self.used.into(), FIFO_BYTES), "the serial port's FIFO")?;
+        snapshot::has(self.fifo_on || self.used <= 1, "the serial port's FIFO")?;
+        snapshot::has(
+            is_within(self.waiting_first.into(), self.waiting_used.into(), WAITING_BYTES),
+            "what waits for the serial port",
+        )?;
+        snapshot::has(matches!(self.trigger, 1 | 4 | 8 | 14), "the serial port's trigger level")?;
+        snapshot::has(self.ier <= 0x0f && self.mcr <= 0x1f && self.msr_delta <= 0x0f, "the serial port")
     }
 
     /// Level of the interrupt line.

@@ -5,6 +5,8 @@ use spec::apic::{DeliveryMode, Destination, InterruptMessage};
 use std::vec;
 use std::vec::Vec;
 
+mod saving;
+
 const TSC_HZ: u64 = 2_000_000_000;
 
 fn chipset() -> Chipset {

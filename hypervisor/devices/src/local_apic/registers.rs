@@ -16,7 +16,7 @@ const VERSION_VALUE: u32 = 0x15 | 5 << 16 | 1 << 24;
 const LVT_READ_ONLY: u32 = 1 << 12 | 1 << 14;
 
 /// Bits that software can set in an LVT entry.
-const fn lvt_writable(register: u8) -> u32 {
+pub(super) const fn lvt_writable(register: u8) -> u32 {
     match register {
         LVT_TIMER => 0x0007_00ff,
         LVT_THERMAL | LVT_PERFORMANCE => 0x0001_07ff,

@@ -2,6 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::vec;
 
+mod saving;
 mod timer;
 
 const XAPIC: u64 = 0xfee0_0800;

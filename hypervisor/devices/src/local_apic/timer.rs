@@ -1,6 +1,8 @@
 //! The local APIC's timer (Intel SDM vol. 3 section 11.5.4).
 
-use spec::local_apic::LVT_MASKED;
+use super::registers::lvt_writable;
+use serde::{Deserialize, Serialize};
+use spec::local_apic::{LVT_MASKED, LVT_TIMER};
 
 /// Shortest period of the periodic timer, in ticks: about 10 µs. A guest that asks
 /// for less gets this; each period costs the hypervisor an exit that the guest did
@@ -28,7 +30,7 @@ impl Mode {
 }
 
 /// Counts ticks of the time-stamp counter divided by the divide configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Timer {
     /// LVT entry; it holds the mode.
     lvt: u32,
@@ -44,6 +46,11 @@ pub(super) struct Timer {
 impl Timer {
     pub(super) const fn new() -> Self {
         Self { lvt: LVT_MASKED, initial: 0, divide: 0, expiry: None }
+    }
+
+    /// Whether a timer can be as this one is said to be.
+    pub(super) const fn is_possible(&self) -> bool {
+        self.divide & !0b1011 == 0 && self.lvt & !lvt_writable(LVT_TIMER) == 0
     }
 
     pub(super) const fn lvt(&self) -> u32 {

@@ -1,7 +1,9 @@
 //! A set of interrupt vectors: the IRR, ISR and TMR.
 
+use serde::{Deserialize, Serialize};
+
 /// 256 bits, one for each vector.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub(super) struct VectorSet([u64; 4]);
 
 impl VectorSet {

@@ -1,5 +1,7 @@
 //! Dates and times, and how the clock's registers write them.
 
+use serde::{Deserialize, Serialize};
+
 /// Seconds in a day.
 pub(super) const DAY_SECONDS: i64 = 86_400;
 
@@ -7,7 +9,7 @@ pub(super) const DAY_SECONDS: i64 = 86_400;
 pub(super) const MAXIMUM_SECONDS: i64 = 253_402_300_799;
 
 /// A moment in the proleptic Gregorian calendar, years 0 to 9999.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct DateTime {
     pub(super) year: u16,
     /// 1 to 12.
@@ -22,6 +24,13 @@ pub(super) struct DateTime {
 }
 
 impl DateTime {
+    /// Whether the clock shows such dates. Nobody held one of zeros yet.
+    pub(super) fn is_possible(&self) -> bool {
+        let is_date = self.year <= 9999 && (1..=12).contains(&self.month) && (1..=31).contains(&self.day);
+        let is_time = self.hour <= 23 && self.minute <= 59 && self.second <= 59 && self.weekday <= 6;
+        is_date && is_time || *self == Self::default()
+    }
+
     /// The date at `seconds` since 1970, held within the years 0 to 9999.
     pub(super) fn from_seconds(seconds: i64, weekday_shift: u8) -> Self {
         let seconds = seconds.clamp(-62_167_219_200, MAXIMUM_SECONDS);
