@@ -81,8 +81,6 @@ impl<'a> World<'a> {
     fn give(&mut self, slot: Slot, bdf: Bdf, pin: bool, is_nvme: bool) {
         let grant = Grant {
             interrupt_line: pin.then_some(17),
-            vendor_capabilities: pin,
-            extended_capabilities: &[1, 3],
             rom: None,
             bars: None,
         };

@@ -27,13 +27,10 @@ fuzz_target!(|data: &[u8]| {
 
     let windows = Windows::new(16);
     let mut bus = GuestBus::new(pci::Windows::STANDARD);
-    let extended = [1, 3, 0x0d, 0x0f, 0x10, 0x13];
     let grant = Grant {
         interrupt_line: (grants & 1 != 0).then_some(17),
         rom: None,
         bars: None,
-        vendor_capabilities: grants & 2 != 0,
-        extended_capabilities: if grants & 4 != 0 { &extended } else { &[] },
     };
     for (number, function) in (1..32).zip(&platform.functions) {
         let _ = ResetPath::discover(&config, function.bdf).map(|path| path.methods().count());

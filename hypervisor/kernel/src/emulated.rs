@@ -19,6 +19,9 @@ use spin::mutex::TicketMutex;
 const NVME: Identity = Identity { vendor: 0x1b36, device: 0x0010, class: 0x01_0802, revision: 2 };
 /// Messages of a controller: the admin queue's, and one for each pair of I/O queues.
 const NVME_MESSAGES: u16 = 5;
+/// Where things are in its BAR, for which the Plan left room.
+const NVME_LAYOUT: BarLayout = BarLayout::new(WINDOW_BYTES, NVME_MESSAGES);
+const _: () = assert!(NVME_LAYOUT.bytes == Model::Nvme.bar_bytes());
 
 /// Puts the guest's emulated functions on its bus, and gives what is behind them; their images are among the
 /// `items` of the bundle.
@@ -33,16 +36,15 @@ pub fn build(
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
         let Model::Nvme = emulated.model;
         let image = image(items, &plan.name, &emulated.image)?;
-        let layout = BarLayout::new(WINDOW_BYTES, NVME_MESSAGES);
-        let function = EmulatedFunction::new(NVME, NVME_MESSAGES, layout);
+        let function = EmulatedFunction::new(NVME, NVME_MESSAGES, NVME_LAYOUT);
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|taken| format!("slot {} is taken", taken.0))?;
         let medium = ImageMedium(image.contents);
         let device = Nvme::new(controller(image, medium.bytes(), slot));
         log::info!("{}: {slot}: an NVMe drive of {} KiB, {}", plan.name, medium.bytes() >> 10, image.name);
-        let endpoint =
-            Endpoint::new(Box::new(device), Box::new(medium), NVME_MESSAGES, layout.table, layout.pending);
+        let BarLayout { table, pending, .. } = NVME_LAYOUT;
+        let endpoint = Endpoint::new(Box::new(device), Box::new(medium), NVME_MESSAGES, table, pending);
         Ok(TicketMutex::new(endpoint))
     };
     plan.emulated.iter().enumerate().map(build).collect()

@@ -49,9 +49,9 @@ pub struct BarLayout {
 impl BarLayout {
     /// The layout for a device with `registers` bytes of registers and `messages` messages (1
     /// to 2048).
-    pub fn new(registers: u64, messages: u16) -> Self {
+    pub const fn new(registers: u64, messages: u16) -> Self {
         let table = registers.next_multiple_of(PAGE_BYTES);
-        let pending = (table + u64::from(messages) * msix::ENTRY_BYTES).next_multiple_of(PAGE_BYTES);
+        let pending = (table + messages as u64 * msix::ENTRY_BYTES).next_multiple_of(PAGE_BYTES);
         // One bit a message: 2048 of them take 256 bytes.
         Self { table, pending, bytes: (pending + PAGE_BYTES).next_power_of_two() }
     }
@@ -67,7 +67,7 @@ pub struct EmulatedFunction {
 impl EmulatedFunction {
     /// A function as after reset, with `messages` messages (1 to 2048).
     pub fn new(identity: Identity, messages: u16, layout: BarLayout) -> Self {
-        let mut image = ConfigImage::new(false);
+        let mut image = ConfigImage::new();
         image.set(VENDOR_ID, Width::Dword, u32::from(identity.device) << 16 | u32::from(identity.vendor));
         image.set(REVISION_ID, Width::Dword, identity.class << 8 | u32::from(identity.revision));
         image.set(SUBSYSTEM, Width::Dword, u32::from(identity.device) << 16 | u32::from(identity.vendor));

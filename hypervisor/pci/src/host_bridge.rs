@@ -28,7 +28,7 @@ pub struct HostBridge {
 impl HostBridge {
     /// A host bridge as after reset.
     pub fn new() -> Self {
-        let mut image = ConfigImage::new(false);
+        let mut image = ConfigImage::new();
         image.lay(0, FIELDS, |_| 0);
         image.set(VENDOR_ID, Width::Dword, IDENTITY);
         image.set(REVISION_ID, Width::Dword, CLASS);

@@ -74,16 +74,11 @@ pub struct ConfigImage {
 }
 
 impl ConfigImage {
-    /// An image where everything reads 0; with `extended` it has room for
-    /// extended capabilities, else those offsets read 0.
-    pub fn new(extended: bool) -> Self {
-        let bytes = if extended { EXTENDED_CONFIG_BYTES } else { CONFIG_BYTES };
-        Self { bytes: vec![Byte::default(); bytes.into()].into_boxed_slice() }
-    }
-
-    /// Whether there is room for extended capabilities.
-    pub fn is_extended(&self) -> bool {
-        self.bytes.len() > CONFIG_BYTES.into()
+    /// An image where everything reads 0. It has only the first 256 bytes: offsets of extended
+    /// capabilities always read 0.
+    #[allow(clippy::new_without_default, reason = "an image without a function is nothing to fall back on")]
+    pub fn new() -> Self {
+        Self { bytes: vec![Byte::default(); CONFIG_BYTES.into()].into_boxed_slice() }
     }
 
     /// Lays `fields` of a structure at `base`; `hardware` gives a byte's value at

@@ -137,13 +137,7 @@ proptest! {
         let _ = walk(&machine.0, AT, |_, _| { count += 1; Ok(()) });
         prop_assert!(count <= 48);
         let _ = ResetPath::discover(&machine.0, AT);
-        let grant = Grant {
-            vendor_capabilities: true,
-            extended_capabilities: &[1, 3],
-            interrupt_line: Some(17),
-            rom: None,
-            bars: None,
-        };
+        let grant = Grant { interrupt_line: Some(17), rom: None, bars: None };
         let found = PassedThrough::discover(&machine.0, AT, &grant, |_, _| Some(&machine.1));
         if let Ok(mut given) = found {
             given.start();

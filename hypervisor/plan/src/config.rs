@@ -326,6 +326,16 @@ choice! {
     }
 }
 
+impl Model {
+    /// Bytes of its one BAR: its registers, the MSI-X table and the pending bits, each on pages
+    /// of their own.
+    pub const fn bar_bytes(self) -> u64 {
+        match self {
+            Self::Nvme => 0x4000,
+        }
+    }
+}
+
 impl GuestConfig {
     /// The functions of the machine that it asks for, each with its place in `pci`.
     pub fn passed_through(&self) -> impl Iterator<Item = (usize, &PciConfig, &Passthrough)> {

@@ -8,10 +8,10 @@ use core::fmt;
 use core::ops::Range;
 
 use spec::address::PAGE_BYTES;
-use spec::pci_capability::{FIRST_EXTENDED, express, id, msi, msix, power};
+use spec::pci_capability::{express, id, msi, msix, power};
 use spec::pci_config::{
-    CAPABILITIES, COMMAND, CONFIG_BYTES, EXTENDED_CONFIG_BYTES, HEADER_TYPE, HEADER_TYPE_ENDPOINT,
-    HEADER_TYPE_MULTI_FUNCTION, INTERRUPT_LINE, INTERRUPT_PIN, STATUS, VENDOR_ID, status,
+    CAPABILITIES, COMMAND, CONFIG_BYTES, HEADER_TYPE, HEADER_TYPE_ENDPOINT, HEADER_TYPE_MULTI_FUNCTION,
+    INTERRUPT_LINE, INTERRUPT_PIN, STATUS, VENDOR_ID, status,
 };
 use spec::{Bdf, Hpa, Width};
 
@@ -21,9 +21,9 @@ use super::msix::Msix;
 use super::trapped::Trapped;
 use super::{Express, PassedThrough, Power, Seen, policy};
 use crate::bar::{BarFault, GuestBars, HostBar, size_bars};
-use crate::capability::{CapabilityFault, walk, walk_extended};
+use crate::capability::{CapabilityFault, walk};
 use crate::function::{BarKind, ROM, TrappedRegion};
-use crate::image::{ConfigImage, Field};
+use crate::image::ConfigImage;
 
 /// What the Plan gives the guest of a function, besides its BARs and messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,10 +33,6 @@ pub struct Grant<'a> {
     pub interrupt_line: Option<u8>,
     /// An expansion ROM; without it the guest sees none.
     pub rom: Option<Rom>,
-    /// Its vendor-specific capabilities, read-only.
-    pub vendor_capabilities: bool,
-    /// IDs of the extended capabilities to show, of those in [`policy::EXTENDED`].
-    pub extended_capabilities: &'a [u16],
     /// Its BARs as the Plan checked them against everything else. Only these are mapped,
     /// and a function that says something else now is refused.
     pub bars: Option<&'a [Option<HostBar>; 6]>,
@@ -147,8 +143,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         let hosts = place(size_bars(&config, function), grant.bars)?;
         let byte = |at: u16| config.read8(function, at);
 
-        let extended = config.is_extended(function) && !grant.extended_capabilities.is_empty();
-        let mut image = ConfigImage::new(extended);
+        let mut image = ConfigImage::new();
         image.lay(0, policy::HEADER, byte);
         let bars = lay_bars(&mut image, &hosts, grant.rom)?;
         let line = grant.interrupt_line.map(|line| (config.read8(function, INTERRUPT_PIN), line));
@@ -156,7 +151,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         image.set(INTERRUPT_PIN, Width::Byte, pin.into());
         image.set(INTERRUPT_LINE, Width::Byte, line.into());
 
-        let (shown, mut fault) = capabilities(&config, function, grant);
+        let (shown, fault) = capabilities(&config, function);
         link(&mut image, &shown);
         let at = |id: u8| shown.iter().find(|shown| shown.id == id).map(|shown| shown.at);
         let power = at(id::POWER_MANAGEMENT).map(|at| {
@@ -179,12 +174,6 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
             lay_express(&mut image, shown, byte);
             Express { at: shown.at, control: config.read16(function, shown.at + express::DEVICE_CONTROL) }
         });
-        for shown in shown.iter().filter(|shown| shown.id == id::VENDOR_SPECIFIC) {
-            lay_read_only(&mut image, shown.at + 2, shown.at + shown.bytes, byte);
-        }
-        if extended {
-            fault = fault.or(lay_extended(&config, function, grant, &mut image));
-        }
 
         let regions = trapped_regions(&hosts, msix.as_ref());
         let trapped = open_windows(&regions, &hosts, open)?;
@@ -263,16 +252,11 @@ fn lay_bars(
 }
 
 /// The capabilities that the guest sees, and why the list ended early.
-fn capabilities<C: ConfigSpace>(
-    config: &C,
-    function: Bdf,
-    grant: &Grant<'_>,
-) -> (Vec<Shown>, Option<CapabilityFault>) {
+fn capabilities<C: ConfigSpace>(config: &C, function: Bdf) -> (Vec<Shown>, Option<CapabilityFault>) {
     let mut shown: Vec<Shown> = Vec::new();
     let result = walk(config, function, |id, at| {
-        let vendor = id == id::VENDOR_SPECIFIC && grant.vendor_capabilities;
-        let again = id != id::VENDOR_SPECIFIC && shown.iter().any(|shown| shown.id == id);
-        if again || !(vendor || policy::SHOWN.contains(&id)) {
+        let again = shown.iter().any(|shown| shown.id == id);
+        if again || !policy::SHOWN.contains(&id) {
             return Ok(());
         }
         let bytes = length(config, function, id, at);
@@ -298,7 +282,6 @@ fn length<C: ConfigSpace>(config: &C, function: Bdf, id: u8, at: u16) -> u16 {
         id::POWER_MANAGEMENT => power::BYTES,
         id::MSI => Msi::bytes(word(msi::CONTROL)),
         id::MSIX => msix::BYTES,
-        id::VENDOR_SPECIFIC => (word(2) & 0xff).max(3),
         _ => {
             let capabilities = word(express::CAPABILITIES);
             let integrated =
@@ -339,49 +322,6 @@ fn lay_express(image: &mut ConfigImage, shown: &Shown, byte: impl Fn(u16) -> u8)
     if image.get32(at + express::DEVICE_CAPABILITIES) & express::FUNCTION_LEVEL_RESET != 0 {
         image.also_let_write(at + express::DEVICE_CONTROL, Width::Word, express::INITIATE_RESET.into());
     }
-}
-
-/// Lets the guest read the bytes from `start` to `end` as the hardware has them.
-fn lay_read_only(image: &mut ConfigImage, start: u16, end: u16, byte: impl Fn(u16) -> u8) {
-    for at in start..end {
-        image.lay(at, &[Field::live(0, 1, 0xff)], &byte);
-    }
-}
-
-/// Shows the extended capabilities of the grant, relinked.
-fn lay_extended<C: ConfigSpace>(
-    config: &C,
-    function: Bdf,
-    grant: &Grant<'_>,
-    image: &mut ConfigImage,
-) -> Option<CapabilityFault> {
-    let mut shown: Vec<(u16, u8, u16, u16)> = Vec::new();
-    let fault = walk_extended(config, function, |id, version, at| {
-        let known = policy::EXTENDED.iter().find(|(known, _)| *known == id);
-        let Some((_, bytes)) = known.filter(|_| grant.extended_capabilities.contains(&id)) else {
-            return Ok(());
-        };
-        let end = at.saturating_add(*bytes);
-        let overlaps = shown.iter().any(|(_, _, other, bytes)| at < other + bytes && *other < end);
-        if end > EXTENDED_CONFIG_BYTES || overlaps {
-            return Err(CapabilityFault::Truncated { at, id });
-        }
-        shown.push((id, version, at, *bytes));
-        Ok(())
-    })
-    .err();
-    // The list starts at a fixed place: where nothing shown is there, a null
-    // capability leads on (PCI Express Base Specification section 7.9).
-    if shown.first().is_some_and(|(_, _, at, _)| *at != FIRST_EXTENDED) {
-        shown.insert(0, (0, 0, FIRST_EXTENDED, 4));
-    }
-    for (place, (id, version, at, bytes)) in shown.iter().enumerate() {
-        lay_read_only(image, at + 4, at + bytes, |at| config.read8(function, at));
-        let next = shown.get(place + 1).map_or(0, |(_, _, next, _)| *next);
-        let header = u32::from(*id) | u32::from(*version) << 16 | u32::from(next) << 20;
-        image.set(*at, Width::Dword, header);
-    }
-    fault
 }
 
 /// The MSI-X table and its pending bits, checked against the BARs.

@@ -5,7 +5,7 @@
 //! it is only where a field says `clearing`. What the virtual bits cause in the
 //! hardware is decided in [`super::PassedThrough`], from the image.
 
-use spec::pci_capability::{express, extended_id, id, msi, msix, power};
+use spec::pci_capability::{express, id, msi, msix, power};
 use spec::pci_config::{self as config, command, status};
 
 use crate::image::Field;
@@ -107,12 +107,6 @@ pub const EXPRESS_2: &[Field] = &[
     Field::virtualised(express::DEVICE_CONTROL_2, 2, express::COMPLETION_TIMEOUT as u32),
 ];
 
-/// Capabilities that are shown, where the function has them. Vendor-specific ones
-/// only where the grant says so.
+/// Capabilities that are shown, where the function has them. No vendor-specific ones, and no
+/// extended ones: the function's space behind the first 256 bytes reads 0.
 pub const SHOWN: &[u8] = &[id::POWER_MANAGEMENT, id::MSI, id::EXPRESS, id::MSIX];
-
-/// Extended capabilities that a grant may show, read-only, with their lengths in
-/// bytes. What lets a function reach past its guest (SR-IOV, ATS, page requests,
-/// access control, resizable BARs) is not here, so no grant can name it.
-pub const EXTENDED: &[(u16, u16)] =
-    &[(extended_id::ADVANCED_ERROR_REPORTING, 0x48), (extended_id::SERIAL_NUMBER, 0x0c)];

@@ -1,11 +1,12 @@
 //! What a function may not claim, and what does not fit into a guest.
 
 use super::tests::{Ask, config, everyday, problems};
+use crate::config::{EmulatedFunction, Model, PciConfig};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use platform::pci::{Bar, BarKind, Window};
-use platform::{MemoryKind, MemoryRegion, Platform};
+use platform::{DevFn, MemoryKind, MemoryRegion, Platform};
 use spec::Hpa;
 
 const NVME: &str = "00:03.0";
@@ -160,6 +161,43 @@ fn what_does_not_fit_into_the_guests_windows_is_said_with_the_window() {
     drive.bars.push(Bar { index: 2, address: Hpa(0x80_0000_0000), ..half });
     let said = problems(&config(&[ASK]), &board);
     assert!(said.len() == 1 && said[0].contains("BAR 2 of 00:03.0 needs 128 GiB"), "{said:?}");
+}
+
+#[test]
+fn the_bars_of_emulated_functions_need_room_too() {
+    // Nothing above 4 GiB, and 16 KiB less than the window below it.
+    let mut board = board(0x8000_0000, 0x1000_0000);
+    board.address_bits = 32;
+    let drive = board.functions.iter_mut().find(|it| format!("{}", it.path) == NVME).unwrap();
+    let first = drive.bars[0];
+    let others = (1..15).map(|shift| Bar { bytes: 0x1000_0000 >> shift, index: 2, ..first });
+    drive.bars.extend(others);
+    let ask = |drives: u8| {
+        let mut config = config(&[ASK]);
+        let slots = (0..drives).map(|number| {
+            let emulated = EmulatedFunction { model: Model::Nvme, image: "root.img".into() };
+            let place = config.guest["a"].pci[0].clone();
+            PciConfig {
+                slot: DevFn::new(number + 2, 0),
+                passthrough: None,
+                emulated: Some(emulated),
+                ..place
+            }
+        });
+        let slots: Vec<_> = slots.collect();
+        config.guest.get_mut("a").unwrap().pci.extend(slots);
+        let said = problems(&config, &board);
+        said.into_iter().filter(|said| said.contains("room for devices")).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(1), Vec::<String>::new());
+    assert_eq!(
+        ask(2),
+        [
+            "guest.a.pci[2].emulated: BAR 0 of the emulated function in slot 03.0 needs 16384 bytes of the guest's \
+             room for devices, and its window above 4 GiB, of 0 bytes from 0x100000000, cannot hold it; make its \
+             BAR smaller (Resizable BAR in the firmware), or leave a device out"
+        ]
+    );
 }
 
 #[test]

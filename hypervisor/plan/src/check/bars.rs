@@ -5,6 +5,7 @@ use super::Report;
 use super::request::Request;
 use crate::config::GuestConfig;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use pci::bus::Allocator;
 use pci::{BarKind, Windows};
@@ -82,34 +83,39 @@ pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut 
             format_args!("give it \"{}\" or less", Memory(most)),
         );
     }
-    let mut wanted = Vec::new();
+    // Bytes, kind, and how a report calls it: its key, and whose it is.
+    let mut wanted: Vec<(u64, BarKind, String, String)> = Vec::new();
     for (index, pci, passthrough) in guest.passed_through() {
         let Some(function) = platform.function_at(&passthrough.path) else { continue };
         // Ports without an address are hidden, and memory without one is refused.
         let bars = function.bars.iter().filter(|bar| bar.address.0 != 0);
-        wanted.extend(bars.map(|bar| (bar.bytes, index, function, Some(bar.index), kind(bar))));
+        let key = || format!("pci[{index}].passthrough.path");
+        wanted.extend(
+            bars.map(|bar| (bar.bytes, kind(bar), key(), format!("BAR {} of {}", bar.index, function.path))),
+        );
         if pci.rom && function.rom_bytes != 0 {
             let bytes = u64::from(function.rom_bytes).max(4096);
-            wanted.push((bytes, index, function, None, BarKind::Rom));
+            wanted.push((bytes, BarKind::Rom, key(), format!("the expansion ROM of {}", function.path)));
         }
+    }
+    for (index, pci, emulated) in guest.emulated() {
+        let kind = BarKind::Memory64 { prefetchable: false };
+        let what = format!("BAR 0 of the emulated function in slot {}", pci.slot);
+        wanted.push((emulated.model.bar_bytes(), kind, format!("pci[{index}].emulated"), what));
     }
     wanted.sort_by_key(|(bytes, ..)| core::cmp::Reverse(*bytes));
     let mut room = Allocator::new(windows.clone());
-    for (bytes, index, function, bar, kind) in wanted {
+    for (bytes, kind, key, what) in wanted {
         if room.place(kind, bytes).is_some() {
             continue;
         }
-        let what = match bar {
-            Some(bar) => format!("BAR {bar} of {}", function.path),
-            None => format!("the expansion ROM of {}", function.path),
-        };
         let window = match kind {
             BarKind::Io => "its ports from 0xc000 to 0xffff".into(),
             BarKind::Memory32 { .. } | BarKind::Rom => window("below 4 GiB", &windows.memory32),
             BarKind::Memory64 { .. } => window("above 4 GiB", &windows.memory64),
         };
         report.add(
-            format_args!("pci[{index}].passthrough.path"),
+            key,
             format_args!(
                 "{what} needs {} of the guest's room for devices, and {window} cannot hold it",
                 size(bytes)
@@ -119,11 +125,11 @@ pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut 
     }
 }
 
-fn window(place: &str, range: &core::ops::Range<u64>) -> alloc::string::String {
+fn window(place: &str, range: &core::ops::Range<u64>) -> String {
     format!("its window {place}, of {} from {:#x},", size(range.end.saturating_sub(range.start)), range.start)
 }
 
-fn size(bytes: u64) -> alloc::string::String {
+fn size(bytes: u64) -> String {
     match bytes {
         0..0x10_0000 => format!("{bytes} bytes"),
         _ => format!("{}", Memory(bytes)),
