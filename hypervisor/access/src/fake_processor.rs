@@ -4,7 +4,9 @@ use std::vec::Vec;
 
 use spec::processor::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE};
 
-use crate::vcpu::{ControlRegisters, ProcessorState, Segment, SegmentName};
+use crate::vcpu::{
+    ControlRegisters, OwnRegisters, ProcessorState, SavedProcessor, Saving, Segment, SegmentName, Shadow,
+};
 
 /// Registers that a test sets and looks at. It never runs.
 #[derive(Clone, PartialEq, Debug)]
@@ -90,6 +92,37 @@ impl StillProcessor {
     /// A segment register, to change it.
     pub fn segment_mut(&mut self, name: SegmentName) -> &mut Segment {
         &mut self.segments[name as usize]
+    }
+}
+
+impl Saving for StillProcessor {
+    fn save(&self) -> SavedProcessor {
+        SavedProcessor {
+            registers: self.registers,
+            rip: self.rip,
+            rflags: self.rflags,
+            control: self.control,
+            segments: self.segments,
+            tables: self.tables,
+            pae_pointers: self.pae_pointers,
+            own: OwnRegisters { xcr0: self.xcr0, ..OwnRegisters::default() },
+            shadow: if self.shadow { Shadow::Sti } else { Shadow::None },
+            ..SavedProcessor::default()
+        }
+    }
+    fn restore(&mut self, saved: &SavedProcessor) {
+        self.registers = saved.registers;
+        self.rip = saved.rip;
+        self.rflags = saved.rflags;
+        self.control = saved.control;
+        self.segments = saved.segments;
+        self.tables = saved.tables;
+        self.pae_pointers = saved.pae_pointers;
+        self.xcr0 = saved.own.xcr0;
+        self.shadow = saved.shadow != Shadow::None;
+    }
+    fn accepts(&self, saved: &SavedProcessor) -> bool {
+        saved.debug.iter().all(|value| value >> 32 == 0)
     }
 }
 

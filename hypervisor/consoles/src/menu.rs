@@ -6,6 +6,8 @@
 //! | Ctrl-T | the keyboard is the next guest's |
 //! | `s` and a number, then `y` | that guest is stopped |
 //! | `r` and a number, then `y` | that guest starts again |
+//! | `f` and a number, then `y` | that guest is frozen |
+//! | `c` and a number, then `y` | that guest goes on, after it was frozen |
 //! | `t` | types a Ctrl-T |
 //! | anything else | nothing |
 
@@ -21,6 +23,23 @@ pub enum Verb {
     Stop,
     /// It starts again.
     Restart,
+    /// It is frozen.
+    Freeze,
+    /// It goes on after it was frozen.
+    Continue,
+}
+
+impl Verb {
+    /// The one that asks for a guest's number next.
+    const fn of(letter: u8) -> Option<Self> {
+        Some(match letter.to_ascii_lowercase() {
+            b's' => Self::Stop,
+            b'r' => Self::Restart,
+            b'f' => Self::Freeze,
+            b'c' => Self::Continue,
+            _ => return None,
+        })
+    }
 }
 
 /// What a key asks for.
@@ -78,9 +97,10 @@ impl Menu {
             (State::Closed, byte) => (State::Closed, Action::Type(byte)),
             (State::Open, KEY) => (State::Closed, Action::Next),
             (State::Open, b't' | b'T') => (State::Closed, Action::Type(KEY)),
-            (State::Open, b's' | b'S') => (State::Number(Verb::Stop, 0), Action::AskWhich(Verb::Stop)),
-            (State::Open, b'r' | b'R') => (State::Number(Verb::Restart, 0), Action::AskWhich(Verb::Restart)),
             (State::Open, b'0'..=b'9') => self.digit(Verb::Focus, 0, byte),
+            (State::Open, letter) => Verb::of(letter).map_or((State::Closed, Action::Close), |verb| {
+                (State::Number(verb, 0), Action::AskWhich(verb))
+            }),
             (State::Number(verb, number), b'0'..=b'9') => self.digit(verb, number, byte),
             (State::Number(verb, number), b'\r' | b'\n') if number > 0 => self.chosen(verb, number),
             (State::Sure(verb, guest), b'y' | b'Y') => (State::Closed, Action::Do(verb, guest)),
@@ -148,6 +168,14 @@ mod tests {
         );
         assert_eq!(keys(2, b"\x14r\r"), [Action::Show, Action::AskWhich(restart), Action::Close]);
         assert_eq!(keys(2, b"\x14s9"), [Action::Show, Action::AskWhich(stop), Action::Close]);
+    }
+
+    #[test]
+    fn a_guest_is_frozen_and_goes_on_only_after_a_yes() {
+        for (typed, verb) in [(b"\x14f1y", Verb::Freeze), (b"\x14C1Y", Verb::Continue)] {
+            let asked = [Action::Show, Action::AskWhich(verb), Action::AskSure(verb, 0), Action::Do(verb, 0)];
+            assert_eq!(keys(2, typed), asked);
+        }
     }
 
     #[test]

@@ -158,6 +158,24 @@ impl CpuidPolicy {
         registers
     }
 
+    /// The state components that XCR0 may have (leaf 0xd); 0 without XSAVE.
+    pub fn offered_xcr0(&self) -> u64 {
+        const STATE_COMPONENTS: u32 = 0xd;
+        let dynamic = Dynamic { apic_id: 0, cr4_osxsave: true, apic_enabled: true };
+        let [low, _, _, high] = self.lookup(STATE_COMPONENTS, 0, dynamic);
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    /// A number for all of the answers: guests with another number are told something else. It finds
+    /// mistakes, not malice (FNV-1a).
+    pub fn fingerprint(&self) -> u64 {
+        let answers = [&self.basic[..], &self.hypervisor, &self.extended, &self.subleaves];
+        let words = answers.into_iter().flatten().flat_map(|answer| answer.registers);
+        words.fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+            (hash ^ u64::from(word)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+
     /// Whether the paravirtual clock is said to be the same on all processors.
     pub fn has_stable_clock(&self) -> bool {
         self.constant(HYPERVISOR_FIRST + 1).is_some_and(|features| features[EAX] & CLOCK_STABLE != 0)

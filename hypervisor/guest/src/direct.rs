@@ -55,7 +55,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
         self.direct = Direct { on: true, level: [0; 4] };
         host.write_apic(ERROR_STATUS, 0);
         for register in [TASK_PRIORITY, DIVIDE] {
-            host.write_apic(register, self.apic.read(register, host.now()).unwrap_or(0));
+            host.write_apic(register, self.apic.read(register, partition.now()).unwrap_or(0));
         }
         self.mirror(partition, SPURIOUS_VECTOR);
         if let Some(mailbox) = partition.mailboxes.get(self.index) {
@@ -105,7 +105,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     #[cold]
     pub(crate) fn mirror<H: Host>(&mut self, partition: &Partition<H>, register: u8) {
         let host = &partition.host;
-        let now = host.now();
+        let now = partition.now();
         // Switching the APIC off masks all of the local vector table.
         let registers: &[u8] = match register {
             SPURIOUS_VECTOR => &[SPURIOUS_VECTOR, LVT_TIMER, LVT_ERROR],

@@ -49,7 +49,7 @@ impl<H: Host> Partition<H> {
         let mut endpoint = self.endpoints.get(number)?.lock();
         let mut own = false;
         let mut send = |message| own |= self.route(from, message);
-        let mut around = Surroundings { memory: &self.memory, now: self.host.now(), send: &mut send };
+        let mut around = Surroundings { memory: &self.memory, now: self.now(), send: &mut send };
         let result = access(&mut endpoint, &mut around);
         if endpoint.has_failed() {
             self.fail_device("emulated drive");

@@ -7,6 +7,8 @@ mod memory;
 mod msr;
 mod port;
 
+pub(crate) use control::offered_cr4;
+
 pub use memory::Unemulated;
 
 use crate::cpuid::{Dynamic, Registers};
@@ -202,11 +204,8 @@ fn exception<V: Vcpu, H: Host>(
 
 /// XSETBV, where it exits: the guest gets the state components that CPUID offers it.
 fn set_xcr<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>) {
-    const STATE_COMPONENTS: u32 = 0xd;
     let value = vp.cpu.register(RDX) << 32 | vp.cpu.register(RAX) & 0xffff_ffff;
-    let dynamic = Dynamic { apic_id: vp.index as u32, cr4_osxsave: true, apic_enabled: vp.apic.is_enabled() };
-    let [low, _, _, high] = partition.cpuid.lookup(STATE_COMPONENTS, 0, dynamic);
-    let offered = u64::from(high) << 32 | u64::from(low);
+    let offered = partition.cpuid.offered_xcr0();
     let privileged = vp.cpu.privilege_level() == 0;
     if !privileged || vp.cpu.register(RCX) as u32 != 0 || !xcr0_is_legal(value, offered) {
         raise(vp, Event::PROTECTION);

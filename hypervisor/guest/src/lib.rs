@@ -32,6 +32,8 @@ pub mod msr;
 pub mod partition;
 pub mod processor;
 pub mod pv_eoi;
+pub mod snapshot;
+pub mod time;
 
 pub use partition::{End, Partition};
 pub use processor::VirtualProcessor;

@@ -16,7 +16,10 @@ use alloc::string::String;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use devices::Chipset;
+use devices::snapshot::{RestoreFault, SaveFault};
 use plan::{EndPolicy, Expect, GuestConfig};
+
+mod freeze;
 
 /// What a guest's life asks of the machine around it.
 pub trait Stage {
@@ -37,6 +40,24 @@ pub trait Stage {
     fn reset(&self, vcpu: usize);
     /// Runs a vCPU on this processor, until the guest ends.
     fn run(&self, vcpu: usize) -> End;
+    /// Writes vCPU `vcpu` out, on its own processor, after its guest was frozen.
+    ///
+    /// # Errors
+    /// It cannot be saved now; it is as it was.
+    fn save(&self, vcpu: usize) -> Result<(), SaveFault>;
+    /// Writes out the rest of a frozen guest, whose vCPUs are all saved, and throws its state away: nobody
+    /// could read it any more.
+    ///
+    /// # Errors
+    /// It cannot be saved now; it is as it was.
+    fn freeze(&self) -> Result<(), SaveFault>;
+    /// Reads all of a frozen guest, and only then puts back what its vCPUs share.
+    ///
+    /// # Errors
+    /// What is wrong with what was written.
+    fn thaw(&self) -> Result<(), RestoreFault>;
+    /// Puts vCPU `vcpu` back, on its own processor, after [`Stage::thaw`].
+    fn restore(&self, vcpu: usize);
     /// Takes the guest's functions back and scrubs its memory. False: a function could not be
     /// detached, and may still reach that memory.
     fn take_back(&self) -> bool;
@@ -63,13 +84,15 @@ pub struct Policy {
     pub on_crash: EndPolicy,
     /// How often the policy starts it again; without it there is no limit.
     pub max_restarts: Option<u32>,
+    /// There is room to freeze it.
+    pub may_freeze: bool,
 }
 
 impl Policy {
     /// What the configuration says.
     pub fn of(config: &GuestConfig) -> Self {
-        let GuestConfig { on_power_off, on_reboot, on_crash, max_restarts, .. } = *config;
-        Self { on_power_off, on_reboot, on_crash, max_restarts }
+        let GuestConfig { on_power_off, on_reboot, on_crash, max_restarts, snapshot, .. } = *config;
+        Self { on_power_off, on_reboot, on_crash, max_restarts, may_freeze: snapshot }
     }
 
     const fn after(&self, end: End) -> EndPolicy {
@@ -78,7 +101,7 @@ impl Policy {
             End::Reboot => self.on_reboot,
             End::TripleFault | End::InvalidState | End::BadAccess | End::DeviceFailed => self.on_crash,
             End::Restarted => EndPolicy::Restart,
-            End::Stopped => EndPolicy::Off,
+            End::Stopped | End::Frozen => EndPolicy::Off,
         }
     }
 }
@@ -89,6 +112,8 @@ const STOP: u8 = 1 << 0;
 const RESTART: u8 = 1 << 1;
 /// Everything is to stop: nothing takes this back.
 const HALT: u8 = 1 << 2;
+/// A frozen guest is to go on; done when it does.
+const CONTINUE: u8 = 1 << 3;
 
 /// Code of a guest that could not be started.
 const NOT_STARTED: u8 = 0xff;
@@ -103,6 +128,12 @@ pub struct Lifecycle {
     left: AtomicUsize,
     /// Goes up by one at each start; 0 before the first.
     run: AtomicU32,
+    /// Goes up by one each time its vCPUs enter their loops, [`Entrance`] how.
+    turn: AtomicU32,
+    entrance: AtomicU8,
+    /// A vCPU could not be saved.
+    unsaved: AtomicBool,
+    frozen: AtomicBool,
     /// Restarts by its policy.
     restarts: AtomicU32,
     orders: AtomicU8,
@@ -122,6 +153,10 @@ impl Lifecycle {
             fit: AtomicUsize::new(0),
             left: AtomicUsize::new(0),
             run: AtomicU32::new(0),
+            turn: AtomicU32::new(0),
+            entrance: AtomicU8::new(0),
+            unsaved: AtomicBool::new(false),
+            frozen: AtomicBool::new(false),
             restarts: AtomicU32::new(0),
             orders: AtomicU8::new(0),
             over: AtomicBool::new(false),
@@ -165,6 +200,7 @@ impl Lifecycle {
         match (self.is_over(), self.runs()) {
             (true, _) => self.end_name(),
             (false, 0) => "starting",
+            (false, _) if self.is_frozen() => "frozen",
             (false, _) => "running",
         }
     }
@@ -188,6 +224,8 @@ impl Lifecycle {
         partition.host.log(partition, format_args!("is stopped: {why}"));
         self.order(|orders| orders & !RESTART | STOP);
         partition.request_end(End::Stopped);
+        // Where it is frozen, nothing ends, and its first processor sleeps.
+        partition.host.kick(partition, 0);
     }
 
     /// Starts the guest again from outside, whatever it is doing and whatever its policy says,
@@ -212,6 +250,7 @@ impl Lifecycle {
     pub fn request_halt<H: Host>(&self, partition: &Partition<H>) {
         self.order(|orders| orders | HALT);
         partition.request_end(End::Stopped);
+        partition.host.kick(partition, 0);
     }
 
     fn order(&self, change: impl Fn(u8) -> u8) {
@@ -275,7 +314,6 @@ fn lead<S: Stage>(stage: &S) {
     }
     while !life.is_gone() {
         if life.runs() > 0 {
-            life.left.store(0, SeqCst);
             partition.restart(stage.chipset());
         }
         // The start does what was asked for up to here; the end that goes with an order is
@@ -304,13 +342,9 @@ fn one_run<S: Stage>(stage: &S) -> bool {
     }
     let _ = life.first_instruction.compare_exchange(0, partition.host.now(), SeqCst, SeqCst);
     life.run.fetch_add(1, SeqCst);
-    kick_siblings(stage);
-    let end = stage.run(0);
-    life.left.fetch_add(1, SeqCst);
-    // Each sibling was kicked, and looks at its mailbox after a bounded number of exits
-    // whatever its guest does; all of them can run it, so each of them came.
-    while life.left.load(SeqCst) < life.vcpus {
-        stage.pause();
+    let mut end = one_turn(stage, Entrance::Reset);
+    while end == End::Frozen {
+        end = freeze::stay_frozen(stage).unwrap_or_else(|entrance| one_turn(stage, entrance));
     }
     let clean = stage.take_back();
     life.last_end.store(end as u8, SeqCst);
@@ -327,6 +361,49 @@ fn one_run<S: Stage>(stage: &S) -> bool {
         stage.halt_all();
     }
     life.starts_again(end)
+}
+
+/// How vCPUs enter their loops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Entrance {
+    /// As after INIT; the first as it was loaded.
+    Reset = 0,
+    /// As they were saved.
+    Restored = 1,
+    /// As they left them.
+    Kept = 2,
+}
+
+/// From the moment when all vCPUs enter their loops to that when all have left them.
+fn one_turn<S: Stage>(stage: &S, entrance: Entrance) -> End {
+    let life = stage.lifecycle();
+    life.left.store(0, SeqCst);
+    life.entrance.store(entrance as u8, SeqCst);
+    life.turn.fetch_add(1, SeqCst);
+    kick_siblings(stage);
+    let end = run_vcpu(stage, 0, entrance);
+    // Each sibling was kicked, and looks at its mailbox after a bounded number of exits
+    // whatever its guest does; all of them can run it, so each of them came.
+    while life.left.load(SeqCst) < life.vcpus {
+        stage.pause();
+    }
+    end
+}
+
+/// A vCPU's part of a turn, on its own processor.
+fn run_vcpu<S: Stage>(stage: &S, vcpu: usize, entrance: Entrance) -> End {
+    match entrance {
+        Entrance::Reset if vcpu != 0 => stage.reset(vcpu),
+        Entrance::Restored => stage.restore(vcpu),
+        Entrance::Reset | Entrance::Kept => {}
+    }
+    let end = stage.run(vcpu);
+    if end == End::Frozen && stage.save(vcpu).is_err() {
+        stage.lifecycle().unsaved.store(true, SeqCst);
+    }
+    stage.lifecycle().left.fetch_add(1, SeqCst);
+    end
 }
 
 /// The guest is off until somebody wants it again.
@@ -356,15 +433,18 @@ fn follow<S: Stage>(stage: &S, vcpu: usize) {
     let life = stage.lifecycle();
     let mut last = 0;
     while !life.is_gone() {
-        let run = life.runs();
-        if run == last {
+        let turn = life.turn.load(SeqCst);
+        if turn == last {
             stage.sleep();
             continue;
         }
-        last = run;
-        stage.reset(vcpu);
-        stage.run(vcpu);
-        life.left.fetch_add(1, SeqCst);
+        last = turn;
+        let entrance = match life.entrance.load(SeqCst) {
+            1 => Entrance::Restored,
+            2 => Entrance::Kept,
+            _ => Entrance::Reset,
+        };
+        run_vcpu(stage, vcpu, entrance);
     }
 }
 

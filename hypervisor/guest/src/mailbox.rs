@@ -7,6 +7,7 @@
 
 use access::vcpu::Posting;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::*};
+use serde::{Deserialize, Serialize};
 
 /// How a plain interrupt, whose end nobody waits for, reaches a vCPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +60,7 @@ const EDGES: u32 = 1 << 31;
 const LEVELS: u32 = 1 << 30;
 
 /// What was in a mailbox.
-#[derive(Default, Debug, PartialEq, Eq, Clone, Copy)]
+#[derive(Default, Debug, PartialEq, Eq, Clone, Copy, Serialize, Deserialize)]
 pub struct Mail {
     /// Edge-triggered vectors.
     pub edge: [u64; 4],
@@ -67,6 +68,14 @@ pub struct Mail {
     pub level: Option<[u64; 4]>,
     /// See the constants of this module.
     pub notes: u32,
+}
+
+impl Mail {
+    /// Whether a mailbox can hold that.
+    pub const fn is_possible(&self) -> bool {
+        const NOTES: u32 = 0xff | NMI | INIT | START_UP | CHIPSET | FLUSH | READY | SECOND_NMI;
+        self.notes & !NOTES == 0
+    }
 }
 
 impl Mailbox {
@@ -115,6 +124,26 @@ impl Mailbox {
     #[inline]
     pub fn take(&self) -> Option<Mail> {
         if self.is_empty() { None } else { Some(self.empty()) }
+    }
+
+    /// What is in it, but for the order to leave the loop. Nobody takes or leaves anything meanwhile.
+    pub fn peek(&self) -> Mail {
+        let words = |words: &[AtomicU64; 4]| {
+            core::array::from_fn(|index| words.get(index).map_or(0, |word| word.load(Acquire)))
+        };
+        let notes = self.notes.load(Acquire);
+        Mail {
+            edge: if notes & EDGES != 0 { words(&self.edge) } else { [0; 4] },
+            level: (notes & LEVELS != 0).then(|| words(&self.level)),
+            notes: notes & !(EDGES | LEVELS | STOP),
+        }
+    }
+
+    /// Leaves all of `mail`.
+    pub fn put(&self, mail: &Mail) {
+        vectors(mail.edge).for_each(|vector| self.post_vector(vector, false));
+        mail.level.into_iter().flat_map(vectors).for_each(|vector| self.post_vector(vector, true));
+        self.post(mail.notes);
     }
 
     fn empty(&self) -> Mail {

@@ -4,6 +4,7 @@
 //! per MSR. MSRs that reach the local APIC, the paravirtual clock or the control
 //! block are told by [`Policy`]; the caller does them.
 
+use serde::{Deserialize, Serialize};
 use spec::msr;
 
 /// What becomes of an access.
@@ -127,7 +128,7 @@ fn search(number: u32) -> Policy {
 
 /// A guest's memory type registers. They are held and read back; nested paging
 /// decides the types, so they have no effect.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Mtrrs([u64; MTRRS]);
 
 impl Default for Mtrrs {
@@ -142,6 +143,12 @@ impl Default for Mtrrs {
 }
 
 impl Mtrrs {
+    /// Whether each register could have been written like that.
+    pub fn are_possible(&self) -> bool {
+        let mut written = Self::default();
+        self.0.into_iter().enumerate().all(|(index, value)| written.write(index, value))
+    }
+
     /// Reads the register with this index.
     pub fn read(&self, index: usize) -> u64 {
         self.0.get(index).copied().unwrap_or(0)

@@ -4,15 +4,21 @@ use crate::cpuid::CpuidPolicy;
 use crate::host::{BusAccess, Host};
 use crate::layout::GuestLayout;
 use crate::log_budget::LogBudget;
-use crate::mailbox::{self, Delivery, Mailbox};
+use crate::mailbox::{self, Mailbox};
+use crate::time::GuestTime;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
-use devices::{ApicAddress, Chipset, Effect, Effects, Endpoint};
+use devices::{Chipset, Effect, Effects, Endpoint};
 use spec::Width;
-use spec::apic::{DeliveryMode, Destination, FIRST_LEGAL_VECTOR, InterruptMessage};
 use spin::mutex::TicketMutex;
+
+mod console;
+mod routing;
+mod saved;
+
+use console::LINE_BYTES;
 
 /// How a guest ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +41,8 @@ pub enum End {
     Restarted = 7,
     /// An emulated device of it failed.
     DeviceFailed = 8,
+    /// It was frozen from outside: no end, but all vCPUs leave their loops.
+    Frozen = 9,
 }
 
 impl End {
@@ -49,6 +57,7 @@ impl End {
             Self::Stopped => "stopped",
             Self::Restarted => "restarted",
             Self::DeviceFailed => "device-failed",
+            Self::Frozen => "frozen",
         }
     }
 
@@ -63,17 +72,11 @@ impl End {
             6 => Self::Stopped,
             7 => Self::Restarted,
             8 => Self::DeviceFailed,
+            9 => Self::Frozen,
             _ => return None,
         })
     }
 }
-
-/// Longest piece of a console line that is written at once.
-const LINE_BYTES: usize = 240;
-
-/// An unfinished line waits for this part of a second: a prompt shows at once, and a
-/// line that is printed piece by piece stays one.
-const UNFINISHED_LINES_PER_SECOND: u64 = 10;
 
 /// The chipset with what belongs under its lock.
 pub struct ChipsetState {
@@ -96,6 +99,8 @@ pub struct Partition<H: Host> {
     pub memory: H::Memory,
     /// Its physical address space.
     pub layout: GuestLayout,
+    /// Its time.
+    pub time: GuestTime,
     /// What CPUID tells it.
     pub cpuid: CpuidPolicy,
     /// TSC ticks a second.
@@ -115,9 +120,9 @@ pub struct Partition<H: Host> {
     /// One for each vCPU.
     pub mailboxes: Box<[Mailbox]>,
     chipset: TicketMutex<ChipsetState>,
-    /// TSC at which the chipset wants a tick; `u64::MAX` for never. vCPU 0 sees to it.
+    /// Guest time at which the chipset wants a tick; `u64::MAX` for never. vCPU 0 sees to it.
     chipset_deadline: AtomicU64,
-    /// TSC at which an unfinished console line is written; `u64::MAX` for never.
+    /// Guest time at which an unfinished console line is written; `u64::MAX` for never.
     console_deadline: AtomicU64,
     /// The housekeeping CPU sees to both deadlines, not vCPU 0.
     left_to_housekeeping: AtomicBool,
@@ -153,6 +158,7 @@ impl<H: Host> Partition<H> {
             host,
             memory,
             layout,
+            time: GuestTime::default(),
             cpuid,
             tsc_hz,
             epoch_at_zero,
@@ -177,6 +183,12 @@ impl<H: Host> Partition<H> {
             end: AtomicU8::new(0),
             log_budget,
         }
+    }
+
+    /// Guest time, in ticks of the TSC.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.time.at(self.host.now())
     }
 
     /// Writes a line about the guest to the hypervisor's log, unless it has caused too
@@ -214,15 +226,17 @@ impl<H: Host> Partition<H> {
         End::from_code(self.end.load(Acquire))
     }
 
-    /// Ends the guest: the first call counts. Every vCPU leaves its loop at its
+    /// Ends the guest: the first call counts, and says so. Every vCPU leaves its loop at its
     /// next exit, which this brings about.
-    pub fn request_end(&self, end: End) {
-        if self.end.compare_exchange(0, end as u8, SeqCst, SeqCst).is_ok() {
+    pub fn request_end(&self, end: End) -> bool {
+        let is_first = self.end.compare_exchange(0, end as u8, SeqCst, SeqCst).is_ok();
+        if is_first {
             for (vcpu, mailbox) in self.mailboxes.iter().enumerate() {
                 mailbox.post(mailbox::STOP);
                 self.host.kick(self, vcpu);
             }
         }
+        is_first
     }
 
     /// Makes the partition startable again with a fresh chipset, after all its
@@ -235,8 +249,8 @@ impl<H: Host> Partition<H> {
         self.chipset_deadline.store(u64::MAX, Release);
         self.external.store(0, Release);
         self.is_ready.store(false, Release);
-        self.console_deadline.store(u64::MAX, Release);
-        state.line_bytes = 0;
+        self.forget_line(&mut state);
+        self.time.set(self.host.now(), self.host.now());
         for mailbox in &self.mailboxes {
             mailbox.take();
         }
@@ -262,7 +276,7 @@ impl<H: Host> Partition<H> {
         from: usize,
         access: impl FnOnce(&mut Chipset, &mut Effects, u64) -> R,
     ) -> (R, bool) {
-        let now = self.host.now();
+        let now = self.now();
         let mut guard = self.chipset.lock();
         let state = &mut *guard;
         let result = access(&mut state.chipset, &mut state.effects, now);
@@ -310,19 +324,19 @@ impl<H: Host> Partition<H> {
     }
 
     /// What the housekeeping CPU does for a guest whose vCPU 0 takes its interrupts itself: runs
-    /// what is due, and says at which TSC something will be.
+    /// what is due, and says at which TSC of the machine's something will be.
     pub fn look_after_chipset(&self) -> Option<u64> {
         if !self.left_to_housekeeping.load(SeqCst) {
             return None;
         }
-        let now = self.host.now();
+        let now = self.now();
         if self.chipset_deadline() <= now {
             self.with_chipset(HOUSEKEEPING, |chipset, effects, now| chipset.tick(now, effects));
         }
         if self.console_deadline() <= now {
             self.flush_console();
         }
-        Some(self.chipset_deadline().min(self.console_deadline()))
+        Some(self.time.machine_tick(self.chipset_deadline().min(self.console_deadline())))
     }
 
     fn chipset_effect(
@@ -379,65 +393,7 @@ impl<H: Host> Partition<H> {
         }
     }
 
-    /// Takes a byte of the console. Returns whether the caller has mail by that.
-    fn transmit(&self, from: usize, byte: u8, line: &mut [u8; LINE_BYTES], used: &mut usize) -> bool {
-        if byte == b'\n' {
-            let text = line.get(..*used).unwrap_or(&[]);
-            self.host.console(self, text.strip_suffix(b"\r").unwrap_or(text), true);
-            *used = 0;
-            return self.look_for_ready(from, text);
-        }
-        if let Some(place) = line.get_mut(*used) {
-            *place = byte;
-            *used += 1;
-        }
-        if *used == LINE_BYTES {
-            self.host.console(self, line, false);
-            *used = 0;
-        }
-        false
-    }
-
-    /// The guest says that it is up, once: each vCPU counts its exits apart from then on.
-    fn look_for_ready(&self, from: usize, line: &[u8]) -> bool {
-        let Some(wanted) = self.ready.as_deref().filter(|wanted| !wanted.is_empty()) else { return false };
-        if self.is_ready.load(Acquire) || !line.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
-            return false;
-        }
-        self.is_ready.store(true, Release);
-        (0..self.mailboxes.len()).fold(false, |own, vcpu| own | self.notify(from, vcpu, mailbox::READY))
-    }
-
-    /// Sets or clears the time at which an unfinished line is written. Returns whether
-    /// the caller has to look at its timers.
-    fn watch_console(&self, from: usize, unfinished: bool) -> bool {
-        if !unfinished {
-            let was_set = self.console_deadline.swap(u64::MAX, AcqRel) != u64::MAX;
-            return was_set && from == 0 && !self.left_to_housekeeping.load(SeqCst);
-        }
-        let deadline = self.host.now() + self.tsc_hz / UNFINISHED_LINES_PER_SECOND;
-        let unset = self.console_deadline.compare_exchange(u64::MAX, deadline, AcqRel, Acquire).is_ok();
-        unset && self.deadline_changed(from)
-    }
-
-    /// TSC at which [`Partition::flush_console`] is due.
-    pub fn console_deadline(&self) -> u64 {
-        self.console_deadline.load(Acquire)
-    }
-
-    /// Writes what the guest has printed of a line that it has not ended, such as a
-    /// prompt.
-    pub fn flush_console(&self) {
-        let mut guard = self.chipset.lock();
-        let state = &mut *guard;
-        self.console_deadline.store(u64::MAX, Release);
-        if state.line_bytes > 0 {
-            self.host.console(self, state.line.get(..state.line_bytes).unwrap_or(&[]), false);
-            state.line_bytes = 0;
-        }
-    }
-
-    /// TSC at which the chipset wants a tick.
+    /// Guest time at which the chipset wants a tick.
     pub fn chipset_deadline(&self) -> u64 {
         self.chipset_deadline.load(Acquire)
     }
@@ -456,77 +412,6 @@ impl<H: Host> Partition<H> {
             self.host.kick(self, to);
         }
         to == from
-    }
-
-    /// Takes an interrupt message to the vCPUs that it addresses. Returns whether
-    /// the sender is one of them.
-    pub fn route(&self, from: usize, message: InterruptMessage) -> bool {
-        let mut own = false;
-        for (to, mailbox) in self.mailboxes.iter().enumerate() {
-            let addressed = match message.destination {
-                Destination::ToSelf => to == from,
-                Destination::AllButSelf => {
-                    to != from && ApicAddress::from_bits(mailbox.address()).matches(&message.destination)
-                }
-                ref destination => ApicAddress::from_bits(mailbox.address()).matches(destination),
-            };
-            // Arbitration passes over an APIC that its software has switched off.
-            let arbitrated = message.mode == DeliveryMode::LowestPriority;
-            let off = arbitrated && !ApicAddress::from_bits(mailbox.address()).software_enabled;
-            if !addressed || off {
-                continue;
-            }
-            if self.deliver_plainly(from, to, mailbox, &message) {
-                // Nobody has to look at anything.
-            } else if !self.deliver(mailbox, message) {
-                continue;
-            } else if to == from {
-                own = true;
-            } else {
-                self.host.kick(self, to);
-            }
-            if message.mode == DeliveryMode::LowestPriority {
-                break;
-            }
-        }
-        own
-    }
-
-    /// Lets hardware deliver the message where it can. What a vCPU sends to itself is mail:
-    /// it is outside of the guest.
-    fn deliver_plainly(&self, from: usize, to: usize, mailbox: &Mailbox, message: &InterruptMessage) -> bool {
-        let delivery = mailbox.delivery();
-        if delivery == Delivery::Mailbox || !is_plain(message) {
-            return false;
-        }
-        match (delivery, mailbox.posting()) {
-            (Delivery::Physical, _) => self.host.send_interrupt(self, to, message.vector),
-            // An APIC that its software has switched off takes nothing, as its model knows.
-            (_, Some(posting))
-                if to != from && ApicAddress::from_bits(mailbox.address()).software_enabled =>
-            {
-                posting.post(message.vector);
-                // Where the vCPU went back to the model meanwhile, it may have looked before.
-                return mailbox.delivery() == Delivery::Posted;
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn deliver(&self, mailbox: &Mailbox, message: InterruptMessage) -> bool {
-        match message.mode {
-            DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
-                mailbox.post_vector(message.vector, message.level);
-            }
-            DeliveryMode::Nmi => mailbox.post_nmi(),
-            DeliveryMode::Init => mailbox.post_init(),
-            DeliveryMode::StartUp => mailbox.post_start_up(message.vector),
-            DeliveryMode::ExtInt => mailbox.post(mailbox::CHIPSET),
-            // There is no system management mode here.
-            DeliveryMode::Smi => return false,
-        }
-        true
     }
 
     /// Reads a port of the bus or the chipset. Returns the value, and whether the
@@ -553,13 +438,6 @@ impl<H: Host> Partition<H> {
 
 /// Who a caller of the partition is that is none of its vCPUs.
 pub const HOUSEKEEPING: usize = usize::MAX;
-
-/// Whether hardware can deliver it as it is: nobody waits for its end.
-fn is_plain(message: &InterruptMessage) -> bool {
-    matches!(message.mode, DeliveryMode::Fixed | DeliveryMode::LowestPriority)
-        && !message.level
-        && message.vector >= FIRST_LEGAL_VECTOR
-}
 
 /// Whether the PCI bus may have something at `port`: configuration mechanism 1, or
 /// the window for I/O BARs.

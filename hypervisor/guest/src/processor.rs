@@ -10,13 +10,16 @@ use crate::pv_eoi::PvEoi;
 use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
 use devices::{Effect, LocalApic};
 use emulator::Recent;
+use serde::{Deserialize, Serialize};
 use spec::processor::{RFLAGS_IF, RFLAGS_RF};
+
+mod saved;
 
 /// Exits after which a vCPU looks at its mailbox at the latest.
 pub const EXITS_BETWEEN_LOOKS: u32 = 1024;
 
 /// What a virtual processor is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Activity {
     /// Executing.
     Running,
@@ -46,11 +49,11 @@ pub struct VirtualProcessor<V> {
     pub exception: Option<Event>,
     /// NMIs that wait: one, and one that is to follow it.
     nmis: u8,
-    /// TSC at which the timers of its models are due.
+    /// Guest time at which the timers of its models are due.
     pub(crate) deadline: Option<u64>,
     /// No timer is set to that deadline yet.
     timer_dirty: bool,
-    /// What this processor's timer is set to.
+    /// The guest time that this processor's timer is set to.
     pub(crate) armed: Option<u64>,
     /// Whether it takes its interrupts itself.
     pub direct: Direct,
@@ -130,6 +133,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     /// through. So nothing here depends on the kick.
     pub fn run<H: Host>(&mut self, partition: &Partition<H>) -> End {
         self.publish_address(partition);
+        self.cpu.set_tsc_offset(partition.time.offset());
         // Two loops, so that barriers cost nothing where none are needed.
         match self.cpu.is_guarded() {
             false => self.turns::<false, H>(partition),
@@ -140,11 +144,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn turns<const GUARDED: bool, H: Host>(&mut self, partition: &Partition<H>) -> End {
         loop {
             if self.needs_service {
-                let Some(resume) = self.service(partition) else {
-                    self.leave_hardware(partition);
-                    self.disarm(partition);
-                    return partition.ended().unwrap_or(End::Stopped);
-                };
+                let Some(resume) = self.service(partition) else { return self.leave(partition) };
                 self.cpu.prepare(resume);
             }
             let exit = if GUARDED { self.cpu.enter_guarded() } else { self.cpu.enter() };
@@ -160,6 +160,18 @@ impl<V: Vcpu> VirtualProcessor<V> {
             }
             exits::handle(self, partition, exit);
         }
+    }
+
+    /// Leaves the loop. A vCPU that is frozen has all of its local APIC in the model then.
+    #[cold]
+    fn leave<H: Host>(&mut self, partition: &Partition<H>) -> End {
+        let end = partition.ended().unwrap_or(End::Stopped);
+        if end == End::Frozen && self.accelerated {
+            self.take_back(partition);
+        }
+        self.leave_hardware(partition);
+        self.disarm(partition);
+        end
     }
 
     /// Makes this vCPU look at its mailbox, and at what its processor holds back, though
@@ -243,6 +255,8 @@ impl<V: Vcpu> VirtualProcessor<V> {
             return Some(());
         }
         if mail.notes & mailbox::STOP != 0 {
+            // A guest that is only frozen finds the rest again.
+            mailbox.post(mail.notes & !mailbox::STOP);
             return None;
         }
         if mail.notes & mailbox::FLUSH != 0 {
@@ -316,7 +330,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn run_timers<H: Host>(&mut self, partition: &Partition<H>) {
         let mut next = self.next_deadline(partition);
         if let Some(deadline) = next {
-            let now = partition.host.now();
+            let now = partition.now();
             if deadline <= now {
                 self.expire(partition, now);
                 next = self.next_deadline(partition);
@@ -361,13 +375,13 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn watch_deadline<H: Host>(&mut self, partition: &Partition<H>) {
         self.timer_dirty = false;
         let unarmed = self.deadline.filter(|_| self.armed != self.deadline);
-        let by_exit = self.cpu.exit_at(unarmed);
+        let by_exit = self.cpu.exit_at(unarmed.map(|tick| partition.time.machine_tick(tick)));
         self.arm(partition, if by_exit && unarmed.is_some() { None } else { self.deadline });
     }
 
     fn arm<H: Host>(&mut self, partition: &Partition<H>, deadline: Option<u64>) {
         if deadline != self.armed {
-            partition.host.arm_timer(deadline);
+            partition.host.arm_timer(deadline.map(|tick| partition.time.machine_tick(tick)));
             self.armed = deadline;
         }
     }

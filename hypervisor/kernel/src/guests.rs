@@ -2,6 +2,7 @@
 //! here.
 
 use crate::emulated;
+use crate::freeze::Room;
 use crate::host::{Bus, IOMMUS, Iommus, KernelHost};
 use crate::lifecycle::BUNDLE;
 use crate::lines::{self, Line};
@@ -20,6 +21,7 @@ use guest::holdings::Account;
 use guest::layout::GuestLayout;
 use guest::lifecycle::{Lifecycle, Policy};
 use guest::partition::Partition;
+use guest::snapshot::Snapshot;
 use iommu::{DomainId, Iommu, Requester};
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::console;
@@ -57,6 +59,8 @@ pub struct Guest {
     pub lifecycle: Lifecycle,
     /// The hypervisor's own memory for it, in bytes.
     pub overhead_bytes: u64,
+    /// Room to freeze it.
+    pub room: Option<Room>,
     /// What it has in common with the others.
     pub common: &'static Common,
 }
@@ -95,6 +99,7 @@ impl Common {
 #[derive(Default)]
 struct Taken {
     blocks: Vec<Block>,
+    room: Vec<Block>,
     tables: Option<Range>,
     domain: Option<DomainId>,
     interrupts: Vec<Requester>,
@@ -114,7 +119,7 @@ impl Taken {
                 return;
             }
         }
-        let blocks = self.blocks.iter().map(|block| Range::new(block.hpa, block.bytes));
+        let blocks = self.blocks.iter().chain(&self.room).map(|block| Range::new(block.hpa, block.bytes));
         for range in blocks.chain(self.tables) {
             // SAFETY: taken for this guest alone, which never ran; its domain is destroyed,
             // and what pointed to the memory was dropped with what `try_build` had made.
@@ -214,6 +219,7 @@ fn try_build(
     }
     partition.ready = plan.config.ready.clone();
     partition.unmapped_crashes = plan.config.unmapped_access == UnmappedAccess::Crash;
+    let room = if plan.config.snapshot { Some(take_room(&partition.layout, taken)?) } else { None };
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
     let lifecycle = Lifecycle::new(vcpus, Policy::of(&plan.config));
     Ok(Guest {
@@ -224,6 +230,7 @@ fn try_build(
         account: Account::default(),
         lifecycle,
         overhead_bytes,
+        room,
         common,
     })
 }
@@ -233,6 +240,8 @@ fn takes_interrupts(plan: &GuestPlan, common: &Common) -> Result<bool, String> {
     let possible = apic::is_x2apic() && common.virtualization.offers_direct_interrupts();
     match plan.config.interrupts {
         Interrupts::Virtual | Interrupts::Emulated => Ok(false),
+        // What a processor has of a guest's own interrupts cannot be taken out.
+        Interrupts::Auto if plan.config.snapshot => Ok(false),
         Interrupts::Auto => Ok(possible),
         Interrupts::Direct if possible => Ok(true),
         Interrupts::Direct => {
@@ -274,6 +283,16 @@ fn take_memory(layout: &GuestLayout, blocks: &mut Vec<Block>) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// Room for the guest's state and its memory.
+fn take_room(layout: &GuestLayout, taken: &mut Taken) -> Result<Room, String> {
+    take_memory(layout, &mut taken.room).ok_or("there is not enough memory for a snapshot of it")?;
+    // SAFETY: `take_memory` took the blocks for this alone.
+    let memory = unsafe { GuestRam::new(taken.room.clone().into_boxed_slice()) }
+        .map_err(|_| "the memory for its snapshot overlaps itself")?;
+    let snapshot = TicketMutex::new(Snapshot::new(layout.vcpus() as usize));
+    Ok(Room { snapshot, memory })
 }
 
 /// The devices behind a guest's emulated functions.

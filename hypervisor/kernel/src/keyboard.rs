@@ -4,7 +4,6 @@ use crate::guests::Guest;
 use crate::host::Machine;
 use consoles::input::Input;
 use consoles::menu::{Action, Menu, Verb};
-use guest::partition::HOUSEKEEPING;
 
 /// How long a guest may read nothing of its console before what is typed to it is dropped,
 /// in seconds.
@@ -44,7 +43,7 @@ impl<'m> Keyboard<'m> {
             return;
         }
         let guest = self.machine.guests.get(self.focus);
-        self.input.flush(now, |byte| guest.is_none_or(|guest| receive(guest, byte)));
+        self.input.flush(now, |byte| guest.is_none_or(|guest| guest.partition.receive(byte)));
         if let (Some(dropped), Some(guest)) = (self.input.take_dropped(), guest) {
             let name = &guest.partition.name;
             log::warn!("{dropped} characters typed to {name} are lost: it did not read its console");
@@ -77,6 +76,7 @@ impl<'m> Keyboard<'m> {
             log::info!("{:3}  {name}: {state}, started {runs} times{keyboard}", number + 1);
         }
         log::info!("a number: its keyboard; Ctrl-T: the next one's; s: stop, r: restart one; t: type Ctrl-T");
+        log::info!("f: freeze one, c: let it go on");
     }
 
     fn give(&mut self, guest: usize) {
@@ -93,7 +93,7 @@ impl<'m> Keyboard<'m> {
         }
     }
 
-    /// Stops a guest or starts it again. The log says so.
+    /// Stops a guest, starts it again, freezes it or lets it go on. The log says so.
     fn change(&self, verb: Verb, guest: usize) {
         let Some(Guest { lifecycle, partition, .. }) = self.machine.guests.get(guest) else { return };
         let why = format_args!("by the menu of the console");
@@ -101,6 +101,8 @@ impl<'m> Keyboard<'m> {
             Verb::Focus => {}
             Verb::Stop => lifecycle.request_stop(partition, why),
             Verb::Restart => drop(lifecycle.request_restart(partition, why)),
+            Verb::Freeze => lifecycle.request_freeze(partition, why),
+            Verb::Continue => lifecycle.request_continue(partition, why),
         }
     }
 }
@@ -110,13 +112,7 @@ fn what(verb: Verb) -> &'static str {
         Verb::Focus => "have the keyboard",
         Verb::Stop => "be stopped",
         Verb::Restart => "start again",
+        Verb::Freeze => "be frozen",
+        Verb::Continue => "go on",
     }
-}
-
-/// Whether the guest took the byte. One that has ended takes everything, for nobody.
-fn receive(guest: &Guest, byte: u8) -> bool {
-    if guest.partition.ended().is_some() {
-        return true;
-    }
-    guest.partition.with_chipset(HOUSEKEEPING, |chipset, effects, _| chipset.receive(byte, effects)).0
 }

@@ -1,11 +1,13 @@
 //! What a guest's life ([`guest::lifecycle`]) asks of this machine.
 
+use crate::freeze;
 use crate::guests::{Common, Guest};
 use crate::host::{KernelHost, MACHINE};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use devices::Chipset;
+use devices::snapshot::{RestoreFault, SaveFault};
 use guest::acpi;
 use guest::lifecycle::{Lifecycle, Stage};
 use guest::loader::{self, LoadImage};
@@ -74,6 +76,22 @@ impl Stage for Guest {
 
     fn run(&self, vcpu: usize) -> End {
         self.processors.get(vcpu).map_or(End::Stopped, |processor| processor.run(&self.partition))
+    }
+
+    fn save(&self, vcpu: usize) -> Result<(), SaveFault> {
+        freeze::save(self, vcpu)
+    }
+
+    fn freeze(&self) -> Result<(), SaveFault> {
+        freeze::freeze(self)
+    }
+
+    fn thaw(&self) -> Result<(), RestoreFault> {
+        freeze::thaw(self)
+    }
+
+    fn restore(&self, vcpu: usize) {
+        freeze::restore(self, vcpu);
     }
 
     fn take_back(&self) -> bool {

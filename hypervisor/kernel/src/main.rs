@@ -9,6 +9,7 @@ extern crate alloc;
 mod boot;
 #[cfg(target_os = "none")]
 mod emulated;
+mod freeze;
 #[cfg(target_os = "none")]
 mod guests;
 #[cfg(target_os = "none")]

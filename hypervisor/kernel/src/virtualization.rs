@@ -7,9 +7,11 @@ use access::vcpu::{EXIT_KINDS, Posting};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use devices::snapshot::{RestoreFault, SaveFault};
 use guest::VirtualProcessor;
 use guest::loader::Entry;
 use guest::partition::{End, Partition};
+use guest::snapshot::Section;
 use machine::cpu::apic;
 use machine::memory::frames::Pool;
 use machine::virt::{self, Backend, Place, WithBackend};
@@ -55,6 +57,24 @@ pub trait GuestProcessor: Send + Sync {
     /// Runs the guest on this processor until the guest ends; afterwards the processor
     /// takes interrupts as outside of a guest again.
     fn run(&self, partition: &Partition<KernelHost>) -> End;
+
+    /// Writes it out, on its own processor, after it has left a guest that was frozen.
+    ///
+    /// # Errors
+    /// See [`VirtualProcessor::save`].
+    fn save(&self, into: &mut Section) -> Result<(), SaveFault>;
+
+    /// Reads what was written, and changes nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self, from: &Section, partition: &Partition<KernelHost>) -> Result<(), RestoreFault>;
+
+    /// Becomes as it was saved, on its own processor.
+    ///
+    /// # Errors
+    /// It was not checked.
+    fn restore(&self, from: &Section) -> Result<(), RestoreFault>;
 
     /// Where others leave interrupts while its processor keeps its local APIC.
     fn posting(&self) -> Option<&'static dyn Posting>;
@@ -135,6 +155,18 @@ impl<V: access::vcpu::Vcpu + Send> GuestProcessor for TicketMutex<VirtualProcess
         processor.cpu.release();
         apic::drain();
         end
+    }
+
+    fn save(&self, into: &mut Section) -> Result<(), SaveFault> {
+        self.lock().save(into)
+    }
+
+    fn check(&self, from: &Section, partition: &Partition<KernelHost>) -> Result<(), RestoreFault> {
+        self.lock().check(from, &partition.cpuid)
+    }
+
+    fn restore(&self, from: &Section) -> Result<(), RestoreFault> {
+        self.lock().restore(from)
     }
 
     fn posting(&self) -> Option<&'static dyn Posting> {

@@ -211,6 +211,10 @@ table! {
         /// How often the guest is started again before it stays off; without it there
         /// is no limit.
         pub max_restarts: Option<u32> = None,
+        /// Whether there is room for one snapshot of the guest, as large as its memory: it can be frozen
+        /// from the console's menu then, and goes on from there. Such a guest has no function of PCI, and
+        /// its interrupts are `virtual` unless they are `emulated`.
+        pub snapshot: bool = false,
         /// How the guest must end for the run to count as expected.
         pub expect: Expect = Expect::PowerOff,
         /// PCI functions of the guest.

@@ -1,7 +1,9 @@
 //! What is delivered to a guest.
 
+use serde::{Deserialize, Serialize};
+
 /// An event to deliver through the guest's interrupt table at the next entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Event {
     /// A maskable interrupt; the guest can take it now.
     Interrupt(u8),

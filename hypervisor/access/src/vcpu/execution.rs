@@ -26,6 +26,8 @@ pub trait Execution {
     fn reset(&mut self);
     /// Says what the next entry is to do. Without it nothing is asked of an entry.
     fn prepare(&mut self, resume: Resume);
+    /// What is added to the machine's TSC, modulo 2^64, where the guest reads it.
+    fn set_tsc_offset(&mut self, offset: u64);
     /// Runs the guest until it exits.
     fn enter(&mut self) -> Exit;
     /// Whether barriers against speculation stand between this processor's guest and the

@@ -1,5 +1,7 @@
 //! A processor's state, as far as software looks at it and changes it.
 
+use serde::{Deserialize, Serialize};
+
 /// The sixteen general registers, numbered as instructions encode them.
 /// RSP (4) is kept by the backend's control block while the guest is out; the
 /// backend's [`ProcessorState::register`] knows.
@@ -27,7 +29,7 @@ pub const RDI: usize = 7;
 /// A segment register with its hidden part. `attributes` are in the layout of
 /// bits 8 to 15 and 20 to 23 of a descriptor, joined (AMD APM vol. 2 section
 /// 15.5.1): type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, D/B 10, G 11.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Selector.
     pub selector: u16,
@@ -61,8 +63,14 @@ pub enum SegmentName {
     Tr = 7,
 }
 
+impl SegmentName {
+    /// All of them, each at its number.
+    pub const ALL: [Self; 8] =
+        [Self::Es, Self::Cs, Self::Ss, Self::Ds, Self::Fs, Self::Gs, Self::Ldtr, Self::Tr];
+}
+
 /// Control and mode registers that most exits do not need.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlRegisters {
     /// CR0.
     pub cr0: u64,

@@ -43,7 +43,7 @@ pub fn end_kept<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Part
 /// itself. The register is one whose writes are not refused any more.
 pub fn write_kept<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, register: u8) {
     let value = vp.cpu.kept_write(register);
-    if let Ok(effect) = vp.apic.write(register, value, || partition.host.now()) {
+    if let Ok(effect) = vp.apic.write(register, value, || partition.now()) {
         vp.needs_service |= apply(partition, vp.index, &vp.apic, effect);
     }
 }

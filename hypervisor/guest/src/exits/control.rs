@@ -55,7 +55,7 @@ fn write_cr4<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partiti
 }
 
 /// The bits of CR4 that belong to what CPUID offers (Intel SDM vol. 3 section 2.5).
-fn offered_cr4(cpuid: &CpuidPolicy) -> u64 {
+pub fn offered_cr4(cpuid: &CpuidPolicy) -> u64 {
     let dynamic = Dynamic { apic_id: 0, cr4_osxsave: false, apic_enabled: true };
     let [_, _, ecx, edx] = cpuid.lookup(1, 0, dynamic);
     let [_, structured_ebx, structured_ecx, _] = cpuid.lookup(7, 0, dynamic);

@@ -77,7 +77,7 @@ fn undelivered<V: Vcpu, H: Host>(
     access: NestedAccess,
 ) {
     vp.needs_service = true;
-    if vp.unemulated.lasts(partition.host.now(), partition.tsc_hz) {
+    if vp.unemulated.lasts(partition.now(), partition.tsc_hz) {
         let (index, rip) = (vp.index, vp.cpu.rip());
         partition.log(format_args!(
             "vCPU {index}: an event cannot be delivered: {access:?} at {gpa}, where it has no memory, \
@@ -96,7 +96,7 @@ fn unsupported<V: Vcpu, H: Host>(
 ) {
     // Code or page tables where there is no memory: no instruction was fetched.
     let fetched = !matches!(access, NestedAccess::Fetch | NestedAccess::Walk);
-    if fetched && !vp.unemulated.lasts(partition.host.now(), partition.tsc_hz) {
+    if fetched && !vp.unemulated.lasts(partition.now(), partition.tsc_hz) {
         return;
     }
     let bytes = vp.recent.unsupported();
@@ -187,7 +187,7 @@ impl<H: Host> Bus for Mmio<'_, H> {
         if self.is_local_apic(gpa) {
             // Other widths are undefined (Intel SDM vol. 3 section 11.4.1); they give
             // the bytes of the register that they fall into.
-            let value = self.apic.mmio_read(offset as u32 & !3, || self.partition.host.now());
+            let value = self.apic.mmio_read(offset as u32 & !3, || self.partition.now());
             return u64::from(value) >> (8 * (offset & 3)) & width.mask();
         }
         if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
@@ -215,7 +215,7 @@ impl<H: Host> Bus for Mmio<'_, H> {
         let offset = gpa.0 & (PAGE - 1);
         if self.is_local_apic(gpa) {
             if width == Width::Dword && offset & 3 == 0 {
-                let effect = self.apic.mmio_write(offset as u32, value as u32, || self.partition.host.now());
+                let effect = self.apic.mmio_write(offset as u32, value as u32, || self.partition.now());
                 self.effects |= u8::from(apic::apply(self.partition, self.index, self.apic, effect));
                 if offset >> 4 == TASK_PRIORITY.into() {
                     self.effects |= PRIORITY;

@@ -39,7 +39,7 @@ fn value_of<V: Vcpu, H: Host>(
                 vp.take_priority();
             }
             let hardware = if vp.direct.is_on() { vp.error_status(partition, register) } else { 0 };
-            vp.apic.read(register, || partition.host.now()).ok().map(|value| value | hardware)
+            vp.apic.read(register, || partition.now()).ok().map(|value| value | hardware)
         }
         Policy::X2Apic(_) => None,
         Policy::Mtrr(index) => Some(vp.mtrrs.read(index)),
@@ -47,7 +47,7 @@ fn value_of<V: Vcpu, H: Host>(
         Policy::SystemTime => Some(vp.clock_msrs[1]),
         Policy::PvEoi => Some(vp.pv_eoi.register()),
         Policy::Exits => Some(vp.exits.iter().sum()),
-        Policy::Tsc => Some(partition.host.now()),
+        Policy::Tsc => Some(partition.now()),
         Policy::Constant(value) => Some(value),
         Policy::Deny => None,
     }
@@ -78,7 +78,7 @@ fn set<V: Vcpu, H: Host>(
     match policy(number) {
         Policy::X2Apic(register) => write_x2apic(vp, partition, register, value),
         Policy::TscDeadline if partition.offers_tsc_deadline() => {
-            let now = partition.host.now();
+            let now = partition.now();
             vp.apic.set_tsc_deadline(value, now);
             vp.needs_service = true;
             true
@@ -120,7 +120,7 @@ fn write_x2apic<V: Vcpu, H: Host>(
     if !vp.apic.is_x2apic() {
         return false;
     }
-    let Ok(effect) = vp.apic.write(register, value, || partition.host.now()) else { return false };
+    let Ok(effect) = vp.apic.write(register, value, || partition.now()) else { return false };
     let effect = if vp.ends_directly(register) { vp.end_watched(partition) } else { effect };
     if apic::apply(partition, vp.index, &vp.apic, effect) {
         vp.needs_service = true;

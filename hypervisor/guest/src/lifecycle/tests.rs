@@ -2,6 +2,7 @@
 
 extern crate std;
 
+mod freezing;
 mod world;
 
 use super::*;
@@ -13,6 +14,7 @@ const OFF: Policy = Policy {
     on_reboot: EndPolicy::Restart,
     on_crash: EndPolicy::Off,
     max_restarts: None,
+    may_freeze: true,
 };
 /// More calls than any of these lives makes from one start to the second next.
 const MOMENTS: usize = 80;

@@ -405,4 +405,5 @@ mod accelerated;
 mod direct;
 mod events;
 mod looks;
+mod saving;
 mod script;

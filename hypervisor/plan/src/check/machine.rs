@@ -117,12 +117,13 @@ impl MemoryBudget {
     /// are part of what the hypervisor has for itself.
     fn whole(&self, guest: &GuestConfig, platform: &Platform) -> u64 {
         let bytes = guest.memory.bytes();
+        let snapshot = if guest.snapshot { bytes } else { 0 };
         let of_memory = if self.small_code_pages { bytes.div_ceil(512) } else { 0 };
         let tables = of_memory.saturating_add(bar_tables(guest, platform));
         let granule = MEMORY_GRANULE.bytes();
         tables
             .checked_next_multiple_of(granule)
-            .and_then(|tables| tables.checked_add(bytes))
+            .and_then(|tables| tables.checked_add(bytes)?.checked_add(snapshot))
             .unwrap_or(u64::MAX)
     }
 
@@ -133,7 +134,8 @@ impl MemoryBudget {
         let tables = tables.saturating_add(bar_tables(guest, platform));
         let tables = tables.checked_next_multiple_of(granule).unwrap_or(u64::MAX);
         let left = self.left.saturating_sub(tables);
-        left.saturating_sub(left.checked_rem(granule).unwrap_or(0))
+        let most = if guest.snapshot { left / 2 } else { left };
+        most.saturating_sub(most.checked_rem(granule).unwrap_or(0))
     }
 
     /// Takes a guest's memory; a problem where there is not enough.

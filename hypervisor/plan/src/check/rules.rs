@@ -1,7 +1,7 @@
 //! What must hold on any machine.
 
 use super::Report;
-use crate::config::{Config, GuestConfig, PciConfig};
+use crate::config::{Config, GuestConfig, Interrupts, PciConfig};
 use crate::problem::Problem;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -47,6 +47,7 @@ pub(crate) fn check_guest(config: &Config, name: &str, guest: &GuestConfig) -> V
     check_slots(guest, &mut report);
     check_sources(guest, &mut report);
     check_modules(guest, &mut report);
+    check_snapshot(guest, &mut report);
     report.problems
 }
 
@@ -186,6 +187,22 @@ fn check_modules(guest: &GuestConfig, report: &mut Report) {
             let key = alloc::format!("modules[{index}]");
             report.add(key, format_args!("module `{module}` is there twice"), "name each module once");
         }
+    }
+}
+
+/// A snapshot has what the hypervisor knows of a guest: no function's state, and no interrupts that are
+/// the guest's own.
+fn check_snapshot(guest: &GuestConfig, report: &mut Report) {
+    if !guest.snapshot {
+        return;
+    }
+    if !guest.pci.is_empty() {
+        let message = "the state of a PCI function cannot be saved yet";
+        report.add("snapshot", message, "remove the key, or the guest's functions");
+    }
+    if guest.interrupts == Interrupts::Direct {
+        let message = "a guest that takes its interrupts itself cannot be frozen";
+        report.add("snapshot", message, "use interrupts = \"virtual\", or remove the key");
     }
 }
 

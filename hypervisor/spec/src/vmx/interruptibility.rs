@@ -10,5 +10,8 @@ pub const NMI: u32 = 1 << 3;
 /// Activity: executing.
 pub const ACTIVE: u32 = 0;
 
+/// Activity: in HLT.
+pub const HALTED: u32 = 1;
+
 /// Pending debug exceptions: a single step (table 24-4).
 pub const PENDING_STEP: u64 = 1 << 14;

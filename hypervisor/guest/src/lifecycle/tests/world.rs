@@ -7,6 +7,7 @@ use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use crate::host::{BusAccess, Host, Reply};
 use crate::layout::GuestLayout;
 use crate::mailbox;
+use crate::snapshot::Snapshot;
 use access::GuestMemory;
 use access::memory::OutOfBounds;
 use devices::ChipsetConfig;
@@ -27,6 +28,7 @@ pub enum Act {
     Stop,
     Restart,
     Halt,
+    Freeze,
 }
 
 /// No memory, no devices; what is said and who is kicked is kept.
@@ -112,6 +114,11 @@ pub struct World {
     calls: AtomicUsize,
     act: Mutex<Option<(usize, Act)>>,
     loads_at_act: AtomicUsize,
+    pub busy: AtomicBool,
+    pub forged: AtomicBool,
+    pub saves: AtomicUsize,
+    pub restores: AtomicUsize,
+    snapshot: Mutex<Snapshot>,
 }
 
 impl World {
@@ -142,6 +149,11 @@ impl World {
             calls: AtomicUsize::new(0),
             act: Mutex::new(None),
             loads_at_act: AtomicUsize::new(usize::MAX),
+            busy: AtomicBool::new(false),
+            forged: AtomicBool::new(false),
+            saves: AtomicUsize::new(0),
+            restores: AtomicUsize::new(0),
+            snapshot: Mutex::new(Snapshot::new(vcpus)),
         }
     }
 
@@ -167,6 +179,7 @@ impl World {
         match act {
             Act::Stop => self.life.request_stop(&self.partition, format_args!("a test")),
             Act::Restart => _ = self.life.request_restart(&self.partition, format_args!("a test")),
+            Act::Freeze => self.life.request_freeze(&self.partition, format_args!("a test")),
             Act::Halt => self.life.request_halt(&self.partition),
         }
     }
@@ -299,6 +312,30 @@ impl Stage for World {
         self.wait_until(|_| mailbox.has(mailbox::STOP));
         self.called();
         self.partition.ended().expect("a vCPU is stopped by an end")
+    }
+    fn save(&self, _: usize) -> Result<(), SaveFault> {
+        self.called();
+        self.saves.fetch_add(1, SeqCst);
+        if self.busy.swap(false, SeqCst) { Err(SaveFault::Busy) } else { Ok(()) }
+    }
+    fn freeze(&self) -> Result<(), SaveFault> {
+        self.called();
+        assert_eq!(self.life.left.load(SeqCst), self.vcpus, "all have left, each once");
+        self.partition.save(&mut self.snapshot.lock().unwrap())
+    }
+    fn thaw(&self) -> Result<(), RestoreFault> {
+        self.called();
+        if self.forged.load(SeqCst) {
+            return Err(RestoreFault::Malformed);
+        }
+        let snapshot = self.snapshot.lock().unwrap();
+        let restored = self.partition.check(&snapshot)?;
+        self.partition.restore(&snapshot, restored);
+        Ok(())
+    }
+    fn restore(&self, _: usize) {
+        self.called();
+        self.restores.fetch_add(1, SeqCst);
     }
     fn take_back(&self) -> bool {
         self.called();

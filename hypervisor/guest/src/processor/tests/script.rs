@@ -10,6 +10,7 @@ use access::fake_processor::StillProcessor;
 use access::memory::VecMemory;
 use access::vcpu::{
     ApicVirtualization, ControlRegisters, Execution, Exit, InterruptMode, KeptApic, Posting, ProcessorState,
+    SavedProcessor, Saving,
 };
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -134,6 +135,8 @@ pub(super) const STATE: u32 = 7;
 pub(super) fn cpuid(leaf: u32, _: u32) -> [u32; 4] {
     match leaf {
         0 => [0xd, 0, 0, 0],
+        // PAE.
+        1 => [0, 0, 0, 1 << 6],
         0xd => [STATE, 0, 0, 0],
         _ => [0; 4],
     }
@@ -167,7 +170,7 @@ pub(super) fn partition(vcpus: usize) -> Partition<FakeHost> {
 }
 
 /// What one turn in the guest brings, or one sleep.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct Turn {
     pub(super) exit: Option<Exit>,
     pub(super) vectors: Vec<u8>,
@@ -177,6 +180,8 @@ pub(super) struct Turn {
     pub(super) takes: u64,
     /// Somebody ends the guest meanwhile, and the kick that goes with it does not get through.
     pub(super) stops: bool,
+    /// Somebody freezes the guest meanwhile.
+    pub(super) freezes: bool,
     /// What the guest moved to CR8, without an exit.
     pub(super) cr8: Option<u8>,
     /// Whether an NMI can be taken from now on.
@@ -212,6 +217,7 @@ pub(super) struct Scripted<'a> {
     pub(super) kept: KeptApic,
     /// Where the guest was to exit by itself, each time it changed.
     pub(super) deadlines: Vec<Option<u64>>,
+    pub(super) tsc_offset: u64,
     pub(super) partition: &'a Partition<FakeHost>,
 }
 
@@ -230,6 +236,9 @@ impl Scripted<'_> {
         now.set(now.get() + turn.takes);
         if turn.stops {
             self.partition.request_end(End::Stopped);
+        }
+        if turn.freezes {
+            self.partition.request_end(End::Frozen);
         }
         self.cr8 = turn.cr8.unwrap_or(self.cr8);
         self.takes_nmi = turn.takes_nmi.unwrap_or(self.takes_nmi);
@@ -300,7 +309,22 @@ impl ProcessorState for Scripted<'_> {
     }
 }
 
+impl Saving for Scripted<'_> {
+    fn save(&self) -> SavedProcessor {
+        self.still.save()
+    }
+    fn restore(&mut self, saved: &SavedProcessor) {
+        self.still.restore(saved);
+    }
+    fn accepts(&self, saved: &SavedProcessor) -> bool {
+        self.still.accepts(saved)
+    }
+}
+
 impl Execution for Scripted<'_> {
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.tsc_offset = offset;
+    }
     fn reset(&mut self) {
         self.still.rip = 0xfff0;
     }
@@ -346,7 +370,7 @@ impl Execution for Scripted<'_> {
         self.slept += 1;
         match self.sleeps.pop_front() {
             Some(turn) => self.play(&turn),
-            None => self.partition.request_end(End::Stopped),
+            None => _ = self.partition.request_end(End::Stopped),
         }
     }
     fn flush_translations(&mut self) {}
@@ -398,6 +422,7 @@ impl<'a> Scripted<'a> {
             requested: Vec::new(),
             kept: KeptApic::default(),
             deadlines: Vec::new(),
+            tsc_offset: 0,
             partition,
         }
     }
@@ -411,13 +436,24 @@ pub(super) fn play<'a>(
     turns: &[Turn],
     sleeps: &[Turn],
 ) -> VirtualProcessor<Scripted<'a>> {
+    let mut vp = ready(partition, index, turns, sleeps);
+    assert_eq!(vp.run(partition), End::Stopped);
+    vp
+}
+
+/// That vCPU, before it runs.
+pub(super) fn ready<'a>(
+    partition: &'a Partition<FakeHost>,
+    index: usize,
+    turns: &[Turn],
+    sleeps: &[Turn],
+) -> VirtualProcessor<Scripted<'a>> {
     let mut vp = VirtualProcessor::new(index, Scripted::new(partition, turns, sleeps));
     let base = vp.apic.base();
     vp.apic.set_base(base | 0xc00).unwrap();
     for (register, value) in [(0x0f, 0x1ff), (0x35, 1 << 16)] {
         let _ = vp.apic.write(register, value, 0).unwrap();
     }
-    assert_eq!(vp.run(partition), End::Stopped);
     vp
 }
 

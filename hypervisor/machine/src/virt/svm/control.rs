@@ -160,6 +160,25 @@ pub const fn is_nmi(event: u64) -> bool {
     event & EVENT_VALID != 0 && event >> EVENT_TYPE_SHIFT & 7 == EVENT_TYPE_NMI
 }
 
+/// The event that `event`, in EVENTINJ's layout, is; `None` where it is none.
+pub const fn decode_event(event: u64) -> Option<Event> {
+    if event & EVENT_VALID == 0 {
+        return None;
+    }
+    let vector = event as u8;
+    match event >> EVENT_TYPE_SHIFT & 7 {
+        0 => Some(Event::Interrupt(vector)),
+        EVENT_TYPE_NMI => Some(Event::Nmi),
+        EVENT_TYPE_EXCEPTION => Some(Event::Exception { vector, error: error_code(event) }),
+        _ => None,
+    }
+}
+
+/// Whether an exit is for an exception that is intercepted.
+pub const fn is_exception(code: u64) -> bool {
+    matches!(code.checked_sub(exit_code::EXCEPTION), Some(0..32))
+}
+
 /// What the exit in `control` means.
 ///
 /// Not inlined: what it gives is in memory then, where the loop looks at it, and not in

@@ -5,7 +5,7 @@
 
 use super::Features;
 use super::control;
-use access::vcpu::{Event, Resume};
+use access::vcpu::{Event, Resume, SavedProcessor};
 use spec::processor::RFLAGS_TF;
 use spec::svm::{Control, Save, Vmcb, clean, exit_code, virtual_interrupt};
 
@@ -98,6 +98,41 @@ impl Entry {
     /// Forgets the event that waits to be delivered again; gives its error code, if it has one.
     pub fn take_interrupted(&mut self) -> Option<u32> {
         control::error_code(core::mem::take(&mut self.interrupted))
+    }
+
+    /// The event that waits to be delivered again.
+    pub fn interrupted(&self) -> Option<Event> {
+        control::decode_event(self.interrupted)
+    }
+
+    /// Whether the guest's handler of NMIs runs.
+    pub fn masks_nmis(&self, control: &Control) -> bool {
+        match self.features.virtual_nmi {
+            true => control.virtual_interrupt & virtual_interrupt::NMI_MASK != 0,
+            // A step or a shadow is over at its exit.
+            false => matches!(self.nmi, Nmi::Masked | Nmi::Returning { .. } | Nmi::Stepping { .. }),
+        }
+    }
+
+    /// Goes on with what another vCPU had to deliver, and with its NMIs: the guest's next IRET ends
+    /// its handler.
+    pub fn restore(&mut self, control: &mut Control, saved: &SavedProcessor) {
+        self.interrupted = saved.delivery.map_or(0, control::encode_event);
+        let mut bits = 0;
+        match self.features.virtual_nmi {
+            true => {
+                bits |= if saved.nmi_masked { virtual_interrupt::NMI_MASK } else { 0 };
+                bits |= if saved.nmi_pending { virtual_interrupt::NMI_PENDING } else { 0 };
+            }
+            false if saved.nmi_masked => {
+                self.nmi = Nmi::Masked;
+                control::watch_iret(control, true);
+            }
+            false => {}
+        }
+        control.virtual_interrupt |= bits;
+        control.clean &= !clean::VIRTUAL_INTERRUPT;
+        self.flush_translations();
     }
 
     /// Whether an NMI can be given to the next entry. A processor with virtual NMIs holds one

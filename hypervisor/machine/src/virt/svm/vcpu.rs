@@ -12,10 +12,11 @@ use access::vcpu::{Execution, Exit, GeneralRegisters, InterruptMode, Resume};
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use spec::processor::RFLAGS_IF;
-use spec::svm::Vmcb;
+use spec::svm::{Vmcb, clean};
 use spec::{Hpa, msr};
 
 mod apic;
+mod saved;
 mod state;
 
 const VM_CR_SVMDIS: u64 = 1 << 4;
@@ -155,12 +156,17 @@ impl SvmVcpu {
             }
         }
         if self.dirty_processor {
-            self.dirty_processor = false;
-            // SAFETY: the hypervisor uses none of these registers, and the guest that
-            // owns this processor begins anew.
-            unsafe { guest_registers::reset() };
-            barriers::before_start(&self.barriers, &mut barriers::ThisProcessor);
+            self.clean_processor();
         }
+    }
+
+    /// Nothing of an earlier run is left in the registers that VMRUN does not switch.
+    fn clean_processor(&mut self) {
+        self.dirty_processor = false;
+        // SAFETY: the hypervisor uses none of these registers, and the guest that
+        // owns this processor begins anew.
+        unsafe { guest_registers::reset() };
+        barriers::before_start(&self.barriers, &mut barriers::ThisProcessor);
     }
 }
 
@@ -185,6 +191,13 @@ impl Execution for SvmVcpu {
             self.take_events();
         }
         exit
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        if self.vmcb.control.tsc_offset != offset {
+            self.vmcb.control.tsc_offset = offset;
+            self.vmcb.control.clean &= !clean::INTERCEPTS;
+        }
     }
 
     fn is_guarded(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use access::vcpu::Event;
 use spec::vmx::event::{
-    EXCEPTION, HAS_ERROR, KIND, KIND_SHIFT, NMI, PRIVILEGED_EXCEPTION, SOFTWARE_EXCEPTION,
+    EXCEPTION, EXTERNAL, HAS_ERROR, KIND, KIND_SHIFT, NMI, PRIVILEGED_EXCEPTION, SOFTWARE_EXCEPTION,
     SOFTWARE_INTERRUPT, VALID, VECTOR,
 };
 use spec::vmx::exit;
@@ -29,6 +29,18 @@ impl Injection {
                 Self { info: kind(EXCEPTION, vector) | HAS_ERROR, error }
             }
             Event::Exception { vector, .. } => Self { info: kind(EXCEPTION, vector), error: 0 },
+        }
+    }
+
+    /// The event that it is; `None` for one that software caused, which is none of ours.
+    pub fn event(self) -> Option<Event> {
+        let vector = self.info as u8;
+        let error = (self.info & HAS_ERROR != 0).then_some(self.error);
+        match self.info >> KIND_SHIFT & KIND {
+            EXTERNAL => Some(Event::Interrupt(vector)),
+            NMI => Some(Event::Nmi),
+            EXCEPTION => Some(Event::Exception { vector, error }),
+            _ => None,
         }
     }
 

@@ -138,7 +138,7 @@ const PIN: Wish = Wish {
     default1: pin::DEFAULT1,
 };
 
-const WINDOWS: u32 = processor::INTERRUPT_WINDOW | processor::NMI_WINDOW;
+const WINDOWS: u32 = processor::INTERRUPT_WINDOW | processor::NMI_WINDOW | processor::TSC_OFFSET;
 
 const PROCESSOR: Wish = Wish {
     needed: WINDOWS

@@ -29,6 +29,7 @@ mod explain;
 mod guard;
 mod interrupts;
 mod msrs;
+mod saved;
 mod setup;
 mod state;
 mod timer;
@@ -98,6 +99,8 @@ pub struct VmxVcpu {
     pins: u32,
     controls: u32,
     threshold: u8,
+    /// What is added to the TSC.
+    tsc_offset: u64,
     /// TSC at which the guest exits, with [`TIMED`].
     deadline: u64,
     /// What the next entry has to do though nothing new is asked of it: [`UNSETTLED`],
@@ -137,6 +140,7 @@ impl VmxVcpu {
             pins: 0,
             controls: 0,
             threshold: 0,
+            tsc_offset: 0,
             deadline: 0,
             pending_work: UNSETTLED,
             barriers: barriers::chosen(),
@@ -311,6 +315,14 @@ impl Execution for VmxVcpu {
             world::RAN => self.finish(),
             world::KICKED => self.kicked(),
             result => self.refused(result),
+        }
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        if offset != self.tsc_offset {
+            self.tsc_offset = offset;
+            self.write(field::TSC_OFFSET, offset);
+            self.pending_work |= UNSETTLED;
         }
     }
 

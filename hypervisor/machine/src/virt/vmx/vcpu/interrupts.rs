@@ -17,7 +17,10 @@ use spec::vmx::field::{self, Field};
 impl VmxVcpu {
     /// Primary processor-based controls of an entry of which nothing is asked.
     pub(super) fn usual_controls(&self) -> u32 {
-        let controls = self.features.controls.processor;
+        let mut controls = self.features.controls.processor;
+        if self.tsc_offset != 0 {
+            controls |= processor::TSC_OFFSET;
+        }
         match self.interrupts {
             InterruptMode::Emulated => controls,
             // What comes wakes the guest from its HLT, or makes it exit from there.

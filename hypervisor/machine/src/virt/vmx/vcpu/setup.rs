@@ -25,6 +25,7 @@ impl VmxVcpu {
         self.pins = controls.pin;
         self.pending_work = UNSETTLED;
         self.threshold = 0;
+        self.tsc_offset = 0;
         let fixed = [
             (field::PIN_CONTROLS, controls.pin.into()),
             (field::PROCESSOR_CONTROLS, controls.processor.into()),
@@ -39,6 +40,7 @@ impl VmxVcpu {
             (field::ENTRY_MSR_LOADS, 0),
             (field::ENTRY_EVENT, 0),
             (field::PRIORITY_THRESHOLD, 0),
+            (field::TSC_OFFSET, 0),
             (field::IO_BITMAP_A, frames.io_maps.0),
             (field::IO_BITMAP_B, frames.io_maps.0 + 4096),
             (field::MSR_BITMAP, frames.msr_maps.of(InterruptMode::Emulated).0),

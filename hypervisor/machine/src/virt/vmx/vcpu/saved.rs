@@ -1,0 +1,94 @@
+//! All of a vCPU's state at once.
+
+use super::{SHADOW, UNSETTLED, VmxVcpu};
+use crate::cpu::registers;
+use crate::virt::guest_registers;
+use crate::virt::vmx::events::Injection;
+use access::vcpu::{ProcessorState, SAVED_MSRS, SavedProcessor, Saving, SegmentName, Shadow};
+use spec::processor::CR0_PE;
+use spec::vmx::field::{self, Field};
+use spec::vmx::{exit, interruptibility};
+
+impl Saving for VmxVcpu {
+    fn save(&self) -> SavedProcessor {
+        let state = self.read(field::GUEST_INTERRUPTIBILITY) as u32;
+        let table = |base, limit| (self.read(base), self.read(limit) as u16);
+        let pointer = |entry: u32| self.read(Field(field::GUEST_PDPTE.0 + 2 * entry));
+        SavedProcessor {
+            registers: core::array::from_fn(|index| self.register(index)),
+            rip: self.rip(),
+            rflags: self.rflags(),
+            control: self.control(),
+            segments: SegmentName::ALL.map(|name| self.segment(name)),
+            tables: [
+                table(field::GUEST_GDTR_BASE, field::GUEST_GDTR_LIMIT),
+                table(field::GUEST_IDTR_BASE, field::GUEST_IDTR_LIMIT),
+            ],
+            msrs: SAVED_MSRS.map(|number| self.read_msr(number).unwrap_or(0)),
+            debug: [registers::read_dr6(), self.read(field::GUEST_DR7)],
+            // SAFETY: this vCPU's guest has left its processor, which is this one.
+            own: unsafe { guest_registers::save() },
+            pae_pointers: [0, 1, 2, 3].map(pointer),
+            pending_debug: self.read(field::PENDING_DEBUG),
+            shadow: match state & SHADOW {
+                0 => Shadow::None,
+                interruptibility::STI => Shadow::Sti,
+                _ => Shadow::MovSs,
+            },
+            nmi_masked: state & interruptibility::NMI != 0,
+            nmi_pending: false,
+            halted: self.read(field::GUEST_ACTIVITY) as u32 == interruptibility::HALTED,
+            left_by_exception: self.reason & exit::BASIC == exit::EXCEPTION,
+            delivery: self.interrupted.and_then(Injection::event),
+        }
+    }
+
+    fn restore(&mut self, saved: &SavedProcessor) {
+        for (index, value) in saved.registers.into_iter().enumerate() {
+            self.set_register(index, value);
+        }
+        self.set_rip(saved.rip);
+        self.set_rflags(saved.rflags);
+        self.set_control(saved.control);
+        for (name, segment) in SegmentName::ALL.into_iter().zip(saved.segments) {
+            self.set_segment(name, segment);
+        }
+        for (interrupt, (base, limit)) in [false, true].into_iter().zip(saved.tables) {
+            self.set_descriptor_table(interrupt, base, limit);
+        }
+        for (number, value) in SAVED_MSRS.into_iter().zip(saved.msrs) {
+            self.write_msr(number, value);
+        }
+        self.set_pae_pointers(saved.pae_pointers);
+        let shadow = match saved.shadow {
+            Shadow::None => 0,
+            Shadow::Sti => interruptibility::STI,
+            Shadow::MovSs => interruptibility::MOV_SS,
+        };
+        let nmis = if saved.nmi_masked { interruptibility::NMI } else { 0 };
+        let activity = if saved.halted { interruptibility::HALTED } else { interruptibility::ACTIVE };
+        let [dr6, dr7] = saved.debug;
+        for (field, value) in [
+            (field::GUEST_DR7, dr7),
+            (field::PENDING_DEBUG, saved.pending_debug),
+            (field::GUEST_INTERRUPTIBILITY, u64::from(shadow | nmis)),
+            (field::GUEST_ACTIVITY, activity.into()),
+        ] {
+            self.write(field, value);
+        }
+        self.reason = if saved.left_by_exception { exit::EXCEPTION } else { exit::CPUID };
+        let is_protected = saved.control.cr0 & CR0_PE != 0;
+        self.interrupted = saved.delivery.map(|event| Injection::of(event, is_protected));
+        self.pending_work |= UNSETTLED;
+        // SAFETY: this processor is the vCPU's, whose guest has not entered it, and the caller asked
+        // `accepts`.
+        unsafe {
+            registers::write_dr6(dr6);
+            guest_registers::restore(&saved.own);
+        }
+    }
+
+    fn accepts(&self, saved: &SavedProcessor) -> bool {
+        guest_registers::accepts(saved)
+    }
+}
