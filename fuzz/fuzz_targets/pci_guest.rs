@@ -6,8 +6,8 @@ use access::fake_pci::{ConfigWrite, FakeConfigSpace, FakeFunction, FakeWindow};
 use fuzz::Input;
 use fuzz::machine::{self, Windows};
 use libfuzzer_sys::fuzz_target;
-use pci::function::MessageRefused;
-use pci::{BarTarget, Grant, GuestBus, HostMsi, PassedThrough, PciEffect, PciFunction, Slot};
+use vpci::message::MessageRefused;
+use vpci::{BarTarget, Grant, GuestBus, HostMsi, PassedThrough, PciEffect, PciFunction, Slot};
 use spec::pci_config::{COMMAND, command};
 use spec::{Bdf, Gpa, Width};
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
         (Bdf::new(3, 0, 0), third),
     ]);
     let windows = Windows::new(8);
-    let bus = GuestBus::new(pci::Windows::STANDARD);
+    let bus = GuestBus::new(vpci::Windows::STANDARD);
     let mut world = World {
         config: &config,
         windows: &windows,
@@ -212,7 +212,7 @@ impl<'a> World<'a> {
         }
         let ranges: Vec<_> = self.mapped.values().collect();
         for (place, (start, last, memory)) in ranges.iter().enumerate() {
-            let windows = pci::Windows::STANDARD;
+            let windows = vpci::Windows::STANDARD;
             let inside = |window: &std::ops::Range<u64>| window.contains(start) && window.contains(last);
             let allowed = match memory {
                 true => inside(&windows.memory32) || inside(&windows.memory64),

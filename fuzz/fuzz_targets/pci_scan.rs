@@ -5,7 +5,8 @@
 use fuzz::Input;
 use fuzz::machine::{self, Moody, Windows};
 use libfuzzer_sys::fuzz_target;
-use pci::{Grant, GuestBus, PassedThrough, ResetPath, Slot};
+use pci::ResetPath;
+use vpci::{Grant, GuestBus, PassedThrough, Slot};
 use platform::acpi::Ecam;
 use platform::{Platform, Tables};
 use spec::{Hpa, Width};
@@ -26,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     machine::check(&platform);
 
     let windows = Windows::new(16);
-    let mut bus = GuestBus::new(pci::Windows::STANDARD);
+    let mut bus = GuestBus::new(vpci::Windows::STANDARD);
     let grant = Grant {
         interrupt_line: (grants & 1 != 0).then_some(17),
         rom: None,

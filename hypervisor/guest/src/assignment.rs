@@ -19,18 +19,14 @@ use alloc::vec::Vec;
 use core::fmt;
 use devices::ApicAddress;
 use iommu::{DomainId, Function, Iommu, IommuError, RemappedInterrupt, Requester};
-use pci::{
-    Bar, BarKind, GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Quarantine,
-    ResetPath, Slot,
-    reset::{OwnedBus, ResetReport},
-};
+use pci::reset::{OwnedBus, ResetReport};
+use pci::{BarKind, Quarantine, ResetPath};
 use spec::apic::{DeliveryMode, decode_msi};
 use spec::{Bdf, Gpa, Hpa};
 use spin::mutex::TicketMutex;
 use tables::{MapError, MemoryType, NestedTables, Permissions};
+use vpci::{BARS, Bar, GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Slot};
 
-/// Number of places for BARs of a function.
-const BARS: usize = 7;
 /// How many refusals of one guest are logged.
 const REFUSALS_LOGGED: u32 = 16;
 

@@ -1,8 +1,8 @@
 //! What can stand in a slot of a guest's bus.
 
 use access::{ConfigSpace, RegisterWindow};
-use pci::{Bar, EmulatedFunction, MessageChange, PassedThrough, PciEffects, PciFunction, TrappedRegion};
 use spec::Width;
+use vpci::{Bar, EmulatedFunction, MessageChange, PassedThrough, PciEffects, PciFunction, TrappedRegion};
 
 /// A function on a guest's bus.
 #[allow(clippy::large_enum_variant, reason = "a guest has a handful, each of them allocated once")]
@@ -50,7 +50,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for BusFunction<C, W> {
     fn config_write(&mut self, offset: u16, width: Width, value: u32, effects: &mut PciEffects) {
         self.function_mut().config_write(offset, width, value, effects)
     }
-    fn bars(&self) -> [Option<Bar>; pci::function::BARS] {
+    fn bars(&self) -> [Option<Bar>; vpci::BARS] {
         self.function().bars()
     }
     fn trapped_regions(&self) -> &[TrappedRegion] {

@@ -5,8 +5,8 @@
 use crate::host::Host;
 use crate::partition::{HOUSEKEEPING, Partition};
 use devices::{Endpoint, Surroundings};
-use pci::Enables;
 use spec::Width;
+use vpci::Enables;
 
 impl<H: Host> Partition<H> {
     /// Reads `width` bytes, `offset` bytes into the BAR of an endpoint. Returns the value, and

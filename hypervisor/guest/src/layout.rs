@@ -201,8 +201,8 @@ impl GuestLayout {
     }
 
     /// Where BARs may be.
-    pub fn windows(&self) -> pci::Windows {
-        pci::Windows::for_processors(self.address_bits)
+    pub fn windows(&self) -> vpci::Windows {
+        vpci::Windows::for_processors(self.address_bits)
     }
 
     /// Bytes of memory.

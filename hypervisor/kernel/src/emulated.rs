@@ -10,9 +10,9 @@ use guest::bus_function::BusFunction;
 use handoff::bundle::{Item, ItemKind};
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::memory::mmio::Window;
-use pci::{BarLayout, EmulatedFunction, GuestBus, Identity, Slot};
 use plan::{EmulatedPlan, GuestPlan, Model};
 use spin::mutex::TicketMutex;
+use vpci::{BarLayout, EmulatedFunction, GuestBus, Identity, Slot};
 
 /// The identity of QEMU's controller, whose class is what drivers look at. Linux takes no
 /// "write zeroes" from it, which this one does not offer anyway.

@@ -31,15 +31,16 @@ use machine::memory::frames::{self, Pool};
 use machine::memory::guest_ram::{Block, GuestRam};
 use machine::memory::memory_map::Range;
 use machine::memory::mmio::Window;
+use pci::ResetPath;
 use pci::access_control::AccessControls;
 use pci::bar::HostBar;
-use pci::{BarKind, Grant, GuestBus, PassedThrough, ResetPath, Slot, Windows};
 use plan::{FunctionPlan, GuestPlan, Interrupts, ReservedRange, UnmappedAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
 use spin::mutex::TicketMutex;
 use tables::{Extent, Geometry, MemoryType, NestedTables, Permissions, frames_needed};
+use vpci::{Grant, GuestBus, PassedThrough, Slot, Windows};
 
 const MIB_2: u64 = 2 << 20;
 
@@ -336,14 +337,8 @@ fn discover_functions(
 fn checked_bars(function: &FunctionPlan) -> [Option<HostBar>; 6] {
     let mut bars = [None; 6];
     for bar in &function.bars {
-        let prefetchable = bar.prefetchable;
-        let kind = match bar.kind {
-            platform::pci::BarKind::Port => BarKind::Io,
-            platform::pci::BarKind::Memory32 => BarKind::Memory32 { prefetchable },
-            platform::pci::BarKind::Memory64 => BarKind::Memory64 { prefetchable },
-        };
         if let Some(place) = bars.get_mut(usize::from(bar.index)) {
-            *place = Some(HostBar { kind, size: bar.bytes, host: bar.address });
+            *place = Some(bar.sized());
         }
     }
     bars
@@ -356,7 +351,7 @@ fn map_memory(
     common: &Common,
     taken: &mut Taken,
 ) -> Result<Box<dyn NestedTables>, String> {
-    use pci::PciFunction;
+    use vpci::PciFunction;
     let geometry = common.virtualization.geometry();
     let memory = taken.blocks.iter().map(|block| Extent {
         input: block.gpa.0,

@@ -4,11 +4,11 @@ use access::TableMemory;
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::memory::frames::Pool;
 use machine::memory::mmio::Window;
-use pci::passthrough::Rom;
 use platform::Platform;
 use platform::pci::{Bar, BarKind};
 use spec::Bdf;
 use spec::address::PAGE_BYTES;
+use vpci::passthrough::Rom;
 
 /// Copies the ROM of `bytes` bytes. `None`: the firmware gave it no place of whole pages, or one
 /// that is somebody else's, or there is no memory for it.

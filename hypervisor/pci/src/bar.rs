@@ -1,11 +1,39 @@
-//! Base address registers: sizing those of the machine, and the guest's own.
+//! Base address registers of the machine: what they decode, and how much (PCI Express Base
+//! Specification section 7.5.1.2.1).
 
 use access::ConfigSpace;
+use core::fmt;
 use spec::pci_config::{BAR0, COMMAND, ROM_BAR, bar, command};
-use spec::{Bdf, Gpa, Hpa, Width};
+use spec::{Bdf, Hpa};
 
-use crate::function::{BARS, Bar, BarKind, ROM};
-use crate::image::ConfigImage;
+/// The expansion ROM's number among the BARs.
+pub const ROM: u8 = 6;
+
+/// What a BAR decodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BarKind {
+    /// I/O ports. Its addresses are port numbers.
+    Io,
+    /// Memory below 4 GiB.
+    Memory32 {
+        /// Reads have no side effects.
+        prefetchable: bool,
+    },
+    /// Memory anywhere; the BAR takes its own register and the next one.
+    Memory64 {
+        /// Reads have no side effects.
+        prefetchable: bool,
+    },
+    /// The expansion ROM, below 4 GiB.
+    Rom,
+}
+
+impl BarKind {
+    /// Whether the BAR decodes memory rather than ports.
+    pub const fn is_memory(self) -> bool {
+        !matches!(self, Self::Io)
+    }
+}
 
 /// Offset in configuration space of the register of BAR `number` (6 is the ROM).
 pub const fn register(number: u8) -> u16 {
@@ -34,8 +62,17 @@ pub enum BarFault {
     Misaligned,
 }
 
-/// Sizes the six BARs of an endpoint. Decode and bus mastering are off meanwhile
-/// and afterwards as before.
+impl fmt::Display for BarFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "does not decode a power of two of bytes",
+            Self::HalfMissing => "claims 64 bits but is the last",
+            Self::Misaligned => "is at no multiple of its size",
+        })
+    }
+}
+
+/// Sizes the six BARs of an endpoint.
 ///
 /// # Errors
 /// The number of the first BAR that cannot be understood, and why.
@@ -43,58 +80,92 @@ pub fn size_bars<C: ConfigSpace + ?Sized>(
     config: &C,
     function: Bdf,
 ) -> Result<[Option<HostBar>; 6], (u8, BarFault)> {
-    let saved = config.read16(function, COMMAND);
-    let off = command::IO_SPACE | command::MEMORY_SPACE | command::BUS_MASTER;
-    config.write16(function, COMMAND, saved & !off);
     let mut bars = [None; 6];
-    let mut result = Ok(());
-    let mut number = 0;
-    while number < 6 {
-        let wide = match size_bar(config, function, number) {
-            Ok(found) => {
+    let mut first_fault = Ok(());
+    without_decode(config, function, || {
+        size_each(config, function, |number, sized| match sized {
+            Ok(bar) => {
                 if let Some(place) = bars.get_mut(usize::from(number)) {
-                    *place = found;
+                    *place = Some(bar);
                 }
-                matches!(found, Some(HostBar { kind: BarKind::Memory64 { .. }, .. }))
             }
-            Err(fault) => {
-                result = Err((number, fault));
-                break;
-            }
-        };
-        number += if wide { 2 } else { 1 };
-    }
-    config.write16(function, COMMAND, saved);
-    result.map(|()| bars)
+            Err(fault) => first_fault = first_fault.and(Err((number, fault))),
+        });
+    });
+    first_fault.map(|()| bars)
 }
 
-/// Sizes one BAR: what it holds, what of all ones sticks, and what it held again.
-fn size_bar<C: ConfigSpace + ?Sized>(
+/// Sizes the BARs of an endpoint and gives each to `bar`, with its number, or what is wrong with
+/// it. Returns the bytes of its expansion ROM, 0 for none.
+pub fn size_all<C: ConfigSpace + ?Sized>(
+    config: &C,
+    function: Bdf,
+    bar: impl FnMut(u8, Result<HostBar, BarFault>),
+) -> u32 {
+    without_decode(config, function, || {
+        size_each(config, function, bar);
+        // The bit that enables its decode stays off.
+        let (_, mask) = probe(config, function, ROM_BAR, !bar::ROM_FLAGS);
+        let mask = mask & !bar::ROM_FLAGS;
+        mask & mask.wrapping_neg()
+    })
+}
+
+/// Does `sizing` while the function decodes nothing, so that registers that hold all ones catch
+/// nobody's accesses; its command register is as before afterwards. Bus mastering stays as it
+/// is: a device may be busy with what the firmware gave it.
+fn without_decode<C: ConfigSpace + ?Sized, R>(config: &C, function: Bdf, sizing: impl FnOnce() -> R) -> R {
+    let before = config.read16(function, COMMAND);
+    config.write16(function, COMMAND, before & !(command::IO_SPACE | command::MEMORY_SPACE));
+    let result = sizing();
+    config.write16(function, COMMAND, before);
+    result
+}
+
+fn size_each<C: ConfigSpace + ?Sized>(
+    config: &C,
+    function: Bdf,
+    mut bar: impl FnMut(u8, Result<HostBar, BarFault>),
+) {
+    let mut number = 0;
+    while number < 6 {
+        let (sized, registers) = size(config, function, number);
+        if let Some(sized) = sized.transpose() {
+            bar(number, sized);
+        }
+        number += registers;
+    }
+}
+
+/// Sizes one BAR, and says how many registers it takes: what it holds, what of all ones sticks,
+/// and what it held again.
+fn size<C: ConfigSpace + ?Sized>(
     config: &C,
     function: Bdf,
     number: u8,
-) -> Result<Option<HostBar>, BarFault> {
-    let (low, low_mask) = probe(config, function, register(number));
-    if low_mask == 0 {
-        return Ok(None);
+) -> (Result<Option<HostBar>, BarFault>, u8) {
+    let (low, low_mask) = probe(config, function, register(number), u32::MAX);
+    if low_mask == 0 || (low, low_mask) == (u32::MAX, u32::MAX) {
+        return (Ok(None), 1);
     }
-    if low & bar::IO != 0 {
+    if low_mask & bar::IO != 0 {
         // The upper 16 bits need not be there (PCI 3.0 section 6.2.5.1).
-        let mask = u64::from(low_mask & !bar::IO_FLAGS) | 0xffff_0000;
-        return finish(BarKind::Io, mask | !0xffff_ffff, u64::from(low & !bar::IO_FLAGS));
+        let upper = if low_mask >> 16 == 0 { 0xffff_0000 } else { 0 };
+        let mask = low_mask & !bar::IO_FLAGS | upper;
+        return (finish(BarKind::Io, u64::from(mask) | !0xffff_ffff, (low & !bar::IO_FLAGS).into()), 1);
     }
-    let prefetchable = low & bar::PREFETCHABLE != 0;
+    let prefetchable = low_mask & bar::PREFETCHABLE != 0;
     let mask = u64::from(low_mask & !bar::MEMORY_FLAGS);
     let address = u64::from(low & !bar::MEMORY_FLAGS);
-    match low & bar::TYPE_MASK {
-        0 => finish(BarKind::Memory32 { prefetchable }, mask | !0xffff_ffff, address),
-        bar::TYPE_64 if number >= 5 => Err(BarFault::HalfMissing),
+    match low_mask & bar::TYPE_MASK {
+        0 => (finish(BarKind::Memory32 { prefetchable }, mask | !0xffff_ffff, address), 1),
+        bar::TYPE_64 if number >= 5 => (Err(BarFault::HalfMissing), 1),
         bar::TYPE_64 => {
-            let (high, high_mask) = probe(config, function, register(number + 1));
+            let (high, high_mask) = probe(config, function, register(number + 1), u32::MAX);
             let mask = mask | u64::from(high_mask) << 32;
-            finish(BarKind::Memory64 { prefetchable }, mask, address | u64::from(high) << 32)
+            (finish(BarKind::Memory64 { prefetchable }, mask, address | u64::from(high) << 32), 2)
         }
-        _ => Err(BarFault::Malformed),
+        _ => (Err(BarFault::Malformed), 1),
     }
 }
 
@@ -110,80 +181,11 @@ fn finish(kind: BarKind, mask: u64, address: u64) -> Result<Option<HostBar>, Bar
     Ok(Some(HostBar { kind, size, host: Hpa(address) }))
 }
 
-/// What a register holds, and what it reads back after all ones.
-fn probe<C: ConfigSpace + ?Sized>(config: &C, function: Bdf, at: u16) -> (u32, u32) {
+/// What a register holds, and what it reads back after `ones`.
+fn probe<C: ConfigSpace + ?Sized>(config: &C, function: Bdf, at: u16, ones: u32) -> (u32, u32) {
     let held = config.read32(function, at);
-    config.write32(function, at, u32::MAX);
-    let ones = config.read32(function, at);
+    config.write32(function, at, ones);
+    let mask = config.read32(function, at);
     config.write32(function, at, held);
-    (held, ones)
-}
-
-/// The guest's BARs: which there are. Their addresses are in the image.
-#[derive(Clone, Copy, Debug)]
-pub struct GuestBars {
-    bars: [Option<(BarKind, u64, Option<Hpa>)>; BARS],
-}
-
-impl GuestBars {
-    /// No BARs.
-    pub const fn none() -> Self {
-        Self { bars: [None; BARS] }
-    }
-
-    /// Lays a BAR into the image: its flags, and as writable the address bits
-    /// above its size. `size` is a power of two of at least 16 bytes (4 ports, 2
-    /// KiB of ROM); `host` is where the machine has it. A number that no BAR has is
-    /// ignored.
-    pub fn add(&mut self, image: &mut ConfigImage, number: u8, kind: BarKind, size: u64, host: Option<Hpa>) {
-        let Some(place) = self.bars.get_mut(usize::from(number)) else { return };
-        *place = Some((kind, size, host));
-        let at = register(number);
-        let mask = !(size.wrapping_sub(1));
-        let (flags, writable) = match kind {
-            BarKind::Io => (bar::IO, mask as u32 & !bar::IO_FLAGS),
-            BarKind::Memory32 { prefetchable } => {
-                (prefetchable_flag(prefetchable), mask as u32 & !bar::MEMORY_FLAGS)
-            }
-            BarKind::Memory64 { prefetchable } => {
-                image.set(at + 4, Width::Dword, 0);
-                image.let_write(at + 4, Width::Dword, (mask >> 32) as u32);
-                (bar::TYPE_64 | prefetchable_flag(prefetchable), mask as u32 & !bar::MEMORY_FLAGS)
-            }
-            BarKind::Rom => (0, mask as u32 & !bar::ROM_FLAGS | bar::ROM_ENABLE),
-        };
-        image.set(at, Width::Dword, flags);
-        image.let_write(at, Width::Dword, writable);
-    }
-
-    /// The BARs as the image has them, with the decode bits of `command`.
-    pub fn current(&self, image: &ConfigImage, command: u16) -> [Option<Bar>; BARS] {
-        let mut bars = [None; BARS];
-        for (number, (bar, place)) in (0_u8..).zip(self.bars.iter().zip(&mut bars)) {
-            *place = bar.map(|(kind, size, host)| {
-                let (gpa, decoded) = decode(image, number, kind, command);
-                Bar { kind, size, host, gpa, decoded }
-            });
-        }
-        bars
-    }
-}
-
-/// Where the guest put a BAR, and whether it decodes it there.
-fn decode(image: &ConfigImage, number: u8, kind: BarKind, command: u16) -> (Gpa, bool) {
-    let low = image.get32(register(number));
-    let memory = command & command::MEMORY_SPACE != 0;
-    match kind {
-        BarKind::Io => (Gpa((low & !bar::IO_FLAGS).into()), command & command::IO_SPACE != 0),
-        BarKind::Memory32 { .. } => (Gpa((low & !bar::MEMORY_FLAGS).into()), memory),
-        BarKind::Memory64 { .. } => {
-            let high = image.get32(register(number) + 4);
-            (Gpa(u64::from(high) << 32 | u64::from(low & !bar::MEMORY_FLAGS)), memory)
-        }
-        BarKind::Rom => (Gpa((low & !bar::ROM_FLAGS).into()), memory && low & bar::ROM_ENABLE != 0),
-    }
-}
-
-const fn prefetchable_flag(prefetchable: bool) -> u32 {
-    if prefetchable { bar::PREFETCHABLE } else { 0 }
+    (held, mask)
 }

@@ -6,7 +6,10 @@ use core::fmt;
 
 use access::ConfigSpace;
 use spec::pci_capability::FIRST_EXTENDED;
-use spec::pci_config::{CAPABILITIES, CONFIG_BYTES, EXTENDED_CONFIG_BYTES, HEADER_BYTES, STATUS, status};
+use spec::pci_config::{
+    CAPABILITIES, CARDBUS_CAPABILITIES, CONFIG_BYTES, EXTENDED_CONFIG_BYTES, HEADER_BYTES, HEADER_TYPE,
+    HEADER_TYPE_CARDBUS, HEADER_TYPE_MULTI_FUNCTION, STATUS, status,
+};
 use spec::{Bdf, Width};
 
 /// How many structures of 4 bytes fit behind the header.
@@ -19,6 +22,11 @@ const MAX_EXTENDED: usize = ((EXTENDED_CONFIG_BYTES - FIRST_EXTENDED) / 8) as us
 pub enum CapabilityFault {
     /// A pointer leads outside the space that capabilities may take.
     Outside {
+        /// The pointer.
+        pointer: u16,
+    },
+    /// Nothing answers where a pointer leads.
+    Absent {
         /// The pointer.
         pointer: u16,
     },
@@ -41,6 +49,9 @@ impl fmt::Display for CapabilityFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Outside { pointer } => write!(f, "a capability pointer leads to {pointer:#x}"),
+            Self::Absent { pointer } => {
+                write!(f, "there is no capability at {pointer:#x}, where a pointer leads")
+            }
             Self::Loop { at } => write!(f, "the capability list comes back to {at:#x}"),
             Self::Truncated { at, id } => {
                 write!(f, "capability {id:#x} at {at:#x} reaches into another or past the end")
@@ -60,7 +71,11 @@ pub fn walk<C: ConfigSpace + ?Sized>(
         return Ok(());
     }
     // The lowest two bits of a pointer are reserved (section 7.5.1.1.11).
-    let mut at = u16::from(config.read8(function, CAPABILITIES) & !3);
+    let list = match config.read8(function, HEADER_TYPE) & !HEADER_TYPE_MULTI_FUNCTION {
+        HEADER_TYPE_CARDBUS => CARDBUS_CAPABILITIES,
+        _ => CAPABILITIES,
+    };
+    let mut at = u16::from(config.read8(function, list) & !3);
     let mut seen = 0_u64;
     for _ in 0..MAX_CAPABILITIES {
         if at == 0 {
@@ -75,7 +90,7 @@ pub fn walk<C: ConfigSpace + ?Sized>(
         seen |= 1 << (at / 4);
         let header = config.read16(function, at);
         if header == u16::MAX {
-            return Err(CapabilityFault::Truncated { at, id: 0xff });
+            return Err(CapabilityFault::Absent { pointer: at });
         }
         each(header as u8, at)?;
         at = header >> 8 & !3;
@@ -110,7 +125,7 @@ pub fn walk_extended<C: ConfigSpace + ?Sized>(
             return Ok(());
         }
         if header == u32::MAX {
-            return Err(CapabilityFault::Truncated { at, id: u16::MAX });
+            return Err(CapabilityFault::Absent { pointer: at });
         }
         each(header as u16, (header >> 16 & 0xf) as u8, at)?;
         at = (header >> 20 & !3) as u16;

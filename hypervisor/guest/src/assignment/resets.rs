@@ -6,7 +6,7 @@ use crate::mailbox;
 use crate::partition::Partition;
 use access::{Clock, ConfigSpace, RegisterWindow};
 use iommu::Iommu;
-use pci::Slot;
+use vpci::Slot;
 
 /// How long an access waits for siblings that may still reach a function in their
 /// guest: a kick takes microseconds. One that waits for the bus itself takes longer, and

@@ -7,11 +7,12 @@ use crate::config::GuestConfig;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use pci::bus::Allocator;
-use pci::{BarKind, Windows};
+use pci::BarKind;
 use platform::names::Memory;
 use platform::pci::Bar;
 use platform::{Function, Platform};
+use vpci::Windows;
+use vpci::bus::Allocator;
 
 /// A guest reaches whole pages: what else is on them it would reach too.
 pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Report) {
@@ -60,16 +61,6 @@ fn neighbour<'p>(
     })
 }
 
-/// What a BAR is to the guest's bus.
-fn kind(bar: &Bar) -> BarKind {
-    let prefetchable = bar.prefetchable;
-    match bar.kind {
-        platform::pci::BarKind::Port => BarKind::Io,
-        platform::pci::BarKind::Memory32 => BarKind::Memory32 { prefetchable },
-        platform::pci::BarKind::Memory64 => BarKind::Memory64 { prefetchable },
-    }
-}
-
 /// The BARs of all functions of a guest have to fit into the windows of its bus, as they
 /// are placed when it is built.
 pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut Report) {
@@ -90,9 +81,9 @@ pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut 
         // Ports without an address are hidden, and memory without one is refused.
         let bars = function.bars.iter().filter(|bar| bar.address.0 != 0);
         let key = || format!("pci[{index}].passthrough.path");
-        wanted.extend(
-            bars.map(|bar| (bar.bytes, kind(bar), key(), format!("BAR {} of {}", bar.index, function.path))),
-        );
+        wanted.extend(bars.map(|bar| {
+            (bar.bytes, bar.sized().kind, key(), format!("BAR {} of {}", bar.index, function.path))
+        }));
         if pci.rom && function.rom_bytes != 0 {
             let bytes = u64::from(function.rom_bytes).max(4096);
             wanted.push((bytes, BarKind::Rom, key(), format!("the expansion ROM of {}", function.path)));

@@ -4,16 +4,12 @@
 use super::quirks::has_doubleword_access_control;
 use crate::finding::{Findings, finding};
 use crate::names::DeviceId;
+use ::pci::capability::{CapabilityFault, walk, walk_extended};
 use access::ConfigSpace;
 use serde::{Deserialize, Serialize};
 use spec::Bdf;
-use spec::pci_capability::{
-    FIRST_EXTENDED, access_control, advanced_features, express, extended_id, id, msi, msix, power,
-};
-use spec::pci_config::{
-    CAPABILITIES, CARDBUS_CAPABILITIES, DEVICE_ID, HEADER_BYTES, HEADER_TYPE_CARDBUS, STATUS, VENDOR_ID,
-    status,
-};
+use spec::pci_capability::{access_control, advanced_features, express, extended_id, id, msi, msix, power};
+use spec::pci_config::{DEVICE_ID, VENDOR_ID};
 
 /// The capabilities that matter for passing a function through.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -192,63 +188,24 @@ pub struct SrIov {
     pub device: u16,
 }
 
-/// Capabilities that fit between the header and the end of their space, each of 4
-/// bytes at least: a longer chain is a loop.
-const MOST_CAPABILITIES: usize = 48;
-const MOST_EXTENDED: usize = (4096 - 256) / 4;
-
 impl Capabilities {
-    /// Reads the lists of a function whose header has the layout `header`.
-    pub(super) fn read(
-        config: &dyn ConfigSpace,
-        function: Bdf,
-        header: u8,
-        findings: &mut Findings<'_>,
-    ) -> Self {
+    /// Reads the lists of a function.
+    pub(super) fn read(config: &dyn ConfigSpace, function: Bdf, findings: &mut Findings<'_>) -> Self {
         let mut capabilities = Self::default();
-        if config.read16(function, STATUS) & status::CAPABILITY_LIST != 0 {
-            let list = if header == HEADER_TYPE_CARDBUS { CARDBUS_CAPABILITIES } else { CAPABILITIES };
-            capabilities.read_chain(config, function, list, findings);
-        }
+        let walked = walk(config, function, |id, offset| {
+            capabilities.take(config, function, id, offset, findings);
+            Ok(())
+        });
         // Only PCI Express functions have extended capabilities; what is behind a
         // conventional bridge may answer with the first 256 bytes again.
-        if capabilities.express.is_some() && config.is_extended(function) {
-            capabilities.read_extended_chain(config, function, findings);
+        let walked_extended = match capabilities.express {
+            Some(_) => capabilities.read_extended(config, function),
+            None => Ok(()),
+        };
+        for fault in [walked, walked_extended].into_iter().filter_map(Result::err) {
+            finding!(findings, "{fault}; the rest of the list is ignored");
         }
         capabilities
-    }
-
-    fn read_chain(
-        &mut self,
-        config: &dyn ConfigSpace,
-        function: Bdf,
-        list: u16,
-        findings: &mut Findings<'_>,
-    ) {
-        let mut offset = u16::from(config.read8(function, list) & !3);
-        for _ in 0..MOST_CAPABILITIES {
-            if offset == 0 {
-                return;
-            }
-            if offset < HEADER_BYTES {
-                finding!(
-                    findings,
-                    "its capability list leads to offset {offset:#x}, inside the header; the rest is ignored"
-                );
-                return;
-            }
-            let head = config.read16(function, offset);
-            if head == 0xffff {
-                finding!(
-                    findings,
-                    "there is no capability at offset {offset:#x}, where its list leads; the rest is ignored"
-                );
-                return;
-            }
-            self.take(config, function, head as u8, offset, findings);
-            offset = head >> 8 & 0xfc;
-        }
-        finding!(findings, "its capability list is a loop");
     }
 
     fn take(
@@ -306,18 +263,13 @@ impl Capabilities {
         }
     }
 
-    fn read_extended_chain(&mut self, config: &dyn ConfigSpace, function: Bdf, findings: &mut Findings<'_>) {
+    fn read_extended(&mut self, config: &dyn ConfigSpace, function: Bdf) -> Result<(), CapabilityFault> {
         let id = DeviceId {
             vendor: config.read16(function, VENDOR_ID),
             device: config.read16(function, DEVICE_ID),
         };
-        let mut offset = FIRST_EXTENDED;
-        for _ in 0..MOST_EXTENDED {
-            let head = config.read32(function, offset);
-            if head == 0 || head == u32::MAX {
-                return;
-            }
-            match head as u16 {
+        walk_extended(config, function, |extended, _, offset| {
+            match extended {
                 extended_id::ACCESS_CONTROL if offset <= 0xff8 => {
                     // The control register of the wide kind must be inside the space too.
                     let doublewords = offset <= 0xff4 && has_doubleword_access_control(id);
@@ -335,18 +287,7 @@ impl Capabilities {
                 }
                 _ => {}
             }
-            offset = (head >> 20) as u16 & 0xffc;
-            if offset == 0 {
-                return;
-            }
-            if offset < FIRST_EXTENDED {
-                finding!(
-                    findings,
-                    "its extended capabilities lead to offset {offset:#x}; the rest is ignored"
-                );
-                return;
-            }
-        }
-        finding!(findings, "its list of extended capabilities is a loop");
+            Ok(())
+        })
     }
 }

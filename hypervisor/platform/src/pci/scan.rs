@@ -164,11 +164,11 @@ fn read_function(
     let header = config.read8(bdf, HEADER_TYPE) & !HEADER_TYPE_MULTI_FUNCTION;
     let is_bridge = matches!(header, HEADER_TYPE_BRIDGE | HEADER_TYPE_CARDBUS);
     let is_host_bridge = class_revision >> 16 == HOST_BRIDGE;
-    let capabilities = Capabilities::read(config, bdf, header, findings);
+    let capabilities = Capabilities::read(config, bdf, findings);
     // Turning a bridge's decoding off would cut what is behind it off, the screen
     // perhaps; that of a host bridge even memory. Neither is ever passed through.
     let (bars, rom_bytes) = if header == HEADER_TYPE_ENDPOINT && !is_host_bridge {
-        bar::size_all(config, bdf, findings)
+        bar::read(config, bdf, findings)
     } else {
         (Vec::new(), 0)
     };

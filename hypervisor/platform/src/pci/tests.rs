@@ -167,11 +167,11 @@ fn bars_that_lie() {
     let with = |at, writable| FakeFunction::new("8086:10d3", 0).register(at, 0, writable);
     let (function, told) = FakeBus::scan_one(with(0x10, 0xff0f_0000));
     assert!(function.bars.is_empty());
-    assert_eq!(told, ["00:01.0: BAR 0 reads back 0xffffffffff0f0000 when sized, which is no size; ignored"]);
+    assert_eq!(told, ["00:01.0: BAR 0 does not decode a power of two of bytes; ignored"]);
     let last = FakeFunction::new("8086:10d3", 0).register(0x24, 4, 0xffff_f000);
     let (function, told) = FakeBus::scan_one(last);
     assert!(function.bars.is_empty());
-    assert_eq!(told, ["00:01.0: its last BAR says that it has 64 bits; ignored"]);
+    assert_eq!(told, ["00:01.0: BAR 5 claims 64 bits but is the last; ignored"]);
     // A 64-bit BAR whose upper half is not writable has no size below 4 GiB either.
     let (function, told) =
         FakeBus::scan_one(FakeFunction::new("8086:10d3", 0).register(0x10, 4, 0xffff_f000));
@@ -343,13 +343,16 @@ fn capability_lists_that_lie() {
     };
     assert_eq!(
         told(0x10, 0x40, &[]),
-        ["00:01.0: its capability list leads to offset 0x10, inside the header; the rest is ignored"]
+        ["00:01.0: a capability pointer leads to 0x10; the rest of the list is ignored"]
     );
     assert_eq!(
         told(0x40, 0x40, &[0xff, 0xff]),
-        ["00:01.0: there is no capability at offset 0x40, where its list leads; the rest is ignored"]
+        ["00:01.0: there is no capability at 0x40, where a pointer leads; the rest of the list is ignored"]
     );
-    assert_eq!(told(0x40, 0x40, &[0x09, 0x40]), ["00:01.0: its capability list is a loop"]);
+    assert_eq!(
+        told(0x40, 0x40, &[0x09, 0x40]),
+        ["00:01.0: the capability list comes back to 0x40; the rest of the list is ignored"]
+    );
     assert_eq!(
         told(0xfc, 0xfc, &[0x11, 0]),
         ["00:01.0: its capability 0x11 at offset 0xfc is cut off; ignored"]
@@ -359,10 +362,13 @@ fn capability_lists_that_lie() {
         let function = FakeFunction::new("8086:1", 0).express(0).with(0x100, &[9, 0, 0x01, 0x10]);
         FakeBus::scan_one(function.with(at, &head.to_le_bytes())).1
     };
-    assert_eq!(extended(0x100, 0x1001_0009), ["00:01.0: its list of extended capabilities is a loop"]);
+    assert_eq!(
+        extended(0x100, 0x1001_0009),
+        ["00:01.0: the capability list comes back to 0x100; the rest of the list is ignored"]
+    );
     assert_eq!(
         extended(0x100, 0x0401_0009),
-        ["00:01.0: its extended capabilities lead to offset 0x40; the rest is ignored"]
+        ["00:01.0: a capability pointer leads to 0x40; the rest of the list is ignored"]
     );
     // In the last register of the space: nothing behind it is read.
     let last = FakeFunction::new("8086:1", 0).express(0).with(0x100, &[9, 0, 0xc1, 0xff]);

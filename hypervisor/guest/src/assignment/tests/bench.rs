@@ -11,7 +11,6 @@ use devices::device::{Completion, Context, Device, DeviceEffect};
 use devices::medium::ImageMedium;
 use devices::{Chipset, ChipsetConfig, Endpoint};
 use iommu::{Fault, HostMsi as RemappedMsi};
-use pci::{BarLayout, EmulatedFunction, Grant, Identity, Windows};
 use spec::Width;
 use spec::pci_config::{COMMAND, command};
 use std::boxed::Box;
@@ -19,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::string::{String, ToString};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
+use vpci::{BarLayout, EmulatedFunction, Grant, Identity, Windows};
 
 /// Behind a root port, and its slot on the guest's bus.
 pub const NVME: (Bdf, Slot) = (Bdf::new(1, 0, 0), Slot::new(1, 0));

@@ -4,52 +4,21 @@
 mod placement;
 
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
 
 use spec::pci_config::{EXTENDED_CONFIG_BYTES, HEADER_TYPE, HEADER_TYPE_MULTI_FUNCTION, port};
 use spec::{Gpa, Width};
 
+use crate::bar::BARS;
 use crate::effect::{PciEffect, PciEffects};
-use crate::function::{BARS, PciFunction};
+use crate::function::PciFunction;
 use crate::host_bridge::HostBridge;
+use crate::slot::Slot;
 
 pub use placement::{Allocator, PlaceError};
 
 /// Bytes of the ECAM window of one bus.
 pub const ECAM_BYTES: u64 = 1 << 20;
-
-/// A place on the guest's bus: device and function number in one byte, as the
-/// guest addresses them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
-pub struct Slot(pub u8);
-
-impl Slot {
-    /// Function `function` (0 to 7) of device `device` (0 to 31).
-    pub const fn new(device: u8, function: u8) -> Self {
-        Self((device & 31) << 3 | function & 7)
-    }
-    /// Device number, 0 to 31.
-    pub const fn device(self) -> u8 {
-        self.0 >> 3
-    }
-    /// Function number, 0 to 7.
-    pub const fn function(self) -> u8 {
-        self.0 & 7
-    }
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02x}.{:x}", self.device(), self.function())
-    }
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Where BARs may be: what the guest's ACPI tables give as the windows of its
 /// host bridge. Nothing else of the guest may be inside.
@@ -301,7 +270,7 @@ impl<F: PciFunction> GuestBus<F> {
             }
         }
         for entry in &mut self.functions {
-            if let Some(effect) = entry.effects.pop(&mut entry.function) {
+            if let Some(effect) = entry.effects.pop(|| entry.function.next_message()) {
                 return Some((entry.slot, effect));
             }
         }

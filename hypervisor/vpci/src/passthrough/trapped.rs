@@ -5,8 +5,8 @@ use access::{ConfigSpace, RegisterWindow};
 use spec::Width;
 
 use super::PassedThrough;
+use crate::bar::TrappedRegion;
 use crate::effect::PciEffects;
-use crate::function::TrappedRegion;
 
 /// A trapped region and the window to the hardware behind it.
 pub(super) struct Trapped<W> {

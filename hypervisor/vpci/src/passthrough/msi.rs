@@ -6,8 +6,8 @@ use spec::pci_capability::msi;
 
 use super::message::Messages;
 use super::policy;
-use crate::function::{GuestMsi, HostMsi, MessageRefused};
 use crate::image::{ConfigImage, Field};
+use crate::message::{GuestMsi, HostMsi, MessageRefused};
 
 /// Where the parts of the structure are, fixed at discovery.
 #[derive(Clone, Copy)]

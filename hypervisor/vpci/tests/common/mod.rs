@@ -2,8 +2,8 @@
 #![allow(dead_code)]
 
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
-use pci::{Grant, PassedThrough, PciEffect, PciEffects, PciFunction};
 use spec::{Bdf, Gpa, Width};
+use vpci::{Grant, PassedThrough, PciEffect, PciEffects, PciFunction};
 
 pub const AT: Bdf = Bdf::new(1, 0, 0);
 
@@ -38,7 +38,7 @@ pub fn write_bar(function: &mut Given<'_>, bar: u8, offset: u64, width: Width, v
 }
 
 pub fn drain(mut effects: PciEffects, function: &mut impl PciFunction) -> Vec<PciEffect> {
-    std::iter::from_fn(|| effects.pop(function)).collect()
+    std::iter::from_fn(|| effects.pop(|| function.next_message())).collect()
 }
 
 pub fn map(bar: u8, gpa: u64) -> PciEffect {

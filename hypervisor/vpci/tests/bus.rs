@@ -4,12 +4,12 @@ mod common;
 
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use common::Given;
-use pci::bus::{PlaceError, SlotTaken};
-use pci::{
-    BarTarget, Grant, GuestBus, PassedThrough, PciEffect, PciEffects, PciFunction, Refusal, Slot, Windows,
-};
 use proptest::prelude::*;
 use spec::{Bdf, Gpa, Width};
+use vpci::bus::{PlaceError, SlotTaken};
+use vpci::{
+    BarTarget, Grant, GuestBus, PassedThrough, PciEffect, PciEffects, PciFunction, Refusal, Slot, Windows,
+};
 
 const NIC: Slot = Slot::new(1, 0);
 const DRIVE: Slot = Slot::new(2, 0);
@@ -319,7 +319,7 @@ fn a_reset_takes_everything_and_bars_come_back_to_the_same_places() {
 
 #[test]
 fn effects_are_a_set_that_takes_away_first() {
-    let mut function = pci::HostBridge::new();
+    let mut function = vpci::HostBridge::new();
     let mut effects = PciEffects::new();
     assert!(effects.is_empty());
     effects.bus_master(true);

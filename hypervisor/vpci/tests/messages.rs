@@ -4,10 +4,10 @@ mod common;
 
 use access::fake_pci::FakeFunction;
 use common::*;
-use pci::function::MessageRefused;
-use pci::{Grant, GuestMsi, HostMsi, MessageChange, PciEffect};
 use proptest::prelude::*;
 use spec::Width;
+use vpci::message::MessageRefused;
+use vpci::{Grant, GuestMsi, HostMsi, MessageChange, PciEffect};
 
 const HOST: HostMsi = HostMsi { address: 0xfee0_0018, data: 0 };
 

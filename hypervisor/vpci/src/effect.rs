@@ -2,8 +2,9 @@
 
 use spec::Gpa;
 
-use crate::bus::Slot;
-use crate::function::{BARS, MessageChange, PciFunction};
+use crate::bar::BARS;
+use crate::message::MessageChange;
+use crate::slot::Slot;
 
 /// Why a BAR may not be where the guest put it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -164,7 +165,7 @@ impl PciEffects {
         self.enables = Some(enables);
     }
 
-    /// [`PciFunction::next_message`] has something.
+    /// [`crate::PciFunction::next_message`] has something.
     pub fn messages(&mut self) {
         self.messages = true;
     }
@@ -200,8 +201,8 @@ impl PciEffects {
         take_lowest(&mut self.unmap).map(|bar| PciEffect::UnmapBar { bar })
     }
 
-    /// Takes the next effect; `function` is the one whose effects these are.
-    pub fn pop<F: PciFunction + ?Sized>(&mut self, function: &mut F) -> Option<PciEffect> {
+    /// Takes the next effect; `next_message` is that of the function whose effects these are.
+    pub fn pop(&mut self, next_message: impl FnOnce() -> Option<MessageChange>) -> Option<PciEffect> {
         if let Some(revocation) = self.pop_revocation() {
             return Some(revocation);
         }
@@ -216,7 +217,7 @@ impl PciEffects {
             return Some(PciEffect::Enables(enables));
         }
         if self.messages {
-            if let Some(change) = function.next_message() {
+            if let Some(change) = next_message() {
                 return Some(PciEffect::Message(change));
             }
             self.messages = false;

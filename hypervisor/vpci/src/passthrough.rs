@@ -16,13 +16,14 @@ use spec::pci_capability::{express, msix as msix_spec, power};
 use spec::pci_config::{COMMAND, command};
 use spec::{Bdf, Gpa, Width};
 
-use crate::bar::GuestBars;
-use crate::capability::CapabilityFault;
+use pci::bar::BarKind;
+use pci::capability::CapabilityFault;
+
+use crate::bar::{BARS, Bar, GuestBars, TrappedRegion};
 use crate::effect::PciEffects;
-use crate::function::{
-    BARS, Bar, BarKind, HostMsi, MessageChange, MessageRefused, PciFunction, TrappedRegion,
-};
+use crate::function::PciFunction;
 use crate::image::ConfigImage;
+use crate::message::{HostMsi, MessageChange, MessageRefused};
 use message::Messages;
 use msi::{Msi, MsiWish};
 use msix::{Msix, MsixWish, Shifted};

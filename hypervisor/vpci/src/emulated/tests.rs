@@ -13,7 +13,7 @@ fn function() -> EmulatedFunction {
 fn write(function: &mut EmulatedFunction, offset: u16, width: Width, value: u32) -> Vec<PciEffect> {
     let mut effects = PciEffects::new();
     function.config_write(offset, width, value, &mut effects);
-    std::iter::from_fn(|| effects.pop(function)).collect()
+    std::iter::from_fn(|| effects.pop(|| function.next_message())).collect()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn what_the_guest_allows_is_told_once() {
     assert_eq!(function.config_read(control, Width::Word), 0xc004, "the size stays");
     let mut effects = PciEffects::new();
     function.reset(&mut effects);
-    assert_eq!(effects.pop(&mut function), Some(PciEffect::Enables(Enables::default())));
+    assert_eq!(effects.pop(|| function.next_message()), Some(PciEffect::Enables(Enables::default())));
 }
 
 #[test]

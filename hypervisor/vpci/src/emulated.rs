@@ -11,9 +11,11 @@ use spec::address::PAGE_BYTES;
 use spec::pci_capability::{id, msix};
 use spec::pci_config::{CAPABILITIES, COMMAND, REVISION_ID, STATUS, SUBSYSTEM, VENDOR_ID, command, status};
 
-use crate::bar::GuestBars;
+use pci::bar::BarKind;
+
+use crate::bar::{BARS, Bar, GuestBars, TrappedRegion};
 use crate::effect::{Enables, PciEffects};
-use crate::function::{BARS, Bar, BarKind, PciFunction, TrappedRegion};
+use crate::function::PciFunction;
 use crate::image::ConfigImage;
 
 /// Where the MSI-X capability is in configuration space.

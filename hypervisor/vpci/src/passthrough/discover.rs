@@ -20,9 +20,10 @@ use super::msi::Msi;
 use super::msix::Msix;
 use super::trapped::Trapped;
 use super::{Express, PassedThrough, Power, Seen, policy};
-use crate::bar::{BarFault, GuestBars, HostBar, size_bars};
-use crate::capability::{CapabilityFault, walk};
-use crate::function::{BarKind, ROM, TrappedRegion};
+use pci::bar::{BarFault, BarKind, HostBar, ROM, size_bars};
+use pci::capability::{CapabilityFault, walk};
+
+use crate::bar::{GuestBars, TrappedRegion};
 use crate::image::ConfigImage;
 
 /// What the Plan gives the guest of a function, besides its BARs and messages.
@@ -91,15 +92,7 @@ impl fmt::Display for PassthroughError {
         match self {
             Self::Absent => write!(f, "no function answers at this address"),
             Self::NotEndpoint { header } => write!(f, "header type {header:#x} is no endpoint's"),
-            Self::Bar { bar, fault: BarFault::Malformed } => {
-                write!(f, "BAR {bar} does not decode a power of two of bytes")
-            }
-            Self::Bar { bar, fault: BarFault::HalfMissing } => {
-                write!(f, "BAR {bar} claims 64 bits but is the last")
-            }
-            Self::Bar { bar, fault: BarFault::Misaligned } => {
-                write!(f, "BAR {bar} is at no multiple of its size")
-            }
+            Self::Bar { bar, fault } => write!(f, "BAR {bar} {fault}"),
             Self::Changed { bar } => {
                 write!(f, "BAR {bar} is not what it was when the machine was scanned")
             }

@@ -5,10 +5,10 @@ mod common;
 
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use common::*;
-use pci::{Grant, PciEffect, PciFunction};
 use proptest::prelude::*;
 use spec::Width;
 use spec::pci_capability::id;
+use vpci::{Grant, PciEffect, PciFunction};
 
 const WIDTHS: [Width; 3] = [Width::Byte, Width::Word, Width::Dword];
 

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
-use crate::function::{GuestMsi, HostMsi, MessageChange};
+use crate::message::{GuestMsi, HostMsi, MessageChange};
 
 /// One message: an MSI-X table entry or a message of MSI.
 #[derive(Clone, Copy, Default)]

@@ -4,8 +4,9 @@
 use spec::Width;
 use spec::pci_config::{COMMAND, REVISION_ID, VENDOR_ID, command};
 
+use crate::bar::{BARS, Bar, TrappedRegion};
 use crate::effect::PciEffects;
-use crate::function::{BARS, Bar, PciFunction, TrappedRegion};
+use crate::function::PciFunction;
 use crate::image::{ConfigImage, Field};
 
 /// The Intel 82G33/Q35 memory controller hub: kernels know it and expect nothing

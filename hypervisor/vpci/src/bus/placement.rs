@@ -9,10 +9,13 @@ use core::ops::Range;
 
 use spec::{Gpa, Width};
 
-use super::{GuestBus, Slot, Windows};
-use crate::bar::register;
+use pci::bar::{BarKind, register};
+
+use super::{GuestBus, Windows};
+use crate::bar::{BARS, Bar};
 use crate::effect::Refusal;
-use crate::function::{BARS, Bar, BarKind, PciFunction};
+use crate::function::PciFunction;
+use crate::slot::Slot;
 
 impl fmt::Display for PlaceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use spec::Width;
 use spec::pci_capability::msix;
 
 use super::message::Messages;
-use crate::function::{GuestMsi, HostMsi};
+use crate::message::{GuestMsi, HostMsi};
 
 /// An entry as the guest wrote it.
 #[derive(Clone, Copy)]
