@@ -7,7 +7,7 @@
 use crate::device::{Completion, Context, Device, DeviceEffect, Request};
 use crate::effect::Effects;
 use crate::medium::Medium;
-use crate::msix::MsixTable;
+use crate::msix::Messages;
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
 use spec::apic::InterruptMessage;
@@ -28,7 +28,7 @@ pub struct Endpoint {
     device: Box<dyn Device>,
     medium: Box<dyn Medium>,
     effects: Effects<DeviceEffect>,
-    messages: MsixTable,
+    messages: Messages,
     /// Bytes from the start of the BAR to the MSI-X table.
     table: u64,
     /// Bytes from the start of the BAR to the pending bits.
@@ -64,7 +64,7 @@ impl Endpoint {
         pending: u64,
     ) -> Self {
         let effects = Effects::with_capacity(device.most_effects());
-        let messages = MsixTable::new(messages);
+        let messages = Messages::new(messages);
         Self { device, medium, effects, messages, table, pending, bus_master: false, failed: false }
     }
 

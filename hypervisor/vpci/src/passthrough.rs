@@ -390,7 +390,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
                 self.config.write16(self.function, msix.at + msix_spec::CONTROL, control);
                 msix.control = control;
             }
-            for index in 0..msix.entries() {
+            for index in 0..msix.table.messages() {
                 msix.settle(&window, index, wish, &self.messages);
             }
         }
@@ -473,7 +473,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for PassedThrough<C, W> {
         self.silent = false;
         self.image.reset();
         if let Some(msix) = &mut self.msix {
-            msix.reset();
+            msix.table.reset();
         }
         if let Some(power) = &mut self.power {
             power.state = power::STATE_D0;

@@ -4,8 +4,8 @@ use std::vec::Vec;
 
 const ADDRESS: u64 = 0xfee0_1000;
 
-fn open_table() -> MsixTable {
-    let mut table = MsixTable::new(3);
+fn open_table() -> Messages {
+    let mut table = Messages::new(3);
     table.set_enables(true, false, |_| panic!("nothing waits"));
     for (dword, value) in [(0, ADDRESS), (4, 0), (8, 0x41)] {
         table.write(16 + dword, Width::Dword, value, |_| panic!("nothing waits"));
@@ -13,7 +13,7 @@ fn open_table() -> MsixTable {
     table
 }
 
-fn write(table: &mut MsixTable, offset: u64, value: u64) -> Vec<InterruptMessage> {
+fn write(table: &mut Messages, offset: u64, value: u64) -> Vec<InterruptMessage> {
     let mut sent = Vec::new();
     table.write(offset, Width::Dword, value, |message| sent.push(message));
     sent
@@ -72,8 +72,8 @@ proptest! {
                     let index = (place % 4) as u16;
                     let sent = table.raise(index);
                     let pending = table.read_pending(0, Width::Byte) >> index & 1 != 0;
-                    let entry = table.entries.get(usize::from(index));
-                    let valid = entry.is_some_and(|entry| entry.message().is_some());
+                    let entry = table.table.entry(index);
+                    let valid = entry.is_some_and(|entry| decode_msi(entry.address, entry.data).is_some());
                     let lost = !table.enabled || entry.is_none() || !valid;
                     prop_assert!(sent.is_some() || pending || lost);
                     if let Some(count) = raised.get_mut(usize::from(index)) {
@@ -85,7 +85,7 @@ proptest! {
                 _ => table.write(place, Width::Qword, u64::from(value) << 20, |_| ()),
             }
             let pending = table.read_pending(0, Width::Dword);
-            for (index, entry) in table.entries.iter().enumerate() {
+            for (index, entry) in table.table.entries.iter().enumerate() {
                 let waits = !table.enabled || table.held || entry.masked;
                 prop_assert!(pending >> index & 1 == 0 || waits, "an open message is not held back");
                 prop_assert!(pending >> index & 1 == 0 || raised[index] > 0);

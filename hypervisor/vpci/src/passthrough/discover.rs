@@ -170,7 +170,8 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
 
         let regions = trapped_regions(&hosts, msix.as_ref());
         let trapped = open_windows(&regions, &hosts, open)?;
-        let messages = msi.map_or(0, |msi| msi.capable()).max(msix.as_ref().map_or(0, Msix::entries));
+        let messages =
+            msi.map_or(0, |msi| msi.capable()).max(msix.as_ref().map_or(0, |msix| msix.table.messages()));
         let hardware_command = config.read16(function, COMMAND);
         let mut this = Self {
             config,

@@ -6,30 +6,11 @@ use alloc::boxed::Box;
 use alloc::vec;
 use core::ops::Range;
 
-use spec::Width;
+use devices::msix::{Entry, MsixTable};
 use spec::pci_capability::msix;
 
 use super::message::Messages;
 use crate::message::{GuestMsi, HostMsi};
-
-/// An entry as the guest wrote it.
-#[derive(Clone, Copy)]
-struct TableEntry {
-    message: GuestMsi,
-    /// Vector control; only the mask bit is there.
-    control: u32,
-    /// Whether the hardware's entry is masked.
-    hardware_masked: bool,
-}
-
-impl TableEntry {
-    /// All zeros but masked (PCI Express Base Specification section 7.7.2).
-    const RESET: Self = Self {
-        message: GuestMsi { address: 0, data: 0 },
-        control: msix::ENTRY_MASKED,
-        hardware_masked: true,
-    };
-}
 
 /// The structure and its table.
 pub(super) struct Msix {
@@ -41,7 +22,10 @@ pub(super) struct Msix {
     pub table_range: Range<u64>,
     /// BAR that holds the pending bits, and where.
     pub pending: (u8, Range<u64>),
-    table: Box<[TableEntry]>,
+    /// The table as the guest wrote it.
+    pub table: MsixTable,
+    /// Whether each entry of the hardware is masked.
+    hardware_masked: Box<[bool]>,
     /// What the hardware's control was last set to.
     pub control: u16,
 }
@@ -56,13 +40,8 @@ pub(super) struct MsixWish {
 impl Msix {
     /// A table of `entries` entries as after reset.
     pub fn new(at: u16, entries: u16, bar: u8, table_range: Range<u64>, pending: (u8, Range<u64>)) -> Self {
-        let table = vec![TableEntry::RESET; entries.into()].into_boxed_slice();
-        Self { at, bar, table_range, pending, table, control: 0 }
-    }
-
-    /// How many entries the table has.
-    pub fn entries(&self) -> u16 {
-        self.table.len() as u16
+        let hardware_masked = vec![true; entries.into()].into_boxed_slice();
+        Self { at, bar, table_range, pending, table: MsixTable::new(entries), hardware_masked, control: 0 }
     }
 
     /// The guest's control bits.
@@ -73,87 +52,27 @@ impl Msix {
     /// What the guest wants sent for entry `index`; a masked entry keeps what it
     /// wanted before, so that masking and unmasking costs no remapping entry.
     pub fn wanted(&self, index: u16, wish: MsixWish, before: Option<GuestMsi>) -> Option<GuestMsi> {
-        let entry = self.table.get(usize::from(index)).filter(|_| wish.enabled)?;
-        let masked = wish.masked || entry.control & msix::ENTRY_MASKED != 0;
-        if masked { before } else { Some(entry.message) }
-    }
-
-    /// Reads the table, `offset` bytes into it. Accesses of other than 4 or 8
-    /// aligned bytes are undefined (section 7.7.2) and read ones.
-    pub fn read(&self, offset: u64, width: Width) -> u64 {
-        match width {
-            Width::Dword if width.is_aligned(offset) => self.read_dword(offset).into(),
-            Width::Qword if width.is_aligned(offset) => {
-                u64::from(self.read_dword(offset + 4)) << 32 | u64::from(self.read_dword(offset))
-            }
-            _ => width.mask(),
-        }
-    }
-
-    /// Writes the table, `offset` bytes into it. Returns the entry that changed;
-    /// accesses of other than 4 or 8 aligned bytes are ignored.
-    pub fn write(&mut self, offset: u64, width: Width, value: u64) -> Option<u16> {
-        if !width.is_aligned(offset) {
-            return None;
-        }
-        match width {
-            Width::Dword => self.write_dword(offset, value as u32),
-            Width::Qword => {
-                self.write_dword(offset, value as u32);
-                self.write_dword(offset + 4, (value >> 32) as u32)
-            }
-            _ => None,
-        }
-    }
-
-    fn read_dword(&self, offset: u64) -> u32 {
-        let Some(entry) = self.table.get((offset / msix::ENTRY_BYTES) as usize) else { return u32::MAX };
-        match offset % msix::ENTRY_BYTES {
-            0 => entry.message.address as u32,
-            4 => (entry.message.address >> 32) as u32,
-            8 => entry.message.data,
-            _ => entry.control,
-        }
-    }
-
-    fn write_dword(&mut self, offset: u64, value: u32) -> Option<u16> {
-        let index = offset / msix::ENTRY_BYTES;
-        let entry = self.table.get_mut(index as usize)?;
-        let address = &mut entry.message.address;
-        match offset % msix::ENTRY_BYTES {
-            // The lowest two bits are reserved: messages are whole dwords.
-            0 => *address = *address & !0xffff_ffff | u64::from(value & !3),
-            4 => *address = *address & 0xffff_ffff | u64::from(value) << 32,
-            8 => entry.message.data = value,
-            _ => entry.control = value & msix::ENTRY_MASKED,
-        }
-        Some(index as u16)
-    }
-
-    /// Every entry as after reset, in the guest's view.
-    pub fn reset(&mut self) {
-        for entry in &mut self.table {
-            *entry = TableEntry { hardware_masked: entry.hardware_masked, ..TableEntry::RESET };
-        }
+        let Entry { address, data, masked } = *self.table.entry(index).filter(|_| wish.enabled)?;
+        if masked || wish.masked { before } else { Some(GuestMsi { address, data }) }
     }
 
     /// Masks every entry of the hardware. `window` starts at the table.
     pub fn mask_all<W: RegisterWindow>(&mut self, window: &Shifted<'_, W>) {
-        for (index, entry) in self.table.iter_mut().enumerate() {
+        for (index, masked) in self.hardware_masked.iter_mut().enumerate() {
             window.write32(index, 12, msix::ENTRY_MASKED);
-            entry.hardware_masked = true;
+            *masked = true;
         }
     }
 
     /// Writes a host message into the hardware's entry, masked meanwhile.
     pub fn program<W: RegisterWindow>(&mut self, window: &Shifted<'_, W>, index: u16, host: HostMsi) {
         let place = usize::from(index);
-        let Some(entry) = self.table.get_mut(place) else { return };
+        let Some(masked) = self.hardware_masked.get_mut(place) else { return };
         // Address and data must not change while the entry is unmasked (section
         // 6.1.4.2); the read makes the posted mask arrive first.
         window.write32(place, 12, msix::ENTRY_MASKED);
         window.read32(place, 12);
-        entry.hardware_masked = true;
+        *masked = true;
         window.write32(place, 0, host.address as u32);
         window.write32(place, 4, (host.address >> 32) as u32);
         window.write32(place, 8, host.data);
@@ -169,11 +88,14 @@ impl Msix {
         messages: &Messages,
     ) {
         let place = usize::from(index);
-        let Some(entry) = self.table.get_mut(place) else { return };
-        let open = wish.enabled && entry.control & msix::ENTRY_MASKED == 0 && messages.host(index).is_some();
-        if entry.hardware_masked == open {
+        let (Some(entry), Some(masked)) = (self.table.entry(index), self.hardware_masked.get_mut(place))
+        else {
+            return;
+        };
+        let open = wish.enabled && !entry.masked && messages.host(index).is_some();
+        if *masked == open {
             window.write32(place, 12, if open { 0 } else { msix::ENTRY_MASKED });
-            entry.hardware_masked = !open;
+            *masked = !open;
         }
     }
 }

@@ -39,7 +39,7 @@ enum Owner {
 impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
     pub(super) fn trapped_read(&self, bar: u8, offset: u64, width: Width) -> u64 {
         match self.owner(bar, offset, width) {
-            Owner::Table(at) => self.msix.as_ref().map_or(width.mask(), |msix| msix.read(at, width)),
+            Owner::Table(at) => self.msix.as_ref().map_or(width.mask(), |msix| msix.table.read(at, width)),
             Owner::Pending | Owner::Registers if width.is_aligned(offset) => {
                 self.forward_read(bar, offset, width)
             }
@@ -81,7 +81,9 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
 
     /// The guest wrote its copy of the table.
     fn table_write(&mut self, at: u64, width: Width, value: u64, effects: &mut PciEffects) {
-        let Some(index) = self.msix.as_mut().and_then(|msix| msix.write(at, width, value)) else { return };
+        let Some(index) = self.msix.as_mut().and_then(|msix| msix.table.write(at, width, value)) else {
+            return;
+        };
         if !self.seen.msix.enabled {
             return;
         }
