@@ -24,6 +24,8 @@ pub enum Feature {
     LegacyInterrupts,
     /// Ends, restarts, guests that let nobody stop them.
     Lifecycle,
+    /// Guests that are frozen and go on.
+    Snapshots,
     /// A function's MSIs, and functions that a guest cannot have.
     Passthrough,
     /// A function's interrupt line and expansion ROM.
@@ -54,7 +56,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
@@ -64,6 +66,7 @@ impl Feature {
         Self::NewerSvm,
         Self::LegacyInterrupts,
         Self::Lifecycle,
+        Self::Snapshots,
         Self::Passthrough,
         Self::Lines,
         Self::DmaIsolation,
@@ -91,6 +94,7 @@ impl Feature {
             Self::NewerSvm => "AMD-V's next RIP and flush by ASID (Bochs)",
             Self::LegacyInterrupts => "8259A, PIT, IOAPIC",
             Self::Lifecycle => "ends, restarts, guests that never let go",
+            Self::Snapshots => "guests that are frozen and go on",
             Self::Passthrough => "a function's MSIs; functions refused",
             Self::Lines => "a function's interrupt line (INTx), expansion ROM",
             Self::DmaIsolation => "DMA isolation",

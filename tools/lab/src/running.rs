@@ -6,6 +6,7 @@ use crate::qmp::Qmp;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::io::{self, PipeReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -93,6 +94,26 @@ impl Machine {
 }
 
 impl Running {
+    /// An emulator whose COM1 is connected by TCP: `listener` waits for it. No control channel; see
+    /// [`Running::of_pipe`] for `powered_off`.
+    ///
+    /// # Errors
+    /// It does not connect.
+    pub(crate) fn of_listener(
+        mut group: Group,
+        listener: &TcpListener,
+        errors: PathBuf,
+        powered_off: &'static [&'static str],
+        private: PrivateFolder,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        listener.set_nonblocking(true)?;
+        let socket = accept(&mut group, || listener.accept().map(|(socket, _)| socket))?;
+        socket.set_nonblocking(false)?;
+        let serial = Serial::Tcp(socket);
+        Ok(Self { group, serial, qmp: None, errors, powered_off, started, slow: Duration::ZERO, private })
+    }
+
     /// An emulator whose COM1 is a pipe: no input, no control channel. One of
     /// `powered_off` in its messages makes its end a good one, whatever its status.
     pub(crate) fn of_pipe(
@@ -115,6 +136,7 @@ impl Running {
         let serial = match &self.serial {
             Serial::Socket(socket) => Serial::Socket(socket.try_clone()?),
             Serial::Pipe(pipe) => Serial::Pipe(pipe.try_clone()?),
+            Serial::Tcp(socket) => Serial::Tcp(socket.try_clone()?),
         };
         Ok(Paced { serial, started: self.started, slow: self.slow, bytes: 0 })
     }
@@ -128,9 +150,10 @@ impl Running {
     ///
     /// # Errors
     /// The system is out of descriptors.
-    pub fn input(&self) -> Result<Option<impl Write + Send + 'static>> {
+    pub fn input(&self) -> Result<Option<Box<dyn Write + Send>>> {
         match &self.serial {
-            Serial::Socket(socket) => Ok(Some(socket.try_clone()?)),
+            Serial::Socket(socket) => Ok(Some(Box::new(socket.try_clone()?))),
+            Serial::Tcp(socket) => Ok(Some(Box::new(socket.try_clone()?))),
             Serial::Pipe(_) => Ok(None),
         }
     }
@@ -198,6 +221,7 @@ impl Running {
 #[derive(Debug)]
 enum Serial {
     Socket(UnixStream),
+    Tcp(TcpStream),
     Pipe(PipeReader),
 }
 
@@ -208,6 +232,7 @@ impl Read for Serial {
             let result = match self {
                 Self::Socket(socket) => socket.read(bytes),
                 Self::Pipe(pipe) => pipe.read(bytes),
+                Self::Tcp(socket) => socket.read(bytes),
             };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -268,24 +293,28 @@ impl Listener {
     }
 
     fn accept(&self, group: &mut Group) -> Result<UnixStream> {
-        let end = Instant::now() + START;
-        loop {
-            match self.socket.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(false)?;
-                    return Ok(stream);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-            if let Some(status) = group.status()? {
-                bail!("it ended at once ({status})");
-            }
-            if Instant::now() >= end {
-                bail!("it opened no channel in {START:?}");
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        let stream = accept(group, || self.socket.accept().map(|(stream, _)| stream))?;
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+}
+
+/// Waits until the emulator has connected; `try_accept` does not wait.
+fn accept<S>(group: &mut Group, try_accept: impl Fn() -> io::Result<S>) -> Result<S> {
+    let end = Instant::now() + START;
+    loop {
+        match try_accept() {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
         }
+        if let Some(status) = group.status()? {
+            bail!("it ended at once ({status})");
+        }
+        if Instant::now() >= end {
+            bail!("it opened no channel in {START:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

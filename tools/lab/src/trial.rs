@@ -196,6 +196,7 @@ impl<'a> Bench<'a> {
         let medium = if kind == ImageKind::Iso { Medium::Cdrom(image) } else { Medium::Disk(image) };
         let machine =
             BochsMachine::new(bochs, medium).cpu(model).cpus(scenario.cpus).memory_mib(scenario.memory_mib);
+        let machine = if scenario.typed.is_empty() { machine } else { machine.typed_to() };
         Ok(Ok(machine.into()))
     }
 

@@ -22,6 +22,8 @@ mod dma;
 #[cfg(target_os = "none")]
 mod faults;
 #[cfg(target_os = "none")]
+mod frozen;
+#[cfg(target_os = "none")]
 mod interrupts;
 #[cfg(target_os = "none")]
 mod intx;
@@ -97,6 +99,7 @@ mod entry {
         ("neighbour", neighbour::run),
         ("cpuid", cpuid::run),
         ("tasks", tasks::run),
+        ("frozen", frozen::run),
         ("timers", timers::run),
         ("latency", timers::latency),
         ("ipi", interrupts::ipi),

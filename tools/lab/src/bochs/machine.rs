@@ -5,6 +5,7 @@ use crate::process::Group;
 use crate::running::{PrivateFolder, Running};
 use anyhow::{Context, Result};
 use std::ffi::OsStr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a cylinder with the geometry that is configured, of which a disk has whole ones.
@@ -62,12 +63,22 @@ pub struct BochsMachine {
     memory_mib: u32,
     /// Instructions after which the next processor has its turn; `None` is Bochs' own number.
     quantum: Option<u32>,
+    /// Its COM1 takes input.
+    typed_to: bool,
 }
 
 impl BochsMachine {
     /// A machine whose BIOS boots `medium`: VT-x, 2 processors, 1 GiB.
     pub fn new(bochs: &Bochs, medium: Medium) -> Self {
-        Self { bochs: bochs.clone(), medium, cpu: CpuModel::Intel, cpus: 2, memory_mib: 1024, quantum: None }
+        Self {
+            bochs: bochs.clone(),
+            medium,
+            cpu: CpuModel::Intel,
+            cpus: 2,
+            memory_mib: 1024,
+            quantum: None,
+            typed_to: false,
+        }
     }
 
     /// The processor model.
@@ -101,8 +112,13 @@ impl BochsMachine {
         &self.bochs
     }
 
+    /// Lets its COM1 be written, too. What is typed comes when it comes, so no two runs are the same.
+    pub fn typed_to(mut self) -> Self {
+        self.typed_to = true;
+        self
+    }
+
     /// Starts the machine; the emulator's own messages go to `logs`/bochs.log and bochs.err.
-    /// COM1 can be read and not written.
     ///
     /// # Errors
     /// The image cannot be used or the emulator cannot be started.
@@ -110,7 +126,15 @@ impl BochsMachine {
         let private = PrivateFolder::new()?;
         let medium = self.medium.lines()?;
         let rc = private.path().join("rc");
-        std::fs::write(&rc, self.configuration(&medium, &logs.join(LOG)))
+        let listener = match self.typed_to {
+            true => Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen for its COM1")?),
+            false => None,
+        };
+        let com1 = match &listener {
+            Some(listener) => format!("mode=socket-client, dev={}", listener.local_addr()?),
+            None => "mode=file, dev=/dev/fd/0".into(),
+        };
+        std::fs::write(&rc, self.configuration(&medium, &com1, &logs.join(LOG)))
             .with_context(|| format!("cannot write {}", rc.display()))?;
         let mut arguments = vec!["-q".into(), "-f".into(), rc.into()];
         if self.needs_debugger() {
@@ -130,7 +154,10 @@ impl BochsMachine {
             input.into(),
             &errors,
         )?;
-        Ok(Running::of_pipe(group, output, errors, &POWERED_OFF, private))
+        match listener {
+            Some(listener) => Running::of_listener(group, &listener, errors, &POWERED_OFF, private),
+            None => Ok(Running::of_pipe(group, output, errors, &POWERED_OFF, private)),
+        }
     }
 
     /// Debian's 2.7 is built with its debugger, which waits for a command.
@@ -138,7 +165,7 @@ impl BochsMachine {
         self.bochs.version() < (3, 0)
     }
 
-    fn configuration(&self, medium: &str, log: &Path) -> String {
+    fn configuration(&self, medium: &str, com1: &str, log: &Path) -> String {
         let display = if self.needs_debugger() { "term" } else { "nogui" };
         let (model, cpus, memory) = (self.cpu.name(), self.cpus, self.memory_mib);
         let (bios, vga_bios) = (self.bochs.bios.display(), self.bochs.vga_bios.display());
@@ -155,7 +182,7 @@ impl BochsMachine {
              vgaromimage: file={vga_bios}\n\
              {medium}\
              clock: sync=none, time0=1700000000\n\
-             com1: enabled=1, mode=file, dev=/dev/fd/0\n\
+             com1: enabled=1, {com1}\n\
              speaker: enabled=0\n\
              log: {log}\n\
              panic: action=fatal\n"
@@ -209,7 +236,7 @@ mod tests {
         let medium = Medium::Cdrom("/run/a.iso".into());
         let lines = medium.lines().unwrap();
         let machine = shape(BochsMachine::new(&Bochs::imaginary(version), medium));
-        machine.configuration(&lines, Path::new("/logs/bochs.log"))
+        machine.configuration(&lines, "mode=null", Path::new("/logs/bochs.log"))
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
     if matches!(column, Column::SvmVtd | Column::VmxBochs) {
         list.push(behind_barriers(column));
     }
+    list.push(frozen(column));
     list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "direct")));
     if matches!(column, Column::SvmVtd | Column::VmxBochs) {
         list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "virtual")));
@@ -99,6 +100,40 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
         list.extend(NEWER_SVM.iter().map(|(test, done)| on_ryzen(test, done)));
     }
     list
+}
+
+/// Frozen in the middle of its work until its neighbour has ended, and again, at once: the guest
+/// looks at everything that it has, and at the time.
+fn frozen(column: Column) -> Scenario {
+    const MENU: &[u8] = b"\x14";
+    let one = Guest::new("one", &[1, 2], "frozen")
+        .set("memory", "\"32 MiB\"")
+        .set("interrupts", "\"virtual\"")
+        .set("snapshot", "true");
+    let neighbour = Guest::new("watcher", &[3], "neighbour seconds=6");
+    hosted(column, Feature::Snapshots, "guest/frozen", &[one, neighbour])
+        .types("one", "frozen: step 3", MENU)
+        .types(HYPERVISOR, "c: let it go on", b"f1")
+        .types(HYPERVISOR, "shall one be frozen?", b"y")
+        .types("watcher", "neighbour: unharmed", MENU)
+        .types(HYPERVISOR, "c: let it go on", b"c1y")
+        .types("one", "frozen: step 8", MENU)
+        .types(HYPERVISOR, "c: let it go on", b"f1y")
+        .types(HYPERVISOR, "one: is frozen", MENU)
+        .types(HYPERVISOR, "c: let it go on", b"c1y")
+        .expect(HYPERVISOR, "one: is being frozen: by the menu of the console")
+        .expect(HYPERVISOR, "bytes of state and 32768 KiB of memory are kept")
+        .expect(HYPERVISOR, "one: is frozen")
+        .expect(HYPERVISOR, "1  one: frozen, started 1 times")
+        .expect(HYPERVISOR, "one: goes on")
+        .expect(HYPERVISOR, "one: is frozen")
+        .expect(HYPERVISOR, "one: goes on")
+        .expect("one", "frozen registers: ok")
+        .expect("one", "frozen memory: ok")
+        .expect("one", "frozen time: ok")
+        .expect("one", "frozen: done")
+        .ends("one", POWER_OFF)
+        .ends("watcher", POWER_OFF)
 }
 
 /// Kicks and interrupts between processors whose entries and exits do everything that there is
