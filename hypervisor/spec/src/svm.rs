@@ -1,72 +1,81 @@
 //! The virtual machine control block of AMD-V (AMD APM vol. 2 appendix B) and the
 //! bits and exit codes in it (section 15 and appendix C).
 
+use bitflags::bitflags;
 use core::mem::{offset_of, size_of};
 
-/// Intercepts of the third control word, offset 0x00c (table B-1, vector 3).
-pub mod intercept1 {
-    /// Physical interrupt.
-    pub const INTR: u32 = 1 << 0;
-    /// Physical NMI.
-    pub const NMI: u32 = 1 << 1;
-    /// Physical SMI.
-    pub const SMI: u32 = 1 << 2;
-    /// Physical INIT.
-    pub const INIT: u32 = 1 << 3;
-    /// The guest can take the virtual interrupt.
-    pub const VINTR: u32 = 1 << 4;
-    /// RDPMC.
-    pub const RDPMC: u32 = 1 << 15;
-    /// CPUID.
-    pub const CPUID: u32 = 1 << 18;
-    /// RSM.
-    pub const RSM: u32 = 1 << 19;
-    /// IRET.
-    pub const IRET: u32 = 1 << 20;
-    /// INVD.
-    pub const INVD: u32 = 1 << 22;
-    /// PAUSE.
-    pub const PAUSE: u32 = 1 << 23;
-    /// HLT.
-    pub const HLT: u32 = 1 << 24;
-    /// INVLPGA.
-    pub const INVLPGA: u32 = 1 << 26;
-    /// Ports, by the permission map.
-    pub const IOIO: u32 = 1 << 27;
-    /// MSRs, by the permission map.
-    pub const MSR: u32 = 1 << 28;
-    /// Processor freeze for a legacy floating-point error.
-    pub const FERR_FREEZE: u32 = 1 << 30;
-    /// Shutdown, such as a triple fault.
-    pub const SHUTDOWN: u32 = 1 << 31;
+bitflags! {
+    /// Intercepts of the third control word, offset 0x00c (table B-1, vector 3).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    #[repr(transparent)]
+    pub struct Intercept1: u32 {
+        /// Physical interrupt.
+        const INTR = 1 << 0;
+        /// Physical NMI.
+        const NMI = 1 << 1;
+        /// Physical SMI.
+        const SMI = 1 << 2;
+        /// Physical INIT.
+        const INIT = 1 << 3;
+        /// The guest can take the virtual interrupt.
+        const VINTR = 1 << 4;
+        /// RDPMC.
+        const RDPMC = 1 << 15;
+        /// CPUID.
+        const CPUID = 1 << 18;
+        /// RSM.
+        const RSM = 1 << 19;
+        /// IRET.
+        const IRET = 1 << 20;
+        /// INVD.
+        const INVD = 1 << 22;
+        /// PAUSE.
+        const PAUSE = 1 << 23;
+        /// HLT.
+        const HLT = 1 << 24;
+        /// INVLPGA.
+        const INVLPGA = 1 << 26;
+        /// Ports, by the permission map.
+        const IOIO = 1 << 27;
+        /// MSRs, by the permission map.
+        const MSR = 1 << 28;
+        /// Processor freeze for a legacy floating-point error.
+        const FERR_FREEZE = 1 << 30;
+        /// Shutdown, such as a triple fault.
+        const SHUTDOWN = 1 << 31;
+    }
 }
 
-/// Intercepts of the fourth control word, offset 0x010 (table B-1, vector 4).
-pub mod intercept2 {
-    /// VMRUN; must be set.
-    pub const VMRUN: u32 = 1 << 0;
-    /// VMMCALL.
-    pub const VMMCALL: u32 = 1 << 1;
-    /// VMLOAD.
-    pub const VMLOAD: u32 = 1 << 2;
-    /// VMSAVE.
-    pub const VMSAVE: u32 = 1 << 3;
-    /// STGI.
-    pub const STGI: u32 = 1 << 4;
-    /// CLGI.
-    pub const CLGI: u32 = 1 << 5;
-    /// SKINIT.
-    pub const SKINIT: u32 = 1 << 6;
-    /// WBINVD.
-    pub const WBINVD: u32 = 1 << 9;
-    /// MONITOR.
-    pub const MONITOR: u32 = 1 << 10;
-    /// MWAIT.
-    pub const MWAIT: u32 = 1 << 11;
-    /// XSETBV.
-    pub const XSETBV: u32 = 1 << 13;
-    /// RDPRU.
-    pub const RDPRU: u32 = 1 << 14;
+bitflags! {
+    /// Intercepts of the fourth control word, offset 0x010 (table B-1, vector 4).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    #[repr(transparent)]
+    pub struct Intercept2: u32 {
+        /// VMRUN; must be set.
+        const VMRUN = 1 << 0;
+        /// VMMCALL.
+        const VMMCALL = 1 << 1;
+        /// VMLOAD.
+        const VMLOAD = 1 << 2;
+        /// VMSAVE.
+        const VMSAVE = 1 << 3;
+        /// STGI.
+        const STGI = 1 << 4;
+        /// CLGI.
+        const CLGI = 1 << 5;
+        /// SKINIT.
+        const SKINIT = 1 << 6;
+        /// WBINVD.
+        const WBINVD = 1 << 9;
+        /// MONITOR.
+        const MONITOR = 1 << 10;
+        /// MWAIT.
+        const MWAIT = 1 << 11;
+        /// XSETBV.
+        const XSETBV = 1 << 13;
+        /// RDPRU.
+        const RDPRU = 1 << 14;
+    }
 }
 
 /// Exit codes (AMD APM vol. 2 appendix C).
@@ -153,31 +162,33 @@ pub mod exit_code {
     pub const INVALID_32: u64 = 0xffff_ffff;
 }
 
-/// Bits of [`Control::clean`]: what the processor may keep from the last VMRUN
-/// (AMD APM vol. 2 section 15.15.3).
-pub mod clean {
-    /// Intercepts, TSC offset, pause filter.
-    pub const INTERCEPTS: u32 = 1 << 0;
-    /// Addresses of the permission maps.
-    pub const PERMISSION_MAPS: u32 = 1 << 1;
-    /// ASID.
-    pub const ASID: u32 = 1 << 2;
-    /// Virtual interrupt: V_TPR, V_IRQ and what stands beside them.
-    pub const VIRTUAL_INTERRUPT: u32 = 1 << 3;
-    /// Nested CR3 and the guest's PAT.
-    pub const NESTED_PAGING: u32 = 1 << 4;
-    /// CR0, CR3, CR4, EFER.
-    pub const CONTROL_REGISTERS: u32 = 1 << 5;
-    /// DR6, DR7.
-    pub const DEBUG_REGISTERS: u32 = 1 << 6;
-    /// GDTR, IDTR.
-    pub const DESCRIPTOR_TABLES: u32 = 1 << 7;
-    /// CS, DS, SS, ES and the privilege level.
-    pub const SEGMENTS: u32 = 1 << 8;
-    /// CR2.
-    pub const CR2: u32 = 1 << 9;
-    /// Everything named here.
-    pub const ALL: u32 = 0x3ff;
+bitflags! {
+    /// Bits of [`Control::clean`]: what the processor may keep from the last VMRUN
+    /// (AMD APM vol. 2 section 15.15.3).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    #[repr(transparent)]
+    pub struct Clean: u32 {
+        /// Intercepts, TSC offset, pause filter.
+        const INTERCEPTS = 1 << 0;
+        /// Addresses of the permission maps.
+        const PERMISSION_MAPS = 1 << 1;
+        /// ASID.
+        const ASID = 1 << 2;
+        /// Virtual interrupt: V_TPR, V_IRQ and what stands beside them.
+        const VIRTUAL_INTERRUPT = 1 << 3;
+        /// Nested CR3 and the guest's PAT.
+        const NESTED_PAGING = 1 << 4;
+        /// CR0, CR3, CR4, EFER.
+        const CONTROL_REGISTERS = 1 << 5;
+        /// DR6, DR7.
+        const DEBUG_REGISTERS = 1 << 6;
+        /// GDTR, IDTR.
+        const DESCRIPTOR_TABLES = 1 << 7;
+        /// CS, DS, SS, ES and the privilege level.
+        const SEGMENTS = 1 << 8;
+        /// CR2.
+        const CR2 = 1 << 9;
+    }
 }
 
 /// Values of [`Control::tlb_control`] (AMD APM vol. 2 table 15-9).
@@ -239,10 +250,10 @@ pub struct Control {
     pub intercept_dr: u32,
     /// Exception intercepts, a bit a vector.
     pub intercept_exceptions: u32,
-    /// See [`intercept1`].
-    pub intercept1: u32,
-    /// See [`intercept2`].
-    pub intercept2: u32,
+    /// Intercepts of events and instructions.
+    pub intercept1: Intercept1,
+    /// Intercepts of instructions.
+    pub intercept2: Intercept2,
     /// INVLPGB and its kin.
     pub intercept3: u32,
     reserved1: [u8; 0x24],
@@ -284,8 +295,8 @@ pub struct Control {
     pub nested_cr3: u64,
     /// Last-branch and VMLOAD virtualisation.
     pub virtualization: u64,
-    /// See [`clean`].
-    pub clean: u32,
+    /// What has not changed since the last VMRUN.
+    pub clean: Clean,
     reserved2: u32,
     /// RIP of the next instruction, where the processor saves it.
     pub next_rip: u64,
@@ -387,8 +398,8 @@ impl Vmcb {
             intercept_cr: 0,
             intercept_dr: 0,
             intercept_exceptions: 0,
-            intercept1: 0,
-            intercept2: 0,
+            intercept1: Intercept1::empty(),
+            intercept2: Intercept2::empty(),
             intercept3: 0,
             reserved1: [0; 0x24],
             pause_threshold: 0,
@@ -410,7 +421,7 @@ impl Vmcb {
             event_injection: 0,
             nested_cr3: 0,
             virtualization: 0,
-            clean: 0,
+            clean: Clean::empty(),
             reserved2: 0,
             next_rip: 0,
             fetched_count: 0,

@@ -108,7 +108,7 @@ pub fn decode_exit(control: &Control) -> Exit {
 mod tests {
     use super::*;
     use access::vcpu::InterruptMode;
-    use spec::svm::{Vmcb, intercept1, virtual_interrupt};
+    use spec::svm::{Clean, Intercept1, Vmcb, virtual_interrupt};
     use std::boxed::Box;
 
     fn avic(index: u16) -> Avic {
@@ -179,14 +179,14 @@ mod tests {
         const BITS: u64 = virtual_interrupt::AVIC | virtual_interrupt::X2AVIC | virtual_interrupt::MASKING;
         let mut vmcb = Box::new(Vmcb::ZERO);
         let control = &mut vmcb.control;
-        control.clean = !0;
+        control.clean = Clean::all();
         crate::virt::svm::control::take_interrupts(control, InterruptMode::Accelerated, 0x7000);
         assert_eq!(control.virtual_interrupt & BITS, BITS);
-        assert_eq!(control.intercept1 & (intercept1::INTR | intercept1::HLT), intercept1::INTR);
-        let dirty = spec::svm::clean::VIRTUAL_INTERRUPT | spec::svm::clean::INTERCEPTS;
-        assert_eq!(control.clean & dirty, 0);
+        assert_eq!(control.intercept1 & (Intercept1::INTR | Intercept1::HLT), Intercept1::INTR);
+        let dirty = Clean::VIRTUAL_INTERRUPT | Clean::INTERCEPTS;
+        assert!(!control.clean.intersects(dirty));
         crate::virt::svm::control::take_interrupts(control, InterruptMode::Emulated, 0x8000);
         assert_eq!(control.virtual_interrupt & BITS, virtual_interrupt::MASKING);
-        assert_eq!((control.intercept1 & intercept1::HLT, control.msr_map), (intercept1::HLT, 0x8000));
+        assert_eq!((control.intercept1 & Intercept1::HLT, control.msr_map), (Intercept1::HLT, 0x8000));
     }
 }

@@ -5,7 +5,7 @@ use super::{Features, avic};
 use access::vcpu::{Event, Exit, InterruptMode, NestedAccess, PortAccess};
 pub use spec::processor::{EFER_LMA, EFER_SVME};
 use spec::svm::virtual_interrupt;
-use spec::svm::{Control, Save, Vmcb, VmcbSegment, clean, exit_code, intercept1, intercept2, tlb_control};
+use spec::svm::{Clean, Control, Intercept1, Intercept2, Save, Vmcb, VmcbSegment, exit_code, tlb_control};
 use spec::{Gpa, Width};
 
 /// The guest is in the shadow of STI or MOV SS.
@@ -23,32 +23,32 @@ const EVENT_TYPE_SOFTWARE: u64 = 4;
 /// (CVE-2015-8104, CVE-2015-5307), and #MC, which is the machine's business.
 pub const INTERCEPTED_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
-const INTERCEPTS1: u32 = intercept1::INTR
-    | intercept1::NMI
-    | intercept1::INIT
-    | intercept1::RDPMC
-    | intercept1::CPUID
-    | intercept1::RSM
-    | intercept1::INVD
-    | intercept1::HLT
-    | intercept1::INVLPGA
-    | intercept1::IOIO
-    | intercept1::MSR
-    | intercept1::FERR_FREEZE
-    | intercept1::SHUTDOWN;
+const INTERCEPTS1: Intercept1 = Intercept1::INTR
+    .union(Intercept1::NMI)
+    .union(Intercept1::INIT)
+    .union(Intercept1::RDPMC)
+    .union(Intercept1::CPUID)
+    .union(Intercept1::RSM)
+    .union(Intercept1::INVD)
+    .union(Intercept1::HLT)
+    .union(Intercept1::INVLPGA)
+    .union(Intercept1::IOIO)
+    .union(Intercept1::MSR)
+    .union(Intercept1::FERR_FREEZE)
+    .union(Intercept1::SHUTDOWN);
 
-const INTERCEPTS2: u32 = intercept2::VMRUN
-    | intercept2::VMMCALL
-    | intercept2::VMLOAD
-    | intercept2::VMSAVE
-    | intercept2::STGI
-    | intercept2::CLGI
-    | intercept2::SKINIT
-    | intercept2::WBINVD
-    | intercept2::MONITOR
-    | intercept2::MWAIT
-    | intercept2::XSETBV
-    | intercept2::RDPRU;
+const INTERCEPTS2: Intercept2 = Intercept2::VMRUN
+    .union(Intercept2::VMMCALL)
+    .union(Intercept2::VMLOAD)
+    .union(Intercept2::VMSAVE)
+    .union(Intercept2::STGI)
+    .union(Intercept2::CLGI)
+    .union(Intercept2::SKINIT)
+    .union(Intercept2::WBINVD)
+    .union(Intercept2::MONITOR)
+    .union(Intercept2::MWAIT)
+    .union(Intercept2::XSETBV)
+    .union(Intercept2::RDPRU);
 
 /// MOV to CR4: the processor would let the guest set bits of features that CPUID does not tell
 /// it of, and what those switch on is not cleared between owners. Bit 16 + n is MOV to CRn.
@@ -85,7 +85,7 @@ pub fn initialize(control: &mut Control, roots: Roots, features: Features) {
     if features.virtual_nmi {
         control.virtual_interrupt |= virtual_interrupt::NMI_ENABLE;
     }
-    control.clean = 0;
+    control.clean = Clean::empty();
 }
 
 /// The registers after INIT (AMD APM vol. 2 table 14-1).
@@ -263,17 +263,17 @@ fn decode_nested_fault(control: &Control) -> Exit {
 pub fn request_interrupt_window(control: &mut Control, wanted: bool) {
     const WISH: u64 =
         virtual_interrupt::IRQ | virtual_interrupt::IGNORE_TPR | 0xf << virtual_interrupt::PRIORITY_SHIFT;
-    if (control.intercept1 & intercept1::VINTR != 0) == wanted {
+    if control.intercept1.contains(Intercept1::VINTR) == wanted {
         return;
     }
     if wanted {
-        control.intercept1 |= intercept1::VINTR;
+        control.intercept1.insert(Intercept1::VINTR);
         control.virtual_interrupt |= WISH;
     } else {
-        control.intercept1 &= !intercept1::VINTR;
+        control.intercept1.remove(Intercept1::VINTR);
         control.virtual_interrupt &= !WISH;
     }
-    control.clean &= !(clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT);
+    control.clean.remove(Clean::INTERCEPTS | Clean::VIRTUAL_INTERRUPT);
 }
 
 const PENDING: u64 = virtual_interrupt::IRQ
@@ -289,7 +289,7 @@ pub fn pend(control: &mut Control, event: u64) {
     control.virtual_interrupt |= virtual_interrupt::IRQ
         | virtual_interrupt::IGNORE_TPR
         | (event & 0xff) << virtual_interrupt::VECTOR_SHIFT;
-    control.clean &= !clean::VIRTUAL_INTERRUPT;
+    control.clean.remove(Clean::VIRTUAL_INTERRUPT);
 }
 
 /// Takes a virtual interrupt back, in EVENTINJ's layout; 0 if the guest took it.
@@ -297,7 +297,7 @@ pub fn withdraw(control: &mut Control) -> u64 {
     let left = control.virtual_interrupt & virtual_interrupt::IRQ != 0;
     let vector = control.virtual_interrupt >> virtual_interrupt::VECTOR_SHIFT & 0xff;
     control.virtual_interrupt &= !PENDING;
-    control.clean &= !clean::VIRTUAL_INTERRUPT;
+    control.clean.remove(Clean::VIRTUAL_INTERRUPT);
     if left { EVENT_VALID | vector } else { 0 }
 }
 
@@ -307,25 +307,25 @@ pub fn withdraw(control: &mut Control) -> u64 {
 /// its HLT. `msr_map` (hpa) goes with it.
 pub fn take_interrupts(control: &mut Control, interrupts: InterruptMode, msr_map: u64) {
     const AVIC: u64 = virtual_interrupt::AVIC | virtual_interrupt::X2AVIC;
-    control.intercept1 &= !(intercept1::INTR | intercept1::HLT);
+    control.intercept1.remove(Intercept1::INTR | Intercept1::HLT);
     control.virtual_interrupt &= !(virtual_interrupt::MASKING | AVIC);
     let (intercepts, bits) = match interrupts {
-        InterruptMode::Emulated => (intercept1::INTR | intercept1::HLT, virtual_interrupt::MASKING),
-        InterruptMode::Accelerated => (intercept1::INTR, virtual_interrupt::MASKING | AVIC),
-        InterruptMode::Direct | InterruptMode::DirectWithEoiExits => (0, 0),
+        InterruptMode::Emulated => (Intercept1::INTR | Intercept1::HLT, virtual_interrupt::MASKING),
+        InterruptMode::Accelerated => (Intercept1::INTR, virtual_interrupt::MASKING | AVIC),
+        InterruptMode::Direct | InterruptMode::DirectWithEoiExits => (Intercept1::empty(), 0),
     };
     control.intercept1 |= intercepts;
     control.virtual_interrupt |= bits;
     control.msr_map = msr_map;
-    control.clean &= !(clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT | clean::PERMISSION_MAPS);
+    control.clean.remove(Clean::INTERCEPTS | Clean::VIRTUAL_INTERRUPT | Clean::PERMISSION_MAPS);
 }
 
 /// Makes HLT exit, whoever takes interrupts; gives whether it did already.
 pub fn watch_halt(control: &mut Control, wanted: bool) -> bool {
-    let watched = control.intercept1 & intercept1::HLT != 0;
+    let watched = control.intercept1.contains(Intercept1::HLT);
     if watched != wanted {
-        control.intercept1 ^= intercept1::HLT;
-        control.clean &= !clean::INTERCEPTS;
+        control.intercept1.toggle(Intercept1::HLT);
+        control.clean.remove(Clean::INTERCEPTS);
     }
     watched
 }
@@ -333,13 +333,9 @@ pub fn watch_halt(control: &mut Control, wanted: bool) -> bool {
 /// Asks for an exit at the guest's next IRET, which ends its NMI handler.
 pub fn watch_iret(control: &mut Control, wanted: bool) {
     let before = control.intercept1;
-    if wanted {
-        control.intercept1 |= intercept1::IRET;
-    } else {
-        control.intercept1 &= !intercept1::IRET;
-    }
+    control.intercept1.set(Intercept1::IRET, wanted);
     if control.intercept1 != before {
-        control.clean &= !clean::INTERCEPTS;
+        control.clean.remove(Clean::INTERCEPTS);
     }
 }
 
@@ -349,7 +345,7 @@ pub fn watch_priority(control: &mut Control, wanted: bool) {
     const WRITE_CR8: u32 = 1 << (16 + 8);
     if (control.intercept_cr & WRITE_CR8 != 0) != wanted {
         control.intercept_cr ^= WRITE_CR8;
-        control.clean &= !clean::INTERCEPTS;
+        control.clean.remove(Clean::INTERCEPTS);
     }
 }
 
@@ -373,11 +369,11 @@ mod tests {
         let roots = Roots { io_map: 1 << 12, msr_map: 2 << 12, nested: 3 << 12 };
         initialize(&mut vmcb.control, roots, Features::LEAST);
         assert_eq!(vmcb.control.tlb_control, tlb_control::ALL);
-        assert_eq!(vmcb.control.clean, 0);
+        assert_eq!(vmcb.control.clean, Clean::empty());
         assert_ne!(vmcb.control.asid, 0, "ASID 0 is the host's");
-        assert_ne!(vmcb.control.intercept2 & intercept2::VMRUN, 0, "VMRUN must be intercepted");
+        assert!(vmcb.control.intercept2.contains(Intercept2::VMRUN), "VMRUN must be intercepted");
         assert_eq!(vmcb.control.intercept_cr, WRITE_CR4);
-        assert_ne!(vmcb.control.intercept2 & intercept2::XSETBV, 0);
+        assert!(vmcb.control.intercept2.contains(Intercept2::XSETBV));
     }
 
     #[test]
@@ -464,17 +460,17 @@ mod tests {
         let mut vmcb = Box::new(Vmcb::ZERO);
         let control = &mut vmcb.control;
         control.virtual_interrupt = virtual_interrupt::MASKING | 5;
-        control.clean = clean::ALL;
+        control.clean = Clean::all();
         request_interrupt_window(control, true);
         assert_ne!(control.virtual_interrupt & virtual_interrupt::IRQ, 0);
         assert_eq!(control.virtual_interrupt & 0xf, 5, "the task priority stays");
-        assert_eq!(control.clean & (clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT), 0);
-        control.clean = clean::ALL;
+        assert!(!control.clean.intersects(Clean::INTERCEPTS | Clean::VIRTUAL_INTERRUPT));
+        control.clean = Clean::all();
         request_interrupt_window(control, true);
-        assert_eq!(control.clean, clean::ALL, "nothing changed");
+        assert_eq!(control.clean, Clean::all(), "nothing changed");
         request_interrupt_window(control, false);
         assert_eq!(control.virtual_interrupt, virtual_interrupt::MASKING | 5);
-        assert_eq!(control.clean & clean::INTERCEPTS, 0);
+        assert!(!control.clean.intersects(Clean::INTERCEPTS));
     }
 
     #[test]
@@ -483,15 +479,15 @@ mod tests {
         let control = &mut vmcb.control;
         initialize(control, Roots { io_map: 1 << 12, msr_map: 2 << 12, nested: 3 << 12 }, Features::LEAST);
         let before = (control.intercept1, control.virtual_interrupt);
-        control.clean = clean::ALL;
+        control.clean = Clean::all();
         take_interrupts(control, InterruptMode::Direct, 4 << 12);
-        assert_eq!(control.intercept1 & (intercept1::INTR | intercept1::HLT), 0);
-        assert_ne!(control.intercept1 & intercept1::NMI, 0);
-        assert_ne!(control.intercept1 & intercept1::INIT, 0);
+        assert!(!control.intercept1.intersects(Intercept1::INTR | Intercept1::HLT));
+        assert!(control.intercept1.contains(Intercept1::NMI));
+        assert!(control.intercept1.contains(Intercept1::INIT));
         assert_eq!(control.virtual_interrupt & virtual_interrupt::MASKING, 0);
         assert_eq!(control.msr_map, 4 << 12);
-        let dirty = clean::INTERCEPTS | clean::VIRTUAL_INTERRUPT | clean::PERMISSION_MAPS;
-        assert_eq!(control.clean, clean::ALL & !dirty);
+        let dirty = Clean::INTERCEPTS | Clean::VIRTUAL_INTERRUPT | Clean::PERMISSION_MAPS;
+        assert_eq!(control.clean, Clean::all() - dirty);
         take_interrupts(control, InterruptMode::Emulated, 2 << 12);
         assert_eq!((control.intercept1, control.virtual_interrupt), before);
     }
@@ -499,12 +495,12 @@ mod tests {
     #[test]
     fn priority_is_watched_only_while_asked_for() {
         let mut vmcb = Box::new(Vmcb::ZERO);
-        vmcb.control.clean = clean::ALL;
+        vmcb.control.clean = Clean::all();
         watch_priority(&mut vmcb.control, false);
-        assert_eq!((vmcb.control.intercept_cr, vmcb.control.clean), (0, clean::ALL));
+        assert_eq!((vmcb.control.intercept_cr, vmcb.control.clean), (0, Clean::all()));
         watch_priority(&mut vmcb.control, true);
         assert_eq!(vmcb.control.intercept_cr, 1 << 24);
-        assert_eq!(vmcb.control.clean & clean::INTERCEPTS, 0);
+        assert!(!vmcb.control.clean.intersects(Clean::INTERCEPTS));
         watch_priority(&mut vmcb.control, false);
         assert_eq!(vmcb.control.intercept_cr, 0);
     }

@@ -7,7 +7,7 @@ use super::Features;
 use super::control;
 use access::vcpu::{Event, Resume, SavedProcessor};
 use spec::processor::RFLAGS_TF;
-use spec::svm::{Control, Save, Vmcb, clean, exit_code, virtual_interrupt};
+use spec::svm::{Clean, Control, Save, Vmcb, exit_code, virtual_interrupt};
 
 /// DR6: a single step.
 const DR6_BS: u64 = 1 << 14;
@@ -131,7 +131,7 @@ impl Entry {
             false => {}
         }
         control.virtual_interrupt |= bits;
-        control.clean &= !clean::VIRTUAL_INTERRUPT;
+        control.clean.remove(Clean::VIRTUAL_INTERRUPT);
         self.flush_translations();
     }
 
@@ -153,7 +153,7 @@ impl Entry {
         control.event_injection = match (self.interrupted, resume.inject) {
             (waiting, Some(Event::Nmi)) if self.features.virtual_nmi => {
                 control.virtual_interrupt |= virtual_interrupt::NMI_PENDING;
-                control.clean &= !clean::VIRTUAL_INTERRUPT;
+                control.clean.remove(Clean::VIRTUAL_INTERRUPT);
                 self.interrupted = 0;
                 waiting
             }
@@ -217,7 +217,7 @@ impl Entry {
     /// Takes note of what the exit in the control block leaves to be done.
     #[inline(always)]
     pub fn finish(&mut self, vmcb: &mut Vmcb) {
-        vmcb.control.clean = clean::ALL;
+        vmcb.control.clean = Clean::all();
         if vmcb.control.exit_interrupt_info & control::EVENT_VALID != 0 {
             self.interrupted_delivery(vmcb.control.exit_interrupt_info);
         }
@@ -301,7 +301,7 @@ fn become_window(vmcb: &mut Vmcb, dr6: u64) {
         return;
     }
     save.dr6 = save.dr6 & !DR6_BS | dr6 & DR6_BS;
-    control.clean &= !clean::DEBUG_REGISTERS;
+    control.clean.remove(Clean::DEBUG_REGISTERS);
     // A breakpoint that the instruction met is the guest's.
     if save.dr6 & DR6_OTHERS & !dr6 == 0 {
         control.exit_code = exit_code::IRET;
@@ -314,7 +314,7 @@ fn become_window(vmcb: &mut Vmcb, dr6: u64) {
 fn note_trap(vmcb: &mut Vmcb) {
     if vmcb.control.exit_code != exit_code::EXCEPTION + DEBUG {
         vmcb.save.dr6 |= DR6_BS;
-        vmcb.control.clean &= !clean::DEBUG_REGISTERS;
+        vmcb.control.clean.remove(Clean::DEBUG_REGISTERS);
     }
 }
 

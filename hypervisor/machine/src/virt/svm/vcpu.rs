@@ -12,7 +12,7 @@ use access::vcpu::{Execution, Exit, GeneralRegisters, InterruptMode, Resume};
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use spec::processor::RFLAGS_IF;
-use spec::svm::{Vmcb, clean};
+use spec::svm::{Clean, Vmcb};
 use spec::{Hpa, msr};
 
 mod apic;
@@ -196,7 +196,7 @@ impl Execution for SvmVcpu {
     fn set_tsc_offset(&mut self, offset: u64) {
         if self.vmcb.control.tsc_offset != offset {
             self.vmcb.control.tsc_offset = offset;
-            self.vmcb.control.clean &= !clean::INTERCEPTS;
+            self.vmcb.control.clean.remove(Clean::INTERCEPTS);
         }
     }
 

@@ -2,7 +2,7 @@ extern crate std;
 use super::*;
 use crate::virt::svm::control::{Roots, initialize};
 use access::vcpu::Exit;
-use spec::svm::{Save, intercept1, tlb_control};
+use spec::svm::{Intercept1, Save, tlb_control};
 use std::boxed::Box;
 
 const QUIET: Resume =
@@ -49,7 +49,7 @@ impl Model {
     }
 
     fn watches_iret(&self) -> bool {
-        self.vmcb.control.intercept1 & intercept1::IRET != 0
+        self.vmcb.control.intercept1.contains(Intercept1::IRET)
     }
 
     fn takes_nmi(&self) -> bool {
@@ -141,7 +141,7 @@ fn an_emulator_that_injects_twice_is_given_virtual_interrupts() {
     };
     model.enter(Resume { inject: Some(Event::Interrupt(0x31)), ..QUIET });
     assert_eq!((model.injected(), pending(&model)), (0, Some(0x31)));
-    assert_eq!(model.vmcb.control.clean & clean::VIRTUAL_INTERRUPT, 0);
+    assert!(!model.vmcb.control.clean.intersects(Clean::VIRTUAL_INTERRUPT));
     // An interrupt of the machine's comes first, and a fault in the delivery is told as an
     // exception of that number: it comes again all the same.
     for told in [0, 0x8000_0331] {
@@ -167,18 +167,18 @@ fn an_emulator_that_injects_twice_is_given_virtual_interrupts() {
     model.exit(exit_code::NESTED_FAULT, |_| ());
     model.enter(Resume { interrupt_window: true, ..QUIET });
     assert_eq!(model.injected(), 0x8000_0031);
-    assert_ne!(model.vmcb.control.intercept1 & intercept1::VINTR, 0);
+    assert!(model.vmcb.control.intercept1.contains(Intercept1::VINTR));
 }
 
 #[test]
 fn windows_are_taken_back() {
     let mut model = Model::new(Features::LEAST);
     model.enter(Resume { interrupt_window: true, priority_window: true, ..QUIET });
-    assert_ne!(model.vmcb.control.intercept1 & intercept1::VINTR, 0);
+    assert!(model.vmcb.control.intercept1.contains(Intercept1::VINTR));
     assert_ne!(model.vmcb.control.intercept_cr & WRITE_CR8, 0);
     model.exit(exit_code::CPUID, |_| ());
     model.enter(QUIET);
-    assert_eq!(model.vmcb.control.intercept1 & intercept1::VINTR, 0);
+    assert!(!model.vmcb.control.intercept1.intersects(Intercept1::VINTR));
     assert_eq!(model.vmcb.control.intercept_cr & WRITE_CR8, 0);
 }
 
@@ -197,7 +197,7 @@ fn an_nmi_that_waits_is_delivered_right_after_the_iret() {
     assert_eq!(exit, Exit::NmiWindow, "the trap is not the guest's");
     assert!(model.takes_nmi() && !model.traps());
     assert_eq!(model.vmcb.save.dr6 & DR6_BS, 0);
-    assert_eq!(model.vmcb.control.clean & clean::DEBUG_REGISTERS, 0, "DR6 was changed");
+    assert!(!model.vmcb.control.clean.intersects(Clean::DEBUG_REGISTERS), "DR6 was changed");
     model.enter(NMI);
     assert!(control::is_nmi(model.injected()) && model.watches_iret());
 }
@@ -273,7 +273,7 @@ fn a_processor_with_virtual_nmis_holds_them_back_itself() {
         model.enter(NMI);
         assert_eq!((model.injected(), model.watches_iret()), (0, false));
         assert_ne!(model.vmcb.control.virtual_interrupt & virtual_interrupt::NMI_PENDING, 0);
-        assert_eq!(model.vmcb.control.clean & clean::VIRTUAL_INTERRUPT, 0);
+        assert!(!model.vmcb.control.clean.intersects(Clean::VIRTUAL_INTERRUPT));
         model.exit(exit_code::CPUID, |_| ());
     }
     // A delivery that an exit interrupted goes by injection all the same.
@@ -286,7 +286,7 @@ fn a_processor_with_virtual_nmis_holds_them_back_itself() {
 /// In the shadow of STI, of a guest that takes its interrupts and halts by itself.
 fn in_shadow() -> Model {
     let mut model = Model::new(Features::LEAST);
-    model.vmcb.control.intercept1 &= !intercept1::HLT;
+    model.vmcb.control.intercept1.remove(Intercept1::HLT);
     model.enter(QUIET);
     model.vmcb.control.interrupt_shadow = 1;
     model.exit(exit_code::NMI, |save| save.rip = 0x300);
@@ -307,19 +307,19 @@ fn an_nmi_that_meets_an_interrupt_shadow_comes_at_its_end() {
     assert_eq!(exit, Exit::NmiWindow, "the trap is not the guest's");
     assert_eq!((model.vmcb.save.dr6 & DR6_BS, model.traps()), (0, false));
     assert!(model.takes_nmi());
-    assert_eq!(model.vmcb.control.intercept1 & intercept1::HLT, 0);
+    assert!(!model.vmcb.control.intercept1.intersects(Intercept1::HLT));
 }
 
 #[test]
 fn a_halt_in_the_shadow_exits_once() {
     let mut model = in_shadow();
     model.enter(WAITING_NMI);
-    assert_ne!(model.vmcb.control.intercept1 & intercept1::HLT, 0);
-    assert_eq!(model.vmcb.control.clean & clean::INTERCEPTS, 0);
+    assert!(model.vmcb.control.intercept1.contains(Intercept1::HLT));
+    assert!(!model.vmcb.control.clean.intersects(Clean::INTERCEPTS));
     assert_eq!(model.exit(exit_code::HLT, |_| ()), Exit::Halt);
     assert!(!model.traps(), "nobody sees the flag");
-    assert_eq!(model.vmcb.control.intercept1 & intercept1::HLT, 0);
-    assert_eq!(model.vmcb.control.clean & clean::INTERCEPTS, 0);
+    assert!(!model.vmcb.control.intercept1.intersects(Intercept1::HLT));
+    assert!(!model.vmcb.control.clean.intersects(Clean::INTERCEPTS));
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn a_step_over_what_exited_is_told_as_one() {
     model.exit(exit_code::CPUID, |_| ());
     model.enter(STEP);
     assert_eq!(model.vmcb.save.dr6, 0xffff_4ff0);
-    assert_eq!(model.vmcb.control.clean & clean::DEBUG_REGISTERS, 0);
+    assert!(!model.vmcb.control.clean.intersects(Clean::DEBUG_REGISTERS));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::cpu::apic;
 use crate::virt::apic_page::Bitmap;
 use access::vcpu::{ApicVirtualization, InterruptMode, KeptApic, Posting};
 use spec::local_apic::{COMMAND, TASK_PRIORITY};
-use spec::svm::clean;
+use spec::svm::Clean;
 
 impl ApicVirtualization for SvmVcpu {
     fn cr8(&self) -> u8 {
@@ -23,7 +23,7 @@ impl ApicVirtualization for SvmVcpu {
         let word = self.vmcb.control.virtual_interrupt & !0xff | u64::from(value >> 4);
         if word != self.vmcb.control.virtual_interrupt {
             self.vmcb.control.virtual_interrupt = word;
-            self.vmcb.control.clean &= !clean::VIRTUAL_INTERRUPT;
+            self.vmcb.control.clean.remove(Clean::VIRTUAL_INTERRUPT);
         }
     }
 

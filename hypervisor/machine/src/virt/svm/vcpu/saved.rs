@@ -4,7 +4,7 @@ use super::super::control::{self, SHADOW};
 use super::SvmVcpu;
 use crate::virt::guest_registers;
 use access::vcpu::{ProcessorState, SAVED_MSRS, SavedProcessor, Saving, SegmentName, Shadow};
-use spec::svm::{clean, exit_code, virtual_interrupt};
+use spec::svm::{Clean, exit_code, virtual_interrupt};
 
 impl Saving for SvmVcpu {
     fn save(&self) -> SavedProcessor {
@@ -54,7 +54,7 @@ impl Saving for SvmVcpu {
         [vmcb.save.dr6, vmcb.save.dr7] = saved.debug;
         vmcb.control.interrupt_shadow = if saved.shadow == Shadow::None { 0 } else { SHADOW };
         vmcb.control.exit_code = if saved.left_by_exception { exit_code::EXCEPTION + 1 } else { 0 };
-        vmcb.control.clean &= !clean::DEBUG_REGISTERS;
+        vmcb.control.clean.remove(Clean::DEBUG_REGISTERS);
         self.entry.restore(&mut vmcb.control, saved);
         // SAFETY: this processor is the vCPU's, whose guest has not entered it, and the caller asked
         // `accepts`.

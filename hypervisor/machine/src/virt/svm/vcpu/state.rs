@@ -5,7 +5,7 @@ use super::SvmVcpu;
 use crate::virt::guest_registers;
 use access::vcpu::{ControlRegisters, ProcessorState, RAX, RSP, Segment, SegmentName};
 use spec::msr;
-use spec::svm::{VmcbSegment, clean};
+use spec::svm::{Clean, VmcbSegment};
 
 impl SvmVcpu {
     fn segment_mut(&mut self, name: SegmentName) -> &mut VmcbSegment {
@@ -69,7 +69,7 @@ impl ProcessorState for SvmVcpu {
         save.cr3 = control.cr3;
         save.cr4 = control.cr4;
         save.efer = control.efer | EFER_SVME;
-        self.vmcb.control.clean &= !(clean::CONTROL_REGISTERS | clean::CR2);
+        self.vmcb.control.clean.remove(Clean::CONTROL_REGISTERS | Clean::CR2);
         // A change of paging mode or CR3 here is not the guest's own MOV, which
         // would flush.
         self.entry.flush_translations();
@@ -100,7 +100,7 @@ impl ProcessorState for SvmVcpu {
         if name == SegmentName::Ss {
             self.vmcb.save.cpl = (segment.attributes >> 5) as u8 & 3;
         }
-        self.vmcb.control.clean &= !clean::SEGMENTS;
+        self.vmcb.control.clean.remove(Clean::SEGMENTS);
     }
 
     fn global_table(&self) -> (u64, u16) {
@@ -111,7 +111,7 @@ impl ProcessorState for SvmVcpu {
         let save = &mut self.vmcb.save;
         let table = if interrupt { &mut save.idtr } else { &mut save.gdtr };
         *table = VmcbSegment { selector: 0, attributes: 0, limit: limit.into(), base };
-        self.vmcb.control.clean &= !clean::DESCRIPTOR_TABLES;
+        self.vmcb.control.clean.remove(Clean::DESCRIPTOR_TABLES);
     }
 
     fn privilege_level(&self) -> u8 {
@@ -142,11 +142,11 @@ impl ProcessorState for SvmVcpu {
         match number {
             msr::EFER => {
                 save.efer = value & !EFER_LMA | save.efer & EFER_LMA | EFER_SVME;
-                self.vmcb.control.clean &= !clean::CONTROL_REGISTERS;
+                self.vmcb.control.clean.remove(Clean::CONTROL_REGISTERS);
             }
             msr::PAT => {
                 save.g_pat = value;
-                self.vmcb.control.clean &= !clean::NESTED_PAGING;
+                self.vmcb.control.clean.remove(Clean::NESTED_PAGING);
             }
             msr::STAR => save.star = value,
             msr::LSTAR => save.lstar = value,
