@@ -1,17 +1,22 @@
 //! The MSRs that say what a processor's VT-x offers (Intel SDM vol. 3 appendix A), and
 //! the one by which firmware allows it (section 23.7).
 
+use bitflags::bitflags;
+
 /// IA32_FEATURE_CONTROL.
 pub const FEATURE_CONTROL: u32 = 0x3a;
 
-/// Bits of [`FEATURE_CONTROL`].
-pub mod feature_control {
-    /// The register cannot be written any more until reset. VMXON needs it.
-    pub const LOCKED: u64 = 1 << 0;
-    /// VMXON is allowed inside SMX operation.
-    pub const INSIDE_SMX: u64 = 1 << 1;
-    /// VMXON is allowed outside SMX operation.
-    pub const OUTSIDE_SMX: u64 = 1 << 2;
+bitflags! {
+    /// Bits of [`FEATURE_CONTROL`].
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct FeatureControl: u64 {
+        /// The register cannot be written any more until reset. VMXON needs it.
+        const LOCKED = 1 << 0;
+        /// VMXON is allowed inside SMX operation.
+        const INSIDE_SMX = 1 << 1;
+        /// VMXON is allowed outside SMX operation.
+        const OUTSIDE_SMX = 1 << 2;
+    }
 }
 
 /// Revision, region size, memory type: [`basic`].
@@ -36,7 +41,7 @@ pub const CR4_FIXED0: u32 = 0x488;
 pub const CR4_FIXED1: u32 = 0x489;
 /// Secondary processor-based controls.
 pub const SECONDARY: u32 = 0x48b;
-/// EPT and VPID: [`translation`].
+/// EPT and VPID: [`Translation`].
 pub const EPT_VPID: u32 = 0x48c;
 /// Pin-based controls, also those that the older MSR shows as always 1.
 pub const TRUE_PIN: u32 = 0x48d;
@@ -76,32 +81,35 @@ pub mod misc {
     pub const SAVES_LONG_MODE: u64 = 1 << 5;
 }
 
-/// Bits of [`EPT_VPID`] (section A.10).
-pub mod translation {
-    /// Tables of 4 levels.
-    pub const FOUR_LEVELS: u64 = 1 << 6;
-    /// Uncacheable tables.
-    pub const UNCACHED_TABLES: u64 = 1 << 8;
-    /// Write-back tables.
-    pub const WRITE_BACK_TABLES: u64 = 1 << 14;
-    /// 2 MiB pages.
-    pub const PAGES_2_MIB: u64 = 1 << 16;
-    /// 1 GiB pages.
-    pub const PAGES_1_GIB: u64 = 1 << 17;
-    /// INVEPT.
-    pub const INVEPT: u64 = 1 << 20;
-    /// Accessed and dirty flags.
-    pub const ACCESSED_DIRTY: u64 = 1 << 21;
-    /// INVEPT of one EPT pointer.
-    pub const INVEPT_ONE: u64 = 1 << 25;
-    /// INVEPT of all.
-    pub const INVEPT_ALL: u64 = 1 << 26;
-    /// INVVPID.
-    pub const INVVPID: u64 = 1 << 32;
-    /// INVVPID of one VPID.
-    pub const INVVPID_ONE: u64 = 1 << 41;
-    /// INVVPID of all.
-    pub const INVVPID_ALL: u64 = 1 << 42;
+bitflags! {
+    /// Bits of [`EPT_VPID`] (section A.10).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Translation: u64 {
+        /// Tables of 4 levels.
+        const FOUR_LEVELS = 1 << 6;
+        /// Uncacheable tables.
+        const UNCACHED_TABLES = 1 << 8;
+        /// Write-back tables.
+        const WRITE_BACK_TABLES = 1 << 14;
+        /// 2 MiB pages.
+        const PAGES_2_MIB = 1 << 16;
+        /// 1 GiB pages.
+        const PAGES_1_GIB = 1 << 17;
+        /// INVEPT.
+        const INVEPT = 1 << 20;
+        /// Accessed and dirty flags.
+        const ACCESSED_DIRTY = 1 << 21;
+        /// INVEPT of one EPT pointer.
+        const INVEPT_ONE = 1 << 25;
+        /// INVEPT of all.
+        const INVEPT_ALL = 1 << 26;
+        /// INVVPID.
+        const INVVPID = 1 << 32;
+        /// INVVPID of one VPID.
+        const INVVPID_ONE = 1 << 41;
+        /// INVVPID of all.
+        const INVVPID_ALL = 1 << 42;
+    }
 }
 
 /// The EPT pointer (section 24.6.11).

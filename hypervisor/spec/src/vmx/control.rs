@@ -1,221 +1,169 @@
 //! The control fields of a VMCS, bit by bit (Intel SDM vol. 3 sections 24.6 to 24.8), and
 //! what each control is called there.
 
+use bitflags::bitflags;
+
 /// A control: its bit, and its name in the manual.
 pub type Named = (u32, &'static str);
 
-/// Pin-based controls (table 24-5).
-pub mod pin {
-    use super::Named;
+/// The controls of one field: `NAME = bit, "its name in the manual"`, and the bits without a
+/// name that are always 1.
+macro_rules! controls {
+    (
+        $(#[doc = $doc:literal])*
+        $kind:ident, default1 $default1:literal;
+        $($(#[doc = $what:literal])* $control:ident = $bit:literal, $name:literal;)*
+    ) => {
+        bitflags! {
+            $(#[doc = $doc])*
+            #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+            pub struct $kind: u32 {
+                $($(#[doc = $what])* const $control = 1 << $bit;)*
+                /// Bits without a name that are always 1 (appendix A.3 to A.5).
+                const DEFAULT1 = $default1;
+            }
+        }
+
+        impl $kind {
+            /// What the manual calls each.
+            pub const NAMES: &[Named] = &[$((1 << $bit, $name)),*];
+        }
+    };
+}
+
+controls! {
+    /// Pin-based controls (table 24-5).
+    PinControls, default1 0x16;
     /// External interrupts exit.
-    pub const EXTERNAL_INTERRUPT: u32 = 1 << 0;
+    EXTERNAL_INTERRUPT = 0, "external-interrupt exiting";
     /// NMIs exit.
-    pub const NMI: u32 = 1 << 3;
+    NMI = 3, "NMI exiting";
     /// The guest's blocking by NMI is its own.
-    pub const VIRTUAL_NMIS: u32 = 1 << 5;
+    VIRTUAL_NMIS = 5, "virtual NMIs";
     /// The preemption timer counts.
-    pub const PREEMPTION_TIMER: u32 = 1 << 6;
+    PREEMPTION_TIMER = 6, "the preemption timer";
     /// Posted interrupts are processed.
-    pub const POSTED_INTERRUPTS: u32 = 1 << 7;
-    /// Bits without a name that are always 1 (section A.3.1).
-    pub const DEFAULT1: u32 = 0x16;
-    /// Names.
-    pub const NAMES: &[Named] = &[
-        (EXTERNAL_INTERRUPT, "external-interrupt exiting"),
-        (NMI, "NMI exiting"),
-        (VIRTUAL_NMIS, "virtual NMIs"),
-        (PREEMPTION_TIMER, "the preemption timer"),
-        (POSTED_INTERRUPTS, "posted interrupts"),
-    ];
+    POSTED_INTERRUPTS = 7, "posted interrupts";
 }
 
-/// Primary processor-based controls (table 24-6).
-pub mod processor {
-    use super::Named;
+controls! {
+    /// Primary processor-based controls (table 24-6).
+    PrimaryControls, default1 0x0400_6172;
     /// Exit once the guest can take an interrupt.
-    pub const INTERRUPT_WINDOW: u32 = 1 << 2;
+    INTERRUPT_WINDOW = 2, "interrupt-window exiting";
     /// The TSC offset is added.
-    pub const TSC_OFFSET: u32 = 1 << 3;
+    TSC_OFFSET = 3, "TSC offsetting";
     /// HLT exits.
-    pub const HLT: u32 = 1 << 7;
+    HLT = 7, "HLT exiting";
     /// INVLPG exits.
-    pub const INVLPG: u32 = 1 << 9;
+    INVLPG = 9, "INVLPG exiting";
     /// MWAIT exits.
-    pub const MWAIT: u32 = 1 << 10;
+    MWAIT = 10, "MWAIT exiting";
     /// RDPMC exits.
-    pub const RDPMC: u32 = 1 << 11;
+    RDPMC = 11, "RDPMC exiting";
     /// RDTSC exits.
-    pub const RDTSC: u32 = 1 << 12;
+    RDTSC = 12, "RDTSC exiting";
     /// MOV to CR3 exits.
-    pub const CR3_LOAD: u32 = 1 << 15;
+    CR3_LOAD = 15, "CR3-load exiting";
     /// MOV from CR3 exits.
-    pub const CR3_STORE: u32 = 1 << 16;
+    CR3_STORE = 16, "CR3-store exiting";
     /// The tertiary controls count.
-    pub const TERTIARY: u32 = 1 << 17;
+    TERTIARY = 17, "tertiary controls";
     /// MOV to CR8 exits.
-    pub const CR8_LOAD: u32 = 1 << 19;
+    CR8_LOAD = 19, "CR8-load exiting";
     /// MOV from CR8 exits.
-    pub const CR8_STORE: u32 = 1 << 20;
+    CR8_STORE = 20, "CR8-store exiting";
     /// CR8 is in the virtual-APIC page.
-    pub const TPR_SHADOW: u32 = 1 << 21;
+    TPR_SHADOW = 21, "TPR shadow";
     /// Exit once the guest can take an NMI.
-    pub const NMI_WINDOW: u32 = 1 << 22;
+    NMI_WINDOW = 22, "NMI-window exiting";
     /// MOV to and from debug registers exits.
-    pub const DEBUG_REGISTERS: u32 = 1 << 23;
+    DEBUG_REGISTERS = 23, "MOV-DR exiting";
     /// Every port access exits.
-    pub const ALL_PORTS: u32 = 1 << 24;
+    ALL_PORTS = 24, "unconditional I/O exiting";
     /// Port accesses exit as the bitmaps say.
-    pub const IO_BITMAPS: u32 = 1 << 25;
+    IO_BITMAPS = 25, "I/O bitmaps";
     /// Exit after each instruction.
-    pub const MONITOR_TRAP: u32 = 1 << 27;
+    MONITOR_TRAP = 27, "the monitor trap flag";
     /// RDMSR and WRMSR exit as the bitmap says.
-    pub const MSR_BITMAP: u32 = 1 << 28;
+    MSR_BITMAP = 28, "MSR bitmaps";
     /// MONITOR exits.
-    pub const MONITOR: u32 = 1 << 29;
+    MONITOR = 29, "MONITOR exiting";
     /// PAUSE exits.
-    pub const PAUSE: u32 = 1 << 30;
+    PAUSE = 30, "PAUSE exiting";
     /// The secondary controls count.
-    pub const SECONDARY: u32 = 1 << 31;
-    /// Bits without a name that are always 1 (section A.3.2).
-    pub const DEFAULT1: u32 = 0x0400_6172;
-    /// Names.
-    pub const NAMES: &[Named] = &[
-        (INTERRUPT_WINDOW, "interrupt-window exiting"),
-        (TSC_OFFSET, "TSC offsetting"),
-        (HLT, "HLT exiting"),
-        (INVLPG, "INVLPG exiting"),
-        (MWAIT, "MWAIT exiting"),
-        (RDPMC, "RDPMC exiting"),
-        (RDTSC, "RDTSC exiting"),
-        (CR3_LOAD, "CR3-load exiting"),
-        (CR3_STORE, "CR3-store exiting"),
-        (TERTIARY, "tertiary controls"),
-        (CR8_LOAD, "CR8-load exiting"),
-        (CR8_STORE, "CR8-store exiting"),
-        (TPR_SHADOW, "TPR shadow"),
-        (NMI_WINDOW, "NMI-window exiting"),
-        (DEBUG_REGISTERS, "MOV-DR exiting"),
-        (ALL_PORTS, "unconditional I/O exiting"),
-        (IO_BITMAPS, "I/O bitmaps"),
-        (MONITOR_TRAP, "the monitor trap flag"),
-        (MSR_BITMAP, "MSR bitmaps"),
-        (MONITOR, "MONITOR exiting"),
-        (PAUSE, "PAUSE exiting"),
-        (SECONDARY, "secondary controls"),
-    ];
+    SECONDARY = 31, "secondary controls";
 }
 
-/// Secondary processor-based controls (table 24-7).
-pub mod secondary {
-    use super::Named;
+controls! {
+    /// Secondary processor-based controls (table 24-7).
+    SecondaryControls, default1 0;
     /// Accesses to the APIC-access page are virtualised.
-    pub const APIC_ACCESSES: u32 = 1 << 0;
+    APIC_ACCESSES = 0, "APIC-access virtualization";
     /// Extended page tables.
-    pub const EPT: u32 = 1 << 1;
+    EPT = 1, "EPT";
     /// LGDT and its kin exit.
-    pub const DESCRIPTOR_TABLES: u32 = 1 << 2;
+    DESCRIPTOR_TABLES = 2, "descriptor-table exiting";
     /// RDTSCP is there.
-    pub const RDTSCP: u32 = 1 << 3;
+    RDTSCP = 3, "RDTSCP for guests";
     /// x2APIC MSRs are virtualised.
-    pub const X2APIC: u32 = 1 << 4;
+    X2APIC = 4, "x2APIC virtualization";
     /// Translations are tagged.
-    pub const VPID: u32 = 1 << 5;
+    VPID = 5, "VPID";
     /// WBINVD exits.
-    pub const WBINVD: u32 = 1 << 6;
+    WBINVD = 6, "WBINVD exiting";
     /// Real mode and unpaged protected mode.
-    pub const UNRESTRICTED_GUEST: u32 = 1 << 7;
+    UNRESTRICTED_GUEST = 7, "unrestricted guest";
     /// Reads of APIC registers come from the virtual-APIC page.
-    pub const APIC_REGISTERS: u32 = 1 << 8;
+    APIC_REGISTERS = 8, "APIC-register virtualization";
     /// Virtual interrupts are evaluated and delivered.
-    pub const VIRTUAL_INTERRUPTS: u32 = 1 << 9;
+    VIRTUAL_INTERRUPTS = 9, "virtual-interrupt delivery";
     /// Loops of PAUSE exit.
-    pub const PAUSE_LOOP: u32 = 1 << 10;
+    PAUSE_LOOP = 10, "PAUSE-loop exiting";
     /// RDRAND exits.
-    pub const RDRAND: u32 = 1 << 11;
+    RDRAND = 11, "RDRAND exiting";
     /// INVPCID is there.
-    pub const INVPCID: u32 = 1 << 12;
+    INVPCID = 12, "INVPCID for guests";
     /// ENCLS exits as its bitmap says.
-    pub const ENCLS: u32 = 1 << 15;
+    ENCLS = 15, "ENCLS exiting";
     /// RDSEED exits.
-    pub const RDSEED: u32 = 1 << 16;
+    RDSEED = 16, "RDSEED exiting";
     /// XSAVES and XRSTORS are there.
-    pub const XSAVES: u32 = 1 << 20;
+    XSAVES = 20, "XSAVES for guests";
     /// ENCLV exits as its bitmap says.
-    pub const ENCLV: u32 = 1 << 28;
-    /// Names.
-    pub const NAMES: &[Named] = &[
-        (APIC_ACCESSES, "APIC-access virtualization"),
-        (EPT, "EPT"),
-        (DESCRIPTOR_TABLES, "descriptor-table exiting"),
-        (RDTSCP, "RDTSCP for guests"),
-        (X2APIC, "x2APIC virtualization"),
-        (VPID, "VPID"),
-        (WBINVD, "WBINVD exiting"),
-        (UNRESTRICTED_GUEST, "unrestricted guest"),
-        (APIC_REGISTERS, "APIC-register virtualization"),
-        (VIRTUAL_INTERRUPTS, "virtual-interrupt delivery"),
-        (PAUSE_LOOP, "PAUSE-loop exiting"),
-        (RDRAND, "RDRAND exiting"),
-        (INVPCID, "INVPCID for guests"),
-        (ENCLS, "ENCLS exiting"),
-        (RDSEED, "RDSEED exiting"),
-        (XSAVES, "XSAVES for guests"),
-        (ENCLV, "ENCLV exiting"),
-    ];
+    ENCLV = 28, "ENCLV exiting";
 }
 
-/// VM-exit controls (table 24-13).
-pub mod exit {
-    use super::Named;
+controls! {
+    /// VM-exit controls (table 24-13).
+    ExitControls, default1 0x0003_6dfb;
     /// DR7 and IA32_DEBUGCTL are saved.
-    pub const SAVE_DEBUG: u32 = 1 << 2;
+    SAVE_DEBUG = 2, "saving of debug controls";
     /// The host is in 64-bit mode.
-    pub const HOST_64: u32 = 1 << 9;
+    HOST_64 = 9, "a 64-bit host";
     /// The interrupt that exits is acknowledged and its vector saved.
-    pub const ACKNOWLEDGE: u32 = 1 << 15;
+    ACKNOWLEDGE = 15, "acknowledgement of interrupts on exit";
     /// IA32_PAT is saved.
-    pub const SAVE_PAT: u32 = 1 << 18;
+    SAVE_PAT = 18, "saving of IA32_PAT";
     /// IA32_PAT is loaded.
-    pub const LOAD_PAT: u32 = 1 << 19;
+    LOAD_PAT = 19, "loading of the host's IA32_PAT";
     /// IA32_EFER is saved.
-    pub const SAVE_EFER: u32 = 1 << 20;
+    SAVE_EFER = 20, "saving of IA32_EFER";
     /// IA32_EFER is loaded.
-    pub const LOAD_EFER: u32 = 1 << 21;
+    LOAD_EFER = 21, "loading of the host's IA32_EFER";
     /// The preemption timer's value is saved.
-    pub const SAVE_TIMER: u32 = 1 << 22;
-    /// Bits without a name that are always 1 (section A.4).
-    pub const DEFAULT1: u32 = 0x0003_6dfb;
-    /// Names.
-    pub const NAMES: &[Named] = &[
-        (SAVE_DEBUG, "saving of debug controls"),
-        (HOST_64, "a 64-bit host"),
-        (ACKNOWLEDGE, "acknowledgement of interrupts on exit"),
-        (SAVE_PAT, "saving of IA32_PAT"),
-        (LOAD_PAT, "loading of the host's IA32_PAT"),
-        (SAVE_EFER, "saving of IA32_EFER"),
-        (LOAD_EFER, "loading of the host's IA32_EFER"),
-        (SAVE_TIMER, "saving of the preemption timer"),
-    ];
+    SAVE_TIMER = 22, "saving of the preemption timer";
 }
 
-/// VM-entry controls (table 24-15).
-pub mod entry {
-    use super::Named;
+controls! {
+    /// VM-entry controls (table 24-15).
+    EntryControls, default1 0x11fb;
     /// DR7 and IA32_DEBUGCTL are loaded.
-    pub const LOAD_DEBUG: u32 = 1 << 2;
+    LOAD_DEBUG = 2, "loading of debug controls";
     /// The guest is in IA-32e mode (EFER.LMA).
-    pub const LONG_MODE: u32 = 1 << 9;
+    LONG_MODE = 9, "IA-32e mode guests";
     /// IA32_PAT is loaded.
-    pub const LOAD_PAT: u32 = 1 << 14;
+    LOAD_PAT = 14, "loading of the guest's IA32_PAT";
     /// IA32_EFER is loaded.
-    pub const LOAD_EFER: u32 = 1 << 15;
-    /// Bits without a name that are always 1 (section A.5).
-    pub const DEFAULT1: u32 = 0x11fb;
-    /// Names.
-    pub const NAMES: &[Named] = &[
-        (LOAD_DEBUG, "loading of debug controls"),
-        (LONG_MODE, "IA-32e mode guests"),
-        (LOAD_PAT, "loading of the guest's IA32_PAT"),
-        (LOAD_EFER, "loading of the guest's IA32_EFER"),
-    ];
+    LOAD_EFER = 15, "loading of the guest's IA32_EFER";
 }

@@ -12,7 +12,7 @@ use crate::virt::{Backend, NotEnabled, OutOfMemory, Place};
 use access::vcpu::InterruptMode;
 use core::fmt;
 use spec::Hpa;
-use spec::vmx::capability::{self, feature_control};
+use spec::vmx::capability::{self, FeatureControl};
 use tables::{Ept, Geometry, PageSize};
 
 const FRAME: u64 = 4096;
@@ -144,12 +144,12 @@ fn msr_map(interrupts: InterruptMode) -> Result<Hpa, OutOfMemory> {
 /// # Safety
 /// The processor has VT-x.
 unsafe fn allow_vmxon() {
-    const WANTED: u64 = feature_control::LOCKED | feature_control::OUTSIDE_SMX;
     // SAFETY: the register exists with VT-x, and can be written while it is not locked.
     unsafe {
-        let value = registers::read_msr(capability::FEATURE_CONTROL);
-        if value & feature_control::LOCKED == 0 {
-            registers::write_msr(capability::FEATURE_CONTROL, value | WANTED);
+        let value = FeatureControl::from_bits_retain(registers::read_msr(capability::FEATURE_CONTROL));
+        if !value.contains(FeatureControl::LOCKED) {
+            let allowed = value | FeatureControl::LOCKED | FeatureControl::OUTSIDE_SMX;
+            registers::write_msr(capability::FEATURE_CONTROL, allowed.bits());
         }
     }
 }

@@ -4,10 +4,13 @@
 
 use crate::cpu::errata::{self, Remedy};
 use crate::cpu::facts::Facts;
+use bitflags::Flags;
 use core::fmt;
 use spec::processor::{CR0_PE, CR0_PG};
-use spec::vmx::capability::{self, basic, ept_pointer, feature_control, misc, translation};
-use spec::vmx::control::{Named, entry, exit, pin, processor, secondary};
+use spec::vmx::capability::{self, FeatureControl, Translation, basic, ept_pointer, misc};
+use spec::vmx::control::{
+    EntryControls, ExitControls, Named, PinControls, PrimaryControls, SecondaryControls,
+};
 
 /// Bits of a control register that VMX operation wants fixed (sections A.7 and A.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +32,15 @@ impl Fixed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Controls {
     /// Pin-based.
-    pub pin: u32,
+    pub pin: PinControls,
     /// Primary processor-based, without the windows, which come and go.
-    pub processor: u32,
+    pub processor: PrimaryControls,
     /// Secondary processor-based.
-    pub secondary: u32,
+    pub secondary: SecondaryControls,
     /// VM exit.
-    pub exit: u32,
+    pub exit: ExitControls,
     /// VM entry, without "IA-32e mode guest", which follows the guest.
-    pub entry: u32,
+    pub entry: EntryControls,
 }
 
 /// What the processor offers, and what the hypervisor makes of it.
@@ -94,7 +97,7 @@ pub struct Lacks {
     /// Of the entry controls.
     pub entry: Gap,
     /// Bits of the EPT and VPID capability.
-    pub translation: u64,
+    pub translation: Translation,
     /// Exits do not keep EFER.LMA.
     pub long_mode: bool,
     /// The regions that the processor wants are larger than a frame.
@@ -115,85 +118,97 @@ pub enum Unsupported {
 }
 
 /// What the hypervisor asks of one kind of controls.
-struct Wish {
-    needed: u32,
-    useful: u32,
-    default1: u32,
+struct Wish<C> {
+    needed: C,
+    useful: C,
+    default1: C,
 }
 
-impl Wish {
+impl<C: Flags<Bits = u32>> Wish<C> {
     /// The controls to be set, given the MSR that says which may be 0 (low half, a set bit
     /// may not) and which may be 1 (high half).
-    fn choose(&self, capability: u64) -> Result<u32, Gap> {
+    fn choose(&self, capability: u64) -> Result<C, Gap> {
         let (must, may) = (capability as u32, (capability >> 32) as u32);
-        let gap =
-            Gap { absent: self.needed & !may, forced: must & !(self.needed | self.useful | self.default1) };
-        if gap == Gap::default() { Ok(self.needed | self.useful & may | must) } else { Err(gap) }
+        let [needed, useful, default1] = [&self.needed, &self.useful, &self.default1].map(C::bits);
+        let gap = Gap { absent: needed & !may, forced: must & !(needed | useful | default1) };
+        if gap != Gap::default() {
+            return Err(gap);
+        }
+        Ok(C::from_bits_retain(needed | useful & may | must))
     }
 }
 
-const PIN: Wish = Wish {
-    needed: pin::EXTERNAL_INTERRUPT | pin::NMI | pin::VIRTUAL_NMIS,
-    useful: 0,
-    default1: pin::DEFAULT1,
+const PIN: Wish<PinControls> = Wish {
+    needed: PinControls::EXTERNAL_INTERRUPT.union(PinControls::NMI).union(PinControls::VIRTUAL_NMIS),
+    useful: PinControls::empty(),
+    default1: PinControls::DEFAULT1,
 };
 
-const WINDOWS: u32 = processor::INTERRUPT_WINDOW | processor::NMI_WINDOW | processor::TSC_OFFSET;
+const WINDOWS: PrimaryControls =
+    PrimaryControls::INTERRUPT_WINDOW.union(PrimaryControls::NMI_WINDOW).union(PrimaryControls::TSC_OFFSET);
 
-const PROCESSOR: Wish = Wish {
+const PROCESSOR: Wish<PrimaryControls> = Wish {
     needed: WINDOWS
-        | processor::HLT
-        | processor::MWAIT
-        | processor::RDPMC
-        | processor::TPR_SHADOW
-        | processor::IO_BITMAPS
-        | processor::MSR_BITMAP
-        | processor::MONITOR
-        | processor::SECONDARY,
-    useful: 0,
-    default1: processor::DEFAULT1,
+        .union(PrimaryControls::HLT)
+        .union(PrimaryControls::MWAIT)
+        .union(PrimaryControls::RDPMC)
+        .union(PrimaryControls::TPR_SHADOW)
+        .union(PrimaryControls::IO_BITMAPS)
+        .union(PrimaryControls::MSR_BITMAP)
+        .union(PrimaryControls::MONITOR)
+        .union(PrimaryControls::SECONDARY),
+    useful: PrimaryControls::empty(),
+    default1: PrimaryControls::DEFAULT1,
 };
 
 /// INVPCID is added where CPUID has it: the guest is told that it is there.
-const SECONDARY: Wish = Wish {
-    needed: secondary::EPT | secondary::UNRESTRICTED_GUEST,
-    useful: secondary::VPID | secondary::WBINVD | secondary::ENCLS | secondary::ENCLV,
-    default1: 0,
+const SECONDARY: Wish<SecondaryControls> = Wish {
+    needed: SecondaryControls::EPT.union(SecondaryControls::UNRESTRICTED_GUEST),
+    useful: SecondaryControls::VPID
+        .union(SecondaryControls::WBINVD)
+        .union(SecondaryControls::ENCLS)
+        .union(SecondaryControls::ENCLV),
+    default1: SecondaryControls::empty(),
 };
 
 /// Secondary controls with which the processor keeps a guest's local APIC in x2APIC mode and
 /// delivers its interrupts (Intel SDM vol. 3 chapter 31). They come and go.
-pub const KEEPS_APIC: u32 = secondary::X2APIC | secondary::APIC_REGISTERS | secondary::VIRTUAL_INTERRUPTS;
+pub const KEEPS_APIC: SecondaryControls = SecondaryControls::X2APIC
+    .union(SecondaryControls::APIC_REGISTERS)
+    .union(SecondaryControls::VIRTUAL_INTERRUPTS);
 
-const EXIT: Wish = Wish {
-    needed: exit::SAVE_DEBUG
-        | exit::HOST_64
-        | exit::ACKNOWLEDGE
-        | exit::LOAD_PAT
-        | exit::SAVE_EFER
-        | exit::LOAD_EFER,
-    useful: 0,
-    default1: exit::DEFAULT1,
+const EXIT: Wish<ExitControls> = Wish {
+    needed: ExitControls::SAVE_DEBUG
+        .union(ExitControls::HOST_64)
+        .union(ExitControls::ACKNOWLEDGE)
+        .union(ExitControls::LOAD_PAT)
+        .union(ExitControls::SAVE_EFER)
+        .union(ExitControls::LOAD_EFER),
+    useful: ExitControls::empty(),
+    default1: ExitControls::DEFAULT1,
 };
 
-const ENTRY: Wish = Wish {
-    needed: entry::LOAD_DEBUG | entry::LONG_MODE | entry::LOAD_PAT | entry::LOAD_EFER,
-    useful: 0,
-    default1: entry::DEFAULT1,
+const ENTRY: Wish<EntryControls> = Wish {
+    needed: EntryControls::LOAD_DEBUG
+        .union(EntryControls::LONG_MODE)
+        .union(EntryControls::LOAD_PAT)
+        .union(EntryControls::LOAD_EFER),
+    useful: EntryControls::empty(),
+    default1: EntryControls::DEFAULT1,
 };
 
-const TRANSLATION: u64 = translation::FOUR_LEVELS
-    | translation::WRITE_BACK_TABLES
-    | translation::PAGES_2_MIB
-    | translation::INVEPT
-    | translation::INVEPT_ALL;
+const TRANSLATION: Translation = Translation::FOUR_LEVELS
+    .union(Translation::WRITE_BACK_TABLES)
+    .union(Translation::PAGES_2_MIB)
+    .union(Translation::INVEPT)
+    .union(Translation::INVEPT_ALL);
 
-const TRANSLATION_NAMES: &[(u64, &str)] = &[
-    (translation::FOUR_LEVELS, "EPT of 4 levels"),
-    (translation::WRITE_BACK_TABLES, "write-back EPT"),
-    (translation::PAGES_2_MIB, "EPT with 2 MiB pages"),
-    (translation::INVEPT, "INVEPT"),
-    (translation::INVEPT_ALL, "INVEPT of all contexts"),
+const TRANSLATION_NAMES: &[(Translation, &str)] = &[
+    (Translation::FOUR_LEVELS, "EPT of 4 levels"),
+    (Translation::WRITE_BACK_TABLES, "write-back EPT"),
+    (Translation::PAGES_2_MIB, "EPT with 2 MiB pages"),
+    (Translation::INVEPT, "INVEPT"),
+    (Translation::INVEPT_ALL, "INVEPT of all contexts"),
 ];
 
 impl Features {
@@ -215,40 +230,40 @@ impl Features {
         let mut lacks = Lacks::default();
         let controls = choose_controls(basic, invpcid, &msr, &mut lacks);
         let offered = translation_of(&msr);
-        lacks.translation = TRANSLATION & !offered;
+        lacks.translation = TRANSLATION.difference(offered);
         lacks.long_mode = msr(capability::MISC) & misc::SAVES_LONG_MODE == 0;
         lacks.region = basic >> basic::SIZE_SHIFT & basic::SIZE > 4096;
         if lacks != Lacks::default() {
             return Err(Unsupported::Lacks(lacks));
         }
         let facts = Facts::read(&cpuid, &msr);
-        let keeps_apic = (secondary_of(&msr) >> 32) as u32 & KEEPS_APIC == KEEPS_APIC;
+        let keeps_apic = (secondary_of(&msr) >> 32) as u32 & KEEPS_APIC.bits() == KEEPS_APIC.bits();
         let mut features = Self {
             revision: (basic & basic::REVISION) as u32,
             controls,
             cr0: Fixed { must: msr(capability::CR0_FIXED0), may: msr(capability::CR0_FIXED1) },
             cr4: Fixed { must: msr(capability::CR4_FIXED0), may: msr(capability::CR4_FIXED1) },
-            huge_pages: offered & translation::PAGES_1_GIB != 0,
+            huge_pages: offered.contains(Translation::PAGES_1_GIB),
             small_code_pages: errata::need(&facts, Remedy::SmallCodePages),
-            accessed_dirty: offered & translation::ACCESSED_DIRTY != 0,
-            invept_one: offered & translation::INVEPT_ONE != 0,
+            accessed_dirty: offered.contains(Translation::ACCESSED_DIRTY),
+            invept_one: offered.contains(Translation::INVEPT_ONE),
             keeps_apic,
-            takes_posted: keeps_apic && may(msr(pin_capability(basic)), pin::POSTED_INTERRUPTS),
-            timer_rate: (may(msr(pin_capability(basic)), pin::PREEMPTION_TIMER)
+            takes_posted: keeps_apic && may(msr(pin_capability(basic)), PinControls::POSTED_INTERRUPTS),
+            timer_rate: (may(msr(pin_capability(basic)), PinControls::PREEMPTION_TIMER)
                 && !errata::need(&facts, Remedy::NoPreemptionTimer))
             .then(|| (msr(capability::MISC) & misc::TIMER_RATE) as u8),
-            invvpid_one: offered & translation::INVVPID_ONE != 0,
+            invvpid_one: offered.contains(Translation::INVVPID_ONE),
         };
-        let kinds = translation::INVVPID_ONE | translation::INVVPID_ALL;
-        if offered & translation::INVVPID == 0 || offered & kinds == 0 {
-            features.controls.secondary &= !secondary::VPID;
+        let kinds = Translation::INVVPID_ONE | Translation::INVVPID_ALL;
+        if !offered.contains(Translation::INVVPID) || !offered.intersects(kinds) {
+            features.controls.secondary.remove(SecondaryControls::VPID);
         }
         Ok(features)
     }
 
     /// Whether translations are tagged with a VPID, so that they outlive exits.
     pub const fn has_vpid(&self) -> bool {
-        self.controls.secondary & secondary::VPID != 0
+        self.controls.secondary.contains(SecondaryControls::VPID)
     }
 
     /// The EPT pointer for tables of 4 levels whose root is at `root` (hpa).
@@ -265,13 +280,19 @@ impl Features {
 
 /// Whether IA32_FEATURE_CONTROL lets VMXON work, or lets itself be set so that it does.
 fn may_be_switched_on(value: u64) -> Result<(), Unsupported> {
-    if value & feature_control::LOCKED == 0 || value & feature_control::OUTSIDE_SMX != 0 {
+    let value = FeatureControl::from_bits_retain(value);
+    if !value.contains(FeatureControl::LOCKED) || value.contains(FeatureControl::OUTSIDE_SMX) {
         Ok(())
-    } else if value & feature_control::INSIDE_SMX != 0 {
+    } else if value.contains(FeatureControl::INSIDE_SMX) {
         Err(Unsupported::OnlyInsideSmx)
     } else {
         Err(Unsupported::DisabledByFirmware)
     }
+}
+
+/// What was chosen; where that is nothing, what is missing is noted.
+fn note<C: Flags>(choice: Result<C, Gap>, gap: &mut Gap) -> C {
+    choice.map_err(|found| *gap = found).unwrap_or(C::empty())
 }
 
 fn choose_controls(basic: u64, invpcid: bool, msr: &impl Fn(u32) -> u64, lacks: &mut Lacks) -> Controls {
@@ -280,16 +301,15 @@ fn choose_controls(basic: u64, invpcid: bool, msr: &impl Fn(u32) -> u64, lacks: 
     let processor_offered = pick(capability::TRUE_PROCESSOR, capability::PROCESSOR);
     let mut secondary = SECONDARY;
     if invpcid {
-        secondary.needed |= secondary::INVPCID;
+        secondary.needed |= SecondaryControls::INVPCID;
     }
-    let note = |choice: Result<u32, Gap>, gap: &mut Gap| choice.map_err(|found| *gap = found).unwrap_or(0);
     Controls {
         pin: note(PIN.choose(msr(pin_capability(basic))), &mut lacks.pin),
-        processor: note(PROCESSOR.choose(processor_offered), &mut lacks.processor) & !WINDOWS,
+        processor: note(PROCESSOR.choose(processor_offered), &mut lacks.processor).difference(WINDOWS),
         secondary: note(secondary.choose(secondary_of(msr)), &mut lacks.secondary),
         exit: note(EXIT.choose(pick(capability::TRUE_EXIT, capability::EXIT)), &mut lacks.exit),
         entry: note(ENTRY.choose(pick(capability::TRUE_ENTRY, capability::ENTRY)), &mut lacks.entry)
-            & !entry::LONG_MODE,
+            .difference(EntryControls::LONG_MODE),
     }
 }
 
@@ -300,18 +320,18 @@ const fn pin_capability(basic: u64) -> u32 {
 
 /// IA32_VMX_PROCBASED_CTLS2, which exists where the secondary controls do; 0 elsewhere.
 fn secondary_of(msr: &impl Fn(u32) -> u64) -> u64 {
-    if may(msr(capability::PROCESSOR), processor::SECONDARY) { msr(capability::SECONDARY) } else { 0 }
+    if may(msr(capability::PROCESSOR), PrimaryControls::SECONDARY) { msr(capability::SECONDARY) } else { 0 }
 }
 
 /// IA32_VMX_EPT_VPID_CAP, which exists where there is EPT or VPID; 0 elsewhere.
-fn translation_of(msr: &impl Fn(u32) -> u64) -> u64 {
-    let exists = may(secondary_of(msr), secondary::EPT | secondary::VPID);
-    if exists { msr(capability::EPT_VPID) } else { 0 }
+fn translation_of(msr: &impl Fn(u32) -> u64) -> Translation {
+    let exists = may(secondary_of(msr), SecondaryControls::EPT | SecondaryControls::VPID);
+    if exists { Translation::from_bits_retain(msr(capability::EPT_VPID)) } else { Translation::empty() }
 }
 
-/// Whether a capability lets any of `bits` be 1.
-const fn may(capability: u64, bits: u32) -> bool {
-    (capability >> 32) as u32 & bits != 0
+/// Whether a capability lets any of `controls` be 1.
+fn may(capability: u64, controls: impl Flags<Bits = u32>) -> bool {
+    (capability >> 32) as u32 & controls.bits() != 0
 }
 
 impl fmt::Display for Unsupported {
@@ -334,17 +354,17 @@ impl fmt::Display for Lacks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = List { f, any: false };
         let kinds: [(Gap, &[Named]); 5] = [
-            (self.pin, pin::NAMES),
-            (self.processor, processor::NAMES),
-            (self.secondary, secondary::NAMES),
-            (self.exit, exit::NAMES),
-            (self.entry, entry::NAMES),
+            (self.pin, PinControls::NAMES),
+            (self.processor, PrimaryControls::NAMES),
+            (self.secondary, SecondaryControls::NAMES),
+            (self.exit, ExitControls::NAMES),
+            (self.entry, EntryControls::NAMES),
         ];
         for (gap, names) in kinds {
             list.controls("lacks", gap.absent, names)?;
         }
         for &(bit, name) in TRANSLATION_NAMES {
-            if self.translation & bit != 0 {
+            if self.translation.contains(bit) {
                 list.item("lacks", format_args!("{name}"))?;
             }
         }

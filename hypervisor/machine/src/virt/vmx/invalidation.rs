@@ -66,15 +66,21 @@ mod tests {
     use super::*;
     use crate::virt::vmx::features::{Controls, Fixed};
     use Extent::{All, One};
-    use spec::vmx::control::secondary;
+    use spec::vmx::control::{EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls};
 
     fn features(vpid: bool, invept_one: bool, invvpid_one: bool) -> Features {
         let fixed = Fixed { must: 0, may: !0 };
-        let secondary = if vpid { secondary::VPID } else { 0 };
+        let secondary = if vpid { SecondaryControls::VPID } else { SecondaryControls::empty() };
         Features {
             small_code_pages: false,
             revision: 1,
-            controls: Controls { pin: 0, processor: 0, secondary, exit: 0, entry: 0 },
+            controls: Controls {
+                pin: PinControls::empty(),
+                processor: PrimaryControls::empty(),
+                secondary,
+                exit: ExitControls::empty(),
+                entry: EntryControls::empty(),
+            },
             cr0: fixed,
             cr4: fixed,
             huge_pages: true,

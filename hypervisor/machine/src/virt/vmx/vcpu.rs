@@ -17,7 +17,7 @@ use access::vcpu::{
 };
 use spec::Hpa;
 use spec::processor::{CR0_PE, EFER_LMA, RFLAGS_IF, RFLAGS_TF};
-use spec::vmx::control::processor;
+use spec::vmx::control::{PinControls, PrimaryControls};
 use spec::vmx::field::{self, Field};
 use spec::vmx::{event, exit, interruptibility};
 
@@ -96,8 +96,8 @@ pub struct VmxVcpu {
     /// Vectors whose end exits while the processor keeps the local APIC.
     watched_ends: [u64; 4],
     /// Pin-based and primary processor-based controls and threshold as the VMCS has them.
-    pins: u32,
-    controls: u32,
+    pins: PinControls,
+    controls: PrimaryControls,
     threshold: u8,
     /// What is added to the TSC.
     tsc_offset: u64,
@@ -137,8 +137,8 @@ impl VmxVcpu {
             launched: false,
             interrupts: InterruptMode::Emulated,
             watched_ends: [0; 4],
-            pins: 0,
-            controls: 0,
+            pins: PinControls::empty(),
+            controls: PrimaryControls::empty(),
             threshold: 0,
             tsc_offset: 0,
             deadline: 0,
@@ -161,10 +161,10 @@ impl VmxVcpu {
         unsafe { world::write(field, value) }
     }
 
-    fn set_controls(&mut self, wanted: u32) {
+    fn set_controls(&mut self, wanted: PrimaryControls) {
         if wanted != self.controls {
             self.controls = wanted;
-            self.write(field::PROCESSOR_CONTROLS, wanted.into());
+            self.write(field::PROCESSOR_CONTROLS, wanted.bits().into());
         }
     }
 
@@ -226,9 +226,13 @@ impl VmxVcpu {
     /// NMI window is open in the shadow of STI differs between processors, while an NMI
     /// must not be delivered there: the interrupt window opens after it.
     #[cold]
-    fn nmi_window(&self) -> u32 {
+    fn nmi_window(&self) -> PrimaryControls {
         let state = self.read(field::GUEST_INTERRUPTIBILITY) as u32;
-        if state & interruptibility::STI != 0 { processor::INTERRUPT_WINDOW } else { processor::NMI_WINDOW }
+        if state & interruptibility::STI != 0 {
+            PrimaryControls::INTERRUPT_WINDOW
+        } else {
+            PrimaryControls::NMI_WINDOW
+        }
     }
 
     #[cold]
@@ -288,7 +292,7 @@ impl Execution for VmxVcpu {
         let usual = self.usual_controls();
         let mut controls = usual;
         if resume.interrupt_window {
-            controls |= processor::INTERRUPT_WINDOW;
+            controls |= PrimaryControls::INTERRUPT_WINDOW;
         }
         if resume.nmi_window {
             controls |= self.nmi_window();

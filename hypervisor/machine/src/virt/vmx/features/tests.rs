@@ -42,9 +42,9 @@ fn cpuid(leaf: u32, _: u32) -> [u32; 4] {
     }
 }
 
-fn without(msr: u32, bits: u32) -> (u32, u64) {
+fn without(msr: u32, controls: impl Flags<Bits = u32>) -> (u32, u64) {
     let value = SKYLAKE.iter().find(|(number, _)| *number == msr).unwrap().1;
-    (msr, value & !(u64::from(bits) << 32))
+    (msr, value & !(u64::from(controls.bits()) << 32))
 }
 
 fn words(changes: &[(u32, u64)]) -> String {
@@ -55,11 +55,11 @@ fn words(changes: &[(u32, u64)]) -> String {
 fn a_whole_processor_gets_what_is_needed_and_what_it_insists_on() {
     let features = detect(&[]).unwrap();
     assert_eq!(features.revision, 4);
-    assert_eq!(features.controls.pin, 0x16 | 0x29);
-    assert_eq!(features.controls.processor, 0x0400_6172 | 0xb220_0c80);
-    assert_eq!(features.controls.exit, 0x0003_6dfb | 0x0038_8204);
-    assert_eq!(features.controls.entry, 0x11fb | 0xc004);
-    assert_eq!(features.controls.secondary, 0x10e2, "EPT, VPID, WBINVD, unrestricted guest, INVPCID");
+    assert_eq!(features.controls.pin.bits(), 0x16 | 0x29);
+    assert_eq!(features.controls.processor.bits(), 0x0400_6172 | 0xb220_0c80);
+    assert_eq!(features.controls.exit.bits(), 0x0003_6dfb | 0x0038_8204);
+    assert_eq!(features.controls.entry.bits(), 0x11fb | 0xc004);
+    assert_eq!(features.controls.secondary.bits(), 0x10e2, "EPT, VPID, WBINVD, unrestricted guest, INVPCID");
     assert!(features.huge_pages && features.accessed_dirty && features.invept_one && features.has_vpid());
     assert_eq!(features.ept_pointer(0x1234_5000), 0x1234_505e);
 }
@@ -71,16 +71,21 @@ fn the_apic_is_kept_with_all_three_controls_or_not_at_all() {
         (features.keeps_apic, features.takes_posted)
     };
     assert_eq!(keeps(&[]), (true, true));
-    for bit in [secondary::X2APIC, secondary::APIC_REGISTERS, secondary::VIRTUAL_INTERRUPTS] {
+    for bit in
+        [SecondaryControls::X2APIC, SecondaryControls::APIC_REGISTERS, SecondaryControls::VIRTUAL_INTERRUPTS]
+    {
         assert_eq!(keeps(&[without(capability::SECONDARY, bit)]), (false, false));
     }
-    assert_eq!(keeps(&[without(capability::TRUE_PIN, pin::POSTED_INTERRUPTS)]), (true, false));
+    assert_eq!(keeps(&[without(capability::TRUE_PIN, PinControls::POSTED_INTERRUPTS)]), (true, false));
 }
 
 #[test]
 fn a_timer_that_is_not_there_or_not_right_is_not_used() {
     assert_eq!(detect(&[]).unwrap().timer_rate, Some(7));
-    assert_eq!(detect(&[without(capability::TRUE_PIN, pin::PREEMPTION_TIMER)]).unwrap().timer_rate, None);
+    assert_eq!(
+        detect(&[without(capability::TRUE_PIN, PinControls::PREEMPTION_TIMER)]).unwrap().timer_rate,
+        None
+    );
     let of = |signature| {
         let cpuid = |leaf, subleaf| if leaf == 1 { [signature, 0, 1 << 5, 0] } else { cpuid(leaf, subleaf) };
         let msr = |msr| SKYLAKE.iter().find(|(number, _)| *number == msr).unwrap().1;
@@ -129,16 +134,16 @@ fn says_who_switched_it_off() {
 #[test]
 fn everything_that_is_missing_is_named_at_once() {
     let missing = words(&[
-        without(capability::SECONDARY, secondary::EPT | secondary::UNRESTRICTED_GUEST),
-        without(capability::TRUE_PROCESSOR, processor::TPR_SHADOW),
+        without(capability::SECONDARY, SecondaryControls::EPT | SecondaryControls::UNRESTRICTED_GUEST),
+        without(capability::TRUE_PROCESSOR, PrimaryControls::TPR_SHADOW),
     ]);
     assert_eq!(missing, "the processor's VT-x lacks TPR shadow, lacks EPT, lacks unrestricted guest");
     assert_eq!(
-        words(&[without(capability::TRUE_PIN, pin::VIRTUAL_NMIS)]),
+        words(&[without(capability::TRUE_PIN, PinControls::VIRTUAL_NMIS)]),
         "the processor's VT-x lacks virtual NMIs"
     );
     assert_eq!(
-        words(&[without(capability::SECONDARY, secondary::INVPCID)]),
+        words(&[without(capability::SECONDARY, SecondaryControls::INVPCID)]),
         "the processor's VT-x lacks INVPCID for guests"
     );
 }
@@ -164,12 +169,12 @@ fn the_first_vt_x_lacks_nearly_all_of_it_and_no_msr_is_read_that_it_has_not() {
 
 #[test]
 fn controls_that_are_forced_and_unknown_are_refused_not_ignored() {
-    let (msr, value) = without(capability::TRUE_PROCESSOR, 0);
+    let (msr, value) = without(capability::TRUE_PROCESSOR, PrimaryControls::empty());
     assert_eq!(
-        words(&[(msr, value | u64::from(processor::CR3_LOAD | processor::RDTSC))]),
+        words(&[(msr, value | u64::from((PrimaryControls::CR3_LOAD | PrimaryControls::RDTSC).bits()))]),
         "the processor's VT-x forces RDTSC exiting, forces CR3-load exiting"
     );
-    let (msr, value) = without(capability::SECONDARY, 0);
+    let (msr, value) = without(capability::SECONDARY, SecondaryControls::empty());
     assert_eq!(
         words(&[(msr, value | 1 << 30)]),
         "the processor's VT-x forces controls 0x40000000 that have no name here"
@@ -179,7 +184,7 @@ fn controls_that_are_forced_and_unknown_are_refused_not_ignored() {
 #[test]
 fn what_only_helps_may_be_missing() {
     let features = detect(&[
-        without(capability::SECONDARY, secondary::VPID | secondary::WBINVD),
+        without(capability::SECONDARY, SecondaryControls::VPID | SecondaryControls::WBINVD),
         (capability::EPT_VPID, 0x0411_4040),
     ])
     .unwrap();
@@ -193,9 +198,9 @@ fn a_vpid_that_cannot_be_flushed_is_not_used() {
     let offered = 0x0000_0f01_0673_4141u64;
     for (value, used) in [
         (offered, true),
-        (offered & !translation::INVVPID, false),
-        (offered & !translation::INVVPID_ONE, true),
-        (offered & !(translation::INVVPID_ONE | translation::INVVPID_ALL), false),
+        (offered & !Translation::INVVPID.bits(), false),
+        (offered & !Translation::INVVPID_ONE.bits(), true),
+        (offered & !(Translation::INVVPID_ONE | Translation::INVVPID_ALL).bits(), false),
     ] {
         assert_eq!(detect(&[(capability::EPT_VPID, value)]).unwrap().has_vpid(), used, "{value:#x}");
     }
@@ -203,7 +208,7 @@ fn a_vpid_that_cannot_be_flushed_is_not_used() {
 
 #[test]
 fn ept_without_what_is_used_of_it_is_named() {
-    let said = words(&[(capability::EPT_VPID, translation::FOUR_LEVELS)]);
+    let said = words(&[(capability::EPT_VPID, Translation::FOUR_LEVELS.bits())]);
     for word in ["write-back EPT", "2 MiB pages", "INVEPT of all contexts"] {
         assert!(said.contains(word), "{word} in {said}");
     }

@@ -5,7 +5,7 @@ use super::VmxVcpu;
 use crate::virt::vmx::guest_state::{GuestState, SegmentState};
 use crate::virt::vmx::{exits, world};
 use access::vcpu::{Exit, ProcessorState};
-use spec::vmx::control::entry;
+use spec::vmx::control::EntryControls;
 use spec::vmx::{error, exit, field};
 
 impl VmxVcpu {
@@ -32,7 +32,7 @@ impl VmxVcpu {
             cr0: self.read(field::GUEST_CR0),
             cr4: self.read(field::GUEST_CR4),
             efer: self.read(field::GUEST_EFER),
-            long_mode: self.read(field::ENTRY_CONTROLS) as u32 & entry::LONG_MODE != 0,
+            long_mode: self.read(field::ENTRY_CONTROLS) as u32 & EntryControls::LONG_MODE.bits() != 0,
             rflags: self.rflags(),
             rip: self.rip(),
             segments,

@@ -10,24 +10,24 @@ use crate::virt::vmx::features::KEEPS_APIC;
 use crate::virt::vmx::posting::Posted;
 use crate::virt::vmx::world;
 use access::vcpu::{Exit, InterruptMode, Posting};
-use spec::vmx::control::{pin, processor};
+use spec::vmx::control::{PinControls, PrimaryControls};
 use spec::vmx::event;
 use spec::vmx::field::{self, Field};
 
 impl VmxVcpu {
     /// Primary processor-based controls of an entry of which nothing is asked.
-    pub(super) fn usual_controls(&self) -> u32 {
+    pub(super) fn usual_controls(&self) -> PrimaryControls {
         let mut controls = self.features.controls.processor;
         if self.tsc_offset != 0 {
-            controls |= processor::TSC_OFFSET;
+            controls |= PrimaryControls::TSC_OFFSET;
         }
         match self.interrupts {
             InterruptMode::Emulated => controls,
             // What comes wakes the guest from its HLT, or makes it exit from there.
-            InterruptMode::Accelerated => controls & !processor::HLT,
+            InterruptMode::Accelerated => controls.difference(PrimaryControls::HLT),
             // HLT and the task priority are the guest's and its processor's.
             InterruptMode::Direct | InterruptMode::DirectWithEoiExits => {
-                controls & !(processor::HLT | processor::TPR_SHADOW)
+                controls.difference(PrimaryControls::HLT | PrimaryControls::TPR_SHADOW)
             }
         }
     }
@@ -68,14 +68,16 @@ impl VmxVcpu {
             InterruptMode::Accelerated => {
                 secondary |= KEEPS_APIC;
                 if self.posted.is_some() {
-                    pins |= pin::POSTED_INTERRUPTS;
+                    pins |= PinControls::POSTED_INTERRUPTS;
                 }
                 self.begin_keeping();
             }
-            InterruptMode::Direct | InterruptMode::DirectWithEoiExits => pins &= !pin::EXTERNAL_INTERRUPT,
+            InterruptMode::Direct | InterruptMode::DirectWithEoiExits => {
+                pins.remove(PinControls::EXTERNAL_INTERRUPT);
+            }
         }
-        self.set_pins(pins | self.pins & pin::PREEMPTION_TIMER);
-        self.write(field::SECONDARY_CONTROLS, secondary.into());
+        self.set_pins(pins | self.pins & PinControls::PREEMPTION_TIMER);
+        self.write(field::SECONDARY_CONTROLS, secondary.bits().into());
         self.write(field::MSR_BITMAP, self.frames.msr_maps.of(interrupts).0);
         self.pending_work |= UNSETTLED;
     }

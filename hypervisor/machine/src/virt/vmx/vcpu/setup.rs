@@ -4,7 +4,7 @@
 use super::{DR7_RESET, EXCEPTIONS, PAT_RESET, UNSETTLED, VPID, VmxVcpu};
 use crate::virt::vmx::{host, world};
 use access::vcpu::{ControlRegisters, InterruptMode, ProcessorState, Segment, SegmentName};
-use spec::vmx::control::secondary;
+use spec::vmx::control::SecondaryControls;
 use spec::vmx::field::{self, Field};
 use spec::vmx::interruptibility;
 
@@ -27,10 +27,10 @@ impl VmxVcpu {
         self.threshold = 0;
         self.tsc_offset = 0;
         let fixed = [
-            (field::PIN_CONTROLS, controls.pin.into()),
-            (field::PROCESSOR_CONTROLS, controls.processor.into()),
-            (field::SECONDARY_CONTROLS, controls.secondary.into()),
-            (field::EXIT_CONTROLS, controls.exit.into()),
+            (field::PIN_CONTROLS, controls.pin.bits().into()),
+            (field::PROCESSOR_CONTROLS, controls.processor.bits().into()),
+            (field::SECONDARY_CONTROLS, controls.secondary.bits().into()),
+            (field::EXIT_CONTROLS, controls.exit.bits().into()),
             (field::EXCEPTION_BITMAP, EXCEPTIONS.into()),
             (field::PAGE_FAULT_MASK, 0),
             (field::PAGE_FAULT_MATCH, 0),
@@ -54,11 +54,11 @@ impl VmxVcpu {
             self.write(field, value);
         }
         for (control, field, value) in [
-            (secondary::VPID, field::VPID, VPID.into()),
-            (secondary::ENCLS, field::ENCLS_BITMAP, u64::MAX),
-            (secondary::ENCLV, field::ENCLV_BITMAP, u64::MAX),
+            (SecondaryControls::VPID, field::VPID, VPID.into()),
+            (SecondaryControls::ENCLS, field::ENCLS_BITMAP, u64::MAX),
+            (SecondaryControls::ENCLV, field::ENCLV_BITMAP, u64::MAX),
         ] {
-            if controls.secondary & control != 0 {
+            if controls.secondary.contains(control) {
                 self.write(field, value);
             }
         }

@@ -6,7 +6,7 @@ use crate::cpu::registers;
 use crate::virt::guest_registers;
 use access::vcpu::{ControlRegisters, ProcessorState, RSP, Segment, SegmentName};
 use spec::processor::EFER_LMA;
-use spec::vmx::control::entry;
+use spec::vmx::control::EntryControls;
 use spec::vmx::{event, field};
 
 impl ProcessorState for VmxVcpu {
@@ -60,7 +60,7 @@ impl ProcessorState for VmxVcpu {
     fn set_control(&mut self, control: ControlRegisters) {
         let mut entry_controls = self.features.controls.entry;
         if control.efer & EFER_LMA != 0 {
-            entry_controls |= entry::LONG_MODE;
+            entry_controls |= EntryControls::LONG_MODE;
         }
         // SAFETY: CR2 is the guest's, see `control`.
         unsafe { registers::write_cr2(control.cr2) };
@@ -71,7 +71,7 @@ impl ProcessorState for VmxVcpu {
             (field::GUEST_CR4, self.cr4.real(control.cr4)),
             (field::CR4_SHADOW, control.cr4),
             (field::GUEST_EFER, control.efer),
-            (field::ENTRY_CONTROLS, entry_controls.into()),
+            (field::ENTRY_CONTROLS, entry_controls.bits().into()),
         ] {
             self.write(field, value);
         }

@@ -3,7 +3,7 @@
 
 use super::{TIMED, VmxVcpu};
 use crate::cpu::registers;
-use spec::vmx::control::pin;
+use spec::vmx::control::PinControls;
 use spec::vmx::field;
 
 impl VmxVcpu {
@@ -15,15 +15,15 @@ impl VmxVcpu {
         self.deadline = deadline.unwrap_or(0);
         if deadline.is_some() != (self.pending_work & TIMED != 0) {
             self.pending_work ^= TIMED;
-            self.set_pins(self.pins ^ pin::PREEMPTION_TIMER);
+            self.set_pins(self.pins ^ PinControls::PREEMPTION_TIMER);
         }
         true
     }
 
     /// Pin-based controls: those of the way that interrupts take, and the timer.
-    pub(super) fn set_pins(&mut self, pins: u32) {
+    pub(super) fn set_pins(&mut self, pins: PinControls) {
         self.pins = pins;
-        self.write(field::PIN_CONTROLS, pins.into());
+        self.write(field::PIN_CONTROLS, pins.bits().into());
     }
 
     /// Every entry counts anew from this.
