@@ -2,6 +2,7 @@
 
 use crate::console;
 use crate::cpu::{ports, registers, tsc};
+use raw_cpuid::FeatureInfo;
 
 /// What `\_S5` and the FADT say about turning off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +53,7 @@ pub fn debug_exit(code: u8) {
 /// Whether this is QEMU: a hypervisor is above us, and its firmware configuration
 /// device answers (docs/specs/fw_cfg of QEMU).
 pub fn is_qemu() -> bool {
-    if registers::cpuid(1, 0).ecx & 1 << 31 == 0 {
+    if !registers::has(FeatureInfo::has_hypervisor) {
         return false;
     }
     // SAFETY: selecting and reading the signature moves no memory. On another

@@ -5,6 +5,7 @@
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
+use raw_cpuid::FeatureInfo;
 use spec::local_apic::{
     COMMAND, COMMAND_HIGH, END_OF_INTERRUPT, ERROR_STATUS, ID, IN_SERVICE, LVT_CMCI, LVT_ERROR, LVT_LINT0,
     LVT_LINT1, LVT_MASKED, LVT_PERFORMANCE, LVT_THERMAL, LVT_TIMER, REQUESTS, SPURIOUS_VECTOR, TASK_PRIORITY,
@@ -86,7 +87,7 @@ pub fn write(register: u8, value: u32) {
 /// Takes this processor's local APIC over: nothing but what the hypervisor asks for
 /// can interrupt. On the boot processor the mode is adopted; the others follow it.
 pub fn init() -> Result<(), ApicError> {
-    if registers::cpuid(1, 0).edx & 1 << 9 == 0 {
+    if !registers::has(FeatureInfo::has_apic) {
         return Err(ApicError::Absent);
     }
     // SAFETY: the MSR exists wherever there is a local APIC of this century.
@@ -178,7 +179,7 @@ pub fn drain() {
 /// on the boot processor before the others start (they follow). With IDs above 254 or
 /// IOAPIC interrupts to them, interrupt remapping must be on first.
 pub fn use_x2apic() -> bool {
-    if !ready() || registers::cpuid(1, 0).ecx & 1 << 21 == 0 {
+    if !ready() || !registers::has(FeatureInfo::has_x2apic) {
         return x2apic();
     }
     // SAFETY: the processor has x2APIC mode; xAPIC to x2APIC is a legal step, and the

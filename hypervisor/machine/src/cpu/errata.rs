@@ -88,7 +88,7 @@ pub fn need(facts: &Facts, remedy: Remedy) -> bool {
 /// by what emulates it, which need not have these registers.
 #[cfg(target_os = "none")]
 pub fn treat(facts: &Facts) {
-    if facts.is_virtual() {
+    if facts.is_virtual {
         return;
     }
     for erratum in of(facts) {

@@ -233,8 +233,7 @@ mod here {
 
     /// Whether this processor has the machine check architecture (CPUID 1 EDX bits 7 and 14).
     fn is_there() -> bool {
-        const BOTH: u32 = 1 << 7 | 1 << 14;
-        registers::cpuid(1, 0).edx & BOTH == BOTH
+        registers::has(|info| info.has_mce() && info.has_mca())
     }
 
     fn is_scalable() -> bool {

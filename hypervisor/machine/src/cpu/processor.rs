@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use raw_cpuid::FeatureInfo;
 use spec::msr;
 use spec::processor::{CR4_MCE, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_LME, EFER_NXE};
 
@@ -89,13 +90,11 @@ static PROCESSORS: spin::Once<Box<[&'static Local]>> = spin::Once::new();
 /// wants, whatever firmware or loader left. Global pages stay off until
 /// [`enable_global_pages`], so that loading CR3 in between drops every translation.
 pub fn set_control_registers() {
-    let features = registers::cpuid(1, 0).ecx;
-    let structured = if registers::cpuid(0, 0).eax >= 7 { registers::cpuid(7, 0).ebx } else { 0 };
     let mut cr4 = CR4_PAE | CR4_MCE | registers::CR4_OSFXSR | registers::CR4_OSXMMEXCPT;
-    if features & 1 << 26 != 0 {
+    if registers::has(FeatureInfo::has_xsave) {
         cr4 |= registers::CR4_OSXSAVE;
     }
-    if structured & 1 << 7 != 0 {
+    if registers::cpu_id().get_extended_feature_info().is_some_and(|info| info.has_smep()) {
         cr4 |= CR4_SMEP;
     }
     // SAFETY: EFER exists on 64-bit processors; LME and LMA stay as they are, NXE is

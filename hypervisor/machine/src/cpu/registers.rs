@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
+use raw_cpuid::{CpuId, CpuIdReaderNative, FeatureInfo};
 pub use spec::processor::{CR4_LA57, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PCIDE, CR4_PGE};
 
 /// Reads a model-specific register.
@@ -39,6 +40,21 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
     unsafe {
         __cpuid_count(leaf, subleaf)
     }
+}
+
+/// The answers of CPUID by name.
+pub fn cpu_id() -> CpuId<CpuIdReaderNative> {
+    CpuId::new()
+}
+
+/// What CPUID leaf 1 tells of this processor.
+pub fn has(feature: impl Fn(&FeatureInfo) -> bool) -> bool {
+    cpu_id().get_feature_info().is_some_and(|info| feature(&info))
+}
+
+/// Whether this processor has pages of 1 GiB.
+pub fn has_giant_pages() -> bool {
+    cpu_id().get_extended_processor_and_feature_identifiers().is_some_and(|info| info.has_1gib_pages())
 }
 
 /// The time-stamp counter, not before earlier loads are done.

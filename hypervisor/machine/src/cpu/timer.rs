@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
+use raw_cpuid::FeatureInfo;
 use spec::local_apic::{CURRENT_COUNT, DIVIDE, INITIAL_COUNT, LVT_MASKED, LVT_TIMER, TIMER_DEADLINE};
 use spec::msr;
 
@@ -59,7 +60,7 @@ pub fn init() {
 
 /// Whether the timer can compare with the TSC itself (CPUID 1 ECX bit 24).
 pub fn has_deadline_mode() -> bool {
-    registers::cpuid(1, 0).ecx & 1 << 24 != 0
+    registers::has(FeatureInfo::has_tsc_deadline)
 }
 
 /// Makes vector [`TIMER`] come to this processor once the TSC reaches `tsc_deadline`

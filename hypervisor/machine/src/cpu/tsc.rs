@@ -2,9 +2,10 @@
 
 use access::{Clock, RegisterWindow};
 use core::sync::atomic::{AtomicU64, Ordering};
+use raw_cpuid::{CpuId, CpuIdReader};
 
 use crate::cpu::ports;
-use crate::cpu::registers::{cpuid, read_tsc};
+use crate::cpu::registers::{cpu_id, read_tsc};
 
 /// No TSC is faster; what waits before the rate is known waits by this, too long
 /// rather than too short.
@@ -72,7 +73,7 @@ pub struct Platform<'a> {
 /// of the platform that works. From then on [`hz`], [`TscClock`] and the delays are
 /// exact.
 pub fn calibrate(platform: &Platform) -> Calibration {
-    let calibration = choose(declared(|leaf| cpuid(leaf, 0).into()), measured(platform));
+    let calibration = choose(declared(&cpu_id()), measured(platform));
     TSC_HZ.store(calibration.hz, Ordering::Relaxed);
     calibration
 }
@@ -86,14 +87,14 @@ pub const fn is_between(before: u64, time: u64, after: u64) -> bool {
 /// IA32_TSC_ADJUST: what was added to the TSC since it was 0 (SDM vol. 3 section 18.17.3).
 #[cfg(target_os = "none")]
 mod adjustment {
-    use crate::cpu::registers::{cpuid, read_msr, write_msr};
+    use crate::cpu::registers::{cpu_id, read_msr, write_msr};
     use core::sync::atomic::{AtomicU64, Ordering};
 
     const TSC_ADJUST: u32 = 0x3b;
     static FIRST: AtomicU64 = AtomicU64::new(0);
 
     fn is_there() -> bool {
-        cpuid(0, 0).eax >= 7 && cpuid(7, 0).ebx & 1 << 1 != 0
+        cpu_id().get_extended_feature_info().is_some_and(|info| info.has_tsc_adjust_msr())
     }
 
     /// Takes note of the first processor's.
@@ -127,34 +128,19 @@ pub fn hz() -> u64 {
     TSC_HZ.load(Ordering::Relaxed)
 }
 
-/// Results of CPUID, in the order EAX, EBX, ECX, EDX.
-struct Leaf([u32; 4]);
-
-impl From<core::arch::x86_64::CpuidResult> for Leaf {
-    fn from(result: core::arch::x86_64::CpuidResult) -> Self {
-        Self([result.eax, result.ebx, result.ecx, result.edx])
-    }
-}
-
-fn declared(cpuid: impl Fn(u32) -> Leaf) -> Option<(Source, u64)> {
-    let Leaf([_, _, features, _]) = cpuid(1);
-    let Leaf([highest, ..]) = cpuid(0);
-    if features & 1 << 31 != 0 && cpuid(0x4000_0000).0[0] >= 0x4000_0010 {
-        let hz = u64::from(cpuid(0x4000_0010).0[0]) * 1000;
-        if hz != 0 {
-            return Some((Source::Hypervisor, hz));
-        }
-    }
-    if highest >= 0x15 {
-        // TSC = crystal * numerator / denominator (SDM vol. 3 section 20.7.3).
-        let Leaf([denominator, numerator, crystal_hz, _]) = cpuid(0x15);
-        if denominator != 0 && numerator != 0 && crystal_hz != 0 {
-            let hz = u64::from(crystal_hz) * u64::from(numerator) / u64::from(denominator);
-            return Some((Source::CrystalLeaf, hz));
-        }
-    }
-    let mhz = if highest >= 0x16 { cpuid(0x16).0[0] & 0xffff } else { 0 };
-    (mhz != 0).then_some((Source::FrequencyLeaf, u64::from(mhz) * 1_000_000))
+fn declared(cpuid: &CpuId<impl CpuIdReader>) -> Option<(Source, u64)> {
+    let by_hypervisor = || {
+        let khz = cpuid.get_hypervisor_info()?.tsc_frequency()?;
+        Some((Source::Hypervisor, u64::from(khz) * 1000))
+    };
+    // SDM vol. 3 section 20.7.3.
+    let by_crystal = || Some((Source::CrystalLeaf, cpuid.get_tsc_info()?.tsc_frequency()?));
+    let by_frequency = || {
+        let mhz = cpuid.get_processor_frequency_info()?.processor_base_frequency();
+        Some((Source::FrequencyLeaf, u64::from(mhz) * 1_000_000))
+    };
+    let known = |declared: &(Source, u64)| declared.1 != 0;
+    by_hypervisor().filter(known).or_else(by_crystal).or_else(by_frequency).filter(known)
 }
 
 fn measured(platform: &Platform) -> Option<(Source, u64)> {
@@ -325,9 +311,9 @@ mod tests {
     use core::cell::Cell;
     use std::collections::BTreeMap;
 
-    fn leaves(list: &[(u32, [u32; 4])]) -> impl Fn(u32) -> Leaf {
+    fn leaves(list: &[(u32, [u32; 4])]) -> CpuId<impl CpuIdReader + use<>> {
         let map: BTreeMap<u32, [u32; 4]> = list.iter().copied().collect();
-        move |leaf| Leaf(map.get(&leaf).copied().unwrap_or_default())
+        crate::cpu::facts::named(move |leaf, _| map.get(&leaf).copied().unwrap_or_default())
     }
 
     #[test]
@@ -352,7 +338,7 @@ mod tests {
             (&[], None),
         ];
         for (list, expected) in cases {
-            assert_eq!(declared(leaves(list)), expected);
+            assert_eq!(declared(&leaves(list)), expected);
         }
     }
 

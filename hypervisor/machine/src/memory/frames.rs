@@ -9,6 +9,7 @@ use bootloader_api::info::MemoryRegion;
 use spec::Hpa;
 use spec::address::PAGE_BYTES;
 
+use crate::cpu::registers;
 use crate::memory::layout;
 use crate::memory::memory_map::{self, Range};
 
@@ -261,8 +262,9 @@ impl Pool {
     /// nobody else touches it but hardware that reads the tables in it.
     unsafe fn over(start: Hpa, frames: usize, offset: u64) -> Self {
         let range = Range::new(start, frames as u64 * PAGE_BYTES);
-        // CLFLUSH line size in units of 8 bytes: CPUID.1:EBX[15:8].
-        let line_bytes = u64::from(crate::cpu::registers::cpuid(1, 0).ebx >> 8 & 0xff) * 8;
+        // In units of 8 bytes.
+        let line = registers::cpu_id().get_feature_info().map_or(0, |info| info.cflush_cache_line_size());
+        let line_bytes = u64::from(line) * 8;
         let line_bytes = if line_bytes.is_power_of_two() { line_bytes } else { 64 };
         Self { range, untouched: start, chain: None, chained: 0, offset, line_bytes }
     }

@@ -101,7 +101,7 @@ impl LoaderTables {
 /// tables in force.
 pub fn build(loader: &LoaderTables) -> Result<Hpa, MapError> {
     OFFSET.store(loader.offset, Ordering::Relaxed);
-    let giant_pages = registers::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0;
+    let giant_pages = registers::has_giant_pages();
     let mut table = PageTable::new(BootFrames, giant_pages).ok_or(MapError::NoMemory)?;
     table.fill_root(509, 2)?;
     map_image(&mut table, loader)?;

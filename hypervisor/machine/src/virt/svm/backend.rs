@@ -80,10 +80,11 @@ impl Backend for Svm {
         Ok(Some(frames::take_zeroed().ok_or(OutOfMemory)?))
     }
 
-    /// 1 GiB pages: CPUID 8000_0001 EDX bit 26.
     fn geometry(&self) -> Geometry {
-        let huge = registers::cpuid(0x8000_0001, 0).edx & 1 << 26 != 0;
-        Geometry::processor(4, if huge { PageSize::Size1GiB } else { PageSize::Size2MiB })
+        Geometry::processor(
+            4,
+            if registers::has_giant_pages() { PageSize::Size1GiB } else { PageSize::Size2MiB },
+        )
     }
 
     fn new_vcpu(&self, nested: Hpa, place: Place<'_, Self::Shared>) -> Result<SvmVcpu, OutOfMemory> {

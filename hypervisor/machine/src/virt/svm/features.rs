@@ -1,5 +1,6 @@
 //! What a processor's AMD-V offers (CPUID 8000_0001 ECX and 8000_000A).
 
+use crate::cpu::facts;
 use core::fmt;
 
 /// What the processor offers; each field names the CPUID bit that says so.
@@ -74,46 +75,42 @@ impl Features {
         cpuid: impl Fn(u32, u32) -> [u32; 4],
         vm_cr: impl FnOnce() -> u64,
     ) -> Result<Self, Unsupported> {
-        if cpuid(0x8000_0000, 0)[0] < 0x8000_000a || cpuid(0x8000_0001, 0)[2] & 1 << 2 == 0 {
-            return Err(Unsupported::NoSvm);
-        }
+        let named = facts::named(&cpuid);
+        let svm = named.get_svm_info().ok_or(Unsupported::NoSvm)?;
         let vm_cr = vm_cr();
         if vm_cr & VM_CR_SVMDIS != 0 && vm_cr & VM_CR_LOCK != 0 {
             return Err(Unsupported::DisabledByFirmware);
         }
-        let [_, asids, _, bits] = cpuid(0x8000_000a, 0);
-        if bits & 1 == 0 {
+        if !svm.has_nested_paging() {
             return Err(Unsupported::NoNestedPaging);
         }
-        if asids < 2 {
+        if svm.supported_asids() < 2 {
             return Err(Unsupported::NoAsids);
         }
+        // Those that the crate has no name for.
+        let [.., bits] = cpuid(0x8000_000a, 0);
         Ok(Self {
-            asids,
-            next_rip: bits & 1 << 3 != 0,
-            flush_by_asid: bits & 1 << 6 != 0,
-            decode_assists: bits & 1 << 7 != 0,
+            asids: svm.supported_asids(),
+            next_rip: svm.has_nrip(),
+            flush_by_asid: svm.has_flush_by_asid(),
+            decode_assists: svm.has_decode_assists(),
             virtual_nmi: bits & 1 << 25 != 0,
             x2avic: bits & X2AVIC == X2AVIC,
-            injects_twice: is_tcg(cpuid),
+            injects_twice: facts::is_interpreted(&named),
         })
     }
-}
-
-/// Whether QEMU translates this processor's code (its `target/i386` answers leaf
-/// 4000_0000 with this name where it does).
-fn is_tcg(cpuid: impl Fn(u32, u32) -> [u32; 4]) -> bool {
-    const EMULATED: u32 = 1 << 31;
-    let name = |[_, ebx, ecx, edx]: [u32; 4]| [ebx, ecx, edx].map(u32::to_le_bytes);
-    cpuid(1, 0)[2] & EMULATED != 0 && name(cpuid(0x4000_0000, 0)) == [*b"TCGT", *b"CGTC", *b"GTCG"]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Leaf 0 of AMD's processors.
+    const AMD: [u32; 4] = [1, 0x6874_7541, 0x444d_4163, 0x6974_6e65];
+
     fn cpuid(svm: u32, asids: u32, bits: u32) -> impl Fn(u32, u32) -> [u32; 4] {
         move |leaf, _| match leaf {
+            0 => AMD,
             0x8000_0000 => [0x8000_001f, 0, 0, 0],
             0x8000_0001 => [0, 0, svm << 2, 0],
             0x8000_000a => [1, asids, 0, bits],
@@ -127,7 +124,11 @@ mod tests {
         assert_eq!(Features::detect(cpuid(1, 16, 0), || 0), Err(Unsupported::NoNestedPaging));
         assert_eq!(Features::detect(cpuid(1, 1, 1), || 0), Err(Unsupported::NoAsids));
         assert_eq!(Features::detect(cpuid(1, 16, 1), || 0x18), Err(Unsupported::DisabledByFirmware));
-        let short = |leaf, _| if leaf == 0x8000_0000 { [0x8000_0008, 0, 0, 0] } else { [!0; 4] };
+        let short = |leaf, _| match leaf {
+            0 => AMD,
+            0x8000_0000 => [0x8000_0008, 0, 0, 0],
+            _ => [!0; 4],
+        };
         assert_eq!(Features::detect(short, || 0), Err(Unsupported::NoSvm));
     }
 

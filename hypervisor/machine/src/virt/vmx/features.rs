@@ -3,7 +3,7 @@
 //! what is missing of what the hypervisor cannot do without.
 
 use crate::cpu::errata::{self, Remedy};
-use crate::cpu::facts::Facts;
+use crate::cpu::facts::{self, Facts};
 use bitflags::Flags;
 use core::fmt;
 use spec::processor::{CR0_PE, CR0_PG};
@@ -221,11 +221,12 @@ impl Features {
         cpuid: impl Fn(u32, u32) -> [u32; 4],
         msr: impl Fn(u32) -> u64,
     ) -> Result<Self, Unsupported> {
-        if cpuid(1, 0)[2] & 1 << 5 == 0 {
+        let named = facts::named(&cpuid);
+        if !named.get_feature_info().is_some_and(|info| info.has_vmx()) {
             return Err(Unsupported::NoVmx);
         }
         may_be_switched_on(msr(capability::FEATURE_CONTROL))?;
-        let invpcid = cpuid(0, 0)[0] >= 7 && cpuid(7, 0)[1] & 1 << 10 != 0;
+        let invpcid = named.get_extended_feature_info().is_some_and(|info| info.has_invpcid());
         let basic = msr(capability::BASIC);
         let mut lacks = Lacks::default();
         let controls = choose_controls(basic, invpcid, &msr, &mut lacks);
