@@ -5,6 +5,15 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; 
     bytes.get(offset..)?.first_chunk().copied()
 }
 
+/// `field!(table, Layout.field: u16)`: the field of a table where crate `acpi` has it; `None`
+/// where the table ends before it does.
+macro_rules! field {
+    ($bytes:expr, $layout:ident.$($field:ident).+: $number:ty) => {
+        crate::bytes::array($bytes, core::mem::offset_of!($layout, $($field).+)).map(<$number>::from_le_bytes)
+    };
+}
+pub(crate) use field;
+
 pub(crate) fn u8_at(bytes: &[u8], offset: usize) -> Option<u8> {
     bytes.get(offset).copied()
 }

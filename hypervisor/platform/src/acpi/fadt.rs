@@ -1,7 +1,10 @@
 //! Fixed ACPI description table (ACPI Specification 6.5, section 5.2.9).
 
-use crate::bytes::{u8_at, u16_at, u32_at, u64_at};
+use crate::bytes::{field, u32_at, u64_at};
 use crate::finding::{Findings, finding};
+use ::acpi::address::RawGenericAddress;
+use ::acpi::sdt::fadt::Fadt as Layout;
+use core::mem::offset_of;
 use serde::{Deserialize, Serialize};
 use spec::{Bdf, Hpa};
 
@@ -74,35 +77,51 @@ const FLAG_TIMER_32_BITS: u32 = 1 << 8;
 const FLAG_RESET: u32 = 1 << 10;
 const FLAG_HARDWARE_REDUCED: u32 = 1 << 20;
 
+/// The register block of this name, or the wide one where the table has it.
+macro_rules! block {
+    ($table:ident, $narrow:ident, $wide:ident, $name:literal, $findings:ident) => {
+        block($table, offset_of!(Layout, $narrow), offset_of!(Layout, $wide), $name, $findings)
+    };
+}
+
 impl Fadt {
     pub(crate) fn parse(table: &[u8], findings: &mut Findings<'_>) -> Option<Self> {
         // Everything up to the flags is in the first revision of the table.
-        let Some(flags) = u32_at(table, 112) else {
+        let Some(flags) = field!(table, Layout.flags: u32) else {
             finding!(findings, "the table has only {} bytes; ignored", table.len());
             return None;
         };
-        let wide_dsdt = u64_at(table, 140).filter(|address| *address != 0);
-        let timer_bytes = u8_at(table, 91)?;
+        let wide_dsdt = field!(table, Layout.x_dsdt_address: u64).filter(|address| *address != 0);
+        let timer_bytes = field!(table, Layout.pm_timer_length: u8)?;
         let reset = (flags & FLAG_RESET != 0)
-            .then(|| Some((address(table, 116, "reset", findings)?, u8_at(table, 128)?)))
+            .then(|| {
+                Some((
+                    address(table, offset_of!(Layout, reset_reg), "reset", findings)?,
+                    field!(table, Layout.reset_value: u8)?,
+                ))
+            })
             .flatten();
         let fadt = Self {
-            dsdt: Hpa(wide_dsdt.unwrap_or(u32_at(table, 40)?.into())),
+            dsdt: Hpa(wide_dsdt.unwrap_or(field!(table, Layout.dsdt_address: u32)?.into())),
             hardware_reduced: flags & FLAG_HARDWARE_REDUCED != 0,
-            sci: u16_at(table, 46)?,
-            smi_command: u32_at(table, 48)?.try_into().unwrap_or(0),
-            acpi_enable: u8_at(table, 52)?,
-            pm1a_event: block(table, 56, 148, "PM1a event", findings),
-            pm1b_event: block(table, 60, 160, "PM1b event", findings),
-            pm1_event_bytes: u8_at(table, 88)?,
-            pm1a_control: block(table, 64, 172, "PM1a control", findings),
-            pm1b_control: block(table, 68, 184, "PM1b control", findings),
+            sci: field!(table, Layout.sci_interrupt: u16)?,
+            smi_command: field!(table, Layout.smi_cmd_port: u32)?.try_into().unwrap_or(0),
+            acpi_enable: field!(table, Layout.acpi_enable: u8)?,
+            pm1a_event: block!(table, pm1a_event_block, x_pm1a_event_block, "PM1a event", findings),
+            pm1b_event: block!(table, pm1b_event_block, x_pm1b_event_block, "PM1b event", findings),
+            pm1_event_bytes: field!(table, Layout.pm1_event_length: u8)?,
+            pm1a_control: block!(table, pm1a_control_block, x_pm1a_control_block, "PM1a control", findings),
+            pm1b_control: block!(table, pm1b_control_block, x_pm1b_control_block, "PM1b control", findings),
             // A length other than 4 means that there is no timer.
-            pm_timer: if timer_bytes == 4 { block(table, 76, 208, "PM timer", findings) } else { None },
+            pm_timer: if timer_bytes == 4 {
+                block!(table, pm_timer_block, x_pm_timer_block, "PM timer", findings)
+            } else {
+                None
+            },
             pm_timer_32_bits: flags & FLAG_TIMER_32_BITS != 0,
             reset,
-            century: u8_at(table, 108)?,
-            boot_flags: u16_at(table, 109)?,
+            century: field!(table, Layout.century: u8)?,
+            boot_flags: field!(table, Layout.iapc_boot_arch: u16)?,
         };
         if fadt.pm1a_control.is_none() && !fadt.hardware_reduced {
             finding!(findings, "there is no PM1a control register, so the machine cannot be powered off");
@@ -121,7 +140,7 @@ fn block(
     findings: &mut Findings<'_>,
 ) -> Option<Register> {
     let narrow = u32_at(table, narrow)?;
-    if u64_at(table, wide + 4).is_some_and(|address| address != 0)
+    if u64_at(table, wide + offset_of!(RawGenericAddress, address)).is_some_and(|address| address != 0)
         && let Some(register) = address(table, wide, name, findings)
     {
         return Some(register);
@@ -139,8 +158,9 @@ fn block(
 /// The generic address structure at `offset`; `None`, with a finding, where it
 /// makes no sense.
 fn address(table: &[u8], offset: usize, name: &str, findings: &mut Findings<'_>) -> Option<Register> {
-    let space = u8_at(table, offset)?;
-    let address = u64_at(table, offset + 4)?;
+    let raw = table.get(offset..)?;
+    let space = field!(raw, RawGenericAddress.address_space: u8)?;
+    let address = field!(raw, RawGenericAddress.address: u64)?;
     let register = match space {
         0 if address != 0 && address != u64::MAX => Some(Register::Memory(Hpa(address))),
         1 => u16::try_from(address).ok().filter(|port| *port != 0).map(Register::Port),

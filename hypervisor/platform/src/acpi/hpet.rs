@@ -1,7 +1,8 @@
 //! High precision event timer (IA-PC HPET Specification 1.0a, section 3.2.4).
 
-use crate::bytes::{u8_at, u16_at, u64_at};
+use crate::bytes::field;
 use crate::finding::{Findings, finding};
+use ::acpi::sdt::hpet::HpetTable;
 use serde::{Deserialize, Serialize};
 use spec::Hpa;
 
@@ -18,9 +19,12 @@ pub struct Hpet {
 
 impl Hpet {
     pub(crate) fn parse(table: &[u8], findings: &mut Findings<'_>) -> Option<Self> {
-        let (Some(space), Some(base), Some(number), Some(minimum_tick)) =
-            (u8_at(table, 40), u64_at(table, 44), u8_at(table, 52), u16_at(table, 53))
-        else {
+        let (Some(space), Some(base), Some(number), Some(minimum_tick)) = (
+            field!(table, HpetTable.base_address.address_space: u8),
+            field!(table, HpetTable.base_address.address: u64),
+            field!(table, HpetTable.hpet_number: u8),
+            field!(table, HpetTable.clock_tick_unit: u16),
+        ) else {
             finding!(findings, "the table has only {} bytes; ignored", table.len());
             return None;
         };

@@ -1,8 +1,13 @@
 //! Multiple APIC description table: processors and interrupt controllers
 //! (ACPI Specification 6.5, section 5.2.12).
 
-use crate::bytes::{u8_at, u16_at, u32_at, u64_at};
+use crate::bytes::{field, u8_at};
 use crate::finding::{Findings, finding};
+use ::acpi::sdt::madt::{
+    EntryHeader, InterruptSourceOverrideEntry, IoApicEntry, LocalApicAddressOverrideEntry, LocalApicEntry,
+    LocalApicNmiEntry, LocalX2ApicEntry, Madt as Layout, MultiprocessorWakeupEntry, NmiSourceEntry,
+    X2ApicNmiEntry,
+};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use spec::Hpa;
@@ -120,8 +125,6 @@ impl Default for Madt {
     }
 }
 
-/// Where the entries begin.
-const ENTRIES: usize = 44;
 /// UID that means every processor, in the 8-bit entries.
 const EVERY_UID_8: u8 = 0xff;
 /// UID that means every processor.
@@ -130,16 +133,16 @@ const EVERY_UID: u32 = 0xffff_ffff;
 impl Madt {
     pub(crate) fn parse(table: &[u8], findings: &mut Findings<'_>) -> Self {
         let mut madt = Self::default();
-        if let Some(base) = u32_at(table, 36) {
+        if let Some(base) = field!(table, Layout.local_apic_address: u32) {
             madt.local_apic = Hpa(base.into());
         }
-        if let Some(flags) = u32_at(table, 40) {
+        if let Some(flags) = field!(table, Layout.flags: u32) {
             madt.has_pic = flags & 1 != 0;
         }
-        let mut rest = table.get(ENTRIES..).unwrap_or_default();
+        let mut rest = table.get(size_of::<Layout>()..).unwrap_or_default();
         while let (Some(kind), Some(length)) = (u8_at(rest, 0), u8_at(rest, 1)) {
             let length = usize::from(length);
-            if length < 2 || length > rest.len() {
+            if length < size_of::<EntryHeader>() || length > rest.len() {
                 finding!(findings, "an entry of type {kind} says it has {length} bytes; the rest is ignored");
                 break;
             }
@@ -156,11 +159,11 @@ impl Madt {
     fn entry(&mut self, kind: u8, entry: &[u8], findings: &mut Findings<'_>) -> Option<()> {
         match kind {
             0 => {
-                let apic_id = u8_at(entry, 3)?;
-                let enabled = u32_at(entry, 4)? & 1 != 0;
+                let apic_id = field!(entry, LocalApicEntry.apic_id: u8)?;
+                let enabled = field!(entry, LocalApicEntry.flags: u32)? & 1 != 0;
                 // Firmware pads the table with disabled entries of ID 0xff.
                 if apic_id != 0xff {
-                    let acpi_uid = u8_at(entry, 2)?.into();
+                    let acpi_uid = field!(entry, LocalApicEntry.processor_id: u8)?.into();
                     self.add(Processor { apic_id: apic_id.into(), acpi_uid, enabled }, findings);
                 } else if enabled {
                     finding!(findings, "a processor has the APIC ID 0xff, which addresses all; ignored");
@@ -168,15 +171,18 @@ impl Madt {
             }
             1 => {
                 let io_apic = IoApic {
-                    id: u8_at(entry, 2)?,
-                    base: Hpa(u32_at(entry, 4)?.into()),
-                    gsi_base: u32_at(entry, 8)?,
+                    id: field!(entry, IoApicEntry.io_apic_id: u8)?,
+                    base: Hpa(field!(entry, IoApicEntry.io_apic_address: u32)?.into()),
+                    gsi_base: field!(entry, IoApicEntry.global_system_interrupt_base: u32)?,
                 };
                 self.add_io_apic(io_apic, findings);
             }
             2 => {
-                let (isa_irq, gsi) = (u8_at(entry, 3)?, u32_at(entry, 4)?);
-                let trigger = Trigger::from_flags(u16_at(entry, 8)?);
+                let (isa_irq, gsi) = (
+                    field!(entry, InterruptSourceOverrideEntry.irq: u8)?,
+                    field!(entry, InterruptSourceOverrideEntry.global_system_interrupt: u32)?,
+                );
+                let trigger = Trigger::from_flags(field!(entry, InterruptSourceOverrideEntry.flags: u16)?);
                 if isa_irq > 15 {
                     finding!(
                         findings,
@@ -187,34 +193,47 @@ impl Madt {
                 }
             }
             3 => {
-                let trigger = Trigger::from_flags(u16_at(entry, 2)?);
-                self.nmi_sources.push(NmiSource { gsi: u32_at(entry, 4)?, trigger });
-            }
-            4 => {
-                let uid = u8_at(entry, 2)?;
-                self.local_nmis.push(LocalNmi {
-                    acpi_uid: (uid != EVERY_UID_8).then_some(uid.into()),
-                    trigger: Trigger::from_flags(u16_at(entry, 3)?),
-                    lint: u8_at(entry, 5)? & 1,
+                let trigger = Trigger::from_flags(field!(entry, NmiSourceEntry.flags: u16)?);
+                self.nmi_sources.push(NmiSource {
+                    gsi: field!(entry, NmiSourceEntry.global_system_interrupt: u32)?,
+                    trigger,
                 });
             }
-            5 => self.local_apic = Hpa(u64_at(entry, 4)?),
+            4 => {
+                let uid = field!(entry, LocalApicNmiEntry.processor_id: u8)?;
+                self.local_nmis.push(LocalNmi {
+                    acpi_uid: (uid != EVERY_UID_8).then_some(uid.into()),
+                    trigger: Trigger::from_flags(field!(entry, LocalApicNmiEntry.flags: u16)?),
+                    lint: field!(entry, LocalApicNmiEntry.nmi_line: u8)? & 1,
+                });
+            }
+            5 => self.local_apic = Hpa(field!(entry, LocalApicAddressOverrideEntry.local_apic_address: u64)?),
             9 => {
-                let apic_id = u32_at(entry, 4)?;
-                let enabled = u32_at(entry, 8)? & 1 != 0;
+                let apic_id = field!(entry, LocalX2ApicEntry.x2apic_id: u32)?;
+                let enabled = field!(entry, LocalX2ApicEntry.flags: u32)? & 1 != 0;
                 if apic_id != u32::MAX {
-                    self.add(Processor { apic_id, acpi_uid: u32_at(entry, 12)?, enabled }, findings);
+                    self.add(
+                        Processor {
+                            apic_id,
+                            acpi_uid: field!(entry, LocalX2ApicEntry.processor_uid: u32)?,
+                            enabled,
+                        },
+                        findings,
+                    );
                 }
             }
             10 => {
-                let uid = u32_at(entry, 4)?;
+                let uid = field!(entry, X2ApicNmiEntry.processor_uid: u32)?;
                 self.local_nmis.push(LocalNmi {
                     acpi_uid: (uid != EVERY_UID).then_some(uid),
-                    trigger: Trigger::from_flags(u16_at(entry, 2)?),
-                    lint: u8_at(entry, 8)? & 1,
+                    trigger: Trigger::from_flags(field!(entry, X2ApicNmiEntry.flags: u16)?),
+                    lint: field!(entry, X2ApicNmiEntry.nmi_line: u8)? & 1,
                 });
             }
-            16 => self.wakeup_mailbox = Some(Hpa(u64_at(entry, 8)?)),
+            16 => {
+                self.wakeup_mailbox =
+                    Some(Hpa(field!(entry, MultiprocessorWakeupEntry.mailbox_address: u64)?))
+            }
             // Types of other architectures and of later revisions say nothing about
             // what is used here.
             _ => {}

@@ -1,8 +1,9 @@
 //! Memory-mapped configuration space (PCI Firmware Specification 3.3,
 //! section 4.1.2).
 
-use crate::bytes::{u8_at, u16_at, u64_at};
+use crate::bytes::field;
 use crate::finding::{Findings, finding};
+use ::acpi::sdt::mcfg::{Mcfg, McfgEntry};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use spec::{Bdf, Hpa};
@@ -34,16 +35,15 @@ impl Ecam {
     }
 }
 
-/// Where the entries begin, and their length.
-const ENTRIES: usize = 44;
-const ENTRY_BYTES: usize = 16;
-
 pub(crate) fn parse(table: &[u8], findings: &mut Findings<'_>) -> Vec<Ecam> {
     let mut segments: Vec<Ecam> = Vec::new();
-    for entry in table.get(ENTRIES..).unwrap_or_default().chunks_exact(ENTRY_BYTES) {
-        let (Some(base), Some(segment), Some(first_bus), Some(last_bus)) =
-            (u64_at(entry, 0), u16_at(entry, 8), u8_at(entry, 10), u8_at(entry, 11))
-        else {
+    for entry in table.get(size_of::<Mcfg>()..).unwrap_or_default().chunks_exact(size_of::<McfgEntry>()) {
+        let (Some(base), Some(segment), Some(first_bus), Some(last_bus)) = (
+            field!(entry, McfgEntry.base_address: u64),
+            field!(entry, McfgEntry.pci_segment_group: u16),
+            field!(entry, McfgEntry.bus_number_start: u8),
+            field!(entry, McfgEntry.bus_number_end: u8),
+        ) else {
             break;
         };
         let ecam = Ecam { base: Hpa(base), segment, first_bus, last_bus };

@@ -1,15 +1,18 @@
 //! Finding tables: RSDP, XSDT or RSDT, and the header that all have
 //! (ACPI Specification 6.5, sections 5.2.5 to 5.2.8).
 
-use crate::bytes::{array, u32_at, u64_at};
+use crate::bytes::{array, field, u32_at, u64_at};
 use crate::finding::{Findings, finding};
 use crate::memory::PhysicalMemory;
+use ::acpi::rsdp::Rsdp;
+use ::acpi::sdt::SdtHeader;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::mem::offset_of;
 use spec::Hpa;
 
 /// Bytes of the header of every table.
-pub(super) const HEADER_BYTES: usize = 36;
+pub(super) const HEADER_BYTES: usize = size_of::<SdtHeader>();
 /// A longer table is taken for a wild length. The longest DSDTs have some 500 KiB.
 const LONGEST_TABLE: u32 = 8 << 20;
 /// More tables than any machine has.
@@ -43,7 +46,7 @@ pub(super) fn read(memory: &dyn PhysicalMemory, hpa: Hpa, findings: &mut Finding
         return None;
     }
     let signature: [u8; 4] = array(&header, 0)?;
-    let length = u32_at(&header, 4)?;
+    let length = field!(&header, SdtHeader.length: u32)?;
     let name = signature.escape_ascii();
     if length < HEADER_BYTES as u32 || length > LONGEST_TABLE {
         finding!(findings, "the table {name} at {hpa} says it has {length} bytes; ignored");
@@ -99,17 +102,17 @@ fn find_rsdp(memory: &dyn PhysicalMemory, rsdp: Hpa, findings: &mut Findings<'_>
 
 /// The root pointer at `hpa`, and whether its checksum is right.
 fn read_rsdp(memory: &dyn PhysicalMemory, hpa: Hpa) -> Option<(Root, bool)> {
-    let mut first = [0; 20];
+    let mut first = [0; offset_of!(Rsdp, length)];
     if !memory.read(hpa, &mut first) || !first.starts_with(b"RSD PTR ") {
         return None;
     }
-    let rsdt = Hpa(u32_at(&first, 16)?.into());
+    let rsdt = Hpa(field!(&first, Rsdp.rsdt_address: u32)?.into());
     let mut valid = checksum(&first) == 0;
     let mut xsdt = Hpa(0);
-    let mut whole = [0; 36];
-    if first[15] >= 2 && memory.read(hpa, &mut whole) {
+    let mut whole = [0; size_of::<Rsdp>()];
+    if field!(&first, Rsdp.revision: u8)? >= 2 && memory.read(hpa, &mut whole) {
         valid &= checksum(&whole) == 0;
-        xsdt = Hpa(u64_at(&whole, 24)?);
+        xsdt = Hpa(field!(&whole, Rsdp.xsdt_address: u64)?);
     }
     Some((Root { rsdt, xsdt }, valid))
 }
