@@ -88,6 +88,32 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A section that somebody changed is refused, or is one that a vCPU can run with.
+    #[test]
+    fn a_forged_vcpu_is_refused_or_runs(
+        before in prop::collection::vec(turn(), 0..20),
+        forged in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        after in prop::collection::vec(turn(), 0..20),
+    ) {
+        let partition = partition(1);
+        let mut turns = before;
+        turns.push(Turn { freezes: true, ..exit(Exit::Kick) });
+        let mut vp = ready(&partition, 0, &turns, &[]);
+        prop_assert_eq!(vp.run(&partition), End::Frozen);
+        let mut snapshot = written(&vp, &partition);
+        let mut bytes = snapshot.processors[0].contents().to_vec();
+        for (place, byte) in forged {
+            *place.get_mut(&mut bytes) = byte;
+        }
+        snapshot.processors[0].fill(&bytes);
+        let mut other = ready(&partition, 0, &after, &[]);
+        if read_back(&snapshot, &mut other, &partition).is_ok() {
+            prop_assert_eq!(other.run(&partition), End::Stopped);
+        }
+    }
+}
+
 /// Freezes a vCPU after one exit.
 fn frozen(partition: &Partition<FakeHost>) -> Vp<'_> {
     let mut vp = ready(partition, 0, &[Turn { freezes: true, ..exit(Exit::Kick) }], &[]);
