@@ -1,6 +1,7 @@
 //! When nothing can go on: say where and why, stop everything.
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use x86_64::registers::control::{Cr0, Cr2, Cr4};
 
 use crate::chipset::power;
 use crate::console;
@@ -83,10 +84,10 @@ fn print_registers(frame: &Frame) {
 fn print_control() {
     log::error!(
         "cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x}",
-        registers::read_cr0(),
-        registers::read_cr2(),
+        Cr0::read_raw(),
+        Cr2::read_raw(),
         registers::read_cr3(),
-        registers::read_cr4()
+        Cr4::read_raw()
     );
 }
 

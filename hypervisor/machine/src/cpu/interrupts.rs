@@ -286,7 +286,7 @@ unsafe extern "C" {
 }
 
 #[cfg(target_os = "none")]
-static TABLE: spin::Once<[[u64; 2]; 256]> = spin::Once::new();
+static TABLE: spin::Once<[crate::cpu::descriptors::Gate; 256]> = spin::Once::new();
 
 /// Makes this processor take interrupts and exceptions. Its [`Local`] is in place.
 #[cfg(target_os = "none")]
@@ -300,10 +300,11 @@ pub fn init() {
                 18 => IST_MACHINE_CHECK,
                 _ => 0,
             };
-            descriptors::interrupt_gate(&raw const vector_stubs as u64 + 16 * vector as u64, ist)
+            // SAFETY: stubs are 16 bytes apart, and each is that of its vector.
+            unsafe { descriptors::interrupt_gate(&raw const vector_stubs as u64 + 16 * vector as u64, ist) }
         })
     });
-    // SAFETY: each gate leads to the stub of its vector, 16 bytes apart.
+    // SAFETY: each gate leads to the stub of its vector.
     unsafe { descriptors::load_interrupt_table(table) };
 }
 

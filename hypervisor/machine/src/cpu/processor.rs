@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsiz
 use raw_cpuid::FeatureInfo;
 use spec::msr;
 use spec::processor::{CR4_MCE, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_LME, EFER_NXE};
+use x86_64::registers::control::{Cr0, Cr4};
 
 use crate::cpu::descriptors::Descriptors;
 use crate::cpu::registers;
@@ -106,8 +107,8 @@ pub fn set_control_registers() {
     unsafe {
         let efer = registers::read_msr(msr::EFER) & (EFER_LME | EFER_LMA);
         registers::write_msr(msr::EFER, efer | EFER_NXE);
-        registers::write_cr0(CR0.into());
-        registers::write_cr4(cr4);
+        Cr0::write_raw(CR0.into());
+        Cr4::write_raw(cr4);
         asm!("wbinvd", options(nostack, preserves_flags));
         registers::write_msr(msr::PAT, PAT);
         asm!("wbinvd", options(nostack, preserves_flags));
@@ -119,7 +120,7 @@ pub fn set_control_registers() {
 /// loader's is left to be kept.
 pub fn enable_global_pages() {
     // SAFETY: CR4.PGE is in every 64-bit processor, and its change drops translations.
-    unsafe { registers::write_cr4(registers::read_cr4() | registers::CR4_PGE) };
+    unsafe { Cr4::write_raw(Cr4::read_raw() | registers::CR4_PGE) };
 }
 
 /// Points GS to `local` and loads its descriptors and the interrupt table.

@@ -4,6 +4,11 @@ use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use raw_cpuid::{CpuId, CpuIdReaderNative, FeatureInfo};
 pub use spec::processor::{CR4_LA57, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PCIDE, CR4_PGE};
+use x86_64::PhysAddr;
+use x86_64::instructions::{self, interrupts};
+use x86_64::registers::control::Cr3;
+use x86_64::registers::model_specific::Msr;
+use x86_64::structures::paging::PhysFrame;
 
 /// Reads a model-specific register.
 ///
@@ -11,11 +16,9 @@ pub use spec::processor::{CR4_LA57, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4
 /// The processor has this register; else it raises #GP, which ends the hypervisor.
 #[inline(always)]
 pub unsafe fn read_msr(msr: u32) -> u64 {
-    let (low, high): (u32, u32);
     // SAFETY: the caller promises that the register exists; reading MSRs that the
     // hypervisor names has no effect on memory.
-    unsafe { asm!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nomem, nostack)) };
-    (high as u64) << 32 | low as u64
+    unsafe { Msr::new(msr).read() }
 }
 
 /// Writes a model-specific register.
@@ -25,10 +28,8 @@ pub unsafe fn read_msr(msr: u32) -> u64 {
 /// the processor breaks no assumption of running code.
 #[inline(always)]
 pub unsafe fn write_msr(msr: u32, value: u64) {
-    // SAFETY: the caller's promise. No `nomem`: a write may order memory accesses.
-    unsafe {
-        asm!("wrmsr", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack))
-    };
+    // SAFETY: the caller's promise.
+    unsafe { Msr::new(msr).write(value) };
 }
 
 /// CPUID leaf `leaf`, subleaf `subleaf`. The target requires a 64-bit processor,
@@ -66,47 +67,48 @@ pub fn read_tsc() -> u64 {
     (high as u64) << 32 | low as u64
 }
 
-macro_rules! control_register {
-    ($read:ident, $write:ident, $name:literal) => {
-        #[doc = concat!("Reads ", $name, ".")]
-        #[inline]
-        pub fn $read() -> u64 {
-            let value: u64;
-            // SAFETY: reading a control register at level 0 has no side effect.
-            unsafe { asm!(concat!("mov {}, ", $name), out(reg) value, options(nomem, nostack)) };
-            value
-        }
-
-        #[doc = concat!("Writes ", $name, ".")]
-        ///
-        /// # Safety
-        /// The value is valid, and the code, stack and data in use stay mapped and
-        /// allowed under it.
-        #[inline]
-        pub unsafe fn $write(value: u64) {
-            // SAFETY: the caller's promise.
-            unsafe { asm!(concat!("mov ", $name, ", {}"), in(reg) value, options(nostack)) };
-        }
-    };
+/// Reads CR3.
+#[inline]
+pub fn read_cr3() -> u64 {
+    let (root, low) = Cr3::read_raw();
+    root.start_address().as_u64() | u64::from(low)
 }
 
-control_register!(read_dr6, write_dr6, "dr6");
-control_register!(read_cr0, write_cr0, "cr0");
-control_register!(read_cr2, write_cr2, "cr2");
-control_register!(read_cr3, write_cr3, "cr3");
-control_register!(read_cr4, write_cr4, "cr4");
-
-/// Drops this processor's cached translation of one page, global or not.
+/// Writes CR3.
+///
+/// # Safety
+/// The code, stack and data in use stay mapped and allowed under it.
 #[inline]
-pub fn invalidate_page(virtual_address: u64) {
-    // SAFETY: INVLPG only drops a cached translation.
-    unsafe { asm!("invlpg [{}]", in(reg) virtual_address, options(nostack)) };
+pub unsafe fn write_cr3(value: u64) {
+    let root = PhysFrame::containing_address(PhysAddr::new_truncate(value));
+    // SAFETY: the caller's promise.
+    unsafe { Cr3::write_raw(root, value as u16 & 0xfff) };
+}
+
+/// Writes CR2, which crate `x86_64` only reads.
+///
+/// # Safety
+/// No page fault is being handled.
+#[inline]
+pub unsafe fn write_cr2(value: u64) {
+    // SAFETY: the caller's promise; the register holds an address for handlers, nothing else.
+    unsafe { asm!("mov cr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// Writes DR6, which crate `x86_64` only reads.
+///
+/// # Safety
+/// The reserved bits are as the processor wants them, and no debug exception is being handled.
+#[inline]
+pub unsafe fn write_dr6(value: u64) {
+    // SAFETY: the caller's promise; the register holds a status for handlers, nothing else.
+    unsafe { asm!("mov dr6, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
 }
 
 /// Stops this processor for ever. NMIs are taken and it stops again.
 pub fn halt_forever() -> ! {
     loop {
-        // SAFETY: with interrupts off HLT waits; it touches no memory.
-        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+        interrupts::disable();
+        instructions::hlt();
     }
 }

@@ -4,6 +4,7 @@ use access::TableMemory;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spec::Hpa;
 use spec::address::PAGE_BYTES;
+use x86_64::registers::control::Cr4;
 
 use crate::cpu::registers;
 use crate::memory::frames;
@@ -84,7 +85,7 @@ pub struct LoaderTables {
 impl LoaderTables {
     /// The tables in force, in which RAM appears `offset` higher.
     pub fn in_force(offset: u64) -> Self {
-        let levels = if registers::read_cr4() & registers::CR4_LA57 != 0 { 5 } else { 4 };
+        let levels = if Cr4::read_raw() & registers::CR4_LA57 != 0 { 5 } else { 4 };
         Self { offset, root: Hpa(registers::read_cr3()), levels }
     }
 

@@ -5,6 +5,7 @@
 use access::vcpu::{ExtendedState, OwnRegisters, SAVED_MSRS, SavedProcessor};
 use core::arch::asm;
 use spec::msr;
+use x86_64::registers::control::Cr4;
 
 use crate::cpu::registers::{self, CR4_OSXSAVE};
 
@@ -41,7 +42,7 @@ pub unsafe fn reset() {
     // XCR0 = 1 is legal always, and so is all that CPUID leaf 0xd tells; XSETBV and XRSTOR
     // exist where CR4.OSXSAVE is set, which the hypervisor does only where CPUID has them.
     unsafe {
-        if registers::read_cr4() & CR4_OSXSAVE != 0 {
+        if Cr4::read_raw() & CR4_OSXSAVE != 0 {
             let components = registers::cpuid(0xd, 0);
             set_xcr0(u64::from(components.edx) << 32 | u64::from(components.eax));
             asm!("xrstor64 [{0}]", in(reg) &INITIAL, in("eax") components.eax, in("edx") components.edx,
@@ -75,7 +76,7 @@ pub unsafe fn set_xcr0(value: u64) {
 /// State components that this processor has and [`ExtendedState`] has room for; 0 where there is no
 /// XSAVE.
 fn components() -> u32 {
-    if registers::read_cr4() & CR4_OSXSAVE == 0 {
+    if Cr4::read_raw() & CR4_OSXSAVE == 0 {
         return 0;
     }
     registers::cpuid(0xd, 0).eax & ExtendedState::COMPONENTS as u32

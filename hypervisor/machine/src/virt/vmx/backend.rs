@@ -14,6 +14,7 @@ use core::fmt;
 use spec::Hpa;
 use spec::vmx::capability::{self, FeatureControl};
 use tables::{Ept, Geometry, PageSize};
+use x86_64::registers::control::{Cr0, Cr4};
 
 const FRAME: u64 = 4096;
 
@@ -70,8 +71,8 @@ impl Backend for Vmx {
         // could meet.
         let entered = unsafe {
             allow_vmxon();
-            registers::write_cr0(self.features.cr0.fix(registers::read_cr0()));
-            registers::write_cr4(self.features.cr4.fix(registers::read_cr4()));
+            Cr0::write_raw(self.features.cr0.fix(Cr0::read_raw()));
+            Cr4::write_raw(self.features.cr4.fix(Cr4::read_raw()));
             world::enter_operation(region)
         };
         if !entered {

@@ -5,6 +5,7 @@ use crate::cpu::descriptors::{self, CODE, DATA};
 use crate::cpu::registers;
 use spec::msr;
 use spec::vmx::field;
+use x86_64::registers::control::{Cr0, Cr4};
 
 /// Writes this processor's state into the current VMCS, but for RSP and RIP, which
 /// [`world::run`] writes.
@@ -18,9 +19,9 @@ pub unsafe fn write_state() {
         (registers::read_msr(msr::EFER), registers::read_msr(msr::PAT), registers::read_msr(msr::GS_BASE))
     };
     let state = [
-        (field::HOST_CR0, registers::read_cr0()),
+        (field::HOST_CR0, Cr0::read_raw()),
         (field::HOST_CR3, registers::read_cr3()),
-        (field::HOST_CR4, registers::read_cr4()),
+        (field::HOST_CR4, Cr4::read_raw()),
         (field::HOST_CS, CODE.into()),
         (field::HOST_SS, DATA.into()),
         (field::HOST_DS, DATA.into()),

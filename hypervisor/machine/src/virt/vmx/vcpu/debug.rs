@@ -5,6 +5,7 @@ use crate::cpu::registers;
 use crate::virt::vmx::exits;
 use access::vcpu::ProcessorState;
 use spec::vmx::{event, exit, field, interruptibility, qualification};
+use x86_64::registers::debug::Dr6;
 
 /// DR6: a task switch, to a task with the T flag.
 const DR6_BT: u64 = 1 << 15;
@@ -20,7 +21,7 @@ impl VmxVcpu {
             exit::TASK_SWITCH => DR6_BT,
             _ => qualification::debug::SINGLE_STEP,
         };
-        let status = registers::read_dr6() & !0xf | why;
+        let status = Dr6::read_raw() & !0xf | why;
         // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
         unsafe { registers::write_dr6(status) };
     }
@@ -47,7 +48,7 @@ impl VmxVcpu {
     pub(super) fn note_debug(&mut self) {
         self.step_over_int1();
         let told = self.read(field::QUALIFICATION);
-        let status = registers::read_dr6() & !0xf | told & qualification::debug::STATUS;
+        let status = Dr6::read_raw() & !0xf | told & qualification::debug::STATUS;
         let transaction = told & qualification::debug::TRANSACTION;
         // SAFETY: the debug registers are the guest's; bits 32 and up are 0.
         unsafe { registers::write_dr6((status | qualification::debug::TRANSACTION) & !transaction) };

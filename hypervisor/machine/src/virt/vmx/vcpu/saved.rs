@@ -8,6 +8,7 @@ use access::vcpu::{ProcessorState, SAVED_MSRS, SavedProcessor, Saving, SegmentNa
 use spec::processor::CR0_PE;
 use spec::vmx::field::{self, Field};
 use spec::vmx::{exit, interruptibility};
+use x86_64::registers::debug::Dr6;
 
 impl Saving for VmxVcpu {
     fn save(&self) -> SavedProcessor {
@@ -25,7 +26,7 @@ impl Saving for VmxVcpu {
                 table(field::GUEST_IDTR_BASE, field::GUEST_IDTR_LIMIT),
             ],
             msrs: SAVED_MSRS.map(|number| self.read_msr(number).unwrap_or(0)),
-            debug: [registers::read_dr6(), self.read(field::GUEST_DR7)],
+            debug: [Dr6::read_raw(), self.read(field::GUEST_DR7)],
             // SAFETY: this vCPU's guest has left its processor, which is this one.
             own: unsafe { guest_registers::save() },
             pae_pointers: [0, 1, 2, 3].map(pointer),

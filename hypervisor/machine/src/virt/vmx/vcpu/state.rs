@@ -8,6 +8,7 @@ use access::vcpu::{ControlRegisters, ProcessorState, RSP, Segment, SegmentName};
 use spec::processor::EFER_LMA;
 use spec::vmx::control::EntryControls;
 use spec::vmx::{event, field};
+use x86_64::registers::control::Cr2;
 
 impl ProcessorState for VmxVcpu {
     #[inline]
@@ -50,7 +51,7 @@ impl ProcessorState for VmxVcpu {
         ControlRegisters {
             cr0: self.cr0.seen(self.read(field::GUEST_CR0), self.read(field::CR0_SHADOW)),
             // Neither an entry nor an exit touches CR2, and the hypervisor never faults.
-            cr2: registers::read_cr2(),
+            cr2: Cr2::read_raw(),
             cr3: self.read(field::GUEST_CR3),
             cr4: self.cr4.seen(self.read(field::GUEST_CR4), self.read(field::CR4_SHADOW)),
             efer: self.read(field::GUEST_EFER),
