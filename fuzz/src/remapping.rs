@@ -4,7 +4,7 @@ use crate::Input;
 use crate::units::Disturb;
 use access::{RegisterWindow, TableMemory};
 use spec::Hpa;
-use spec::vtd::{global, register};
+use spec::vtd::{Global, register};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -126,7 +126,7 @@ struct State {
     frames: SharedFrames,
     cap: u64,
     ecap: u64,
-    status: u32,
+    status: Global,
     head: u64,
     registers: BTreeMap<usize, u64>,
     /// What the bits of each read are flipped with, in a circle.
@@ -148,7 +148,7 @@ impl LyingUnit {
             frames,
             cap: CAP ^ cap,
             ecap: ECAP ^ ecap,
-            status: 0,
+            status: Global::empty(),
             head: 0,
             registers: BTreeMap::new(),
             lies: (0..count).map(|_| input.u64()).collect(),
@@ -178,7 +178,7 @@ impl State {
             register::VERSION => 0x10,
             register::CAPABILITY => self.cap,
             register::EXTENDED_CAPABILITY => self.ecap,
-            register::GLOBAL_STATUS => self.status.into(),
+            register::GLOBAL_STATUS => self.status.bits().into(),
             register::QUEUE_HEAD => self.head,
             _ => self.registers.get(&offset).copied().unwrap_or(0),
         };
@@ -190,9 +190,10 @@ impl State {
     fn write(&mut self, offset: usize, value: u64) {
         match offset {
             register::GLOBAL_COMMAND => {
-                let done = value as u32 & (global::SET_ROOT_TABLE | global::SET_INTERRUPT_TABLE);
-                self.status = value as u32 & global::STATES | self.status & !global::STATES | done;
-                if value as u32 & global::QUEUED_INVALIDATION == 0 {
+                let command = Global::from_bits_retain(value as u32);
+                let done = command & (Global::SET_ROOT_TABLE | Global::SET_INTERRUPT_TABLE);
+                self.status = command & Global::STATES | self.status.difference(Global::STATES) | done;
+                if !command.contains(Global::QUEUED_INVALIDATION) {
                     self.head = 0;
                 }
             }

@@ -1,6 +1,8 @@
 //! Registers, tables and descriptors of Intel VT-d (Intel Virtualization Technology
 //! for Directed I/O specification, revision 4.1; sections are cited at each item).
 
+use bitflags::bitflags;
+
 /// Register offsets in bytes from a unit's base, section 11.4.
 pub mod register {
     /// VER: version, 32 bits.
@@ -105,44 +107,55 @@ pub mod extended {
     pub const IOTLB_BYTES: usize = 16;
 }
 
-/// Bits of GCMD and, in the same places, GSTS; sections 11.4.4.1 and 11.4.4.2.
-pub mod global {
-    /// TE: DMA remapping.
-    pub const TRANSLATION: u32 = 1 << 31;
-    /// SRTP: take RTADDR.
-    pub const SET_ROOT_TABLE: u32 = 1 << 30;
-    /// WBF: flush the write buffers; the status bit stays set meanwhile.
-    pub const WRITE_BUFFER_FLUSH: u32 = 1 << 27;
-    /// QIE: queued invalidation.
-    pub const QUEUED_INVALIDATION: u32 = 1 << 26;
-    /// IRE: interrupt remapping.
-    pub const INTERRUPT_REMAPPING: u32 = 1 << 25;
-    /// SIRTP: take IRTA.
-    pub const SET_INTERRUPT_TABLE: u32 = 1 << 24;
-    /// CFI: let interrupts in compatibility format pass.
-    pub const COMPATIBILITY_INTERRUPTS: u32 = 1 << 23;
-    /// The status bits that are states, not the trace of a one-time command: what a
-    /// write of GCMD must repeat to leave them alone.
-    pub const STATES: u32 =
-        TRANSLATION | QUEUED_INVALIDATION | INTERRUPT_REMAPPING | COMPATIBILITY_INTERRUPTS;
+bitflags! {
+    /// Bits of GCMD and, in the same places, GSTS; sections 11.4.4.1 and 11.4.4.2.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Global: u32 {
+        /// TE: DMA remapping.
+        const TRANSLATION = 1 << 31;
+        /// SRTP: take RTADDR.
+        const SET_ROOT_TABLE = 1 << 30;
+        /// WBF: flush the write buffers; the status bit stays set meanwhile.
+        const WRITE_BUFFER_FLUSH = 1 << 27;
+        /// QIE: queued invalidation.
+        const QUEUED_INVALIDATION = 1 << 26;
+        /// IRE: interrupt remapping.
+        const INTERRUPT_REMAPPING = 1 << 25;
+        /// SIRTP: take IRTA.
+        const SET_INTERRUPT_TABLE = 1 << 24;
+        /// CFI: let interrupts in compatibility format pass.
+        const COMPATIBILITY_INTERRUPTS = 1 << 23;
+        /// The status bits that are states, not the trace of a one-time command: what a
+        /// write of GCMD must repeat to leave them alone.
+        const STATES = Self::TRANSLATION.bits()
+            | Self::QUEUED_INVALIDATION.bits()
+            | Self::INTERRUPT_REMAPPING.bits()
+            | Self::COMPATIBILITY_INTERRUPTS.bits();
+    }
 }
 
-/// Bits of FSTS, section 11.4.7.1. PFO and the queue's errors are cleared by
-/// writing 1.
-pub mod fault_status {
-    /// PFO: a fault found every recording register in use.
-    pub const OVERFLOW: u32 = 1 << 0;
-    /// PPF: some recording register holds a fault.
-    pub const PENDING: u32 = 1 << 1;
-    /// IQE: a descriptor was malformed; the queue stands.
-    pub const QUEUE_ERROR: u32 = 1 << 4;
-    /// ICE: a device answered an invalidation wrongly.
-    pub const COMPLETION_ERROR: u32 = 1 << 5;
-    /// ITE: a device did not answer an invalidation.
-    pub const TIME_OUT_ERROR: u32 = 1 << 6;
+bitflags! {
+    /// Bits of FSTS, section 11.4.7.1. PFO and the queue's errors are cleared by
+    /// writing 1.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct FaultStatus: u32 {
+        /// PFO: a fault found every recording register in use.
+        const OVERFLOW = 1 << 0;
+        /// PPF: some recording register holds a fault.
+        const PENDING = 1 << 1;
+        /// IQE: a descriptor was malformed; the queue stands.
+        const QUEUE_ERROR = 1 << 4;
+        /// ICE: a device answered an invalidation wrongly.
+        const COMPLETION_ERROR = 1 << 5;
+        /// ITE: a device did not answer an invalidation.
+        const TIME_OUT_ERROR = 1 << 6;
+    }
+}
+
+impl FaultStatus {
     /// FRI: index of the first pending recording register; bits 8 to 15.
-    pub const fn first_record(status: u32) -> usize {
-        (status >> 8 & 0xff) as usize
+    pub const fn first_record(self) -> usize {
+        (self.bits() >> 8 & 0xff) as usize
     }
 }
 

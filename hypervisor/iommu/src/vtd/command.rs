@@ -3,27 +3,32 @@
 
 use crate::IommuError;
 use access::{Clock, RegisterWindow, wait_until};
-use spec::vtd::{PROTECTED_MEMORY_ENABLE, PROTECTED_MEMORY_STATUS, TABLE_MODE, capability, global, register};
+use spec::vtd::{Global, PROTECTED_MEMORY_ENABLE, PROTECTED_MEMORY_STATUS, TABLE_MODE, capability, register};
 
 /// How long a unit may take for anything. Real ones take microseconds; some were
 /// seen to take milliseconds.
 pub(crate) const TIMEOUT_NS: u64 = 1_000_000_000;
 
 /// The state bits that are set.
-pub(crate) fn states(registers: &impl RegisterWindow) -> u32 {
-    registers.read32(register::GLOBAL_STATUS) & global::STATES
+pub(crate) fn states(registers: &impl RegisterWindow) -> Global {
+    status(registers) & Global::STATES
+}
+
+pub(super) fn status(registers: &impl RegisterWindow) -> Global {
+    Global::from_bits_retain(registers.read32(register::GLOBAL_STATUS))
 }
 
 /// Switches the state `bit` on or off and waits until it is.
 pub(crate) fn switch(
     registers: &impl RegisterWindow,
     clock: &impl Clock,
-    bit: u32,
+    bit: Global,
     on: bool,
     what: &'static str,
 ) -> Result<(), IommuError> {
-    let others = states(registers) & !bit;
-    registers.write32(register::GLOBAL_COMMAND, others | if on { bit } else { 0 });
+    let mut wanted = states(registers);
+    wanted.set(bit, on);
+    registers.write32(register::GLOBAL_COMMAND, wanted.bits());
     wait_for(registers, clock, bit, on, what)
 }
 
@@ -31,22 +36,22 @@ pub(crate) fn switch(
 pub(crate) fn command(
     registers: &impl RegisterWindow,
     clock: &impl Clock,
-    bit: u32,
+    bit: Global,
     what: &'static str,
 ) -> Result<(), IommuError> {
-    registers.write32(register::GLOBAL_COMMAND, states(registers) | bit);
+    registers.write32(register::GLOBAL_COMMAND, (states(registers) | bit).bits());
     // The write buffer's status bit falls when it is done, the others rise.
-    wait_for(registers, clock, bit, bit != global::WRITE_BUFFER_FLUSH, what)
+    wait_for(registers, clock, bit, bit != Global::WRITE_BUFFER_FLUSH, what)
 }
 
 fn wait_for(
     registers: &impl RegisterWindow,
     clock: &impl Clock,
-    bit: u32,
+    bit: Global,
     set: bool,
     what: &'static str,
 ) -> Result<(), IommuError> {
-    wait_until(clock, TIMEOUT_NS, || (registers.read32(register::GLOBAL_STATUS) & bit != 0) == set)
+    wait_until(clock, TIMEOUT_NS, || status(registers).contains(bit) == set)
         .map_err(|_| IommuError::TimedOut(what))
 }
 
@@ -59,13 +64,13 @@ pub(crate) fn leave_other_table_mode(
     cap: u64,
 ) -> Result<(), IommuError> {
     let is_legacy = registers.read64(register::ROOT_TABLE) & TABLE_MODE == 0;
-    if is_legacy || states(registers) & global::TRANSLATION == 0 {
+    if is_legacy || !states(registers).contains(Global::TRANSLATION) {
         return Ok(());
     }
     if cap & capability::PROTECTED_MEMORY == capability::PROTECTED_MEMORY {
         protect_memory(registers, clock)?;
     }
-    switch(registers, clock, global::TRANSLATION, false, "translation off")
+    switch(registers, clock, Global::TRANSLATION, false, "translation off")
 }
 
 /// Has the unit block all DMA while it does not translate.

@@ -7,7 +7,7 @@ use access::RegisterWindow;
 use spec::Bdf;
 use spec::apic::MESSAGE_ADDRESS;
 use spec::vtd::{
-    FAULT_INTERRUPT_MASK, capability, fault_reason, fault_record as record, fault_status, is_interrupt_fault,
+    FAULT_INTERRUPT_MASK, FaultStatus, capability, fault_reason, fault_record as record, is_interrupt_fault,
     register,
 };
 
@@ -25,6 +25,11 @@ pub(crate) fn mask_interrupt(registers: &impl RegisterWindow) {
     registers.write32(register::FAULT_CONTROL, FAULT_INTERRUPT_MASK);
 }
 
+/// The fault status register.
+pub(super) fn fault_status(registers: &impl RegisterWindow) -> FaultStatus {
+    FaultStatus::from_bits_retain(registers.read32(register::FAULT_STATUS))
+}
+
 /// Takes the oldest recorded fault and makes its register free again.
 pub(crate) fn take(
     registers: &impl RegisterWindow,
@@ -32,15 +37,16 @@ pub(crate) fn take(
     unit: usize,
     segment: u16,
 ) -> Recorded {
-    let status = registers.read32(register::FAULT_STATUS);
-    let fault = (status & fault_status::PENDING != 0)
-        .then(|| take_record(registers, capabilities, unit, segment, fault_status::first_record(status)))
+    let status = fault_status(registers);
+    let fault = status
+        .contains(FaultStatus::PENDING)
+        .then(|| take_record(registers, capabilities, unit, segment, status.first_record()))
         .flatten();
     // The unit records nothing more while the overflow bit is set, so this comes
     // after a register was freed.
-    let overflowed = status & fault_status::OVERFLOW != 0;
+    let overflowed = status.contains(FaultStatus::OVERFLOW);
     if overflowed {
-        registers.write32(register::FAULT_STATUS, fault_status::OVERFLOW);
+        registers.write32(register::FAULT_STATUS, FaultStatus::OVERFLOW.bits());
     }
     Recorded { fault, overflowed, without_bus: false }
 }

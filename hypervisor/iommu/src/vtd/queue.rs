@@ -1,13 +1,16 @@
 //! The invalidation queue (VT-d specification section 6.5).
 
-use super::command::{TIMEOUT_NS, switch};
+use super::command::{TIMEOUT_NS, status, switch};
+use super::faults::fault_status;
 use crate::IommuError;
 use access::{Clock, RegisterWindow, TableMemory, wait_until};
 use spec::Hpa;
-use spec::vtd::{descriptor, fault_status, global, register};
+use spec::vtd::{FaultStatus, Global, descriptor, register};
 
 /// Slots in the queue: one frame of them (IQA.QS = 0).
 const SLOTS: u64 = 256;
+/// Errors by which a device did not answer as it must.
+const DEVICE_ERRORS: FaultStatus = FaultStatus::COMPLETION_ERROR.union(FaultStatus::TIME_OUT_ERROR);
 /// What a device that does not answer can make us try again.
 const ATTEMPTS: usize = 2;
 
@@ -44,22 +47,21 @@ impl Queue {
 
     /// Takes over a queue that runs: lets it finish, then starts ours, empty.
     pub fn start(&mut self, registers: &impl RegisterWindow, clock: &impl Clock) -> Result<(), IommuError> {
-        if registers.read32(register::GLOBAL_STATUS) & global::QUEUED_INVALIDATION != 0 {
+        if status(registers).contains(Global::QUEUED_INVALIDATION) {
             // A queue that stands on an error never runs empty; its flushes are of
             // no use to us anyway, everything is flushed below our own tables.
             let _ = wait_until(clock, TIMEOUT_NS, || {
                 registers.read64(register::QUEUE_HEAD) == registers.read64(register::QUEUE_TAIL)
-                    || registers.read32(register::FAULT_STATUS) & fault_status::QUEUE_ERROR != 0
+                    || fault_status(registers).contains(FaultStatus::QUEUE_ERROR)
             });
-            switch(registers, clock, global::QUEUED_INVALIDATION, false, "the old queue off")?;
+            switch(registers, clock, Global::QUEUED_INVALIDATION, false, "the old queue off")?;
         }
-        let errors =
-            fault_status::QUEUE_ERROR | fault_status::COMPLETION_ERROR | fault_status::TIME_OUT_ERROR;
-        registers.write32(register::FAULT_STATUS, errors);
+        let errors = FaultStatus::QUEUE_ERROR | DEVICE_ERRORS;
+        registers.write32(register::FAULT_STATUS, errors.bits());
         self.tail = 0;
         registers.write64(register::QUEUE_TAIL, 0);
         registers.write64(register::QUEUE_ADDRESS, self.ring.0);
-        switch(registers, clock, global::QUEUED_INVALIDATION, true, "queued invalidation on")
+        switch(registers, clock, Global::QUEUED_INVALIDATION, true, "queued invalidation on")
     }
 
     /// Has the unit carry out `descriptors`, and waits until they are done.
@@ -120,24 +122,24 @@ impl Queue {
         let mut refused = false;
         let mut aborted = false;
         let reported = wait_until(clock, TIMEOUT_NS, || {
-            let errors = registers.read32(register::FAULT_STATUS);
-            if errors & fault_status::QUEUE_ERROR != 0 {
+            let errors = fault_status(registers);
+            if errors.contains(FaultStatus::QUEUE_ERROR) {
                 // The head stands on the malformed descriptor: put one there that every
                 // unit takes and that harms nobody.
                 refused = true;
                 let head = registers.read64(register::QUEUE_HEAD) / descriptor::BYTES % SLOTS;
                 self.write_slot(memory, head, descriptor::INTERRUPTS_GLOBAL);
-                registers.write32(register::FAULT_STATUS, fault_status::QUEUE_ERROR);
+                registers.write32(register::FAULT_STATUS, FaultStatus::QUEUE_ERROR.bits());
                 // Some units look at the queue again only when the tail is written.
                 registers.write64(register::QUEUE_TAIL, self.tail * descriptor::BYTES);
             }
-            let device = errors & (fault_status::COMPLETION_ERROR | fault_status::TIME_OUT_ERROR);
-            if device != 0 {
+            let device = errors & DEVICE_ERRORS;
+            if !device.is_empty() {
                 aborted = true;
-                registers.write32(register::FAULT_STATUS, device);
+                registers.write32(register::FAULT_STATUS, device.bits());
             }
             // With a time-out the unit drops the waits that it had accepted.
-            errors & fault_status::TIME_OUT_ERROR != 0 || memory.read(self.status) as u32 == self.ticket
+            errors.contains(FaultStatus::TIME_OUT_ERROR) || memory.read(self.status) as u32 == self.ticket
         });
         match reported {
             _ if refused => Err(IommuError::InvalidationRefused),

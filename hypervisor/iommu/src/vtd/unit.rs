@@ -9,7 +9,7 @@ use super::queue::Queue;
 use crate::fault::Recorded;
 use crate::{Function, HostMsi, IommuError, RemappedInterrupt, Requester, UnitLimits};
 use access::{Clock, RegisterWindow, TableMemory};
-use spec::vtd::{descriptor, global, register, remappable};
+use spec::vtd::{Global, descriptor, register, remappable};
 use spec::{Bdf, Hpa};
 
 /// Frames that a unit takes at most when functions on `buses` buses are attached,
@@ -75,20 +75,20 @@ impl<R: RegisterWindow> Unit<R> {
         self.flush_write_buffer(clock)?;
 
         self.registers.write64(register::ROOT_TABLE, self.contexts.register());
-        command(&self.registers, clock, global::SET_ROOT_TABLE, "taking the root table")?;
+        command(&self.registers, clock, Global::SET_ROOT_TABLE, "taking the root table")?;
         // In this order: an entry of the IOTLB is filled from the context cache.
         let translations = [descriptor::CONTEXT_GLOBAL, descriptor::iotlb_global(self.capabilities.drain())];
         self.invalidate(memory, clock, &translations)?;
 
         self.registers.write64(register::INTERRUPT_TABLE, self.interrupts.register());
-        command(&self.registers, clock, global::SET_INTERRUPT_TABLE, "taking the interrupt table")?;
+        command(&self.registers, clock, Global::SET_INTERRUPT_TABLE, "taking the interrupt table")?;
         self.invalidate(memory, clock, &[descriptor::INTERRUPTS_GLOBAL])?;
-        if states(&self.registers) & global::COMPATIBILITY_INTERRUPTS != 0 {
+        if states(&self.registers).contains(Global::COMPATIBILITY_INTERRUPTS) {
             let what = "blocking compatibility interrupts";
-            switch(&self.registers, clock, global::COMPATIBILITY_INTERRUPTS, false, what)?;
+            switch(&self.registers, clock, Global::COMPATIBILITY_INTERRUPTS, false, what)?;
         }
-        switch(&self.registers, clock, global::INTERRUPT_REMAPPING, true, "interrupt remapping on")?;
-        switch(&self.registers, clock, global::TRANSLATION, true, "translation on")?;
+        switch(&self.registers, clock, Global::INTERRUPT_REMAPPING, true, "interrupt remapping on")?;
+        switch(&self.registers, clock, Global::TRANSLATION, true, "translation on")?;
 
         // What was recorded before is not about our tables.
         for _ in 0..=u8::MAX {
@@ -120,7 +120,7 @@ impl<R: RegisterWindow> Unit<R> {
         if !self.capabilities.needs_write_buffer_flush() {
             return Ok(());
         }
-        command(&self.registers, clock, global::WRITE_BUFFER_FLUSH, "flushing the write buffer")
+        command(&self.registers, clock, Global::WRITE_BUFFER_FLUSH, "flushing the write buffer")
     }
 
     /// Makes hardware see an update by which something absent became present.

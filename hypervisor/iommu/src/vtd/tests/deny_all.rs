@@ -5,7 +5,7 @@ use super::*;
 use crate::IommuError;
 use access::RegisterWindow;
 use platform::remapping::Trouble;
-use spec::vtd::{capability, extended, global, register};
+use spec::vtd::{Global, capability, extended, register};
 use spec::{Gpa, Hpa, RequesterRange};
 use tables::Permissions;
 
@@ -99,7 +99,7 @@ fn a_unit_that_runs_is_taken_over_without_a_gap() {
         assert!(before.mock.dma(NIC, 0, true).is_some());
         assert!(before.mock.interrupt(NIC, msi.address, msi.data).is_some());
         // Firmware also let compatibility interrupts pass, and left faults behind.
-        before.mock.0.borrow_mut().status |= global::COMPATIBILITY_INTERRUPTS;
+        before.mock.0.borrow_mut().status |= Global::COMPATIBILITY_INTERRUPTS;
         before.mock.dma(DISK, 0, true);
         before.mock.log();
 

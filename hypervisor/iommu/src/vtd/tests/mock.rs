@@ -4,7 +4,7 @@
 use crate::fake_ram::Ram;
 use access::RegisterWindow;
 use spec::Bdf;
-use spec::vtd::{TABLE_MODE, capability, extended, global, register};
+use spec::vtd::{Global, TABLE_MODE, capability, extended, register};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -38,7 +38,7 @@ pub struct State {
     pub cap: u64,
     pub ecap: u64,
     pub mood: Mood,
-    pub status: u32,
+    pub status: Global,
     pub protected: u32,
     pub registers: BTreeMap<usize, u64>,
     root: u64,
@@ -65,7 +65,7 @@ impl MockUnit {
             cap,
             ecap,
             mood: Mood::Well,
-            status: 0,
+            status: Global::empty(),
             protected: 0,
             registers: BTreeMap::new(),
             root: 0,
@@ -88,7 +88,7 @@ impl MockUnit {
     /// As firmware leaves a unit that it used, with tables of this mode.
     pub fn left_in_mode(&self, mode: u64) {
         let mut state = self.0.borrow_mut();
-        state.status |= global::TRANSLATION | global::QUEUED_INVALIDATION | global::SET_ROOT_TABLE;
+        state.status |= Global::TRANSLATION | Global::QUEUED_INVALIDATION | Global::SET_ROOT_TABLE;
         state.root = 0x5000 | mode << 10;
         let root = state.root;
         state.registers.insert(register::ROOT_TABLE, root);
@@ -171,7 +171,7 @@ impl State {
     }
 
     fn dma(&mut self, requester: u16, address: u64, write: bool) -> Option<u64> {
-        if self.status & global::TRANSLATION == 0 {
+        if !self.status.contains(Global::TRANSLATION) {
             return Some(address);
         }
         let page = address & !0xfff;
@@ -203,11 +203,11 @@ impl State {
 
     fn interrupt(&mut self, requester: u16, address: u64, data: u32) -> Option<(u8, u32)> {
         assert_eq!(address >> 20, 0xfee);
-        if self.status & global::INTERRUPT_REMAPPING == 0 {
+        if !self.status.contains(Global::INTERRUPT_REMAPPING) {
             return Some((data as u8, (address >> 12) as u32 & 0xff));
         }
         if address & 1 << 4 == 0 {
-            let passes = self.status & global::COMPATIBILITY_INTERRUPTS != 0;
+            let passes = self.status.contains(Global::COMPATIBILITY_INTERRUPTS);
             if !passes {
                 self.fault(requester, 0x25, 0, true);
             }
@@ -252,7 +252,7 @@ impl State {
 
     /// Works off the queue, as far as the mood allows.
     pub fn run_queue(&mut self) {
-        if self.status & global::QUEUED_INVALIDATION == 0 {
+        if !self.status.contains(Global::QUEUED_INVALIDATION) {
             return;
         }
         let tail = self.registers.get(&register::QUEUE_TAIL).copied().unwrap_or(0);
@@ -324,39 +324,40 @@ impl State {
         true
     }
 
-    fn command(&mut self, value: u32) {
+    fn command(&mut self, value: Global) {
         if self.mood == Mood::Deaf {
             return;
         }
-        let states = value & global::STATES;
-        if states & global::TRANSLATION != 0 && self.status & global::TRANSLATION == 0 {
+        let states = value & Global::STATES;
+        if states.contains(Global::TRANSLATION) && !self.status.contains(Global::TRANSLATION) {
             self.log.push("translation on");
         }
-        if states & global::TRANSLATION == 0 && self.status & global::TRANSLATION != 0 {
+        if !states.contains(Global::TRANSLATION) && self.status.contains(Global::TRANSLATION) {
             self.log.push("translation off");
         }
-        if states & global::INTERRUPT_REMAPPING != 0 && self.status & global::INTERRUPT_REMAPPING == 0 {
+        if states.contains(Global::INTERRUPT_REMAPPING) && !self.status.contains(Global::INTERRUPT_REMAPPING)
+        {
             self.log.push("remapping on");
         }
-        self.status = self.status & !global::STATES | states;
-        if value & global::SET_ROOT_TABLE != 0 {
+        self.status = self.status.difference(Global::STATES) | states;
+        if value.contains(Global::SET_ROOT_TABLE) {
             let root = self.registers[&register::ROOT_TABLE];
-            let translates = self.status & global::TRANSLATION != 0;
+            let translates = self.status.contains(Global::TRANSLATION);
             assert!(!translates || (self.root ^ root) & TABLE_MODE == 0, "the table mode changes under DMA");
             self.root = root;
-            self.status |= global::SET_ROOT_TABLE;
+            self.status |= Global::SET_ROOT_TABLE;
             self.log.push("root");
         }
-        if value & global::SET_INTERRUPT_TABLE != 0 {
+        if value.contains(Global::SET_INTERRUPT_TABLE) {
             self.interrupts = self.registers[&register::INTERRUPT_TABLE];
-            self.status |= global::SET_INTERRUPT_TABLE;
+            self.status |= Global::SET_INTERRUPT_TABLE;
             self.log.push("table");
         }
-        if value & global::WRITE_BUFFER_FLUSH != 0 {
+        if value.contains(Global::WRITE_BUFFER_FLUSH) {
             self.ram.drain_buffers();
             self.log.push("write buffer");
         }
-        if states & global::QUEUED_INVALIDATION == 0 {
+        if !states.contains(Global::QUEUED_INVALIDATION) {
             self.head = 0;
         }
     }
@@ -370,7 +371,7 @@ impl State {
             register::VERSION => 0x10,
             register::CAPABILITY => self.cap,
             register::EXTENDED_CAPABILITY => self.ecap,
-            register::GLOBAL_STATUS => self.status.into(),
+            register::GLOBAL_STATUS => self.status.bits().into(),
             register::FAULT_STATUS => {
                 let first = self.records.front().map_or(0, |(index, _)| 2 | *index << 8);
                 u64::from(self.fault_status) | first as u64
@@ -384,7 +385,7 @@ impl State {
 
     fn write(&mut self, offset: usize, value: u64) {
         match offset {
-            register::GLOBAL_COMMAND => self.command(value as u32),
+            register::GLOBAL_COMMAND => self.command(Global::from_bits_retain(value as u32)),
             register::FAULT_STATUS => {
                 self.fault_status &= !(value as u32);
             }
