@@ -117,7 +117,8 @@ fn what_is_no_bundle() {
     assert_eq!(refused(&[0x7f; 4096]), "this is no bundle: the first bytes are not `BULKHEAD`");
     let mut other = sample();
     other[8] = 99;
-    let reads = alloc::format!("this hypervisor reads version {VERSION}; pack it again with the same release");
+    let reads =
+        alloc::format!("this hypervisor reads version {VERSION}; pack it again with the same release");
     assert_eq!(refused(&other), alloc::format!("the bundle's format is version 99, {reads}"));
 }
 

@@ -41,6 +41,7 @@ pub fn bare() -> Vec<Scenario> {
     list.extend(attacks.map(|test| alone(test, &format!("attack {test}: held"))));
     list.push(alone("neighbour seconds=2", "neighbour: unharmed"));
     list.push(alone("nested-faults", "nested-faults: ending"));
+    list.push(alone("frozen", "frozen: done"));
     list.push(alone("intx cpus=2", "intx: done"));
     list.push(alone("intx-storm", "attack intx-storm: held"));
     list
@@ -87,6 +88,9 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
         list.push(behind_barriers(column));
     }
     list.push(frozen(column));
+    if column == Column::SvmVtd {
+        list.push(frozen_storm(column));
+    }
     list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "direct")));
     if matches!(column, Column::SvmVtd | Column::VmxBochs) {
         list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "virtual")));
@@ -134,6 +138,30 @@ fn frozen(column: Column) -> Scenario {
         .expect("one", "frozen: done")
         .ends("one", POWER_OFF)
         .ends("watcher", POWER_OFF)
+}
+
+/// Frozen while one of its processors resets the other again and again.
+fn frozen_storm(column: Column) -> Scenario {
+    let storm = Guest::new("one", &[1, 2], "init-storm")
+        .set("memory", "\"32 MiB\"")
+        .set("interrupts", "\"virtual\"")
+        .set("snapshot", "true");
+    let mut scenario = hosted(column, Feature::Snapshots, "attack/frozen-storm", &[storm]).types(
+        "one",
+        "init-storm: starting",
+        b"\x14f1y",
+    );
+    for _ in 0..2 {
+        scenario = scenario
+            .types(HYPERVISOR, "one: is frozen", b"\x14c1y")
+            .types(HYPERVISOR, "one: goes on", b"\x14f1y")
+            .expect(HYPERVISOR, "one: is frozen")
+            .expect(HYPERVISOR, "one: goes on");
+    }
+    scenario
+        .types(HYPERVISOR, "one: is frozen", b"\x14c1y")
+        .expect("one", "attack init-storm: held")
+        .ends("one", POWER_OFF)
 }
 
 /// Kicks and interrupts between processors whose entries and exits do everything that there is
