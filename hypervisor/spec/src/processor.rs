@@ -1,9 +1,10 @@
-//! Bits of CR0, CR4, EFER and RFLAGS (Intel SDM vol. 3 sections 2.5 and 2.2.1, vol. 1 section
-//! 3.4.3; AMD APM vol. 2 sections 3.1 and 3.2), as crate `x86_64` has them: numbers, for they
+//! Bits of CR0, CR4, EFER, RFLAGS and entries of page tables (Intel SDM vol. 3 sections 2.5 and 2.2.1, vol. 1 section
+//! 3.4.3, vol. 3 section 5.5; AMD APM vol. 2 sections 3.1, 3.2 and 5.4), as crate `x86_64` has them: numbers, for they
 //! are mostly a guest's.
 
 use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
 use x86_64::registers::rflags::RFlags;
+use x86_64::structures::paging::PageTableFlags;
 
 macro_rules! bits {
     ($($name:ident = $flags:ident::$flag:ident, $what:literal;)*) => {$(
@@ -42,6 +43,16 @@ bits! {
     RFLAGS_RF = RFlags::RESUME_FLAG, "RFLAGS: the instruction runs again without instruction breakpoints.";
     RFLAGS_VM = RFlags::VIRTUAL_8086_MODE, "RFLAGS: virtual-8086 mode.";
     RFLAGS_AC = RFlags::ALIGNMENT_CHECK, "RFLAGS: alignment checks; with SMAP, access to user pages.";
+    PAGE_PRESENT = PageTableFlags::PRESENT, "P: the entry counts.";
+    PAGE_WRITABLE = PageTableFlags::WRITABLE, "R/W: what the entry leads to can be written.";
+    PAGE_USER = PageTableFlags::USER_ACCESSIBLE, "U/S: it is a user's.";
+    PAGE_WRITE_THROUGH = PageTableFlags::WRITE_THROUGH, "PWT: bit 0 of the index into the PAT.";
+    PAGE_CACHE_DISABLE = PageTableFlags::NO_CACHE, "PCD: bit 1 of the index into the PAT.";
+    PAGE_ACCESSED = PageTableFlags::ACCESSED, "A: the processor used the entry.";
+    PAGE_DIRTY = PageTableFlags::DIRTY, "D: the processor wrote the page.";
+    PAGE_SIZE = PageTableFlags::HUGE_PAGE, "PS: a leaf above level 1.";
+    PAGE_GLOBAL = PageTableFlags::GLOBAL, "G: the translation outlives loads of CR3.";
+    PAGE_NO_EXECUTE = PageTableFlags::NO_EXECUTE, "NX: nothing is executed there, with EFER.NXE.";
 }
 
 #[cfg(test)]
@@ -70,6 +81,19 @@ mod tests {
         ];
         assert_eq!(cr4.map(u64::trailing_zeros), [4, 5, 6, 7, 8, 9, 10, 12, 17, 18, 20, 21]);
         assert_eq!([EFER_LME, EFER_LMA, EFER_NXE, EFER_SVME].map(u64::trailing_zeros), [8, 10, 11, 12]);
+        let page = [
+            PAGE_PRESENT,
+            PAGE_WRITABLE,
+            PAGE_USER,
+            PAGE_WRITE_THROUGH,
+            PAGE_CACHE_DISABLE,
+            PAGE_ACCESSED,
+            PAGE_DIRTY,
+            PAGE_SIZE,
+            PAGE_GLOBAL,
+            PAGE_NO_EXECUTE,
+        ];
+        assert_eq!(page.map(u64::trailing_zeros), [0, 1, 2, 3, 4, 5, 6, 7, 8, 63]);
         let rflags = [RFLAGS_TF, RFLAGS_IF, RFLAGS_DF, RFLAGS_RF, RFLAGS_VM, RFLAGS_AC];
         assert_eq!(rflags.map(u64::trailing_zeros), [8, 9, 10, 16, 17, 18]);
     }

@@ -3,13 +3,11 @@
 use access::GuestMemory;
 use spec::Gpa;
 
-pub(super) const PRESENT: u64 = 1 << 0;
-pub(super) const WRITABLE: u64 = 1 << 1;
-pub(super) const USER: u64 = 1 << 2;
-pub(super) const ACCESSED: u64 = 1 << 5;
-pub(super) const DIRTY: u64 = 1 << 6;
-pub(super) const PAGE_SIZE: u64 = 1 << 7;
-pub(super) const NO_EXECUTE: u64 = 1 << 63;
+pub(super) use spec::processor::{
+    PAGE_ACCESSED as ACCESSED, PAGE_DIRTY as DIRTY, PAGE_NO_EXECUTE as NO_EXECUTE, PAGE_PRESENT as PRESENT,
+    PAGE_SIZE, PAGE_USER as USER, PAGE_WRITABLE as WRITABLE,
+};
+
 pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Bits 52 to 62: software's in long mode, reserved in PAE.
 pub(super) const HIGH_IGNORED: u64 = 0x7ff0_0000_0000_0000;

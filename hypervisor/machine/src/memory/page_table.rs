@@ -4,14 +4,12 @@
 use access::TableMemory;
 use spec::Hpa;
 use spec::address::PAGE_BYTES;
+use spec::processor::{
+    PAGE_CACHE_DISABLE as CACHE_DISABLE, PAGE_GLOBAL as GLOBAL, PAGE_NO_EXECUTE as NO_EXECUTE,
+    PAGE_PRESENT as PRESENT, PAGE_SIZE as LARGE, PAGE_WRITABLE as WRITABLE,
+    PAGE_WRITE_THROUGH as WRITE_THROUGH,
+};
 
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const WRITE_THROUGH: u64 = 1 << 3;
-const CACHE_DISABLE: u64 = 1 << 4;
-const LARGE: u64 = 1 << 7;
-const GLOBAL: u64 = 1 << 8;
-const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// The page attribute table that every processor is given, so that no loader's

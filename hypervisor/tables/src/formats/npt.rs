@@ -4,26 +4,14 @@
 use crate::format::{ADDRESS, Format, MemoryType, PageSize, Permissions};
 use core::ops::RangeInclusive;
 use spec::Hpa;
+use spec::processor::{
+    PAGE_ACCESSED as ACCESSED, PAGE_CACHE_DISABLE as PCD, PAGE_DIRTY as DIRTY, PAGE_NO_EXECUTE as NO_EXECUTE,
+    PAGE_PRESENT as PRESENT, PAGE_SIZE as LARGE, PAGE_USER as USER, PAGE_WRITABLE as WRITE,
+    PAGE_WRITE_THROUGH as PWT,
+};
 
-/// P, APM vol. 2 section 5.4.1.
-const PRESENT: u64 = 1 << 0;
-/// R/W.
-const WRITE: u64 = 1 << 1;
-/// U/S. Guest accesses count as user accesses in the nested walk, whatever the
-/// guest's privilege (APM vol. 2 section 15.25.5).
-const USER: u64 = 1 << 2;
-/// PWT: bit 0 of the index into the host's PAT.
-const PWT: u64 = 1 << 3;
-/// PCD: bit 1 of the index into the host's PAT.
-const PCD: u64 = 1 << 4;
-/// A.
-const ACCESSED: u64 = 1 << 5;
-/// D.
-const DIRTY: u64 = 1 << 6;
-/// PS: a leaf above level 1.
-const LARGE: u64 = 1 << 7;
-/// NX; the host's EFER.NXE must be set at VMRUN.
-const NO_EXECUTE: u64 = 1 << 63;
+// Guest accesses count as user accesses in the nested walk, whatever the guest's privilege (APM
+// vol. 2 section 15.25.5). For NX the host's EFER.NXE must be set at VMRUN.
 
 /// Nested paging of AMD-V. Memory types go through the host's PAT, of which this
 /// relies on entry 0 being write-back and entry 3 uncacheable, as after reset (APM
