@@ -7,7 +7,7 @@ use access::fake_pci::{FakeConfigSpace, FakeFunction};
 use access::{ConfigSpace, RegisterWindow};
 use platform::remapping::AmdVi;
 use spec::Bdf;
-use spec::amdvi::{control, register, status};
+use spec::amdvi::{Control, register, Status};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -147,12 +147,12 @@ impl State {
             register::CONTROL => {
                 self.registers.insert(offset, value);
                 let runs = [
-                    (control::COMMAND_BUFFER, status::COMMANDS_RUN),
-                    (control::EVENT_LOG, status::EVENT_LOG_RUNS),
-                    (control::PPR_LOG, status::PPR_LOG_RUNS),
+                    (Control::COMMAND_BUFFER.bits(), Status::COMMANDS_RUN.bits()),
+                    (Control::EVENT_LOG.bits(), Status::EVENT_LOG_RUNS.bits()),
+                    (Control::PPR_LOG.bits(), Status::PPR_LOG_RUNS.bits()),
                 ];
                 for (bit, run) in runs {
-                    let on = value & bit != 0 && value & control::ENABLE != 0;
+                    let on = value & bit != 0 && value & Control::ENABLE.bits() != 0;
                     self.status = self.status & !run | if on { run } else { 0 };
                 }
             }
@@ -169,7 +169,7 @@ impl State {
     fn run_commands(&mut self, tail: u64) {
         let base = self.register(register::COMMAND_BUFFER) & 0x000f_ffff_ffff_f000;
         for _ in 0..SLOTS {
-            if self.head == tail || self.status & status::COMMANDS_RUN == 0 {
+            if self.head == tail || self.status & Status::COMMANDS_RUN.bits() == 0 {
                 break;
             }
             let at = base.wrapping_add(self.head & 0xff0);

@@ -7,6 +7,8 @@ pub mod device_entry;
 pub mod event;
 pub mod interrupt_entry;
 
+use bitflags::bitflags;
+
 /// Register offsets in bytes from a unit's base, section 3.4. All are of 64 bits.
 pub mod register {
     /// Device table base: hpa, and the number of 4 KiB blocks less one.
@@ -47,57 +49,63 @@ pub mod register {
     pub const BYTES: usize = 0x4000;
 }
 
-/// Bits of the control register, section 3.4.1 (MMIO offset 18h).
-pub mod control {
-    /// IommuEn: translate, remap, check.
-    pub const ENABLE: u64 = 1 << 0;
-    /// HtTunEn: translate HyperTransport tunnel traffic.
-    pub const TUNNEL_TRANSLATION: u64 = 1 << 1;
-    /// EventLogEn.
-    pub const EVENT_LOG: u64 = 1 << 2;
-    /// EventIntEn: interrupt on events and on overflow of their log.
-    pub const EVENT_INTERRUPT: u64 = 1 << 3;
-    /// PassPW.
-    pub const PASS_POSTED_WRITES: u64 = 1 << 8;
-    /// ResPassPW.
-    pub const RESPONSES_PASS_POSTED_WRITES: u64 = 1 << 9;
-    /// Coherent: reads of the device table snoop the processors' caches.
-    pub const COHERENT: u64 = 1 << 10;
-    /// Isoc: table walks use the isochronous channel.
-    pub const ISOCHRONOUS: u64 = 1 << 11;
-    /// CmdBufEn.
-    pub const COMMAND_BUFFER: u64 = 1 << 12;
-    /// PPRLogEn.
-    pub const PPR_LOG: u64 = 1 << 13;
-    /// PPRIntEn.
-    pub const PPR_INTERRUPT: u64 = 1 << 14;
-    /// PPREn: take page requests.
-    pub const PPR: u64 = 1 << 15;
-    /// GAEn: interrupt entries have 128 bits.
-    pub const WIDE_INTERRUPT_ENTRIES: u64 = 1 << 17;
-    /// XTEn: interrupt entries hold 32-bit APIC IDs.
-    pub const X2APIC: u64 = 1 << 50;
-    /// IntCapXTEn: the unit's own interrupts go where its registers from 170h on say.
-    pub const X2APIC_OWN_INTERRUPTS: u64 = 1 << 51;
+bitflags! {
+    /// Bits of the control register, section 3.4.1 (MMIO offset 18h).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Control: u64 {
+        /// IommuEn: translate, remap, check.
+        const ENABLE = 1 << 0;
+        /// HtTunEn: translate HyperTransport tunnel traffic.
+        const TUNNEL_TRANSLATION = 1 << 1;
+        /// EventLogEn.
+        const EVENT_LOG = 1 << 2;
+        /// EventIntEn: interrupt on events and on overflow of their log.
+        const EVENT_INTERRUPT = 1 << 3;
+        /// PassPW.
+        const PASS_POSTED_WRITES = 1 << 8;
+        /// ResPassPW.
+        const RESPONSES_PASS_POSTED_WRITES = 1 << 9;
+        /// Coherent: reads of the device table snoop the processors' caches.
+        const COHERENT = 1 << 10;
+        /// Isoc: table walks use the isochronous channel.
+        const ISOCHRONOUS = 1 << 11;
+        /// CmdBufEn.
+        const COMMAND_BUFFER = 1 << 12;
+        /// PPRLogEn.
+        const PPR_LOG = 1 << 13;
+        /// PPRIntEn.
+        const PPR_INTERRUPT = 1 << 14;
+        /// PPREn: take page requests.
+        const PPR = 1 << 15;
+        /// GAEn: interrupt entries have 128 bits.
+        const WIDE_INTERRUPT_ENTRIES = 1 << 17;
+        /// XTEn: interrupt entries hold 32-bit APIC IDs.
+        const X2APIC = 1 << 50;
+        /// IntCapXTEn: the unit's own interrupts go where its registers from 170h on say.
+        const X2APIC_OWN_INTERRUPTS = 1 << 51;
+    }
 }
 
-/// Bits of the status register, section 3.4.15 (MMIO offset 2020h). All but the RUN
-/// bits are cleared by writing 1.
-pub mod status {
-    /// EventOverflow: the event log was full, and recording stopped.
-    pub const EVENT_OVERFLOW: u64 = 1 << 0;
-    /// EventLogInt: an event was recorded; no further event interrupts until cleared.
-    pub const EVENT_INTERRUPT: u64 = 1 << 1;
-    /// EventLogRun.
-    pub const EVENT_LOG_RUNS: u64 = 1 << 3;
-    /// CmdBufRun: 0 also once a command was illegal or could not be read.
-    pub const COMMANDS_RUN: u64 = 1 << 4;
-    /// PPROverflow.
-    pub const PPR_OVERFLOW: u64 = 1 << 5;
-    /// PPRInt.
-    pub const PPR_INTERRUPT: u64 = 1 << 6;
-    /// PPRLogRun.
-    pub const PPR_LOG_RUNS: u64 = 1 << 7;
+bitflags! {
+    /// Bits of the status register, section 3.4.15 (MMIO offset 2020h). All but the RUN
+    /// bits are cleared by writing 1.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Status: u64 {
+        /// EventOverflow: the event log was full, and recording stopped.
+        const EVENT_OVERFLOW = 1 << 0;
+        /// EventLogInt: an event was recorded; no further event interrupts until cleared.
+        const EVENT_INTERRUPT = 1 << 1;
+        /// EventLogRun.
+        const EVENT_LOG_RUNS = 1 << 3;
+        /// CmdBufRun: 0 also once a command was illegal or could not be read.
+        const COMMANDS_RUN = 1 << 4;
+        /// PPROverflow.
+        const PPR_OVERFLOW = 1 << 5;
+        /// PPRInt.
+        const PPR_INTERRUPT = 1 << 6;
+        /// PPRLogRun.
+        const PPR_LOG_RUNS = 1 << 7;
+    }
 }
 
 /// Fields of the extended feature register, section 3.4.9 (MMIO offset 30h).
@@ -172,6 +180,7 @@ mod tests {
         assert_eq!(device_table_base(0x1234_0000, 2 << 20), 0x1234_01ff);
         assert_eq!(ring_base(0x1234_5000, 8), 0x0800_0000_1234_5000);
         assert_eq!(own_interrupt(0x19, 0x0102_0304), 0x0100_0019_0203_0400);
-        assert_eq!(control::X2APIC | control::X2APIC_OWN_INTERRUPTS, 0x000c_0000_0000_0000);
+        let x2apic = Control::X2APIC | Control::X2APIC_OWN_INTERRUPTS;
+        assert_eq!(x2apic.bits(), 0x000c_0000_0000_0000);
     }
 }

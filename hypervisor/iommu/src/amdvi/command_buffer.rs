@@ -1,10 +1,11 @@
 //! The command buffer (section 2.4).
 
 use super::TIMEOUT_NS;
+use super::log::status;
 use crate::IommuError;
 use access::{Clock, RegisterWindow, TableMemory, wait_until};
 use spec::Hpa;
-use spec::amdvi::{command, control, register, ring_base, status};
+use spec::amdvi::{Control, Status, command, register, ring_base};
 
 /// Slots in the buffer: one frame of them.
 const SLOTS: u64 = 256;
@@ -51,7 +52,7 @@ impl CommandBuffer {
         registers: &impl RegisterWindow,
         memory: &mut impl TableMemory,
         clock: &impl Clock,
-        control: u64,
+        control: Control,
         commands: impl IntoIterator<Item = [u64; 2]>,
     ) -> Result<(), IommuError> {
         let mut commands = commands.into_iter().peekable();
@@ -94,12 +95,12 @@ impl CommandBuffer {
         registers: &impl RegisterWindow,
         memory: &impl TableMemory,
         clock: &impl Clock,
-        control: u64,
+        control: Control,
     ) -> Result<(), IommuError> {
         let mut stopped = false;
         let waited = wait_until(clock, TIMEOUT_NS, || {
             let done = memory.read(self.report) == self.ticket;
-            stopped = !done && registers.read64(register::STATUS) & status::COMMANDS_RUN == 0;
+            stopped = !done && !status(registers).contains(Status::COMMANDS_RUN);
             done || stopped
         });
         match waited {
@@ -118,12 +119,12 @@ impl CommandBuffer {
         &mut self,
         registers: &impl RegisterWindow,
         clock: &impl Clock,
-        control: u64,
+        control: Control,
     ) -> Result<(), IommuError> {
-        registers.write64(register::CONTROL, control & !control::COMMAND_BUFFER);
+        registers.write64(register::CONTROL, control.difference(Control::COMMAND_BUFFER).bits());
         self.rewind(registers);
-        registers.write64(register::CONTROL, control);
-        wait_until(clock, TIMEOUT_NS, || registers.read64(register::STATUS) & status::COMMANDS_RUN != 0)
+        registers.write64(register::CONTROL, control.bits());
+        wait_until(clock, TIMEOUT_NS, || status(registers).contains(Status::COMMANDS_RUN))
             .map_err(|_| IommuError::TimedOut("command buffer on"))
     }
 

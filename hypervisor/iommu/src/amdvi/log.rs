@@ -4,7 +4,7 @@ use super::TIMEOUT_NS;
 use crate::IommuError;
 use access::{Clock, RegisterWindow, TableMemory, wait_until};
 use spec::Hpa;
-use spec::amdvi::{control, event, register, ring_base, status};
+use spec::amdvi::{Control, Status, event, register, ring_base};
 
 /// Slots in a log: one frame of them.
 const SLOTS: u64 = 256;
@@ -19,11 +19,11 @@ pub(crate) struct Kind {
     head: usize,
     tail: usize,
     /// In the control register.
-    enable: u64,
+    enable: Control,
     /// In the status register.
-    runs: u64,
-    overflow: u64,
-    interrupt: u64,
+    runs: Status,
+    overflow: Status,
+    interrupt: Status,
 }
 
 /// The event log.
@@ -31,10 +31,10 @@ pub(crate) const EVENTS: Kind = Kind {
     base: register::EVENT_LOG,
     head: register::EVENT_HEAD,
     tail: register::EVENT_TAIL,
-    enable: control::EVENT_LOG,
-    runs: status::EVENT_LOG_RUNS,
-    overflow: status::EVENT_OVERFLOW,
-    interrupt: status::EVENT_INTERRUPT,
+    enable: Control::EVENT_LOG,
+    runs: Status::EVENT_LOG_RUNS,
+    overflow: Status::EVENT_OVERFLOW,
+    interrupt: Status::EVENT_INTERRUPT,
 };
 
 /// The PPR log.
@@ -42,10 +42,10 @@ pub(crate) const PAGE_REQUESTS: Kind = Kind {
     base: register::PPR_LOG,
     head: register::PPR_HEAD,
     tail: register::PPR_TAIL,
-    enable: control::PPR_LOG,
-    runs: status::PPR_LOG_RUNS,
-    overflow: status::PPR_OVERFLOW,
-    interrupt: status::PPR_INTERRUPT,
+    enable: Control::PPR_LOG,
+    runs: Status::PPR_LOG_RUNS,
+    overflow: Status::PPR_OVERFLOW,
+    interrupt: Status::PPR_INTERRUPT,
 };
 
 /// A log of one unit.
@@ -65,6 +65,11 @@ pub(crate) struct Taken {
     pub overflowed: bool,
 }
 
+/// The status register.
+pub(super) fn status(registers: &impl RegisterWindow) -> Status {
+    Status::from_bits_retain(registers.read64(register::STATUS))
+}
+
 impl Log {
     /// One frame; nothing is switched on.
     pub fn new(memory: &mut impl TableMemory, kind: Kind, coherent: bool) -> Result<Self, IommuError> {
@@ -76,14 +81,14 @@ impl Log {
     }
 
     /// Bits of the control register that switch it on.
-    pub const fn enable(&self) -> u64 {
+    pub const fn enable(&self) -> Control {
         self.kind.enable
     }
 
     /// Tells the unit where the log is. It must be off.
     pub fn set(&mut self, registers: &impl RegisterWindow) {
         registers.write64(self.kind.base, ring_base(self.ring.0, SLOTS.trailing_zeros()));
-        registers.write64(register::STATUS, self.kind.overflow | self.kind.interrupt);
+        registers.write64(register::STATUS, (self.kind.overflow | self.kind.interrupt).bits());
         self.rewind(registers);
     }
 
@@ -95,18 +100,18 @@ impl Log {
         registers: &impl RegisterWindow,
         memory: &mut impl TableMemory,
         clock: &impl Clock,
-        control: u64,
+        control: Control,
     ) -> Taken {
-        let state = registers.read64(register::STATUS);
-        if state & self.kind.interrupt != 0 {
+        let state = status(registers);
+        if state.contains(self.kind.interrupt) {
             // Before the tail is read: what comes after it interrupts again.
-            registers.write64(register::STATUS, self.kind.interrupt);
+            registers.write64(register::STATUS, self.kind.interrupt.bits());
         }
         let tail = registers.read64(self.kind.tail) / event::BYTES % SLOTS;
         if tail != self.head {
             return Taken { entry: self.take_entry(registers, memory, clock), overflowed: false };
         }
-        let overflowed = state & self.kind.overflow != 0;
+        let overflowed = state.contains(self.kind.overflow);
         if overflowed {
             self.restart(registers, clock, control);
         }
@@ -132,15 +137,14 @@ impl Log {
 
     /// Section 2.5.1: off, until it no longer runs; cleared; on again, empty. A log that
     /// does not stop stays as it is and is tried again.
-    fn restart(&mut self, registers: &impl RegisterWindow, clock: &impl Clock, control: u64) {
-        registers.write64(register::CONTROL, control & !self.kind.enable);
-        let stopped =
-            wait_until(clock, TIMEOUT_NS, || registers.read64(register::STATUS) & self.kind.runs == 0);
+    fn restart(&mut self, registers: &impl RegisterWindow, clock: &impl Clock, control: Control) {
+        registers.write64(register::CONTROL, control.difference(self.kind.enable).bits());
+        let stopped = wait_until(clock, TIMEOUT_NS, || !status(registers).contains(self.kind.runs));
         if stopped.is_ok() {
-            registers.write64(register::STATUS, self.kind.overflow);
+            registers.write64(register::STATUS, self.kind.overflow.bits());
             self.rewind(registers);
         }
-        registers.write64(register::CONTROL, control);
+        registers.write64(register::CONTROL, control.bits());
     }
 
     fn rewind(&mut self, registers: &impl RegisterWindow) {

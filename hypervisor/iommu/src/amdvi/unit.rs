@@ -4,14 +4,14 @@ use super::command_buffer::CommandBuffer;
 use super::device_table::{self, DeviceTable};
 use super::features::Features;
 use super::interrupts::{self, InterruptTables, Width};
-use super::log::{self, Log};
+use super::log::{self, Log, status};
 use super::{TIMEOUT_NS, events, own_interrupt};
 use crate::fault::Recorded;
 use crate::{Function, HostMsi, IommuError, RemappedInterrupt, Requester, UnitLimits};
 use access::{Clock, ConfigSpace, RegisterWindow, TableMemory, wait_until};
 use platform::remapping::AmdVi;
 use spec::amdvi::event::page_request;
-use spec::amdvi::{command, control, event, interrupt_entry, register, status};
+use spec::amdvi::{Control, Status, command, event, interrupt_entry, register};
 use spec::{Bdf, Hpa};
 
 /// Frames that a unit takes at most, besides the tables of domains.
@@ -30,7 +30,7 @@ pub(crate) struct Unit<R> {
     own: Requester,
     limits: UnitLimits,
     /// The control register as it is meant to be.
-    control: u64,
+    control: Control,
     commands: CommandBuffer,
     devices: DeviceTable,
     interrupts: InterruptTables,
@@ -75,7 +75,7 @@ impl<R: RegisterWindow> Unit<R> {
         };
         let interrupts = InterruptTables::new(width, limits.interrupt_sources, coherent);
         let own_id = Requester::new(segment, own.function);
-        let control = 0;
+        let control = Control::empty();
         let mut unit = Self {
             registers,
             features,
@@ -100,15 +100,15 @@ impl<R: RegisterWindow> Unit<R> {
         &mut self,
         memory: &mut impl TableMemory,
         clock: &impl Clock,
-        wanted: u64,
+        wanted: Control,
     ) -> Result<(), IommuError> {
-        let before = self.registers.read64(register::CONTROL);
-        let was_on = before & control::ENABLE != 0;
+        let before = Control::from_bits_retain(self.registers.read64(register::CONTROL));
+        let was_on = before.contains(Control::ENABLE);
         // The formats of the entries stay what they were until the old ones are gone.
-        let formats = control::WIDE_INTERRUPT_ENTRIES | control::X2APIC;
-        let keep = control::ENABLE | formats;
-        self.control = if was_on { before & keep } else { 0 };
-        self.registers.write64(register::CONTROL, self.control);
+        let formats = Control::WIDE_INTERRUPT_ENTRIES | Control::X2APIC;
+        let keep = Control::ENABLE | formats;
+        self.control = if was_on { before & keep } else { Control::empty() };
+        self.registers.write64(register::CONTROL, self.control.bits());
         self.stopped(clock)?;
 
         self.registers.write64(register::EXCLUSION_BASE, 0);
@@ -116,13 +116,13 @@ impl<R: RegisterWindow> Unit<R> {
         self.registers.write64(register::DEVICE_TABLE, self.devices.register());
         self.commands.set(&self.registers);
         self.events.set(&self.registers);
-        let mut on = control::ENABLE | control::COMMAND_BUFFER | self.events.enable();
+        let mut on = Control::ENABLE | Control::COMMAND_BUFFER | self.events.enable();
         if let Some(log) = &mut self.page_requests {
             log.set(&self.registers);
-            on |= log.enable() | control::PPR;
+            on |= log.enable() | Control::PPR;
         }
         if was_on {
-            self.switch(clock, self.control | on | wanted & !formats)?;
+            self.switch(clock, self.control | on | wanted.difference(formats))?;
             self.flush_all(memory, clock)?;
         }
         self.switch(clock, on | wanted)?;
@@ -131,19 +131,19 @@ impl<R: RegisterWindow> Unit<R> {
 
     /// Waits until the unit reads no commands and writes no logs.
     fn stopped(&self, clock: &impl Clock) -> Result<(), IommuError> {
-        let runs = status::COMMANDS_RUN | status::EVENT_LOG_RUNS | status::PPR_LOG_RUNS;
-        wait_until(clock, TIMEOUT_NS, || self.registers.read64(register::STATUS) & runs == 0)
+        let runs = Status::COMMANDS_RUN | Status::EVENT_LOG_RUNS | Status::PPR_LOG_RUNS;
+        wait_until(clock, TIMEOUT_NS, || !status(&self.registers).intersects(runs))
             .map_err(|_| IommuError::TimedOut("command buffer and logs off"))
     }
 
     /// Writes the control register and waits until commands are taken.
-    fn switch(&mut self, clock: &impl Clock, control: u64) -> Result<(), IommuError> {
+    fn switch(&mut self, clock: &impl Clock, control: Control) -> Result<(), IommuError> {
         self.control = control;
-        self.registers.write64(register::CONTROL, control);
-        if self.registers.read64(register::CONTROL) & control::ENABLE == 0 {
+        self.registers.write64(register::CONTROL, control.bits());
+        if self.registers.read64(register::CONTROL) & Control::ENABLE.bits() == 0 {
             return Err(IommuError::Lacks("an enable bit that stays set"));
         }
-        wait_until(clock, TIMEOUT_NS, || self.registers.read64(register::STATUS) & status::COMMANDS_RUN != 0)
+        wait_until(clock, TIMEOUT_NS, || status(&self.registers).contains(Status::COMMANDS_RUN))
             .map_err(|_| IommuError::TimedOut("command buffer on"))
     }
 
@@ -390,29 +390,29 @@ impl<R: RegisterWindow> Unit<R> {
     pub fn set_fault_interrupt(&mut self, config: &impl ConfigSpace, vector: u8, apic_id: u32) {
         let x2apic = self.limits.x2apic;
         own_interrupt::set(&self.registers, config, self.own.id, vector, apic_id, x2apic);
-        self.control |= control::EVENT_INTERRUPT;
+        self.control |= Control::EVENT_INTERRUPT;
         if self.page_requests.is_some() {
-            self.control |= control::PPR_INTERRUPT;
+            self.control |= Control::PPR_INTERRUPT;
         }
         if x2apic {
-            self.control |= control::X2APIC_OWN_INTERRUPTS;
+            self.control |= Control::X2APIC_OWN_INTERRUPTS;
         }
-        self.registers.write64(register::CONTROL, self.control);
+        self.registers.write64(register::CONTROL, self.control.bits());
     }
 }
 
 /// What the control register is to hold besides what is switched on step by step.
-fn wanted_control(own: &AmdVi, width: Width) -> u64 {
+fn wanted_control(own: &AmdVi, width: Width) -> Control {
     let asked = [
-        (own.tunnel_translation, control::TUNNEL_TRANSLATION),
-        (own.pass_posted_writes, control::PASS_POSTED_WRITES),
-        (own.responses_pass_posted_writes, control::RESPONSES_PASS_POSTED_WRITES),
-        (own.isochronous, control::ISOCHRONOUS),
+        (own.tunnel_translation, Control::TUNNEL_TRANSLATION),
+        (own.pass_posted_writes, Control::PASS_POSTED_WRITES),
+        (own.responses_pass_posted_writes, Control::RESPONSES_PASS_POSTED_WRITES),
+        (own.isochronous, Control::ISOCHRONOUS),
         // Where the firmware does not ask for it entries are written back as well, but
         // no unit is worse for snooping.
-        (true, control::COHERENT),
-        (width != Width::Narrow, control::WIDE_INTERRUPT_ENTRIES),
-        (width == Width::X2apic, control::X2APIC),
+        (true, Control::COHERENT),
+        (width != Width::Narrow, Control::WIDE_INTERRUPT_ENTRIES),
+        (width == Width::X2apic, Control::X2APIC),
     ];
-    asked.into_iter().filter(|(asked, _)| *asked).fold(0, |all, (_, bit)| all | bit)
+    asked.into_iter().filter(|(asked, _)| *asked).map(|(_, bit)| bit).collect()
 }

@@ -4,7 +4,7 @@ use super::*;
 use access::RegisterWindow;
 use access::TableMemory;
 use platform::remapping::Signals;
-use spec::amdvi::{control, register};
+use spec::amdvi::{Control, register};
 use spec::{Gpa, Hpa};
 use std::string::ToString;
 use tables::Permissions;
@@ -79,7 +79,7 @@ fn the_enable_bit_never_falls_while_a_unit_is_taken_over() {
     let after = Bench::start(before.mock, before.ram, true, LIMITS);
     let controls = core::mem::take(&mut after.mock.0.borrow_mut().controls);
     assert!(controls.len() >= 2);
-    assert!(controls.iter().all(|value| value & control::ENABLE != 0), "{controls:x?}");
+    assert!(controls.iter().all(|value| value & Control::ENABLE.bits() != 0), "{controls:x?}");
 }
 
 #[test]
@@ -101,11 +101,11 @@ fn entries_of_another_format_are_gone_before_the_format_changes() {
 fn what_firmware_asks_for_is_in_the_control_register() {
     let bench = bench();
     let control = bench.mock.read64(register::CONTROL);
-    assert_ne!(control & control::PASS_POSTED_WRITES, 0);
-    assert_eq!(control & (control::ISOCHRONOUS | control::TUNNEL_TRANSLATION), 0);
-    assert_ne!(control & control::X2APIC, 0);
-    assert_ne!(control & control::WIDE_INTERRUPT_ENTRIES, 0);
-    assert_eq!(control & control::EVENT_INTERRUPT, 0, "nobody listens yet");
+    assert_ne!(control & Control::PASS_POSTED_WRITES.bits(), 0);
+    assert_eq!(control & (Control::ISOCHRONOUS.bits() | Control::TUNNEL_TRANSLATION.bits()), 0);
+    assert_ne!(control & Control::X2APIC.bits(), 0);
+    assert_ne!(control & Control::WIDE_INTERRUPT_ENTRIES.bits(), 0);
+    assert_eq!(control & Control::EVENT_INTERRUPT.bits(), 0, "nobody listens yet");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{Fault, FaultKind};
 use access::{ConfigSpace, RegisterWindow};
-use spec::amdvi::{control, register, status};
+use spec::amdvi::{Control, Status, register};
 use spec::{Gpa, Hpa};
 use std::string::ToString;
 use tables::Permissions;
@@ -68,7 +68,7 @@ fn an_overflow_is_counted_and_recording_goes_on() {
     // One slot stays free.
     assert_eq!(drained, 255);
     assert_eq!(bench.units.lost_faults(), 1);
-    assert_ne!(bench.mock.read64(register::STATUS) & status::EVENT_LOG_RUNS, 0);
+    assert_ne!(bench.mock.read64(register::STATUS) & Status::EVENT_LOG_RUNS.bits(), 0);
     bench.mock.dma(NIC, 9 * PAGE, true);
     assert_eq!(bench.units.next_fault().unwrap().address, 9 * PAGE);
     assert_eq!(bench.units.lost_faults(), 1);
@@ -99,9 +99,9 @@ fn an_entry_that_never_arrives_is_skipped_and_never_waited_for_without_end() {
 fn the_interrupt_is_acknowledged_before_the_log_is_read() {
     let mut bench = bench();
     bench.mock.dma(NIC, PAGE, true);
-    assert_ne!(bench.mock.read64(register::STATUS) & status::EVENT_INTERRUPT, 0);
+    assert_ne!(bench.mock.read64(register::STATUS) & Status::EVENT_INTERRUPT.bits(), 0);
     bench.units.next_fault().unwrap();
-    assert_eq!(bench.mock.read64(register::STATUS) & status::EVENT_INTERRUPT, 0);
+    assert_eq!(bench.mock.read64(register::STATUS) & Status::EVENT_INTERRUPT.bits(), 0);
 }
 
 #[test]
@@ -160,7 +160,8 @@ fn the_event_interrupt_goes_where_it_is_told_in_either_mode() {
     let mut bench = bench();
     bench.units.set_fault_interrupt(&bench.config, 0x19, 0x0102_0304);
     assert_eq!(bench.mock.read64(register::X2APIC_EVENT_INTERRUPT), 0x0100_0019_0203_0400);
-    let set = control::EVENT_INTERRUPT | control::X2APIC_OWN_INTERRUPTS | control::ENABLE;
+    let set =
+        Control::EVENT_INTERRUPT.bits() | Control::X2APIC_OWN_INTERRUPTS.bits() | Control::ENABLE.bits();
     assert_eq!(bench.mock.read64(register::CONTROL) & set, set);
     // An MSI could not reach that processor.
     assert_eq!(bench.config.read16(OWN, MSI + 2) & 1, 0);
@@ -168,7 +169,7 @@ fn the_event_interrupt_goes_where_it_is_told_in_either_mode() {
     let unit = UnitLimits { x2apic: false, ..LIMITS.unit };
     let mut bench = Bench::with(QEMU_FEATURES, false, true, Limits { unit, ..LIMITS });
     bench.units.set_fault_interrupt(&bench.config, 0x19, 5);
-    assert_eq!(bench.mock.read64(register::CONTROL) & control::X2APIC_OWN_INTERRUPTS, 0);
+    assert_eq!(bench.mock.read64(register::CONTROL) & Control::X2APIC_OWN_INTERRUPTS.bits(), 0);
     assert_eq!(bench.config.read32(OWN, MSI + 4), 0xfee0_5000);
     assert_eq!(bench.config.read16(OWN, MSI + 12), 0x19);
     assert_eq!(bench.config.read16(OWN, MSI + 2) & 1, 1);

@@ -4,7 +4,7 @@
 use crate::fake_ram::Ram;
 use access::RegisterWindow;
 use spec::Bdf;
-use spec::amdvi::{command, control, register, status};
+use spec::amdvi::{Control, Status, command, register};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -125,16 +125,16 @@ impl State {
     fn append(&mut self, log: usize, entry: [u64; 2]) {
         let (runs, overflow, interrupt, head, tail) = match log {
             register::EVENT_LOG => (
-                status::EVENT_LOG_RUNS,
-                status::EVENT_OVERFLOW,
-                status::EVENT_INTERRUPT,
+                Status::EVENT_LOG_RUNS.bits(),
+                Status::EVENT_OVERFLOW.bits(),
+                Status::EVENT_INTERRUPT.bits(),
                 register::EVENT_HEAD,
                 &mut self.event_tail,
             ),
             _ => (
-                status::PPR_LOG_RUNS,
-                status::PPR_OVERFLOW,
-                status::PPR_INTERRUPT,
+                Status::PPR_LOG_RUNS.bits(),
+                Status::PPR_OVERFLOW.bits(),
+                Status::PPR_INTERRUPT.bits(),
                 register::PPR_HEAD,
                 &mut self.ppr_tail,
             ),
@@ -216,7 +216,7 @@ impl State {
     }
 
     fn dma(&mut self, requester: u16, address: u64, write: bool) -> Option<u64> {
-        if self.control() & control::ENABLE == 0 {
+        if self.control() & Control::ENABLE.bits() == 0 {
             return Some(address);
         }
         let device = self.device(requester);
@@ -257,7 +257,7 @@ impl State {
     fn interrupt(&mut self, requester: u16, address: u64, data: u32) -> Option<(u8, u32)> {
         assert_eq!(address >> 20, 0xfee);
         let untouched = Some((data as u8, (address >> 12) as u32 & 0xff));
-        if self.control() & control::ENABLE == 0 {
+        if self.control() & Control::ENABLE.bits() == 0 {
             return untouched;
         }
         let third = self.device(requester)[2];
@@ -275,7 +275,7 @@ impl State {
             self.fault(requester, address, 1 << 3, true);
             return None;
         }
-        let wide = self.control() & control::WIDE_INTERRUPT_ENTRIES != 0;
+        let wide = self.control() & Control::WIDE_INTERRUPT_ENTRIES.bits() != 0;
         let key = (requester, index);
         let entry = match self.entries.get(&key) {
             Some(cached) => *cached,
@@ -296,7 +296,7 @@ impl State {
             return None;
         }
         assert!(entry[0] >> 2 & 7 <= 1 && entry[0] >> 6 & 3 == 0);
-        Some(match (wide, self.control() & control::X2APIC != 0) {
+        Some(match (wide, self.control() & Control::X2APIC.bits() != 0) {
             (false, _) => ((entry[0] >> 16) as u8, entry[0] as u32 >> 8 & 0xff),
             (true, false) => (entry[1] as u8, entry[0] as u32 >> 8 & 0xff),
             (true, true) => {
@@ -309,10 +309,11 @@ impl State {
     pub fn run_commands(&mut self) {
         let tail = self.register(register::COMMAND_TAIL);
         let base = self.register(register::COMMAND_BUFFER) & 0x000f_ffff_ffff_f000;
-        while self.mood != Mood::Stuck && self.status & status::COMMANDS_RUN != 0 && self.head != tail {
+        while self.mood != Mood::Stuck && self.status & Status::COMMANDS_RUN.bits() != 0 && self.head != tail
+        {
             let at = base + self.head;
             if !self.carry_out([self.ram.fetch(at), self.ram.fetch(at + 8)]) {
-                self.status &= !status::COMMANDS_RUN;
+                self.status &= !Status::COMMANDS_RUN.bits();
                 self.append(register::EVENT_LOG, [5 << 60, at]);
                 return;
             }
@@ -359,20 +360,20 @@ impl State {
         self.controls.push(value);
         let old = self.control();
         let changed = old ^ value;
-        let formats = control::WIDE_INTERRUPT_ENTRIES | control::X2APIC;
-        if changed & formats != 0 && old & control::ENABLE != 0 {
+        let formats = Control::WIDE_INTERRUPT_ENTRIES.bits() | Control::X2APIC.bits();
+        if changed & formats != 0 && old & Control::ENABLE.bits() != 0 {
             let blocks = |device: &Quarters| device[2] & (3 << 60 | 1) == 1;
             assert!(self.devices.values().all(blocks), "a format changes under entries that are cached");
         }
         self.registers.insert(register::CONTROL, value);
         let runs = [
-            (control::COMMAND_BUFFER, status::COMMANDS_RUN),
-            (control::EVENT_LOG, status::EVENT_LOG_RUNS),
-            (control::PPR_LOG, status::PPR_LOG_RUNS),
+            (Control::COMMAND_BUFFER.bits(), Status::COMMANDS_RUN.bits()),
+            (Control::EVENT_LOG.bits(), Status::EVENT_LOG_RUNS.bits()),
+            (Control::PPR_LOG.bits(), Status::PPR_LOG_RUNS.bits()),
         ];
         for (bit, run) in runs {
-            let on = value & bit != 0 && value & control::ENABLE != 0;
-            if on && (changed & bit != 0 || old & control::ENABLE == 0) {
+            let on = value & bit != 0 && value & Control::ENABLE.bits() != 0;
+            if on && (changed & bit != 0 || old & Control::ENABLE.bits() == 0) {
                 self.status |= run;
             } else if !on {
                 self.status &= !run;
@@ -398,19 +399,20 @@ impl State {
         match offset {
             register::CONTROL => self.set_control(value),
             register::STATUS => {
-                let runs = status::COMMANDS_RUN | status::EVENT_LOG_RUNS | status::PPR_LOG_RUNS;
+                let runs =
+                    Status::COMMANDS_RUN.bits() | Status::EVENT_LOG_RUNS.bits() | Status::PPR_LOG_RUNS.bits();
                 self.status &= !value | runs;
             }
             register::COMMAND_HEAD => {
-                off(self, status::COMMANDS_RUN);
+                off(self, Status::COMMANDS_RUN.bits());
                 self.head = value;
             }
             register::EVENT_TAIL => {
-                off(self, status::EVENT_LOG_RUNS);
+                off(self, Status::EVENT_LOG_RUNS.bits());
                 self.event_tail = value;
             }
             register::PPR_TAIL => {
-                off(self, status::PPR_LOG_RUNS);
+                off(self, Status::PPR_LOG_RUNS.bits());
                 self.ppr_tail = value;
             }
             register::COMMAND_TAIL => {
