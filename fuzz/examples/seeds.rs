@@ -255,12 +255,30 @@ fn pci_guest() -> Seeds {
         write(1, 0x14, 2, 0xc000_0000),
         write(1, 0xcc, 1, 3),
         write(1, 0xcc, 1, 0),
-        [&[0][..], &0x0804_u16.to_le_bytes(), &[1, 4, 2, 7, 0, 0, 0], &[2, 4, 2]].concat(),
-        [&[4, 1][..], &0x10_u16.to_le_bytes(), &[3], &u64::MAX.to_le_bytes()].concat(),
+        [&[0][..], &0x0804_u16.to_le_bytes(), &[0, 1, 4, 2, 7, 0, 0, 0], &[2, 4, 2]].concat(),
+        [&[4][..], &0x8010_u32.to_le_bytes(), &[3], &u64::MAX.to_le_bytes()].concat(),
     ];
+    // Of the second guest: what is behind its second port, 5 in the list of its places.
+    let of_second = |step: Vec<u8>| [vec![step[0] | 0x80], step[1..].to_vec()].concat();
+    let behind = [
+        write(2, 4, 1, 6),
+        write(5, 4, 1, 6),
+        bar(0, 0x2000, 3, 0xfee0_0000),
+        write(2, 0x20, 2, 0xc000_c000),
+        write(2, 0x18, 2, 0x0007_0700),
+        write(6, 4, 1, 6),
+        vec![10, 1, 5],
+        write(2, 4, 1, 2),
+        write(2, 0x3e, 1, 0x40),
+        write(2, 0x3e, 1, 0),
+        vec![12, 5],
+        vec![13, 7],
+    ];
+    let behind = behind.map(of_second);
     vec![
         ("drive", [&[0][..], &drive.concat()].concat()),
         ("adapter", [&[7][..], &adapter.concat()].concat()),
+        ("behind-ports", [&[0][..], &behind.concat()].concat()),
         ("third", [&[0x80, 7, 0][..], &write(3, 4, 1, 6), &write(3, 0x82, 1, 0x51)].concat()),
     ]
 }

@@ -6,10 +6,10 @@ use fuzz::Input;
 use fuzz::machine::{self, Moody, Windows};
 use libfuzzer_sys::fuzz_target;
 use pci::ResetPath;
-use vpci::{Grant, GuestBus, PassedThrough, Slot};
 use platform::acpi::Ecam;
 use platform::{Platform, Tables};
 use spec::{Hpa, Width};
+use vpci::{Grant, GuestBus, PassedThrough, Slot};
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
@@ -27,12 +27,8 @@ fuzz_target!(|data: &[u8]| {
     machine::check(&platform);
 
     let windows = Windows::new(16);
-    let mut bus = GuestBus::new(vpci::Windows::STANDARD);
-    let grant = Grant {
-        interrupt_line: (grants & 1 != 0).then_some(17),
-        rom: None,
-        bars: None,
-    };
+    let mut bus = GuestBus::new(vpci::Windows::STANDARD, 31);
+    let grant = Grant { interrupt_line: (grants & 1 != 0).then_some(17), rom: None, bars: None };
     for (number, function) in (1..32).zip(&platform.functions) {
         let _ = ResetPath::discover(&config, function.bdf).map(|path| path.methods().count());
         let before = machine::decoders(&functions);

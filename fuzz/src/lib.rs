@@ -5,6 +5,7 @@
 //! write the corpus by hand. Where the bytes end, zeros follow.
 
 pub mod firmware;
+pub mod guest_bus;
 pub mod input;
 pub mod lying_amdvi;
 pub mod machine;

@@ -193,6 +193,11 @@ impl Windows {
         self.windows.get(self.used.replace(self.used.get() + 1))
     }
 
+    /// How often the windows' registers were read and written.
+    pub fn accesses(&self) -> usize {
+        self.windows.iter().map(|window| window.reads.get() + window.writes.borrow().len()).sum()
+    }
+
     /// Forgets what was written to the windows' registers.
     pub fn forget_writes(&self) {
         self.windows.iter().for_each(|window| drop(window.take_writes()));

@@ -275,7 +275,7 @@ where
         // built, and placing them allocates nothing.
         let _ = self.bus.place_bars();
         self.apply_effects(partition);
-        partition.reset_endpoints();
+        (0..partition.endpoints.len()).for_each(|number| partition.reset_endpoint(number));
         // After the effects: a function as after its reset has its line.
         self.close_lines(partition);
         self.resets_asked = false;
@@ -389,7 +389,10 @@ where
                 }
             }
             PciEffect::Message(change) => self.message(partition, slot, change),
-            PciEffect::ResetRequested => self.ask_reset(slot),
+            PciEffect::ResetRequested => match self.bus.function(slot) {
+                Some(BusFunction::Emulated { endpoint, .. }) => partition.reset_endpoint(*endpoint),
+                _ => self.ask_reset(slot),
+            },
             // The function itself lets the guest's bit through, once allowed.
             PciEffect::BusMaster(_) => {}
             PciEffect::InterruptPin(open) => self.switch_line(partition, slot, open),

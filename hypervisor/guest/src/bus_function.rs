@@ -56,6 +56,9 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for BusFunction<C, W> {
     fn trapped_regions(&self) -> &[TrappedRegion] {
         self.function().trapped_regions()
     }
+    fn set_forwarded(&mut self, forwarded: bool, effects: &mut PciEffects) {
+        self.function_mut().set_forwarded(forwarded, effects)
+    }
     fn reset(&mut self, effects: &mut PciEffects) {
         self.function_mut().reset(effects)
     }

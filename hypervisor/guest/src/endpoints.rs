@@ -33,9 +33,9 @@ impl<H: Host> Partition<H> {
         });
     }
 
-    /// Every endpoint as after power-up.
-    pub(crate) fn reset_endpoints(&self) {
-        for endpoint in &self.endpoints {
+    /// An endpoint as after power-up.
+    pub(crate) fn reset_endpoint(&self, number: usize) {
+        if let Some(endpoint) = self.endpoints.get(number) {
             endpoint.lock().reset();
         }
     }

@@ -39,7 +39,7 @@ pub fn build(
         let function = EmulatedFunction::new(NVME, NVME_MESSAGES, NVME_LAYOUT);
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
-            .map_err(|taken| format!("slot {} is taken", taken.0))?;
+            .map_err(|error| format!("{error}"))?;
         let medium = ImageMedium(image.contents);
         let device = Nvme::new(controller(image, medium.bytes(), slot));
         log::info!("{}: {slot}: an NVMe drive of {} KiB, {}", plan.name, medium.bytes() >> 10, image.name);

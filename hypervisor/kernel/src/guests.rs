@@ -412,7 +412,7 @@ fn build_bus(
     common: &Common,
 ) -> Result<(Bus, Endpoints), String> {
     let iommu: &'static TicketMutex<Iommus> = IOMMUS.get().ok_or("there is no IOMMU")?;
-    let mut bus = GuestBus::new(windows);
+    let mut bus = GuestBus::new(windows, functions.len() + plan.emulated.len());
     let mut assignments = Vec::with_capacity(functions.len());
     for (function_plan, (function, reset)) in plan.functions.iter().zip(functions) {
         let slot = Slot::new(function_plan.slot.device(), function_plan.slot.function());
@@ -430,8 +430,7 @@ fn build_bus(
         if let Some(fault) = function.capability_fault() {
             log::warn!("{}: {}: its capability list is broken: {fault:?}", plan.name, function_plan.bdf);
         }
-        bus.insert(slot, BusFunction::PassedThrough(function))
-            .map_err(|taken| format!("slot {} is taken", taken.0))?;
+        bus.insert(slot, BusFunction::PassedThrough(function)).map_err(|error| format!("{error}"))?;
         let aliases =
             function_plan.requesters.iter().copied().filter(|&id| id != function_plan.bdf).collect();
         let owned_bus = owned_bus(plan, platform, function_plan.bdf, common);

@@ -12,14 +12,41 @@ use core::fmt;
 use spec::Bdf;
 use spec::pci_capability::{error_reporting, express, extended_id, id};
 use spec::pci_config::{
-    BRIDGE_CONTROL, BRIDGE_CONTROL_PARITY_ERRORS, BRIDGE_CONTROL_SYSTEM_ERRORS, COMMAND, HEADER_TYPE,
-    HEADER_TYPE_BRIDGE, HEADER_TYPE_MULTI_FUNCTION, command,
+    BRIDGE_CONTROL, BRIDGE_CONTROL_PARITY_ERRORS, BRIDGE_CONTROL_SYSTEM_ERRORS, BRIDGE_MEMORY,
+    BRIDGE_PREFETCHABLE, COMMAND, HEADER_TYPE, HEADER_TYPE_BRIDGE, HEADER_TYPE_MULTI_FUNCTION, command,
 };
 
 use crate::capability::{find, walk_extended};
 
 /// Header layout 2: a bridge to CardBus.
 const CARDBUS: u8 = 2;
+
+/// Bits 3 to 0 of the prefetchable base where the window has 64 bits.
+const WIDE: u32 = 1;
+
+/// First address and bytes of a window of a bridge.
+pub type MemoryWindow = (u64, u64);
+
+/// The memory that a bridge with a header of type 1 claims for what is behind it: its window, and
+/// the prefetchable one (PCI-to-PCI Bridge Architecture Specification 1.2, sections 3.2.5.6 to
+/// 3.2.5.10). One that is closed has its limit below its base; one from address 0 is what a reset
+/// leaves. `read32` reads its configuration space.
+pub fn memory_windows(read32: impl Fn(u16) -> u32) -> [Option<MemoryWindow>; 2] {
+    let low = |register: u32| u64::from(register & 0xfff0) << 16;
+    let (memory, prefetchable) = (read32(BRIDGE_MEMORY), read32(BRIDGE_PREFETCHABLE));
+    let upper = |offset| match prefetchable & 0xf {
+        WIDE => u64::from(read32(BRIDGE_PREFETCHABLE + offset)) << 32,
+        _ => 0,
+    };
+    let ranges = [
+        (low(memory), low(memory >> 16)),
+        (low(prefetchable) | upper(4), low(prefetchable >> 16) | upper(8)),
+    ];
+    let open = |(base, limit): (u64, u64)| {
+        (base != 0 && base <= limit).then(|| (base, (limit - base).saturating_add(1 << 20)))
+    };
+    ranges.map(open)
+}
 
 /// A bridge did not take what it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

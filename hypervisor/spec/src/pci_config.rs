@@ -55,8 +55,12 @@ pub const BRIDGE_MEMORY: u16 = 0x20;
 /// Prefetchable memory window of a type 1 header: base and limit, 2 bytes each, then
 /// their upper halves, 4 bytes each (sections 7.5.1.3.9 and 7.5.1.3.10).
 pub const BRIDGE_PREFETCHABLE: u16 = 0x24;
-/// Secondary bus number of a type 1 header, 1 byte.
+/// Primary bus number of a type 1 header, 1 byte: the bus that the bridge is on.
+pub const PRIMARY_BUS: u16 = 0x18;
+/// Secondary bus number of a type 1 header, 1 byte: the bus right behind the bridge.
 pub const SECONDARY_BUS: u16 = 0x19;
+/// Subordinate bus number of a type 1 header, 1 byte: the last bus behind the bridge.
+pub const SUBORDINATE_BUS: u16 = 0x1a;
 
 /// Header layout 0: an endpoint.
 pub const HEADER_TYPE_ENDPOINT: u8 = 0;

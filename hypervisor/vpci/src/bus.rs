@@ -1,9 +1,11 @@
-//! The guest's PCI bus 0: which function is where, and one decoder behind both
-//! configuration mechanisms.
+//! The guest's PCI bus: which function is where, and one decoder behind both configuration
+//! mechanisms.
 
 mod placement;
+mod ports;
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 
 use spec::pci_config::{EXTENDED_CONFIG_BYTES, HEADER_TYPE, HEADER_TYPE_MULTI_FUNCTION, port};
@@ -13,12 +15,10 @@ use crate::bar::BARS;
 use crate::effect::{PciEffect, PciEffects};
 use crate::function::PciFunction;
 use crate::host_bridge::HostBridge;
+use crate::root_port::RootPort;
 use crate::slot::Slot;
 
 pub use placement::{Allocator, PlaceError};
-
-/// Bytes of the ECAM window of one bus.
-pub const ECAM_BYTES: u64 = 1 << 20;
 
 /// Where BARs may be: what the guest's ACPI tables give as the windows of its
 /// host bridge. Nothing else of the guest may be inside.
@@ -57,7 +57,24 @@ impl Windows {
 
 /// A function could not be put on the bus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SlotTaken(pub Slot);
+pub enum InsertError {
+    /// Something is there; 00.0 always is.
+    Taken(Slot),
+    /// There is no such root port.
+    NoPort(Slot),
+    /// All of the bus's places are used.
+    Full,
+}
+
+impl fmt::Display for InsertError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken(slot) => write!(f, "slot {slot} is taken"),
+            Self::NoPort(slot) => write!(f, "{slot} is behind a root port that is not there"),
+            Self::Full => write!(f, "the bus has no place for one more function"),
+        }
+    }
+}
 
 /// A byte of a mapped BAR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,46 +99,71 @@ struct Entry<F> {
     effects: PciEffects,
 }
 
-/// The guest's bus 0. The host bridge is at 00.0; everything else is put in with
-/// [`GuestBus::insert`] at boot. One lock around it serves every virtual
+impl<F: PciFunction> Entry<F> {
+    fn reset(&mut self) {
+        let mut asked = PciEffects::new();
+        self.function.reset(&mut asked);
+        self.effects.collect(&asked);
+    }
+}
+
+/// The guest's bus. The host bridge is at 00.0 of the root bus, whose number is 0; root ports
+/// are put there with [`GuestBus::insert_port`], functions on it and behind ports with
+/// [`GuestBus::insert`]. One lock around it serves every virtual
 /// processor; after each write take the effects out, before the lock is given up.
 pub struct GuestBus<F> {
     windows: Windows,
     bridge: HostBridge,
-    /// Sorted by slot.
+    /// The root ports and where each is, in the order of their numbers, of which the first is 1.
+    ports: Vec<(Slot, RootPort)>,
+    /// Sorted by slot. It never grows past its first capacity.
     functions: Vec<Entry<F>>,
     /// The address register of configuration mechanism 1.
     address: u32,
 }
 
 impl<F: PciFunction> GuestBus<F> {
-    /// A bus with nothing but its host bridge.
-    pub fn new(windows: Windows) -> Self {
-        Self { windows, bridge: HostBridge::new(), functions: Vec::new(), address: 0 }
+    /// A bus with nothing but its host bridge, and room for so many functions.
+    pub fn new(windows: Windows, places: usize) -> Self {
+        let functions = Vec::with_capacity(places);
+        Self { windows, bridge: HostBridge::new(), ports: Vec::new(), functions, address: 0 }
     }
 
-    /// Puts a function on the bus. At boot only: it allocates.
+    /// Puts a function on the bus, also while the guest runs: nothing is allocated.
     ///
     /// # Errors
-    /// The slot is taken; 00.0 always is.
-    pub fn insert(&mut self, slot: Slot, function: F) -> Result<(), SlotTaken> {
-        if slot == Slot(0) {
-            return Err(SlotTaken(slot));
+    /// The slot is taken or is none, or there is no room.
+    pub fn insert(&mut self, slot: Slot, function: F) -> Result<(), InsertError> {
+        if self.is_there(slot) {
+            return Err(InsertError::Taken(slot));
         }
-        match self.functions.binary_search_by_key(&slot, |entry| entry.slot) {
-            Ok(_) => Err(SlotTaken(slot)),
-            Err(place) => {
-                let entry = Entry {
-                    slot,
-                    function,
-                    mapped: [None; BARS],
-                    refused: [None; BARS],
-                    effects: PciEffects::new(),
-                };
-                self.functions.insert(place, entry);
-                Ok(())
+        if usize::from(slot.port()) > self.ports.len() {
+            return Err(InsertError::NoPort(slot));
+        }
+        if self.functions.len() == self.functions.capacity() {
+            return Err(InsertError::Full);
+        }
+        let (mapped, refused, effects) = ([None; BARS], [None; BARS], PciEffects::new());
+        let mut entry = Entry { slot, function, mapped, refused, effects };
+        entry.tell_forwarding(&self.ports);
+        let place = self.functions.partition_point(|other| other.slot < slot);
+        self.functions.insert(place, entry);
+        Ok(())
+    }
+
+    /// Takes a function off the bus, as after its reset. It leaves the effects that are to be
+    /// applied before anything else happens to it: what was mapped of it is to be unmapped.
+    pub fn remove(&mut self, slot: Slot) -> Option<(F, PciEffects)> {
+        let place = self.find(slot)?;
+        let mut entry = self.functions.remove(place);
+        entry.reset();
+        for (bar, mapped) in (0_u8..).zip(&entry.mapped) {
+            if mapped.is_some() {
+                entry.effects.unmap_bar(bar);
             }
         }
+        self.reconcile();
+        Some((entry.function, entry.effects))
     }
 
     /// The function in `slot`; not the host bridge.
@@ -180,7 +222,7 @@ impl<F: PciFunction> GuestBus<F> {
 
     /// Reads the ECAM window, `offset` bytes into it.
     pub fn ecam_read(&mut self, offset: u64, width: Width) -> u64 {
-        let Some((slot, register)) = ecam_target(offset) else { return width.mask() };
+        let Some((slot, register)) = self.ecam_target(offset) else { return width.mask() };
         match width {
             Width::Qword => {
                 let low = self.config_read(slot, register, Width::Dword);
@@ -193,7 +235,7 @@ impl<F: PciFunction> GuestBus<F> {
 
     /// Writes the ECAM window, `offset` bytes into it.
     pub fn ecam_write(&mut self, offset: u64, width: Width, value: u64) {
-        let Some((slot, register)) = ecam_target(offset) else { return };
+        let Some((slot, register)) = self.ecam_target(offset) else { return };
         match width {
             Width::Qword => {
                 self.config_write(slot, register, Width::Dword, value as u32);
@@ -203,20 +245,27 @@ impl<F: PciFunction> GuestBus<F> {
         }
     }
 
-    /// Reads configuration space; absent functions read ones.
+    /// Reads configuration space; absent functions read ones, and so do those of a device without
+    /// a function 0.
     pub fn config_read(&mut self, slot: Slot, offset: u16, width: Width) -> u32 {
+        let ones = (width.mask() & Width::Dword.mask()) as u32;
+        if slot.function() != 0 && !self.is_there(slot.first()) {
+            return ones;
+        }
         let value = if slot == Slot(0) {
             self.bridge.config_read(offset, width)
         } else if let Some(entry) = self.find(slot).and_then(|place| self.functions.get_mut(place)) {
             entry.function.config_read(offset, width)
+        } else if let Some((_, port)) = self.port_in(slot) {
+            port.config_read(offset, width)
         } else {
-            return (width.mask() & Width::Dword.mask()) as u32;
+            return ones;
         };
         // Whether the device has more functions only the bus knows.
         match HEADER_TYPE.checked_sub(offset) {
             Some(index) if u64::from(index) < width.bytes().min(4) => {
                 let bit = u32::from(HEADER_TYPE_MULTI_FUNCTION) << (8 * index);
-                if self.is_multi_function(slot.device()) { value | bit } else { value & !bit }
+                if self.is_multi_function(slot) { value | bit } else { value & !bit }
             }
             _ => value,
         }
@@ -224,14 +273,19 @@ impl<F: PciFunction> GuestBus<F> {
 
     /// Writes configuration space; absent functions ignore it.
     pub fn config_write(&mut self, slot: Slot, offset: u16, width: Width, value: u32) {
+        if slot.function() != 0 && !self.is_there(slot.first()) {
+            return;
+        }
         if slot == Slot(0) {
-            self.bridge.config_write(offset, width, value, &mut PciEffects::new());
+            self.bridge.config_write(offset, width, value);
         } else if let Some(entry) = self.find(slot).and_then(|place| self.functions.get_mut(place)) {
             let mut asked = PciEffects::new();
             entry.function.config_write(offset, width, value, &mut asked);
             if entry.effects.collect(&asked) {
                 self.reconcile();
             }
+        } else {
+            self.write_port(slot, offset, width, value);
         }
     }
 
@@ -281,21 +335,28 @@ impl<F: PciFunction> GuestBus<F> {
     /// to be undone.
     pub fn reset(&mut self) {
         self.address = 0;
-        self.bridge.reset(&mut PciEffects::new());
-        for entry in &mut self.functions {
-            let mut asked = PciEffects::new();
-            entry.function.reset(&mut asked);
-            entry.effects.collect(&asked);
+        self.bridge.reset();
+        for (_, port) in &mut self.ports {
+            port.reset();
         }
-        self.reconcile();
+        for entry in &mut self.functions {
+            entry.reset();
+        }
+        self.settle_ports();
     }
 
     fn find(&self, slot: Slot) -> Option<usize> {
         self.functions.binary_search_by_key(&slot, |entry| entry.slot).ok()
     }
 
-    fn is_multi_function(&self, device: u8) -> bool {
-        self.functions.iter().any(|entry| entry.slot.device() == device && entry.slot.function() != 0)
+    fn is_there(&self, slot: Slot) -> bool {
+        slot == Slot(0) || self.find(slot).is_some() || self.port_in(slot).is_some()
+    }
+
+    fn is_multi_function(&self, slot: Slot) -> bool {
+        let is_more = |other: Slot| other.first() == slot.first() && other.function() != 0;
+        self.functions.iter().any(|entry| is_more(entry.slot))
+            || self.ports.iter().any(|(at, _)| is_more(*at))
     }
 
     /// The function (`None`: none can answer), register and number of bytes that
@@ -303,8 +364,8 @@ impl<F: PciFunction> GuestBus<F> {
     fn port_target(&self, port: u16, width: Width) -> Option<(Option<Slot>, u16, u64)> {
         // Ports take no more than 4 bytes at once.
         let byte = port.checked_sub(port::DATA).filter(|byte| *byte < 4 && width <= Width::Dword)?;
-        let bus = self.address >> 16 & 0xff;
-        let slot = (self.address & port::ENABLE != 0 && bus == 0).then_some(Slot((self.address >> 8) as u8));
+        let enabled = self.address & port::ENABLE != 0;
+        let slot = enabled.then(|| self.route((self.address >> 8) as u16)).flatten();
         let register = (self.address & 0xfc) as u16 + byte;
         Some((slot, register, width.bytes().min(4 - u64::from(byte))))
     }
@@ -322,10 +383,11 @@ impl<F: PciFunction> GuestBus<F> {
         }
         None
     }
-}
 
-/// The function and register that an access to the ECAM window reaches.
-fn ecam_target(offset: u64) -> Option<(Slot, u16)> {
-    let register = (offset % u64::from(EXTENDED_CONFIG_BYTES)) as u16;
-    (offset < ECAM_BYTES).then_some((Slot((offset >> 12) as u8), register))
+    /// The place and the register that an access to the ECAM window reaches.
+    fn ecam_target(&self, offset: u64) -> Option<(Slot, u16)> {
+        let register = (offset % u64::from(EXTENDED_CONFIG_BYTES)) as u16;
+        let id = u16::try_from(offset / u64::from(EXTENDED_CONFIG_BYTES)).ok()?;
+        Some((self.route(id)?, register))
+    }
 }

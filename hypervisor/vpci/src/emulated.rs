@@ -64,6 +64,8 @@ pub struct EmulatedFunction {
     image: ConfigImage,
     bars: GuestBars,
     told: Enables,
+    /// Its requests are forwarded.
+    forwarded: bool,
 }
 
 impl EmulatedFunction {
@@ -86,7 +88,7 @@ impl EmulatedFunction {
         let mut bars = GuestBars::none();
         let kind = BarKind::Memory64 { prefetchable: false };
         bars.add(&mut image, REGISTERS_BAR, kind, layout.bytes, None);
-        Self { image, bars, told: Enables::default() }
+        Self { image, bars, told: Enables::default(), forwarded: true }
     }
 
     fn command(&self) -> u16 {
@@ -97,7 +99,7 @@ impl EmulatedFunction {
     fn enables(&self) -> Enables {
         let control = self.image.get16(MSIX + msix::CONTROL);
         Enables {
-            bus_master: self.command() & command::BUS_MASTER != 0,
+            bus_master: self.forwarded && self.command() & command::BUS_MASTER != 0,
             messages: control & msix::ENABLE != 0,
             masked: control & msix::FUNCTION_MASK != 0,
         }
@@ -114,6 +116,10 @@ impl EmulatedFunction {
                 effects.map_bar(REGISTERS_BAR, gpa);
             }
         }
+        self.settle_enables(effects);
+    }
+
+    fn settle_enables(&mut self, effects: &mut PciEffects) {
         let enables = self.enables();
         if self.told != enables {
             self.told = enables;
@@ -139,6 +145,11 @@ impl PciFunction for EmulatedFunction {
 
     fn trapped_regions(&self) -> &[TrappedRegion] {
         &[]
+    }
+
+    fn set_forwarded(&mut self, forwarded: bool, effects: &mut PciEffects) {
+        self.forwarded = forwarded;
+        self.settle_enables(effects);
     }
 
     fn reset(&mut self, effects: &mut PciEffects) {

@@ -35,6 +35,11 @@ pub trait PciFunction {
         DirectRanges::new(self.trapped_regions(), bar, end)
     }
 
+    /// Whether the root port above the function forwards its requests; on the root bus they
+    /// need none, and at first they are forwarded. While they are not, the function reaches no
+    /// memory and sends no message, whatever its own bus-master bit says.
+    fn set_forwarded(&mut self, forwarded: bool, effects: &mut PciEffects);
+
     /// The function as after its reset: decode off, no messages, no bus mastering.
     /// Of a passed-through function this is the guest's view only; the hardware is
     /// reset by [`pci::reset`], and the owner then calls

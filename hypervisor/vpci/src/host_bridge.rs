@@ -4,9 +4,6 @@
 use spec::Width;
 use spec::pci_config::{COMMAND, REVISION_ID, VENDOR_ID, command};
 
-use crate::bar::{BARS, Bar, TrappedRegion};
-use crate::effect::PciEffects;
-use crate::function::PciFunction;
 use crate::image::{ConfigImage, Field};
 
 /// The Intel 82G33/Q35 memory controller hub: kernels know it and expect nothing
@@ -22,7 +19,7 @@ const FIELDS: &[Field] =
     &[Field::virtualised(COMMAND, 2, (command::PARITY_ERROR_RESPONSE | command::SERR_ENABLE) as u32)];
 
 /// The emulated host bridge: an identity, and nothing behind it.
-pub struct HostBridge {
+pub(crate) struct HostBridge {
     image: ConfigImage,
 }
 
@@ -36,28 +33,17 @@ impl HostBridge {
         image.set(COMMAND, Width::Word, COMMAND_BITS.into());
         Self { image }
     }
-}
 
-impl Default for HostBridge {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl PciFunction for HostBridge {
-    fn config_read(&mut self, offset: u16, width: Width) -> u32 {
+    /// Reads configuration space.
+    pub fn config_read(&self, offset: u16, width: Width) -> u32 {
         self.image.read(offset, width, |_| 0)
     }
-    fn config_write(&mut self, offset: u16, width: Width, value: u32, _: &mut PciEffects) {
+    /// Writes configuration space.
+    pub fn config_write(&mut self, offset: u16, width: Width, value: u32) {
         self.image.write(offset, width, value, |_, _| {});
     }
-    fn bars(&self) -> [Option<Bar>; BARS] {
-        [None; BARS]
-    }
-    fn trapped_regions(&self) -> &[TrappedRegion] {
-        &[]
-    }
-    fn reset(&mut self, _: &mut PciEffects) {
+    /// As after reset.
+    pub fn reset(&mut self) {
         self.image.reset();
     }
 }

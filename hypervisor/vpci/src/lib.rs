@@ -11,8 +11,8 @@
 //! - [`image`]: configuration space as a table of what each bit does.
 //! - [`emulated`]: the configuration space of an emulated function.
 //! - [`passthrough`]: a function of the machine behind its policy.
-//! - [`bus`]: the guest's bus, its decoders and the placement of BARs; [`slot`]: where a function
-//!   is on it.
+//! - [`bus`]: the guest's bus with its root ports, its decoders and the placement of BARs;
+//!   [`slot`]: where a function is on it.
 //!
 //! The life of a passed-through function: [`ResetPath::discover`](pci::ResetPath::discover) and
 //! [`PassedThrough::discover`] at boot, before any guest runs; the reset with its
@@ -33,10 +33,11 @@ pub mod bus;
 pub mod effect;
 pub mod emulated;
 pub mod function;
-pub mod host_bridge;
+mod host_bridge;
 pub mod image;
 pub mod message;
 pub mod passthrough;
+mod root_port;
 pub mod slot;
 
 pub use bar::{BARS, Bar, TrappedRegion};
@@ -44,7 +45,6 @@ pub use bus::{BarTarget, GuestBus, Windows};
 pub use effect::{Enables, PciEffect, PciEffects, Refusal};
 pub use emulated::{BarLayout, EmulatedFunction, Identity};
 pub use function::PciFunction;
-pub use host_bridge::HostBridge;
 pub use message::{GuestMsi, HostMsi, MessageChange};
 pub use passthrough::{Grant, PassedThrough, PassthroughError};
 pub use slot::Slot;

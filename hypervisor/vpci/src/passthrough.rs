@@ -52,6 +52,8 @@ pub struct PassedThrough<C, W> {
     /// The function's INTx was given to the guest, and it has one.
     pin: bool,
     may_master: bool,
+    /// Its requests are forwarded by the guest's root port.
+    forwarded: bool,
     /// No reset of it worked: nothing is written to it until one does.
     quarantined: bool,
     /// It does not answer its guest, which reads ones.
@@ -263,9 +265,13 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
         }
     }
 
-    /// The guest's command register, without what does not work in D3hot.
+    /// The guest's command register, without what does not work in D3hot, and mastering no bus
+    /// where nothing forwards its requests.
     fn command(&self) -> u16 {
-        let command = self.image.get16(COMMAND);
+        let mut command = self.image.get16(COMMAND);
+        if !self.forwarded {
+            command &= !command::BUS_MASTER;
+        }
         match &self.power {
             Some(Power { state: power::STATE_D3_HOT, .. }) => {
                 command & !(command::IO_SPACE | command::MEMORY_SPACE | command::BUS_MASTER)
@@ -467,6 +473,13 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for PassedThrough<C, W> {
 
     fn trapped_regions(&self) -> &[TrappedRegion] {
         &self.regions
+    }
+
+    fn set_forwarded(&mut self, forwarded: bool, effects: &mut PciEffects) {
+        if self.forwarded != forwarded {
+            self.forwarded = forwarded;
+            self.settle_command(effects);
+        }
     }
 
     fn reset(&mut self, effects: &mut PciEffects) {

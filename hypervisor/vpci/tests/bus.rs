@@ -6,7 +6,7 @@ use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use common::Given;
 use proptest::prelude::*;
 use spec::{Bdf, Gpa, Width};
-use vpci::bus::{PlaceError, SlotTaken};
+use vpci::bus::{InsertError, PlaceError};
 use vpci::{
     BarTarget, Grant, GuestBus, PassedThrough, PciEffect, PciEffects, PciFunction, Refusal, Slot, Windows,
 };
@@ -34,7 +34,7 @@ impl Machine {
     }
 
     fn bus(&self, windows: Windows) -> GuestBus<Given<'_>> {
-        let mut bus = GuestBus::new(windows);
+        let mut bus = GuestBus::new(windows, 8);
         for (number, slot) in (1..).zip([NIC, DRIVE, EXTRA]) {
             let at = Bdf::new(number, 0, 0);
             let given =
@@ -144,7 +144,7 @@ fn slots_are_taken_once() {
         let given = PassedThrough::discover(&machine.config, Bdf::new(1, 0, 0), &Grant::default(), |_, _| {
             Some(&machine.window)
         });
-        assert_eq!(bus.insert(slot, given.unwrap()), Err(SlotTaken(slot)));
+        assert_eq!(bus.insert(slot, given.unwrap()), Err(InsertError::Taken(slot)));
     }
     assert!(bus.function_mut(DRIVE).is_some() && bus.function(Slot::new(2, 1)).is_none());
     assert_eq!(bus.functions().map(|(slot, _)| slot).collect::<Vec<_>>(), [NIC, DRIVE, EXTRA]);
@@ -174,7 +174,7 @@ fn what_does_not_fit_is_an_error() {
     assert_eq!(error, Err(PlaceError::NoRoom { slot: NIC, bar: 3, size: 0x4000 }));
     let windows = Windows { memory64: 0..0, ..Windows::STANDARD };
     assert_eq!(machine.bus(windows).place_bars(), Ok(()), "wide BARs may be low too");
-    let mut bus = GuestBus::new(Windows::STANDARD);
+    let mut bus = GuestBus::new(Windows::STANDARD, 8);
     let given = PassedThrough::discover(&machine.config, Bdf::new(1, 0, 0), &Grant::default(), |_, _| {
         Some(&machine.window)
     });
@@ -319,7 +319,6 @@ fn a_reset_takes_everything_and_bars_come_back_to_the_same_places() {
 
 #[test]
 fn effects_are_a_set_that_takes_away_first() {
-    let mut function = vpci::HostBridge::new();
     let mut effects = PciEffects::new();
     assert!(effects.is_empty());
     effects.bus_master(true);
@@ -342,7 +341,7 @@ fn effects_are_a_set_that_takes_away_first() {
         common::map(2, 0x1000),
         PciEffect::BusMaster(true),
     ];
-    assert_eq!(common::drain(effects, &mut function), expected);
+    assert_eq!(std::iter::from_fn(|| effects.pop(|| None)).collect::<Vec<_>>(), expected);
 }
 
 fn width() -> impl Strategy<Value = Width> {

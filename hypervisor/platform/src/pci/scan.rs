@@ -11,12 +11,10 @@ use alloc::vec::Vec;
 use spec::Bdf;
 use spec::pci_config::{
     DEVICE_ID, HEADER_TYPE, HEADER_TYPE_BRIDGE, HEADER_TYPE_CARDBUS, HEADER_TYPE_ENDPOINT,
-    HEADER_TYPE_MULTI_FUNCTION, INTERRUPT_LINE, INTERRUPT_PIN, REVISION_ID, SECONDARY_BUS, SUBSYSTEM,
-    VENDOR_ID,
+    HEADER_TYPE_MULTI_FUNCTION, INTERRUPT_LINE, INTERRUPT_PIN, REVISION_ID, SECONDARY_BUS, SUBORDINATE_BUS,
+    SUBSYSTEM, VENDOR_ID,
 };
 
-/// Subordinate bus number of a bridge; the secondary one is right before it.
-const SUBORDINATE_BUS: u16 = SECONDARY_BUS + 1;
 /// Bridges of which one is behind the other: more than any machine nests, and what
 /// a path can name.
 const DEEPEST: usize = 31;

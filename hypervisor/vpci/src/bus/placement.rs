@@ -11,6 +11,7 @@ use spec::{Gpa, Width};
 
 use pci::bar::{BarKind, register};
 
+use super::ports::reached_at;
 use super::{GuestBus, Windows};
 use crate::bar::{BARS, Bar};
 use crate::effect::Refusal;
@@ -82,27 +83,52 @@ impl Allocator {
             }
         }
     }
+
+    /// Leaves the rest of a MiB of memory, and gives the lowest free address of each window of
+    /// memory.
+    fn align(&mut self) -> (u64, u64) {
+        for free in [&mut self.memory32, &mut self.memory64] {
+            *free = free.next_multiple_of(1 << 20);
+        }
+        (self.memory32, self.memory64)
+    }
 }
 
 impl<F: PciFunction> GuestBus<F> {
     /// Puts every BAR into the windows, as firmware does: aligned to their size,
     /// the biggest first; 64-bit prefetchable memory above 4 GiB, everything else
-    /// below. Allocates nothing, so a guest that restarts gets the same places.
+    /// below. Root ports get bus numbers and windows for what is behind them, and forward
+    /// nothing until the guest lets them. Allocates nothing, so a guest that restarts gets the same places.
     ///
     /// # Errors
     /// The first BAR that does not fit, or a device without function 0.
     pub fn place_bars(&mut self) -> Result<(), PlaceError> {
-        let lost = self.functions.iter().find(|entry| {
-            let zero = Slot::new(entry.slot.device(), 0);
-            zero != Slot(0) && self.find(zero).is_none()
-        });
+        let lost = self.functions.iter().find(|entry| !self.is_there(entry.slot.first()));
         if let Some(entry) = lost {
             return Err(PlaceError::NoFunctionZero { slot: entry.slot });
         }
         let mut room = Allocator::new(self.windows.clone());
+        self.place_bus(0, &mut room)?;
+        for number in (1_u8..).take(self.ports.len()) {
+            // A port's windows are whole MiB, and what is in them is behind it alone.
+            let before = room.align();
+            self.place_bus(number, &mut room)?;
+            let after = room.align();
+            if let Some((_, port)) = self.ports.get_mut(usize::from(number - 1)) {
+                port.place(number, (before.0, after.0 - before.0), (before.1, after.1 - before.1));
+            }
+        }
+        self.settle_ports();
+        Ok(())
+    }
+
+    /// Places the BARs of the functions behind one root port; 0 is the root bus.
+    fn place_bus(&mut self, port: u8, room: &mut Allocator) -> Result<(), PlaceError> {
         for size in (0..u64::BITS).rev().map(|shift| 1_u64 << shift) {
             for place in 0..self.functions.len() {
-                self.place_bars_of(place, size, &mut room)?;
+                if self.functions.get(place).is_some_and(|entry| entry.slot.port() == port) {
+                    self.place_bars_of(place, size, room)?;
+                }
             }
         }
         Ok(())
@@ -134,7 +160,7 @@ impl<F: PciFunction> GuestBus<F> {
             let bars = entry.function.bars();
             for (number, bar) in (0_u8..).zip(bars) {
                 let index = usize::from(number);
-                let wanted = bar.as_ref().and_then(Bar::decoded_at);
+                let wanted = bar.as_ref().and_then(|bar| reached_at(&self.ports, entry.slot, bar));
                 let mapped = entry.mapped.get_mut(index).and_then(|mapped| {
                     if mapped.is_some_and(|(gpa, _)| Some(gpa) != wanted) { mapped.take() } else { None }
                 });
@@ -156,10 +182,10 @@ impl<F: PciFunction> GuestBus<F> {
     /// Maps what one function decodes and may have there.
     fn map_bars_of(&mut self, place: usize) {
         let Some(entry) = self.functions.get(place) else { return };
-        let bars = entry.function.bars();
+        let (slot, bars) = (entry.slot, entry.function.bars());
         for (number, bar) in (0_u8..).zip(bars) {
             let Some(bar) = bar else { continue };
-            let Some(gpa) = bar.decoded_at() else { continue };
+            let Some(gpa) = reached_at(&self.ports, slot, &bar) else { continue };
             if self.mapped(place, number).is_some() {
                 continue;
             }

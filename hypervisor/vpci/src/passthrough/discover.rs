@@ -187,6 +187,7 @@ impl<C: ConfigSpace, W: RegisterWindow> PassedThrough<C, W> {
             express,
             pin: pin != 0,
             may_master: false,
+            forwarded: true,
             quarantined: false,
             silent: false,
             fault,

@@ -84,9 +84,9 @@ pub const EXPRESS_FORWARDED: u16 = express::RELAXED_ORDERING | express::MAX_READ
 /// that or not.
 pub const EXPRESS_NEVER: u16 = express::ERROR_REPORTING | express::NO_SNOOP | express::INITIATE_RESET;
 
-/// PCI Express, up to the device registers. A guest's bus has no ports, so the
-/// function is shown as integrated into the root complex and has no link
-/// registers. The type and the reset bit are set by discovery.
+/// PCI Express, up to the device registers. What the machine's link is like is none of
+/// the guest's business, so the function is shown as integrated into the root complex,
+/// wherever it is on the guest's bus, and has no link registers. The type and the reset bit are set by discovery.
 pub const EXPRESS: &[Field] = &[
     Field::kept(express::CAPABILITIES, 2, 0x3e0f),
     Field::kept(express::DEVICE_CAPABILITIES, 4, !express::PHANTOM_FUNCTIONS),

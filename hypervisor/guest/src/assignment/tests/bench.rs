@@ -26,6 +26,9 @@ pub const NVME: (Bdf, Slot) = (Bdf::new(1, 0, 0), Slot::new(1, 0));
 pub const E1000E: (Bdf, Slot) = (Bdf::new(0, 2, 0), Slot::new(2, 0));
 /// The slot of a [`Bell`].
 pub const EMULATED: Slot = Slot::new(3, 0);
+/// A root port, and the [`Bell`] behind it.
+pub const PORT: Slot = Slot::new(4, 0);
+pub const BEHIND: Slot = Slot::behind(1, 0);
 /// Where a [`Bell`] counts.
 pub const COUNT: Gpa = Gpa(0x3000);
 const IO_APIC: Requester = Requester::new(0, Bdf::new(0xf0, 31, 0));
@@ -360,7 +363,7 @@ pub fn guest() -> (Machine, Partition<Around>) {
         stopped_while_waiting: false,
     })));
     let line = Line { io_apic: IO_APIC, index: 16, gsi: 18 };
-    let mut bus = GuestBus::new(Windows::STANDARD);
+    let mut bus = GuestBus::new(Windows::STANDARD, 8);
     let mut assignments = Vec::new();
     for ((bdf, slot), line) in [(NVME, None), (E1000E, Some(line))] {
         let grant = Grant { interrupt_line: line.map(|line| line.gsi), ..Grant::default() };
@@ -372,8 +375,11 @@ pub fn guest() -> (Machine, Partition<Around>) {
     }
     let layout = BarLayout::new(0x1000, 1);
     let identity = Identity { vendor: 0x1b36, device: 0x10, class: 0x01_0802, revision: 0 };
-    let function = EmulatedFunction::new(identity, 1, layout);
-    bus.insert(EMULATED, BusFunction::Emulated { function, endpoint: 0 }).unwrap();
+    bus.insert_port(PORT).unwrap();
+    for (slot, endpoint) in [(EMULATED, 0), (BEHIND, 1)] {
+        let function = EmulatedFunction::new(identity, 1, layout);
+        bus.insert(slot, BusFunction::Emulated { function, endpoint }).unwrap();
+    }
     bus.place_bars().unwrap();
     machine.take_events();
     let iommu: &'static TicketMutex<Recorder> =
@@ -390,8 +396,8 @@ pub fn guest() -> (Machine, Partition<Around>) {
     });
     let mut partition = partition(&machine, bus);
     let endpoint =
-        Endpoint::new(Box::new(Bell(0)), Box::new(ImageMedium(&[])), 1, layout.table, layout.pending);
-    partition.endpoints = Box::new([TicketMutex::new(endpoint)]);
+        || Endpoint::new(Box::new(Bell(0)), Box::new(ImageMedium(&[])), 1, layout.table, layout.pending);
+    partition.endpoints = Box::new([TicketMutex::new(endpoint()), TicketMutex::new(endpoint())]);
     (machine, partition)
 }
 

@@ -1,10 +1,10 @@
 //! An emulated function on the bus of a guest, beside passed-through ones.
 
-use super::bench::{COUNT, EMULATED};
+use super::bench::{BEHIND, COUNT, EMULATED, PORT};
 use super::*;
 use crate::host::Reply;
 use access::GuestMemory;
-use spec::pci_config::BAR0;
+use spec::pci_config::{BAR0, BRIDGE_CONTROL, BRIDGE_CONTROL_SECONDARY_RESET};
 
 /// Where the guest finds the function's BAR.
 fn bar(guest: &Guest) -> Gpa {
@@ -82,4 +82,28 @@ fn the_next_run_finds_it_as_after_power_up() {
     mail(&guest);
     assert_eq!(write(&guest, at, 1), Some(false), "its message is masked");
     assert_eq!(guest.memory.read64(COUNT), Ok(1), "it counts anew");
+}
+
+#[test]
+fn behind_a_root_port_it_works_as_far_as_the_port_forwards() {
+    let (_, guest) = guest();
+    let at = Gpa(u64::from(config_read(&guest, BEHIND, BAR0, Width::Dword) & !0xf));
+    let both = command::MEMORY_SPACE | command::BUS_MASTER;
+    config_write(&guest, BEHIND, COMMAND, Width::Word, both.into());
+    assert_eq!(write(&guest, at, 1), None, "the port forwards no access");
+    config_write(&guest, PORT, COMMAND, Width::Word, command::MEMORY_SPACE.into());
+    assert_eq!(write(&guest, at, 1), Some(false));
+    assert_eq!(guest.memory.read64(COUNT), Ok(0), "the port forwards no request");
+    config_write(&guest, PORT, COMMAND, Width::Word, both.into());
+    assert_eq!(write(&guest, at, 1), Some(false));
+    assert_eq!(guest.memory.read64(COUNT), Ok(2));
+    for control in [BRIDGE_CONTROL_SECONDARY_RESET, 0] {
+        config_write(&guest, PORT, BRIDGE_CONTROL, Width::Word, control.into());
+    }
+    assert_eq!(guest.bus().memory_read(&guest, at, Width::Dword), Reply::Nothing);
+    config_write(&guest, BEHIND, BAR0, Width::Dword, at.0 as u32);
+    config_write(&guest, BEHIND, COMMAND, Width::Word, both.into());
+    assert_eq!(guest.endpoint_read(0, 1, 0, Width::Dword), (0, false), "it counts anew");
+    assert_eq!(write(&guest, at, 1), Some(false));
+    assert_eq!(guest.memory.read64(COUNT), Ok(1));
 }
