@@ -114,6 +114,16 @@ fn an_xsdt_of_aligned_address_is_read_misaligned() {
     assert!(!run.status.success() && said.contains("misaligned pointer dereference"), "{said}");
 }
 
+/// At an address that is 4 more than a multiple of 8, whose entries are aligned.
+#[test]
+fn any_table_passes_for_an_xsdt() {
+    let other = table(b"OEM1", 44, &0x400_u64.to_le_bytes());
+    let memory = Memory::with(&[(0x100, &root_pointer(36, 0x204)), (0x204, &other)]);
+    // SAFETY: all that the tables lead to is memory.
+    let tables = unsafe { AcpiTables::from_rsdp(memory, 0x100) }.unwrap();
+    assert_eq!(tables.table_entries().collect::<Vec<_>>(), [0x400]);
+}
+
 #[test]
 fn a_madt_entry_of_length_0_is_read_for_ever() {
     assert_eq!(count_madt_entries(60, &[0, 8, 0, 0, 1, 0, 0, 0, 0, 8, 1, 1, 1, 0, 0, 0]), 2);
