@@ -13,6 +13,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use crate::emulators;
 use alloc::vec::Vec;
 use rows::{ROWS, Row, Vendors};
 
@@ -389,11 +390,9 @@ impl<'a> Host<'a> {
     /// Whether the TSC runs at one rate, whatever the processor does. Under QEMU's TCG there is
     /// one for all processors, which no power state stops.
     fn has_steady_tsc(&self) -> bool {
-        const EMULATED: u32 = 1 << 31;
         const INVARIANT: u32 = 1 << 8;
         let [_, ebx, ecx, edx] = (self.cpuid)(HYPERVISOR_FIRST, 0);
-        let name = [ebx, ecx, edx].map(u32::to_le_bytes);
-        let is_tcg = self.read(1, 0)[ECX] & EMULATED != 0 && name.as_flattened() == b"TCGTCGTCGTCG";
+        let is_tcg = emulators::is_tcg(self.read(1, 0)[ECX], [ebx, ecx, edx]);
         is_tcg || self.read(0x8000_0007, 0)[EDX] & INVARIANT != 0
     }
 

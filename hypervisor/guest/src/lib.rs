@@ -19,6 +19,7 @@ pub mod bus_function;
 pub mod clock;
 pub mod cpuid;
 pub mod direct;
+mod emulators;
 mod endpoints;
 pub mod exits;
 pub mod holdings;

@@ -16,6 +16,7 @@ extern crate std;
 pub mod amdvi;
 mod description;
 mod domain;
+mod emulators;
 mod error;
 #[cfg(test)]
 mod fake_ram;

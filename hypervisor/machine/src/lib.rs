@@ -20,5 +20,6 @@ pub mod boot;
 pub mod chipset;
 pub mod console;
 pub mod cpu;
+pub mod emulators;
 pub mod memory;
 pub mod virt;

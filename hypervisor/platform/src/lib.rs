@@ -17,6 +17,7 @@ extern crate std;
 pub mod acpi;
 mod bytes;
 mod claims;
+mod emulators;
 pub mod finding;
 pub mod isolation;
 pub mod lines;

@@ -5,7 +5,7 @@
 //! wires lead to an I/O APIC. Where they lead stands in AML, which nobody here interprets;
 //! it is known of machines that have no choice, and of those whose board file says it.
 
-use crate::names::DeviceId;
+use crate::emulators;
 use crate::pci::Function;
 use crate::topology::Platform;
 use spec::Bdf;
@@ -26,11 +26,6 @@ pub struct RootPin {
 const PINS: u8 = 4;
 /// Inputs of the ISA bus; a line of PCI never ends at one where there is an I/O APIC.
 pub const ISA_INTERRUPTS: u32 = 16;
-
-/// What says that QEMU made this function.
-const QEMU: DeviceId = DeviceId { vendor: 0x1af4, device: 0x1100 };
-/// Host bridge of Intel's Q35, at 00:00.0.
-const Q35: DeviceId = DeviceId { vendor: 0x8086, device: 0x29c0 };
 
 impl Platform {
     /// The pin on the root bus that a function's interrupt pin is wired to; `None` for a
@@ -62,7 +57,7 @@ impl Platform {
         silent.interrupt.is_none()
             && (0..PINS)
                 .map(|pin| self.root_pin_of(silent, pin))
-                .any(|pin| Some(pin) == end || self.is_qemu_q35() && q35_gsi(pin) == Some(gsi))
+                .any(|pin| Some(pin) == end || self.q35_gsi(pin) == Some(gsi))
     }
 
     /// The global system interrupt of a function's pin, where it is known: because the
@@ -74,14 +69,13 @@ impl Platform {
     /// The global system interrupt of a function's pin on a machine that is wired in one way
     /// only, QEMU's q35: known at boot as from a board file.
     pub fn wired_gsi(&self, function: &Function) -> Option<u32> {
-        let root = self.root_pin(function)?;
-        if self.is_qemu_q35() { q35_gsi(root) } else { None }
+        self.q35_gsi(self.root_pin(function)?)
     }
 
-    /// QEMU marks its host bridge; a real Q35 carries its board's mark.
-    fn is_qemu_q35(&self) -> bool {
-        self.function(Bdf::new(0, 0, 0))
-            .is_some_and(|bridge| bridge.id == Q35 && bridge.subsystem == Some(QEMU))
+    /// The input at which a pin of the root bus ends on QEMU's q35; `None` on any other machine.
+    fn q35_gsi(&self, pin: RootPin) -> Option<u32> {
+        let bridge = self.function(Bdf::new(0, 0, 0)).filter(|bridge| emulators::is_qemu_q35(bridge));
+        bridge.and_then(|_| emulators::q35_gsi(pin.bus, pin.device, pin.pin))
     }
 
     /// Whether it can be seen that the pins of two functions end at one input: they meet at
@@ -104,26 +98,11 @@ impl Platform {
     }
 }
 
-/// How QEMU wires its q35: the lines PIRQA to PIRQH are the inputs 16 to 23. Devices of the
-/// chipset (25 to 29 and 31) begin at PIRQA; the others take turns at PIRQE to PIRQH, so that
-/// the chipset's are not shared; device 30 is not turned.
-fn q35_gsi(root: RootPin) -> Option<u32> {
-    const PIRQ_A: u8 = 16;
-    const PIRQ_E: u8 = 20;
-    let gsi = match root {
-        RootPin { bus: 0, device: 25..=29 | 31, pin } => PIRQ_A + pin % PINS,
-        RootPin { bus: 0, device: 30, pin } => PIRQ_E + pin % PINS,
-        RootPin { bus: 0, device, pin } => PIRQ_E + device.wrapping_add(pin) % PINS,
-        // Which place a further root bus takes on the first one, it does not show.
-        _ => return None,
-    };
-    Some(gsi.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::acpi::{InterruptOverride, Trigger};
+    use crate::names::DeviceId;
     use crate::pci::LegacyInterrupt;
 
     fn bridges() -> Platform {

@@ -158,7 +158,7 @@ pub struct Check {
 #[command(after_help = "\
 Examples:
   cargo hv image examples/two-linux.toml -o stick.img
-  cargo hv image appliance.toml -o boot/ --kind pxe")]
+  cargo hv image appliance.toml -o boot/ --kind pxe --product")]
 pub struct Image {
     /// Configuration (TOML)
     pub config: PathBuf,
@@ -168,6 +168,9 @@ pub struct Image {
     /// How it will be booted
     #[arg(long, value_enum, default_value_t = ImageKind::Uefi)]
     pub kind: ImageKind,
+    /// For a real machine: leave out what is known of emulators and their bugs
+    #[arg(long)]
+    pub product: bool,
 }
 
 /// What an image is for.
@@ -241,6 +244,9 @@ pub struct Build {
     /// Copy the ELF here
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// For a real machine: leave out what is known of emulators and their bugs
+    #[arg(long)]
+    pub product: bool,
 }
 
 /// `cargo hv pack`

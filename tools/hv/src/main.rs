@@ -55,6 +55,8 @@ fn main() -> ExitCode {
 fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
     let profile = match command {
         Command::Run(options) if !options.release => Profile::Everyday,
+        Command::Build(cli::Build { product: true, .. })
+        | Command::Image(cli::Image { product: true, .. }) => Profile::Product,
         _ => Profile::Release,
     };
     let workshop = Workshop::new(project, profile);

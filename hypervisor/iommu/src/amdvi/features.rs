@@ -1,6 +1,7 @@
 //! What one unit can do (sections 3.2 and 3.4.9). Units of one machine differ.
 
 use crate::IommuError;
+use crate::emulators;
 use access::{ConfigSpace, RegisterWindow};
 use platform::remapping::AmdVi;
 use spec::amdvi::{capability, feature, register};
@@ -9,10 +10,6 @@ use tables::{Geometry, PageSize};
 
 /// Levels of every table: they cover every guest's layout, and every unit has them.
 const LEVELS: u8 = 4;
-/// What an all-zero device ID says: the unit of QEMU before 10.1, whose events have
-/// neither a bus number nor the flags that the specification gives them. No unit of
-/// AMD's has it.
-const QEMU: u32 = 0x0000_1022;
 
 /// A unit's features.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +44,7 @@ impl Features {
             features: if has_features { registers.read64(register::EXTENDED_FEATURES) } else { 0 },
             capability: header,
             coherent: own.coherent,
-            qemu_events: config.read32(own.function, VENDOR_ID) == QEMU,
+            qemu_events: emulators::is_qemus_unit(config.read32(own.function, VENDOR_ID)),
         };
         match feature::most_levels(found.features) {
             Some(_) => Ok(found),

@@ -1,8 +1,8 @@
 //! Turning the machine off (ACPI specification section 4.8.3.2).
 
 use crate::console;
-use crate::cpu::{ports, registers, tsc};
-use raw_cpuid::FeatureInfo;
+use crate::cpu::{ports, tsc};
+use crate::emulators;
 
 /// What `\_S5` and the FADT say about turning off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,23 +44,9 @@ pub fn power_off(off: &SoftOff) {
 /// Ends QEMU with status `2 * code + 1` where it has an `isa-debug-exit` device at port
 /// 0xf4. Does nothing on a machine that is not QEMU's.
 pub fn debug_exit(code: u8) {
-    if is_qemu() {
+    if emulators::is_qemu() {
         // SAFETY: in QEMU the port belongs to that device or to nobody.
         unsafe { ports::write8(0xf4, code) };
-    }
-}
-
-/// Whether this is QEMU: a hypervisor is above us, and its firmware configuration
-/// device answers (docs/specs/fw_cfg of QEMU).
-pub fn is_qemu() -> bool {
-    if !registers::has(FeatureInfo::has_hypervisor) {
-        return false;
-    }
-    // SAFETY: selecting and reading the signature moves no memory. On another
-    // hypervisor the ports are nobody's.
-    unsafe {
-        ports::write16(0x510, 0);
-        b"QEMU".iter().all(|byte| ports::read8(0x511) == *byte)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a processor says of itself: who made it, which model it is, and what bears on its
 //! errata and on speculation.
 
-use raw_cpuid::{CpuId, CpuIdReader, CpuIdResult, Hypervisor};
+use crate::emulators::is_interpreted;
+use raw_cpuid::{CpuId, CpuIdReader, CpuIdResult};
 use spec::msr;
 
 /// The answers of `cpuid` by name; the processor's own are [`crate::cpu::registers::cpu_id`].
@@ -115,11 +116,6 @@ impl Facts {
     pub fn is_family_6(&self) -> bool {
         self.maker == Maker::Intel && self.family == 6
     }
-}
-
-/// Whether QEMU translates this processor's code: where it does it gives TCG's name.
-pub fn is_interpreted(cpuid: &CpuId<impl CpuIdReader>) -> bool {
-    cpuid.get_hypervisor_info().is_some_and(|info| info.identify() == Hypervisor::QEMU)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a processor's AMD-V offers (CPUID 8000_0001 ECX and 8000_000A).
 
 use crate::cpu::facts;
+use crate::emulators;
 use core::fmt;
 
 /// What the processor offers; each field names the CPUID bit that says so.
@@ -96,7 +97,7 @@ impl Features {
             decode_assists: svm.has_decode_assists(),
             virtual_nmi: bits & 1 << 25 != 0,
             x2avic: bits & X2AVIC == X2AVIC,
-            injects_twice: facts::is_interpreted(&named),
+            injects_twice: emulators::is_interpreted(&named),
         })
     }
 }
