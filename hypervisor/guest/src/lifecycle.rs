@@ -344,7 +344,7 @@ fn one_run<S: Stage>(stage: &S) -> bool {
     life.run.fetch_add(1, SeqCst);
     let mut end = one_turn(stage, Entrance::Reset);
     while end == End::Frozen {
-        end = freeze::stay_frozen(stage).unwrap_or_else(|entrance| one_turn(stage, entrance));
+        end = stage.lifecycle().stay_frozen(stage).unwrap_or_else(|entrance| one_turn(stage, entrance));
     }
     let clean = stage.take_back();
     life.last_end.store(end as u8, SeqCst);

@@ -18,7 +18,8 @@ mod console;
 mod routing;
 mod saved;
 
-use console::LINE_BYTES;
+/// Longest piece of a console line that is written at once.
+const LINE_BYTES: usize = 240;
 
 /// How a guest ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,5 @@
 //! What a guest's life ([`guest::lifecycle`]) asks of this machine.
 
-use crate::freeze;
 use crate::guests::{Common, Guest};
 use crate::host::{KernelHost, MACHINE};
 use alloc::format;
@@ -79,19 +78,19 @@ impl Stage for Guest {
     }
 
     fn save(&self, vcpu: usize) -> Result<(), SaveFault> {
-        freeze::save(self, vcpu)
+        self.save_vcpu(vcpu)
     }
 
     fn freeze(&self) -> Result<(), SaveFault> {
-        freeze::freeze(self)
+        self.freeze_all()
     }
 
     fn thaw(&self) -> Result<(), RestoreFault> {
-        freeze::thaw(self)
+        self.thaw_all()
     }
 
     fn restore(&self, vcpu: usize) {
-        freeze::restore(self, vcpu);
+        self.restore_vcpu(vcpu);
     }
 
     fn take_back(&self) -> bool {

@@ -24,6 +24,8 @@ pub(crate) mod pairs;
 mod request;
 pub(crate) mod rules;
 #[cfg(test)]
+mod snapshot_tests;
+#[cfg(test)]
 mod tests;
 mod units;
 

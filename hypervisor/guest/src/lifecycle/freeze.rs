@@ -45,37 +45,48 @@ impl Lifecycle {
     fn has_order(&self, orders: u8) -> bool {
         self.orders.load(SeqCst) & orders != 0
     }
-}
 
-/// The guest is frozen until somebody wants something else. How it ended, or how its vCPUs go on.
-pub(super) fn stay_frozen<S: Stage>(stage: &S) -> Result<End, Entrance> {
-    let (life, partition) = (stage.lifecycle(), stage.partition());
-    life.order(|orders| orders & !CONTINUE);
-    let unsaved = life.unsaved.swap(false, SeqCst);
-    let saved = if unsaved { Err(SaveFault::TooLong) } else { stage.freeze() };
-    if let Err(why) = saved {
-        partition.host.log(partition, format_args!("is not frozen, and goes on: {why}"));
-        partition.go_on();
-        return go_on(stage, Entrance::Kept);
-    }
-    life.frozen.store(true, SeqCst);
-    partition.host.log(partition, format_args!("is frozen"));
-    while !life.has_order(CONTINUE | STOP | RESTART | HALT) {
-        stage.sleep();
-    }
-    life.frozen.store(false, SeqCst);
-    if life.has_order(STOP | RESTART | HALT) {
-        return Ok(end(partition, if life.is_to_stop() { End::Stopped } else { End::Restarted }));
-    }
-    match stage.thaw() {
-        Ok(()) => {
-            partition.host.log(partition, format_args!("goes on"));
-            go_on(stage, Entrance::Restored)
+    /// The guest is frozen until somebody wants something else. How it ended, or how its vCPUs go on.
+    pub(super) fn stay_frozen<S: Stage>(&self, stage: &S) -> Result<End, Entrance> {
+        let partition = stage.partition();
+        self.order(|orders| orders & !CONTINUE);
+        let unsaved = self.unsaved.swap(false, SeqCst);
+        let saved = if unsaved { Err(SaveFault::TooLong) } else { stage.freeze() };
+        if let Err(why) = saved {
+            partition.host.log(partition, format_args!("is not frozen, and goes on: {why}"));
+            partition.go_on();
+            return self.go_on(stage, Entrance::Kept);
         }
-        Err(why) => {
-            partition.host.log(partition, format_args!("cannot go on: {why}"));
-            Ok(end(partition, End::InvalidState))
+        self.frozen.store(true, SeqCst);
+        partition.host.log(partition, format_args!("is frozen"));
+        while !self.has_order(CONTINUE | STOP | RESTART | HALT) {
+            stage.sleep();
         }
+        self.frozen.store(false, SeqCst);
+        if self.has_order(STOP | RESTART | HALT) {
+            return Ok(end(partition, if self.is_to_stop() { End::Stopped } else { End::Restarted }));
+        }
+        match stage.thaw() {
+            Ok(()) => {
+                partition.host.log(partition, format_args!("goes on"));
+                self.go_on(stage, Entrance::Restored)
+            }
+            Err(why) => {
+                partition.host.log(partition, format_args!("cannot go on: {why}"));
+                Ok(end(partition, End::InvalidState))
+            }
+        }
+    }
+
+    /// The vCPUs go on, but an order that came while the guest could not end ends it now.
+    fn go_on<S: Stage>(&self, stage: &S, entrance: Entrance) -> Result<End, Entrance> {
+        let partition = stage.partition();
+        if self.is_to_stop() {
+            partition.request_end(End::Stopped);
+        } else if self.is_to_restart() {
+            partition.request_end(End::Restarted);
+        }
+        Err(entrance)
     }
 }
 
@@ -83,15 +94,4 @@ pub(super) fn stay_frozen<S: Stage>(stage: &S) -> Result<End, Entrance> {
 fn end<H: Host>(partition: &Partition<H>, end: End) -> End {
     partition.end_frozen(end);
     end
-}
-
-/// The vCPUs go on, but an order that came while the guest could not end ends it now.
-fn go_on<S: Stage>(stage: &S, entrance: Entrance) -> Result<End, Entrance> {
-    let (life, partition) = (stage.lifecycle(), stage.partition());
-    if life.is_to_stop() {
-        partition.request_end(End::Stopped);
-    } else if life.is_to_restart() {
-        partition.request_end(End::Restarted);
-    }
-    Err(entrance)
 }

@@ -1,12 +1,9 @@
 //! The guest's console: what its serial port sends becomes lines, and what is typed goes there.
 
-use super::{ChipsetState, End, HOUSEKEEPING, Partition};
+use super::{ChipsetState, End, HOUSEKEEPING, LINE_BYTES, Partition};
 use crate::host::Host;
 use crate::mailbox;
 use core::sync::atomic::Ordering::*;
-
-/// Longest piece of a console line that is written at once.
-pub(super) const LINE_BYTES: usize = 240;
 
 /// An unfinished line waits for this part of a second: a prompt shows at once, and a
 /// line that is printed piece by piece stays one.

@@ -67,7 +67,7 @@ pub(super) fn problems(config: &Config, platform: &Platform) -> Vec<String> {
 }
 
 /// The problems of a guest whose only function this is.
-fn problems_of(function: &str) -> Vec<String> {
+pub(super) fn problems_of(function: &str) -> Vec<String> {
     let text = format!(
         "[guest.a]\ncpus = [1]\nmemory = \"64 MiB\"\nkernel = \"k\"\n[[guest.a.pci]]\nslot = \"01.0\"\n{function}"
     );
@@ -160,42 +160,6 @@ fn names_of_guests() {
         [
             "guest.a b: this is no name for a guest; use up to 32 letters, digits, `-` and `_`",
             "guest.hypervisor: this name is the hypervisor's own on the console; choose another name",
-        ]
-    );
-}
-
-#[test]
-fn snapshots() {
-    assert_eq!(
-        problems_of(
-            "emulated = { model = \"nvme\", image = \"root.img\" }\n[guest.b]\ncpus = [2]\nmemory = \"64 MiB\"\n\
-                     kernel = \"k\"\nsnapshot = true\ninterrupts = \"direct\""
-        ),
-        ["guest.b.snapshot: a guest that takes its interrupts itself cannot be frozen; use interrupts = \
-             \"virtual\", or remove the key"]
-    );
-    let function = "[[guest.a.pci]]\nslot = \"01.0\"\nemulated = { model = \"nvme\", image = \"root.img\" }";
-    let keys = format!("cpus = [1]\nsnapshot = true\n{function}");
-    assert_eq!(
-        problems(&config(&[("a", &keys, &[])]), &q35()),
-        [
-            "guest.a.snapshot: the state of a PCI function cannot be saved yet; remove the key, or the guest's functions"
-        ]
-    );
-}
-
-#[test]
-fn room_for_a_snapshot_is_memory() {
-    let [most, more] = ["1006 MiB", "1008 MiB"].map(|memory| {
-        let keys = format!("cpus = [1]\nmemory = \"{memory}\"\nsnapshot = true");
-        problems(&config(&[("a", &keys, &[])]), &q35())
-    });
-    assert_eq!(most, [""; 0]);
-    assert_eq!(
-        more,
-        [
-            "guest.a.memory: 1008 MiB do not fit: of the machine's 2044 MiB there are 1006 MiB left for it; give it \
-             \"1006 MiB\" or less, or less to the guests before it"
         ]
     );
 }
