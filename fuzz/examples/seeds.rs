@@ -1,7 +1,9 @@
 //! Writes the corpus: for each target a few inputs that are right, for the fuzzer to
 //! start from. Run it in this folder, and look at what changed before it is committed.
 
+use firmware::GuestFiles;
 use fuzz::firmware::{DSDT, SIGNATURES};
+use guest::layout::GuestLayout;
 use handoff::{Builder, ItemKind};
 use plan::Config;
 use std::fs;
@@ -18,6 +20,7 @@ fn main() -> io::Result<()> {
         ("decode", decode()),
         ("execute", execute()),
         ("loader", loader()),
+        ("start_image", start_image()),
         ("chipset", chipset()),
         ("nvme", nvme()),
         ("nvme_driver", nvme_driver()),
@@ -77,6 +80,7 @@ fn bundle() -> Seeds {
         (ItemKind::Initrd, "net", "net.cpio", b"070701"),
         (ItemKind::Module, "net", "b", b""),
         (ItemKind::Module, "net", "a", b"module"),
+        (ItemKind::Start, "net", "start", b"image"),
         (ItemKind::Symbols, "", "symbols", b""),
     ] {
         whole.add(kind, guest, name, contents.to_vec()).expect("an item");
@@ -310,9 +314,9 @@ fn put(file: &mut [u8], offset: usize, field: &[u8]) {
 
 /// A bzImage of protocol 2.15 that prefers 2 MiB and needs 1 MiB.
 fn bzimage() -> Vec<u8> {
-    let mut file = vec![0; 512 * 3 + 0x100];
+    let mut file = vec![0; 512 * 3 + 0x400];
     put(&mut file, 0x1f1, &[2]);
-    put(&mut file, 0x1f4, &[0x10]);
+    put(&mut file, 0x1f4, &[0x40]);
     put(&mut file, 0x1fe, b"\x55\xaa\xeb\x6aHdrS\x0f\x02");
     put(&mut file, 0x211, &[1]);
     put(&mut file, 0x22c, &0x7fff_ffff_u32.to_le_bytes());
@@ -407,6 +411,22 @@ fn loader() -> Seeds {
         ("multiboot", with(0x66, &addresses)),
         ("many-processors", with(0x69, &bzimage())),
     ]
+}
+
+/// Images of guests with 4 MiB of memory; the target has one file for them.
+fn start_image() -> Seeds {
+    let layout = GuestLayout::new(4 << 20, 2).expect("a layout");
+    let image = |kernel: &[u8]| {
+        let files = GuestFiles { kernel, initrd: None, modules: &[], command_line: "quiet" };
+        let prepared = firmware::prepare(&layout, files).expect("a kernel that loads");
+        [&[2][..], &prepared.into_image()].concat()
+    };
+    let header = multiboot(3, &[]);
+    let kernel_at = 0xffff_ffff_8010_0000;
+    let elf = elf64(kernel_at + 0x40, &[(1, &header, kernel_at, 0x10_0000, 0x3000)]);
+    let mut short = image(&elf);
+    short.truncate(0x400);
+    vec![("linux", image(&bzimage())), ("multiboot", image(&elf)), ("short", short)]
 }
 
 fn chipset() -> Seeds {

@@ -3,7 +3,7 @@
 
 use fuzz::Input;
 use fuzz::sealed::seal;
-use handoff::{Bundle, ItemKind};
+use handoff::Bundle;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(bundle.find(item.kind, item.guest).is_some());
     }
     for guest in bundle.config().guest.keys() {
-        assert!(bundle.modules(guest).all(|item| item.kind == ItemKind::Module));
+        assert!(bundle.start_files(guest).all(|item| item.kind.is_started_with() && item.guest == guest));
     }
     // No bit of it changes without notice.
     let length = bundle.bytes().len();

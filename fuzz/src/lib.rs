@@ -10,8 +10,8 @@ pub mod input;
 pub mod lying_amdvi;
 pub mod machine;
 pub mod remapping;
+pub mod scrubbed;
 pub mod sealed;
 pub mod units;
-pub mod watched;
 
 pub use input::Input;

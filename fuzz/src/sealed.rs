@@ -1,5 +1,6 @@
 //! Bundles whose hashes are right, whatever else is wrong with them.
 
+use handoff::bundle::{MAGIC, VERSION};
 use sha2::{Digest, Sha256};
 
 /// Bytes of a bundle's header, and of an entry without its names.
@@ -21,7 +22,8 @@ fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
 /// Makes the first bytes those of a bundle, and every hash that can be found right.
 /// A fuzzer finds no hash by itself.
 pub fn seal(bytes: &mut [u8]) {
-    put(bytes, 0, b"BULKHEAD\x01\0\0\0");
+    put(bytes, 0, &MAGIC);
+    put(bytes, MAGIC.len(), &VERSION.to_le_bytes());
     let Some(header_bytes) = number(bytes, 16, 8) else { return };
     let count = number(bytes, 12, 4).unwrap_or(0);
     let mut at = HEADER_BYTES;

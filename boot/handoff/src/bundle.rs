@@ -42,7 +42,7 @@ pub use read::{Bundle, Item};
 /// First bytes of every bundle.
 pub const MAGIC: [u8; 8] = *b"BULKHEAD";
 /// Version of the format, and of the serialised configuration in it.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Contents of items start at a multiple of this many bytes.
 pub const ALIGNMENT: usize = 4096;
 
@@ -69,6 +69,9 @@ pub enum ItemKind {
     Symbols = 5,
     /// The contents of an emulated drive of a guest; a guest may have several.
     Image = 6,
+    /// What a guest starts from: where parts of its kernel, its initial RAM disk and its modules go, and
+    /// what else does.
+    Start = 7,
 }
 
 impl ItemKind {
@@ -81,13 +84,19 @@ impl ItemKind {
             4 => Some(Self::Module),
             5 => Some(Self::Symbols),
             6 => Some(Self::Image),
+            7 => Some(Self::Start),
             _ => None,
         }
     }
 
     /// Whether items of this kind belong to a guest.
     pub const fn is_of_guest(self) -> bool {
-        matches!(self, Self::Kernel | Self::Initrd | Self::Module | Self::Image)
+        self.is_started_with() || matches!(self, Self::Image | Self::Start)
+    }
+
+    /// Whether a guest's start image may name parts of it.
+    pub const fn is_started_with(self) -> bool {
+        matches!(self, Self::Kernel | Self::Initrd | Self::Module)
     }
 
     /// Whether a guest may have several items of this kind, under different names.
@@ -104,6 +113,7 @@ impl ItemKind {
             Self::Module => "module",
             Self::Symbols => "symbols",
             Self::Image => "image",
+            Self::Start => "start image",
         }
     }
 }

@@ -83,34 +83,6 @@ pub const MEMORY_BYTES_MIN: u64 = 2 << 20;
 /// Most processors of a guest: xAPIC IDs are 8 bits, and 255 is the broadcast.
 pub const VCPUS_MAX: u32 = 254;
 
-/// What a range of the map is to the guest's operating system.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum MemoryKind {
-    /// Memory to use; e820 type 1.
-    Usable = 1,
-    /// Not to be touched, or a device; e820 type 2.
-    Reserved = 2,
-}
-
-/// A range of the guest's physical address space.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MemoryRange {
-    /// First address.
-    pub start: Gpa,
-    /// Length.
-    pub bytes: u64,
-    /// What it is.
-    pub kind: MemoryKind,
-}
-
-impl MemoryRange {
-    /// Address after the last.
-    pub const fn end(&self) -> Gpa {
-        Gpa(self.start.0 + self.bytes)
-    }
-}
-
 /// A stretch of the guest's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RamRange {
@@ -153,9 +125,6 @@ pub struct GuestLayout {
     /// Bits of a physical address; 0 where nobody knows.
     address_bits: u8,
 }
-
-/// Most ranges in a memory map.
-pub const MEMORY_MAP_MAX: usize = 8;
 
 impl GuestLayout {
     /// The layout of a guest with `memory_bytes` bytes of memory, the legacy hole
@@ -237,59 +206,6 @@ impl GuestLayout {
     pub const fn low_bytes(&self) -> u64 {
         if self.memory_bytes < self.low_end { self.memory_bytes } else { self.low_end }
     }
-
-    /// Whether `bytes` bytes at `start` are memory that the guest may use freely
-    /// below 4 GiB, above the legacy hole: where kernels and modules are put.
-    pub const fn is_loadable(&self, start: Gpa, bytes: u64) -> bool {
-        match start.0.checked_add(bytes) {
-            Some(end) => start.0 >= LEGACY_HOLE_END.0 && end <= self.low_bytes(),
-            None => false,
-        }
-    }
-
-    /// The map that firmware would report (e820), in ascending order. Devices that
-    /// have a fixed place are listed as reserved: Linux uses ECAM only where the
-    /// map or a motherboard device reserves it.
-    pub fn memory_map(&self) -> MemoryMap {
-        use MemoryKind::{Reserved, Usable};
-        let mut map = MemoryMap { ranges: [EMPTY_RANGE; MEMORY_MAP_MAX], len: 0 };
-        map.push(Gpa(0), EBDA.0, Usable);
-        map.push(EBDA, LEGACY_HOLE.0 - EBDA.0, Reserved);
-        map.push(ACPI_AREA, ACPI_AREA_BYTES, Reserved);
-        map.push(LEGACY_HOLE_END, self.low_bytes() - LEGACY_HOLE_END.0, Usable);
-        map.push(ECAM, ECAM_BYTES, Reserved);
-        map.push(IOAPIC, 0x1000, Reserved);
-        map.push(LOCAL_APIC, 0x1000, Reserved);
-        map.push(HIGH_MEMORY, self.ram()[1].bytes, Usable);
-        map
-    }
-}
-
-const EMPTY_RANGE: MemoryRange = MemoryRange { start: Gpa(0), bytes: 0, kind: MemoryKind::Reserved };
-
-/// A guest's memory map.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MemoryMap {
-    ranges: [MemoryRange; MEMORY_MAP_MAX],
-    len: usize,
-}
-
-impl MemoryMap {
-    fn push(&mut self, start: Gpa, bytes: u64, kind: MemoryKind) {
-        if bytes != 0
-            && let Some(slot) = self.ranges.get_mut(self.len)
-        {
-            *slot = MemoryRange { start, bytes, kind };
-            self.len += 1;
-        }
-    }
-}
-
-impl core::ops::Deref for MemoryMap {
-    type Target = [MemoryRange];
-    fn deref(&self) -> &[MemoryRange] {
-        self.ranges.get(..self.len).unwrap_or(&[])
-    }
 }
 
 #[cfg(test)]
@@ -321,7 +237,6 @@ mod tests {
         let layout = GuestLayout::new(256 << 20, 2).unwrap();
         assert_eq!(layout.ram()[0], RamRange { start: Gpa(0), bytes: 256 << 20, offset_bytes: 0 });
         assert_eq!(layout.ram()[1].bytes, 0);
-        assert_eq!(layout.memory_map().len(), 7);
         assert_eq!(layout.ioapic_id(), 2);
     }
 
@@ -337,8 +252,6 @@ mod tests {
     fn big_guest_continues_above_4_gib() {
         let layout = GuestLayout::new(5 * GIB, 1).unwrap();
         assert_eq!(layout.ram()[1], RamRange { start: Gpa(4 * GIB), bytes: 2 * GIB, offset_bytes: 3 * GIB });
-        let map = layout.memory_map();
-        assert_eq!(map.last().unwrap().end(), Gpa(6 * GIB));
     }
 
     #[test]
@@ -347,10 +260,6 @@ mod tests {
         let cut = whole.with_low_memory_end(2 * GIB).unwrap();
         assert_eq!(cut.ram()[0], RamRange { start: Gpa(0), bytes: 2 * GIB, offset_bytes: 0 });
         assert_eq!(cut.ram()[1], RamRange { start: Gpa(4 * GIB), bytes: GIB, offset_bytes: 2 * GIB });
-        assert!(cut.memory_map().iter().all(|range| range.kind == MemoryKind::Reserved
-            || range.end() <= Gpa(2 * GIB)
-            || range.start >= Gpa(4 * GIB)));
-        assert!(!cut.is_loadable(Gpa(2 * GIB - 1), 2));
         // Where there is less, and where nothing is to be cut, it is as it was.
         assert_eq!(
             GuestLayout::new(GIB, 1).unwrap().with_low_memory_end(2 * GIB).unwrap().ram()[0].bytes,
@@ -364,23 +273,10 @@ mod tests {
     }
 
     #[test]
-    fn map_is_sorted_and_disjoint_and_counts_the_memory() {
-        for bytes in [2 << 20, 256 << 20, 3 * GIB, 3 * GIB + 4096, 64 * GIB, MEMORY_BYTES_MAX] {
-            let layout = GuestLayout::new(bytes, 1).unwrap();
-            let map = layout.memory_map();
-            for pair in map.windows(2) {
-                assert!(pair[0].end() <= pair[1].start, "{pair:?}");
-            }
-            let usable: u64 =
-                map.iter().filter(|range| range.kind == MemoryKind::Usable).map(|range| range.bytes).sum();
-            assert_eq!(usable, bytes - (LEGACY_HOLE_END - EBDA));
-        }
-    }
-
-    #[test]
     fn windows_do_not_meet_memory_at_its_largest() {
         let layout = GuestLayout::new(MEMORY_BYTES_MAX, 1).unwrap();
-        assert_eq!(layout.memory_map().last().unwrap().end(), PCI_WINDOW_64);
+        let [_, high] = layout.ram();
+        assert_eq!(high.start + high.bytes, PCI_WINDOW_64);
         const { assert!(PCI_WINDOW_32.0 + PCI_WINDOW_32_BYTES <= ECAM.0) };
     }
 
@@ -391,15 +287,6 @@ mod tests {
         assert_eq!(GuestLayout::new(MEMORY_BYTES_MAX + 4096, 1), Err(LayoutError::Memory));
         assert_eq!(GuestLayout::new(4 << 20, 0), Err(LayoutError::Processors));
         assert_eq!(GuestLayout::new(4 << 20, 255), Err(LayoutError::Processors));
-    }
-
-    #[test]
-    fn loadable_is_above_the_hole_and_below_the_end() {
-        let layout = GuestLayout::new(4 << 20, 1).unwrap();
-        assert!(layout.is_loadable(Gpa(0x10_0000), 0x30_0000));
-        assert!(!layout.is_loadable(Gpa(0x10_0000), 0x30_0001));
-        assert!(!layout.is_loadable(Gpa(0xf_ffff), 1));
-        assert!(!layout.is_loadable(Gpa(u64::MAX), 2));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A guest at run time: its exit loop, interrupt delivery, loaders, and the tables that say
+//! A guest at run time: what it starts from, its exit loop, interrupt delivery, and the tables that say
 //! what its processors are. The instructions that its processors leave to software are
 //! carried out by the crate `emulator`.
 //!
@@ -12,7 +12,6 @@
 extern crate alloc;
 
 mod accelerated;
-pub mod acpi;
 pub mod assignment;
 pub mod budget;
 pub mod bus_function;
@@ -26,7 +25,6 @@ pub mod holdings;
 pub mod host;
 pub mod layout;
 pub mod lifecycle;
-pub mod loader;
 mod log_budget;
 pub mod mailbox;
 pub mod msr;
@@ -34,6 +32,7 @@ pub mod partition;
 pub mod processor;
 pub mod pv_eoi;
 pub mod snapshot;
+pub mod start_image;
 pub mod time;
 
 pub use partition::{End, Partition};

@@ -4,13 +4,11 @@ use crate::guests::{Common, Guest};
 use crate::host::{KernelHost, MACHINE};
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 use devices::Chipset;
 use devices::snapshot::{RestoreFault, SaveFault};
-use guest::acpi;
 use guest::lifecycle::{Lifecycle, Stage};
-use guest::loader::{self, LoadImage};
 use guest::partition::{End, Partition};
+use guest::start_image::StartImage;
 use handoff::bundle::{Bundle, ItemKind};
 use machine::cpu::interrupts;
 use machine::memory::heap;
@@ -32,29 +30,23 @@ impl Stage for Guest {
         &self.lifecycle
     }
 
-    /// Scrubs the guest's memory, loads it and gives it its functions.
+    /// Scrubs the guest's memory, puts its start image there, and gives it its functions.
     fn load(&self) -> Result<(), String> {
         let _loading = heap::loading();
         let partition = &self.partition;
         partition.memory.zero_all();
         let bundle = BUNDLE.get().ok_or("there is no bundle")?;
         let name = &partition.name;
-        let item = |kind| match bundle.find(kind, name) {
-            None => Ok(None),
-            Some(item) => item.verify().map(|()| Some(item.contents)).map_err(|error| format!("{error}")),
-        };
-        let kernel = item(ItemKind::Kernel)?.ok_or("its kernel is not in the bundle")?;
-        let initrd = item(ItemKind::Initrd)?;
-        let mut modules: Vec<(&str, &[u8])> = Vec::with_capacity(self.plan.config.modules.len());
-        for module in bundle.modules(name) {
-            module.verify().map_err(|error| format!("{error}"))?;
-            modules.push((module.name, module.contents));
+        let item = bundle.find(ItemKind::Start, name).ok_or("its start image is not in the bundle")?;
+        for item in bundle.start_files(name).chain([item]) {
+            item.verify().map_err(|error| format!("{error}"))?;
         }
-        let image =
-            LoadImage { kernel, initrd, modules: &modules, command_line: &self.plan.config.command_line };
-        acpi::build(&partition.memory, &partition.layout).map_err(|error| format!("{error}"))?;
-        let entry =
-            loader::load(&partition.memory, &partition.layout, image).map_err(|error| format!("{error}"))?;
+        let file = |number: u64| {
+            let index = usize::try_from(number.checked_sub(1)?).ok()?;
+            bundle.start_files(name).nth(index).map(|item| item.contents)
+        };
+        let image = StartImage::parse(item.contents).map_err(|error| format!("{error}"))?;
+        image.place(&partition.memory, &partition.layout, file).map_err(|error| format!("{error}"))?;
         partition
             .bus()
             .assign(partition, |assignment, report| {
@@ -62,7 +54,7 @@ impl Stage for Guest {
             })
             .map_err(|error| format!("{error}"))?;
         if let Some(processor) = self.processors.first() {
-            processor.start(Some(&entry));
+            processor.start(Some(&image));
         }
         Ok(())
     }

@@ -9,9 +9,9 @@ use alloc::format;
 use alloc::string::String;
 use devices::snapshot::{RestoreFault, SaveFault};
 use guest::VirtualProcessor;
-use guest::loader::Entry;
 use guest::partition::{End, Partition};
 use guest::snapshot::Section;
+use guest::start_image::StartImage;
 use machine::cpu::apic;
 use machine::memory::frames::Pool;
 use machine::virt::{self, Backend, Place, WithBackend};
@@ -51,8 +51,8 @@ pub trait Virtualization: Send + Sync {
 /// A virtual processor of a guest.
 pub trait GuestProcessor: Send + Sync {
     /// Puts it into its state before a guest's first instruction, or back to there.
-    /// The first of a guest starts at `entry`; the others wait for a start-up message.
-    fn start(&self, entry: Option<&Entry>);
+    /// The first of a guest starts as its image says; the others wait for a start-up message.
+    fn start(&self, image: Option<&StartImage<'_>>);
 
     /// Runs the guest on this processor until the guest ends; afterwards the processor
     /// takes interrupts as outside of a guest again.
@@ -141,11 +141,11 @@ impl<B: Backend> Virtualization for B {
 }
 
 impl<V: access::vcpu::Vcpu + Send> GuestProcessor for TicketMutex<VirtualProcessor<V>> {
-    fn start(&self, entry: Option<&Entry>) {
+    fn start(&self, image: Option<&StartImage<'_>>) {
         let mut processor = self.lock();
         processor.restart();
-        if let Some(entry) = entry {
-            entry.apply(&mut processor.cpu);
+        if let Some(image) = image {
+            image.start(&mut processor.cpu);
         }
     }
 

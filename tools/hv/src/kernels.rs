@@ -1,8 +1,9 @@
-//! Whether a guest's files would be loaded, found out here by the loader that loads them there.
+//! What guests start from, made of their files; and whether that can be done.
 
+use anyhow::{Context, Result, anyhow};
+use firmware::{GuestFiles, LoadError, Prepared};
 use guest::layout::GuestLayout;
-use guest::loader::{LoadError, LoadImage, would_load};
-use plan::{Expect, GuestConfig, MEMORY_GRANULE, MOST_MEMORY, Memory, Problem};
+use plan::{GuestConfig, MEMORY_GRANULE, MOST_MEMORY, Memory, Problem};
 
 use crate::config::Shelves;
 use crate::payload;
@@ -12,10 +13,12 @@ use crate::payload;
 const LINUX_COMMAND_LINE: usize = 2047;
 
 /// What is wrong with the files of a configuration's guests. `low_end` gives where a guest's
-/// memory below 4 GiB ends. A guest that is expected to be refused is left to that.
+/// memory below 4 GiB ends. What cannot be prepared cannot be packed, so a guest that is expected to be
+/// refused has to be refused for another reason.
 pub fn problems(config: &plan::Config, shelves: &Shelves, low_end: &dyn Fn(&str) -> u64) -> Vec<Problem> {
-    let guests = config.guest.iter().filter(|(_, guest)| guest.expect != Expect::Refused);
-    guests
+    config
+        .guest
+        .iter()
         .flat_map(|(name, guest)| {
             let kernel = problem(name, guest, shelves, low_end(name));
             kernel.into_iter().chain(images(name, guest, shelves))
@@ -53,23 +56,28 @@ impl Files {
         }
     }
 
-    fn load(&self, guest: &GuestConfig, layout: &GuestLayout, kernel: &[u8]) -> Result<(), LoadError> {
+    fn prepare(
+        &self,
+        guest: &GuestConfig,
+        layout: &GuestLayout,
+        kernel: &[u8],
+    ) -> Result<Prepared, LoadError> {
         let modules: Vec<(&str, &[u8])> =
             self.modules.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
-        let image = LoadImage {
+        let files = GuestFiles {
             kernel,
             initrd: self.initrd.as_deref(),
             modules: &modules,
             command_line: &guest.command_line,
         };
-        would_load(layout, image)
+        firmware::prepare(layout, files)
     }
 }
 
 fn problem(name: &str, guest: &GuestConfig, shelves: &Shelves, low_end: u64) -> Option<Problem> {
     let files = Files::read(guest, shelves);
     // What is wrong with memory and processors has been said.
-    let layout = layout(guest, guest.memory, low_end)?;
+    let layout = layout(guest, guest.memory)?;
     let told = |key: &str, message: String, help: String| Problem {
         path: format!("guest.{name}.{key}"),
         message,
@@ -78,7 +86,8 @@ fn problem(name: &str, guest: &GuestConfig, shelves: &Shelves, low_end: u64) -> 
     let Some(kernel) = &files.kernel else {
         return unmade(guest, &files).map(|(key, message, help)| told(key, message, help));
     };
-    let error = files.load(guest, &layout, kernel).err()?;
+    let prepared = files.prepare(guest, &layout, kernel);
+    let error = prepared.and_then(|prepared| prepared.fits(low_end)).err()?;
     let (key, help) = match error {
         LoadError::CommandLine(most) => ("command_line", format!("shorten it to {most} bytes")),
         // The configuration's own rules have said it.
@@ -115,9 +124,22 @@ fn unmade(guest: &GuestConfig, files: &Files) -> Option<(&'static str, String, S
     })
 }
 
-fn layout(guest: &GuestConfig, memory: Memory, low_end: u64) -> Option<GuestLayout> {
-    let vcpus = u32::try_from(guest.cpus.len()).ok()?;
-    GuestLayout::new(memory.bytes(), vcpus).ok()?.with_low_memory_end(low_end).ok()
+/// The layout of a guest with so much memory; what the boot finds out is not in it.
+fn layout(guest: &GuestConfig, memory: Memory) -> Option<GuestLayout> {
+    GuestLayout::new(memory.bytes(), u32::try_from(guest.cpus.len()).ok()?).ok()
+}
+
+/// The image that a guest starts from, made of its files. What is wrong with them, [`problems`] tells.
+///
+/// # Errors
+/// A sentence.
+pub fn start_image(guest: &GuestConfig, shelves: &Shelves) -> Result<Vec<u8>> {
+    let layout =
+        layout(guest, guest.memory).context("its memory or its processors are too many or too few")?;
+    let files = Files::read(guest, shelves);
+    let kernel = files.kernel.as_ref().with_context(|| format!("there is no file {}", guest.kernel))?;
+    let prepared = files.prepare(guest, &layout, kernel).map_err(|error| anyhow!("{error}"))?;
+    Ok(prepared.into_image())
 }
 
 /// The least memory with which the guest would be loaded: loading with more than enough works
@@ -125,8 +147,9 @@ fn layout(guest: &GuestConfig, memory: Memory, low_end: u64) -> Option<GuestLayo
 fn more_memory(guest: &GuestConfig, files: &Files, kernel: &[u8], low_end: u64) -> String {
     let granule = MEMORY_GRANULE.bytes();
     let loads = |granules: u64| {
-        layout(guest, Memory(granules * granule), low_end)
-            .is_some_and(|layout| files.load(guest, &layout, kernel).is_ok())
+        let prepared = layout(guest, Memory(granules * granule))
+            .and_then(|layout| files.prepare(guest, &layout, kernel).ok());
+        prepared.is_some_and(|prepared| prepared.fits(low_end).is_ok())
     };
     // Kernels and what comes with them are below 4 GiB.
     let most = (4 << 30).min(MOST_MEMORY.bytes()) / granule;
@@ -217,9 +240,9 @@ pub mod tests {
         ] {
             assert_eq!(told(name, &keys), [expected]);
         }
-        // Who expects to be refused is.
+        // Who expects to be refused is, but not before there is a bundle.
         let keys = "memory = \"64 MiB\"\nkernel = \"archive\"\nexpect = \"refused\"\n";
-        assert_eq!(told("expected", keys), [""; 0]);
+        assert!(told("expected", keys)[0].starts_with("guest.a.kernel: the kernel is no bzImage"));
     }
 
     #[test]

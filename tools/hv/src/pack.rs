@@ -43,6 +43,8 @@ fn build(config: &plan::Config, shelves: &Shelves, elf: &Path) -> Result<Vec<u8>
         for module in &guest.modules {
             add(ItemKind::Module, name, module, read(shelves, module)?)?;
         }
+        let image = kernels::start_image(guest, shelves).with_context(|| format!("guest {name}"))?;
+        add(ItemKind::Start, name, "start", image)?;
         let mut images: Vec<&str> = guest.emulated().map(|(.., emulated)| emulated.image.as_str()).collect();
         images.sort_unstable();
         images.dedup();
@@ -93,6 +95,8 @@ initrd = \"disk\"
         let contents = |kind| bundle.find(kind, "one").map(|item| item.contents.to_vec());
         assert_eq!(contents(ItemKind::Kernel).as_deref(), Some(&kernels::tests::bzimage()[..]));
         assert_eq!(contents(ItemKind::Initrd).as_deref(), Some(&b"initrd's bytes"[..]));
+        let start = contents(ItemKind::Start).expect("a start image");
+        assert!(guest::start_image::StartImage::parse(&start).is_ok());
     }
 
     #[test]

@@ -121,9 +121,9 @@ impl<'a> Bundle<'a> {
         self.find(kind, guest).map(|item| item.contents)
     }
 
-    /// The multiboot modules of `guest` in order.
-    pub fn modules<'s>(&'s self, guest: &'s str) -> impl Iterator<Item = &'s Item<'a>> {
-        self.items.iter().filter(move |item| item.kind == ItemKind::Module && item.guest == guest)
+    /// The files of which the start image of `guest` names parts, in the order of their numbers, from 1 on.
+    pub fn start_files<'s>(&'s self, guest: &'s str) -> impl Iterator<Item = &'s Item<'a>> {
+        self.items.iter().filter(move |item| item.kind.is_started_with() && item.guest == guest)
     }
 
     /// The bundle's own bytes, without what a loader may have put after them.

@@ -76,8 +76,8 @@ fn everything_comes_back() {
     assert_eq!(bundle.item(ItemKind::Initrd, "net"), Some(&b"070701"[..]));
     assert_eq!(bundle.item(ItemKind::Initrd, "disk"), None);
     assert_eq!(bundle.item(ItemKind::Symbols, ""), Some(&[][..]));
-    let modules: Vec<_> = bundle.modules("net").map(|item| (item.name, item.contents)).collect();
-    assert_eq!(modules, [("b", &b"second"[..]), ("a", &b"first"[..])]);
+    let files: Vec<_> = bundle.start_files("net").skip(2).map(|item| (item.name, item.contents)).collect();
+    assert_eq!(files, [("b", &b"second"[..]), ("a", &b"first"[..])]);
     assert!(bundle.items().iter().all(|item| item.offset % ALIGNMENT == 0));
     assert_eq!(bundle.find(ItemKind::Kernel, "disk").unwrap().name, "vmlinuz");
 }
@@ -261,8 +261,11 @@ proptest! {
         for (name, (kernel, initrd, modules)) in &guests {
             prop_assert_eq!(bundle.item(ItemKind::Kernel, name), Some(&kernel[..]));
             prop_assert_eq!(bundle.item(ItemKind::Initrd, name), initrd.as_deref());
-            let found: Vec<_> = bundle.modules(name).map(|item| (item.name, item.contents)).collect();
-            let wanted: Vec<_> = modules.iter().rev().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+            // As a start image numbers them.
+            let found: Vec<_> = bundle.start_files(name).map(|item| (item.name, item.contents)).collect();
+            let mut wanted = vec![("k", &kernel[..])];
+            wanted.extend(initrd.as_deref().map(|initrd| ("", initrd)));
+            wanted.extend(modules.iter().rev().map(|(name, bytes)| (name.as_str(), &bytes[..])));
             prop_assert_eq!(found, wanted);
         }
     }

@@ -1,10 +1,11 @@
 //! One bundle through every entry point, and bundles that are damaged.
 
-use super::{EDU, EDU_PATH, Guest, POWER_OFF, config, lab_machine, no_failure};
+use super::{EDU, EDU_PATH, Guest, NOT_STARTED, POWER_OFF, config, hosted, lab_machine, no_failure};
 use crate::column::Column;
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
 use crate::scenario::{ImageKind, Scenario, Subject};
+use sha2::{Digest, Sha256};
 
 /// All of them; on Bochs the one entry point that it has.
 pub fn on(column: Column) -> Vec<Scenario> {
@@ -24,6 +25,7 @@ pub fn on(column: Column) -> Vec<Scenario> {
     list.push(damaged("empty-bundle", Vec::clear));
     list.push(damaged("corrupt-kernel", |bundle| flip(bundle, |bytes| bytes * 3 / 4)));
     list.push(damaged("corrupt-header", |bundle| flip(bundle, |_| 5)));
+    list.push(forged_image());
     list
 }
 
@@ -55,6 +57,54 @@ fn damaged(name: &str, damage: fn(&mut Vec<u8>)) -> Scenario {
         .forbid(HYPERVISOR, "panicked")
         .may_run_on()
         .within(30)
+}
+
+/// A guest's start image names a place where it has no memory, and all hashes are right: the guest is
+/// refused, and its neighbour is not.
+fn forged_image() -> Scenario {
+    let guests = [
+        Guest::new("one", &[1], "hello").set("expect", "\"refused\""),
+        Guest::new("two", &[2], "neighbour seconds=2"),
+    ];
+    hosted(Column::SvmVtd, Feature::Boots, "boot/forged-image", &guests)
+        .damage(|bundle| forge(bundle).expect("a bundle with a start image"))
+        .expect(
+            HYPERVISOR,
+            "one: does not start: its start image is damaged: piece 0 has a place where its guest has no",
+        )
+        .expect("two", "neighbour: unharmed")
+        .forbid("one", "hello, world")
+        .ends("one", NOT_STARTED)
+        .ends("two", POWER_OFF)
+}
+
+/// Moves the first piece of the first start image to 1 TiB, and makes the hashes right again.
+fn forge(bundle: &mut [u8]) -> Option<()> {
+    /// Number of the kind, and words before an image's pieces.
+    const START: u32 = 7;
+    const HEADER_WORDS: usize = 42;
+    let word =
+        |bundle: &[u8], at: usize| Some(u64::from_le_bytes(*bundle.get(at..)?.first_chunk()?) as usize);
+    let table_end = word(bundle, 16)?;
+    let mut entry = 64;
+    while word(bundle, entry)? as u32 != START {
+        // The lengths of two names follow the kind.
+        let names = word(bundle, entry)?.to_le_bytes();
+        let [_, _, _, _, guest, guest_high, name, name_high] = names;
+        let lengths = u16::from_le_bytes([guest, guest_high]) + u16::from_le_bytes([name, name_high]);
+        entry += (56 + usize::from(lengths)).next_multiple_of(8);
+    }
+    let (start, bytes) = (word(bundle, entry + 8)?, word(bundle, entry + 16)?);
+    bundle
+        .get_mut(start + 8 * HEADER_WORDS..)?
+        .first_chunk_mut()
+        .map(|gpa| *gpa = (1_u64 << 40).to_le_bytes())?;
+    let hash = Sha256::digest(bundle.get(start..start + bytes)?);
+    bundle.get_mut(entry + 24..entry + 56)?.copy_from_slice(&hash);
+    bundle.get_mut(32..64)?.fill(0);
+    let hash = Sha256::digest(bundle.get(..table_end)?);
+    bundle.get_mut(32..64)?.copy_from_slice(&hash);
+    Some(())
 }
 
 /// Turns a bit over in the byte that `place` finds for the bundle's length.

@@ -1,12 +1,11 @@
 //! Linux's bzImage (Linux `Documentation/arch/x86/boot.rst`).
 
-use super::entry::Entry;
-use super::error::LoadError;
-use super::image::LoadImage;
-use super::parse::{slice, u8_at, u16_at, u32_at, u64_at};
-use super::place::{COMMAND_LINE, START_INFO, Space};
-use crate::layout::{ACPI_AREA, LEGACY_HOLE_END};
-use access::GuestMemory;
+use crate::entry::Entry;
+use crate::error::LoadError;
+use crate::files::{GuestFiles, Part};
+use crate::parse::{slice, u8_at, u16_at, u32_at, u64_at};
+use crate::place::{COMMAND_LINE, START_INFO, Space};
+use guest::layout::{ACPI_AREA, LEGACY_HOLE_END};
 use spec::Gpa;
 
 /// Offsets in the setup header, and of its copy in the zero page.
@@ -42,7 +41,6 @@ mod zero_page {
     pub const ACPI_RSDP: u64 = 0x070;
     pub const E820_ENTRIES: u64 = 0x1e8;
     pub const E820_TABLE: u64 = 0x2d0;
-    pub const BYTES: u64 = 0x1000;
 }
 
 /// The first protocol with a 64-bit entry.
@@ -59,7 +57,7 @@ const LOADER_UNDEFINED: u8 = 0xff;
 const VIDEO_NORMAL: u16 = 0xffff;
 
 /// Whether the file has Linux's setup header.
-pub(super) fn is_bzimage(file: &[u8]) -> bool {
+pub(crate) fn is_bzimage(file: &[u8]) -> bool {
     slice(file, header::MAGIC, 4) == Some(b"HdrS") && u16_at(file, header::BOOT_FLAG) == Some(0xaa55)
 }
 
@@ -68,7 +66,7 @@ struct Header<'a> {
     /// The header itself, for the zero page.
     bytes: &'a [u8],
     /// What is loaded.
-    kernel: &'a [u8],
+    kernel: Part,
     /// Memory that the kernel uses from its load address on until it knows the map.
     init_bytes: u64,
     preferred: Gpa,
@@ -107,7 +105,7 @@ impl<'a> Header<'a> {
         Ok(Self {
             bytes: slice(file, header::START, end - header::START).ok_or(SHORT)?,
             kernel,
-            init_bytes: init_bytes.max(kernel.len() as u64),
+            init_bytes: init_bytes.max(kernel.bytes),
             preferred: Gpa(u64_at(file, header::PREFERRED).ok_or(SHORT)?),
             alignment,
             relocatable: u8_at(file, header::RELOCATABLE).ok_or(SHORT)? != 0,
@@ -117,7 +115,7 @@ impl<'a> Header<'a> {
     }
 
     /// What follows the real-mode part, which the 64-bit entry does without.
-    fn kernel(file: &[u8]) -> Result<&[u8], LoadError> {
+    fn kernel(file: &[u8]) -> Result<Part, LoadError> {
         const TRUNCATED: LoadError = LoadError::Malformed("the bzImage is shorter than its header says");
         let sectors = match u8_at(file, header::SETUP_SECTORS).ok_or(TRUNCATED)? {
             // Of a time before the field.
@@ -134,13 +132,13 @@ impl<'a> Header<'a> {
         if bytes.min(rest) < ENTRY_64 + 16 {
             return Err(LoadError::Malformed("the bzImage has no kernel behind its header"));
         }
-        slice(file, start, bytes.min(rest)).ok_or(TRUNCATED)
+        Ok(Part::of_kernel(start, bytes.min(rest)))
     }
 
     /// Where the kernel goes: where it would like to be. One that can be moved is moved up
     /// only: loaded lower, it unpacks itself to where it would like to be all the same, by
     /// `init_bytes` from there on, whatever memory there is.
-    fn place<M: GuestMemory>(&self, space: &mut Space<M>) -> Result<Gpa, LoadError> {
+    fn place(&self, space: &mut Space) -> Result<Gpa, LoadError> {
         const WHAT: &str = "the kernel";
         let lowest = LEGACY_HOLE_END.align_up(self.alignment).unwrap_or(self.preferred);
         let start = if self.relocatable { self.preferred.max(lowest) } else { self.preferred };
@@ -154,40 +152,33 @@ impl<'a> Header<'a> {
 }
 
 /// Loads a bzImage.
-pub(super) fn load<M: GuestMemory>(mut space: Space<M>, image: LoadImage<'_>) -> Result<Entry, LoadError> {
-    if !image.modules.is_empty() {
+pub(crate) fn load(space: &mut Space, files: GuestFiles<'_>) -> Result<Entry, LoadError> {
+    if !files.modules.is_empty() {
         return Err(LoadError::Unsupported("a bzImage takes an initrd, but no modules"));
     }
-    let header = Header::parse(image.kernel)?;
-    let start = header.place(&mut space)?;
-    space.write(start, header.kernel)?;
-    space.put_command_line(image.command_line, header.command_line_max)?;
-    let initrd = match image.initrd {
-        Some(content) if !content.is_empty() => {
-            (space.put_high("the initrd", content, header.initrd_end_max)?, content.len())
+    let header = Header::parse(files.kernel)?;
+    let start = header.place(space)?;
+    space.put(start, header.kernel);
+    space.put_command_line(files.command_line, header.command_line_max)?;
+    let initrd = match files.modules("initrd").next() {
+        Some((_, part)) if part.bytes > 0 => {
+            (space.put_high("the initrd", part, header.initrd_end_max)?, part.bytes)
         }
         _ => (Gpa(0), 0),
     };
 
     let at = |offset| START_INFO + offset;
-    space.zero(START_INFO, zero_page::BYTES)?;
     space.write(at(header::START), header.bytes)?;
     space.write(at(header::LOADER), &[LOADER_UNDEFINED])?;
     space.write(at(header::VIDEO_MODE), &VIDEO_NORMAL.to_le_bytes())?;
-    // All of these are below 4 GiB: `is_loadable` has seen to it.
+    // All of these are below 4 GiB: `Space::take` has seen to it.
     space.write(at(header::CODE32_START), &(start.0 as u32).to_le_bytes())?;
     space.write(at(header::RAMDISK_IMAGE), &(initrd.0.0 as u32).to_le_bytes())?;
     space.write(at(header::RAMDISK_SIZE), &(initrd.1 as u32).to_le_bytes())?;
     space.write(at(header::COMMAND_LINE), &(COMMAND_LINE.0 as u32).to_le_bytes())?;
     space.write(at(zero_page::ACPI_RSDP), &ACPI_AREA.0.to_le_bytes())?;
 
-    let map = space.layout.memory_map();
-    space.write(at(zero_page::E820_ENTRIES), &[map.len() as u8])?;
-    for (index, range) in map.iter().enumerate() {
-        let entry = at(zero_page::E820_TABLE + 20 * index as u64);
-        space.write(entry, &range.start.0.to_le_bytes())?;
-        space.write(entry + 8, &range.bytes.to_le_bytes())?;
-        space.write(entry + 16, &(range.kind as u32).to_le_bytes())?;
-    }
-    Entry::linux(&space, start + ENTRY_64, START_INFO)
+    space.write_map_size(at(zero_page::E820_ENTRIES), 1, 1)?;
+    space.write_map(at(zero_page::E820_TABLE), &[], 4)?;
+    Entry::linux(space, start + ENTRY_64, START_INFO)
 }

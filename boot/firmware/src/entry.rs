@@ -1,14 +1,11 @@
 //! The state in which a guest's first processor starts.
 
-use super::error::LoadError;
-use super::place::{DESCRIPTORS, PAGE_TABLES, Space};
-use access::GuestMemory;
-use access::vcpu::{ControlRegisters, ProcessorState, RAX, RBX, RSI, Segment, SegmentName};
+use crate::error::LoadError;
+use crate::place::{DESCRIPTORS, PAGE_TABLES, Space};
+use access::vcpu::{RAX, RBX, RSI, SegmentName};
+use alloc::vec::Vec;
+use guest::start_image::{LONG_MODE, PROTECTED_MODE};
 use spec::Gpa;
-use spec::processor::{CR0_ET, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME};
-
-/// RFLAGS after reset: the bit that is always set.
-const RFLAGS_RESET: u64 = 1 << 1;
 
 /// Selector of the code segment, as Linux calls it `__BOOT_CS`.
 const CODE: u16 = 0x10;
@@ -37,7 +34,7 @@ enum Mode {
 
 /// How to start what was loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     mode: Mode,
     rip: Gpa,
     registers: [(usize, u64); 2],
@@ -45,70 +42,57 @@ pub struct Entry {
 
 impl Entry {
     /// Linux's 64-bit protocol: RSI is the zero page.
-    pub(super) fn linux<M: GuestMemory>(
-        space: &Space<M>,
-        rip: Gpa,
-        zero_page: Gpa,
-    ) -> Result<Self, LoadError> {
+    pub(crate) fn linux(space: &mut Space, rip: Gpa, zero_page: Gpa) -> Result<Self, LoadError> {
         write_descriptors(space, CODE_64)?;
         write_page_tables(space)?;
         Ok(Self { mode: Mode::Long, rip, registers: [(RSI, zero_page.0), (RBX, 0)] })
     }
 
     /// PVH: EBX is the start structure.
-    pub(super) fn pvh<M: GuestMemory>(space: &Space<M>, rip: Gpa, info: Gpa) -> Result<Self, LoadError> {
+    pub(crate) fn pvh(space: &mut Space, rip: Gpa, info: Gpa) -> Result<Self, LoadError> {
         write_descriptors(space, CODE_32)?;
         Ok(Self { mode: Mode::Protected, rip, registers: [(RBX, info.0), (RAX, 0)] })
     }
 
     /// Multiboot: EBX is the information structure, EAX the magic number.
-    pub(super) fn multiboot<M: GuestMemory>(
-        space: &Space<M>,
-        rip: Gpa,
-        info: Gpa,
-        magic: u32,
-    ) -> Result<Self, LoadError> {
+    pub(crate) fn multiboot(space: &mut Space, rip: Gpa, info: Gpa, magic: u32) -> Result<Self, LoadError> {
         write_descriptors(space, CODE_32)?;
         Ok(Self { mode: Mode::Protected, rip, registers: [(RBX, info.0), (RAX, magic.into())] })
     }
 
-    /// Where the kernel is entered.
-    pub fn rip(&self) -> Gpa {
-        self.rip
-    }
-
-    /// Sets up a vCPU, fresh from reset, to start.
-    pub fn apply(&self, vcpu: &mut impl ProcessorState) {
-        for register in 0..16 {
-            vcpu.set_register(register, 0);
-        }
+    /// The first processor's registers, as the image has them.
+    pub(crate) fn words(&self) -> Vec<u64> {
+        let mut words = Vec::from([0; 16]);
         for (register, value) in self.registers {
-            vcpu.set_register(register, value);
+            if let Some(word) = words.get_mut(register) {
+                *word = value;
+            }
         }
-        vcpu.set_rip(self.rip.0);
-        vcpu.set_rflags(RFLAGS_RESET);
-        let mut control = ControlRegisters { cr0: CR0_PE | CR0_ET, ..ControlRegisters::default() };
-        let mut code = CODE_32;
-        if self.mode == Mode::Long {
-            control.cr0 |= CR0_PG;
-            control.cr3 = PAGE_TABLES.0;
-            control.cr4 = CR4_PAE;
-            control.efer = EFER_LME | EFER_LMA;
-            code = CODE_64;
+        let ((cr0, cr4, efer), cr3, code) = match self.mode {
+            Mode::Protected => (PROTECTED_MODE, 0, CODE_32),
+            Mode::Long => (LONG_MODE, PAGE_TABLES.0, CODE_64),
+        };
+        words.extend([self.rip.0, cr0, cr3, cr4, efer]);
+        words.extend([DESCRIPTORS.0, 8 * DESCRIPTOR_COUNT as u64 - 1]);
+        for number in 0..8 {
+            words.extend([segment(number, code), 0]);
         }
-        vcpu.set_control(control);
-
-        let flat = |selector, attributes| Segment { selector, attributes, limit: u32::MAX, base: 0 };
-        vcpu.set_segment(SegmentName::Cs, flat(CODE, code));
-        for name in [SegmentName::Ds, SegmentName::Es, SegmentName::Ss, SegmentName::Fs, SegmentName::Gs] {
-            vcpu.set_segment(name, flat(DATA, DATA_32));
-        }
-        vcpu.set_segment(SegmentName::Ldtr, Segment::default());
-        let task = Segment { selector: TASK, attributes: TASK_BUSY, limit: TASK_LIMIT, base: 0 };
-        vcpu.set_segment(SegmentName::Tr, task);
-        vcpu.set_descriptor_table(false, DESCRIPTORS.0, (8 * DESCRIPTOR_COUNT - 1) as u16);
-        vcpu.set_descriptor_table(true, 0, 0);
+        words
     }
+}
+
+/// The visible half of the segment register with this number.
+fn segment(number: u8, code: u16) -> u64 {
+    const CS: u8 = SegmentName::Cs as u8;
+    const LDTR: u8 = SegmentName::Ldtr as u8;
+    const TR: u8 = SegmentName::Tr as u8;
+    let (selector, attributes, limit) = match number {
+        CS => (CODE, code, u32::MAX),
+        LDTR => (0, 0, 0),
+        TR => (TASK, TASK_BUSY, TASK_LIMIT),
+        _ => (DATA, DATA_32, u32::MAX),
+    };
+    u64::from(selector) | u64::from(attributes) << 16 | u64::from(limit) << 32
 }
 
 /// Null twice, code, data, task (16 bytes in 64-bit mode).
@@ -124,9 +108,9 @@ const fn descriptor(attributes: u16, limit: u32) -> u64 {
         | (attributes >> 8 & 0xf) << 52
 }
 
-/// The descriptors of the segments that [`Entry::apply`] loads, so that a kernel that
+/// The descriptors of the segments that the first processor has, so that a kernel that
 /// reloads a selector gets what it has.
-fn write_descriptors<M: GuestMemory>(space: &Space<M>, code: u16) -> Result<(), LoadError> {
+fn write_descriptors(space: &mut Space, code: u16) -> Result<(), LoadError> {
     let table: [u64; DESCRIPTOR_COUNT] = [
         0,
         0,
@@ -142,11 +126,10 @@ fn write_descriptors<M: GuestMemory>(space: &Space<M>, code: u16) -> Result<(), 
 }
 
 /// Maps the first 4 GiB to themselves with 2 MiB pages, which every 64-bit processor has.
-fn write_page_tables<M: GuestMemory>(space: &Space<M>) -> Result<(), LoadError> {
+fn write_page_tables(space: &mut Space) -> Result<(), LoadError> {
     const TABLE: u64 = 0b11;
     const LARGE: u64 = 0b1000_0011;
     const GIBS: u64 = 4;
-    space.zero(PAGE_TABLES, 2 * 0x1000)?;
     let pointers = PAGE_TABLES + 0x1000;
     space.write(PAGE_TABLES, &(pointers.0 | TABLE).to_le_bytes())?;
     for gib in 0..GIBS {

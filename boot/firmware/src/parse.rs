@@ -1,7 +1,7 @@
 //! Checked reads from a file: `None` where it ends before.
 
 /// `count` bytes at `offset`.
-pub(super) fn slice(file: &[u8], offset: u64, count: u64) -> Option<&[u8]> {
+pub(crate) fn slice(file: &[u8], offset: u64, count: u64) -> Option<&[u8]> {
     let start = usize::try_from(offset).ok()?;
     let end = start.checked_add(usize::try_from(count).ok()?)?;
     file.get(start..end)
@@ -12,21 +12,21 @@ fn array<const N: usize>(file: &[u8], offset: u64) -> Option<[u8; N]> {
 }
 
 /// The byte at `offset`.
-pub(super) fn u8_at(file: &[u8], offset: u64) -> Option<u8> {
+pub(crate) fn u8_at(file: &[u8], offset: u64) -> Option<u8> {
     array::<1>(file, offset).map(u8::from_le_bytes)
 }
 
 /// The 2 bytes at `offset`, little-endian.
-pub(super) fn u16_at(file: &[u8], offset: u64) -> Option<u16> {
+pub(crate) fn u16_at(file: &[u8], offset: u64) -> Option<u16> {
     array(file, offset).map(u16::from_le_bytes)
 }
 
 /// The 4 bytes at `offset`, little-endian.
-pub(super) fn u32_at(file: &[u8], offset: u64) -> Option<u32> {
+pub(crate) fn u32_at(file: &[u8], offset: u64) -> Option<u32> {
     array(file, offset).map(u32::from_le_bytes)
 }
 
 /// The 8 bytes at `offset`, little-endian.
-pub(super) fn u64_at(file: &[u8], offset: u64) -> Option<u64> {
+pub(crate) fn u64_at(file: &[u8], offset: u64) -> Option<u64> {
     array(file, offset).map(u64::from_le_bytes)
 }

@@ -1,10 +1,6 @@
 //! The differentiated system description table: what a bus cannot tell about itself.
 
 use super::maker::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
-use crate::layout::{
-    COM1_GSI, COM1_PORT, ECAM, ECAM_BYTES, GuestLayout, PCI_CONFIG_PORT, PCI_WINDOW_32, PCI_WINDOW_32_BYTES,
-    PM1A_EVENT_PORT, RTC_GSI, RTC_PORT, SLEEP_TYPE_OFF, intx_gsi,
-};
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package,
@@ -14,6 +10,11 @@ use acpi_tables::sdt::Sdt;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
+use guest::layout::{
+    COM1_GSI, COM1_PORT, ECAM, ECAM_BYTES, GuestLayout, PCI_CONFIG_PORT, PCI_WINDOW_32, PCI_WINDOW_32_BYTES,
+    PCI_WINDOW_64, PCI_WINDOW_64_BYTES, PM1A_EVENT_PORT, RTC_GSI, RTC_PORT, SLEEP_TYPE_OFF, intx_gsi,
+};
+use guest::start_image::{Fact, Patch};
 
 /// Bytes in the table's header.
 const HEADER_BYTES: u32 = 36;
@@ -22,18 +23,50 @@ const SLOTS: u8 = 32;
 /// Interrupt pins of a slot.
 const PINS: u8 = 4;
 
-/// Builds the table.
-pub(super) fn build(layout: &GuestLayout) -> Vec<u8> {
+/// Where a table's checksum is in its header.
+const CHECKSUM: u64 = 9;
+/// Where the numbers are in a QWord address space descriptor (ACPI 6.5 section 6.4.3.5.1), and what they are.
+const WINDOW_FACTS: [(usize, Fact); 3] =
+    [(14, Fact::WindowStart), (22, Fact::WindowLast), (38, Fact::WindowBytes)];
+
+/// Builds the table. The 64-bit window is to be patched in; the patches' places are offsets in the table.
+pub(super) fn build(layout: &GuestLayout) -> (Vec<u8>, Vec<Patch>) {
     let mut table = Sdt::new(*b"DSDT", HEADER_BYTES, 2, OEM, OEM_TABLE, OEM_REVISION);
     table.append_slice(&soft_off());
-    table.append_slice(&in_system_bus(host_bridge(layout)));
+    table.append_slice(&in_system_bus(host_bridge()));
     table.append_slice(&in_system_bus(motherboard()));
     table.append_slice(&in_system_bus(serial_port()));
     table.append_slice(&in_system_bus(clock()));
     for number in 0..layout.vcpus() {
         table.append_slice(&in_system_bus(processor(number)));
     }
-    table.as_slice().to_vec()
+    leave_window_open(table.as_slice().to_vec())
+}
+
+/// Makes the numbers of the 64-bit window zeros, to which the boot adds what they are.
+fn leave_window_open(mut table: Vec<u8>) -> (Vec<u8>, Vec<Patch>) {
+    let descriptor = bytes_of(&window());
+    let Some(start) = table.windows(descriptor.len()).position(|bytes| bytes == descriptor) else {
+        return (table, Vec::new());
+    };
+    let mut patches = Vec::new();
+    for (offset, fact) in WINDOW_FACTS {
+        let at = start + offset;
+        let place = table.get_mut(at..at + 8).unwrap_or_default();
+        let sum = place.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        place.fill(0);
+        if let Some(checksum) = table.get_mut(CHECKSUM as usize) {
+            *checksum = checksum.wrapping_add(sum);
+        }
+        patches.push(Patch { gpa: at as u64, bytes: 8, fact: fact as u64, factor: 1, checksum: CHECKSUM });
+    }
+    (table, patches)
+}
+
+/// The 64-bit window for BARs, where it usually is.
+fn window() -> AddressSpace<u64> {
+    let (start, bytes) = (PCI_WINDOW_64.0, PCI_WINDOW_64_BYTES);
+    AddressSpace::new_memory(AddressSpaceCacheable::NotCacheable, true, start, start + bytes - 1, None)
 }
 
 /// `\_SB` around a device.
@@ -54,7 +87,7 @@ fn soft_off() -> Vec<u8> {
 
 /// The PCI Express root of bus 0. There is no `_OSC`: hot-plug and error reporting are
 /// not the guest's.
-fn host_bridge(layout: &GuestLayout) -> Vec<u8> {
+fn host_bridge() -> Vec<u8> {
     let cacheable = AddressSpaceCacheable::NotCacheable;
     let config_end = PCI_CONFIG_PORT + 8;
     let bus = AddressSpace::<u16>::new_bus_number(0, 0);
@@ -68,13 +101,8 @@ fn host_bridge(layout: &GuestLayout) -> Vec<u8> {
         (PCI_WINDOW_32.0 + PCI_WINDOW_32_BYTES - 1) as u32,
         None,
     );
-    let mut resources: Vec<&dyn Aml> = vec![&bus, &config, &low_ports, &ports, &memory32];
-    let window = layout.windows().memory64;
-    let memory64;
-    if !window.is_empty() {
-        memory64 = AddressSpace::<u64>::new_memory(cacheable, true, window.start, window.end - 1, None);
-        resources.push(&memory64);
-    }
+    let memory64 = window();
+    let resources: Vec<&dyn Aml> = vec![&bus, &config, &low_ports, &ports, &memory32, &memory64];
     let resources = ResourceTemplate::new(resources).to_bytes();
     bytes_of(&Device::new(
         Path::new("PCI0"),

@@ -1,15 +1,15 @@
 //! Tables of fixed form: FADT and MADT.
 
 use super::maker::{OEM, OEM_REVISION, OEM_TABLE, bytes_of};
-use crate::layout::{
-    GuestLayout, IOAPIC, LOCAL_APIC, PIT_GSI, PM_TIMER_PORT, PM1A_CONTROL_PORT, PM1A_EVENT_PORT, RESET_PORT,
-    RESET_VALUE, SCI_GSI,
-};
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 use acpi_tables::madt::{EnabledStatus, IoApic, ProcessorLocalApic};
 use acpi_tables::sdt::Sdt;
 use alloc::vec::Vec;
+use guest::layout::{
+    GuestLayout, IOAPIC, LOCAL_APIC, PIT_GSI, PM_TIMER_PORT, PM1A_CONTROL_PORT, PM1A_EVENT_PORT, RESET_PORT,
+    RESET_VALUE, SCI_GSI,
+};
 use spec::Gpa;
 
 /// Boot architecture flags (ACPI 6.5 table 5.10).

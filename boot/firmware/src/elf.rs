@@ -1,9 +1,9 @@
 //! ELF executables, of 32 and 64 bits (System V ABI, chapters 4 and 5).
 
-use super::error::LoadError;
-use super::parse::{slice, u8_at, u16_at, u32_at, u64_at};
-use super::place::Space;
-use access::GuestMemory;
+use crate::error::LoadError;
+use crate::files::Part;
+use crate::parse::{slice, u8_at, u16_at, u32_at, u64_at};
+use crate::place::Space;
 use alloc::vec::Vec;
 use spec::Gpa;
 
@@ -23,6 +23,8 @@ const SEGMENTS_MAX: u16 = 64;
 #[derive(Clone, Copy, Debug)]
 struct Segment<'a> {
     kind: u32,
+    /// Where in the file its content is.
+    offset: u64,
     content: &'a [u8],
     virtual_start: u64,
     physical_start: Gpa,
@@ -31,7 +33,7 @@ struct Segment<'a> {
 }
 
 /// A parsed executable.
-pub(super) struct Elf<'a> {
+pub(crate) struct Elf<'a> {
     segments: Vec<Segment<'a>>,
     entry: u64,
 }
@@ -40,7 +42,7 @@ const SHORT: LoadError = LoadError::Malformed("the ELF file ends within its head
 
 impl<'a> Elf<'a> {
     /// Parses the file; `None` if it is no ELF at all.
-    pub(super) fn parse(file: &'a [u8]) -> Result<Option<Self>, LoadError> {
+    pub(crate) fn parse(file: &'a [u8]) -> Result<Option<Self>, LoadError> {
         if slice(file, 0, 4) != Some(MAGIC) {
             return Ok(None);
         }
@@ -81,21 +83,19 @@ impl<'a> Elf<'a> {
     }
 
     /// Loads every segment to its physical address.
-    pub(super) fn load<M: GuestMemory>(&self, space: &mut Space<M>) -> Result<(), LoadError> {
+    pub(crate) fn load(&self, space: &mut Space) -> Result<(), LoadError> {
         if self.loaded().next().is_none() {
             return Err(LoadError::Malformed("the ELF file has nothing to load"));
         }
         for segment in self.loaded() {
             space.take_low("a segment of the kernel", segment.physical_start, segment.memory_bytes)?;
-            space.write(segment.physical_start, segment.content)?;
-            let content = segment.content.len() as u64;
-            space.zero(segment.physical_start + content, segment.memory_bytes - content)?;
+            space.put(segment.physical_start, Part::of_kernel(segment.offset, segment.content.len() as u64));
         }
         Ok(())
     }
 
     /// The physical address that virtual address `entry` of the header is loaded to.
-    pub(super) fn entry(&self) -> Result<Gpa, LoadError> {
+    pub(crate) fn entry(&self) -> Result<Gpa, LoadError> {
         let within = |start: u64, segment: &Segment| {
             self.entry.checked_sub(start).filter(|offset| *offset < segment.memory_bytes)
         };
@@ -105,14 +105,14 @@ impl<'a> Elf<'a> {
     }
 
     /// Whether `entry` is inside something that is loaded.
-    pub(super) fn contains(&self, entry: Gpa) -> bool {
+    pub(crate) fn contains(&self, entry: Gpa) -> bool {
         self.loaded().any(|segment| {
             entry.0.checked_sub(segment.physical_start.0).is_some_and(|offset| offset < segment.memory_bytes)
         })
     }
 
     /// The entry that a PVH note names, if there is such a note.
-    pub(super) fn pvh_entry(&self) -> Result<Option<Gpa>, LoadError> {
+    pub(crate) fn pvh_entry(&self) -> Result<Option<Gpa>, LoadError> {
         for segment in self.segments.iter().filter(|segment| segment.kind == NOTE) {
             if let Some(entry) = pvh_note(segment.content, segment.alignment)? {
                 if !self.contains(entry) {
@@ -140,10 +140,12 @@ impl<'a> Segment<'a> {
         if kind == LOAD && file_bytes > memory_bytes {
             return Err(LoadError::Malformed("a segment of the ELF file is larger than its place in memory"));
         }
-        let content = slice(file, field(8, 4)?, file_bytes)
+        let offset = field(8, 4)?;
+        let content = slice(file, offset, file_bytes)
             .ok_or(LoadError::Malformed("a segment of the ELF file is beyond its end"))?;
         Ok(Some(Self {
             kind,
+            offset,
             content,
             virtual_start: field(16, 8)?,
             physical_start: Gpa(field(24, 12)?),

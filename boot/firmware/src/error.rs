@@ -1,10 +1,10 @@
-//! Why a kernel was not loaded.
+//! Why a guest cannot be prepared.
 
-use access::OutOfBounds;
 use core::fmt;
+use guest::layout::ACPI_AREA_BYTES;
 use spec::Gpa;
 
-/// Why a kernel was not loaded.
+/// Why a guest cannot be prepared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LoadError {
     /// Nothing in the file says how it wants to be loaded.
@@ -44,14 +44,8 @@ pub enum LoadError {
         /// How much it is.
         bytes: u64,
     },
-    /// The guest's memory does not hold what its layout says.
-    Memory,
-}
-
-impl From<OutOfBounds> for LoadError {
-    fn from(_: OutOfBounds) -> Self {
-        Self::Memory
-    }
+    /// The guest's ACPI tables do not fit into their area.
+    AcpiTables,
 }
 
 impl fmt::Display for LoadError {
@@ -77,7 +71,7 @@ impl fmt::Display for LoadError {
             Self::Overlap { what, with, start, bytes } => {
                 write!(f, "{what} ({bytes} bytes at {start}) would overwrite {with}")
             }
-            Self::Memory => f.write_str("the guest has less memory than its layout says"),
+            Self::AcpiTables => write!(f, "the guest's ACPI tables take more than {ACPI_AREA_BYTES} bytes"),
         }
     }
 }

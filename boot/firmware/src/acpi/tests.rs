@@ -1,6 +1,12 @@
 use super::*;
-use crate::layout::{ECAM, IOAPIC_PINS};
+use crate::entry::Entry;
+use crate::prepared::Prepared;
+use access::GuestMemory;
 use access::memory::VecMemory;
+use alloc::vec;
+use alloc::vec::Vec;
+use guest::layout::{ECAM, IOAPIC_PINS};
+use guest::start_image::StartImage;
 
 fn layout(vcpus: u32) -> GuestLayout {
     GuestLayout::new(4 << 20, vcpus).unwrap()
@@ -8,15 +14,22 @@ fn layout(vcpus: u32) -> GuestLayout {
 
 /// The area of a guest with `vcpus` processors.
 fn area(vcpus: u32) -> Vec<u8> {
+    area_on(layout(vcpus))
+}
+
+/// The area of a guest on a machine, of which the layout knows more than the image.
+fn area_on(there: GuestLayout) -> Vec<u8> {
+    let layout = layout(there.vcpus());
+    let mut space = Space::new(&layout);
+    build(&mut space, &layout).unwrap();
+    let entry = Entry::pvh(&mut space, Gpa(0x10_0000), Gpa(0x2000)).unwrap();
+    let image = Prepared::new(space, entry).into_image();
     let memory = VecMemory::new(4 << 20);
-    // What was there must not shine through.
-    memory.write(ACPI_AREA, &vec![0xee; ACPI_AREA_BYTES as usize]).unwrap();
-    assert_eq!(build(&memory, &layout(vcpus)), Ok(ACPI_AREA));
+    StartImage::parse(&image).unwrap().place(&memory, &there, |_| None).unwrap();
     let mut area = vec![0; ACPI_AREA_BYTES as usize];
     memory.read(ACPI_AREA, &mut area).unwrap();
-    // Nothing outside the area was touched.
+    // Nothing above the area was touched.
     let all = memory.0.borrow();
-    assert!(all[..ACPI_AREA.0 as usize].iter().all(|byte| *byte == 0));
     assert!(all[(ACPI_AREA.0 + ACPI_AREA_BYTES) as usize..].iter().all(|byte| *byte == 0));
     area
 }
@@ -162,15 +175,27 @@ fn every_pin_is_routed() {
 }
 
 #[test]
-fn area_has_to_be_memory() {
-    assert_eq!(build(&VecMemory::new(0x8_0000), &layout(1)), Err(AcpiError::Memory));
+fn the_window_is_where_the_processors_reach() {
+    // A QWord address space descriptor of memory, not cacheable, writable.
+    let window = |bits| {
+        let area = area_on(layout(1).on_processors(bits).unwrap());
+        let fadt = table(&area, listed(&area)[0], b"FACP");
+        let dsdt = table(&area, u64_at(fadt, 140), b"DSDT");
+        let head = [0x8a, 0x2b, 0, 0];
+        let at = dsdt.windows(4).position(|bytes| bytes == head).unwrap();
+        (u64_at(dsdt, at + 14), u64_at(dsdt, at + 22), u64_at(dsdt, at + 38))
+    };
+    assert_eq!(window(46), (0x20_0000_0000, 0x3f_ffff_ffff, 0x20_0000_0000));
+    assert_eq!(window(36), (0x8_0000_0000, 0xf_ffff_ffff, 0x8_0000_0000));
+    assert_eq!(window(32), (0, 0, 0), "there is none");
 }
 
 #[test]
 fn area_that_is_full_refuses() {
-    let mut area = Area::new();
+    let mut space = Space::new(&layout(1));
+    let mut area = Area { space: &mut space, used: 0 };
     assert_eq!(area.put(&vec![1; ACPI_AREA_BYTES as usize]), Ok(ACPI_AREA));
-    assert_eq!(area.put(&[1]), Err(AcpiError::TooLarge));
+    assert_eq!(area.put(&[1]), Err(LoadError::AcpiTables));
 }
 
 /// For a look with `iasl -d`: writes the tables to the folder that
