@@ -11,7 +11,7 @@ use spec::{Bdf, Hpa};
 const TWO_LINUX: &str = include_str!("../../../../examples/two-linux.toml");
 
 /// 4 processors, 2 GiB, e1000e at 00:02.0, nvme at 00:03.0.
-fn q35() -> Platform {
+pub(super) fn q35() -> Platform {
     serde_json::from_str(include_str!("../../tests/boards/q35.json")).unwrap()
 }
 
