@@ -13,10 +13,13 @@ fn snapshots() {
         ["guest.b.snapshot: a guest that takes its interrupts itself cannot be frozen; use interrupts = \
              \"virtual\", or remove the key"]
     );
-    let function = "[[guest.a.pci]]\nslot = \"01.0\"\nemulated = { model = \"nvme\", image = \"root.img\" }";
-    let keys = format!("cpus = [1]\nsnapshot = true\n{function}");
+    let (with_drive, _) = crate::text::parse(
+        "[guest.a]\ncpus = [1]\nmemory = \"64 MiB\"\nkernel = \"k\"\nsnapshot = true\n[[guest.a.pci]]\n\
+         slot = \"01.0\"\nemulated = { model = \"nvme\", image = \"root.img\" }",
+    )
+    .unwrap();
     assert_eq!(
-        problems(&config(&[("a", &keys, &[])]), &q35()),
+        problems(&with_drive, &q35()),
         [
             "guest.a.snapshot: the state of a PCI function cannot be saved yet; remove the key, or the guest's functions"
         ]
