@@ -251,7 +251,7 @@ impl<H: Host> Partition<H> {
         self.external.store(0, Release);
         self.is_ready.store(false, Release);
         self.forget_line(&mut state);
-        self.time.set(self.host.now(), self.host.now());
+        self.time.reset();
         for mailbox in &self.mailboxes {
             mailbox.take();
         }

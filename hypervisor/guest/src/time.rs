@@ -33,6 +33,11 @@ impl GuestTime {
         self.offset.load(Relaxed)
     }
 
+    /// Guest time is the machine's, as at a guest's first start. No vCPU of the guest runs.
+    pub fn reset(&self) {
+        self.offset.store(0, Release);
+    }
+
     /// Guest time becomes `guest` when the machine's TSC is `machine`. No vCPU of the guest runs.
     pub fn set(&self, guest: u64, machine: u64) {
         self.offset.store(guest.wrapping_sub(machine), Release);

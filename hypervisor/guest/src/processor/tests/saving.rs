@@ -168,6 +168,20 @@ fn guest_time_stands_still() {
 }
 
 #[test]
+fn a_guest_that_starts_again_has_the_machines_time() {
+    let (first, second) = (partition(1), partition(1));
+    second.restart(super::script::chipset());
+    assert_eq!(second.time.offset(), 0, "it was never frozen");
+    let snapshot = written(&frozen(&first), &first);
+    second.host.now.set(1 << 50);
+    let restored = second.check(&snapshot).unwrap();
+    second.restore(&snapshot, restored);
+    assert_ne!(second.time.offset(), 0);
+    second.restart(super::script::chipset());
+    assert_eq!(second.time.offset(), 0);
+}
+
+#[test]
 fn what_a_processor_kept_of_the_local_apic_is_in_the_model() {
     let partition = partition(1);
     let mut vp = ready(&partition, 0, &[], &[]);

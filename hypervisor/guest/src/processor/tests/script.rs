@@ -142,15 +142,20 @@ pub(super) fn cpuid(leaf: u32, _: u32) -> [u32; 4] {
     }
 }
 
-pub(super) fn partition(vcpus: usize) -> Partition<FakeHost> {
-    let config = ChipsetConfig {
-        tsc_hz: 1_000_000_000,
+const TSC_HZ: u64 = 1_000_000_000;
+
+pub(super) fn chipset() -> Chipset {
+    Chipset::new(ChipsetConfig {
+        tsc_hz: TSC_HZ,
         epoch_seconds: 0,
         start: 0,
-        ioapic_id: vcpus as u8,
+        ioapic_id: 1,
         low_memory_bytes: 1 << 20,
         high_memory_bytes: 0,
-    };
+    })
+}
+
+pub(super) fn partition(vcpus: usize) -> Partition<FakeHost> {
     Partition::new(
         0,
         "test".into(),
@@ -161,10 +166,10 @@ pub(super) fn partition(vcpus: usize) -> Partition<FakeHost> {
             &cpuid,
             GuestCpuidConfig { vcpus: vcpus as u32, tsc_khz: 1_000_000, modelled_timer: true },
         ),
-        config.tsc_hz,
+        TSC_HZ,
         0,
         vcpus,
-        Chipset::new(config),
+        chipset(),
         NoBus,
     )
 }
