@@ -98,26 +98,15 @@ impl StillProcessor {
 impl Saving for StillProcessor {
     fn save(&self) -> SavedProcessor {
         SavedProcessor {
-            registers: self.registers,
-            rip: self.rip,
-            rflags: self.rflags,
-            control: self.control,
-            segments: self.segments,
             tables: self.tables,
             pae_pointers: self.pae_pointers,
             own: OwnRegisters { xcr0: self.xcr0, ..OwnRegisters::default() },
             shadow: if self.shadow { Shadow::Sti } else { Shadow::None },
-            ..SavedProcessor::default()
+            ..SavedProcessor::of(self)
         }
     }
     fn restore(&mut self, saved: &SavedProcessor) {
-        self.registers = saved.registers;
-        self.rip = saved.rip;
-        self.rflags = saved.rflags;
-        self.control = saved.control;
-        self.segments = saved.segments;
-        self.tables = saved.tables;
-        self.pae_pointers = saved.pae_pointers;
+        saved.put_into(self);
         self.xcr0 = saved.own.xcr0;
         self.shadow = saved.shadow != Shadow::None;
     }

@@ -68,18 +68,6 @@ pub const LONG_MODE: (u64, u64, u64) = (CR0_PE | CR0_ET | CR0_PG, CR4_PAE, EFER_
 /// RFLAGS after reset: the bit that is always set.
 const RFLAGS_RESET: u64 = 1 << 1;
 
-/// The segment registers in the order of their numbers.
-const SEGMENTS: [SegmentName; 8] = [
-    SegmentName::Es,
-    SegmentName::Cs,
-    SegmentName::Ss,
-    SegmentName::Ds,
-    SegmentName::Fs,
-    SegmentName::Gs,
-    SegmentName::Ldtr,
-    SegmentName::Tr,
-];
-
 /// Why a guest is not started from an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StartError {
@@ -207,7 +195,7 @@ impl<'a> StartImage<'a> {
         vcpu.set_rip(word(word::RIP));
         vcpu.set_rflags(RFLAGS_RESET);
         vcpu.set_control(self.control());
-        for (index, name) in (0..).zip(SEGMENTS) {
+        for (index, name) in (0..).zip(SegmentName::ALL) {
             let [visible, base] = [0, 1].map(|half| word(word::SEGMENTS + 2 * index + half));
             let (selector, attributes) = (visible as u16, (visible >> 16) as u16);
             vcpu.set_segment(name, Segment { selector, attributes, limit: (visible >> 32) as u32, base });

@@ -90,6 +90,10 @@ impl Stage for Guest {
         if clean {
             self.account.note(self.partition.bus().holdings());
             self.partition.memory.zero_all();
+            // What was frozen is forgotten with the guest.
+            if let Some(room) = &self.room {
+                room.memory.zero_all();
+            }
         }
         clean
     }

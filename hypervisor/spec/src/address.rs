@@ -9,6 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Bytes in the smallest page of every translation format here (4 KiB).
 pub const PAGE_BYTES: u64 = 4096;
 
+/// Whether a linear address of 48 bits is canonical: bits 63 to 48 are copies of bit 47 (Intel SDM vol. 1 section
+/// 3.3.7.1). Guests have four levels of page tables, so theirs have 48.
+pub const fn is_canonical(linear: u64) -> bool {
+    (linear << 16) as i64 >> 16 == linear as i64
+}
+
 macro_rules! address_space {
     ($(#[$doc:meta])* $name:ident, $tag:literal) => {
         $(#[$doc])*

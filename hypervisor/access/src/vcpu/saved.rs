@@ -1,6 +1,6 @@
 //! The whole state of a virtual processor, as it is saved between two instructions.
 
-use super::{ControlRegisters, Event, Segment};
+use super::{ControlRegisters, Event, ProcessorState, Segment, SegmentName};
 use serde::{Deserialize, Serialize};
 use spec::msr;
 
@@ -111,6 +111,41 @@ pub struct SavedProcessor {
     pub left_by_exception: bool,
     /// The event whose delivery the last exit interrupted.
     pub delivery: Option<Event>,
+}
+
+impl SavedProcessor {
+    /// What `state` tells, whichever processor is behind it. The rest is as after a reset.
+    pub fn of(state: &impl ProcessorState) -> Self {
+        Self {
+            registers: core::array::from_fn(|index| state.register(index)),
+            rip: state.rip(),
+            rflags: state.rflags(),
+            control: state.control(),
+            segments: SegmentName::ALL.map(|name| state.segment(name)),
+            msrs: SAVED_MSRS.map(|number| state.read_msr(number).unwrap_or(0)),
+            ..Self::default()
+        }
+    }
+
+    /// Puts into `state` what it takes, whichever processor is behind it.
+    pub fn put_into(&self, state: &mut impl ProcessorState) {
+        for (index, value) in self.registers.into_iter().enumerate() {
+            state.set_register(index, value);
+        }
+        state.set_rip(self.rip);
+        state.set_rflags(self.rflags);
+        state.set_control(self.control);
+        for (name, segment) in SegmentName::ALL.into_iter().zip(self.segments) {
+            state.set_segment(name, segment);
+        }
+        for (is_interrupt, (base, limit)) in [false, true].into_iter().zip(self.tables) {
+            state.set_descriptor_table(is_interrupt, base, limit);
+        }
+        for (number, value) in SAVED_MSRS.into_iter().zip(self.msrs) {
+            state.write_msr(number, value);
+        }
+        state.set_pae_pointers(self.pae_pointers);
+    }
 }
 
 /// A virtual processor whose state can be taken out and put back.

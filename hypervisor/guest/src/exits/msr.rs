@@ -8,6 +8,7 @@ use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{Event, RAX, RCX, RDX, Vcpu};
 use emulator::decode::Known;
+use spec::address::is_canonical;
 use spec::local_apic::{PROCESSOR_PRIORITY, TASK_PRIORITY};
 use spec::msr;
 use spec::processor::CR0_PG;
@@ -137,7 +138,7 @@ fn write_x2apic<V: Vcpu, H: Host>(
 }
 
 fn write_backend<V: Vcpu>(vp: &mut VirtualProcessor<V>, number: u32, value: u64) -> bool {
-    let canonical = (value << 16) as i64 >> 16 == value as i64;
+    let canonical = is_canonical(value);
     let legal = match number {
         msr::EFER => {
             let control = vp.cpu.control();

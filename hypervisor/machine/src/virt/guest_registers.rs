@@ -4,6 +4,7 @@
 
 use access::vcpu::{ExtendedState, OwnRegisters, SAVED_MSRS, SavedProcessor};
 use core::arch::asm;
+use spec::address::is_canonical;
 use spec::msr;
 use x86_64::registers::control::Cr4;
 
@@ -154,7 +155,6 @@ pub unsafe fn restore(own: &OwnRegisters) {
 
 /// Whether a write of these values to their registers does not fault.
 pub fn accepts(saved: &SavedProcessor) -> bool {
-    let is_canonical = |value: u64| (value << 16) as i64 >> 16 == value as i64;
     let is_half = |value: u64| value >> 32 == 0;
     let own = &saved.own;
     let msrs = SAVED_MSRS.iter().zip(saved.msrs).all(|(&number, value)| match number {

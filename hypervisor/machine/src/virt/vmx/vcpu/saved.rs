@@ -4,7 +4,7 @@ use super::{SHADOW, UNSETTLED, VmxVcpu};
 use crate::cpu::registers;
 use crate::virt::guest_registers;
 use crate::virt::vmx::events::Injection;
-use access::vcpu::{ProcessorState, SAVED_MSRS, SavedProcessor, Saving, SegmentName, Shadow};
+use access::vcpu::{SavedProcessor, Saving, Shadow};
 use spec::processor::CR0_PE;
 use spec::vmx::field::{self, Field};
 use spec::vmx::{exit, interruptibility};
@@ -16,16 +16,10 @@ impl Saving for VmxVcpu {
         let table = |base, limit| (self.read(base), self.read(limit) as u16);
         let pointer = |entry: u32| self.read(Field(field::GUEST_PDPTE.0 + 2 * entry));
         SavedProcessor {
-            registers: core::array::from_fn(|index| self.register(index)),
-            rip: self.rip(),
-            rflags: self.rflags(),
-            control: self.control(),
-            segments: SegmentName::ALL.map(|name| self.segment(name)),
             tables: [
                 table(field::GUEST_GDTR_BASE, field::GUEST_GDTR_LIMIT),
                 table(field::GUEST_IDTR_BASE, field::GUEST_IDTR_LIMIT),
             ],
-            msrs: SAVED_MSRS.map(|number| self.read_msr(number).unwrap_or(0)),
             debug: [Dr6::read_raw(), self.read(field::GUEST_DR7)],
             // SAFETY: this vCPU's guest has left its processor, which is this one.
             own: unsafe { guest_registers::save() },
@@ -37,30 +31,15 @@ impl Saving for VmxVcpu {
                 _ => Shadow::MovSs,
             },
             nmi_masked: state & interruptibility::NMI != 0,
-            nmi_pending: false,
             halted: self.read(field::GUEST_ACTIVITY) as u32 == interruptibility::HALTED,
             left_by_exception: self.reason & exit::BASIC == exit::EXCEPTION,
             delivery: self.interrupted.and_then(Injection::event),
+            ..SavedProcessor::of(self)
         }
     }
 
     fn restore(&mut self, saved: &SavedProcessor) {
-        for (index, value) in saved.registers.into_iter().enumerate() {
-            self.set_register(index, value);
-        }
-        self.set_rip(saved.rip);
-        self.set_rflags(saved.rflags);
-        self.set_control(saved.control);
-        for (name, segment) in SegmentName::ALL.into_iter().zip(saved.segments) {
-            self.set_segment(name, segment);
-        }
-        for (interrupt, (base, limit)) in [false, true].into_iter().zip(saved.tables) {
-            self.set_descriptor_table(interrupt, base, limit);
-        }
-        for (number, value) in SAVED_MSRS.into_iter().zip(saved.msrs) {
-            self.write_msr(number, value);
-        }
-        self.set_pae_pointers(saved.pae_pointers);
+        saved.put_into(self);
         let shadow = match saved.shadow {
             Shadow::None => 0,
             Shadow::Sti => interruptibility::STI,

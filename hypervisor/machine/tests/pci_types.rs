@@ -2,7 +2,7 @@
 //! function that a machine can have, and what becomes of it there and here.
 //!
 //! Its access to configuration space has methods that are `unsafe`, which a crate that forbids
-//! unsafe code can neither call nor offer; this test only implements them.
+//! unsafe code, as `pci` does, can neither call nor offer; so its test stands here.
 
 use access::ConfigSpace;
 use access::fake_pci::{FakeConfigSpace, FakeFunction};
@@ -18,9 +18,11 @@ const AT: Bdf = Bdf::new(1, 0, 0);
 struct Access<'a>(&'a FakeConfigSpace);
 
 impl ConfigRegionAccess for Access<'_> {
+    // SAFETY: the fake has no other accesses that this could disturb.
     unsafe fn read(&self, _: PciAddress, offset: u16) -> u32 {
         self.0.read32(AT, offset & !3)
     }
+    // SAFETY: as above.
     unsafe fn write(&self, _: PciAddress, offset: u16, value: u32) {
         self.0.write32(AT, offset & !3, value);
     }
