@@ -88,7 +88,7 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
         list.push(behind_barriers(column));
     }
     list.push(frozen(column));
-    if column == Column::SvmVtd {
+    if matches!(column, Column::SvmVtd | Column::VmxBochs) {
         list.push(frozen_storm(column));
     }
     list.extend(BY_INTERRUPTS.iter().map(|(test, done)| by_interrupts(column, test, done, "direct")));
