@@ -8,7 +8,9 @@ use devices::nvme::{BlockSize, Config, Nvme};
 use devices::testing::{Bench, VecMedium};
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
-use nvme::{Controller, Operation, Refused, Sizes, State, Tag};
+use block::testing::Ask;
+use block::{Drive, Operation, Refused, State, Tag};
+use nvme::{Controller, Sizes};
 use spec::nvme::Completion;
 use spec::nvme::register::{CAPABILITIES, STATUS};
 use spec::{Gpa, Width};
@@ -212,7 +214,7 @@ impl World {
             let mut data = vec![0; done.bytes];
             let is_there = done.operation == Operation::Read && done.outcome.is_ok() && done.bytes > 0;
             if is_there {
-                self.driver.copy(done.tag, 0, &mut data).expect("the data is there");
+                self.driver.get(done.tag, 0, &mut data).expect("the data is there");
             }
             self.driver.release(done.tag);
         }
@@ -244,7 +246,7 @@ impl World {
         let done = self.driver.next_done().expect("it is over");
         assert_eq!((done.tag, done.outcome), (tag, Ok(())));
         let mut data = vec![0; done.bytes];
-        self.driver.copy(tag, 0, &mut data).expect("the data is there");
+        self.driver.get(tag, 0, &mut data).expect("the data is there");
         assert!(data.iter().all(|byte| *byte == 7));
     }
 

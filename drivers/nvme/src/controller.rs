@@ -1,11 +1,12 @@
 //! A controller: its stages, its deadlines, and the requests that it is given.
 
-use crate::error::{Error, Refused};
-use crate::identify::{Identity, Namespace};
+use crate::error::Error;
 use crate::queue::Queue;
-use crate::request::{Done, Operation, Requests, Tag};
+use crate::request::Commands;
 use crate::start::Step;
 use access::{DeviceAccess, DmaMemory, RegisterWindow};
+use block::{Done, Drive, Geometry, Identity, Operation, Refused, State, Status, Tag};
+use core::fmt::Display;
 use spec::nvme::identify;
 use spec::nvme::register::{self, csts};
 
@@ -45,29 +46,6 @@ impl Sizes {
     }
 }
 
-/// What a controller can be used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// Nothing yet: it was not started.
-    Off,
-    /// Nothing yet: it is being brought up.
-    Starting,
-    /// Reading and writing this.
-    Ready(Namespace),
-    /// Nothing any more, unless it is started again.
-    Failed(Error),
-}
-
-/// What every call that takes the time gives back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Status {
-    /// What the controller can be used for.
-    pub state: State,
-    /// When to call [`Controller::poll`] at the latest, in nanoseconds of the clock whose time
-    /// the calls are given. `None` while nothing is waited for.
-    pub deadline_ns: Option<u64>,
-}
-
 /// Where in its life a controller is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stage {
@@ -83,7 +61,7 @@ pub(crate) enum Stage {
         until_ns: u64,
     },
     Starting(Step),
-    Ready(Namespace),
+    Ready(Geometry),
     Failed(Error),
 }
 
@@ -102,12 +80,12 @@ pub struct Controller<R: RegisterWindow, D: DmaMemory> {
     pub(crate) data: Queue<D::Buffer>,
     pub(crate) identify: D::Buffer,
     pub(crate) identity: Option<Identity>,
-    pub(crate) namespace: Option<Namespace>,
+    pub(crate) geometry: Option<Geometry>,
     /// The most that one command moves.
     pub(crate) command_bytes: u64,
     /// When to look at the status register again.
     pub(crate) next_look_ns: u64,
-    requests: Requests<D::Buffer>,
+    commands: Commands<D::Buffer>,
 }
 
 impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
@@ -122,7 +100,7 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
         if interrupt.messages == 0 {
             return Err(Error::NoMessages);
         }
-        let requests = Requests::new(&mut dma, sizes.requests, sizes.request_bytes, sizes.commands)?;
+        let commands = Commands::new(&mut dma, sizes.requests, sizes.request_bytes, sizes.commands)?;
         Ok(Self {
             admin: Queue::new(&mut dma, 0, ADMIN_ENTRIES)?,
             data: Queue::new(&mut dma, DATA_QUEUE, sizes.commands + 1)?,
@@ -135,128 +113,35 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             stage: Stage::Off,
             capabilities: 0,
             identity: None,
-            namespace: None,
+            geometry: None,
             command_bytes: 0,
             next_look_ns: 0,
-            requests,
+            commands,
         })
     }
 
-    /// Begins to bring the controller up, from whatever state it and this driver are in. Requests
-    /// that are in flight end with [`Fault::Controller`](crate::Fault::Controller).
-    pub fn start(&mut self, now_ns: u64) -> Status {
-        self.drop_commands();
-        self.attempt(|controller| controller.begin(now_ns))
-    }
-
-    /// Sees to what is due. It may be called at any time, and has to be at a [`Status`]'s deadline.
-    pub fn poll(&mut self, now_ns: u64) -> Status {
-        self.attempt(|controller| {
-            controller.admin_completions(now_ns)?;
-            controller.data_completions(now_ns)?;
-            controller.look(now_ns)
-        })
-    }
-
-    /// Message `message` came. One that nobody waits for is no harm.
-    pub fn interrupt(&mut self, message: u16, now_ns: u64) -> Status {
-        self.attempt(|controller| {
-            if message == ADMIN_MESSAGE {
-                controller.admin_completions(now_ns)?;
-            }
-            if message == controller.data_message() {
-                controller.data_completions(now_ns)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// What the controller can be used for, and when to call next.
-    pub fn status(&self) -> Status {
-        let (state, until_ns) = match self.stage {
-            Stage::Off => (State::Off, None),
-            Stage::Settling { until_ns } | Stage::Disabling { until_ns } | Stage::Enabling { until_ns } => {
-                (State::Starting, Some(until_ns))
-            }
-            Stage::Starting(_) => (State::Starting, self.admin.deadline()),
-            Stage::Ready(namespace) => (State::Ready(namespace), self.data.deadline()),
-            Stage::Failed(error) => (State::Failed(error), None),
-        };
-        Status { state, deadline_ns: until_ns.map(|until_ns| until_ns.min(self.next_look_ns)) }
-    }
-
-    /// Who the controller said that it is when it was last started.
-    pub const fn identity(&self) -> Option<Identity> {
-        self.identity
-    }
-
-    /// Reads `blocks` blocks from `first_block` on into the request's buffer.
-    ///
-    /// # Errors
-    /// When the request cannot be taken; nothing has happened then.
-    pub fn read(&mut self, first_block: u64, blocks: u64, now_ns: u64) -> Result<Tag, Refused> {
-        self.submit(Operation::Read, first_block, blocks, &[], now_ns)
-    }
-
-    /// Writes `data`, which is copied, to the blocks from `first_block` on.
-    ///
-    /// # Errors
-    /// When the request cannot be taken; nothing has happened then.
-    pub fn write(&mut self, first_block: u64, data: &[u8], now_ns: u64) -> Result<Tag, Refused> {
-        let Stage::Ready(namespace) = self.stage else { return Err(Refused::NotReady) };
-        let (bytes, block_bytes) = (data.len() as u64, u64::from(namespace.block_bytes));
-        if !bytes.is_multiple_of(block_bytes) {
-            return Err(Refused::NoBlocks);
+    /// Why it is failed. `None` while it is not.
+    pub const fn failure(&self) -> Option<Error> {
+        match self.stage {
+            Stage::Failed(error) => Some(error),
+            _ => None,
         }
-        self.submit(Operation::Write, first_block, bytes / block_bytes, data, now_ns)
     }
 
-    /// Has what was written by requests that are over survive a loss of power.
-    ///
-    /// # Errors
-    /// When the request cannot be taken; nothing has happened then.
-    pub fn flush(&mut self, now_ns: u64) -> Result<Tag, Refused> {
-        self.submit(Operation::Flush, 0, 0, &[], now_ns)
-    }
-
-    /// The request that was over first of those that are and were not released. It is told until
-    /// it is released.
-    pub fn next_done(&self) -> Option<Done> {
-        self.requests.next_done()
-    }
-
-    /// Copies what a read that is over has read, from `offset` bytes of it on. `None`, and
-    /// nothing is copied, where it has not so much, did not succeed, or is no such request.
-    pub fn copy(&self, tag: Tag, offset: usize, into: &mut [u8]) -> Option<()> {
-        self.requests.copy(tag, offset, into)
-    }
-
-    /// Forgets a request that is over, and its data.
-    pub fn release(&mut self, tag: Tag) {
-        self.requests.release(tag);
-    }
-
-    fn submit(
-        &mut self,
-        operation: Operation,
-        first_block: u64,
-        blocks: u64,
-        data: &[u8],
-        now_ns: u64,
-    ) -> Result<Tag, Refused> {
-        let Stage::Ready(namespace) = self.stage else { return Err(Refused::NotReady) };
-        let tag = self.requests.submit(operation, first_block, blocks, data, namespace)?;
-        self.attempt(|controller| controller.issue(now_ns));
-        Ok(tag)
+    const fn ready(&self) -> Result<Geometry, Refused> {
+        match self.stage {
+            Stage::Ready(geometry) => Ok(geometry),
+            _ => Err(Refused::NotReady),
+        }
     }
 
     /// Makes commands of what was requested, as many as the queue takes.
     fn issue(&mut self, now_ns: u64) -> Result<(), Error> {
-        let Stage::Ready(namespace) = self.stage else { return Ok(()) };
+        let Stage::Ready(geometry) = self.stage else { return Ok(()) };
         let was_idle = self.data.in_flight() == 0;
         let mut has_new = false;
         while let Some(slot) = self.data.free_slot() {
-            let Some(command) = self.requests.next_command(slot, self.command_bytes, namespace)? else {
+            let Some(command) = self.commands.next(slot, self.command_bytes, geometry)? else {
                 break;
             };
             self.data.push(slot, command, now_ns.saturating_add(DATA_TIME_NS))?;
@@ -279,7 +164,7 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
         let mut has_taken = false;
         for _ in 0..self.data.in_flight() {
             let Some((slot, completion)) = self.data.take(&self.dma)? else { break };
-            self.requests.finish(slot, completion.status);
+            self.commands.finish(slot, completion.status);
             has_taken = true;
         }
         if has_taken {
@@ -350,6 +235,97 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
     fn drop_commands(&mut self) {
         self.admin.forget();
         self.data.forget();
-        self.requests.fail();
+        self.commands.fail();
+    }
+}
+
+impl<R: RegisterWindow, D: DmaMemory> Drive for Controller<R, D> {
+    fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
+    fn start(&mut self, now_ns: u64) -> Status {
+        self.drop_commands();
+        self.attempt(|controller| controller.begin(now_ns))
+    }
+
+    fn poll(&mut self, now_ns: u64) -> Status {
+        self.attempt(|controller| {
+            controller.admin_completions(now_ns)?;
+            controller.data_completions(now_ns)?;
+            controller.look(now_ns)
+        })
+    }
+
+    fn interrupt(&mut self, message: u16, now_ns: u64) -> Status {
+        self.attempt(|controller| {
+            if message == ADMIN_MESSAGE {
+                controller.admin_completions(now_ns)?;
+            }
+            if message == controller.data_message() {
+                controller.data_completions(now_ns)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn status(&self) -> Status {
+        let (state, until_ns) = match self.stage {
+            Stage::Off => (State::Off, None),
+            Stage::Settling { until_ns } | Stage::Disabling { until_ns } | Stage::Enabling { until_ns } => {
+                (State::Starting, Some(until_ns))
+            }
+            Stage::Starting(_) => (State::Starting, self.admin.deadline()),
+            Stage::Ready(geometry) => (State::Ready(geometry), self.data.deadline()),
+            Stage::Failed(_) => (State::Failed, None),
+        };
+        Status { state, deadline_ns: until_ns.map(|until_ns| until_ns.min(self.next_look_ns)) }
+    }
+
+    fn error(&self) -> Option<&dyn Display> {
+        match &self.stage {
+            Stage::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn request_bytes(&self) -> usize {
+        self.commands.requests.request_bytes()
+    }
+
+    fn reserve(&mut self) -> Result<Tag, Refused> {
+        self.ready()?;
+        self.commands.requests.reserve()
+    }
+
+    fn put(&mut self, tag: Tag, offset: usize, bytes: &[u8]) -> Option<()> {
+        self.commands.requests.put(tag, offset, bytes)
+    }
+
+    fn submit(
+        &mut self,
+        tag: Tag,
+        operation: Operation,
+        first_block: u64,
+        blocks: u64,
+    ) -> Result<(), Refused> {
+        let geometry = self.ready()?;
+        self.commands.requests.submit(tag, operation, first_block, blocks, geometry)
+    }
+
+    fn kick(&mut self, now_ns: u64) -> Status {
+        self.attempt(|controller| controller.issue(now_ns))
+    }
+
+    fn next_done(&self) -> Option<Done> {
+        self.commands.requests.next_done()
+    }
+
+    fn get(&self, tag: Tag, offset: usize, into: &mut [u8]) -> Option<()> {
+        self.commands.requests.get(tag, offset, into)
+    }
+
+    fn release(&mut self, tag: Tag) {
+        self.commands.requests.release(tag);
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong, in words.
 
 use access::memory::OutOfBounds;
+use block::{Cause, Fault};
 use core::fmt;
 use spec::nvme::Status;
 
@@ -95,7 +96,7 @@ impl fmt::Display for Error {
                 write!(f, "it did not complete command {opcode:#04x} of queue {queue} in time")
             }
             Self::Command { purpose, status } => {
-                write!(f, "the command to {purpose} failed: {}", Words(status))
+                write!(f, "the command to {purpose} failed: {}", fault(status))
             }
             Self::UnknownCommand { queue, identifier } => {
                 write!(f, "it completed command {identifier:#06x} of queue {queue}, which is not in flight")
@@ -118,79 +119,33 @@ impl From<OutOfBounds> for Error {
     }
 }
 
-/// Why a request was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refused {
-    /// The controller is not [`Ready`](crate::State::Ready).
-    NotReady,
-    /// As many requests as there is room for are in flight, or done and not released yet.
-    Busy,
-    /// It has no blocks, or its data is no whole number of them.
-    NoBlocks,
-    /// Not all of its blocks are on the medium.
-    BeyondEnd,
-    /// It is larger than a request's buffer, which has this many bytes.
-    TooLarge(usize),
-    /// The namespace is write protected.
-    ReadOnly,
+/// What is told of a request one of whose commands ended with `status`.
+pub(crate) fn fault(status: Status) -> Fault {
+    let cause = Cause { name: name(status), code: u16::from(status.kind()) << 8 | u16::from(status.code()) };
+    if status.kind() == MEDIA_ERROR { Fault::Medium(cause) } else { Fault::Command(cause) }
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotReady => f.write_str("the controller is not ready"),
-            Self::Busy => f.write_str("as many requests as there is room for are not over yet"),
-            Self::NoBlocks => f.write_str("a request is for at least one block, and for whole ones"),
-            Self::BeyondEnd => f.write_str("not all of its blocks are on the medium"),
-            Self::TooLarge(bytes) => write!(f, "a request has at most {bytes} bytes"),
-            Self::ReadOnly => f.write_str("the medium is write protected"),
-        }
-    }
-}
-
-/// Why a request that was taken failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// The controller said so of one of its commands; others may have been carried out.
-    Command(Status),
-    /// The controller failed, or was started again: what was carried out nobody knows.
-    Controller,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Command(status) => Words(status).fmt(f),
-            Self::Controller => f.write_str("the controller failed meanwhile"),
-        }
-    }
-}
+/// The kind of status codes that are of the medium (figure 126).
+const MEDIA_ERROR: u8 = 2;
 
 /// A status in words.
-struct Words(Status);
-
-impl fmt::Display for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [(Status, &str); 14] = [
-            (Status::INVALID_OPCODE, "invalid opcode"),
-            (Status::INVALID_FIELD, "invalid field"),
-            (Status::IDENTIFIER_CONFLICT, "command identifier conflict"),
-            (Status::DATA_TRANSFER_ERROR, "data transfer error"),
-            (Status::INTERNAL_ERROR, "internal error"),
-            (Status::ABORT_REQUESTED, "aborted"),
-            (Status::INVALID_NAMESPACE, "invalid namespace or format"),
-            (Status::PRP_OFFSET_INVALID, "invalid offset in a page"),
-            (Status::WRITE_PROTECTED, "write protected"),
-            (Status::BLOCK_OUT_OF_RANGE, "block out of range"),
-            (Status::INVALID_QUEUE_SIZE, "invalid queue size"),
-            (Status::INVALID_INTERRUPT_VECTOR, "invalid interrupt vector"),
-            (Status::WRITE_FAULT, "write fault"),
-            (Status::READ_ERROR, "unrecovered read error"),
-        ];
-        let (kind, code) = (self.0.kind(), self.0.code());
-        match NAMES.iter().find(|(status, _)| self.0.is(*status)) {
-            Some((_, name)) => write!(f, "{name} (status {kind:x}/{code:02x})"),
-            None => write!(f, "status {kind:x}/{code:02x}"),
-        }
-    }
+fn name(status: Status) -> &'static str {
+    const NAMES: [(Status, &str); 14] = [
+        (Status::INVALID_OPCODE, "invalid opcode"),
+        (Status::INVALID_FIELD, "invalid field"),
+        (Status::IDENTIFIER_CONFLICT, "command identifier conflict"),
+        (Status::DATA_TRANSFER_ERROR, "data transfer error"),
+        (Status::INTERNAL_ERROR, "internal error"),
+        (Status::ABORT_REQUESTED, "aborted"),
+        (Status::INVALID_NAMESPACE, "invalid namespace or format"),
+        (Status::PRP_OFFSET_INVALID, "invalid offset in a page"),
+        (Status::WRITE_PROTECTED, "write protected"),
+        (Status::BLOCK_OUT_OF_RANGE, "block out of range"),
+        (Status::INVALID_QUEUE_SIZE, "invalid queue size"),
+        (Status::INVALID_INTERRUPT_VECTOR, "invalid interrupt vector"),
+        (Status::WRITE_FAULT, "write fault"),
+        (Status::READ_ERROR, "unrecovered read error"),
+    ];
+    let named = NAMES.iter().find(|(known, _)| status.is(*known));
+    named.map_or("an error without a name", |(_, name)| name)
 }

@@ -2,44 +2,8 @@
 
 use crate::error::Error;
 use access::DmaBuffer;
-use core::fmt;
+use block::{Geometry, Identity, Text};
 use spec::nvme::identify::{controller, namespace};
-
-/// Characters that a device says: printable ASCII, anything else as `?`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Text<const N: usize>([u8; N]);
-
-impl<const N: usize> fmt::Display for Text<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.0.iter().rposition(|&byte| byte != b' ' && byte != 0).map_or(0, |last| last + 1);
-        self.0.iter().take(end).try_for_each(|&byte| {
-            let shown = if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' };
-            fmt::Write::write_char(f, shown)
-        })
-    }
-}
-
-/// Who the controller says that it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// Serial number.
-    pub serial: Text<20>,
-    /// Model number.
-    pub model: Text<40>,
-    /// Firmware revision.
-    pub firmware: Text<8>,
-}
-
-/// A namespace: what elsewhere is called a drive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Namespace {
-    /// How many blocks it has; at least one.
-    pub blocks: u64,
-    /// Bytes of a block: a power of two, 512 to 65536. All blocks together have less than 2^64.
-    pub block_bytes: u32,
-    /// Whether it takes no writes.
-    pub is_read_only: bool,
-}
 
 /// What the driver needs to know of the controller.
 pub(crate) struct Limits {
@@ -78,7 +42,7 @@ pub(crate) fn controller<B: DmaBuffer>(page: &B) -> Result<Limits, Error> {
 
 /// Reads identify namespace data (section 5.15.2.1) out of `page`, each field once.
 /// `most_bytes` is the most that one command moves.
-pub(crate) fn namespace<B: DmaBuffer>(page: &B, most_bytes: u64) -> Result<Namespace, Error> {
+pub(crate) fn namespace<B: DmaBuffer>(page: &B, most_bytes: u64) -> Result<Geometry, Error> {
     let blocks = u64::from_le_bytes(field(page, namespace::SIZE)?);
     let capacity = u64::from_le_bytes(field(page, namespace::CAPACITY)?);
     if blocks == 0 || capacity == 0 {
@@ -108,7 +72,7 @@ pub(crate) fn namespace<B: DmaBuffer>(page: &B, most_bytes: u64) -> Result<Names
         return Err(Error::Identify("namespace 1 says to have 2^64 bytes or more"));
     }
     let [attributes] = field(page, namespace::ATTRIBUTES)?;
-    Ok(Namespace { blocks, block_bytes, is_read_only: attributes & namespace::WRITE_PROTECTED != 0 })
+    Ok(Geometry { blocks, block_bytes, is_read_only: attributes & namespace::WRITE_PROTECTED != 0 })
 }
 
 fn field<B: DmaBuffer, const N: usize>(page: &B, offset: usize) -> Result<[u8; N], Error> {

@@ -1,10 +1,8 @@
 //! Driver of NVM Express controllers (NVM Express Base Specification, revision 1.4).
 //!
-//! A [`Controller`] is made out of what its driver is given, [`access::DeviceAccess`], and is
-//! allocated then and never again. [`Controller::start`] begins to bring it up, reads and writes
-//! are submitted once it is [`State::Ready`], and [`Controller::next_done`] tells what is done.
-//! Nothing waits: every call returns at once, with the [`Status`] that says when to call
-//! [`Controller::poll`] next, unless [`Controller::interrupt`] or a request comes before.
+//! A [`Controller`] is made out of what its driver is given, [`access::DeviceAccess`], is
+//! allocated then and never again, and is used as the [`block::Drive`] that it is. Nothing waits:
+//! every call returns at once, and says when to call [`poll`](block::Drive::poll) next.
 //!
 //! The controller is not trusted. Whatever it writes into queues, and says in registers and
 //! identify data, is checked; one that makes no sense, or is late, is failed with an [`Error`]
@@ -24,7 +22,5 @@ mod queue;
 mod request;
 mod start;
 
-pub use controller::{Controller, Sizes, State, Status};
-pub use error::{Error, Fault, Refused};
-pub use identify::{Identity, Namespace, Text};
-pub use request::{Done, Operation, Tag};
+pub use controller::{Controller, Sizes};
+pub use error::Error;

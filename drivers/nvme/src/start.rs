@@ -184,14 +184,14 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
                 Step::IdentifyNamespace
             }
             Step::IdentifyNamespace => {
-                self.namespace = Some(crate::identify::namespace(&self.identify, self.command_bytes)?);
+                self.geometry = Some(crate::identify::namespace(&self.identify, self.command_bytes)?);
                 Step::SetQueues
             }
             Step::SetQueues => Step::CreateCompletions,
             Step::CreateCompletions => Step::CreateSubmissions,
             Step::CreateSubmissions => {
-                let namespace = self.namespace.ok_or(Error::Buffer)?;
-                self.stage = Stage::Ready(namespace);
+                let geometry = self.geometry.ok_or(Error::Buffer)?;
+                self.stage = Stage::Ready(geometry);
                 return Ok(());
             }
         };

@@ -4,7 +4,8 @@ use crate::fake::*;
 use access::DeviceAccess;
 use access::device::MessageInterrupt;
 use access::fake_dma::FakeDma;
-use nvme::{Controller, Error, Refused, Sizes, State};
+use block::{Refused, State};
+use nvme::{Controller, Error, Sizes};
 use spec::nvme::command::{admin, nvm};
 use spec::nvme::register::{self, cc, csts};
 use spec::nvme::{Status, identify};
@@ -200,14 +201,17 @@ fn a_controller_that_is_none_of_ours_is_refused() {
 #[test]
 fn a_command_of_the_start_that_fails_is_named() {
     for (opcode, words) in [
-        (admin::SET_FEATURES, "the command to set the number of queues failed: internal error (status 0/06)"),
+        (
+            admin::SET_FEATURES,
+            "the command to set the number of queues failed: internal error (status 0x006)",
+        ),
         (
             admin::CREATE_COMPLETION_QUEUE,
-            "the command to create a completion queue failed: internal error (status 0/06)",
+            "the command to create a completion queue failed: internal error (status 0x006)",
         ),
         (
             admin::CREATE_SUBMISSION_QUEUE,
-            "the command to create a submission queue failed: internal error (status 0/06)",
+            "the command to create a submission queue failed: internal error (status 0x006)",
         ),
     ] {
         let bench = Bench::started(|fake| {

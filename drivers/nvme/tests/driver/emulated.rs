@@ -5,13 +5,14 @@
 use access::device::MessageInterrupt;
 use access::fake_dma::{FakeDma, FakeDomain};
 use access::{DeviceAccess, RegisterWindow};
+use block::testing::Ask;
+use block::{Done, Drive, Fault, Geometry, Refused, State, Tag};
 use devices::device::RequestFault;
 use devices::nvme::{BlockSize, Config, Nvme};
 use devices::testing::VecMedium;
-use nvme::{Controller, Done, Fault, Namespace, Refused, Sizes, State, Tag};
+use nvme::{Controller, Sizes};
 use proptest::prelude::*;
 use spec::Width;
-use spec::nvme::Status;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -110,7 +111,7 @@ impl Bench {
         self.namespace();
     }
 
-    fn namespace(&self) -> Namespace {
+    fn namespace(&self) -> Geometry {
         match self.driver.status().state {
             State::Ready(namespace) => namespace,
             state => panic!("it is {state:?}"),
@@ -133,9 +134,9 @@ impl Bench {
     /// Takes the request that was over first.
     fn done(&mut self) -> (Done, Vec<u8>) {
         let done = self.driver.next_done().expect("a request is over");
-        let mut data = vec![0; if done.operation == nvme::Operation::Read { done.bytes } else { 0 }];
+        let mut data = vec![0; if done.operation == block::Operation::Read { done.bytes } else { 0 }];
         if done.outcome.is_ok() && !data.is_empty() {
-            self.driver.copy(done.tag, 0, &mut data).expect("the data is there");
+            self.driver.get(done.tag, 0, &mut data).expect("the data is there");
         }
         self.driver.release(done.tag);
         (done, data)
@@ -245,7 +246,7 @@ fn a_medium_that_fails_fails_the_request_alone() {
     bench.deliver();
     let (first, second) = (bench.done().0, bench.done().0);
     assert_eq!((first.tag, second.tag, second.outcome), (lost, kept, Ok(())));
-    assert!(matches!(first.outcome, Err(Fault::Command(status)) if status.is(Status::READ_ERROR)));
+    assert!(matches!(first.outcome, Err(Fault::Medium(cause)) if cause.code == 0x281));
     assert!(matches!(bench.driver.status().state, State::Ready(_)));
 }
 
@@ -269,7 +270,7 @@ fn it_is_started_again_with_requests_at_the_medium() {
     bench.machine.borrow_mut().hold = true;
     bench.driver.read(0, 8, bench.now).unwrap();
     bench.driver.start(bench.now);
-    assert_eq!(bench.done().0.outcome, Err(Fault::Controller));
+    assert_eq!(bench.done().0.outcome, Err(Fault::Drive));
     // The medium ends what it was given before the controller says that it is disabled.
     bench.machine.borrow_mut().hold = false;
     while bench.machine.borrow_mut().serve() {}
@@ -287,9 +288,9 @@ fn a_medium_that_never_answers_is_given_up_and_can_be_started_again() {
         bench.now = deadline;
         bench.driver.poll(bench.now);
     }
-    let State::Failed(error) = bench.driver.status().state else { panic!("it waits for ever") };
-    assert_eq!(error.to_string(), "it did not complete command 0x02 of queue 1 in time");
-    assert_eq!(bench.done().0.outcome, Err(Fault::Controller));
+    let error = bench.driver.error().expect("it waits for ever").to_string();
+    assert_eq!(error, "it did not complete command 0x02 of queue 1 in time");
+    assert_eq!(bench.done().0.outcome, Err(Fault::Drive));
     bench.machine.borrow_mut().hold = false;
     while bench.machine.borrow_mut().serve() {}
     bench.start();

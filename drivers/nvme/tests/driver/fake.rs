@@ -3,7 +3,10 @@
 
 use access::fake_dma::{FakeDma, FakeDomain};
 use access::{DeviceAccess, GuestMemory, RegisterWindow};
-use nvme::{Controller, Done, Error, Namespace, Sizes, State, Status, Tag};
+pub use block::Drive;
+pub use block::testing::Ask;
+use block::{Done, Geometry, State, Status, Tag};
+use nvme::{Controller, Error, Sizes};
 use spec::Gpa;
 use spec::nvme::command::{admin, nvm};
 use spec::nvme::register::{self, aqa, cap, cc, csts};
@@ -374,7 +377,7 @@ impl Bench {
         }
     }
 
-    pub fn namespace(&self) -> Namespace {
+    pub fn namespace(&self) -> Geometry {
         match self.driver.status().state {
             State::Ready(namespace) => namespace,
             state => panic!("it is {state:?}"),
@@ -382,10 +385,9 @@ impl Bench {
     }
 
     pub fn error(&self) -> Error {
-        match self.driver.status().state {
-            State::Failed(error) => error,
-            state => panic!("it is {state:?}"),
-        }
+        let error = self.driver.failure().unwrap_or_else(|| panic!("it is {:?}", self.driver.status()));
+        assert_eq!(self.driver.error().map(ToString::to_string), Some(error.to_string()));
+        error
     }
 
     /// Takes the one request that is over.
@@ -408,7 +410,7 @@ impl Bench {
 
     pub fn data(&self, tag: Tag, bytes: usize) -> Vec<u8> {
         let mut data = vec![0; bytes];
-        self.driver.copy(tag, 0, &mut data).expect("the data is there");
+        self.driver.get(tag, 0, &mut data).expect("the data is there");
         data
     }
 }

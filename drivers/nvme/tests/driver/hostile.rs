@@ -2,7 +2,8 @@
 //! requests over and the controller disabled.
 
 use crate::fake::*;
-use nvme::{Error, Fault, Refused, State};
+use block::{Fault, Refused, State};
+use nvme::Error;
 use proptest::prelude::*;
 use spec::nvme::Completion;
 use spec::nvme::command::{admin, nvm};
@@ -21,7 +22,7 @@ fn check_failed(mut bench: Bench, error: Error, words: &str) {
     assert_eq!(bench.error(), error);
     assert_eq!(error.to_string(), words);
     assert_eq!(bench.driver.status().deadline_ns, None);
-    assert_eq!(bench.done().outcome, Err(Fault::Controller));
+    assert_eq!(bench.done().outcome, Err(Fault::Drive));
     assert_eq!(bench.driver.next_done(), None);
     assert_eq!(bench.driver.read(0, 1, bench.now), Err(Refused::NotReady));
     let is_enabled = bench.fake.state().configuration & cc::ENABLE != 0;
@@ -258,7 +259,7 @@ fn interrupts_without_a_cause_change_nothing() {
 fn a_start_again_ends_what_is_in_flight() {
     let mut bench = with_a_read_in_flight();
     bench.driver.start(bench.now);
-    assert_eq!(bench.done().outcome, Err(Fault::Controller));
+    assert_eq!(bench.done().outcome, Err(Fault::Drive));
     bench.fake.state().holds = false;
     bench.run();
     bench.namespace();
@@ -273,7 +274,7 @@ fn what_fails_while_a_request_is_submitted_is_told_as_its_outcome() {
     bench.now += 2 * SECOND;
     bench.driver.poll(bench.now);
     assert_eq!(bench.driver.flush(bench.now), Err(Refused::NotReady));
-    assert_eq!(bench.done().outcome, Err(Fault::Controller));
+    assert_eq!(bench.done().outcome, Err(Fault::Drive));
 }
 
 proptest! {
@@ -332,7 +333,7 @@ proptest! {
                 prop_assert!(namespace.blocks > 0 && namespace.block_bytes.is_power_of_two());
                 prop_assert!(namespace.blocks.checked_mul(namespace.block_bytes.into()).is_some());
             }
-            State::Failed(error) => prop_assert!(!error.to_string().is_empty()),
+            State::Failed => prop_assert!(!bench.error().to_string().is_empty()),
             state => prop_assert!(false, "{:?}", state),
         }
     }

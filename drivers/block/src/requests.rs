@@ -1,0 +1,251 @@
+//! The requests of a drive: their buffers, their life, and how they are cut into commands.
+
+use crate::{Done, Fault, Geometry, Operation, Refused, Tag};
+use access::{DmaBuffer, DmaMemory};
+use alloc::boxed::Box;
+use spec::Iova;
+
+/// Where in its life a request is.
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    Free,
+    Reserved,
+    Running(Request),
+    Over(Request),
+}
+
+/// What was submitted.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    operation: Operation,
+    first_block: u64,
+    /// Blocks, or 1 for a flush; how many of them were given to the drive, and came back.
+    blocks: u32,
+    issued: u32,
+    finished: u32,
+    bytes: usize,
+    /// The first thing that went wrong.
+    outcome: Result<(), Fault>,
+    /// Its place in the order of submission while it runs, then of those that are over.
+    order: u64,
+}
+
+impl Request {
+    /// Whether commands for it may still be made.
+    const fn wants_more(&self) -> bool {
+        self.outcome.is_ok() && self.issued < self.blocks
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    turn: u32,
+    life: Life,
+}
+
+/// A part of a request that one command carries out. Every one comes back by
+/// [`finish`](Requests::finish), or all by [`fail`](Requests::fail).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    slot: u16,
+    /// What the command does.
+    pub operation: Operation,
+    /// Its first block; 0 for a flush.
+    pub first_block: u64,
+    /// Its blocks; 1 for a flush, which has none.
+    pub blocks: u32,
+    /// Where its data is; a flush has none.
+    pub data: Iova,
+    /// Bytes of its data.
+    pub bytes: u64,
+}
+
+/// All requests of a drive, with the buffers for their data.
+#[derive(Debug)]
+pub struct Requests<B> {
+    slots: Box<[Slot]>,
+    data: B,
+    request_bytes: usize,
+    /// Counts submissions and ends.
+    order: u64,
+}
+
+impl<B: DmaBuffer> Requests<B> {
+    /// Room for `requests` requests whose buffers have `request_bytes` bytes each and start at
+    /// multiples of `alignment`, a power of two of which `request_bytes` is a multiple. `None`
+    /// where there is no memory for them.
+    pub fn new<D: DmaMemory<Buffer = B>>(
+        dma: &mut D,
+        requests: u16,
+        request_bytes: usize,
+        alignment: usize,
+    ) -> Option<Self> {
+        let bytes = usize::from(requests).checked_mul(request_bytes)?;
+        Some(Self {
+            slots: core::iter::repeat_n(Slot { turn: 0, life: Life::Free }, requests.into()).collect(),
+            data: dma.allocate(bytes, alignment)?,
+            request_bytes,
+            order: 0,
+        })
+    }
+
+    /// Bytes of each request's buffer.
+    pub const fn request_bytes(&self) -> usize {
+        self.request_bytes
+    }
+
+    /// Reserves a request. A driver allows it only while nothing that it has forgotten can still
+    /// be on its way to or from a buffer: once it has reset its drive.
+    ///
+    /// # Errors
+    /// [`Refused::Busy`].
+    pub fn reserve(&mut self) -> Result<Tag, Refused> {
+        let mut slots = self.slots.iter_mut().zip(0..);
+        let free = slots.find(|(slot, _)| matches!(slot.life, Life::Free));
+        let (slot, number) = free.ok_or(Refused::Busy)?;
+        *slot = Slot { turn: slot.turn.wrapping_add(1), life: Life::Reserved };
+        Ok(Tag { slot: number, turn: slot.turn })
+    }
+
+    /// See [`Drive::put`](crate::Drive::put).
+    pub fn put(&mut self, tag: Tag, offset: usize, bytes: &[u8]) -> Option<()> {
+        let end = offset.checked_add(bytes.len())?;
+        if !matches!(self.life(tag)?, Life::Reserved) || end > self.request_bytes {
+            return None;
+        }
+        self.data.write(self.place(tag.slot) + offset, bytes).ok()
+    }
+
+    /// Takes a request for `blocks` blocks of a drive of this geometry.
+    ///
+    /// # Errors
+    /// All of [`Refused`] but for `NotReady` and `Busy`; it is still reserved then.
+    pub fn submit(
+        &mut self,
+        tag: Tag,
+        operation: Operation,
+        first_block: u64,
+        blocks: u64,
+        geometry: Geometry,
+    ) -> Result<(), Refused> {
+        let Some(Life::Reserved) = self.life(tag) else { return Err(Refused::NotReserved) };
+        if operation == Operation::Write && geometry.is_read_only {
+            return Err(Refused::ReadOnly);
+        }
+        let (first_block, blocks, bytes) = if operation == Operation::Flush {
+            (0, 1, 0)
+        } else {
+            check_range(first_block, blocks, geometry)?;
+            let too_large = Refused::TooLarge(self.request_bytes);
+            let bytes = blocks.checked_mul(geometry.block_bytes.into()).ok_or(too_large)?;
+            let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= self.request_bytes);
+            (first_block, u32::try_from(blocks).map_err(|_| too_large)?, bytes.ok_or(too_large)?)
+        };
+        self.order += 1;
+        let (order, outcome) = (self.order, Ok(()));
+        let request =
+            Request { operation, first_block, blocks, issued: 0, finished: 0, bytes, outcome, order };
+        if let Some(slot) = self.slots.get_mut(usize::from(tag.slot)) {
+            slot.life = Life::Running(request);
+        }
+        Ok(())
+    }
+
+    /// The next piece, of at most `most_blocks` blocks and at least one, of the request that was
+    /// submitted first and has one left.
+    pub fn next_piece(&mut self, most_blocks: u32, geometry: Geometry) -> Option<Piece> {
+        let running = self.slots.iter_mut().zip(0..).filter_map(|(slot, number)| match &mut slot.life {
+            Life::Running(request) if request.wants_more() => Some((request, number)),
+            _ => None,
+        });
+        let (request, slot) = running.min_by_key(|(request, _)| request.order)?;
+        let blocks = (request.blocks - request.issued).min(most_blocks.max(1));
+        let operation = request.operation;
+        if operation == Operation::Flush {
+            request.issued += blocks;
+            return Some(Piece { slot, operation, first_block: 0, blocks, data: Iova(0), bytes: 0 });
+        }
+        let block_bytes = u64::from(geometry.block_bytes);
+        let start = usize::from(slot) * self.request_bytes;
+        let start = start as u64 + u64::from(request.issued) * block_bytes;
+        let first_block = request.first_block + u64::from(request.issued);
+        request.issued += blocks;
+        let data = Iova(self.data.iova().0 + start);
+        Some(Piece { slot, operation, first_block, blocks, data, bytes: u64::from(blocks) * block_bytes })
+    }
+
+    /// The command of `piece` is done.
+    pub fn finish(&mut self, piece: Piece, outcome: Result<(), Fault>) {
+        let Some(slot) = self.slots.get_mut(usize::from(piece.slot)) else { return };
+        let Life::Running(request) = &mut slot.life else { return };
+        request.finished = request.finished.saturating_add(piece.blocks);
+        request.outcome = request.outcome.and(outcome);
+        // Once a command failed no more are made, and the request is over with the last of them.
+        if request.finished >= request.issued && !request.wants_more() {
+            self.order += 1;
+            slot.life = Life::Over(Request { order: self.order, ..*request });
+        }
+    }
+
+    /// No command will be completed any more: all that were submitted are over.
+    pub fn fail(&mut self) {
+        for slot in &mut self.slots {
+            if let Life::Running(request) = slot.life {
+                self.order += 1;
+                let outcome = request.outcome.and(Err(Fault::Drive));
+                slot.life = Life::Over(Request { outcome, order: self.order, ..request });
+            }
+        }
+    }
+
+    /// See [`Drive::next_done`](crate::Drive::next_done).
+    pub fn next_done(&self) -> Option<Done> {
+        let over = self.slots.iter().zip(0..).filter_map(|(slot, number)| match slot.life {
+            Life::Over(request) => Some((Tag { slot: number, turn: slot.turn }, request)),
+            _ => None,
+        });
+        let (tag, first) = over.min_by_key(|(_, request)| request.order)?;
+        Some(Done { tag, operation: first.operation, bytes: first.bytes, outcome: first.outcome })
+    }
+
+    /// See [`Drive::get`](crate::Drive::get).
+    pub fn get(&self, tag: Tag, offset: usize, into: &mut [u8]) -> Option<()> {
+        let Life::Over(request) = self.life(tag)? else { return None };
+        let end = offset.checked_add(into.len())?;
+        if request.operation != Operation::Read || request.outcome.is_err() || end > request.bytes {
+            return None;
+        }
+        self.data.read(self.place(tag.slot) + offset, into).ok()
+    }
+
+    /// See [`Drive::release`](crate::Drive::release).
+    pub fn release(&mut self, tag: Tag) {
+        if let Some(Life::Reserved | Life::Over(_)) = self.life(tag)
+            && let Some(slot) = self.slots.get_mut(usize::from(tag.slot))
+        {
+            slot.life = Life::Free;
+        }
+    }
+
+    /// Where in its life the request is that `tag` names. `None` where it names none any more.
+    fn life(&self, tag: Tag) -> Option<Life> {
+        let slot = self.slots.get(usize::from(tag.slot)).filter(|slot| slot.turn == tag.turn)?;
+        Some(slot.life)
+    }
+
+    /// Where in the memory for data a slot's buffer begins.
+    fn place(&self, slot: u16) -> usize {
+        usize::from(slot) * self.request_bytes
+    }
+}
+
+fn check_range(first_block: u64, blocks: u64, geometry: Geometry) -> Result<(), Refused> {
+    match first_block.checked_add(blocks) {
+        _ if blocks == 0 => Err(Refused::NoBlocks),
+        Some(end) if end <= geometry.blocks => Ok(()),
+        _ => Err(Refused::BeyondEnd),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+extern crate std;
+
+use super::*;
+use crate::Cause;
+use access::fake_dma::FakeDma;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+use std::vec::Vec;
+
+const GEOMETRY: Geometry = Geometry { blocks: 1000, block_bytes: 512, is_read_only: false };
+const BYTES: usize = 8192;
+const FAULT: Fault = Fault::Medium(Cause { name: "lost", code: 1 });
+
+fn requests(count: u16) -> Requests<<FakeDma as DmaMemory>::Buffer> {
+    let (mut dma, _domain) = FakeDma::new(1 << 20);
+    Requests::new(&mut dma, count, BYTES, 4096).unwrap()
+}
+
+#[test]
+fn a_request_is_reserved_filled_submitted_issued_over_and_released() {
+    let mut requests = requests(1);
+    let tag = requests.reserve().unwrap();
+    assert_eq!(requests.reserve(), Err(Refused::Busy));
+    assert_eq!(requests.put(tag, 512, &[7; 512]), Some(()));
+    assert_eq!(requests.next_piece(8, GEOMETRY), None, "it was not submitted");
+    requests.submit(tag, Operation::Write, 990, 10, GEOMETRY).unwrap();
+    assert_eq!(requests.put(tag, 0, &[8]), None, "it is the drive's now");
+    assert_eq!(requests.submit(tag, Operation::Write, 0, 1, GEOMETRY), Err(Refused::NotReserved));
+    requests.release(tag);
+    let first = requests.next_piece(8, GEOMETRY).unwrap();
+    let second = requests.next_piece(8, GEOMETRY).unwrap();
+    assert_eq!((first.first_block, first.blocks, first.bytes), (990, 8, 4096));
+    assert_eq!((second.first_block, second.blocks, second.bytes), (998, 2, 1024));
+    assert_eq!(second.data.0 - first.data.0, 4096);
+    assert_eq!(requests.next_piece(8, GEOMETRY), None);
+    requests.finish(second, Ok(()));
+    assert_eq!(requests.next_done(), None);
+    requests.finish(first, Ok(()));
+    let done = Done { tag, operation: Operation::Write, bytes: 5120, outcome: Ok(()) };
+    assert_eq!(requests.next_done(), Some(done));
+    assert_eq!(requests.get(tag, 0, &mut [0]), None, "it was a write");
+    requests.release(tag);
+    assert_eq!(requests.next_done(), None);
+    assert_ne!(requests.reserve(), Ok(tag));
+}
+
+#[test]
+fn what_is_reserved_can_be_released_and_is_gone_then() {
+    let mut requests = requests(1);
+    let tag = requests.reserve().unwrap();
+    requests.release(tag);
+    assert_eq!(requests.put(tag, 0, &[1]), None);
+    assert_eq!(requests.submit(tag, Operation::Flush, 0, 0, GEOMETRY), Err(Refused::NotReserved));
+    let other = requests.reserve().unwrap();
+    requests.release(tag);
+    assert_eq!(requests.put(other, 0, &[1]), Some(()), "another tag released nothing");
+}
+
+#[test]
+fn nothing_is_put_beyond_a_buffer() {
+    let mut requests = requests(2);
+    let tag = requests.reserve().unwrap();
+    assert_eq!(requests.put(tag, BYTES - 1, &[1]), Some(()));
+    assert_eq!(requests.put(tag, BYTES - 1, &[1, 2]), None);
+    assert_eq!(requests.put(tag, usize::MAX, &[1]), None);
+}
+
+#[test]
+fn capacity_is_exact() {
+    let mut requests = requests(1);
+    let tag = requests.reserve().unwrap();
+    let mut submit = |first_block, blocks, geometry| {
+        requests.submit(tag, Operation::Read, first_block, blocks, geometry).unwrap_err()
+    };
+    assert_eq!(submit(999, 2, GEOMETRY), Refused::BeyondEnd);
+    assert_eq!(submit(1000, 1, GEOMETRY), Refused::BeyondEnd);
+    assert_eq!(submit(u64::MAX, 1, GEOMETRY), Refused::BeyondEnd);
+    assert_eq!(submit(0, 0, GEOMETRY), Refused::NoBlocks);
+    assert_eq!(submit(0, 17, GEOMETRY), Refused::TooLarge(BYTES));
+    let huge = Geometry { blocks: u64::MAX, block_bytes: 1 << 16, is_read_only: false };
+    assert_eq!(submit(0, u64::MAX, huge), Refused::TooLarge(BYTES));
+    assert_eq!(requests.submit(tag, Operation::Read, 984, 16, GEOMETRY), Ok(()));
+}
+
+#[test]
+fn a_read_only_drive_is_flushed_and_not_written() {
+    let mut requests = requests(1);
+    let geometry = Geometry { is_read_only: true, ..GEOMETRY };
+    let tag = requests.reserve().unwrap();
+    assert_eq!(requests.submit(tag, Operation::Write, 0, 1, geometry), Err(Refused::ReadOnly));
+    assert_eq!(requests.submit(tag, Operation::Flush, u64::MAX, u64::MAX, geometry), Ok(()));
+    let piece = requests.next_piece(8, geometry).unwrap();
+    assert_eq!((piece.operation, piece.bytes), (Operation::Flush, 0));
+    requests.finish(piece, Err(FAULT));
+    assert_eq!(requests.next_done().map(|done| done.outcome), Some(Err(FAULT)));
+}
+
+#[test]
+fn a_drive_that_fails_ends_what_was_submitted_and_keeps_what_is_reserved() {
+    let mut requests = requests(3);
+    let [submitted, issued, reserved] = [(); 3].map(|()| requests.reserve().unwrap());
+    requests.submit(issued, Operation::Read, 0, 1, GEOMETRY).unwrap();
+    requests.next_piece(8, GEOMETRY).unwrap();
+    requests.submit(submitted, Operation::Read, 1, 1, GEOMETRY).unwrap();
+    requests.fail();
+    for _ in 0..2 {
+        let done = requests.next_done().unwrap();
+        assert_eq!(done.outcome, Err(Fault::Drive));
+        requests.release(done.tag);
+    }
+    assert_eq!(requests.next_done(), None);
+    assert_eq!(requests.submit(reserved, Operation::Read, 2, 1, GEOMETRY), Ok(()));
+    assert_eq!(requests.next_piece(8, GEOMETRY).map(|piece| piece.first_block), Some(2));
+}
+
+proptest! {
+    /// Whatever size pieces have and in which order they end, each request is carried out whole,
+    /// each block once, in the order of submission, and is over once.
+    #[test]
+    fn each_block_is_issued_once(
+        blocks in proptest::collection::vec(1_u64..=16, 1..8),
+        most in 1_u32..20,
+        ends in proptest::collection::vec(any::<usize>(), 200),
+    ) {
+        let mut requests = requests(8);
+        let mut expected = VecDeque::new();
+        let mut tags = Vec::new();
+        for (&count, first) in blocks.iter().zip((0..).step_by(20)) {
+            let tag = requests.reserve().unwrap();
+            requests.submit(tag, Operation::Read, first, count, GEOMETRY).unwrap();
+            expected.extend(first..first + count);
+            tags.push(tag);
+        }
+        let mut pieces = Vec::new();
+        while let Some(piece) = requests.next_piece(most, GEOMETRY) {
+            prop_assert!(piece.blocks <= most);
+            for block in 0..u64::from(piece.blocks) {
+                prop_assert_eq!(expected.pop_front(), Some(piece.first_block + block));
+            }
+            pieces.push(piece);
+        }
+        prop_assert!(expected.is_empty());
+        for end in ends {
+            if !pieces.is_empty() {
+                requests.finish(pieces.swap_remove(end % pieces.len()), Ok(()));
+            }
+            while let Some(done) = requests.next_done() {
+                let place = tags.iter().position(|tag| *tag == done.tag);
+                prop_assert!(place.is_some());
+                tags.swap_remove(place.unwrap());
+                requests.release(done.tag);
+            }
+        }
+        prop_assert!(tags.is_empty() && pieces.is_empty());
+    }
+}
