@@ -16,8 +16,10 @@
 )]
 
 pub mod address;
+pub mod ahci;
 pub mod amdvi;
 pub mod apic;
+pub mod ata;
 pub mod local_apic;
 pub mod msr;
 pub mod nvme;
