@@ -20,6 +20,8 @@ pub mod ahci;
 pub mod amdvi;
 pub mod apic;
 pub mod ata;
+pub mod ethernet;
+pub mod ip;
 pub mod local_apic;
 pub mod msr;
 pub mod nvme;
