@@ -31,8 +31,12 @@ pub enum DeviceEffect {
     /// Send its message of this number. Whether it is masked is the business of the
     /// function's MSI-X capability.
     Msi(u16),
-    /// Give this to the backend, and its outcome to [`Device::complete`].
+    /// Give this to the backend, and its outcome to [`Device::complete`]. Requests that follow one
+    /// another under one tag, each where the one before it ends on the medium, are parts of one
+    /// command: the backend may do them at once. Each is completed.
     Submit(Request),
+    /// Something waits in the device's queues: have whoever polls it call [`Device::poll`].
+    Wake,
 }
 
 /// What a request does with the medium.
@@ -46,6 +50,9 @@ pub enum Operation {
     Flush,
 }
 
+/// The most bytes of one request.
+pub const MOST_REQUEST_BYTES: u32 = 128 << 10;
+
 /// A request to a medium: one range of it, and one of the guest's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
@@ -57,7 +64,7 @@ pub struct Request {
     pub at: u64,
     /// Where the data is.
     pub gpa: Gpa,
-    /// How much of it, in bytes.
+    /// How much of it, in bytes; at most [`MOST_REQUEST_BYTES`].
     pub bytes: u32,
 }
 
@@ -91,6 +98,10 @@ pub struct Completion {
 pub trait Device: Send {
     /// The most effects that are in the queue at a time.
     fn most_effects(&self) -> usize;
+    /// The most requests that are submitted and not complete at a time.
+    fn most_requests(&self) -> usize {
+        self.most_effects()
+    }
     /// Reads `width` bytes, `offset` bytes into the register window.
     fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64;
     /// Writes `width` bytes, `offset` bytes into the register window.
@@ -103,4 +114,21 @@ pub trait Device: Send {
     /// As after power-up, but for what it does not lose. Requests that were submitted may
     /// still complete.
     fn reset(&mut self);
+
+    /// Takes what waits in its queues, as much as there is room for in the effects, until the guest
+    /// stops it or nothing is left. Whether more may wait. A device that does everything when it is
+    /// accessed has nothing to poll.
+    fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        let _ = context;
+        false
+    }
+
+    /// Whether the guest is to tell, by an access, of what it puts into the queues
+    /// ([`DeviceEffect::Wake`]). While somebody polls them it need not. Whether something was put
+    /// there before the guest could know that it has to tell: then [`poll`](Self::poll) has to be
+    /// called again.
+    fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {
+        let _ = (wanted, context);
+        false
+    }
 }

@@ -1,15 +1,17 @@
 //! The device behind the BAR of an emulated function: the model with its MSI-X table and its
-//! medium, and the one place where the model's effects are applied.
+//! backend, and the one place where the model's effects are applied.
 //!
 //! One lock around an endpoint serves every vCPU of its guest; the guest's bus is not locked
 //! meanwhile. The effects of one endpoint apply in order.
 
-use crate::device::{Completion, Context, Device, DeviceEffect, Request};
+use crate::device::{Completion, Context, Device, DeviceEffect, Request, RequestFault};
 use crate::effect::Effects;
 use crate::medium::Medium;
 use crate::msix::Messages;
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use spec::apic::InterruptMessage;
 use spec::{Gpa, Width};
 
@@ -23,11 +25,26 @@ pub struct Surroundings<'a> {
     pub send: &'a mut dyn FnMut(InterruptMessage),
 }
 
+/// What a device's requests go to.
+pub enum Backend {
+    /// A medium that does each at once, where the device is accessed.
+    Medium(Box<dyn Medium>),
+    /// Somebody else, who takes them ([`Endpoint::take_requests`]) and tells when they are done
+    /// ([`Endpoint::finish`]).
+    Served,
+}
+
 /// An emulated device, whole but for its configuration space.
 pub struct Endpoint {
     device: Box<dyn Device>,
-    medium: Box<dyn Medium>,
+    backend: Backend,
     effects: Effects<DeviceEffect>,
+    /// Requests that nobody has taken yet.
+    requests: VecDeque<Request>,
+    /// Requests that are taken and not done.
+    taken: usize,
+    /// How many of both there may be.
+    most_requests: usize,
     messages: Messages,
     /// Bytes from the start of the BAR to the MSI-X table.
     table: u64,
@@ -35,6 +52,32 @@ pub struct Endpoint {
     pending: u64,
     bus_master: bool,
     failed: bool,
+    /// Whoever polls the device, or serves its backend, has something to do.
+    wants_service: bool,
+    /// Counts resets: what was taken before one is nobody's any more.
+    life: u32,
+}
+
+/// Requests that were taken together: parts of one command, each behind the other on the medium.
+/// Made with room for as many as one transfer of the backend can have.
+#[derive(Default)]
+pub struct Group {
+    /// They, in order.
+    pub requests: Vec<Request>,
+    /// The life of the device in which they were taken.
+    life: u32,
+}
+
+impl Group {
+    /// Room for `requests` requests.
+    pub fn with_capacity(requests: usize) -> Self {
+        Self { requests: Vec::with_capacity(requests), life: 0 }
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.requests.iter().map(|request| request.bytes as usize).sum()
+    }
 }
 
 /// The guest's memory as far as the function may reach it.
@@ -56,16 +99,26 @@ impl Endpoint {
     /// The endpoint of `device`, as after reset. Its registers take the first `table` bytes of
     /// the BAR; the table of its `messages` messages is there, and `pending` bytes into the
     /// BAR are their pending bits.
-    pub fn new(
-        device: Box<dyn Device>,
-        medium: Box<dyn Medium>,
-        messages: u16,
-        table: u64,
-        pending: u64,
-    ) -> Self {
-        let effects = Effects::with_capacity(device.most_effects());
-        let messages = Messages::new(messages);
-        Self { device, medium, effects, messages, table, pending, bus_master: false, failed: false }
+    pub fn new(device: Box<dyn Device>, backend: Backend, messages: u16, table: u64, pending: u64) -> Self {
+        let most_requests = match backend {
+            Backend::Medium(_) => 0,
+            Backend::Served => device.most_requests(),
+        };
+        Self {
+            effects: Effects::with_capacity(device.most_effects()),
+            device,
+            backend,
+            requests: VecDeque::with_capacity(most_requests),
+            taken: 0,
+            most_requests,
+            messages: Messages::new(messages),
+            table,
+            pending,
+            bus_master: false,
+            failed: false,
+            wants_service: false,
+            life: 0,
+        }
     }
 
     /// Reads `width` bytes, `offset` bytes into the BAR.
@@ -111,13 +164,111 @@ impl Endpoint {
         self.device.reset();
         self.messages.reset();
         self.effects.clear();
+        self.requests.clear();
+        self.taken = 0;
         self.bus_master = false;
         self.failed = false;
+        self.wants_service = false;
+        self.life = self.life.wrapping_add(1);
     }
 
     /// Whether the model caused more effects than it said: the guest has lost something.
     pub fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Whether whoever polls the device, or serves its backend, has to be woken: something came
+    /// since this was last asked.
+    pub const fn take_wants_service(&mut self) -> bool {
+        core::mem::replace(&mut self.wants_service, false)
+    }
+
+    /// Has the device take what waits in its queues. Whether more may wait.
+    pub fn poll(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let more = self.with_device(around, |device, context| device.poll(context));
+        self.apply(around);
+        more
+    }
+
+    /// See [`Device::want_notifications`].
+    pub fn want_notifications(&mut self, wanted: bool, around: &mut Surroundings<'_>) -> bool {
+        let missed = self.with_device(around, |device, context| device.want_notifications(wanted, context));
+        self.apply(around);
+        missed
+    }
+
+    /// Whether requests wait for whoever serves the backend.
+    pub fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// Takes the oldest request, and those behind it that go on where it ends, up to `most_bytes`
+    /// (at least [`MOST_REQUEST_BYTES`](crate::device::MOST_REQUEST_BYTES)) and to the room of `group`,
+    /// which is empty if none waits.
+    pub fn take_requests(&mut self, most_bytes: usize, group: &mut Group) {
+        group.requests.clear();
+        group.life = self.life;
+        let mut bytes = 0;
+        while let Some(next) = self.requests.front() {
+            bytes += next.bytes as usize;
+            let goes_on = group.requests.last().is_none_or(|last| follows(last, next) && bytes <= most_bytes);
+            if !goes_on || group.requests.len() == group.requests.capacity() {
+                break;
+            }
+            group.requests.extend(self.requests.pop_front());
+            self.taken += 1;
+        }
+    }
+
+    /// Copies `bytes` bytes of the guest's that a request of `group` is to write, from `gpa` on.
+    ///
+    /// # Errors
+    /// Where the device does not reach all of them, or was reset since.
+    pub fn copy_from_guest(
+        &self,
+        group: &Group,
+        gpa: Gpa,
+        bytes: &mut [u8],
+        around: &Surroundings<'_>,
+    ) -> Result<(), OutOfBounds> {
+        self.reach(group, around).read(gpa, bytes)
+    }
+
+    /// Copies what a request of `group` has read to the guest, to `gpa` and on.
+    ///
+    /// # Errors
+    /// Where the device does not reach all of that, or was reset since.
+    pub fn copy_to_guest(
+        &self,
+        group: &Group,
+        gpa: Gpa,
+        bytes: &[u8],
+        around: &Surroundings<'_>,
+    ) -> Result<(), OutOfBounds> {
+        self.reach(group, around).write(gpa, bytes)
+    }
+
+    fn reach<'a>(&self, group: &Group, around: &'a Surroundings<'_>) -> Reach<'a> {
+        Reach { memory: around.memory, bus_master: self.bus_master && group.life == self.life }
+    }
+
+    /// The requests of `group` are done, all with one outcome. Those from before a reset are
+    /// forgotten.
+    pub fn finish(
+        &mut self,
+        group: &Group,
+        outcome: Result<(), RequestFault>,
+        around: &mut Surroundings<'_>,
+    ) {
+        if group.life != self.life {
+            return;
+        }
+        for request in &group.requests {
+            self.taken = self.taken.saturating_sub(1);
+            let completion = Completion { tag: request.tag, outcome };
+            self.with_device(around, |device, context| device.complete(completion, context));
+            self.apply(around);
+        }
     }
 
     fn with_device<R>(
@@ -139,6 +290,7 @@ impl Endpoint {
                     }
                 }
                 DeviceEffect::Submit(request) => self.submit(request, around),
+                DeviceEffect::Wake => self.wants_service = true,
                 // The function has no INTx pin.
                 DeviceEffect::Line => {}
             }
@@ -147,11 +299,30 @@ impl Endpoint {
     }
 
     fn submit(&mut self, request: Request, around: &mut Surroundings<'_>) {
-        let reach = Reach { memory: around.memory, bus_master: self.bus_master };
-        let outcome = self.medium.perform(&request, &reach);
+        let outcome = match &mut self.backend {
+            Backend::Medium(medium) => {
+                let reach = Reach { memory: around.memory, bus_master: self.bus_master };
+                medium.perform(&request, &reach)
+            }
+            Backend::Served => {
+                self.failed |= self.requests.len() + self.taken >= self.most_requests;
+                if !self.failed {
+                    self.requests.push_back(request);
+                    self.wants_service = true;
+                }
+                return;
+            }
+        };
         let completion = Completion { tag: request.tag, outcome };
         self.with_device(around, |device, context| device.complete(completion, context));
     }
+}
+
+/// Whether `next` is a part of the same command, and goes on where `last` ends.
+fn follows(last: &Request, next: &Request) -> bool {
+    last.tag == next.tag
+        && last.operation == next.operation
+        && last.at.checked_add(last.bytes.into()) == Some(next.at)
 }
 
 #[cfg(test)]

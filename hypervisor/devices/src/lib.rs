@@ -41,5 +41,5 @@ pub mod uart;
 pub use chipset::{Chipset, ChipsetConfig};
 pub use device::Device;
 pub use effect::{Effect, Effects};
-pub use endpoint::{Endpoint, Surroundings};
+pub use endpoint::{Backend, Endpoint, Surroundings};
 pub use local_apic::{ApicAddress, ApicEffect, Fault, LocalApic};

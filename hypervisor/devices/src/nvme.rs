@@ -386,6 +386,10 @@ impl Device for Nvme {
         REQUESTS_A_CALL + NOTICES
     }
 
+    fn most_requests(&self) -> usize {
+        SLOTS * MOST_PIECES
+    }
+
     fn read(&mut self, offset: u64, width: Width, _: &mut Context<'_>) -> u64 {
         if offset >= WINDOW_BYTES || !width.is_aligned(offset) {
             return width.mask();

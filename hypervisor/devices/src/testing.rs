@@ -73,6 +73,8 @@ pub struct Bench<D, M> {
     pub now: u64,
     /// The messages that it sent, in order.
     pub messages: Vec<u16>,
+    /// How often it asked to be polled.
+    pub wakes: usize,
     /// The level of its line, as whoever looks after each [`DeviceEffect::Line`] knows it.
     pub line: bool,
     /// Whether requests wait for [`serve`](Self::serve) instead of being done at once.
@@ -92,6 +94,7 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
             medium,
             now: 0,
             messages: Vec::new(),
+            wakes: 0,
             line: false,
             hold: false,
             waiting: VecDeque::new(),
@@ -115,6 +118,16 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         let outcome = self.medium.perform(&request, &self.memory);
         self.complete(Completion { tag: request.tag, outcome });
         true
+    }
+
+    /// Polls the device. Whether more may wait.
+    pub fn poll(&mut self) -> bool {
+        self.call(|device, context| device.poll(context))
+    }
+
+    /// Lets `call` use the device, and does what it caused.
+    pub fn with<R>(&mut self, call: impl FnOnce(&mut D, &mut Context<'_>) -> R) -> R {
+        self.call(call)
     }
 
     /// Tells the device that a request is done.
@@ -151,6 +164,7 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
                 DeviceEffect::Line => self.line = self.device.line(),
                 DeviceEffect::Msi(message) => self.messages.push(message),
                 DeviceEffect::Submit(request) => self.submit(request),
+                DeviceEffect::Wake => self.wakes += 1,
             }
         }
     }

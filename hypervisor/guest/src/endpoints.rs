@@ -40,6 +40,15 @@ impl<H: Host> Partition<H> {
         }
     }
 
+    /// Lets whoever polls an endpoint, or serves its backend, use it: none of the vCPUs.
+    pub fn serve_endpoint<R>(
+        &self,
+        number: usize,
+        serve: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
+    ) -> Option<R> {
+        self.with_endpoint(HOUSEKEEPING, number, serve).map(|(result, _)| result)
+    }
+
     fn with_endpoint<R>(
         &self,
         from: usize,
@@ -53,6 +62,9 @@ impl<H: Host> Partition<H> {
         let result = access(&mut endpoint, &mut around);
         if endpoint.has_failed() {
             self.fail_device("emulated drive");
+        }
+        if endpoint.take_wants_service() {
+            self.host.wake_io();
         }
         Some((result, own))
     }

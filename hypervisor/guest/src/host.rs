@@ -42,6 +42,9 @@ pub trait Host: Sized {
     /// Makes the housekeeping CPU look at the chipsets that are left to it
     /// ([`Partition::look_after_chipset`]).
     fn wake_housekeeping(&self);
+    /// Makes the housekeeping CPU look at the emulated devices that it polls and serves
+    /// ([`Partition::serve_endpoint`]).
+    fn wake_io(&self);
     /// Writes part of a guest's console line; `complete` ends the line.
     fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool);
     /// Writes a line about a guest to the hypervisor's log.

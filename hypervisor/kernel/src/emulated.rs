@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use devices::Endpoint;
 use devices::medium::{ImageMedium, Medium};
 use devices::nvme::{BlockSize, Config, Nvme, WINDOW_BYTES};
+use devices::{Backend, Endpoint};
 use guest::bus_function::BusFunction;
 use handoff::bundle::{Item, ItemKind};
 use machine::chipset::config_space::MachineConfigSpace;
@@ -35,7 +35,8 @@ pub fn build(
 ) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
         let Model::Nvme = emulated.model;
-        let image = image(items, &plan.name, &emulated.image)?;
+        let name = emulated.backing.image.as_deref().ok_or("its emulated drive has no image")?;
+        let image = image(items, &plan.name, name)?;
         let function = EmulatedFunction::new(NVME, NVME_MESSAGES, NVME_LAYOUT);
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
@@ -44,7 +45,8 @@ pub fn build(
         let device = Nvme::new(controller(image, medium.bytes(), slot));
         log::info!("{}: {slot}: an NVMe drive of {} KiB, {}", plan.name, medium.bytes() >> 10, image.name);
         let BarLayout { table, pending, .. } = NVME_LAYOUT;
-        let endpoint = Endpoint::new(Box::new(device), Box::new(medium), NVME_MESSAGES, table, pending);
+        let endpoint =
+            Endpoint::new(Box::new(device), Backend::Medium(Box::new(medium)), NVME_MESSAGES, table, pending);
         Ok(TicketMutex::new(endpoint))
     };
     plan.emulated.iter().enumerate().map(build).collect()

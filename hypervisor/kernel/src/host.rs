@@ -102,6 +102,10 @@ impl Host for KernelHost {
         processor::apic_id(0).unwrap_or(0)
     }
 
+    fn wake_io(&self) {
+        crate::housekeeping::wake();
+    }
+
     fn wake_housekeeping(&self) {
         crate::housekeeping::wake();
     }

@@ -68,7 +68,8 @@ impl Bench {
     fn new() -> Self {
         static IMAGE: [u8; 4096] = [0x5a; 4096];
         let device = Box::<Reader>::default();
-        let mut endpoint = Endpoint::new(device, Box::new(ImageMedium(&IMAGE)), 1, TABLE, PENDING);
+        let mut endpoint =
+            Endpoint::new(device, Backend::Medium(Box::new(ImageMedium(&IMAGE))), 1, TABLE, PENDING);
         let memory = VecMemory::new(0x1000);
         let mut ignore = |_| ();
         let mut around = Surroundings { memory: &memory, now: 0, send: &mut ignore };

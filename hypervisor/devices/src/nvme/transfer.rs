@@ -1,5 +1,6 @@
 //! The data of a command: what its PRP entries point at (NVM Express 1.4, section 4.3).
 
+use crate::device::MOST_REQUEST_BYTES;
 use access::GuestMemory;
 use spec::Gpa;
 use spec::nvme::{Command, PAGE_BYTES, PRP_BYTES, Status};
@@ -8,6 +9,7 @@ use spec::nvme::{Command, PAGE_BYTES, PRP_BYTES, Status};
 pub(super) const TRANSFER_SHIFT: u8 = 5;
 /// The same in bytes: 128 KiB.
 pub(super) const MOST_BYTES: u64 = PAGE_BYTES << TRANSFER_SHIFT;
+const _: () = assert!(MOST_BYTES <= MOST_REQUEST_BYTES as u64);
 /// The most pieces of one command: all its pages, and one more where the first one does not
 /// start at its page's start.
 pub(super) const MOST_PIECES: usize = (1 << TRANSFER_SHIFT) + 1;

@@ -9,7 +9,7 @@ use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use access::memory::VecMemory;
 use devices::device::{Completion, Context, Device, DeviceEffect};
 use devices::medium::ImageMedium;
-use devices::{Chipset, ChipsetConfig, Endpoint};
+use devices::{Backend, Chipset, ChipsetConfig, Endpoint};
 use iommu::{Fault, HostMsi as RemappedMsi};
 use spec::Width;
 use spec::pci_config::{COMMAND, command};
@@ -319,6 +319,7 @@ impl Host for Around {
     fn housekeeping_cpu(&self) -> u32 {
         0
     }
+    fn wake_io(&self) {}
     fn wake_housekeeping(&self) {}
     fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>) {
@@ -395,8 +396,15 @@ pub fn guest() -> (Machine, Partition<Around>) {
         apic_ids: Box::new(PROCESSORS),
     });
     let mut partition = partition(&machine, bus);
-    let endpoint =
-        || Endpoint::new(Box::new(Bell(0)), Box::new(ImageMedium(&[])), 1, layout.table, layout.pending);
+    let endpoint = || {
+        Endpoint::new(
+            Box::new(Bell(0)),
+            Backend::Medium(Box::new(ImageMedium(&[]))),
+            1,
+            layout.table,
+            layout.pending,
+        )
+    };
     partition.endpoints = Box::new([TicketMutex::new(endpoint()), TicketMutex::new(endpoint())]);
     (machine, partition)
 }

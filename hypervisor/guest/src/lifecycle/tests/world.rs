@@ -87,6 +87,7 @@ impl Host for QuietHost {
     fn housekeeping_cpu(&self) -> u32 {
         0
     }
+    fn wake_io(&self) {}
     fn wake_housekeeping(&self) {}
     fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
     fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {

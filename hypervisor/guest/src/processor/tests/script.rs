@@ -89,6 +89,7 @@ impl Host for FakeHost {
     fn housekeeping_cpu(&self) -> u32 {
         99
     }
+    fn wake_io(&self) {}
     fn wake_housekeeping(&self) {
         self.count(2);
     }
