@@ -1,13 +1,14 @@
 //! Config x Platform -> Plan.
 
-use crate::check::{console, devices, files, guest_memory, lines, machine, pairs, rules};
+use crate::check::Report;
+use crate::check::{console, devices, files, guest_memory, lines, machine, owned, pairs, rules};
 use crate::config::{Config, GuestConfig, PciConfig};
 use crate::plan::{EmulatedPlan, FileRef, FunctionPlan, GuestPlan, Plan, Refusal};
 use crate::problem::Problem;
 use crate::reserved::merge;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use platform::{Function, Platform};
+use platform::{DevFn, Function, Platform};
 
 /// Decides what each guest gets on this machine, or why it does not start.
 ///
@@ -17,6 +18,7 @@ use platform::{Function, Platform};
 pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>) -> bool) -> Plan {
     let mut plan = Plan { problems: rules::check_whole(config), ..Plan::default() };
     console::choose(config, platform, &mut plan);
+    owned::choose(config, platform, &mut plan);
     let mut memory = machine::MemoryBudget::new(platform);
     for (name, guest) in &config.guest {
         let mut problems = rules::check_guest(config, name, guest);
@@ -32,6 +34,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         problems.extend(devices::check(config, name, guest, platform));
         problems.extend(console::check(&plan.console, name, guest, platform));
         problems.extend(guest_memory::check(name, guest, platform));
+        problems.extend(missing_disks(&plan, name, guest));
         // Last, so that a guest that is refused anyway takes no memory from others.
         if problems.is_empty() {
             problems.extend(memory.take(name, guest, platform));
@@ -76,14 +79,27 @@ fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan
             .collect(),
         emulated: guest
             .emulated()
-            .map(|(_, pci, wanted)| EmulatedPlan {
+            .map(|(_, pci, model)| EmulatedPlan {
                 slot: pci.slot,
-                model: wanted.model,
-                image: wanted.image.clone(),
+                model,
+                backing: pci.backing.clone().unwrap_or_default(),
             })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),
     }
+}
+
+/// A drive that the hypervisor cannot have serves nobody.
+fn missing_disks(plan: &Plan, name: &str, guest: &GuestConfig) -> Vec<Problem> {
+    let mut report = Report::of_guest(name);
+    for (index, disk, _) in guest.disks() {
+        let prefix = alloc::format!("disk.{disk}.");
+        if plan.problems.iter().any(|problem| problem.path.starts_with(&prefix)) {
+            let message = alloc::format!("disk `{disk}` cannot be used");
+            report.add(alloc::format!("pci[{index}].backing.disk"), message, "see what is said about it");
+        }
+    }
+    report.problems
 }
 
 fn plan_function(
@@ -92,9 +108,16 @@ fn plan_function(
     function: &Function,
     platform: &Platform,
 ) -> Option<FunctionPlan> {
+    let rom_bytes = if pci.rom { function.rom_bytes } else { 0 };
+    let line = lines::plan(pci, function, platform);
+    Some(FunctionPlan { index, slot: pci.slot, rom_bytes, line, ..plan_owned(function, platform)? })
+}
+
+/// A function as the hypervisor has it: no guest sees it.
+pub(crate) fn plan_owned(function: &Function, platform: &Platform) -> Option<FunctionPlan> {
     Some(FunctionPlan {
-        index,
-        slot: pci.slot,
+        index: 0,
+        slot: DevFn::new(0, 0),
         bdf: function.bdf,
         path: function.path.clone(),
         id: function.id,
@@ -105,7 +128,7 @@ fn plan_function(
         msi_messages: function.capabilities.msi.map_or(0, |msi| msi.messages),
         msix_messages: function.capabilities.msix.map_or(0, |msix| msix.messages),
         bars: function.bars.clone(),
-        rom_bytes: if pci.rom { function.rom_bytes } else { 0 },
-        line: lines::plan(pci, function, platform),
+        rom_bytes: 0,
+        line: None,
     })
 }

@@ -7,6 +7,8 @@ pub(crate) mod console;
 #[cfg(test)]
 mod console_tests;
 pub(crate) mod devices;
+#[cfg(test)]
+mod disk_tests;
 pub(crate) mod files;
 mod firmware_memory;
 pub(crate) mod guest_memory;
@@ -18,6 +20,7 @@ mod iommu_tests;
 mod line_tests;
 pub(crate) mod lines;
 pub(crate) mod machine;
+pub(crate) mod owned;
 #[cfg(test)]
 mod pair_tests;
 pub(crate) mod pairs;
@@ -34,7 +37,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
 
-/// Collects problems of one guest.
+/// Collects problems of one guest, or of one drive of the hypervisor's.
 pub(crate) struct Report {
     prefix: String,
     pub problems: Vec<Problem>,
@@ -43,6 +46,10 @@ pub(crate) struct Report {
 impl Report {
     pub fn of_guest(name: &str) -> Self {
         Self { prefix: alloc::format!("guest.{name}"), problems: Vec::new() }
+    }
+
+    pub fn of_disk(name: &str) -> Self {
+        Self { prefix: alloc::format!("disk.{name}"), problems: Vec::new() }
     }
 
     /// A problem with the guest's key `key`.

@@ -6,6 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use platform::names::{DevFn, DeviceId, DevicePath, Memory};
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,8 @@ table! {
     pub struct Config {
         /// What concerns the hypervisor itself.
         pub hypervisor: HypervisorConfig = HypervisorConfig::default(),
+        /// The drives that the hypervisor keeps, by name, for emulated functions of the guests.
+        pub disk: BTreeMap<String, DiskConfig> = BTreeMap::new(),
         /// The guests, by name: up to 32 letters, digits, `-` and `_`.
         pub guest: BTreeMap<String, GuestConfig> = BTreeMap::new(),
     }
@@ -282,8 +285,10 @@ table! {
         pub slot: DevFn,
         /// The physical function that is passed through.
         pub passthrough: Option<Passthrough> = None,
-        /// The emulated function that stands there instead.
-        pub emulated: Option<EmulatedFunction> = None,
+        /// The emulated function that stands there instead. The guest needs no IOMMU for it.
+        pub emulate: Option<Model> = None,
+        /// What is on an emulated drive.
+        pub backing: Option<Backing> = None,
         /// Accept a function that the firmware still uses for transfers of its own
         /// (its tables reserve that memory: RMRR, IVMD).
         pub allow_reserved_memory: bool = false,
@@ -311,14 +316,46 @@ table! {
 }
 
 table! {
-    /// An emulated function: `emulated = { model = "nvme", image = "root.img" }`. The guest needs
-    /// no IOMMU for it.
-    pub struct EmulatedFunction {
-        /// What it is.
-        pub model: Model,
-        /// The drive's contents, which the guest reads and never writes: a file that is packed
-        /// with the kernels. It stays in the hypervisor's memory.
-        pub image: String,
+    /// A drive that the hypervisor drives itself: NVMe, or a disk at an AHCI controller.
+    pub struct DiskConfig {
+        /// The function that it is, or that it is at. It belongs to no guest.
+        pub device: Passthrough,
+        /// The port of an AHCI controller that the disk is at. Without it, the first that has one.
+        pub port: Option<u32> = None,
+    }
+}
+
+table! {
+    /// What is on an emulated drive: `backing = { disk = "system", partition = 2 }` or
+    /// `backing = { image = "root.img" }`.
+    #[derive(Default)]
+    pub struct Backing {
+        /// One of the drives that the hypervisor keeps, which the guest reads and writes.
+        pub disk: Option<String> = None,
+        /// The partition of its GPT, by number (from 1), name, or UUID. Without it the guest has
+        /// the whole drive.
+        pub partition: Option<PartitionName> = None,
+        /// A file that is packed with the kernels, which the guest reads and never writes. It stays
+        /// in the hypervisor's memory.
+        pub image: Option<String> = None,
+    }
+}
+
+/// How a partition of a GPT is called.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum PartitionName {
+    /// By its place in the table, from 1.
+    Number(u32),
+    /// By its name or its UUID.
+    Text(String),
+}
+
+impl fmt::Display for PartitionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
     }
 }
 
@@ -340,6 +377,13 @@ impl Model {
     }
 }
 
+impl Config {
+    /// The functions that stay with the hypervisor, each with the name of the drive that it is.
+    pub fn owned(&self) -> impl Iterator<Item = (&str, &Passthrough)> {
+        self.disk.iter().map(|(name, disk)| (name.as_str(), &disk.device))
+    }
+}
+
 impl GuestConfig {
     /// The functions of the machine that it asks for, each with its place in `pci`.
     pub fn passed_through(&self) -> impl Iterator<Item = (usize, &PciConfig, &Passthrough)> {
@@ -348,9 +392,24 @@ impl GuestConfig {
     }
 
     /// The emulated functions that it asks for, each with its place in `pci`.
-    pub fn emulated(&self) -> impl Iterator<Item = (usize, &PciConfig, &EmulatedFunction)> {
+    pub fn emulated(&self) -> impl Iterator<Item = (usize, &PciConfig, Model)> {
         let all = self.pci.iter().enumerate();
-        all.filter_map(|(index, pci)| Some((index, pci, pci.emulated.as_ref()?)))
+        all.filter_map(|(index, pci)| Some((index, pci, pci.emulate?)))
+    }
+
+    /// The images of its emulated drives, each with the place of its function in `pci`.
+    pub fn images(&self) -> impl Iterator<Item = (usize, &str)> {
+        let all = self.pci.iter().enumerate();
+        all.filter_map(|(index, pci)| Some((index, pci.backing.as_ref()?.image.as_deref()?)))
+    }
+
+    /// What it has of the hypervisor's drives, each with the place of its function in `pci`: the
+    /// drive's name, and the partition or all of it.
+    pub fn disks(&self) -> impl Iterator<Item = (usize, &str, Option<&PartitionName>)> + Clone {
+        self.pci.iter().enumerate().filter_map(|(index, pci)| {
+            let backing = pci.backing.as_ref()?;
+            Some((index, backing.disk.as_deref()?, backing.partition.as_ref()))
+        })
     }
 
     /// Whether it asks for the machine's function at `path`.

@@ -36,11 +36,12 @@ pub use build::{build, check_without_machine};
 pub use check::machine::HYPERVISOR_MEMORY;
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
-    Barriers, Config, Console, ConsolePort, EmulatedFunction, EndPolicy, Expect, GuestConfig,
-    HypervisorConfig, Interrupts, Model, Passthrough, PciConfig, SerialCard, UnmappedAccess,
+    Backing, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig,
+    HypervisorConfig, Interrupts, Model, PartitionName, Passthrough, PciConfig, SerialCard, UnmappedAccess,
 };
 pub use plan::{
-    ConsolePlan, EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, LinePlan, Plan, PortName, Refusal,
+    ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, LinePlan,
+    OwnedPlan, Plan, PortName, Refusal,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

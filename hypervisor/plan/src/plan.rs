@@ -1,6 +1,6 @@
 //! The Plan: what each guest gets.
 
-use crate::config::{GuestConfig, Model};
+use crate::config::{Backing, GuestConfig, Model};
 use crate::problem::Problem;
 use crate::reserved::ReservedRange;
 use alloc::string::String;
@@ -23,6 +23,10 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What is better otherwise, though the guests start.
     pub warnings: Vec<Problem>,
+    /// The functions that stay with the hypervisor.
+    pub owned: Vec<OwnedPlan>,
+    /// Its drives, by name.
+    pub disks: Vec<DiskPlan>,
     /// The serial ports that the console may be at, the best first. Empty where the
     /// configuration wants none or its card is not there.
     pub console: Vec<ConsolePlan>,
@@ -73,8 +77,46 @@ pub struct EmulatedPlan {
     pub slot: DevFn,
     /// What it is.
     pub model: Model,
-    /// The file that its drive's contents are.
-    pub image: String,
+    /// What is on its drive.
+    pub backing: Backing,
+}
+
+/// A function that stays with the hypervisor, which drives it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnedPlan {
+    /// The function. No guest sees it: its slot is 00.0, and it has neither ROM nor line.
+    pub function: FunctionPlan,
+    /// By which driver.
+    pub driver: Driver,
+}
+
+/// The drivers, by what they drive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Driver {
+    /// NVM Express controllers.
+    Nvme,
+}
+
+impl Driver {
+    /// The driver of functions of this class code (PCI Code and ID Assignment Specification,
+    /// section 1).
+    pub const fn of_class(class: u32) -> Option<Self> {
+        match class {
+            spec::pci::class::NVME => Some(Self::Nvme),
+            _ => None,
+        }
+    }
+}
+
+/// A drive of the hypervisor's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskPlan {
+    /// Its name.
+    pub name: String,
+    /// The function that it is, or is at: its place in [`Plan::owned`].
+    pub owned: usize,
+    /// The port of an AHCI controller, where the configuration names one.
+    pub port: Option<u32>,
 }
 
 /// A physical function that a guest gets.

@@ -5,6 +5,13 @@ use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Class codes: base class, subclass and programming interface (PCI Code and ID Assignment
+/// Specification, section 1).
+pub mod class {
+    /// An NVM Express controller for input and output.
+    pub const NVME: u32 = 0x01_0802;
+}
+
 /// A PCI function's address on its segment: bus, device, function. Its 16 bits
 /// are the requester ID that the function puts into its transactions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -29,10 +29,10 @@ pub fn problems(config: &plan::Config, shelves: &Shelves, low_end: &dyn Fn(&str)
 /// What is wrong with the images of a guest's emulated drives, as far as they are there.
 fn images(name: &str, guest: &GuestConfig, shelves: &Shelves) -> Vec<Problem> {
     let bytes = |file: &str| Some(std::fs::metadata(shelves.find(file)?).ok()?.len());
-    let empty = guest.emulated().filter(|(.., emulated)| bytes(&emulated.image) == Some(0));
+    let empty = guest.images().filter(|(_, image)| bytes(image) == Some(0));
     empty
         .map(|(index, ..)| Problem {
-            path: format!("guest.{name}.pci[{index}].emulated.image"),
+            path: format!("guest.{name}.pci[{index}].backing.image"),
             message: "the image is empty, and a drive has a block at least".to_owned(),
             help: "name a file with a file system, or with the contents of a disk".to_owned(),
         })

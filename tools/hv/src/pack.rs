@@ -45,7 +45,7 @@ fn build(config: &plan::Config, shelves: &Shelves, elf: &Path) -> Result<Vec<u8>
         }
         let image = kernels::start_image(guest, shelves).with_context(|| format!("guest {name}"))?;
         add(ItemKind::Start, name, "start", image)?;
-        let mut images: Vec<&str> = guest.emulated().map(|(.., emulated)| emulated.image.as_str()).collect();
+        let mut images: Vec<&str> = guest.images().map(|(_, image)| image).collect();
         images.sort_unstable();
         images.dedup();
         for image in images {
@@ -114,7 +114,7 @@ initrd = \"disk\"
     fn an_image_is_packed_once_and_an_empty_one_refused() {
         let drive = |slot: &str| {
             format!(
-                "[[guest.one.pci]]\nslot = \"{slot}\"\nemulated = {{ model = \"nvme\", image = \"root\" }}\n"
+                "[[guest.one.pci]]\nslot = \"{slot}\"\nemulate = \"nvme\"\nbacking = {{ image = \"root\" }}\n"
             )
         };
         let (folder, _) = scene("image");

@@ -1,7 +1,7 @@
 //! What a function may not claim, and what does not fit into a guest.
 
 use super::tests::{Ask, config, everyday, problems};
-use crate::config::{EmulatedFunction, Model, PciConfig};
+use crate::config::{Backing, Model, PciConfig};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -175,12 +175,13 @@ fn the_bars_of_emulated_functions_need_room_too() {
     let ask = |drives: u8| {
         let mut config = config(&[ASK]);
         let slots = (0..drives).map(|number| {
-            let emulated = EmulatedFunction { model: Model::Nvme, image: "root.img".into() };
+            let backing = Backing { image: Some("root.img".into()), ..Backing::default() };
             let place = config.guest["a"].pci[0].clone();
             PciConfig {
                 slot: DevFn::new(number + 2, 0),
                 passthrough: None,
-                emulated: Some(emulated),
+                emulate: Some(Model::Nvme),
+                backing: Some(backing),
                 ..place
             }
         });
@@ -193,7 +194,7 @@ fn the_bars_of_emulated_functions_need_room_too() {
     assert_eq!(
         ask(2),
         [
-            "guest.a.pci[2].emulated: BAR 0 of the emulated function in slot 03.0 needs 16384 bytes of the guest's \
+            "guest.a.pci[2].emulate: BAR 0 of the emulated function in slot 03.0 needs 16384 bytes of the guest's \
              room for devices, and its window above 4 GiB, of 0 bytes from 0x100000000, cannot hold it; make its \
              BAR smaller (Resizable BAR in the firmware), or leave a device out"
         ]

@@ -2,7 +2,7 @@
 //! BARs of a guest's functions must fit where its PCI bus has room.
 
 use super::Report;
-use super::request::Request;
+use super::request::Wanted;
 use crate::config::GuestConfig;
 use alloc::format;
 use alloc::string::String;
@@ -15,8 +15,8 @@ use vpci::Windows;
 use vpci::bus::Allocator;
 
 /// A guest reaches whole pages: what else is on them it would reach too.
-pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Report) {
-    let path = request.key("path");
+pub(crate) fn check(asked: &Wanted<'_>, function: &Function, report: &mut Report) {
+    let path = asked.key("path");
     for bar in function.bars.iter().filter(|bar| bar.is_memory()) {
         let Some((first, last)) = bar.pages() else {
             report.add(
@@ -26,7 +26,7 @@ pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Rep
             );
             continue;
         };
-        if let Some(neighbour) = neighbour(request, function, (first, last)) {
+        if let Some(neighbour) = neighbour(asked, function, (first, last)) {
             report.add(
                 &path,
                 format_args!(
@@ -35,7 +35,7 @@ pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Rep
                 ),
                 "give both devices to the same guest, or plug one elsewhere",
             );
-        } else if let Some(objection) = request.platform.objection(function, bar) {
+        } else if let Some(objection) = asked.platform.objection(function, bar) {
             let end = bar.address.0.saturating_add(bar.bytes);
             let what = format!("BAR {} of {} at {:#x} to {end:#x}", bar.index, function.path, bar.address.0);
             report.add(
@@ -48,13 +48,9 @@ pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Rep
 }
 
 /// A function of somebody else with a BAR on one of these pages.
-fn neighbour<'p>(
-    request: &Request<'p>,
-    function: &Function,
-    (first, last): (u64, u64),
-) -> Option<&'p Function> {
-    let is_own = |other: &Function| request.guest.asks_for(&other.path);
-    let others = request.platform.functions.iter().filter(|other| other.bdf != function.bdf);
+fn neighbour<'p>(asked: &Wanted<'p>, function: &Function, (first, last): (u64, u64)) -> Option<&'p Function> {
+    let is_own = |other: &Function| asked.owner.asks_for(&other.path);
+    let others = asked.platform.functions.iter().filter(|other| other.bdf != function.bdf);
     others.filter(|other| !is_own(other)).find(|other| {
         let mut pages = other.bars.iter().filter_map(Bar::pages);
         pages.any(|(start, end)| start <= last && first <= end)
@@ -89,10 +85,10 @@ pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut 
             wanted.push((bytes, BarKind::Rom, key(), format!("the expansion ROM of {}", function.path)));
         }
     }
-    for (index, pci, emulated) in guest.emulated() {
+    for (index, pci, model) in guest.emulated() {
         let kind = BarKind::Memory64 { prefetchable: false };
         let what = format!("BAR 0 of the emulated function in slot {}", pci.slot);
-        wanted.push((emulated.model.bar_bytes(), kind, format!("pci[{index}].emulated"), what));
+        wanted.push((model.bar_bytes(), kind, format!("pci[{index}].emulate"), what));
     }
     wanted.sort_by_key(|(bytes, ..)| core::cmp::Reverse(*bytes));
     let mut room = Allocator::new(windows.clone());

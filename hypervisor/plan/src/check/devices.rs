@@ -1,6 +1,6 @@
 //! PCI functions: are they there, and can they be kept apart from everybody else.
 
-use super::request::Request;
+use super::request::{Owner, Request, Wanted};
 use super::{Report, bars, firmware_memory, lines, pairs, units};
 use crate::check::rules::earlier_guests;
 use crate::config::{Config, GuestConfig};
@@ -16,15 +16,18 @@ use spec::pci_config::HEADER_TYPE_CARDBUS;
 pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
     for (index, pci, wanted) in guest.passed_through() {
-        let request = Request { config, name, guest, pci, wanted, index, platform };
+        let prefix = format!("pci[{index}].passthrough");
+        let wanted = Wanted { platform, device: wanted, owner: Owner::Guest(guest), prefix };
+        let request = Request { config, name, guest, pci, index, wanted };
         check_owner(&request, &mut report);
-        let Some(function) = find(&request, &mut report) else { continue };
-        check_iommu(&request, function, &mut report);
+        let wanted = &request.wanted;
+        let Some(function) = find(wanted, &mut report) else { continue };
+        check_iommu(wanted, function, &mut report);
         firmware_memory::check(&request, function, &mut report);
         pairs::check(&request, function, &mut report);
-        check_reset(&request, function, &mut report);
+        check_reset(wanted, function, &mut report);
         lines::check(&request, function, &mut report);
-        bars::check(&request, function, &mut report);
+        bars::check(wanted, function, &mut report);
         check_rom(&request, function, &mut report);
     }
     bars::check_room(guest, platform, &mut report);
@@ -34,8 +37,8 @@ pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: 
 fn check_owner(request: &Request<'_>, report: &mut Report) {
     if let Some(owner) = owner_of(request) {
         report.add(
-            request.key("path"),
-            format_args!("{} {owner}", request.wanted.path),
+            request.wanted.key("path"),
+            format_args!("{} {owner}", request.wanted.device.path),
             "pass each function to one guest, once",
         );
     }
@@ -43,19 +46,21 @@ fn check_owner(request: &Request<'_>, report: &mut Report) {
 
 /// Who has this function already, as the end of a sentence.
 fn owner_of(request: &Request<'_>) -> Option<String> {
-    let path = &request.wanted.path;
+    let path = &request.wanted.device.path;
     let mut before = request.guest.passed_through().take_while(|(index, ..)| *index < request.index);
     if before.any(|(.., other)| other.path == *path) {
         return Some("is passed through twice".to_string());
+    }
+    if let Some((disk, _)) = request.config.owned().find(|(_, device)| device.path == *path) {
+        return Some(format!("stays with the hypervisor as disk `{disk}`"));
     }
     let (owner, _) = earlier_guests(request.config, request.name).find(|(_, other)| other.asks_for(path))?;
     Some(format!("belongs to guest `{owner}` already"))
 }
 
 /// The function that is meant, if it is there and is what it should be.
-fn find<'p>(request: &Request<'p>, report: &mut Report) -> Option<&'p Function> {
-    let wanted = request.wanted;
-    let platform = request.platform;
+pub(crate) fn find<'p>(asked: &Wanted<'p>, report: &mut Report) -> Option<&'p Function> {
+    let (platform, wanted) = (asked.platform, asked.device);
     let elsewhere = || {
         let mut found = platform.functions.iter().filter(|function| function.id == wanted.id);
         match (found.next(), found.count()) {
@@ -66,12 +71,12 @@ fn find<'p>(request: &Request<'p>, report: &mut Report) -> Option<&'p Function> 
     };
     let Some(function) = platform.function_at(&wanted.path) else {
         let message = format!("there is no device at {}", wanted.path);
-        report.add(request.key("path"), message, elsewhere());
+        report.add(asked.key("path"), message, elsewhere());
         return None;
     };
     if function.id != wanted.id {
         report.add(
-            request.key("id"),
+            asked.key("id"),
             format_args!("the device at {} is {} and not {}", wanted.path, function.id, wanted.id),
             format_args!("use id = \"{}\" if that is the one; {}", function.id, elsewhere()),
         );
@@ -79,7 +84,7 @@ fn find<'p>(request: &Request<'p>, report: &mut Report) -> Option<&'p Function> 
     }
     if function.is_bridge() {
         report.add(
-            request.key("path"),
+            asked.key("path"),
             format_args!("the device at {} is a bridge", wanted.path),
             "pass through the functions behind it",
         );
@@ -88,8 +93,8 @@ fn find<'p>(request: &Request<'p>, report: &mut Report) -> Option<&'p Function> 
     Some(function)
 }
 
-fn check_iommu(request: &Request<'_>, function: &Function, report: &mut Report) {
-    let (platform, path) = (request.platform, request.key("path"));
+pub(crate) fn check_iommu(asked: &Wanted<'_>, function: &Function, report: &mut Report) {
+    let (platform, path) = (asked.platform, asked.key("path"));
     let at = &function.path;
     if platform.remapping.is_absent() {
         let message = "this machine shows no IOMMU, so a device could reach all memory";
@@ -131,18 +136,18 @@ fn interrupt_sender(function: &Function, platform: &Platform) -> Option<(String,
 
 /// A function comes back from a guest, and starts again, only after a reset: its own, or
 /// that of its bus where nobody else is on it.
-fn check_reset(request: &Request<'_>, function: &Function, report: &mut Report) {
+pub(crate) fn check_reset(asked: &Wanted<'_>, function: &Function, report: &mut Report) {
     if function.resets_alone() != Some(false) {
         return;
     }
-    let (platform, path, at) = (request.platform, request.key("path"), &function.path);
+    let (platform, path, at) = (asked.platform, asked.key("path"), &function.path);
     let bridge = function.parent.and_then(|bridge| platform.function(bridge));
     // The reset of a CardBus bridge's socket is another one.
     let Some(bridge) = bridge.filter(|bridge| bridge.header != HEADER_TYPE_CARDBUS) else {
         let message = format!("{at} has no reset, and no bus that can be reset");
         return report.add(path, message, "pass through another device");
     };
-    let is_own = |other: &Function| request.guest.asks_for(&other.path);
+    let is_own = |other: &Function| asked.owner.asks_for(&other.path);
     let beside = |other: &&Function| {
         other.bdf != function.bdf && other.bdf.bus() == function.bdf.bus() && !is_own(other)
     };

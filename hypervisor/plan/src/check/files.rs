@@ -25,8 +25,8 @@ pub(crate) fn check(name: &str, guest: &GuestConfig, has_file: &dyn Fn(FileRef<'
     for (index, module) in guest.modules.iter().enumerate() {
         check(format!("modules[{index}]"), FileKind::Module, module);
     }
-    for (index, _, emulated) in guest.emulated() {
-        check(format!("pci[{index}].emulated.image"), FileKind::Image, &emulated.image);
+    for (index, image) in guest.images() {
+        check(format!("pci[{index}].backing.image"), FileKind::Image, image);
     }
     report.problems
 }

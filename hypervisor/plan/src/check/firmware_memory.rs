@@ -12,7 +12,7 @@ use spec::Hpa;
 /// The firmware's own transfers go on while the guest has the function, so their
 /// memory must be mapped for it, one to one.
 pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Report) {
-    let (platform, path) = (request.platform, request.key("path"));
+    let (platform, path) = (request.wanted.platform, request.wanted.key("path"));
     let at = &function.path;
     for range in platform.reserved_memory(function) {
         let what = format!("{} bytes of its own memory at {:#x}", range.bytes, range.start.0);
@@ -46,7 +46,7 @@ pub(crate) fn check(request: &Request<'_>, function: &Function, report: &mut Rep
             // Each guest's device would read what the other's wrote.
             report.add(
                 &path,
-                format_args!("the firmware uses {at} with {what}, and {} of guest `{owner}` too", other.path),
+                format_args!("the firmware uses {at} with {what}, and {} of {owner} too", other.path),
                 "give both to the same guest",
             );
         }

@@ -61,7 +61,7 @@ fn name(interrupt: LegacyInterrupt) -> char {
 fn find(request: &Request<'_>, function: &Function, report: &mut Report) -> Option<u32> {
     let at = &function.path;
     let pin = name(function.interrupt?);
-    match (request.pci.gsi, request.platform.gsi(function)) {
+    match (request.pci.gsi, request.wanted.platform.gsi(function)) {
         (Some(said), Some(known)) if said != known => {
             report.add(
                 gsi_key(request),
@@ -72,13 +72,13 @@ fn find(request: &Request<'_>, function: &Function, report: &mut Report) -> Opti
         }
         (Some(said), _) => Some(said),
         (None, known) => {
-            let wired = request.platform.wired_gsi(function);
+            let wired = request.wanted.platform.wired_gsi(function);
             if wired.is_none() {
                 let message = format!(
                     "{at} has neither MSI nor MSI-X, and where its INT{pin} ends stands only in the \
                      firmware's code"
                 );
-                report.add(request.key("path"), message, help(known));
+                report.add(request.wanted.key("path"), message, help(known));
             }
             wired
         }
@@ -97,8 +97,8 @@ fn help(known: Option<u32>) -> String {
 
 /// The input must be PCI's, and the IOMMU must know who sends from there.
 fn check_input(request: &Request<'_>, function: &Function, gsi: u32, report: &mut Report) {
-    let platform = request.platform;
-    let key = if request.pci.gsi.is_some() { gsi_key(request) } else { request.key("path") };
+    let platform = request.wanted.platform;
+    let key = if request.pci.gsi.is_some() { gsi_key(request) } else { request.wanted.key("path") };
     let at = &function.path;
     let elsewhere = "pass through a device with MSI or MSI-X";
     if platform.is_fixed_gsi(gsi) {
@@ -121,7 +121,7 @@ fn check_input(request: &Request<'_>, function: &Function, gsi: u32, report: &mu
 /// Nobody may hold the line down but its owner. Bridges do not count: their own interrupts
 /// are the hypervisor's, which never enables them.
 fn check_sharers(request: &Request<'_>, function: &Function, gsi: u32, report: &mut Report) {
-    let platform = request.platform;
+    let platform = request.wanted.platform;
     let shares = |other: &&Function| {
         let is_known = || {
             platform.share_line(function, other)
@@ -140,7 +140,7 @@ fn check_sharers(request: &Request<'_>, function: &Function, gsi: u32, report: &
     let doubt =
         if other.interrupt.is_none() { ", whose word that it has no pin nothing holds it to" } else { "" };
     report.add(
-        request.key("path"),
+        request.wanted.key("path"),
         format_args!(
             "{} shares its interrupt line, global system interrupt {gsi}, with {}{doubt}",
             function.path, other.path
@@ -170,7 +170,7 @@ fn check_slot(request: &Request<'_>, function: &Function, interrupt: LegacyInter
     let mine = line(request.pci, interrupt.pin);
     let mut earlier = request.guest.passed_through().take_while(|(index, ..)| *index < request.index);
     let rival = earlier.find(|(_, pci, wanted_there)| {
-        let other = request.platform.function_at(&wanted_there.path);
+        let other = request.wanted.platform.function_at(&wanted_there.path);
         other.and_then(|other| wanted(pci, other)).is_some_and(|other| line(pci, other.pin) == mine)
     });
     let Some((_, rival, _)) = rival else { return };

@@ -11,7 +11,7 @@ use platform::{Function, Isolation, Platform, Reason};
 
 /// Functions that cannot be kept apart belong to one guest.
 pub(super) fn check(request: &Request<'_>, function: &Function, report: &mut Report) {
-    let platform = request.platform;
+    let platform = request.wanted.platform;
     // The function itself has a message of its own.
     let others = earlier_functions(request).filter(|(_, other)| other.bdf != function.bdf);
     let together = |(owner, other)| match platform.isolation(function, other) {
@@ -20,9 +20,9 @@ pub(super) fn check(request: &Request<'_>, function: &Function, report: &mut Rep
     };
     let Some((owner, other, reason)) = others.filter_map(together).next() else { return };
     report.add(
-        request.key("path"),
+        request.wanted.key("path"),
         format_args!(
-            "{} cannot be kept apart from {} of guest `{owner}`: {}",
+            "{} cannot be kept apart from {} of {owner}: {}",
             function.path,
             other.path,
             why(reason, platform)

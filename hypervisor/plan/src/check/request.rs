@@ -1,10 +1,47 @@
-//! What a guest asks for, as the checks of functions see it.
+//! Who asks for a function of the machine, as the checks of functions see it.
 
 use super::rules::earlier_guests;
 use crate::config::{Config, GuestConfig, Passthrough, PciConfig};
 use alloc::format;
 use alloc::string::String;
-use platform::{Function, Platform};
+use platform::{DevicePath, Function, Platform};
+
+/// A function of the machine that somebody asks for.
+pub(crate) struct Wanted<'a> {
+    pub platform: &'a Platform,
+    /// Which function.
+    pub device: &'a Passthrough,
+    /// Who asks.
+    pub owner: Owner<'a>,
+    /// What its keys begin with, behind the owner's own.
+    pub prefix: String,
+}
+
+/// Who can own a function of the machine.
+#[derive(Clone, Copy)]
+pub(crate) enum Owner<'a> {
+    /// A guest, to which it is passed through.
+    Guest(&'a GuestConfig),
+    /// The hypervisor, which drives it.
+    Hypervisor(&'a Config),
+}
+
+impl Owner<'_> {
+    /// Whether the function at `path` is this owner's.
+    pub fn asks_for(self, path: &DevicePath) -> bool {
+        match self {
+            Self::Guest(guest) => guest.asks_for(path),
+            Self::Hypervisor(config) => config.owned().any(|(_, device)| device.path == *path),
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// The path of a key.
+    pub fn key(&self, key: &str) -> String {
+        format!("{}.{key}", self.prefix)
+    }
+}
 
 /// A function that a guest asks for.
 pub(crate) struct Request<'a> {
@@ -13,27 +50,19 @@ pub(crate) struct Request<'a> {
     pub name: &'a str,
     pub guest: &'a GuestConfig,
     pub pci: &'a PciConfig,
-    /// Which function of the machine.
-    pub wanted: &'a Passthrough,
     /// Its place in the guest's list.
     pub index: usize,
-    pub platform: &'a Platform,
+    pub wanted: Wanted<'a>,
 }
 
-impl Request<'_> {
-    /// The path of a key of the request.
-    pub fn key(&self, key: &str) -> String {
-        format!("pci[{}].passthrough.{key}", self.index)
-    }
-}
-
-/// The functions of earlier guests, each with its guest's name.
+/// The functions that are the hypervisor's or earlier guests', each with the words for its owner.
 pub(crate) fn earlier_functions<'r>(
     request: &'r Request<'_>,
-) -> impl Iterator<Item = (&'r str, &'r Function)> {
-    earlier_guests(request.config, request.name).flat_map(|(owner, guest)| {
-        let functions =
-            guest.passed_through().filter_map(|(.., wanted)| request.platform.function_at(&wanted.path));
-        functions.map(move |function| (owner, function))
-    })
+) -> impl Iterator<Item = (String, &'r Function)> {
+    let platform = request.wanted.platform;
+    let owned = request.config.owned().map(|(name, device)| (format!("disk `{name}`"), device));
+    let earlier = earlier_guests(request.config, request.name).flat_map(|(owner, guest)| {
+        guest.passed_through().map(move |(.., wanted)| (format!("guest `{owner}`"), wanted))
+    });
+    owned.chain(earlier).filter_map(|(owner, wanted)| Some((owner, platform.function_at(&wanted.path)?)))
 }

@@ -1,7 +1,7 @@
 //! What must hold on any machine.
 
 use super::Report;
-use crate::config::{Config, GuestConfig, Interrupts, PciConfig};
+use crate::config::{Config, GuestConfig, Interrupts, PartitionName, PciConfig};
 use crate::problem::Problem;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -26,7 +26,7 @@ const MOST_PROCESSORS: usize = 254;
 
 /// What concerns no single guest.
 pub(crate) fn check_whole(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = super::owned::check_names(config);
     if config.guest.is_empty() {
         problems.push(Problem {
             path: "guest".to_string(),
@@ -40,30 +40,34 @@ pub(crate) fn check_whole(config: &Config) -> Vec<Problem> {
 /// What concerns one guest, alone and against those before it.
 pub(crate) fn check_guest(config: &Config, name: &str, guest: &GuestConfig) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
-    check_name(name, &mut report);
+    report.problems.extend(check_name("guest", name));
     check_cpus(config, name, guest, &mut report);
     check_memory(guest, &mut report);
     check_command_line(guest, &mut report);
     check_slots(guest, &mut report);
-    check_sources(guest, &mut report);
+    check_sources(config, guest, &mut report);
+    check_shares(config, name, guest, &mut report);
     check_modules(guest, &mut report);
     check_snapshot(guest, &mut report);
     report.problems
 }
 
-fn check_name(name: &str, report: &mut Report) {
+/// What is wrong with the name of a `kind`.
+pub(crate) fn check_name(kind: &str, name: &str) -> Option<Problem> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let help = "use up to 32 letters, digits, `-` and `_`";
+    let problem = |message: &str, help: &str| Problem {
+        path: alloc::format!("{kind}.{name}"),
+        message: message.to_string(),
+        help: help.to_string(),
+    };
     if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
-        report.problems.push(problem_of_name(name, "this is no name for a guest", help));
+        let message = alloc::format!("this is no name for a {kind}");
+        Some(problem(&message, "use up to 32 letters, digits, `-` and `_`"))
     } else if name == RESERVED_NAME {
-        let message = "this name is the hypervisor's own on the console";
-        report.problems.push(problem_of_name(name, message, "choose another name"));
+        Some(problem("this name is the hypervisor's own on the console", "choose another name"))
+    } else {
+        None
     }
-}
-
-fn problem_of_name(name: &str, message: &str, help: &str) -> Problem {
-    Problem { path: alloc::format!("guest.{name}"), message: message.to_string(), help: help.to_string() }
 }
 
 fn check_cpus(config: &Config, name: &str, guest: &GuestConfig, report: &mut Report) {
@@ -152,21 +156,29 @@ fn check_slots(guest: &GuestConfig, report: &mut Report) {
 }
 
 /// A function is the machine's or an emulated one, and has the keys of its kind.
-fn check_sources(guest: &GuestConfig, report: &mut Report) {
+fn check_sources(config: &Config, guest: &GuestConfig, report: &mut Report) {
     for (index, pci) in guest.pci.iter().enumerate() {
-        match (&pci.passthrough, &pci.emulated) {
-            (Some(_), None) => {}
+        match (&pci.passthrough, pci.emulate) {
+            (Some(_), None) => {
+                if pci.backing.is_some() {
+                    let key = alloc::format!("pci[{index}].backing");
+                    report.add(key, "the function is passed through, with what is on it", "remove the key");
+                }
+            }
             (None, None) => report.add(
                 alloc::format!("pci[{index}].slot"),
                 "nothing says what stands there",
-                "add passthrough = { path = \"...\", id = \"...\" }, or emulated = { model = \"nvme\", image = \"...\" }",
+                "add passthrough = { path = \"...\", id = \"...\" }, or emulate = \"nvme\"",
             ),
             (Some(_), Some(_)) => report.add(
-                alloc::format!("pci[{index}].emulated"),
+                alloc::format!("pci[{index}].emulate"),
                 "the function is passed through already",
                 "remove one of the two, or give each a slot of its own",
             ),
-            (None, Some(_)) => check_emulated(index, pci, report),
+            (None, Some(_)) => {
+                check_emulated(index, pci, report);
+                check_backing(config, index, pci, report);
+            }
         }
     }
 }
@@ -178,6 +190,57 @@ fn check_emulated(index: usize, pci: &PciConfig, report: &mut Report) {
     for (key, _) in keys.iter().filter(|(_, given)| *given) {
         let message = "an emulated function has nothing of the kind";
         report.add(alloc::format!("pci[{index}].{key}"), message, "remove the key");
+    }
+}
+
+/// An emulated drive has an image, or one of the hypervisor's drives.
+fn check_backing(config: &Config, index: usize, pci: &PciConfig, report: &mut Report) {
+    let key = |key: &str| alloc::format!("pci[{index}].backing{key}");
+    let help = "add backing = { disk = \"...\", partition = 1 }, or backing = { image = \"...\" }";
+    let Some(backing) = &pci.backing else {
+        return report.add(key(""), "nothing says what is on the drive", help);
+    };
+    match (&backing.disk, &backing.image) {
+        (None, None) => report.add(key(""), "nothing says what is on the drive", help),
+        (Some(_), Some(_)) => report.add(key(""), "it has a disk and an image", "remove one of the two"),
+        (None, Some(_)) if backing.partition.is_some() => {
+            report.add(key(".partition"), "an image is given as a whole", "remove the key");
+        }
+        (None, Some(_)) => {}
+        (Some(disk), None) if !config.disk.contains_key(disk) => {
+            let help = alloc::format!("add a table [disk.{disk}] with its device");
+            report.add(key(".disk"), format_args!("there is no disk `{disk}`"), help);
+        }
+        (Some(_), None) => {}
+    }
+    if backing.partition == Some(PartitionName::Number(0)) {
+        report.add(key(".partition"), "there is no partition 0", "the first one is 1");
+    }
+}
+
+/// What one function writes no other may have. Names of one partition that differ are found out
+/// when the drive's table is read.
+fn check_shares(config: &Config, name: &str, guest: &GuestConfig, report: &mut Report) {
+    let own = guest.disks().map(|(index, disk, partition)| (name, index, disk, partition));
+    for (_, index, disk, partition) in own.clone() {
+        let earlier = earlier_guests(config, name).flat_map(|(other, guest)| {
+            guest.disks().map(move |(index, disk, partition)| (other, index, disk, partition))
+        });
+        let before = own.clone().take_while(|(_, other, ..)| *other < index);
+        let is_shared =
+            |its: Option<&PartitionName>| its.is_none() || partition.is_none() || its == partition;
+        let mut taken = earlier.chain(before).filter(|(.., other, its)| *other == disk && is_shared(*its));
+        if let Some((owner, ..)) = taken.next() {
+            let what = match partition {
+                Some(partition) => alloc::format!("partition {partition} of disk `{disk}`"),
+                None => alloc::format!("disk `{disk}`"),
+            };
+            report.add(
+                alloc::format!("pci[{index}].backing"),
+                format_args!("{what} belongs to guest `{owner}` already"),
+                "give each partition to one function of one guest",
+            );
+        }
     }
 }
 

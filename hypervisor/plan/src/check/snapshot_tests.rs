@@ -7,7 +7,7 @@ use alloc::format;
 fn snapshots() {
     assert_eq!(
         problems_of(
-            "emulated = { model = \"nvme\", image = \"root.img\" }\n[guest.b]\ncpus = [2]\nmemory = \"64 MiB\"\n\
+            "emulate = \"nvme\"\nbacking = { image = \"root.img\" }\n[guest.b]\ncpus = [2]\nmemory = \"64 MiB\"\n\
                      kernel = \"k\"\nsnapshot = true\ninterrupts = \"direct\""
         ),
         ["guest.b.snapshot: a guest that takes its interrupts itself cannot be frozen; use interrupts = \
@@ -15,7 +15,7 @@ fn snapshots() {
     );
     let (with_drive, _) = crate::text::parse(
         "[guest.a]\ncpus = [1]\nmemory = \"64 MiB\"\nkernel = \"k\"\nsnapshot = true\n[[guest.a.pci]]\n\
-         slot = \"01.0\"\nemulated = { model = \"nvme\", image = \"root.img\" }",
+         slot = \"01.0\"\nemulate = \"nvme\"\nbacking = { image = \"root.img\" }",
     )
     .unwrap();
     assert_eq!(

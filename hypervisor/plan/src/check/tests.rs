@@ -78,20 +78,20 @@ pub(super) fn problems_of(function: &str) -> Vec<String> {
 
 #[test]
 fn a_function_is_the_machines_or_an_emulated_one() {
-    let emulated = "emulated = { model = \"nvme\", image = \"root.img\" }\n";
+    let emulated = "emulate = \"nvme\"\nbacking = { image = \"root.img\" }\n";
     assert_eq!(problems_of(emulated), [""; 0]);
     assert_eq!(
         problems_of(""),
         [
             "guest.a.pci[0].slot: nothing says what stands there; add passthrough = { path = \"...\", id = \"...\" }, \
-          or emulated = { model = \"nvme\", image = \"...\" }"
+          or emulate = \"nvme\""
         ]
     );
     let both = format!("{emulated}passthrough = {{ path = \"00:02.0\", id = \"8086:10d3\" }}");
     assert_eq!(
         problems_of(&both),
         [
-            "guest.a.pci[0].emulated: the function is passed through already; remove one of the two, or give each a \
+            "guest.a.pci[0].emulate: the function is passed through already; remove one of the two, or give each a \
           slot of its own"
         ]
     );
@@ -103,10 +103,8 @@ fn a_function_is_the_machines_or_an_emulated_one() {
         ))
     );
     assert_eq!(
-        problems_of("emulated = { model = \"nvme\", image = \"missing\" }"),
-        [
-            "guest.a.pci[0].emulated.image: there is no file `missing`; put the file there, or correct its name"
-        ]
+        problems_of("emulate = \"nvme\"\nbacking = { image = \"missing\" }"),
+        ["guest.a.pci[0].backing.image: there is no file `missing`; put the file there, or correct its name"]
     );
 }
 
@@ -506,7 +504,8 @@ proptest::proptest! {
                 Some(crate::PciConfig {
                     slot: DevFn::new(slot as u8 + 1, 0),
                     passthrough: Some(crate::Passthrough { path: function.path.clone(), id: function.id }),
-                    emulated: None,
+                    emulate: None,
+                    backing: None,
                     allow_reserved_memory: false,
                     gsi: None,
                     rom: false,

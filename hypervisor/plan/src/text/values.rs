@@ -2,8 +2,8 @@
 
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
-    Barriers, Console, ConsolePort, EmulatedFunction, EndPolicy, Expect, GuestConfig, HypervisorConfig,
-    Interrupts, Model, Passthrough, PciConfig, SerialCard, UnmappedAccess,
+    Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
+    Interrupts, Model, PartitionName, Passthrough, PciConfig, SerialCard, UnmappedAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -160,6 +160,26 @@ impl Value for Console {
     }
 }
 
+/// A number or a text.
+impl Value for PartitionName {
+    fn kind() -> String {
+        "a number or text".to_string()
+    }
+    fn example() -> String {
+        "2".to_string()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Integer(_) => u32::read(value, reader).map(Self::Number),
+            DeValue::String(_) => String::read(value, reader).map(Self::Text),
+            _ => wrong_type(value, reader),
+        }
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
 fn words<C: Choice>() -> Vec<&'static str> {
     C::WORDS.iter().map(|(_, word, _)| *word).collect()
 }
@@ -254,7 +274,7 @@ macro_rules! nested {
     )* };
 }
 
-nested!(HypervisorConfig, SerialCard, GuestConfig, PciConfig, Passthrough, EmulatedFunction);
+nested!(HypervisorConfig, DiskConfig, SerialCard, GuestConfig, PciConfig, Passthrough, Backing);
 
 /// Lists a table, and after it the tables that its keys lead to.
 fn list_table<T: Table>(header: &str, list: &mut Vec<TableDoc>) {

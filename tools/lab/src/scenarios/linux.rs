@@ -33,7 +33,7 @@ fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts:
          initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once drive\"\n\
          interrupts = {interrupts:?}\nready = \"shell: init after\"\n\
          [[guest.shell.pci]]\nslot = \"04.0\"\n\
-         emulated = {{ model = \"nvme\", image = \"drive.img\" }}\n"
+         emulate = \"nvme\"\nbacking = {{ image = \"drive.img\" }}\n"
     );
     let subject = Subject::Hypervisor(Config::Inline(config));
     Scenario::new(column, feature, &format!("linux/{name}"), subject)

@@ -96,7 +96,7 @@ impl Guest {
     /// guest's own file is.
     pub fn drive(mut self, slot: &str) -> Self {
         self.functions.push_str(&format!(
-            "\n[[guest.{}.pci]]\nslot = \"{slot}\"\nemulated = {{ model = \"nvme\", image = \"testguest\" }}\n",
+            "\n[[guest.{}.pci]]\nslot = \"{slot}\"\nemulate = \"nvme\"\nbacking = {{ image = \"testguest\" }}\n",
             self.name
         ));
         self

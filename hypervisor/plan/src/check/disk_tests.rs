@@ -1,0 +1,125 @@
+//! Drives that the hypervisor keeps, and what guests have of them.
+
+use super::tests::{plan, q35};
+use crate::text::parse;
+use crate::{Driver, PartitionName};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+const NVME: &str = "device = { path = \"00:03.0\", id = \"1b36:0010\" }";
+
+/// A configuration of one drive with these keys, and guests of which each has one emulated drive with
+/// this backing.
+fn text(disk: &str, backings: &[&str]) -> String {
+    let mut text = format!("[disk.system]\n{disk}\n");
+    for (index, backing) in backings.iter().enumerate() {
+        let name = char::from(b'a' + index as u8);
+        text += &format!(
+            "[guest.{name}]\ncpus = [{}]\nmemory = \"64 MiB\"\nkernel = \"k\"\n[[guest.{name}.pci]]\n\
+             slot = \"01.0\"\nemulate = \"nvme\"\nbacking = {backing}\n",
+            index + 1
+        );
+    }
+    text
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let (config, _) = parse(text).unwrap_or_else(|errors| panic!("{text}\n{errors:?}"));
+    plan(&config, &q35()).all_problems().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_drive_of_several_guests() {
+    let backings = ["{ disk = \"system\", partition = 1 }", "{ disk = \"system\", partition = \"data\" }"];
+    let (config, _) = parse(&text(NVME, &backings)).unwrap();
+    let plan = plan(&config, &q35());
+    assert_eq!(plan.all_problems().count(), 0);
+    assert_eq!(plan.owned.len(), 1);
+    assert_eq!(plan.owned[0].driver, Driver::Nvme);
+    assert_eq!(plan.owned[0].function.path.to_string(), "00:03.0");
+    assert!(plan.guests.iter().all(|guest| guest.functions.is_empty()));
+    let partition = |guest: usize| plan.guests[guest].emulated[0].backing.partition.clone();
+    assert_eq!(partition(0), Some(PartitionName::Number(1)));
+    assert_eq!(partition(1), Some(PartitionName::Text("data".into())));
+}
+
+#[test]
+fn what_a_backing_lacks() {
+    let of = |backing: &str| problems(&text(NVME, &[backing]));
+    let help = "add backing = { disk = \"...\", partition = 1 }, or backing = { image = \"...\" }";
+    assert_eq!(of("{ }"), [format!("guest.a.pci[0].backing: nothing says what is on the drive; {help}")]);
+    assert_eq!(
+        of("{ disk = \"system\", image = \"x\" }"),
+        ["guest.a.pci[0].backing: it has a disk and an image; remove one of the two"]
+    );
+    assert_eq!(
+        of("{ image = \"x\", partition = 1 }"),
+        ["guest.a.pci[0].backing.partition: an image is given as a whole; remove the key"]
+    );
+    assert_eq!(
+        of("{ disk = \"data\" }"),
+        ["guest.a.pci[0].backing.disk: there is no disk `data`; add a table [disk.data] with its device"]
+    );
+    assert_eq!(
+        of("{ disk = \"system\", partition = 0 }"),
+        ["guest.a.pci[0].backing.partition: there is no partition 0; the first one is 1"]
+    );
+}
+
+#[test]
+fn nobody_shares_a_partition() {
+    let same = "{ disk = \"system\", partition = 2 }";
+    assert_eq!(
+        problems(&text(NVME, &[same, same])),
+        [
+            "guest.b.pci[0].backing: partition 2 of disk `system` belongs to guest `a` already; give each partition to \
+             one function of one guest"
+        ]
+    );
+    assert_eq!(
+        problems(&text(NVME, &["{ disk = \"system\" }", same])),
+        [
+            "guest.b.pci[0].backing: partition 2 of disk `system` belongs to guest `a` already; give each partition to \
+             one function of one guest"
+        ]
+    );
+}
+
+#[test]
+fn a_drive_that_cannot_be_serves_nobody() {
+    let nic = "device = { path = \"00:02.0\", id = \"8086:10d3\" }";
+    assert_eq!(
+        problems(&text(nic, &["{ disk = \"system\" }"])),
+        [
+            "disk.system.device.id: 00:02.0 is of class 020000, for which there is no driver; use an NVMe drive",
+            "guest.a.pci[0].backing.disk: disk `system` cannot be used; see what is said about it"
+        ]
+    );
+    let missing = "device = { path = \"00:09.0\", id = \"1b36:0010\" }";
+    assert_eq!(
+        problems(&text(missing, &["{ disk = \"system\" }"]))[0],
+        "disk.system.device.path: there is no device at 00:09.0; 1b36:0010 is at \"00:03.0\""
+    );
+}
+
+#[test]
+fn a_drive_is_the_hypervisors_or_a_guests() {
+    let guest = "[guest.a]\ncpus = [1]\nmemory = \"64 MiB\"\nkernel = \"k\"\n[[guest.a.pci]]\nslot = \"01.0\"\n\
+                 passthrough = { path = \"00:03.0\", id = \"1b36:0010\" }\n";
+    assert_eq!(
+        problems(&format!("{}{guest}", text(NVME, &[]))),
+        [
+            "guest.a.pci[0].passthrough.path: 00:03.0 stays with the hypervisor as disk `system`; pass each function to \
+             one guest, once"
+        ]
+    );
+    let twice = format!("{}[disk.zweite]\n{NVME}\n", text(NVME, &["{ disk = \"system\" }"]));
+    assert_eq!(
+        problems(&twice),
+        [
+            "disk.zweite.device.path: 00:03.0 is disk `system` already; name each drive once, those of one controller with \
+             their ports"
+        ]
+    );
+}

@@ -1,0 +1,82 @@
+//! The functions that stay with the hypervisor: its drives.
+
+use super::devices::{check_iommu, check_reset, find};
+use super::request::{Owner, Wanted};
+use super::rules::check_name;
+use super::{Report, bars};
+use crate::build::plan_owned;
+use crate::config::{Config, DiskConfig};
+use crate::plan::{DiskPlan, Driver, OwnedPlan, Plan};
+use crate::problem::Problem;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use platform::{Function, Platform};
+
+/// Decides what the hypervisor keeps. What is wrong with one of its drives is a problem of the
+/// configuration as a whole, and of each guest that uses it.
+pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
+    for (name, disk) in &config.disk {
+        let mut report = Report::of_disk(name);
+        if let Some((function, driver)) = check(config, disk, platform, &mut report) {
+            if let Some(function) = plan_owned(function, platform) {
+                add(name, disk, OwnedPlan { function, driver }, plan, &mut report);
+            }
+        }
+        plan.problems.append(&mut report.problems);
+    }
+}
+
+/// The function of a drive and its driver, where nothing is wrong with it.
+fn check<'p>(
+    config: &'p Config,
+    disk: &'p DiskConfig,
+    platform: &'p Platform,
+    report: &mut Report,
+) -> Option<(&'p Function, Driver)> {
+    let (device, owner) = (&disk.device, Owner::Hypervisor(config));
+    let asked = Wanted { platform, device, owner, prefix: "device".to_string() };
+    let function = find(&asked, report)?;
+    check_iommu(&asked, function, report);
+    check_reset(&asked, function, report);
+    bars::check(&asked, function, report);
+    if platform.reserved_memory(function).next().is_some() {
+        let message = alloc::format!("the firmware uses {} with memory of its own", function.path);
+        report.add("device.path", message, "use another drive");
+    }
+    let driver = Driver::of_class(function.class);
+    if driver.is_none() {
+        let message = alloc::format!(
+            "{} is of class {:06x}, for which there is no driver",
+            function.path,
+            function.class
+        );
+        report.add("device.id", message, "use an NVMe drive");
+    }
+    report.problems.is_empty().then_some((function, driver?))
+}
+
+/// Several drives can be at one controller, each at a port of its own.
+fn add(name: &str, disk: &DiskConfig, owned: OwnedPlan, plan: &mut Plan, report: &mut Report) {
+    let before = plan.owned.iter().position(|other| other.function.bdf == owned.function.bdf);
+    let of_controller = plan.disks.iter().filter(|other| Some(other.owned) == before);
+    let mut same =
+        of_controller.filter(|other| other.port == disk.port || other.port.is_none() || disk.port.is_none());
+    if let Some(other) = same.next() {
+        let message = alloc::format!("{} is disk `{}` already", owned.function.path, other.name);
+        return report.add(
+            "device.path",
+            message,
+            "name each drive once, those of one controller with their ports",
+        );
+    }
+    let place = before.unwrap_or_else(|| {
+        plan.owned.push(owned);
+        plan.owned.len() - 1
+    });
+    plan.disks.push(DiskPlan { name: String::from(name), owned: place, port: disk.port });
+}
+
+/// What is wrong with the drives' names on any machine.
+pub(crate) fn check_names(config: &Config) -> Vec<Problem> {
+    config.disk.keys().filter_map(|name| check_name("disk", name)).collect()
+}
