@@ -27,6 +27,8 @@ pub const TYPE_IPV4: u16 = 0x0800;
 pub const TYPE_IPV6: u16 = 0x86dd;
 /// TYPE: a VLAN tag of a customer follows (802.1Q, table 9-1).
 pub const TYPE_VLAN: u16 = 0x8100;
+/// TYPE: a VLAN tag of a service provider follows (802.1Q, table 9-1).
+pub const TYPE_VLAN_SERVICE: u16 = 0x88a8;
 
 /// VID of a tag's control information: the VLAN; bits 0 to 11 (802.1Q, 9.6).
 pub const VLAN_MASK: u16 = 0x0fff;
