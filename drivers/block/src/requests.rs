@@ -94,6 +94,11 @@ impl<B: DmaBuffer> Requests<B> {
         self.request_bytes
     }
 
+    /// Where all buffers end: the first address behind them.
+    pub fn end(&self) -> Option<Iova> {
+        self.data.iova().checked_add(self.data.bytes() as u64)
+    }
+
     /// Reserves a request. A driver allows it only while nothing that it has forgotten can still
     /// be on its way to or from a buffer: once it has reset its drive.
     ///
@@ -149,6 +154,15 @@ impl<B: DmaBuffer> Requests<B> {
             slot.life = Life::Running(request);
         }
         Ok(())
+    }
+
+    /// What the next piece does, if there is one.
+    pub fn next_operation(&self) -> Option<Operation> {
+        let running = self.slots.iter().filter_map(|slot| match &slot.life {
+            Life::Running(request) if request.wants_more() => Some(request),
+            _ => None,
+        });
+        running.min_by_key(|request| request.order).map(|request| request.operation)
     }
 
     /// The next piece, of at most `most_blocks` blocks and at least one, of the request that was
