@@ -24,6 +24,7 @@ fn main() -> io::Result<()> {
         ("chipset", chipset()),
         ("nvme", nvme()),
         ("nvme_driver", nvme_driver()),
+        ("switch", switch()),
         ("vtd", vtd()),
         ("amdvi", amdvi()),
     ] {
@@ -527,6 +528,30 @@ fn nvme_driver() -> Seeds {
     let again =
         [&begin[..], &bring_up, &[11], &read(0, 1), &[9, 3, 0], &bring_up, &read(7, 7), &[4]].concat();
     vec![("good", good), ("held", held), ("gone", gone), ("garbage", garbage), ("again", again)]
+}
+
+/// Two guests, one in a VLAN, an isolated one, and two uplinks; frames, tagged ones, and a large one.
+fn switch() -> Seeds {
+    let ports = [0_u8, 0, 0, 1, 16, 0, 7, 0, 7, 0];
+    let up: Vec<u8> = (0..5_u8).flat_map(|port| [0, 0, 0, 0, 0, port, 0, 1]).collect();
+    let send = |from: u8, kind: u8, places: u8| [&[1, 0, 0, 0, 0, from, 1], &[kind, places][..]].concat();
+    let payload = [&[60_u8, 8, 0][..], &[0x45; 58]].concat();
+    let plain =
+        [&send(0, 0x11, 0x02)[..], &payload, &send(3, 0x11, 0x80), &payload, &send(2, 0x11, 0x28), &payload]
+            .concat();
+    let tagged =
+        [&send(3, 0x13, 0x9e)[..], &[1], &payload, &send(1, 0x01, 0x18), &payload, &[16, 0, 6]].concat();
+    let headers = [
+        &[8_u8, 0, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2][..],
+        &[0, 80, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x19, 32, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let large =
+        [&send(0, 0x25, 0x08)[..], &[headers.len() as u8], &headers, &[0, 0xf0, 34, 0, 16, 180, 5, 54, 0]]
+            .concat();
+    [("plain", plain), ("tagged", tagged), ("large", large)]
+        .map(|(name, steps)| (name, [&ports[..], &up, &steps].concat()))
+        .into()
 }
 
 /// What is asked of remapping units: everything once.
