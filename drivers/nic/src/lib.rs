@@ -1,8 +1,15 @@
 //! What all drivers of network interfaces have in common: the [`Nic`] that each of them is, and
-//! the words for what it can do, what it carried, and why it takes a frame not.
+//! the words for what it can do, what it carried, and why it takes a frame not; and [`send`], which does what it cannot do.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
+
+#[cfg(test)]
+extern crate std;
+
+mod send;
+
+pub use send::send;
 
 use core::fmt::{self, Display};
 use network::{Frame, MacAddress, Parts, Traffic};
@@ -82,6 +89,8 @@ pub enum Refused {
     TooLong(usize),
     /// What its sender left to do is not among the interface's [`Capabilities`].
     Offload,
+    /// Nothing can be made of what its sender left to do, or of its tag.
+    Senseless,
 }
 
 impl Display for Refused {
@@ -93,6 +102,7 @@ impl Display for Refused {
             Self::TooShort => f.write_str("a frame has a header at least"),
             Self::TooLong(bytes) => write!(f, "a frame has at most {bytes} bytes"),
             Self::Offload => f.write_str("the interface does not compute what its sender left out"),
+            Self::Senseless => f.write_str("what its sender left out makes no sense"),
         }
     }
 }

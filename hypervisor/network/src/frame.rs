@@ -3,7 +3,6 @@
 use crate::checksum::Sum;
 use crate::mac::MacAddress;
 use crate::offload::{Checksum, Offload};
-use crate::segments::Segments;
 use crate::vlan::{Parts, Tagging, Vlan};
 use alloc::boxed::Box;
 use core::fmt;
@@ -142,12 +141,6 @@ impl Frame {
         *place = checksum.to_be_bytes();
         self.offload.checksum = Checksum::InPlace;
         Some(())
-    }
-
-    /// The segments that the frame is to be cut into. `None` where it is to be cut into none, or
-    /// its headers make no sense.
-    pub fn segments(&self) -> Option<Segments<'_>> {
-        Segments::new(self.bytes(), self.offload.segmentation?)
     }
 
     fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {

@@ -28,10 +28,18 @@ pub struct Segments<'a> {
     told_bytes: usize,
 }
 
+impl Frame {
+    /// The segments that the frame is to be cut into. `None` where it is to be cut into none, or
+    /// its headers make no sense.
+    pub fn segments(&self) -> Option<Segments<'_>> {
+        Segments::new(self.bytes(), self.offload.segmentation?)
+    }
+}
+
 impl<'a> Segments<'a> {
     /// The segments of `frame`. `None` where its headers are not those of one whole TCP packet
     /// with a payload, or no option of IPv6 is known here.
-    pub(crate) fn new(frame: &'a [u8], cut: Segmentation) -> Option<Self> {
+    fn new(frame: &'a [u8], cut: Segmentation) -> Option<Self> {
         if cut.segment_bytes < SMALLEST_SEGMENT_BYTES {
             return None;
         }
