@@ -25,6 +25,7 @@ fn main() -> io::Result<()> {
         ("nvme", nvme()),
         ("nvme_driver", nvme_driver()),
         ("switch", switch()),
+        ("e1000e", e1000e()),
         ("vtd", vtd()),
         ("amdvi", amdvi()),
     ] {
@@ -528,6 +529,18 @@ fn nvme_driver() -> Seeds {
     let again =
         [&begin[..], &bring_up, &[11], &read(0, 1), &[9, 3, 0], &bring_up, &read(7, 7), &[4]].concat();
     vec![("good", good), ("held", held), ("gone", gone), ("garbage", garbage), ("again", again)]
+}
+
+/// An 82574: frames each way, one that hangs, one that lies, and one that is set up late.
+fn e1000e() -> Seeds {
+    let begin = [&[0_u8][..], &[2; 4]].concat();
+    let send = [0_u8, 100, 0, 0, 1, 7];
+    let receive = [8_u8, 100, 0, 0, 5];
+    let good = [&begin[..], &send, &receive, &[4, 0, 0], &send, &receive, &[2]].concat();
+    let hung = [&begin[..], &send[..5], &[2, 2, 2, 2], &[2; 4], &send].concat();
+    let lies = [&begin[..], &[8, 255, 255, 1, 3, 5, 6, 0, 2, 2, 2, 2, 10, 0, 255, 255, 255, 255, 2]].concat();
+    let late = [&[1_u8, 11, 7][..], &[2; 120], &[13, 6, 0], &[2; 4], &receive].concat();
+    vec![("good", good), ("hung", hung), ("lies", lies), ("late", late)]
 }
 
 /// Two guests, one in a VLAN, an isolated one, and two uplinks; frames, tagged ones, and a large one.
