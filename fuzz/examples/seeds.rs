@@ -26,6 +26,7 @@ fn main() -> io::Result<()> {
         ("nvme_driver", nvme_driver()),
         ("switch", switch()),
         ("e1000e", e1000e()),
+        ("ahci", ahci()),
         ("vtd", vtd()),
         ("amdvi", amdvi()),
     ] {
@@ -501,6 +502,19 @@ fn nvme() -> Seeds {
         ("late", [&[0x20][..], &list, &late].concat()),
         ("resets", [&[1][..], &list, &resets].concat()),
     ]
+}
+
+/// A choice of how many slots there are, then steps: see the target.
+fn ahci() -> Seeds {
+    let begin = [0_u8, 6, 6, 6, 6, 5, 6, 6, 5];
+    let read = |block: u16, blocks: u8| [&[0][..], &block.to_le_bytes(), &[blocks]].concat();
+    let write = |block: u16, blocks: u8| [&[1][..], &block.to_le_bytes(), &[blocks, 0x5a]].concat();
+    let good = [&begin[..], &read(3, 8), &[5], &write(40, 100), &[5, 2, 5], &read(41, 99), &[5, 11]].concat();
+    // Four in flight, of which the third one fails, and all are taken.
+    let held = [&begin[..], &[10], &read(0, 1), &read(1, 2), &read(3, 4), &write(90, 2)].concat();
+    let failed = [&held[..], &[4, 3, 2, 5, 4, 0, 0, 5, 4, 0, 0, 5, 4, 0, 0, 5, 6, 11]].concat();
+    let unplugged = [&held[..], &[9, 0, 2, 9, 20, 0, 0, 0, 0, 0, 5, 6, 6, 11, 9, 0, 7, 12, 0, 6, 6]].concat();
+    vec![("good", good), ("failed", failed), ("unplugged", unplugged)]
 }
 
 /// Steps by their numbers in the target.

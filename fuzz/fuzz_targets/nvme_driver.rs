@@ -4,12 +4,12 @@
 use access::device::MessageInterrupt;
 use access::fake_dma::{FakeDma, FakeDomain};
 use access::{DeviceAccess, GuestMemory, RegisterWindow};
+use block::testing::Ask;
+use block::{Drive, Operation, Refused, State, Tag};
 use devices::nvme::{BlockSize, Config, Nvme};
 use devices::testing::{Bench, VecMedium};
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
-use block::testing::Ask;
-use block::{Drive, Operation, Refused, State, Tag};
 use nvme::{Controller, Sizes};
 use spec::nvme::Completion;
 use spec::nvme::register::{CAPABILITIES, STATUS};

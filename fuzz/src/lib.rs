@@ -7,6 +7,7 @@
 pub mod firmware;
 pub mod guest_bus;
 pub mod input;
+pub mod lying_ahci;
 pub mod lying_amdvi;
 pub mod machine;
 pub mod remapping;

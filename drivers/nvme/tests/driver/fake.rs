@@ -143,6 +143,16 @@ impl Fake {
         }
     }
 
+    /// The next command for data, which is not carried out.
+    pub fn next_command(&self) -> Command {
+        let ring = self.state().submissions[1];
+        assert_ne!(ring.place, ring.tail, "no command is in the queue");
+        let at = ring.base + u64::from(ring.place) * command::ENTRY_BYTES as u64;
+        let mut bytes = [0; command::ENTRY_BYTES];
+        self.domain.read(Gpa(at), &mut bytes).expect("the queue is mapped");
+        Command::decode(&bytes)
+    }
+
     /// Writes a completion that the controller makes up.
     pub fn say(&self, queue: usize, answer: Completion) {
         let mut state = self.state();
