@@ -3,6 +3,7 @@
 use crate::checksum::Sum;
 use crate::frame::Frame;
 use crate::offload::{Offload, SegmentKind, Segmentation};
+use core::num::NonZero;
 use spec::ethernet::{HEADER_BYTES, TAG_BYTES, TYPE, TYPE_IPV4, TYPE_IPV6, TYPE_VLAN};
 use spec::ip::{PROTOCOL_TCP, tcp, v4, v6};
 
@@ -22,7 +23,7 @@ pub struct Segments<'a> {
     /// Where IP's and TCP's headers start.
     ip: usize,
     tcp: usize,
-    segment_bytes: usize,
+    segment_bytes: NonZero<usize>,
     /// How many were told, and the bytes of payload in them.
     told: u16,
     told_bytes: usize,
@@ -57,9 +58,9 @@ impl<'a> Segments<'a> {
         let header_words = usize::from(*frame.get(tcp + tcp::DATA_OFFSET)? >> 4);
         let tcp_bytes = Some(header_words * 4).filter(|bytes| *bytes >= tcp::HEADER_BYTES)?;
         let (headers, payload) = frame.split_at_checked(tcp + tcp_bytes)?;
-        let segment_bytes = usize::from(cut.segment_bytes);
+        let segment_bytes = NonZero::new(usize::from(cut.segment_bytes))?;
         // What IP's length can say of a segment.
-        let fits = tcp_bytes + segment_bytes.min(payload.len()) + (tcp - ip) <= usize::from(u16::MAX);
+        let fits = tcp_bytes + segment_bytes.get().min(payload.len()) + (tcp - ip) <= usize::from(u16::MAX);
         (fits && !payload.is_empty()).then_some(Self {
             headers,
             payload,
@@ -74,12 +75,12 @@ impl<'a> Segments<'a> {
 
     /// How many are yet to come, 1,024 at most.
     pub fn left(&self) -> usize {
-        (self.payload.len() - self.told_bytes.min(self.payload.len())).div_ceil(self.segment_bytes)
+        (self.payload.len() - self.told_bytes.min(self.payload.len())).div_ceil(self.segment_bytes.get())
     }
 
     /// Bytes of the largest of them, headers included.
     pub fn largest_bytes(&self) -> usize {
-        self.headers.len() + self.segment_bytes.min(self.payload.len())
+        self.headers.len() + self.segment_bytes.get().min(self.payload.len())
     }
 
     /// Makes the next one of `into`, all checksums computed. False, and `into` is empty, where
@@ -95,7 +96,7 @@ impl<'a> Segments<'a> {
 
     fn make(&mut self, into: &mut Frame) -> Option<()> {
         let rest = self.payload.get(self.told_bytes..).filter(|rest| !rest.is_empty())?;
-        let (payload, behind) = rest.split_at(self.segment_bytes.min(rest.len()));
+        let (payload, behind) = rest.split_at_checked(self.segment_bytes.get().min(rest.len()))?;
         into.append(self.headers)?;
         into.append(payload)?;
         into.offload = Offload::default();
