@@ -196,19 +196,20 @@ impl Switch {
             return Err(Dropped::Spoofed);
         }
         let vlan = vlan_of(frame, config.vlan)?;
-        self.charge(from, source, owner.is_none().then_some(vlan), frame.len(), now_ns)?;
+        self.charge(from, source, vlan, frame.len(), now_ns)?;
         let to = self.receivers(from, destination, vlan, now_ns);
         let next = if let To::One(port) = to { port.0 } else { 0 };
         let way = Way { from, vlan, has_tag: frame.tag().is_some(), to, next };
         self.next_delivery(&mut { way }).map(|_| way).ok_or(Dropped::Unreachable)
     }
 
-    /// Takes what the frame costs, and learns its source in a VLAN if that is given.
+    /// Takes what the frame costs, and learns where its source is. What the configuration says of an
+    /// address goes before what is learned.
     fn charge(
         &mut self,
         from: PortId,
         source: MacAddress,
-        learn_in: Option<Option<Vlan>>,
+        vlan: Option<Vlan>,
         bytes: usize,
         now_ns: u64,
     ) -> Result<(), Dropped> {
@@ -216,7 +217,7 @@ impl Switch {
         if port.bucket.as_mut().is_some_and(|bucket| !bucket.take(bytes, now_ns)) {
             return Err(Dropped::RateLimit);
         }
-        if let (Some(learned), Some(vlan)) = (&mut port.learned, learn_in) {
+        if let Some(learned) = &mut port.learned {
             learned.learn(source, vlan, now_ns);
         }
         Ok(())

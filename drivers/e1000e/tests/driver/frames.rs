@@ -1,8 +1,10 @@
 //! Frames each way, the link, and what is lost.
 
 use crate::fake::*;
+use access::fake_dma::Step;
 use network::{Checksum, Frame, SegmentKind, Segmentation, Tagging, Vlan};
 use nic::{Link, Nic, Refused, State};
+use spec::Iova;
 use spec::e1000e::*;
 
 fn transmit(driver: &mut Driver, frame: &Frame) -> Result<(), Refused> {
@@ -197,6 +199,47 @@ fn one_that_always_hangs_is_given_up() {
     assert_eq!(driver.status().state, State::Failed);
     let words = driver.error().unwrap().to_string();
     assert_eq!(words, "it was reset 5 times, and carried no frame in between");
+}
+
+#[test]
+fn one_that_hangs_now_and_then_is_not_given_up() {
+    let (fake, mut driver, mut now) = Fake::ready();
+    for round in 0..20_u8 {
+        // It carries a frame, this way or that, and hangs over the next.
+        if round % 2 == 0 {
+            transmit(&mut driver, &frame(60, round)).unwrap();
+            driver.kick(now);
+            assert_eq!(fake.send_one(), Some(vec![round; 60]));
+            driver.poll(now);
+        } else {
+            assert!(fake.receive(&[round; 60]));
+            assert!(driver.receive(&mut Frame::new()));
+        }
+        transmit(&mut driver, &frame(60, round)).unwrap();
+        driver.kick(now);
+        while driver.status().state == State::Ready {
+            now = driver.status().deadline_ns.unwrap();
+            driver.poll(now);
+        }
+        now = pass(&mut driver, now);
+        assert_eq!(driver.status().state, State::Ready);
+    }
+    assert_eq!((driver.counters().resets, driver.counters().lost), (20, 20));
+}
+
+#[test]
+fn a_frame_is_read_behind_the_word_that_it_is_there() {
+    let (fake, mut driver, _) = Fake::ready();
+    assert!(fake.receive(&[1; 100]));
+    fake.domain.take_steps();
+    assert!(driver.receive(&mut Frame::new()));
+    let steps = fake.domain.take_steps();
+    let status = fake.descriptor(RECEIVE_BASE_LOW, 0).0 + 8;
+    assert_eq!(steps[0], Step::Read(Iova(status), 8));
+    assert_eq!(steps[1], Step::ReadBarrier);
+    assert!(matches!(steps[2], Step::Read(_, 100)));
+    let reads = steps.iter().filter(|step| matches!(step, Step::Read(..))).count();
+    assert_eq!(reads, 2, "nothing is read again");
 }
 
 #[test]
