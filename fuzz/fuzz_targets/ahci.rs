@@ -122,7 +122,13 @@ impl World {
         if input.u8() % 2 == 0 {
             self.reserved[number].extend(drive.reserve());
         } else if let Some(tag) = self.reserved[number].pop() {
-            let operation = input.pick(&[Operation::Read, Operation::Write, Operation::Flush]);
+            let operation = input.pick(&[
+                Operation::Read,
+                Operation::Write,
+                Operation::Flush,
+                Operation::Discard,
+                Operation::WriteZeroes,
+            ]);
             if drive.submit(tag, operation, input.u16().into(), input.u8().into()).is_ok() {
                 self.open[number].push(tag);
             } else {

@@ -85,6 +85,7 @@ impl Drive {
             (identify::COMMAND_SETS, sets),
             (identify::COMMAND_SETS_ENABLED, identify::WRITE_CACHE),
             (identify::BLOCKS, BLOCKS as u16),
+            (identify::DATA_SET_MANAGEMENT, identify::TRIM),
         ] {
             self.identify[2 * number..][..2].copy_from_slice(&word.to_le_bytes());
         }
@@ -206,7 +207,7 @@ impl LyingAhci {
         let data = Gpa(self.domain.read64(Gpa(region)).ok()?);
         let bytes = table::region_bytes(self.domain.read32(Gpa(region + 12)).ok()?) as usize;
         let (blocks, is_read) = match command {
-            command::FLUSH_CACHE | command::FLUSH_CACHE_EXT => return Some(()),
+            command::FLUSH_CACHE | command::FLUSH_CACHE_EXT | command::DATA_SET_MANAGEMENT => return Some(()),
             command::IDENTIFY_DEVICE => return self.domain.write(data, &drive.identify).ok(),
             command::READ_LOG_EXT => {
                 let mut log = [0; 512];

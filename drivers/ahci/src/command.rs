@@ -5,7 +5,7 @@ use access::{DmaBuffer, DmaMemory};
 use block::{Operation, Piece};
 use spec::ahci::fis::{self, Registers};
 use spec::ahci::{MOST_PORTS, header, port, table};
-use spec::ata::{DEVICE_LBA, command, identify, queued_error_log};
+use spec::ata::{DEVICE_LBA, command, identify, queued_error_log, trim};
 use spec::{Iova, address};
 
 /// Command slots of a port, at most.
@@ -24,11 +24,13 @@ pub(crate) const PAGE: usize = RECEIVED + port::RECEIVED_FIS_BYTES;
 const TABLES: usize = 2048;
 const TABLE_BYTES: usize = 256;
 const BYTES: usize = TABLES + SLOTS * TABLE_BYTES;
-/// Bytes of what commands of the driver's own read.
+/// Bytes of what commands of the driver's own read, and of what is trimmed: none of these is in flight
+/// beside another command.
 const PAGE_BYTES: usize = identify::BYTES;
 
 const _: () = {
     assert!(PAGE + PAGE_BYTES <= TABLES && PAGE_BYTES == queued_error_log::BYTES);
+    assert!(PAGE.is_multiple_of(8) && PAGE_BYTES == trim::BYTES && trim::BYTES == 8 * trim::RANGES as usize);
     assert!(
         RECEIVED.is_multiple_of(port::RECEIVED_FIS_BYTES) && TABLE_BYTES.is_multiple_of(table::ALIGNMENT)
     );
@@ -71,9 +73,13 @@ impl Command {
     }
 }
 
-/// The most blocks of `block_bytes` bytes that one command moves.
-pub(crate) fn most_blocks(block_bytes: u32) -> u32 {
-    (MOST_BYTES / u64::from(block_bytes)).min(MOST_BLOCKS) as u32
+/// The most blocks of `block_bytes` bytes that one command for `operation` is for.
+pub(crate) fn most_blocks(operation: Operation, block_bytes: u32) -> u32 {
+    let most = match operation {
+        Operation::Discard => trim::RANGES * trim::MOST_BLOCKS,
+        _ => (MOST_BYTES / u64::from(block_bytes)).min(MOST_BLOCKS),
+    };
+    most as u32
 }
 
 /// A port's memory.
@@ -83,6 +89,21 @@ pub(crate) struct Memory<B>(pub B);
 impl<B: DmaBuffer> Memory<B> {
     pub fn new<D: DmaMemory<Buffer = B>>(dma: &mut D) -> Option<Self> {
         dma.allocate(BYTES, address::PAGE_BYTES as usize).map(Self)
+    }
+
+    /// What trims the blocks of `piece`, of which the page has the list.
+    pub fn trim(&self, piece: &Piece) -> Result<Command, Error> {
+        let end = piece.first_block + u64::from(piece.blocks);
+        let mut first = piece.first_block;
+        for place in (PAGE..PAGE + trim::BYTES).step_by(8) {
+            let blocks = (end - first).min(trim::MOST_BLOCKS);
+            self.0.write64(place, trim::range(first, blocks as u16))?;
+            first += blocks;
+        }
+        let data = self.0.iova().checked_add(PAGE as u64).ok_or(Error::Buffer)?;
+        let command = command::DATA_SET_MANAGEMENT;
+        let registers = Registers { command, features: trim::TRIM, lba: 0, device: 0, count: 1 };
+        Ok(Command { registers, data, bytes: trim::BYTES as u64, is_write: true })
     }
 
     /// Where the command list and received FISes are.

@@ -10,9 +10,9 @@ use spec::ahci::cap;
 use spec::ahci::port::{self, interrupt, tfd};
 use spec::ata::status;
 
-/// How long reading and writing may take, and a flush, which may have much to write.
+/// How long reading and writing may take, and a flush or a trim, which may have much to do.
 const DATA_TIME_NS: u64 = 30_000_000_000;
-const FLUSH_TIME_NS: u64 = 60_000_000_000;
+const LONG_TIME_NS: u64 = 60_000_000_000;
 
 /// A piece of a request that has a slot: issued, or to be issued again after another one failed.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,7 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
     }
 
     fn issue_new(&mut self, facts: &Facts, now_ns: u64) -> Result<(), Error> {
-        let most = most_blocks(facts.geometry.block_bytes);
+        let most = |operation| most_blocks(operation, facts.geometry.block_bytes);
         while let Some(operation) = self.requests.next_operation() {
             if operation == Operation::Flush && facts.flush.is_none() {
                 // It has neither a write cache nor a command.
@@ -136,7 +136,7 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
     /// How many slots an operation can use that is queued now. `None` where it is not.
     fn queued_slots(&self, facts: &Facts, operation: Operation) -> Option<u32> {
         let capabilities = self.capabilities.filter(|bits| bits & cap::NATIVE_QUEUING != 0)?;
-        let is_queued = operation != Operation::Flush && !self.flights.one_at_a_time;
+        let is_queued = operation.moves_data() && !self.flights.one_at_a_time;
         facts.depth.filter(|_| is_queued).map(|depth| depth.min(cap::slots(capabilities)))
     }
 
@@ -150,7 +150,8 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
         now_ns: u64,
     ) -> Result<(), Error> {
         let (command, time_ns) = match (piece.operation, facts.flush) {
-            (Operation::Flush, Some(flush)) => (Command::plain(flush), FLUSH_TIME_NS),
+            (Operation::Flush, Some(flush)) => (Command::plain(flush), LONG_TIME_NS),
+            (Operation::Discard, _) => (self.memory.trim(&piece)?, LONG_TIME_NS),
             _ => (Command::transfer(&piece, slot as u16, is_queued), DATA_TIME_NS),
         };
         self.memory.put(slot as usize, &command)?;

@@ -154,6 +154,18 @@ impl<R: RegisterWindow, D: DmaMemory> Hba<R, D> {
         self.ports.get_mut(index)
     }
 
+    /// Whether the HBA is reset and its drives are started, or are about to be.
+    pub fn is_up(&self) -> bool {
+        self.stage == Stage::Up
+    }
+
+    /// The drives apart, for whoever gives each to somebody else, once the HBA [is up](Self::is_up).
+    /// The message is told to each of them then, since it may be of any. A drive that was not started
+    /// yet waits for [`Drive::start`], and a reset of the HBA, which takes all of them, is no more.
+    pub fn into_drives(self) -> Box<[Port<R, D>]> {
+        self.ports
+    }
+
     /// When to call [`poll`](Self::poll) at the latest. `None` while nothing is waited for.
     pub fn deadline(&self) -> Option<u64> {
         let own = match self.stage {

@@ -115,5 +115,7 @@ fn geometry(words: &Words) -> Result<Geometry, Error> {
     if blocks.checked_mul(block_bytes.into()).is_none() {
         return Err(Error::Identify("it says to have 2^64 bytes or more"));
     }
-    Ok(Geometry { blocks, block_bytes, is_read_only: false })
+    // What a drive of ATA reads after TRIM it chooses, so zeros are not written by it.
+    let can_discard = words.has(DATA_SET_MANAGEMENT, TRIM);
+    Ok(Geometry { blocks, block_bytes, is_read_only: false, can_discard, can_write_zeroes: false })
 }

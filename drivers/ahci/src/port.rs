@@ -55,7 +55,8 @@ pub(crate) enum Step {
 /// had the message for itself.
 ///
 /// Where a queue is on both sides, reads and writes are in flight at the same time; where it is
-/// not, one is. A flush waits for those that are in flight, and what comes behind it waits for it.
+/// not, one is. A flush or a discard waits for those that are in flight, and what comes behind it waits
+/// for it.
 #[derive(Debug)]
 pub struct Port<R: RegisterWindow, D: DmaMemory> {
     pub(crate) registers: PortRegisters<R, D>,

@@ -3,8 +3,9 @@
 use crate::{Done, Identity, Operation, Refused, Tag};
 use core::fmt::Display;
 
-/// What a drive that is ready can be asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a drive that is ready can be asked for. The default has no blocks and can nothing beside
+/// reading and writing.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Geometry {
     /// How many blocks it has; at least one.
     pub blocks: u64,
@@ -12,6 +13,10 @@ pub struct Geometry {
     pub block_bytes: u32,
     /// Whether it takes no writes.
     pub is_read_only: bool,
+    /// Whether it takes [`Operation::Discard`].
+    pub can_discard: bool,
+    /// Whether it takes [`Operation::WriteZeroes`].
+    pub can_write_zeroes: bool,
 }
 
 /// What a drive can be used for.
@@ -84,7 +89,7 @@ pub trait Drive {
     fn put(&mut self, tag: Tag, offset: usize, bytes: &[u8]) -> Option<()>;
 
     /// Submits a request that was reserved, for `blocks` blocks from `first_block` on; a flush has
-    /// none, whatever is said. The drive has it at the next [`kick`](Self::kick) or any other
+    /// none, whatever is said, and one that moves no data may have more than fit into a buffer. The drive has it at the next [`kick`](Self::kick) or any other
     /// call that takes the time, so that several requests cost one doorbell.
     ///
     /// # Errors

@@ -15,10 +15,12 @@ pub enum Refused {
     NoBlocks,
     /// Not all of its blocks are on the medium.
     BeyondEnd,
-    /// It is larger than a request's buffer, which has this many bytes.
+    /// It is larger than a request's buffer, which has this many bytes, or has 2^32 blocks or more.
     TooLarge(usize),
     /// The medium is write protected.
     ReadOnly,
+    /// The drive does not do that; its [`Geometry`](crate::Geometry) says what it does.
+    Unsupported,
 }
 
 impl fmt::Display for Refused {
@@ -31,6 +33,7 @@ impl fmt::Display for Refused {
             Self::BeyondEnd => f.write_str("not all of its blocks are on the medium"),
             Self::TooLarge(bytes) => write!(f, "a request has at most {bytes} bytes"),
             Self::ReadOnly => f.write_str("the medium is write protected"),
+            Self::Unsupported => f.write_str("the drive does not do that"),
         }
     }
 }

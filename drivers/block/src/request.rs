@@ -11,6 +11,19 @@ pub enum Operation {
     Write,
     /// What was written by requests that were over before it survives a loss of power.
     Flush,
+    /// The medium may forget the blocks: what they read afterwards is the drive's to choose, until
+    /// they are written. A drive takes it where [`Geometry::can_discard`](crate::Geometry) says so.
+    Discard,
+    /// The blocks read as zeros afterwards, and no data is moved for it. A drive takes it where
+    /// [`Geometry::can_write_zeroes`](crate::Geometry) says so.
+    WriteZeroes,
+}
+
+impl Operation {
+    /// Whether a request has data in its buffer.
+    pub const fn moves_data(self) -> bool {
+        matches!(self, Self::Read | Self::Write)
+    }
 }
 
 /// What a request is known by, from its reservation to its release. One that was released names
@@ -28,7 +41,7 @@ pub struct Done {
     pub tag: Tag,
     /// What it did.
     pub operation: Operation,
-    /// Bytes of its data.
+    /// Bytes of its data; 0 where it [has none](Operation::moves_data).
     pub bytes: usize,
     /// What came of it.
     pub outcome: Result<(), Fault>,

@@ -54,9 +54,9 @@ pub struct Piece {
     pub first_block: u64,
     /// Its blocks; 1 for a flush, which has none.
     pub blocks: u32,
-    /// Where its data is; a flush has none.
+    /// Where its data is; 0 where it has none.
     pub data: Iova,
-    /// Bytes of its data.
+    /// Bytes of its data; 0 where it has none.
     pub bytes: u64,
 }
 
@@ -134,18 +134,7 @@ impl<B: DmaBuffer> Requests<B> {
         geometry: Geometry,
     ) -> Result<(), Refused> {
         let Some(Life::Reserved) = self.life(tag) else { return Err(Refused::NotReserved) };
-        if operation == Operation::Write && geometry.is_read_only {
-            return Err(Refused::ReadOnly);
-        }
-        let (first_block, blocks, bytes) = if operation == Operation::Flush {
-            (0, 1, 0)
-        } else {
-            check_range(first_block, blocks, geometry)?;
-            let too_large = Refused::TooLarge(self.request_bytes);
-            let bytes = blocks.checked_mul(geometry.block_bytes.into()).ok_or(too_large)?;
-            let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= self.request_bytes);
-            (first_block, u32::try_from(blocks).map_err(|_| too_large)?, bytes.ok_or(too_large)?)
-        };
+        let (first_block, blocks, bytes) = self.check(operation, first_block, blocks, geometry)?;
         self.order += 1;
         let (order, outcome) = (self.order, Ok(()));
         let request =
@@ -154,6 +143,34 @@ impl<B: DmaBuffer> Requests<B> {
             slot.life = Life::Running(request);
         }
         Ok(())
+    }
+
+    /// First block, blocks and bytes of a request that makes sense.
+    fn check(
+        &self,
+        operation: Operation,
+        first_block: u64,
+        blocks: u64,
+        geometry: Geometry,
+    ) -> Result<(u64, u32, usize), Refused> {
+        let is_supported = match operation {
+            Operation::Flush => return Ok((0, 1, 0)),
+            Operation::Read | Operation::Write => true,
+            Operation::Discard => geometry.can_discard,
+            Operation::WriteZeroes => geometry.can_write_zeroes,
+        };
+        if operation != Operation::Read && geometry.is_read_only {
+            return Err(Refused::ReadOnly);
+        }
+        if !is_supported {
+            return Err(Refused::Unsupported);
+        }
+        check_range(first_block, blocks, geometry)?;
+        let too_large = Refused::TooLarge(self.request_bytes);
+        let block_bytes = if operation.moves_data() { geometry.block_bytes } else { 0 };
+        let bytes = blocks.checked_mul(block_bytes.into()).ok_or(too_large)?;
+        let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= self.request_bytes);
+        Ok((first_block, u32::try_from(blocks).map_err(|_| too_large)?, bytes.ok_or(too_large)?))
     }
 
     /// What the next piece does, if there is one.
@@ -165,27 +182,31 @@ impl<B: DmaBuffer> Requests<B> {
         running.min_by_key(|request| request.order).map(|request| request.operation)
     }
 
-    /// The next piece, of at most `most_blocks` blocks and at least one, of the request that was
-    /// submitted first and has one left.
-    pub fn next_piece(&mut self, most_blocks: u32, geometry: Geometry) -> Option<Piece> {
+    /// The next piece of the request that was submitted first and has one left. It has at most as
+    /// many blocks as `most_blocks` gives for what it does, and at least one.
+    pub fn next_piece(
+        &mut self,
+        most_blocks: impl FnOnce(Operation) -> u32,
+        geometry: Geometry,
+    ) -> Option<Piece> {
         let running = self.slots.iter_mut().zip(0..).filter_map(|(slot, number)| match &mut slot.life {
             Life::Running(request) if request.wants_more() => Some((request, number)),
             _ => None,
         });
         let (request, slot) = running.min_by_key(|(request, _)| request.order)?;
-        let blocks = (request.blocks - request.issued).min(most_blocks.max(1));
         let operation = request.operation;
-        if operation == Operation::Flush {
-            request.issued += blocks;
-            return Some(Piece { slot, operation, first_block: 0, blocks, data: Iova(0), bytes: 0 });
-        }
-        let block_bytes = u64::from(geometry.block_bytes);
-        let start = usize::from(slot) * self.request_bytes;
-        let start = start as u64 + u64::from(request.issued) * block_bytes;
+        let blocks = (request.blocks - request.issued).min(most_blocks(operation).max(1));
         let first_block = request.first_block + u64::from(request.issued);
+        let (data, bytes) = if operation.moves_data() {
+            let block_bytes = u64::from(geometry.block_bytes);
+            let start = usize::from(slot) * self.request_bytes;
+            let start = start as u64 + u64::from(request.issued) * block_bytes;
+            (Iova(self.data.iova().0 + start), u64::from(blocks) * block_bytes)
+        } else {
+            (Iova(0), 0)
+        };
         request.issued += blocks;
-        let data = Iova(self.data.iova().0 + start);
-        Some(Piece { slot, operation, first_block, blocks, data, bytes: u64::from(blocks) * block_bytes })
+        Some(Piece { slot, operation, first_block, blocks, data, bytes })
     }
 
     /// The command of `piece` is done.

@@ -81,6 +81,8 @@ pub struct Controller<R: RegisterWindow, D: DmaMemory> {
     pub(crate) identify: D::Buffer,
     pub(crate) identity: Option<Identity>,
     pub(crate) geometry: Option<Geometry>,
+    /// Optional commands of the NVM command set that it has (ONCS).
+    pub(crate) optional: u16,
     /// The most that one command moves.
     pub(crate) command_bytes: u64,
     /// When to look at the status register again.
@@ -114,6 +116,7 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             capabilities: 0,
             identity: None,
             geometry: None,
+            optional: 0,
             command_bytes: 0,
             next_look_ns: 0,
             commands,

@@ -8,6 +8,8 @@ use spec::nvme::identify::{controller, namespace};
 /// What the driver needs to know of the controller.
 pub(crate) struct Limits {
     pub identity: Identity,
+    /// Commands that it may have or not (ONCS).
+    pub optional: u16,
     /// The most that one command moves (MDTS), in bytes; `None` where the controller has no limit.
     pub transfer_bytes: Option<u64>,
 }
@@ -37,12 +39,14 @@ pub(crate) fn controller<B: DmaBuffer>(page: &B) -> Result<Limits, Error> {
         firmware: Text(field(page, controller::FIRMWARE)?),
     };
     // What was shifted out of 64 bits is no limit.
-    Ok(Limits { identity, transfer_bytes: transfer_bytes.filter(|&bytes| bytes != 0) })
+    let optional = u16::from_le_bytes(field(page, controller::OPTIONAL_COMMANDS)?);
+    Ok(Limits { identity, optional, transfer_bytes: transfer_bytes.filter(|&bytes| bytes != 0) })
 }
 
 /// Reads identify namespace data (section 5.15.2.1) out of `page`, each field once.
-/// `most_bytes` is the most that one command moves.
-pub(crate) fn namespace<B: DmaBuffer>(page: &B, most_bytes: u64) -> Result<Geometry, Error> {
+/// `most_bytes` is the most that one command moves, `optional` what the controller has of optional
+/// commands.
+pub(crate) fn namespace<B: DmaBuffer>(page: &B, most_bytes: u64, optional: u16) -> Result<Geometry, Error> {
     let blocks = u64::from_le_bytes(field(page, namespace::SIZE)?);
     let capacity = u64::from_le_bytes(field(page, namespace::CAPACITY)?);
     if blocks == 0 || capacity == 0 {
@@ -72,7 +76,13 @@ pub(crate) fn namespace<B: DmaBuffer>(page: &B, most_bytes: u64) -> Result<Geome
         return Err(Error::Identify("namespace 1 says to have 2^64 bytes or more"));
     }
     let [attributes] = field(page, namespace::ATTRIBUTES)?;
-    Ok(Geometry { blocks, block_bytes, is_read_only: attributes & namespace::WRITE_PROTECTED != 0 })
+    Ok(Geometry {
+        blocks,
+        block_bytes,
+        is_read_only: attributes & namespace::WRITE_PROTECTED != 0,
+        can_discard: optional & controller::DATASET_MANAGEMENT != 0,
+        can_write_zeroes: optional & controller::WRITE_ZEROES != 0,
+    })
 }
 
 fn field<B: DmaBuffer, const N: usize>(page: &B, offset: usize) -> Result<[u8; N], Error> {

@@ -5,7 +5,7 @@ use crate::prp;
 use access::{DmaBuffer, DmaMemory};
 use alloc::boxed::Box;
 use block::{Geometry, Operation, Piece, Requests};
-use spec::nvme::command::nvm;
+use spec::nvme::command::{dataset, nvm};
 use spec::nvme::{Command, PAGE_BYTES, Status};
 
 /// The namespace that the driver uses.
@@ -20,7 +20,7 @@ pub(crate) struct Commands<B> {
     pub requests: Requests<B>,
     /// What the command of each slot of the queue carries out.
     pieces: Box<[Option<Piece>]>,
-    /// A page for each of them, for its list.
+    /// A page for each of them, for its list or range.
     lists: B,
 }
 
@@ -50,20 +50,33 @@ impl<B: DmaBuffer> Commands<B> {
         most_bytes: u64,
         geometry: Geometry,
     ) -> Result<Option<Command>, Error> {
-        let most_blocks = (most_bytes / u64::from(geometry.block_bytes)).min(MOST_BLOCKS) as u32;
-        let Some(piece) = self.requests.next_piece(most_blocks, geometry) else { return Ok(None) };
+        let most_moved = (most_bytes / u64::from(geometry.block_bytes)).min(MOST_BLOCKS) as u32;
+        // A range of dataset management has 32 bits for them.
+        let most = |operation| if operation == Operation::Discard { u32::MAX } else { most_moved };
+        let Some(piece) = self.requests.next_piece(most, geometry) else { return Ok(None) };
         *self.pieces.get_mut(queue_slot).ok_or(Error::Buffer)? = Some(piece);
-        let opcode = match piece.operation {
-            Operation::Read => nvm::READ,
-            Operation::Write => nvm::WRITE,
-            Operation::Flush => {
-                let command = Command { opcode: nvm::FLUSH, namespace: NAMESPACE, ..Command::default() };
-                return Ok(Some(command));
+        let Piece { first_block, blocks, .. } = piece;
+        let page = queue_slot * PAGE_BYTES as usize;
+        let transfer = |opcode, prps| Command::transfer(opcode, 0, NAMESPACE, first_block, blocks, prps);
+        let prps = || prp::entries(piece.data, piece.bytes, &self.lists, page);
+        Ok(Some(match piece.operation {
+            Operation::Read => transfer(nvm::READ, prps()?),
+            Operation::Write => transfer(nvm::WRITE, prps()?),
+            Operation::WriteZeroes => transfer(nvm::WRITE_ZEROES, [0; 2]),
+            Operation::Flush => Command { opcode: nvm::FLUSH, namespace: NAMESPACE, ..Command::default() },
+            Operation::Discard => {
+                self.lists.write64(page, u64::from(blocks) << 32)?;
+                self.lists.write64(page + 8, first_block)?;
+                let range = self.lists.iova().checked_add(page as u64).ok_or(Error::Buffer)?;
+                Command {
+                    opcode: nvm::DATASET_MANAGEMENT,
+                    namespace: NAMESPACE,
+                    prp1: range.0,
+                    dwords: [0, dataset::DEALLOCATE, 0, 0, 0, 0],
+                    ..Command::default()
+                }
             }
-        };
-        let list = queue_slot * PAGE_BYTES as usize;
-        let prps = prp::entries(piece.data, piece.bytes, &self.lists, list)?;
-        Ok(Some(Command::transfer(opcode, 0, NAMESPACE, piece.first_block, piece.blocks, prps)))
+        }))
     }
 
     /// The command of `queue_slot` is done.

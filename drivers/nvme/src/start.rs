@@ -179,12 +179,14 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             Step::IdentifyController => {
                 let limits = crate::identify::controller(&self.identify)?;
                 self.identity = Some(limits.identity);
+                self.optional = limits.optional;
                 let most = limits.transfer_bytes.unwrap_or(u64::MAX);
                 self.command_bytes = most.min(prp::MOST_BYTES);
                 Step::IdentifyNamespace
             }
             Step::IdentifyNamespace => {
-                self.geometry = Some(crate::identify::namespace(&self.identify, self.command_bytes)?);
+                self.geometry =
+                    Some(crate::identify::namespace(&self.identify, self.command_bytes, self.optional)?);
                 Step::SetQueues
             }
             Step::SetQueues => Step::CreateCompletions,

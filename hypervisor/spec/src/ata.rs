@@ -68,6 +68,22 @@ pub mod queued_error_log {
     pub const ERROR: usize = 3;
 }
 
+/// What DATA SET MANAGEMENT is given (section 7.5.6).
+pub mod trim {
+    /// FEATURES: the ranges are trimmed.
+    pub const TRIM: u16 = 1 << 0;
+    /// Bytes of the list, of which the command's count is 1.
+    pub const BYTES: usize = 512;
+    /// The most blocks of a range.
+    pub const MOST_BLOCKS: u64 = 0xffff;
+    /// Ranges of the list.
+    pub const RANGES: u64 = 64;
+    /// A range, 8 bytes: the first block, 48 bits, and how many, 16 bits, where 0 is no range.
+    pub const fn range(first_block: u64, blocks: u16) -> u64 {
+        first_block & 0xffff_ffff_ffff | (blocks as u64) << 48
+    }
+}
+
 /// What IDENTIFY DEVICE gives (section 7.12.7): 256 words, named by their numbers.
 pub mod identify {
     /// Bytes of it.

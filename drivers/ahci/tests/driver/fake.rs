@@ -7,7 +7,7 @@ use spec::Gpa;
 use spec::ahci::fis::Registers;
 use spec::ahci::port::{self, cmd, interrupt, signature};
 use spec::ahci::{self as hba, bohc, cap, cap2, ghc, header, table};
-use spec::ata::{command, identify, status};
+use spec::ata::{command, identify, status, trim};
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
@@ -68,6 +68,8 @@ pub struct FakePort {
     /// What was written to ACTIVE and ISSUE.
     pub doorbells: Vec<(usize, u32)>,
     pub link_resets: usize,
+    /// Ranges that were trimmed.
+    pub trimmed: Vec<(u64, u64)>,
     /// Its registers are changed behind its back, so the driver may be wrong about them.
     pub lies: bool,
     has_failed: bool,
@@ -116,6 +118,7 @@ impl FakePort {
             commands: Vec::new(),
             doorbells: Vec::new(),
             link_resets: 0,
+            trimmed: Vec::new(),
             lies: false,
             has_failed: false,
         };
@@ -335,6 +338,17 @@ impl Fake {
             }
             _ if port.log.is_some() => return Some(ABORTED),
             command::FLUSH_CACHE | command::FLUSH_CACHE_EXT => {}
+            command::DATA_SET_MANAGEMENT => {
+                assert_eq!((registers.features, registers.count), (trim::TRIM, 1));
+                let (address, bytes) = self.region(issued);
+                assert_eq!(bytes, trim::BYTES);
+                for place in (address..address + trim::BYTES as u64).step_by(8) {
+                    let range = self.domain.read64(Gpa(place)).expect("the list is mapped");
+                    if range >> 48 != 0 {
+                        port.trimmed.push((range & 0xffff_ffff_ffff, range >> 48));
+                    }
+                }
+            }
             command::READ_DMA_EXT
             | command::WRITE_DMA_EXT
             | command::READ_FPDMA_QUEUED

@@ -229,3 +229,94 @@ fn drives_of_one_hba_are_apart() {
     }
     assert_eq!(bench.fake.state().interrupts, 0);
 }
+
+#[test]
+fn drives_that_were_taken_apart_work_by_themselves() {
+    let mut bench = Bench::new(2, |fake| fake.port_at(1).medium.fill(1));
+    bench.hba.start(bench.now);
+    assert!(bench.hba.is_up());
+    let (fake, mut now) = (bench.fake, bench.now);
+    let mut drives = bench.hba.into_drives();
+    for drive in &mut drives {
+        drive.start(now);
+        while let Some(deadline) = drive.status().deadline_ns {
+            now = deadline;
+            drive.poll(now);
+        }
+        assert!(matches!(drive.status().state, block::State::Ready(_)), "{:?}", drive.failure());
+    }
+    fake.state().messages = 0;
+    drives[1].read(0, 1, now).unwrap();
+    assert_eq!(fake.state().messages, 1);
+    assert_eq!(fake.state().interrupts, 0b10);
+    for drive in &mut drives {
+        drive.interrupt(0, now);
+    }
+    assert_eq!(fake.state().interrupts, 0);
+    assert_eq!(drives[0].next_done(), None);
+    let done = drives[1].next_done().unwrap();
+    let mut byte = [0];
+    drives[1].get(done.tag, 511, &mut byte).unwrap();
+    assert_eq!(byte, [1]);
+}
+
+#[test]
+fn blocks_are_trimmed_where_the_drive_does_that() {
+    let mut bench = Bench::ready();
+    let now = bench.now;
+    assert!(!bench.geometry().can_discard && !bench.geometry().can_write_zeroes);
+    assert_eq!(bench.drive().ask(Operation::Discard, 0, 1, &[], now), Err(Refused::Unsupported));
+
+    let mut bench = Bench::bent(|port| {
+        port.set_word(identify::DATA_SET_MANAGEMENT, identify::TRIM);
+        port.set_blocks(1 << 40);
+    });
+    assert!(bench.geometry().can_discard && !bench.geometry().can_write_zeroes);
+    bench.codes();
+    let most = 64 * 65535;
+    let now = bench.now;
+    for (first, blocks, commands) in [
+        (5, 1, 1),
+        (5, 65535, 1),
+        (0, 65536, 1),
+        ((1 << 40) - 200_000, 200_000, 1),
+        (7, most, 1),
+        (7, most + 1, 2),
+        (1 << 33, 3 * most + 70_000, 4),
+    ] {
+        bench.fake.port().trimmed.clear();
+        let tag = bench.drive().ask(Operation::Discard, first, blocks, &[], now).unwrap();
+        bench.deliver();
+        assert_eq!((bench.done().tag, bench.codes()), (tag, vec![command::DATA_SET_MANAGEMENT; commands]));
+        let mut next = first;
+        for (start, count) in bench.fake.port().trimmed.drain(..) {
+            assert_eq!(start, next);
+            next += count;
+        }
+        assert_eq!(next, first + blocks);
+    }
+    assert_eq!(bench.drive().ask(Operation::Discard, 1 << 40, 1, &[], now), Err(Refused::BeyondEnd));
+    assert_eq!(bench.drive().ask(Operation::WriteZeroes, 0, 1, &[], now), Err(Refused::Unsupported));
+}
+
+#[test]
+fn a_trim_is_alone_and_its_failure_its_own() {
+    let mut bench = Bench::bent(|port| port.set_word(identify::DATA_SET_MANAGEMENT, identify::TRIM));
+    bench.codes();
+    bench.fake.port().holds = true;
+    bench.fake.port().judge =
+        Some(Box::new(|registers| (registers.command == command::DATA_SET_MANAGEMENT).then_some(0x0441)));
+    let now = bench.now;
+    bench.submit_write(0, &[1; 512]);
+    let trim = bench.drive().ask(Operation::Discard, 8, 8, &[], now).unwrap();
+    bench.submit_write(1, &[1; 512]);
+    assert_eq!(bench.codes(), [command::WRITE_FPDMA_QUEUED]);
+    for _ in 0..3 {
+        bench.fake.complete(0, 0);
+        bench.deliver();
+    }
+    assert_eq!(bench.done().outcome, Ok(()));
+    let done = bench.done();
+    assert_eq!((done.tag, done.outcome.unwrap_err().to_string()), (trim, "aborted (status 0x441)".into()));
+    assert_eq!(bench.done().outcome, Ok(()));
+}

@@ -7,7 +7,13 @@ use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::vec::Vec;
 
-const GEOMETRY: Geometry = Geometry { blocks: 1000, block_bytes: 512, is_read_only: false };
+const GEOMETRY: Geometry = Geometry {
+    blocks: 1000,
+    block_bytes: 512,
+    is_read_only: false,
+    can_discard: false,
+    can_write_zeroes: false,
+};
 const BYTES: usize = 8192;
 const FAULT: Fault = Fault::Medium(Cause { name: "lost", code: 1 });
 
@@ -22,17 +28,17 @@ fn a_request_is_reserved_filled_submitted_issued_over_and_released() {
     let tag = requests.reserve().unwrap();
     assert_eq!(requests.reserve(), Err(Refused::Busy));
     assert_eq!(requests.put(tag, 512, &[7; 512]), Some(()));
-    assert_eq!(requests.next_piece(8, GEOMETRY), None, "it was not submitted");
+    assert_eq!(requests.next_piece(|_| 8, GEOMETRY), None, "it was not submitted");
     requests.submit(tag, Operation::Write, 990, 10, GEOMETRY).unwrap();
     assert_eq!(requests.put(tag, 0, &[8]), None, "it is the drive's now");
     assert_eq!(requests.submit(tag, Operation::Write, 0, 1, GEOMETRY), Err(Refused::NotReserved));
     requests.release(tag);
-    let first = requests.next_piece(8, GEOMETRY).unwrap();
-    let second = requests.next_piece(8, GEOMETRY).unwrap();
+    let first = requests.next_piece(|_| 8, GEOMETRY).unwrap();
+    let second = requests.next_piece(|_| 8, GEOMETRY).unwrap();
     assert_eq!((first.first_block, first.blocks, first.bytes), (990, 8, 4096));
     assert_eq!((second.first_block, second.blocks, second.bytes), (998, 2, 1024));
     assert_eq!(second.data.0 - first.data.0, 4096);
-    assert_eq!(requests.next_piece(8, GEOMETRY), None);
+    assert_eq!(requests.next_piece(|_| 8, GEOMETRY), None);
     requests.finish(second, Ok(()));
     assert_eq!(requests.next_done(), None);
     requests.finish(first, Ok(()));
@@ -77,7 +83,7 @@ fn capacity_is_exact() {
     assert_eq!(submit(u64::MAX, 1, GEOMETRY), Refused::BeyondEnd);
     assert_eq!(submit(0, 0, GEOMETRY), Refused::NoBlocks);
     assert_eq!(submit(0, 17, GEOMETRY), Refused::TooLarge(BYTES));
-    let huge = Geometry { blocks: u64::MAX, block_bytes: 1 << 16, is_read_only: false };
+    let huge = Geometry { blocks: u64::MAX, block_bytes: 1 << 16, ..GEOMETRY };
     assert_eq!(submit(0, u64::MAX, huge), Refused::TooLarge(BYTES));
     assert_eq!(requests.submit(tag, Operation::Read, 984, 16, GEOMETRY), Ok(()));
 }
@@ -89,7 +95,7 @@ fn a_read_only_drive_is_flushed_and_not_written() {
     let tag = requests.reserve().unwrap();
     assert_eq!(requests.submit(tag, Operation::Write, 0, 1, geometry), Err(Refused::ReadOnly));
     assert_eq!(requests.submit(tag, Operation::Flush, u64::MAX, u64::MAX, geometry), Ok(()));
-    let piece = requests.next_piece(8, geometry).unwrap();
+    let piece = requests.next_piece(|_| 8, geometry).unwrap();
     assert_eq!((piece.operation, piece.bytes), (Operation::Flush, 0));
     requests.finish(piece, Err(FAULT));
     assert_eq!(requests.next_done().map(|done| done.outcome), Some(Err(FAULT)));
@@ -100,7 +106,7 @@ fn a_drive_that_fails_ends_what_was_submitted_and_keeps_what_is_reserved() {
     let mut requests = requests(3);
     let [submitted, issued, reserved] = [(); 3].map(|()| requests.reserve().unwrap());
     requests.submit(issued, Operation::Read, 0, 1, GEOMETRY).unwrap();
-    requests.next_piece(8, GEOMETRY).unwrap();
+    requests.next_piece(|_| 8, GEOMETRY).unwrap();
     requests.submit(submitted, Operation::Read, 1, 1, GEOMETRY).unwrap();
     requests.fail();
     for _ in 0..2 {
@@ -110,7 +116,32 @@ fn a_drive_that_fails_ends_what_was_submitted_and_keeps_what_is_reserved() {
     }
     assert_eq!(requests.next_done(), None);
     assert_eq!(requests.submit(reserved, Operation::Read, 2, 1, GEOMETRY), Ok(()));
-    assert_eq!(requests.next_piece(8, GEOMETRY).map(|piece| piece.first_block), Some(2));
+    assert_eq!(requests.next_piece(|_| 8, GEOMETRY).map(|piece| piece.first_block), Some(2));
+}
+
+#[test]
+fn what_moves_no_data_is_taken_where_the_drive_does_it_and_may_be_large() {
+    let mut requests = requests(1);
+    let tag = requests.reserve().unwrap();
+    let able = Geometry { blocks: 1 << 40, can_discard: true, can_write_zeroes: true, ..GEOMETRY };
+    for operation in [Operation::Discard, Operation::WriteZeroes] {
+        let mut submit = |first, blocks, geometry| requests.submit(tag, operation, first, blocks, geometry);
+        assert_eq!(submit(0, 1, GEOMETRY), Err(Refused::Unsupported));
+        assert_eq!(submit(0, 1, Geometry { is_read_only: true, ..able }), Err(Refused::ReadOnly));
+        assert_eq!(submit(0, 0, able), Err(Refused::NoBlocks));
+        assert_eq!(submit(1, 1 << 40, able), Err(Refused::BeyondEnd));
+        assert_eq!(submit(0, 1 << 32, able), Err(Refused::TooLarge(BYTES)));
+    }
+    requests.submit(tag, Operation::Discard, 5, u32::MAX.into(), able).unwrap();
+    let first =
+        requests.next_piece(|operation| if operation == Operation::Discard { 1 << 31 } else { 1 }, able);
+    let second = requests.next_piece(|_| u32::MAX, able);
+    let [first, second] = [first, second].map(Option::unwrap);
+    assert_eq!((first.first_block, first.blocks, first.bytes), (5, 1 << 31, 0));
+    assert_eq!((second.first_block, second.blocks, second.bytes), (5 + (1 << 31), (1 << 31) - 1, 0));
+    requests.finish(first, Ok(()));
+    requests.finish(second, Ok(()));
+    assert_eq!(requests.next_done().map(|done| (done.bytes, done.outcome)), Some((0, Ok(()))));
 }
 
 proptest! {
@@ -132,7 +163,7 @@ proptest! {
             tags.push(tag);
         }
         let mut pieces = Vec::new();
-        while let Some(piece) = requests.next_piece(most, GEOMETRY) {
+        while let Some(piece) = requests.next_piece(|_| most, GEOMETRY) {
             prop_assert!(piece.blocks <= most);
             for block in 0..u64::from(piece.blocks) {
                 prop_assert_eq!(expected.pop_front(), Some(piece.first_block + block));

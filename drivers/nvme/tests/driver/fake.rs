@@ -8,7 +8,7 @@ pub use block::testing::Ask;
 use block::{Done, Geometry, State, Status, Tag};
 use nvme::{Controller, Error, Sizes};
 use spec::Gpa;
-use spec::nvme::command::{admin, nvm};
+use spec::nvme::command::{admin, dataset, nvm};
 use spec::nvme::register::{self, aqa, cap, cc, csts};
 use spec::nvme::{Command, Completion, Status as CommandStatus, command, completion, identify};
 use std::cell::{RefCell, RefMut};
@@ -47,6 +47,8 @@ pub struct Bent {
     pub controller: Vec<u8>,
     pub namespace: Vec<u8>,
     pub medium: Vec<u8>,
+    /// First blocks and numbers of blocks.
+    pub discarded: Vec<(u64, u64)>,
     /// Commands are only noted, until [`Fake::work`].
     pub holds: bool,
     pub tamper: Option<Tamper>,
@@ -92,6 +94,7 @@ impl Fake {
             controller,
             namespace,
             medium: (0..BLOCKS as usize * 512).map(|byte| (byte / 512 + byte % 251) as u8).collect(),
+            discarded: Vec::new(),
             holds: false,
             tamper: None,
             commands: Vec::new(),
@@ -199,6 +202,16 @@ impl Fake {
                 state.submissions[1] = Ring { base, entries, ..Ring::default() };
             }
             (1, nvm::FLUSH) => {}
+            (1, nvm::WRITE_ZEROES) => {
+                let start = command.first_block() as usize * 512;
+                state.medium[start..][..command.blocks() as usize * 512].fill(0);
+            }
+            (1, nvm::DATASET_MANAGEMENT) => {
+                assert_eq!((command.dwords[0], command.dwords[1]), (0, dataset::DEALLOCATE));
+                let range = [0, 8]
+                    .map(|offset| self.domain.read64(Gpa(command.prp1 + offset)).expect("it is mapped"));
+                state.discarded.push((range[1], range[0] >> 32));
+            }
             (1, nvm::READ | nvm::WRITE) => self.transfer(state, command),
             _ => return CommandStatus::INVALID_OPCODE,
         }

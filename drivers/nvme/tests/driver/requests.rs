@@ -228,3 +228,49 @@ fn several_requests_cost_one_doorbell() {
     bench.driver.kick(bench.now);
     assert_eq!(bench.fake.state().writes.len(), 2, "a kick for nothing rings nothing");
 }
+
+#[test]
+fn blocks_are_discarded_and_zeroed_where_the_controller_does_that() {
+    use identify::controller::{DATASET_MANAGEMENT, OPTIONAL_COMMANDS, WRITE_ZEROES};
+    for optional in [0, DATASET_MANAGEMENT, WRITE_ZEROES, DATASET_MANAGEMENT | WRITE_ZEROES] {
+        let mut bench = Bench::started(|fake| {
+            fake.state().controller[OPTIONAL_COMMANDS..][..2].copy_from_slice(&optional.to_le_bytes());
+        });
+        let namespace = bench.namespace();
+        assert_eq!(namespace.can_discard, optional & DATASET_MANAGEMENT != 0);
+        assert_eq!(namespace.can_write_zeroes, optional & WRITE_ZEROES != 0);
+        let now = bench.now;
+        let before = bench.fake.state().medium.clone();
+        for (operation, is_able) in [
+            (Operation::Discard, namespace.can_discard),
+            (Operation::WriteZeroes, namespace.can_write_zeroes),
+        ] {
+            bench.fake.state().commands.clear();
+            if !is_able {
+                assert_eq!(bench.driver.ask(operation, 0, 1, &[], now), Err(Refused::Unsupported));
+                continue;
+            }
+            assert_eq!(bench.driver.ask(operation, BLOCKS - 1, 2, &[], now), Err(Refused::BeyondEnd));
+            // More than a buffer has room for.
+            let tag = bench.driver.ask(operation, 3, BLOCKS - 4, &[], now).unwrap();
+            bench.deliver();
+            let done = bench.done();
+            assert_eq!((done.tag, done.operation, done.bytes, done.outcome), (tag, operation, 0, Ok(())));
+            let commands = bench.fake.state().commands.len();
+            assert_eq!(commands, if operation == Operation::Discard { 1 } else { 4 });
+        }
+        let zeroes = if namespace.can_write_zeroes {
+            vec![0; 1020 * 512]
+        } else {
+            before[1536..][..1020 * 512].to_vec()
+        };
+        let discarded = if namespace.can_discard { vec![(3, 1020)] } else { vec![] };
+        let state = bench.fake.state();
+        assert_eq!(state.discarded, discarded);
+        assert!(state.medium[1536..][..1020 * 512] == zeroes);
+        assert_eq!(
+            (&state.medium[..1536], &state.medium[1023 * 512..]),
+            (&before[..1536], &before[1023 * 512..])
+        );
+    }
+}

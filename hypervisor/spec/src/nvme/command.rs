@@ -52,6 +52,14 @@ pub mod nvm {
     pub const DATASET_MANAGEMENT: u8 = 0x09;
 }
 
+/// Dataset management (section 6.7).
+pub mod dataset {
+    /// AD, of dword 11: the ranges may be deallocated.
+    pub const DEALLOCATE: u32 = 1 << 2;
+    /// Bytes of a range: attributes, 4 bytes, blocks, 4 bytes, and first block, 8 bytes.
+    pub const RANGE_BYTES: usize = 16;
+}
+
 /// One submission queue entry.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Command {

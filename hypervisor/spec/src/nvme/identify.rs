@@ -59,6 +59,10 @@ pub mod controller {
     pub const NAMESPACES: usize = 516;
     /// ONCS: optional NVM commands, 2 bytes.
     pub const OPTIONAL_COMMANDS: usize = 520;
+    /// ONCS: dataset management.
+    pub const DATASET_MANAGEMENT: u16 = 1 << 2;
+    /// ONCS: write zeroes.
+    pub const WRITE_ZEROES: u16 = 1 << 3;
     /// VWC, 1 byte: bit 0 says that there is a volatile write cache.
     pub const VOLATILE_WRITE_CACHE: usize = 525;
     /// SGLS, 4 bytes: 0 is PRPs only.
