@@ -96,7 +96,11 @@ impl World {
                     state.lies.insert(EXTENDED_CONFIGURATION, 0);
                 }
             }
-            12 => self.fake.set_link(input.u8() % 2 == 0),
+            12 => {
+                let bits = input.u8();
+                self.fake.set_link(bits & 1 == 0);
+                self.driver.set_quiet(bits & 2 != 0);
+            }
             _ => self.tell_the_truth(),
         }
     }

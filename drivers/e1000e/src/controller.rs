@@ -7,7 +7,7 @@ use access::{DeviceAccess, DmaMemory, RegisterWindow};
 use core::fmt::Display;
 use network::{Checksum, Frame, MacAddress, Offload, Parts};
 use nic::{Capabilities, Counters, Link, Nic, Refused, State, Status};
-use spec::e1000e::{CONTROL, INTERRUPT_CAUSE, INTERRUPT_MASK_CLEAR, STATUS, ctrl};
+use spec::e1000e::{CONTROL, INTERRUPT_CAUSE, INTERRUPT_MASK_CLEAR, INTERRUPT_MASK_SET, STATUS, ctrl};
 use spec::e1000e::{
     DESCRIPTOR_GROUP, MISSED, RECEIVE_CONTROL, RECEIVE_TAIL, TRANSMIT_TAIL, cause, rctl, status,
 };
@@ -72,6 +72,8 @@ pub struct Controller<R: RegisterWindow, D: DmaMemory> {
     pub(crate) next_look_ns: u64,
     /// When the controller last sent a frame, or had none to send.
     pub(crate) sent_ns: u64,
+    /// Whether frames cause no messages.
+    pub(crate) is_quiet: bool,
     /// Resets since it last carried a frame.
     resets: u8,
     counters: Counters,
@@ -99,6 +101,7 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             link: Link::Down,
             next_look_ns: 0,
             sent_ns: 0,
+            is_quiet: false,
             resets: 0,
             counters: Counters::default(),
         })
@@ -330,6 +333,18 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
             }
             Ok(())
         })
+    }
+
+    fn set_quiet(&mut self, is_quiet: bool) {
+        if is_quiet != self.is_quiet {
+            self.is_quiet = is_quiet;
+            if matches!(self.stage, Stage::Ready) {
+                self.write(
+                    if is_quiet { INTERRUPT_MASK_CLEAR } else { INTERRUPT_MASK_SET },
+                    self.frame_causes(),
+                );
+            }
+        }
     }
 
     fn receive(&mut self, into: &mut Frame) -> bool {

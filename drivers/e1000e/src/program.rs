@@ -93,14 +93,19 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
     }
 
     /// Frames have a message, which clears their causes; what else there is has another if there
-    /// are two. With one, the causes without MSI-X are there too, in case it is MSI's.
+    /// are two.
     fn program_interrupts(&self) {
-        let frames = cause::RECEIVE | cause::TRANSMIT;
         self.write(e1000e::INTERRUPT_ALLOCATION, interrupt_allocation(FRAMES, FRAMES, self.other_message()));
         self.write(e1000e::INTERRUPT_THROTTLE, THROTTLE);
-        self.write(e1000e::INTERRUPT_AUTO_CLEAR, frames);
+        self.write(e1000e::INTERRUPT_AUTO_CLEAR, cause::RECEIVE | cause::TRANSMIT);
+        let frames = if self.is_quiet { 0 } else { self.frame_causes() };
+        self.write(e1000e::INTERRUPT_MASK_SET, frames | cause::OTHER | cause::LINK);
+    }
+
+    /// The causes of frames. With one message those without MSI-X are among them, in case it is MSI's.
+    pub(crate) const fn frame_causes(&self) -> u32 {
         let without = if self.messages > 1 { 0 } else { cause::RECEIVE_TIMER | cause::WRITTEN_BACK };
-        self.write(e1000e::INTERRUPT_MASK_SET, frames | without | cause::OTHER | cause::LINK);
+        cause::RECEIVE | cause::TRANSMIT | without
     }
 
     /// The message of what is no frame.

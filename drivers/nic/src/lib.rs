@@ -167,6 +167,11 @@ pub trait Nic {
     /// Has the interface begin with what it was given.
     fn kick(&mut self, now_ns: u64) -> Status;
 
+    /// Says whether frames cause no messages, sent or received: who looks anyway asks for quiet.
+    /// Links and failures do as before. Once the quiet is over, whoever ends it
+    /// [receives](Self::receive) what came meanwhile, for which there may be no message.
+    fn set_quiet(&mut self, is_quiet: bool);
+
     /// Makes the next frame that came of `into`. False, and `into` is empty, where there is none,
     /// or no more for now: who got as many as it has time for asks again later.
     fn receive(&mut self, into: &mut Frame) -> bool;

@@ -203,19 +203,24 @@ fn one_that_always_hangs_is_given_up() {
 
 #[test]
 fn one_that_hangs_now_and_then_is_not_given_up() {
+    hang_between(|fake, driver, now| {
+        transmit(driver, &frame(60, 1)).unwrap();
+        driver.kick(now);
+        assert_eq!(fake.send_one(), Some(vec![1; 60]));
+        driver.poll(now);
+    });
+    hang_between(|fake, driver, _| {
+        assert!(fake.receive(&[2; 60]));
+        assert!(driver.receive(&mut Frame::new()));
+    });
+}
+
+/// Hangs more often than it may, and carries a frame in between by `carry`.
+fn hang_between(carry: impl Fn(&Fake, &mut Driver, u64)) {
     let (fake, mut driver, mut now) = Fake::ready();
-    for round in 0..20_u8 {
-        // It carries a frame, this way or that, and hangs over the next.
-        if round % 2 == 0 {
-            transmit(&mut driver, &frame(60, round)).unwrap();
-            driver.kick(now);
-            assert_eq!(fake.send_one(), Some(vec![round; 60]));
-            driver.poll(now);
-        } else {
-            assert!(fake.receive(&[round; 60]));
-            assert!(driver.receive(&mut Frame::new()));
-        }
-        transmit(&mut driver, &frame(60, round)).unwrap();
+    for _ in 0..10 {
+        carry(&fake, &mut driver, now);
+        transmit(&mut driver, &frame(60, 3)).unwrap();
         driver.kick(now);
         while driver.status().state == State::Ready {
             now = driver.status().deadline_ns.unwrap();
@@ -224,7 +229,7 @@ fn one_that_hangs_now_and_then_is_not_given_up() {
         now = pass(&mut driver, now);
         assert_eq!(driver.status().state, State::Ready);
     }
-    assert_eq!((driver.counters().resets, driver.counters().lost), (20, 20));
+    assert_eq!((driver.counters().resets, driver.counters().lost), (10, 10));
 }
 
 #[test]
@@ -275,4 +280,29 @@ fn one_that_somebody_reset_is_set_up_again() {
     assert_eq!((driver.status().state, driver.counters().resets), (State::Ready, 1));
     assert!(fake.receive(&[1; 60]));
     assert!(driver.receive(&mut Frame::new()));
+}
+
+#[test]
+fn frames_cause_no_message_while_somebody_looks_anyway() {
+    let (fake, mut driver, now) = Fake::ready();
+    let frames = cause::RECEIVE | cause::TRANSMIT;
+    fake.state.borrow_mut().writes.clear();
+    driver.set_quiet(true);
+    driver.set_quiet(true);
+    driver.set_quiet(false);
+    assert_eq!(fake.state.borrow().writes, [(INTERRUPT_MASK_CLEAR, frames), (INTERRUPT_MASK_SET, frames)]);
+    // It stays so over a reset.
+    driver.set_quiet(true);
+    driver.start(now);
+    driver.set_quiet(false);
+    driver.set_quiet(true);
+    pass(&mut driver, now);
+    assert_eq!(fake.get(INTERRUPT_MASK_SET), cause::OTHER | cause::LINK);
+    driver.set_quiet(false);
+    assert_eq!(fake.get(INTERRUPT_MASK_SET), frames);
+    // One that is gone, or failed, is not touched.
+    fake.state.borrow_mut().is_gone = true;
+    driver.interrupt(1, now);
+    driver.set_quiet(true);
+    assert_eq!(driver.status().state, State::Failed);
 }

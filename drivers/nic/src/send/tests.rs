@@ -55,6 +55,7 @@ impl Nic for Plain {
     fn kick(&mut self, _: u64) -> Status {
         STATUS
     }
+    fn set_quiet(&mut self, _: bool) {}
     fn receive(&mut self, _: &mut Frame) -> bool {
         false
     }
