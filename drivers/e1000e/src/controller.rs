@@ -147,6 +147,7 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
         if is_late || self.read(RECEIVE_CONTROL) & rctl::ENABLE == 0 {
             return self.recover(now_ns);
         }
+        self.arm();
         Ok(())
     }
 
@@ -267,6 +268,8 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
                     controller.look_link()?;
                 }
             }
+            // Before anybody looks into the rings: what comes afterwards has a message of its own.
+            controller.arm();
             controller.sent(now_ns)
         })
     }

@@ -98,6 +98,12 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
         self.write(e1000e::INTERRUPT_ALLOCATION, interrupt_allocation(FRAMES, FRAMES, self.other_message()));
         self.write(e1000e::INTERRUPT_THROTTLE, THROTTLE);
         self.write(e1000e::INTERRUPT_AUTO_CLEAR, cause::RECEIVE | cause::TRANSMIT);
+        self.arm();
+    }
+
+    /// Lets causes send messages: a message masks the causes that it clears, and what was set up
+    /// may be lost.
+    pub(crate) fn arm(&self) {
         let frames = if self.is_quiet { 0 } else { self.frame_causes() };
         self.write(e1000e::INTERRUPT_MASK_SET, frames | cause::OTHER | cause::LINK);
     }

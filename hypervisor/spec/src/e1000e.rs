@@ -13,7 +13,7 @@ pub const EEPROM_CONTROL: u64 = 0x0010;
 pub const CONTROL_EXTENDED: u64 = 0x0018;
 /// ICR: causes that came; a read clears them.
 pub const INTERRUPT_CAUSE: u64 = 0x00c0;
-/// EIAC: causes that a message clears.
+/// EIAC: causes that a message clears, and masks.
 pub const INTERRUPT_AUTO_CLEAR: u64 = 0x00dc;
 /// IMS: writing ones lets causes interrupt.
 pub const INTERRUPT_MASK_SET: u64 = 0x00d0;

@@ -101,6 +101,12 @@ impl Fake {
     pub fn set(&self, register: u64, value: u32) {
         self.state.borrow_mut().registers.insert(register, value);
     }
+    /// A frame came or was sent: whether a message tells of it, which masks its cause.
+    pub fn message(&self, cause: u32) -> bool {
+        let mask = self.get(INTERRUPT_MASK_SET);
+        self.set(INTERRUPT_MASK_SET, mask & !(cause & self.get(INTERRUPT_AUTO_CLEAR)));
+        mask & cause != 0
+    }
     pub fn set_link(&self, is_up: bool) {
         let status = self.get(STATUS);
         self.set(STATUS, if is_up { status | status::LINK_UP } else { status & !status::LINK_UP });
@@ -185,6 +191,8 @@ impl RegisterWindow for Fake {
                     self.set(STATUS, self.get(STATUS) & !status::MASTER_ENABLED);
                 }
             }
+            INTERRUPT_MASK_SET => self.set(INTERRUPT_MASK_SET, self.get(INTERRUPT_MASK_SET) | value),
+            INTERRUPT_MASK_CLEAR => self.set(INTERRUPT_MASK_SET, self.get(INTERRUPT_MASK_SET) & !value),
             STATUS | EEPROM_CONTROL => panic!("{register:#x} is not the driver's to write"),
             _ => self.set(register, value),
         }
