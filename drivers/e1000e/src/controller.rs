@@ -264,6 +264,11 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
             if message == controller.other_message().into() {
                 // Frames that came meanwhile are found in the ring, whatever the cause.
                 let cause = controller.read(INTERRUPT_CAUSE);
+                if cause == u32::MAX {
+                    controller.status_register()?;
+                }
+                // Not every read clears: one while masked causes are there does not.
+                controller.write(INTERRUPT_CAUSE, cause);
                 if cause & cause::LINK != 0 {
                     controller.look_link()?;
                 }

@@ -11,7 +11,7 @@ pub const STATUS: u64 = 0x0008;
 pub const EEPROM_CONTROL: u64 = 0x0010;
 /// CTRL_EXT: extended device control.
 pub const CONTROL_EXTENDED: u64 = 0x0018;
-/// ICR: causes that came; a read clears them.
+/// ICR: causes that came; a read clears them unless masked ones are among them, writing ones clears.
 pub const INTERRUPT_CAUSE: u64 = 0x00c0;
 /// EIAC: causes that a message clears, and masks.
 pub const INTERRUPT_AUTO_CLEAR: u64 = 0x00dc;

@@ -168,7 +168,7 @@ impl RegisterWindow for Fake {
         }
         drop(state);
         let value = self.get(register);
-        if matches!(register, INTERRUPT_CAUSE | MISSED) {
+        if register == MISSED {
             self.set(register, 0);
         }
         value
@@ -193,6 +193,7 @@ impl RegisterWindow for Fake {
             }
             INTERRUPT_MASK_SET => self.set(INTERRUPT_MASK_SET, self.get(INTERRUPT_MASK_SET) | value),
             INTERRUPT_MASK_CLEAR => self.set(INTERRUPT_MASK_SET, self.get(INTERRUPT_MASK_SET) & !value),
+            INTERRUPT_CAUSE => self.set(INTERRUPT_CAUSE, self.get(INTERRUPT_CAUSE) & !value),
             STATUS | EEPROM_CONTROL => panic!("{register:#x} is not the driver's to write"),
             _ => self.set(register, value),
         }

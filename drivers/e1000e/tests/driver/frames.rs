@@ -152,7 +152,7 @@ fn the_link_is_followed_by_its_message_and_by_looking() {
     driver.interrupt(0, now);
     assert_ne!(driver.link(), Link::Down, "another message's business");
     driver.interrupt(1, now);
-    assert_eq!(driver.link(), Link::Down);
+    assert_eq!((driver.link(), fake.get(INTERRUPT_CAUSE)), (Link::Down, 0));
     // The message is lost.
     fake.set(STATUS, status::LINK_UP | 1 << 6);
     let now = driver.status().deadline_ns.unwrap();
