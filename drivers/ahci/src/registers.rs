@@ -54,13 +54,19 @@ impl<R: RegisterWindow, D: DmaMemory> PortRegisters<R, D> {
         self.write(register + 4, (iova.0 >> 32) as u32);
     }
 
+    /// Forgets causes of interrupts, also in the HBA, where one that stays sends no message for the
+    /// next.
+    pub fn clear_causes(&self, causes: u32) {
+        self.write(ahci::port::INTERRUPT_STATUS, causes);
+        self.hba.registers.write32(ahci::INTERRUPT_STATUS, 1 << (self.number & 31));
+    }
+
     /// Takes the causes of interrupts. They are cleared in the port first and in the HBA then
     /// (section 5.5.3), so what comes meanwhile interrupts again.
     pub fn take_causes(&self) -> Result<u32, Error> {
         let causes = self.read_there(ahci::port::INTERRUPT_STATUS)?;
         if causes != 0 {
-            self.write(ahci::port::INTERRUPT_STATUS, causes);
-            self.hba.registers.write32(ahci::INTERRUPT_STATUS, 1 << (self.number & 31));
+            self.clear_causes(causes);
         }
         Ok(causes)
     }

@@ -150,7 +150,7 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
     /// Has the HBA work on commands, and interrupt from now on.
     pub(crate) fn run(&mut self) -> Result<(), Error> {
         self.registers.write(port::LINK_ERROR, u32::MAX);
-        self.registers.take_causes()?;
+        self.registers.clear_causes(u32::MAX);
         self.registers.write(port::INTERRUPT_ENABLE, CAUSES);
         let command = self.registers.read_there(port::COMMAND)?;
         self.registers.write(port::COMMAND, command | cmd::START);

@@ -240,3 +240,18 @@ fn requests_are_taken_while_it_is_mended_and_carried_out_then() {
     let ended: Vec<_> = (0..3).map(|_| bench.done()).collect();
     assert!(ended.iter().any(|done| done.tag == late && done.outcome == Ok(())));
 }
+
+#[test]
+fn a_cause_that_is_left_in_the_hba_does_not_hold_the_next_message_back() {
+    let mut bench = Bench::ready();
+    // Nothing of the port's is left, and the bit of the port is.
+    bench.fake.state().interrupts = 1;
+    bench.fake.port().holds = true;
+    let now = bench.now;
+    bench.drive().start(now);
+    while bench.fake.port().pending.is_empty() {
+        bench.now = bench.hba.deadline().unwrap();
+        bench.hba.poll(bench.now);
+    }
+    assert_eq!(bench.fake.state().interrupts, 0);
+}
