@@ -118,8 +118,10 @@ impl World {
             }
             1 => {
                 let (first_block, blocks, byte) = (input.u16(), input.u8(), input.u8());
-                let taken =
-                    self.driver.write(first_block.into(), &vec![byte; usize::from(blocks) * 512], now);
+                let State::Ready(geometry) = self.driver.status().state else { return };
+                let most = (2 * SIZES.request_bytes / geometry.block_bytes as usize).max(1);
+                let bytes = usize::from(blocks).min(most) * geometry.block_bytes as usize;
+                let taken = self.driver.write(first_block.into(), &vec![byte; bytes], now);
                 self.note(taken);
             }
             2 => {
