@@ -37,6 +37,7 @@ pub mod snapshot;
 #[cfg(any(test, feature = "fakes"))]
 pub mod testing;
 pub mod uart;
+pub mod virtio;
 
 pub use chipset::{Chipset, ChipsetConfig};
 pub use device::Device;

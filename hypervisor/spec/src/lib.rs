@@ -33,6 +33,7 @@ pub mod processor;
 pub mod svm;
 mod text;
 pub mod vectors;
+pub mod virtio;
 pub mod vmx;
 pub mod vtd;
 pub mod width;

@@ -1,0 +1,15 @@
+//! The device side of virtio (Virtual I/O Device, version 1.2; sections are cited at each item).
+//!
+//! A queue is memory that the guest can change at any time, from another processor and while the
+//! device looks: each field is copied once, and the copy is checked and used.
+
+pub mod chain;
+pub mod split;
+
+pub use chain::{Chain, Segment};
+pub use split::Split;
+
+/// The driver broke a rule of the queue's, or the queue is not in the guest's memory: nothing in the
+/// queue can be relied on, and the device needs a reset (section 2.1.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken;

@@ -1,0 +1,76 @@
+//! A chain of buffers that the driver made available, copied out of the guest's memory.
+
+use super::Broken;
+use alloc::vec::Vec;
+use spec::Gpa;
+
+/// One piece of guest memory of a chain. Its end does not overflow; whether it is memory at all
+/// shows when it is accessed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// Where it is.
+    pub gpa: Gpa,
+    /// Its bytes, at least one.
+    pub bytes: u32,
+}
+
+/// A chain. It is made once, with room for the longest that the queue can have, and filled again
+/// for each ([`Split::take`](super::Split::take)).
+#[derive(Debug)]
+pub struct Chain {
+    /// What the driver knows it by: the number of its first descriptor.
+    pub head: u16,
+    segments: Vec<Segment>,
+    /// How many of the segments the device reads; it writes those behind them.
+    readable: usize,
+    /// Bytes of all.
+    total: u32,
+}
+
+impl Chain {
+    /// An empty chain, with room for `segments` segments.
+    pub fn with_capacity(segments: u16) -> Self {
+        Self { head: 0, segments: Vec::with_capacity(segments.into()), readable: 0, total: 0 }
+    }
+
+    /// What the device reads, in order.
+    pub fn readable(&self) -> &[Segment] {
+        self.segments.get(..self.readable).unwrap_or_default()
+    }
+
+    /// What the device writes, in order.
+    pub fn writable(&self) -> &[Segment] {
+        self.segments.get(self.readable..).unwrap_or_default()
+    }
+
+    /// Begins the chain of `head`, without a segment.
+    pub(super) fn begin(&mut self, head: u16) {
+        self.head = head;
+        self.segments.clear();
+        self.readable = 0;
+        self.total = 0;
+    }
+
+    /// Adds a segment. One without bytes leaves no trace.
+    ///
+    /// # Errors
+    /// Where there is no room, the device would read what is behind something that it writes
+    /// (section 2.7.4.2), the segment ends beyond the address space, or all of them together have
+    /// 2^32 bytes or more (section 2.7.5.2 allows no more than that; a count of bytes has 32 bits).
+    pub(super) fn add(&mut self, segment: Segment, writable: bool) -> Result<(), Broken> {
+        if !writable && self.readable < self.segments.len() {
+            return Err(Broken);
+        }
+        segment.gpa.0.checked_add(segment.bytes.into()).ok_or(Broken)?;
+        self.total = self.total.checked_add(segment.bytes).ok_or(Broken)?;
+        if segment.bytes == 0 {
+            return Ok(());
+        }
+        if self.segments.len() == self.segments.capacity() {
+            return Err(Broken);
+        }
+        self.segments.push(segment);
+        self.readable += usize::from(!writable);
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! A split virtqueue, from the device's side (section 2.7).
+
+use super::{Broken, Chain, Segment};
+use access::GuestMemory;
+use core::sync::atomic::{Ordering, fence};
+use spec::Gpa;
+use spec::virtio::split::{
+    AVAILABLE_ALIGN, AVAILABLE_ENTRY_BYTES, AVAILABLE_NO_INTERRUPT, DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT,
+    DESCRIPTOR_WRITE, DESCRIPTORS_ALIGN, Descriptor, EVENT_BYTES, MOST_DESCRIPTORS, RING_ENTRIES, RING_FLAGS,
+    RING_INDEX, USED_ALIGN, USED_ENTRY_BYTES, USED_NO_NOTIFY, passed,
+};
+
+const DESCRIPTOR_BYTES: u64 = Descriptor::BYTES as u64;
+
+/// Where the driver put a queue, and what was agreed on about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Places {
+    /// Its descriptors.
+    pub size: u16,
+    /// Where the descriptor table is.
+    pub descriptors: Gpa,
+    /// Where the available ring is.
+    pub available: Gpa,
+    /// Where the used ring is.
+    pub used: Gpa,
+    /// Whether a descriptor may stand for a table of them (VIRTIO_F_INDIRECT_DESC).
+    pub indirect: bool,
+    /// Whether the sides tell by an index when they want to be told (VIRTIO_F_EVENT_IDX).
+    pub event_index: bool,
+}
+
+/// A queue that is enabled. What the driver said about it does not change any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Split {
+    places: Places,
+    /// Of the available ring: the entry to take next.
+    next_available: u16,
+    /// Of the used ring: the entry to put next.
+    next_used: u16,
+    /// What `next_used` was when it was last decided on an interrupt.
+    told_used: u16,
+    /// Chains that were taken and not put yet.
+    outstanding: u16,
+}
+
+impl Split {
+    /// The queue at `places`, from which nothing was taken yet.
+    ///
+    /// # Errors
+    /// Where the size is no power of two, or a part of the queue is not aligned or ends beyond the
+    /// address space.
+    pub fn new(places: Places) -> Result<Self, Broken> {
+        let size = u64::from(places.size);
+        if !places.size.is_power_of_two() || places.size > MOST_DESCRIPTORS {
+            return Err(Broken);
+        }
+        let available = RING_ENTRIES + AVAILABLE_ENTRY_BYTES * size + EVENT_BYTES;
+        let used = RING_ENTRIES + USED_ENTRY_BYTES * size + EVENT_BYTES;
+        for (gpa, align, bytes) in [
+            (places.descriptors, DESCRIPTORS_ALIGN, DESCRIPTOR_BYTES * size),
+            (places.available, AVAILABLE_ALIGN, available),
+            (places.used, USED_ALIGN, used),
+        ] {
+            if !gpa.is_aligned(align) || gpa.0.checked_add(bytes).is_none() {
+                return Err(Broken);
+            }
+        }
+        Ok(Self { places, next_available: 0, next_used: 0, told_used: 0, outstanding: 0 })
+    }
+
+    /// How many chains were taken and not put yet. It is never more than the queue has descriptors.
+    pub const fn outstanding(&self) -> u16 {
+        self.outstanding
+    }
+
+    /// Takes the next chain that the driver made available. Whether there was one.
+    ///
+    /// # Errors
+    /// Where the driver made more available than the queue holds, or the chain breaks a rule.
+    pub fn take(&mut self, memory: &dyn GuestMemory, chain: &mut Chain) -> Result<bool, Broken> {
+        let waiting = self.waiting(memory)?;
+        if waiting == 0 {
+            return Ok(false);
+        }
+        // Each chain has a descriptor of its own until it is put.
+        if u32::from(waiting) + u32::from(self.outstanding) > u32::from(self.places.size) {
+            return Err(Broken);
+        }
+        // What the index tells of is read after the index.
+        fence(Ordering::Acquire);
+        let entry = u64::from(self.next_available % self.places.size);
+        let head =
+            self.read_u16(memory, self.places.available, RING_ENTRIES + entry * AVAILABLE_ENTRY_BYTES)?;
+        chain.begin(head);
+        self.follow(memory, chain)?;
+        self.next_available = self.next_available.wrapping_add(1);
+        self.outstanding += 1;
+        Ok(true)
+    }
+
+    /// Gives a chain that was taken back to the driver, with the bytes that the device wrote to the
+    /// start of its writable part. Whether the driver is to be interrupted is another question
+    /// ([`take_interrupt`](Self::take_interrupt)).
+    ///
+    /// # Errors
+    /// Where no chain is outstanding, or the used ring is not in memory.
+    pub fn put(&mut self, memory: &dyn GuestMemory, head: u16, written: u32) -> Result<(), Broken> {
+        self.outstanding = self.outstanding.checked_sub(1).ok_or(Broken)?;
+        let entry = u64::from(self.next_used % self.places.size);
+        let value = u64::from(head) | u64::from(written) << 32;
+        let gpa = at(self.places.used, RING_ENTRIES + entry * USED_ENTRY_BYTES)?;
+        memory.write(gpa, &value.to_le_bytes()).map_err(|_| Broken)?;
+        // The entry, and the data before it, are there before the index tells of them.
+        fence(Ordering::Release);
+        self.next_used = self.next_used.wrapping_add(1);
+        self.write_u16(memory, self.places.used, RING_INDEX, self.next_used)
+    }
+
+    /// Whether the driver wants an interrupt for what was put since this was last asked. It has to be
+    /// asked after at most 65535 chains.
+    ///
+    /// # Errors
+    /// Where the available ring is not in memory.
+    pub fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
+        let told = core::mem::replace(&mut self.told_used, self.next_used);
+        if told == self.next_used {
+            return Ok(false);
+        }
+        // The index is there before the driver's wish is read: the driver writes its wish, and then
+        // looks at the index again.
+        fence(Ordering::SeqCst);
+        if self.places.event_index {
+            let event = RING_ENTRIES + u64::from(self.places.size) * AVAILABLE_ENTRY_BYTES;
+            return Ok(passed(self.read_u16(memory, self.places.available, event)?, told, self.next_used));
+        }
+        Ok(self.read_u16(memory, self.places.available, RING_FLAGS)? & AVAILABLE_NO_INTERRUPT == 0)
+    }
+
+    /// Tells the driver whether to notify of the next chain that it makes available. Whether one is
+    /// there already, of which it may not notify. With event indexes what the driver was told
+    /// holds for one chain: it has to be told again after each chain that is taken.
+    ///
+    /// # Errors
+    /// Where the rings are not in memory, or more is available than the queue holds.
+    pub fn want_notifications(&mut self, wanted: bool, memory: &dyn GuestMemory) -> Result<bool, Broken> {
+        if !self.places.event_index {
+            let flags = if wanted { 0 } else { USED_NO_NOTIFY };
+            self.write_u16(memory, self.places.used, RING_FLAGS, flags)?;
+        } else if wanted {
+            let event = RING_ENTRIES + u64::from(self.places.size) * USED_ENTRY_BYTES;
+            self.write_u16(memory, self.places.used, event, self.next_available)?;
+        }
+        if !wanted {
+            return Ok(false);
+        }
+        // The wish is there before the index is read: the driver writes the index, and then looks
+        // at the wish.
+        fence(Ordering::SeqCst);
+        Ok(self.waiting(memory)? != 0)
+    }
+
+    /// How many chains wait to be taken.
+    fn waiting(&self, memory: &dyn GuestMemory) -> Result<u16, Broken> {
+        let index = self.read_u16(memory, self.places.available, RING_INDEX)?;
+        let waiting = index.wrapping_sub(self.next_available);
+        if waiting > self.places.size { Err(Broken) } else { Ok(waiting) }
+    }
+
+    /// Copies the descriptors from the head of `chain` on. A chain has no more of them than the queue
+    /// (section 2.7.5.3.1), those of an indirect table counted: that also ends one in a circle.
+    fn follow(&self, memory: &dyn GuestMemory, chain: &mut Chain) -> Result<(), Broken> {
+        let mut table = self.places.descriptors;
+        let mut entries = self.places.size;
+        let mut index = chain.head;
+        let mut left = self.places.size;
+        let mut in_indirect = false;
+        loop {
+            let descriptor = read_descriptor(memory, table, index, entries)?;
+            if descriptor.flags & DESCRIPTOR_INDIRECT != 0 {
+                let allowed = self.places.indirect && !in_indirect;
+                if !allowed || descriptor.flags & DESCRIPTOR_NEXT != 0 {
+                    return Err(Broken);
+                }
+                in_indirect = true;
+                table = descriptor.gpa;
+                entries = indirect_entries(descriptor.bytes, left)?;
+                index = 0;
+                continue;
+            }
+            left = left.checked_sub(1).ok_or(Broken)?;
+            let segment = Segment { gpa: descriptor.gpa, bytes: descriptor.bytes };
+            chain.add(segment, descriptor.flags & DESCRIPTOR_WRITE != 0)?;
+            if descriptor.flags & DESCRIPTOR_NEXT == 0 {
+                return Ok(());
+            }
+            index = descriptor.next;
+        }
+    }
+
+    fn read_u16(&self, memory: &dyn GuestMemory, ring: Gpa, offset: u64) -> Result<u16, Broken> {
+        let mut bytes = [0; 2];
+        memory.read(at(ring, offset)?, &mut bytes).map_err(|_| Broken)?;
+        Ok(u16::from_le_bytes(bytes))
+    }
+
+    fn write_u16(&self, memory: &dyn GuestMemory, ring: Gpa, offset: u64, value: u16) -> Result<(), Broken> {
+        memory.write(at(ring, offset)?, &value.to_le_bytes()).map_err(|_| Broken)
+    }
+}
+
+/// The descriptors of an indirect table of `bytes` bytes, of which a chain can have `left`.
+fn indirect_entries(bytes: u32, left: u16) -> Result<u16, Broken> {
+    let size = Descriptor::BYTES as u32;
+    let entries = u16::try_from(bytes / size).map_err(|_| Broken)?;
+    if !bytes.is_multiple_of(size) || entries == 0 || entries > left { Err(Broken) } else { Ok(entries) }
+}
+
+/// Copies descriptor `index` of the `entries` ones of `table`.
+fn read_descriptor(
+    memory: &dyn GuestMemory,
+    table: Gpa,
+    index: u16,
+    entries: u16,
+) -> Result<Descriptor, Broken> {
+    if index >= entries {
+        return Err(Broken);
+    }
+    let mut bytes = [0; Descriptor::BYTES];
+    memory.read(at(table, u64::from(index) * DESCRIPTOR_BYTES)?, &mut bytes).map_err(|_| Broken)?;
+    Ok(Descriptor::decode(bytes))
+}
+
+fn at(start: Gpa, offset: u64) -> Result<Gpa, Broken> {
+    start.0.checked_add(offset).map(Gpa).ok_or(Broken)
+}
+
+#[cfg(test)]
+mod tests;
