@@ -23,6 +23,7 @@ pub mod device;
 pub mod effect;
 pub mod endpoint;
 pub mod i8042;
+pub mod ide;
 pub mod ioapic;
 pub mod local_apic;
 pub mod medium;

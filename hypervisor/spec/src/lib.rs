@@ -22,6 +22,7 @@ pub mod apic;
 pub mod ata;
 pub mod e1000e;
 pub mod ethernet;
+pub mod ide;
 pub mod ip;
 pub mod local_apic;
 pub mod msr;

@@ -1,0 +1,54 @@
+//! What a disk says of itself (ATA/ATAPI-7 volume 1, section 6.17).
+
+use super::Disk;
+use spec::ata::identify as at;
+
+/// The 256 words, as bytes.
+pub fn identify(disk: &Disk) -> [u8; at::BYTES] {
+    let mut bytes = [0; at::BYTES];
+    let mut word = |place: usize, value: u16| {
+        if let Some(field) = bytes.get_mut(2 * place..2 * place + 2) {
+            field.copy_from_slice(&value.to_le_bytes());
+        }
+    };
+    text(&mut word, at::SERIAL, &disk.serial);
+    text(&mut word, at::FIRMWARE, b"1.0     ");
+    text(&mut word, at::MODEL, b"Bulkhead disk                           ");
+    // Cylinders, heads and sectors: what a driver that knows no LBA may think of it.
+    word(1, (disk.sectors / (16 * 63)).min(16383) as u16);
+    word(3, 16);
+    word(6, 63);
+    word(at::CAPABILITIES, at::DMA | at::LBA);
+    // Words 64 to 70 and 88 are valid; multi-word DMA 0 to 2; cycle times in ns; ATA-4 to ATA-7.
+    word(53, 6);
+    word(63, 7);
+    word(64, 3);
+    for place in 65..=68 {
+        word(place, 120);
+    }
+    word(80, 0xf0);
+    let short = disk.sectors.min(0x0fff_ffff);
+    word(60, short as u16);
+    word(61, (short >> 16) as u16);
+    let sets = at::VALID | at::LBA48 | at::FLUSH | at::FLUSH_EXT;
+    word(82, at::WRITE_CACHE);
+    word(at::COMMAND_SETS, sets);
+    word(84, at::VALID);
+    word(at::COMMAND_SETS_ENABLED, at::WRITE_CACHE);
+    word(86, at::LBA48 | at::FLUSH | at::FLUSH_EXT);
+    word(87, at::VALID);
+    // Ultra DMA 0 to 2, of which 2 is on.
+    word(88, 0x0407);
+    for part in 0..4 {
+        word(at::BLOCKS + part, (disk.sectors >> (16 * part)) as u16);
+    }
+    bytes
+}
+
+fn text(word: &mut impl FnMut(usize, u16), place: usize, text: &[u8]) {
+    for (index, pair) in text.chunks_exact(2).enumerate() {
+        if let &[first, second] = pair {
+            word(place + index, u16::from_be_bytes([first, second]));
+        }
+    }
+}
