@@ -9,33 +9,17 @@
 //! whose data the model has itself, is not.
 
 mod channel;
+mod disk;
 mod dma;
 mod identify;
+mod ports;
 
 use crate::device::{Completion, Context, Device, DeviceEffect};
 use channel::Channel;
+pub use disk::Disk;
+use ports::END;
+pub use ports::{BUS_MASTER, CHANNEL_STRIDE, COMMAND, CONTROL};
 use spec::Width;
-
-/// Where the primary channel's command block is, 8 ports.
-pub const COMMAND: u64 = 0;
-/// Where its control block is, 1 port.
-pub const CONTROL: u64 = 8;
-/// From a port of the primary channel to that of the secondary one.
-pub const CHANNEL_STRIDE: u64 = 0x10;
-/// Where the bus-master registers are, 8 ports a channel.
-pub const BUS_MASTER: u64 = 0x20;
-const END: u64 = BUS_MASTER + 0x10;
-
-/// A disk of 512-byte sectors.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Disk {
-    /// Where it starts on the controller's medium, in bytes.
-    pub start: u64,
-    /// How many sectors it has.
-    pub sectors: u64,
-    /// What it says its serial number is, ASCII.
-    pub serial: [u8; 20],
-}
 
 /// The controller.
 pub struct Ide {

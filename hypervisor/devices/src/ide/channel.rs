@@ -1,8 +1,9 @@
 //! One channel: the task file of its disk, the commands, and the interrupt.
 
-use super::Disk;
+use super::disk::Disk;
 use super::dma::{Master, Transfer};
 use super::identify::identify;
+use super::ports::CONTROL;
 use crate::device::{Completion, Context, DeviceEffect, Operation, Request, RequestFault};
 use spec::ata::{command as ata, error, status};
 use spec::ide::{DEVICE_SLAVE, bus_master, command, control, register};
@@ -107,7 +108,7 @@ impl Channel {
                 self.interrupt = false;
                 self.status
             }
-            super::CONTROL => self.status,
+            CONTROL => self.status,
             _ => 0xff,
         };
         byte.into()
@@ -132,7 +133,7 @@ impl Channel {
         if self.disk.is_none() {
             return;
         }
-        if at == super::CONTROL {
+        if at == CONTROL {
             return self.write_control(value);
         }
         self.control &= !control::HIGH_ORDER;

@@ -1,6 +1,6 @@
 //! What a disk says of itself (ATA/ATAPI-7 volume 1, section 6.17).
 
-use super::Disk;
+use super::disk::Disk;
 use spec::ata::identify as at;
 
 /// The 256 words, as bytes.

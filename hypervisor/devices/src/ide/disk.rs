@@ -1,0 +1,12 @@
+//! A disk of an IDE controller.
+
+/// A disk of 512-byte sectors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disk {
+    /// Where it starts on the controller's medium, in bytes.
+    pub start: u64,
+    /// How many sectors it has.
+    pub sectors: u64,
+    /// What it says its serial number is, ASCII.
+    pub serial: [u8; 20],
+}
