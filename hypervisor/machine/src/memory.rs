@@ -1,6 +1,7 @@
 //! Memory: what the firmware says of it, who owns which frames, the hypervisor's own address space, and guests'
 //! memory and devices' registers in it.
 
+pub mod dma;
 pub mod frames;
 pub mod guest_ram;
 pub mod heap;

@@ -5,6 +5,7 @@
 //! - [`capability`]: walks of capability lists that corrupt ones cannot trap.
 //! - [`access_control`]: the services that keep functions apart are enabled.
 //! - [`bridge`]: what the bridges above a guest's function must do.
+//! - [`message`]: messages of functions that stay with the hypervisor.
 //! - [`reset`]: the reset ladder with its proof.
 //! - [`rom`]: reading an expansion ROM.
 #![no_std]
@@ -19,8 +20,10 @@ pub mod access_control;
 pub mod bar;
 pub mod bridge;
 pub mod capability;
+pub mod message;
 pub mod reset;
 pub mod rom;
 
 pub use bar::BarKind;
+pub use message::Messages;
 pub use reset::{Quarantine, ResetMethod, ResetPath};

@@ -4,7 +4,7 @@
 /// First of them.
 pub const OWN_FIRST: u8 = TIMER;
 /// Last of them.
-pub const OWN_LAST: u8 = POSTED;
+pub const OWN_LAST: u8 = DEVICE;
 /// The local APIC's timer.
 pub const TIMER: u8 = 0x16;
 /// The local APIC's errors.
@@ -19,6 +19,8 @@ pub const LINE: u8 = 0x1a;
 /// Posted interrupts were announced: in the guest the processor takes it by itself, outside it
 /// says nothing that the next entry does not see.
 pub const POSTED: u8 = 0x1b;
+/// The hypervisor's own devices, at the housekeeping CPU.
+pub const DEVICE: u8 = 0x1c;
 /// Spurious interrupts: no bit, and no end of interrupt unless it is in service, as an
 /// interrupt that somebody sent with this vector (Intel SDM vol. 3 section 12.9). Its low 4 bits
 /// are ones, as the oldest APICs want.

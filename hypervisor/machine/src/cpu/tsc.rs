@@ -294,6 +294,12 @@ impl TscClock {
     pub fn ns_at(&self, tsc: u64) -> u64 {
         ((u128::from(tsc.wrapping_sub(self.start)) * u128::from(self.multiplier)) >> 32) as u64
     }
+
+    /// TSC at `ns` nanoseconds, or up to some ticks later.
+    pub fn tsc_at(&self, ns: u64) -> u64 {
+        let ticks = ((u128::from(ns) + 1) << 32).div_ceil(u128::from(self.multiplier.max(1)));
+        self.start.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
 }
 
 impl Clock for TscClock {
