@@ -34,6 +34,14 @@ pub struct Tag {
     pub(crate) turn: u32,
 }
 
+#[cfg(any(test, feature = "fakes"))]
+impl Tag {
+    /// The first of `slot`, for drives that are made up.
+    pub const fn of_test(slot: u16) -> Self {
+        Self { slot, turn: 0 }
+    }
+}
+
 /// A request that is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Done {

@@ -50,7 +50,8 @@ impl<B: DmaBuffer> Commands<B> {
         most_bytes: u64,
         geometry: Geometry,
     ) -> Result<Option<Command>, Error> {
-        let most_moved = (most_bytes / u64::from(geometry.block_bytes)).min(MOST_BLOCKS) as u32;
+        let most_moved =
+            most_bytes.checked_div(geometry.block_bytes.into()).unwrap_or(0).min(MOST_BLOCKS) as u32;
         // A range of dataset management has 32 bits for them.
         let most = |operation| if operation == Operation::Discard { u32::MAX } else { most_moved };
         let Some(piece) = self.requests.next_piece(most, geometry) else { return Ok(None) };

@@ -40,9 +40,10 @@ pub enum DeviceEffect {
 }
 
 /// What a request does with the medium.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Operation {
     /// From the medium to the guest's memory.
+    #[default]
     Read,
     /// From the guest's memory to the medium.
     Write,
@@ -54,7 +55,7 @@ pub enum Operation {
 pub const MOST_REQUEST_BYTES: u32 = 128 << 10;
 
 /// A request to a medium: one range of it, and one of the guest's memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Request {
     /// What the device knows the request by.
     pub tag: u32,

@@ -84,6 +84,11 @@ impl<E: Copy + Default> Effects<E> {
         }
     }
 
+    /// The oldest effect, which stays.
+    pub fn peek(&self) -> Option<E> {
+        if self.len == 0 { None } else { self.ring.get(self.first).copied() }
+    }
+
     /// Takes the oldest effect.
     #[inline]
     pub fn pop(&mut self) -> Option<E> {

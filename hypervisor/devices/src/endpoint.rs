@@ -10,8 +10,6 @@ use crate::medium::Medium;
 use crate::msix::Messages;
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use spec::apic::InterruptMessage;
 use spec::{Gpa, Width};
 
@@ -40,7 +38,7 @@ pub struct Endpoint {
     backend: Backend,
     effects: Effects<DeviceEffect>,
     /// Requests that nobody has taken yet.
-    requests: VecDeque<Request>,
+    requests: Effects<Request>,
     /// Requests that are taken and not done.
     taken: usize,
     /// How many of both there may be.
@@ -62,8 +60,8 @@ pub struct Endpoint {
 /// Made with room for as many as one transfer of the backend can have.
 #[derive(Default)]
 pub struct Group {
-    /// They, in order.
-    pub requests: Vec<Request>,
+    room: Box<[Request]>,
+    count: usize,
     /// The life of the device in which they were taken.
     life: u32,
 }
@@ -71,12 +69,29 @@ pub struct Group {
 impl Group {
     /// Room for `requests` requests.
     pub fn with_capacity(requests: usize) -> Self {
-        Self { requests: Vec::with_capacity(requests), life: 0 }
+        let room = core::iter::repeat_n(Request::default(), requests).collect();
+        Self { room, count: 0, life: 0 }
+    }
+
+    /// They, in order.
+    pub fn requests(&self) -> &[Request] {
+        self.room.get(..self.count).unwrap_or_default()
     }
 
     /// Bytes of all of them.
     pub fn bytes(&self) -> usize {
-        self.requests.iter().map(|request| request.bytes as usize).sum()
+        self.requests().iter().map(|request| request.bytes as usize).sum()
+    }
+
+    /// Adds one behind the others. Whether there was room.
+    fn push(&mut self, request: Request) -> bool {
+        let place = self.room.get_mut(self.count);
+        let has_room = place.is_some();
+        if let Some(place) = place {
+            *place = request;
+            self.count += 1;
+        }
+        has_room
     }
 }
 
@@ -108,7 +123,7 @@ impl Endpoint {
             effects: Effects::with_capacity(device.most_effects()),
             device,
             backend,
-            requests: VecDeque::with_capacity(most_requests),
+            requests: Effects::with_capacity(most_requests),
             taken: 0,
             most_requests,
             messages: Messages::new(messages),
@@ -206,16 +221,16 @@ impl Endpoint {
     /// (at least [`MOST_REQUEST_BYTES`](crate::device::MOST_REQUEST_BYTES)) and to the room of `group`,
     /// which is empty if none waits.
     pub fn take_requests(&mut self, most_bytes: usize, group: &mut Group) {
-        group.requests.clear();
-        group.life = self.life;
+        (group.count, group.life) = (0, self.life);
         let mut bytes = 0;
-        while let Some(next) = self.requests.front() {
+        while let Some(next) = self.requests.peek() {
             bytes += next.bytes as usize;
-            let goes_on = group.requests.last().is_none_or(|last| follows(last, next) && bytes <= most_bytes);
-            if !goes_on || group.requests.len() == group.requests.capacity() {
+            let last = group.requests().last();
+            let goes_on = last.is_none_or(|last| follows(last, &next) && bytes <= most_bytes);
+            if !goes_on || !group.push(next) {
                 break;
             }
-            group.requests.extend(self.requests.pop_front());
+            self.requests.pop();
             self.taken += 1;
         }
     }
@@ -263,7 +278,7 @@ impl Endpoint {
         if group.life != self.life {
             return;
         }
-        for request in &group.requests {
+        for request in group.requests() {
             self.taken = self.taken.saturating_sub(1);
             let completion = Completion { tag: request.tag, outcome };
             self.with_device(around, |device, context| device.complete(completion, context));
@@ -305,9 +320,10 @@ impl Endpoint {
                 medium.perform(&request, &reach)
             }
             Backend::Served => {
-                self.failed |= self.requests.len() + self.taken >= self.most_requests;
+                let waiting = self.most_requests - self.requests.room();
+                self.failed |= waiting + self.taken >= self.most_requests;
                 if !self.failed {
-                    self.requests.push_back(request);
+                    self.requests.push(request);
                     self.wants_service = true;
                 }
                 return;

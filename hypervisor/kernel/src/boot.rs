@@ -6,9 +6,11 @@
 use crate::guests::{self, Common, Guest};
 use crate::host::{IOMMUS, MACHINE, Machine};
 use crate::housekeeping;
+use crate::io::Io;
 use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::lines;
+use crate::owned;
 use crate::serial;
 use crate::virtualization;
 use access::ConfigSpace;
@@ -122,11 +124,12 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     for problem in &plan.problems {
         log::error!("{problem}");
     }
+    let mut disks = owned::disks(&plan, &platform, common);
     let mut refused = plan.refused.len();
     let mut built: Vec<Guest> = Vec::with_capacity(plan.guests.len());
     for guest_plan in plan.guests {
         let name = guest_plan.name.clone();
-        match guests::build(built.len(), guest_plan, &platform, common) {
+        match guests::build(built.len(), guest_plan, &platform, common, &mut disks) {
             Ok(guest) => built.push(guest),
             Err(reason) => {
                 refused += 1;
@@ -144,8 +147,9 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     // The other processors wait for this.
     let machine =
         MACHINE.call_once(|| Machine { guests: built.into_boxed_slice(), refused_as_expected, refused });
-    housekeeping::watch(machine, common.tsc_hz);
-    housekeeping::finish(machine);
+    let mut io = Io::new(disks);
+    housekeeping::watch(machine, common, &mut io);
+    housekeeping::finish(machine, &io);
     match off {
         Some(off) => power::power_off(&off),
         None => log::warn!("the firmware does not say how to turn the machine off"),

@@ -12,6 +12,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use backends::Disk;
 use devices::{Chipset, ChipsetConfig, Endpoint};
 use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::budget::{MappedBar, bar_frames};
@@ -136,12 +137,16 @@ pub fn build(
     plan: GuestPlan,
     platform: &Platform,
     common: &'static Common,
+    disks: &mut [Disk],
 ) -> Result<Guest, String> {
     let mut taken = Taken::default();
-    let built = try_build(index, plan, platform, common, &mut taken);
+    let built = try_build(index, plan, platform, common, disks, &mut taken);
     match &built {
         Ok(guest) => release_screen(guest),
-        Err(_) => taken.give_back(),
+        Err(_) => {
+            disks.iter_mut().for_each(|disk| disk.remove_parts(index));
+            taken.give_back();
+        }
     }
     built
 }
@@ -161,6 +166,7 @@ fn try_build(
     plan: GuestPlan,
     platform: &Platform,
     common: &'static Common,
+    disks: &mut [Disk],
     taken: &mut Taken,
 ) -> Result<Guest, String> {
     let before = frames::free_bytes();
@@ -171,8 +177,8 @@ fn try_build(
         .and_then(|layout| layout.on_processors(platform.address_bits))
         .map_err(|error| error.to_string())?;
     let lines = lines::of(&plan.functions)?;
-    prepare_bridges(&plan, platform, common.config)?;
-    enable_access_controls(&plan, common.config)?;
+    prepare_bridges(&plan.functions, platform, common.config)?;
+    enable_access_controls(&plan.functions, common.config)?;
     let functions = discover_functions(&plan, platform, common)?;
     take_memory(&layout, &mut taken.blocks).ok_or("there is not enough memory in pieces of 2 MiB")?;
     let nested = map_memory(&functions, common, taken)?;
@@ -183,7 +189,8 @@ fn try_build(
         .virtualization
         .processors(vcpus, nested.root())
         .ok_or("there is no memory for its processors")?;
-    let (bus, endpoints) = build_bus(&plan, platform, functions, nested, taken, layout.windows(), common)?;
+    let (bus, endpoints) =
+        build_bus(index, &plan, platform, functions, nested, taken, layout.windows(), common, disks)?;
     let blocks = taken.blocks.clone().into_boxed_slice();
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
@@ -334,7 +341,7 @@ fn discover_functions(
 }
 
 /// The BARs of a function as the Plan checked them.
-fn checked_bars(function: &FunctionPlan) -> [Option<HostBar>; 6] {
+pub fn checked_bars(function: &FunctionPlan) -> [Option<HostBar>; 6] {
     let mut bars = [None; 6];
     for bar in &function.bars {
         if let Some(place) = bars.get_mut(usize::from(bar.index)) {
@@ -379,7 +386,8 @@ fn map_memory(
     Ok(nested)
 }
 
-fn requester(function: &FunctionPlan) -> Requester {
+/// A function's own requester ID.
+pub fn requester(function: &FunctionPlan) -> Requester {
     Requester::new(0, function.bdf)
 }
 
@@ -402,7 +410,9 @@ fn create_domain(plan: &GuestPlan, taken: &mut Taken) -> Result<(), String> {
     Ok(())
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a guest is made of")]
 fn build_bus(
+    index: usize,
     plan: &GuestPlan,
     platform: &Platform,
     functions: Vec<(Function, ResetPath)>,
@@ -410,6 +420,7 @@ fn build_bus(
     taken: &mut Taken,
     windows: Windows,
     common: &Common,
+    disks: &mut [Disk],
 ) -> Result<(Bus, Endpoints), String> {
     let iommu: &'static TicketMutex<Iommus> = IOMMUS.get().ok_or("there is no IOMMU")?;
     let mut bus = GuestBus::new(windows, functions.len() + plan.emulated.len());
@@ -438,7 +449,7 @@ fn build_bus(
         assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
     let items = BUNDLE.get().map_or(&[][..], |bundle| bundle.items());
-    let endpoints = emulated::build(plan, &mut bus, items)?;
+    let endpoints = emulated::build(index, plan, &mut bus, items, disks)?;
     bus.place_bars().map_err(|error| format!("{error}"))?;
     let bus = Bus::new(Parts {
         bus,
@@ -453,9 +464,13 @@ fn build_bus(
     Ok((bus, endpoints))
 }
 
-/// Has the bridges above the guest's functions forward, and report no errors.
-fn prepare_bridges(plan: &GuestPlan, platform: &Platform, config: &MachineConfigSpace) -> Result<(), String> {
-    let functions = plan.functions.iter().filter_map(|function| platform.function(function.bdf));
+/// Has the bridges above these functions forward, and report no errors.
+pub fn prepare_bridges(
+    functions: &[FunctionPlan],
+    platform: &Platform,
+    config: &MachineConfigSpace,
+) -> Result<(), String> {
+    let functions = functions.iter().filter_map(|function| platform.function(function.bdf));
     for bridge in functions.flat_map(|function| platform.bridges_above(function)) {
         pci::bridge::prepare(config, bridge.bdf).map_err(|fault| format!("{fault}"))?;
     }
@@ -464,8 +479,8 @@ fn prepare_bridges(plan: &GuestPlan, platform: &Platform, config: &MachineConfig
 
 /// Keeps functions apart on their way to the IOMMU: the Plan counts on these services,
 /// so a port that does not take them is an error.
-fn enable_access_controls(plan: &GuestPlan, config: &MachineConfigSpace) -> Result<(), String> {
-    for (function, found) in plan.functions.iter().flat_map(|function| &function.access_controls) {
+pub fn enable_access_controls(functions: &[FunctionPlan], config: &MachineConfigSpace) -> Result<(), String> {
+    for (function, found) in functions.iter().flat_map(|function| &function.access_controls) {
         let AccessControl { offset, doublewords, .. } = *found;
         let controls = AccessControls { function: *function, offset, services: found.wanted(), doublewords };
         controls.enable(config).map_err(|error| format!("{error}"))?;

@@ -1,12 +1,16 @@
 //! What the boot processor does while the guests run: the console, IOMMU faults, and the
 //! end.
 
-use crate::guests::Guest;
+use crate::guests::{Common, Guest};
 use crate::host::{IOMMUS, Machine};
+use crate::io::Io;
 use crate::keyboard::Keyboard;
 use crate::summary;
+use access::Clock;
+use backends::{Clients, Counters};
 use consoles::input::AT_ONCE;
-use guest::host::{KICK_VECTOR, LINE_VECTOR};
+use devices::{Endpoint, Surroundings};
+use guest::host::{DEVICE_VECTOR, KICK_VECTOR, LINE_VECTOR};
 use guest::partition::End;
 use iommu::{Fault, FaultKind, Iommu};
 use machine::console;
@@ -27,7 +31,8 @@ pub fn wake() {
 
 /// Watches over the guests until all are over.
 #[inline(never)]
-pub fn watch(machine: &Machine, tsc_hz: u64) {
+pub fn watch(machine: &Machine, common: &Common, io: &mut Io) {
+    let tsc_hz = common.tsc_hz;
     let mut keyboard = Keyboard::new(machine, tsc_hz);
     let mut typed = [0; AT_ONCE];
     let mut logged = alloc::vec![0u32; machine.guests.len() + 1];
@@ -41,8 +46,9 @@ pub fn watch(machine: &Machine, tsc_hz: u64) {
         let chipsets = machine.guests.iter().filter_map(|guest| guest.partition.look_after_chipset());
         // Machine checks wake nobody.
         let look = now.saturating_add(tsc_hz);
-        timer::arm_timer(chipsets.fold(next.min(look), u64::min));
-        while !wants_turn(machine) {}
+        let drivers = io.deadline_ns().map_or(u64::MAX, |at_ns| common.clock.tsc_at(at_ns));
+        timer::arm_timer(chipsets.fold(next.min(look).min(drivers), u64::min));
+        while !wants_turn(machine, common, io) {}
     }
     timer::disarm_timer();
     drain_faults(machine, &mut logged);
@@ -52,19 +58,32 @@ pub fn watch(machine: &Machine, tsc_hz: u64) {
 /// Waits for an interrupt, and takes the lines of guests whose own processors take no vector of
 /// ours. Whether anything else came: a line that interrupts again as soon as its guest has served
 /// it waits for no turn of the console, and does not hide the timer that brings the next one.
-fn wants_turn(machine: &Machine) -> bool {
-    interrupts::halt_until_interrupt();
+fn wants_turn(machine: &Machine, common: &Common, io: &mut Io) -> bool {
+    if io.turn(&mut Endpoints(machine), common.clock.now_ns()) {
+        // There is more to do, or soon will be: whatever came is taken without waiting for it.
+        interrupts::take_pending();
+    } else {
+        interrupts::halt_until_interrupt();
+    }
     let mut vectors = interrupts::take_vectors();
+    if take(&mut vectors, DEVICE_VECTOR) {
+        io.interrupt(common.clock.now_ns());
+    }
     let was_kicked = interrupts::was_kicked();
-    let came_by_line = vectors.get_mut(usize::from(LINE_VECTOR >> 6)).is_some_and(|word| {
-        let before = *word;
-        *word &= !(1 << (LINE_VECTOR & 63));
-        *word != before
-    });
+    let came_by_line = take(&mut vectors, LINE_VECTOR);
     if came_by_line {
         machine.guests.iter().for_each(|guest| guest.partition.take_lines_as_housekeeping());
     }
     !came_by_line || was_kicked || vectors != [0; 4]
+}
+
+/// Takes a vector out of a bitmap. Whether it was in it.
+fn take(vectors: &mut [u64; 4], vector: u8) -> bool {
+    vectors.get_mut(usize::from(vector >> 6)).is_some_and(|word| {
+        let before = *word;
+        *word &= !(1 << (vector & 63));
+        *word != before
+    })
 }
 
 /// Logs what the IOMMUs refused, with whose it was.
@@ -94,11 +113,40 @@ fn owns(guest: &Guest, id: Bdf) -> bool {
     guest.plan.functions.iter().any(|function| function.requesters.contains(&id))
 }
 
+/// The guests' endpoints.
+struct Endpoints<'a>(&'a Machine);
+
+impl Clients for Endpoints<'_> {
+    fn with(
+        &mut self,
+        guest: usize,
+        endpoint: usize,
+        serve: &mut dyn FnMut(&mut Endpoint, &mut Surroundings<'_>),
+    ) {
+        if let Some(guest) = self.0.guests.get(guest) {
+            guest.partition.serve_endpoint(endpoint, serve);
+        }
+    }
+}
+
+/// Says what was done for each emulated function.
+fn report_io(machine: &Machine, io: &Io) {
+    for (index, guest) in machine.guests.iter().enumerate() {
+        for (endpoint, emulated) in guest.plan.emulated.iter().enumerate() {
+            if let Some(Counters { requests, bytes, errors }) = io.counters(index, endpoint) {
+                let (name, slot) = (&guest.plan.name, emulated.slot);
+                log::info!("{name}: {slot}: {requests} requests, {bytes} bytes, {errors} errors");
+            }
+        }
+    }
+}
+
 /// Ends everything: the summary, then the machine.
 #[inline(never)]
-pub fn finish(machine: &Machine) {
+pub fn finish(machine: &Machine, io: &Io) {
     for guest in &machine.guests {
         guest.partition.request_end(End::Stopped);
     }
+    report_io(machine, io);
     summary::write(machine);
 }

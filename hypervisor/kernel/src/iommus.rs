@@ -4,6 +4,7 @@
 use crate::guests;
 use crate::host::Iommus;
 use crate::lines;
+use crate::owned;
 use alloc::vec::Vec;
 use iommu::{Limits, UnitDescription, UnitLimits, Units};
 use machine::chipset::config_space::MachineConfigSpace;
@@ -72,7 +73,7 @@ pub fn start(
 }
 
 fn limits(plan: &Plan, x2apic: bool) -> Limits {
-    let functions = || plan.guests.iter().flat_map(|guest| &guest.functions);
+    let functions = || plan.all_functions();
     let messages: u32 = functions().map(|f| u32::from(f.msi_messages.max(f.msix_messages))).sum();
     Limits {
         unit: UnitLimits {
@@ -82,19 +83,18 @@ fn limits(plan: &Plan, x2apic: bool) -> Limits {
             interrupt_sources: functions().count() + 8,
             x2apic,
         },
-        domains: plan.guests.len() + 1,
+        domains: plan.guests.len() + plan.owned.len() + 1,
         requesters: functions().map(|f| f.requesters.len()).sum(),
     }
 }
 
 fn frames_needed(units: &[UnitDescription<Window>], plan: &Plan, limits: UnitLimits) -> usize {
-    let functions = plan.guests.iter().flat_map(|guest| &guest.functions);
-    let mut buses: Vec<u8> = functions.flat_map(|f| &f.requesters).map(|id| id.bus()).collect();
+    let mut buses: Vec<u8> = plan.all_functions().flat_map(|f| &f.requesters).map(|id| id.bus()).collect();
     buses.sort_unstable();
     buses.dedup();
     let own: usize = units.iter().map(|unit| unit.frames_needed(limits, buses.len().max(1))).sum();
     let geometry = Geometry { coherent: false, ..Geometry::processor(4, PageSize::Size2MiB) };
     let domains: usize =
         plan.guests.iter().map(|guest: &GuestPlan| guests::domain_frames(guest, geometry)).sum();
-    own + domains + 512
+    own + domains + plan.owned.len() * owned::DOMAIN_FRAMES + 512
 }

@@ -17,6 +17,8 @@ mod host;
 #[cfg(target_os = "none")]
 mod housekeeping;
 #[cfg(target_os = "none")]
+mod io;
+#[cfg(target_os = "none")]
 mod iommus;
 #[cfg(target_os = "none")]
 mod keyboard;
@@ -24,6 +26,8 @@ mod keyboard;
 mod lifecycle;
 #[cfg(target_os = "none")]
 mod lines;
+#[cfg(target_os = "none")]
+mod owned;
 #[cfg(target_os = "none")]
 mod rom;
 #[cfg(target_os = "none")]

@@ -8,7 +8,7 @@ use crate::problem::Problem;
 use crate::reserved::merge;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use platform::{DevFn, Function, Platform};
+use platform::{Function, Platform};
 
 /// Decides what each guest gets on this machine, or why it does not start.
 ///
@@ -110,25 +110,5 @@ fn plan_function(
 ) -> Option<FunctionPlan> {
     let rom_bytes = if pci.rom { function.rom_bytes } else { 0 };
     let line = lines::plan(pci, function, platform);
-    Some(FunctionPlan { index, slot: pci.slot, rom_bytes, line, ..plan_owned(function, platform)? })
-}
-
-/// A function as the hypervisor has it: no guest sees it.
-pub(crate) fn plan_owned(function: &Function, platform: &Platform) -> Option<FunctionPlan> {
-    Some(FunctionPlan {
-        index: 0,
-        slot: DevFn::new(0, 0),
-        bdf: function.bdf,
-        path: function.path.clone(),
-        id: function.id,
-        requesters: platform.requesters(function),
-        message_source: platform.message_source(function),
-        remapping_unit: platform.remapping_unit(function)?,
-        access_controls: platform.access_controls(function),
-        msi_messages: function.capabilities.msi.map_or(0, |msi| msi.messages),
-        msix_messages: function.capabilities.msix.map_or(0, |msix| msix.messages),
-        bars: function.bars.clone(),
-        rom_bytes: 0,
-        line: None,
-    })
+    Some(FunctionPlan { index, slot: pci.slot, rom_bytes, line, ..owned::plan_function(function, platform)? })
 }

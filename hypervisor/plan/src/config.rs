@@ -350,11 +350,21 @@ pub enum PartitionName {
     Text(String),
 }
 
+impl PartitionName {
+    /// The name as it is looked up: digits for a number.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Number(number) => alloc::format!("{number}"),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
 impl fmt::Display for PartitionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "{number}"),
-            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Text(text) => write!(f, "\"{text}\""),
         }
     }
 }

@@ -33,6 +33,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The functions of the machine that somebody has: guests', then the hypervisor's.
+    pub fn all_functions(&self) -> impl Iterator<Item = &FunctionPlan> {
+        let owned = self.owned.iter().map(|owned| &owned.function);
+        self.guests.iter().flat_map(|guest| &guest.functions).chain(owned)
+    }
+
     /// Every problem; none means that every guest starts.
     pub fn all_problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().chain(self.refused.iter().flat_map(|refusal| &refusal.problems))

@@ -44,6 +44,8 @@ pub enum Feature {
     Storms,
     /// What a guest tells a local APIC that is its own.
     Commands,
+    /// Guests' drives on a drive that the hypervisor keeps.
+    Drives,
     /// An emulated drive that is told everything wrong.
     EmulatedDrives,
     /// Floods, control characters, pastes, the menu.
@@ -56,7 +58,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
@@ -76,6 +78,7 @@ impl Feature {
         Self::Emulation,
         Self::Storms,
         Self::Commands,
+        Self::Drives,
         Self::EmulatedDrives,
         Self::Consoles,
         Self::Machines,
@@ -104,6 +107,7 @@ impl Feature {
             Self::Emulation => "instruction emulation under attack",
             Self::Storms => "nested faults, INIT storms",
             Self::Commands => "what a local APIC of one's own can be told",
+            Self::Drives => "emulated drives on partitions of an NVMe drive that the hypervisor keeps",
             Self::EmulatedDrives => "an emulated NVMe drive under attack",
             Self::Consoles => "the console: floods, control characters, pastes, the menu",
             Self::Machines => "machines that lack something",

@@ -115,6 +115,8 @@ pub struct Scenario {
     /// Adds the NIC for which the payload is served at this TCP port.
     pub(crate) serves_http: Option<fn(Machine, u16) -> Machine>,
     pub(crate) drive_mib: Option<u64>,
+    /// Sizes of its partitions in MiB.
+    pub(crate) partitions_mib: Vec<u64>,
     pub(crate) skip: Option<&'static str>,
     pub(crate) long: bool,
     pub(crate) damage: Option<fn(&mut Vec<u8>)>,
@@ -179,6 +181,7 @@ impl Scenario {
             may_run_on: false,
             serves_http: None,
             drive_mib: None,
+            partitions_mib: Vec::new(),
             skip: None,
             long: false,
             damage: None,
@@ -295,6 +298,12 @@ impl Scenario {
     /// Adds an NVMe drive with an empty disk of this size at 00:03.0.
     pub fn nvme(mut self, mib: u64) -> Self {
         self.drive_mib = Some(mib);
+        self
+    }
+
+    /// Divides that drive into partitions of these sizes in MiB, called `part1`, `part2` and so on.
+    pub fn partitions(mut self, mib: &[u64]) -> Self {
+        self.partitions_mib = mib.to_vec();
         self
     }
 

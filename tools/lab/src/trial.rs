@@ -164,6 +164,9 @@ impl<'a> Bench<'a> {
         if let Some(mib) = scenario.drive_mib {
             let image = folder.join("nvme.img");
             std::fs::File::create(&image)?.set_len(mib << 20)?;
+            if !scenario.partitions_mib.is_empty() {
+                crate::partitions::write(&image, &scenario.partitions_mib)?;
+            }
             machine = machine.nvme(3, &image, false);
         }
         Ok(Ok((scenario.shape)(machine).into()))

@@ -2,15 +2,11 @@
 
 use super::devices::{check_iommu, check_reset, find};
 use super::request::{Owner, Wanted};
-use super::rules::check_name;
 use super::{Report, bars};
-use crate::build::plan_owned;
 use crate::config::{Config, DiskConfig};
-use crate::plan::{DiskPlan, Driver, OwnedPlan, Plan};
-use crate::problem::Problem;
+use crate::plan::{DiskPlan, Driver, FunctionPlan, OwnedPlan, Plan};
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-use platform::{Function, Platform};
+use platform::{DevFn, Function, Platform};
 
 /// Decides what the hypervisor keeps. What is wrong with one of its drives is a problem of the
 /// configuration as a whole, and of each guest that uses it.
@@ -18,7 +14,7 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
     for (name, disk) in &config.disk {
         let mut report = Report::of_disk(name);
         if let Some((function, driver)) = check(config, disk, platform, &mut report) {
-            if let Some(function) = plan_owned(function, platform) {
+            if let Some(function) = plan_function(function, platform) {
                 add(name, disk, OwnedPlan { function, driver }, plan, &mut report);
             }
         }
@@ -76,7 +72,22 @@ fn add(name: &str, disk: &DiskConfig, owned: OwnedPlan, plan: &mut Plan, report:
     plan.disks.push(DiskPlan { name: String::from(name), owned: place, port: disk.port });
 }
 
-/// What is wrong with the drives' names on any machine.
-pub(crate) fn check_names(config: &Config) -> Vec<Problem> {
-    config.disk.keys().filter_map(|name| check_name("disk", name)).collect()
+/// A function as the hypervisor has it: no guest sees it.
+pub(crate) fn plan_function(function: &Function, platform: &Platform) -> Option<FunctionPlan> {
+    Some(FunctionPlan {
+        index: 0,
+        slot: DevFn::new(0, 0),
+        bdf: function.bdf,
+        path: function.path.clone(),
+        id: function.id,
+        requesters: platform.requesters(function),
+        message_source: platform.message_source(function),
+        remapping_unit: platform.remapping_unit(function)?,
+        access_controls: platform.access_controls(function),
+        msi_messages: function.capabilities.msi.map_or(0, |msi| msi.messages),
+        msix_messages: function.capabilities.msix.map_or(0, |msix| msix.messages),
+        bars: function.bars.clone(),
+        rom_bytes: 0,
+        line: None,
+    })
 }

@@ -26,7 +26,7 @@ const MOST_PROCESSORS: usize = 254;
 
 /// What concerns no single guest.
 pub(crate) fn check_whole(config: &Config) -> Vec<Problem> {
-    let mut problems = super::owned::check_names(config);
+    let mut problems: Vec<Problem> = config.disk.keys().filter_map(|name| check_name("disk", name)).collect();
     if config.guest.is_empty() {
         problems.push(Problem {
             path: "guest".to_string(),
@@ -53,7 +53,7 @@ pub(crate) fn check_guest(config: &Config, name: &str, guest: &GuestConfig) -> V
 }
 
 /// What is wrong with the name of a `kind`.
-pub(crate) fn check_name(kind: &str, name: &str) -> Option<Problem> {
+fn check_name(kind: &str, name: &str) -> Option<Problem> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let problem = |message: &str, help: &str| Problem {
         path: alloc::format!("{kind}.{name}"),

@@ -14,6 +14,7 @@ pub fn on(column: Column) -> Vec<Scenario> {
         list.insert(0, shell(column, Feature::Linux, "one", &[1], "auto"));
         list.insert(1, shell(column, Feature::Linux, "smp", &[1, 2], "auto"));
     }
+    list.push(shared_drive(column));
     if column == Column::SvmVtd {
         list.push(clocks(column));
     }
@@ -78,6 +79,38 @@ interrupts = "virtual"
         .forbid("shell", "FAILED")
         .forbid("hypervisor", "panicked")
         .ends("shell", POWER_OFF)
+        .all_as_expected()
+        .within(180)
+}
+
+/// A drive that the hypervisor keeps, of which two guests have a partition each, by number and by
+/// name; one of them has its interrupts virtual.
+fn shared_drive(column: Column) -> Scenario {
+    let guest = |name: &str, cpu: u32, interrupts: &str, partition: &str| {
+        format!(
+            "[guest.{name}]\ncpus = [{cpu}]\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
+             initrd = \"disk.cpio\"\ncommand_line = \"console=ttyS0 panic=-1\"\n\
+             interrupts = {interrupts:?}\n[[guest.{name}.pci]]\nslot = \"03.0\"\nemulate = \"nvme\"\n\
+             backing = {{ disk = \"system\", partition = {partition} }}\n"
+        )
+    };
+    let config = format!(
+        "[disk.system]\ndevice = {{ path = \"00:03.0\", id = \"1b36:0010\" }}\n{}{}",
+        guest("one", 1, "auto", "1"),
+        guest("two", 2, "virtual", "\"part2\"")
+    );
+    Scenario::new(column, Feature::Drives, "linux/shared-drive", Subject::Hypervisor(Config::Inline(config)))
+        .needs(Need::PassedFunction)
+        .memory_mib(1024)
+        .nvme(256)
+        .partitions(&[120, 120])
+        .expect("hypervisor", "disk system: 2 partitions")
+        .expect("one", "disk: verified sha256")
+        .expect("two", "disk: verified sha256")
+        .forbid_anywhere("FAILED")
+        .forbid("hypervisor", "panicked")
+        .ends("one", POWER_OFF)
+        .ends("two", POWER_OFF)
         .all_as_expected()
         .within(180)
 }

@@ -1,0 +1,390 @@
+//! A drive of the machine's, and what guests have of it.
+
+use crate::bring_up;
+use crate::part::{self, Counters, Part, PartFault};
+use crate::table::{Partition, TableFault};
+use access::Clock;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use block::{Drive, Fault, Geometry, Operation, Refused, State, Tag};
+use core::fmt::Display;
+use devices::device::{self, MOST_REQUEST_BYTES, RequestFault};
+use devices::endpoint::Group;
+use devices::{Endpoint, Surroundings};
+
+/// Bytes that are copied at a time.
+const CHUNK_BYTES: usize = 4096;
+/// The most requests of one guest's command that are given to the drive as one.
+const GROUP_REQUESTS: usize = 64;
+/// What one part may give the drive in one turn, so that others wait for it no longer than the
+/// copying of as much takes: requests, and bytes.
+const TURN_REQUESTS: usize = 8;
+const TURN_BYTES: usize = 128 << 10;
+/// A drive that failed is started again at once, and then at these distances, in nanoseconds.
+const RESTART_NS: u64 = 10_000_000_000;
+
+/// How the devices of the guests are reached.
+pub trait Clients {
+    /// Lets `serve` use an endpoint of a guest. Nothing happens if there is no such endpoint.
+    fn with(
+        &mut self,
+        guest: usize,
+        endpoint: usize,
+        serve: &mut dyn FnMut(&mut Endpoint, &mut Surroundings<'_>),
+    );
+}
+
+/// What a turn found.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Turn {
+    /// Something was done, or is left to do at once.
+    pub worked: bool,
+    /// The drive has requests: completions are awaited.
+    pub in_flight: bool,
+    /// When the next turn has to be at the latest, in nanoseconds of the clock.
+    pub deadline_ns: Option<u64>,
+}
+
+/// What the drive was given.
+struct Flight {
+    tag: Option<Tag>,
+    part: usize,
+    group: Group,
+}
+
+/// A drive and its parts.
+pub struct Disk {
+    /// Its name in the configuration.
+    pub name: String,
+    drive: Box<dyn Drive + Send>,
+    geometry: Geometry,
+    table: Result<Vec<Partition>, TableFault>,
+    parts: Vec<Part>,
+    flights: Box<[Flight]>,
+    /// Where a group is put together.
+    group: Group,
+    chunk: Box<[u8]>,
+    /// The part whose turn is first.
+    first: usize,
+    /// When the drive may be started again.
+    restart_at_ns: u64,
+    /// The drive failed and nobody was told yet.
+    failed: bool,
+    failures: u64,
+}
+
+impl Disk {
+    /// Starts a drive, of which at most `requests` requests are used at a time, and reads its
+    /// partition table. This is for the boot: it waits.
+    ///
+    /// # Errors
+    /// Why the drive is of no use, in words.
+    pub fn bring_up(
+        name: String,
+        mut drive: Box<dyn Drive + Send>,
+        requests: usize,
+        clock: &dyn Clock,
+    ) -> Result<Self, String> {
+        if drive.request_bytes() < MOST_REQUEST_BYTES as usize {
+            return Err(format!("its requests have {} bytes at most", drive.request_bytes()));
+        }
+        let geometry = bring_up::start(&mut *drive, clock)?;
+        let table = bring_up::partitions(&mut *drive, geometry, clock);
+        let flight = |_| Flight { tag: None, part: 0, group: Group::with_capacity(GROUP_REQUESTS) };
+        Ok(Self {
+            name,
+            drive,
+            geometry,
+            table,
+            parts: Vec::new(),
+            flights: (0..requests).map(flight).collect(),
+            group: Group::with_capacity(GROUP_REQUESTS),
+            chunk: core::iter::repeat_n(0, CHUNK_BYTES).collect(),
+            first: 0,
+            restart_at_ns: 0,
+            failed: false,
+            failures: 0,
+        })
+    }
+
+    /// What the drive is.
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Who it said that it is, for the log.
+    pub fn identity(&self) -> String {
+        self.drive.identity().map_or_else(|| "a drive without a name".into(), |identity| identity.to_string())
+    }
+
+    /// Its partitions, or why they are not known.
+    pub const fn table(&self) -> &Result<Vec<Partition>, TableFault> {
+        &self.table
+    }
+
+    /// Gives an endpoint a partition, by number, name or UUID, or without a name the whole drive.
+    /// Returns how many blocks that is.
+    ///
+    /// # Errors
+    /// There is no such partition, or somebody has blocks of it.
+    pub fn add_part(&mut self, guest: usize, endpoint: usize, name: Option<&str>) -> Result<u64, PartFault> {
+        let (first_block, blocks) = match name {
+            None => (0, self.geometry.blocks),
+            Some(name) => {
+                let table = self.table.as_ref().map_err(|fault| PartFault::Table(fault.clone()))?;
+                let partition = part::find(table, name)?;
+                (partition.first_block, partition.blocks)
+            }
+        };
+        let is_over = |other: &Part| {
+            first_block < other.first_block.saturating_add(other.blocks)
+                && other.first_block < first_block.saturating_add(blocks)
+        };
+        if self.parts.iter().any(is_over) {
+            return Err(PartFault::Taken(name.unwrap_or("(all of it)").into()));
+        }
+        self.parts.push(Part { guest, endpoint, first_block, blocks, counters: Counters::default() });
+        Ok(blocks)
+    }
+
+    /// Forgets the parts of a guest that is not built after all.
+    pub fn remove_parts(&mut self, guest: usize) {
+        self.parts.retain(|part| part.guest != guest);
+    }
+
+    /// What was done for an endpoint.
+    pub fn counters(&self, guest: usize, endpoint: usize) -> Option<Counters> {
+        let is_it = |part: &&Part| (part.guest, part.endpoint) == (guest, endpoint);
+        self.parts.iter().find(is_it).map(|part| part.counters)
+    }
+
+    /// Tells `report` why the drive failed, and how often it has, once for each time that it did.
+    /// Whether it was told: then the drive is to be started again ([`restart`](Self::restart)).
+    pub fn report_failure(&mut self, report: &mut dyn FnMut(&str, &dyn Display, u64)) -> bool {
+        let has_failed = core::mem::replace(&mut self.failed, false);
+        if let Some(error) = self.drive.error().filter(|_| has_failed) {
+            report(&self.name, error, self.failures);
+        }
+        has_failed
+    }
+
+    /// The drive sent a message.
+    pub fn interrupt(&mut self, message: u16, now_ns: u64) {
+        self.drive.interrupt(message, now_ns);
+    }
+
+    /// Does what can be done: tells what is over, and gives the drive what waits.
+    pub fn turn(&mut self, now_ns: u64, clients: &mut dyn Clients) -> Turn {
+        let status = self.drive.poll(now_ns);
+        if status.state == State::Failed {
+            self.note_failure(now_ns);
+        }
+        let mut worked = false;
+        while self.complete_one(clients) {
+            worked = true;
+        }
+        let parts = self.parts.len();
+        for step in 0..parts {
+            let part = (self.first + step) % parts;
+            worked |= self.submit(part, clients);
+        }
+        self.first = if parts == 0 { 0 } else { (self.first + 1) % parts };
+        let status = self.drive.kick(now_ns);
+        let in_flight = self.flights.iter().any(|flight| flight.tag.is_some());
+        Turn { worked, in_flight, deadline_ns: status.deadline_ns }
+    }
+
+    /// A drive that failed is started again, now or when it was not so long ago.
+    fn note_failure(&mut self, now_ns: u64) {
+        if now_ns >= self.restart_at_ns {
+            self.failed = true;
+            self.failures += 1;
+            self.restart_at_ns = now_ns.saturating_add(RESTART_NS);
+        }
+    }
+
+    /// Starts a drive that failed again, after [`report_failure`](Self::report_failure) told of it.
+    pub fn restart(&mut self, now_ns: u64) {
+        if self.drive.status().state == State::Failed {
+            self.drive.start(now_ns);
+        }
+    }
+
+    /// Tells of the request that was over first. Whether there was one.
+    fn complete_one(&mut self, clients: &mut dyn Clients) -> bool {
+        let Some(done) = self.drive.next_done() else { return false };
+        let flight = self.flights.iter_mut().find(|flight| flight.tag == Some(done.tag));
+        if let Some(flight) = flight {
+            flight.tag = None;
+            let (drive, chunk) = (&*self.drive, &mut self.chunk);
+            let outcome = done.outcome.map_err(fault);
+            let group = &flight.group;
+            if let Some(part) = self.parts.get_mut(flight.part) {
+                part.counters.errors += u64::from(outcome.is_err());
+                clients.with(part.guest, part.endpoint, &mut |endpoint, around| {
+                    let mut outcome = outcome;
+                    if outcome.is_ok() && done.operation == Operation::Read {
+                        outcome = copy_to_guest(drive, done.tag, group, chunk, endpoint, around);
+                    }
+                    endpoint.finish(group, outcome, around);
+                });
+            }
+        }
+        self.drive.release(done.tag);
+        true
+    }
+
+    /// Gives the drive what waits at a part, within the turn's bounds. Whether there was something.
+    fn submit(&mut self, index: usize, clients: &mut dyn Clients) -> bool {
+        let mut worked = false;
+        let (mut requests, mut bytes) = (0, 0);
+        let Some(&Part { guest, endpoint, .. }) = self.parts.get(index) else { return false };
+        clients.with(guest, endpoint, &mut |endpoint, around| {
+            endpoint.poll(around);
+            while endpoint.has_requests() && requests < TURN_REQUESTS && bytes < TURN_BYTES {
+                let Some(taken) = self.submit_one(index, endpoint, around) else { break };
+                worked = true;
+                requests += 1;
+                bytes += taken;
+            }
+        });
+        worked
+    }
+
+    /// Gives the drive the next requests of an endpoint as one. Returns their bytes, or `None` where
+    /// the drive takes none now.
+    fn submit_one(
+        &mut self,
+        index: usize,
+        endpoint: &mut Endpoint,
+        around: &mut Surroundings<'_>,
+    ) -> Option<usize> {
+        let place = self.flights.iter().position(|flight| flight.tag.is_none())?;
+        let tag = match self.drive.reserve() {
+            Ok(tag) => Some(tag),
+            // It is being started again, and nobody knows how that ends.
+            Err(Refused::NotReady) if self.drive.status().state == State::Failed => None,
+            Err(_) => return None,
+        };
+        endpoint.take_requests(self.drive.request_bytes(), &mut self.group);
+        let bytes = self.group.bytes();
+        let part = self.parts.get_mut(index)?;
+        part.counters.requests += 1;
+        part.counters.bytes += bytes as u64;
+        let given = match tag {
+            None => Err(RequestFault::Medium),
+            Some(tag) => give(
+                &mut *self.drive,
+                tag,
+                part,
+                self.geometry,
+                &self.group,
+                &mut self.chunk,
+                endpoint,
+                around,
+            ),
+        };
+        match (given, tag) {
+            (Ok(()), Some(_)) => {
+                let flight = self.flights.get_mut(place)?;
+                core::mem::swap(&mut flight.group, &mut self.group);
+                (flight.tag, flight.part) = (tag, index);
+            }
+            (outcome, tag) => {
+                tag.into_iter().for_each(|tag| self.drive.release(tag));
+                part.counters.errors += 1;
+                endpoint.finish(&self.group, outcome, around);
+            }
+        }
+        Some(bytes)
+    }
+}
+
+/// Puts a group's data into the buffer of a request, and submits that.
+#[expect(clippy::too_many_arguments, reason = "the parts of a disk are borrowed one by one")]
+fn give(
+    drive: &mut dyn Drive,
+    tag: Tag,
+    part: &Part,
+    geometry: Geometry,
+    group: &Group,
+    chunk: &mut [u8],
+    endpoint: &Endpoint,
+    around: &Surroundings<'_>,
+) -> Result<(), RequestFault> {
+    let Some(first) = group.requests().first() else { return Err(RequestFault::Range) };
+    let place = part.translate(first.at, group.bytes() as u64, geometry.block_bytes);
+    let (block, blocks) = place.ok_or(RequestFault::Range)?;
+    let operation = match first.operation {
+        device::Operation::Read => Operation::Read,
+        device::Operation::Write => Operation::Write,
+        device::Operation::Flush => Operation::Flush,
+    };
+    if operation == Operation::Write {
+        copy_from_guest(drive, tag, group, chunk, endpoint, around)?;
+    }
+    drive.submit(tag, operation, block, blocks).map_err(|refused| match refused {
+        Refused::ReadOnly | Refused::Unsupported => RequestFault::ReadOnly,
+        Refused::BeyondEnd | Refused::NoBlocks | Refused::TooLarge(_) => RequestFault::Range,
+        Refused::NotReady | Refused::Busy | Refused::NotReserved => RequestFault::Medium,
+    })
+}
+
+fn copy_from_guest(
+    drive: &mut dyn Drive,
+    tag: Tag,
+    group: &Group,
+    chunk: &mut [u8],
+    endpoint: &Endpoint,
+    around: &Surroundings<'_>,
+) -> Result<(), RequestFault> {
+    pieces(group, chunk, |offset, gpa, bytes| {
+        endpoint.copy_from_guest(group, gpa, bytes, around).map_err(|_| RequestFault::Memory)?;
+        drive.put(tag, offset, bytes).ok_or(RequestFault::Medium)
+    })
+}
+
+fn copy_to_guest(
+    drive: &dyn Drive,
+    tag: Tag,
+    group: &Group,
+    chunk: &mut [u8],
+    endpoint: &Endpoint,
+    around: &Surroundings<'_>,
+) -> Result<(), RequestFault> {
+    pieces(group, chunk, |offset, gpa, bytes| {
+        drive.get(tag, offset, bytes).ok_or(RequestFault::Medium)?;
+        endpoint.copy_to_guest(group, gpa, bytes, around).map_err(|_| RequestFault::Memory)
+    })
+}
+
+/// Calls `copy` for each piece of the data of `group` that `chunk` has room for, with its place in
+/// the request and in the guest.
+fn pieces(
+    group: &Group,
+    chunk: &mut [u8],
+    mut copy: impl FnMut(usize, spec::Gpa, &mut [u8]) -> Result<(), RequestFault>,
+) -> Result<(), RequestFault> {
+    let mut offset = 0;
+    for request in group.requests() {
+        let mut gpa = request.gpa;
+        let mut left = request.bytes as usize;
+        while left > 0 {
+            let now = left.min(chunk.len());
+            copy(offset, gpa, chunk.get_mut(..now).ok_or(RequestFault::Memory)?)?;
+            gpa = gpa.checked_add(now as u64).ok_or(RequestFault::Memory)?;
+            (offset, left) = (offset + now, left - now);
+        }
+    }
+    Ok(())
+}
+
+/// What a guest is told.
+fn fault(_: Fault) -> RequestFault {
+    RequestFault::Medium
+}
+
+#[cfg(test)]
+mod tests;

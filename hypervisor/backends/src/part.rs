@@ -1,0 +1,76 @@
+//! A part of a drive, which one emulated device has.
+
+use crate::table::{Partition, TableFault};
+use alloc::string::String;
+use core::fmt;
+
+/// What was done for a part.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Commands that the drive was given, parts of one command of the guest's counted once where
+    /// they were given together.
+    pub requests: u64,
+    /// Bytes that were read and written.
+    pub bytes: u64,
+    /// Those of the requests that failed.
+    pub errors: u64,
+}
+
+/// A part and whose it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// The device: its guest's number, and its own among the guest's endpoints.
+    pub guest: usize,
+    pub endpoint: usize,
+    pub first_block: u64,
+    pub blocks: u64,
+    pub counters: Counters,
+}
+
+impl Part {
+    /// The drive's block behind `at` bytes of the part, if `bytes` bytes from there are whole
+    /// blocks of it.
+    pub fn translate(&self, at: u64, bytes: u64, block_bytes: u32) -> Option<(u64, u64)> {
+        let unit = u64::from(block_bytes);
+        let (first, blocks) = (at.checked_div(unit)?, bytes.checked_div(unit)?);
+        let is_whole = at.is_multiple_of(unit) && bytes.is_multiple_of(unit);
+        let is_inside = first.checked_add(blocks).is_some_and(|end| end <= self.blocks);
+        (is_whole && is_inside).then(|| (self.first_block.saturating_add(first), blocks))
+    }
+}
+
+/// Why nobody gets a part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PartFault {
+    /// The drive's table.
+    Table(TableFault),
+    /// The table has no partition that is called so.
+    Missing(String),
+    /// The table has several that are called so.
+    Ambiguous(String),
+    /// Somebody has the same blocks already.
+    Taken(String),
+}
+
+impl fmt::Display for PartFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(fault) => fault.fmt(f),
+            Self::Missing(name) => write!(f, "there is no partition {name}"),
+            Self::Ambiguous(name) => write!(f, "several partitions are called {name}"),
+            Self::Taken(name) => write!(f, "partition {name} has blocks that another function has already"),
+        }
+    }
+}
+
+/// The one partition of `table` that is called `name`: by number, name or UUID.
+pub(crate) fn find<'t>(table: &'t [Partition], name: &str) -> Result<&'t Partition, PartFault> {
+    let number: Option<u32> = name.parse().ok();
+    let is_it = |partition: &&Partition| match number {
+        Some(number) => partition.number == number,
+        None => partition.name == name || partition.uuid.eq_ignore_ascii_case(name),
+    };
+    let mut found = table.iter().filter(is_it);
+    let first = found.next().ok_or_else(|| PartFault::Missing(name.into()))?;
+    if found.next().is_some() { Err(PartFault::Ambiguous(name.into())) } else { Ok(first) }
+}
