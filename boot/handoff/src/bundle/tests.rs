@@ -25,7 +25,8 @@ fn config() -> Config {
         expect: plan::Expect::PowerOff,
         pci: vec![],
     };
-    Config { hypervisor: HypervisorConfig::default(), guest: BTreeMap::from([("net".into(), guest)]) }
+    let guests = BTreeMap::from([("net".into(), guest)]);
+    Config { hypervisor: HypervisorConfig::default(), disk: BTreeMap::new(), guest: guests }
 }
 
 fn sample() -> Vec<u8> {
