@@ -128,7 +128,7 @@ initrd = \"disk\"
         pack().expect("packed");
         let bytes = std::fs::read(&output).expect("readable");
         std::fs::remove_dir_all(&folder).expect("removed");
-        assert!(error.contains("x.toml:8:") && error.contains("the image is empty"), "{error}");
+        assert!(error.contains("x.toml:9:") && error.contains("the image is empty"), "{error}");
         let bundle = handoff::Bundle::parse(&bytes).expect("a bundle");
         let images = bundle.items().iter().filter(|item| item.kind == ItemKind::Image);
         assert_eq!(images.map(|item| item.contents).collect::<Vec<_>>(), [b"a file system"]);
