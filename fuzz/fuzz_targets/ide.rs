@@ -1,0 +1,41 @@
+//! The emulated IDE controller: any registers, any tables in memory, a medium that answers late.
+#![no_main]
+
+use access::GuestMemory;
+use access::memory::VecMemory;
+use devices::Device;
+use devices::ide::{CONTROL, Disk, Ide};
+use devices::testing::{Bench, VecMedium};
+use fuzz::Input;
+use libfuzzer_sys::fuzz_target;
+use spec::ata::status;
+use spec::ide::control;
+use spec::{Gpa, Width};
+
+const SECTORS: u64 = 256;
+
+fuzz_target!(|data: &[u8]| {
+    let mut input = Input::new(data);
+    let disk = Disk { start: 0, sectors: SECTORS, serial: *b"B-0001              " };
+    let medium = VecMedium::new(512 * SECTORS as usize);
+    let mut bench = Bench::new(Ide::new([Some(disk), None]), VecMemory::new(0x1_0000), medium);
+    bench.hold = true;
+    while !input.is_empty() {
+        let (kind, at, value) = (input.u8(), input.u8(), input.u8());
+        match kind & 3 {
+            0 => _ = bench.read(u64::from(at & 0x3f), Width::Dword),
+            1 => _ = bench.serve(),
+            2 => bench.write(
+                u64::from(at & 0x3f),
+                Width::Dword,
+                u64::from(value) * 0x0101_0101 & !0xff | u64::from(value),
+            ),
+            _ => _ = bench.memory.write(Gpa(u64::from(at) << 2), &[value]),
+        }
+        assert!(bench.waiting.len() <= bench.device.most_requests());
+    }
+    while bench.serve() {}
+    bench.write(CONTROL, Width::Byte, control::RESET.into());
+    bench.write(CONTROL, Width::Byte, 0);
+    assert_eq!(bench.read(CONTROL, Width::Byte), u64::from(status::READY));
+});
