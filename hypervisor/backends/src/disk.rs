@@ -243,6 +243,14 @@ impl Disk {
         let Some(&Part { guest, endpoint, .. }) = self.parts.get(index) else { return false };
         clients.with(guest, endpoint, &mut |endpoint, around| {
             endpoint.poll(around);
+            // What the device was given before its reset may still be written, and must not be
+            // written over what comes after.
+            let is_old = |flight: &Flight| {
+                flight.tag.is_some() && flight.part == index && !endpoint.is_current(&flight.group)
+            };
+            if self.flights.iter().any(is_old) {
+                return;
+            }
             while endpoint.has_requests() && requests < TURN_REQUESTS && bytes < TURN_BYTES {
                 let Some(taken) = self.submit_one(index, endpoint, around) else { break };
                 worked = true;

@@ -263,8 +263,13 @@ impl Endpoint {
         self.reach(group, around).write(gpa, bytes)
     }
 
+    /// Whether `group` was taken since the device was reset last.
+    pub const fn is_current(&self, group: &Group) -> bool {
+        group.life == self.life
+    }
+
     fn reach<'a>(&self, group: &Group, around: &'a Surroundings<'_>) -> Reach<'a> {
-        Reach { memory: around.memory, bus_master: self.bus_master && group.life == self.life }
+        Reach { memory: around.memory, bus_master: self.bus_master && self.is_current(group) }
     }
 
     /// The requests of `group` are done, all with one outcome. Those from before a reset are
@@ -275,7 +280,7 @@ impl Endpoint {
         outcome: Result<(), RequestFault>,
         around: &mut Surroundings<'_>,
     ) {
-        if group.life != self.life {
+        if !self.is_current(group) {
             return;
         }
         for request in group.requests() {

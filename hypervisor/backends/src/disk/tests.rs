@@ -179,6 +179,25 @@ fn what_is_done_after_a_reset_reaches_nobody() {
 }
 
 #[test]
+fn what_comes_after_a_reset_waits_for_what_came_before() {
+    let mut bench = bench(4, 2);
+    bench.script.lock().unwrap().hold = true;
+    bench.ask(0, &[request(1, Write, 0, 0x1000, 512)]);
+    bench.turn();
+    bench.guests.0[0].0.reset();
+    bench.guests.with(0, 0, &mut |endpoint, around| endpoint.set_enables(true, true, false, around));
+    bench.ask(0, &[request(2, Write, 0, 0x1000, 512)]);
+    bench.ask(1, &[request(3, Read, 0, 0x1000, 512)]);
+    bench.turn();
+    bench.turn();
+    let seen = [(Operation::Write, 0, 1), (Operation::Read, 1024, 1)];
+    assert_eq!(bench.script.lock().unwrap().seen, seen, "the other guest waits for nobody");
+    bench.script.lock().unwrap().hold = false;
+    while bench.turn() != Turn::default() {}
+    assert_eq!((bench.outcomes(0), bench.outcomes(1)), ([(2, Ok(()))].into(), [(3, Ok(()))].into()));
+}
+
+#[test]
 fn without_bus_mastering_no_memory_is_reached() {
     let mut bench = bench(4, 1);
     bench.ask(0, &[request(1, Read, 512, 0x1000, 512), request(2, Write, 0, 0x1000, 512)]);
