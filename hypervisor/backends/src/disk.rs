@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use block::{Drive, Fault, Geometry, Operation, Refused, State, Tag};
+use block::{Drive, Fault, Geometry, Identity, Operation, Refused, State, Tag};
 use core::fmt::Display;
 use devices::device::{self, MOST_REQUEST_BYTES, RequestFault};
 use devices::endpoint::Group;
@@ -60,6 +60,9 @@ pub struct Disk {
     pub name: String,
     drive: Box<dyn Drive + Send>,
     geometry: Geometry,
+    identity: Option<Identity>,
+    /// It came back as another drive, and is never used again.
+    is_another: bool,
     table: Result<Vec<Partition>, TableFault>,
     parts: Vec<Part>,
     flights: Box<[Flight]>,
@@ -73,6 +76,8 @@ pub struct Disk {
     /// The drive failed and nobody was told yet.
     failed: bool,
     failures: u64,
+    /// It was started again, and nobody has looked what it is.
+    was_restarted: bool,
 }
 
 impl Disk {
@@ -95,6 +100,8 @@ impl Disk {
         let flight = |_| Flight { tag: None, part: 0, group: Group::with_capacity(GROUP_REQUESTS) };
         Ok(Self {
             name,
+            identity: drive.identity(),
+            is_another: false,
             drive,
             geometry,
             table,
@@ -106,6 +113,7 @@ impl Disk {
             restart_at_ns: 0,
             failed: false,
             failures: 0,
+            was_restarted: false,
         })
     }
 
@@ -116,7 +124,7 @@ impl Disk {
 
     /// Who it said that it is, for the log.
     pub fn identity(&self) -> String {
-        self.drive.identity().map_or_else(|| "a drive without a name".into(), |identity| identity.to_string())
+        self.identity.map_or_else(|| "a drive without a name".into(), |identity| identity.to_string())
     }
 
     /// Its partitions, or why they are not known.
@@ -164,7 +172,9 @@ impl Disk {
     /// Whether it was told: then the drive is to be started again ([`restart`](Self::restart)).
     pub fn report_failure(&mut self, report: &mut dyn FnMut(&str, &dyn Display, u64)) -> bool {
         let has_failed = core::mem::replace(&mut self.failed, false);
-        if let Some(error) = self.drive.error().filter(|_| has_failed) {
+        if has_failed && self.is_another {
+            report(&self.name, &"another drive is in its place", self.failures);
+        } else if let Some(error) = self.drive.error().filter(|_| has_failed) {
             report(&self.name, error, self.failures);
         }
         has_failed
@@ -178,8 +188,10 @@ impl Disk {
     /// Does what can be done: tells what is over, and gives the drive what waits.
     pub fn turn(&mut self, now_ns: u64, clients: &mut dyn Clients) -> Turn {
         let status = self.drive.poll(now_ns);
-        if status.state == State::Failed {
-            self.note_failure(now_ns);
+        match status.state {
+            State::Failed => self.note_failure(now_ns),
+            State::Ready(geometry) if self.was_restarted => self.compare(geometry),
+            State::Off | State::Starting | State::Ready(_) => {}
         }
         let mut worked = false;
         while self.complete_one(clients) {
@@ -209,6 +221,18 @@ impl Disk {
     pub fn restart(&mut self, now_ns: u64) {
         if self.drive.status().state == State::Failed {
             self.drive.start(now_ns);
+            self.was_restarted = true;
+        }
+    }
+
+    /// Looks whether a drive that was started again is the one that the guests have parts of: in its
+    /// place another may be plugged.
+    fn compare(&mut self, geometry: Geometry) {
+        self.was_restarted = false;
+        self.is_another = geometry != self.geometry || self.drive.identity() != self.identity;
+        if self.is_another {
+            self.failed = true;
+            self.failures += 1;
         }
     }
 
@@ -271,6 +295,10 @@ impl Disk {
     ) -> Option<usize> {
         let place = self.flights.iter().position(|flight| flight.tag.is_none())?;
         let tag = match self.drive.reserve() {
+            Ok(tag) if self.is_another => {
+                self.drive.release(tag);
+                None
+            }
             Ok(tag) => Some(tag),
             // It is being started again, and nobody knows how that ends.
             Err(Refused::NotReady) if self.drive.status().state == State::Failed => None,

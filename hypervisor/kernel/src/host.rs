@@ -103,7 +103,7 @@ impl Host for KernelHost {
     }
 
     fn wake_io(&self) {
-        crate::housekeeping::wake();
+        crate::housekeeping::wake_io();
     }
 
     fn wake_housekeeping(&self) {

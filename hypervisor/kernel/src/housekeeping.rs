@@ -29,6 +29,14 @@ pub fn wake() {
     }
 }
 
+/// Makes the housekeeping CPU look at the emulated devices, as a device of the hypervisor's does: that
+/// takes no turn of anything else.
+pub fn wake_io() {
+    if let Some(id) = processor::apic_id(0) {
+        apic::send_interrupt(id, DEVICE_VECTOR);
+    }
+}
+
 /// Watches over the guests until all are over.
 #[inline(never)]
 pub fn watch(machine: &Machine, common: &Common, io: &mut Io) {
@@ -55,26 +63,28 @@ pub fn watch(machine: &Machine, common: &Common, io: &mut Io) {
     console::take_from_housekeeping();
 }
 
-/// Waits for an interrupt, and takes the lines of guests whose own processors take no vector of
-/// ours. Whether anything else came: a line that interrupts again as soon as its guest has served
+/// Serves the emulated devices, waits for an interrupt where there is no more to serve, and takes the
+/// lines of guests whose own processors take no vector of ours. Whether anything else came: a line that interrupts again as soon as its guest has served
 /// it waits for no turn of the console, and does not hide the timer that brings the next one.
 fn wants_turn(machine: &Machine, common: &Common, io: &mut Io) -> bool {
-    if io.turn(&mut Endpoints(machine), common.clock.now_ns()) {
+    let polls = io.turn(&mut Endpoints(machine), common.clock.now_ns());
+    if polls {
         // There is more to do, or soon will be: whatever came is taken without waiting for it.
         interrupts::take_pending();
     } else {
         interrupts::halt_until_interrupt();
     }
     let mut vectors = interrupts::take_vectors();
-    if take(&mut vectors, DEVICE_VECTOR) {
+    let was_kicked = interrupts::was_kicked();
+    let came_by_device = take(&mut vectors, DEVICE_VECTOR);
+    if came_by_device {
         io.interrupt(common.clock.now_ns());
     }
-    let was_kicked = interrupts::was_kicked();
     let came_by_line = take(&mut vectors, LINE_VECTOR);
     if came_by_line {
         machine.guests.iter().for_each(|guest| guest.partition.take_lines_as_housekeeping());
     }
-    !came_by_line || was_kicked || vectors != [0; 4]
+    !(polls || came_by_device || came_by_line) || was_kicked || vectors != [0; 4]
 }
 
 /// Takes a vector out of a bitmap. Whether it was in it.

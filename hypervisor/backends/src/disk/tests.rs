@@ -268,6 +268,22 @@ fn a_drive_that_fails_ends_requests_and_is_started_again() {
     assert_eq!(bench.script.lock().unwrap().starts, 2);
 }
 
+#[test]
+fn another_drive_in_its_place_is_not_used() {
+    let mut bench = bench(4, 1);
+    bench.script.lock().unwrap().broken = Some("it is gone".into());
+    bench.turn();
+    assert!(bench.failure().is_some());
+    bench.script.lock().unwrap().broken = None;
+    bench.script.lock().unwrap().medium.truncate(2048 * BLOCK);
+    bench.disk.restart(bench.now);
+    bench.ask(0, &[request(1, Write, 0, 0, 512)]);
+    bench.turn();
+    assert_eq!(bench.outcomes(0), [(1, Err(RequestFault::Medium))]);
+    assert_eq!(bench.script.lock().unwrap().seen, [], "nothing is written to it");
+    assert_eq!(bench.failure(), Some(("another drive is in its place".into(), 2)));
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
 
