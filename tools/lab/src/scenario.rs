@@ -301,6 +301,13 @@ impl Scenario {
         self
     }
 
+    /// Puts tables of their own before the guests' in an inline configuration.
+    pub(crate) fn add_keys(&mut self, tables: &str) {
+        if let Subject::Hypervisor(Config::Inline(text)) = &mut self.subject {
+            text.insert_str(0, tables);
+        }
+    }
+
     /// Divides that drive into partitions of these sizes in MiB, called `part1`, `part2` and so on.
     pub fn partitions(mut self, mib: &[u64]) -> Self {
         self.partitions_mib = mib.to_vec();

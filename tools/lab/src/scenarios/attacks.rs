@@ -62,6 +62,7 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
             .needs(Need::KeptApic),
         drive(column, ""),
         drive(column, VIRTUAL).needs(Need::KeptApic),
+        served_drive(column),
         processor_state(column),
         fatal(Storms, "nested-faults", TRIPLE_FAULT),
         unmapped_crash(column),
@@ -183,6 +184,15 @@ fn fatal(column: Column, feature: Feature, name: &str, end: &str) -> Scenario {
 fn drive(column: Column, who: &str) -> Scenario {
     let attacker = of(who, Guest::new("attacker", &[2, 3], "nvme").drive("03.0"));
     attack_on(column, Feature::EmulatedDrives, &format!("nvme{who}"), attacker, 8)
+}
+
+/// The same of a drive on a partition of one that the hypervisor keeps, whose other partition is
+/// there too.
+fn served_drive(column: Column) -> Scenario {
+    let attacker = Guest::new("attacker", &[2, 3], "nvme").drive_on("03.0", "system", 2);
+    let mut scenario = attack_on(column, Feature::EmulatedDrives, "nvme-served", attacker, 8);
+    scenario.add_keys("[disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\n\n");
+    scenario.needs(Need::PassedFunction).nvme(64).partitions(&[16, 16])
 }
 
 /// Tries everything that a processor's state can be made to hold, twice: what the first run

@@ -102,6 +102,17 @@ impl Guest {
         self
     }
 
+    /// Gives the guest an emulated NVMe drive at `slot` over a partition of the hypervisor's drive
+    /// `disk`.
+    pub fn drive_on(mut self, slot: &str, disk: &str, partition: u32) -> Self {
+        self.functions.push_str(&format!(
+            "\n[[guest.{}.pci]]\nslot = \"{slot}\"\nemulate = \"nvme\"\n\
+             backing = {{ disk = \"{disk}\", partition = {partition} }}\n",
+            self.name
+        ));
+        self
+    }
+
     /// Sets a key of the function that was passed through last.
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.functions.push_str(&format!("{key} = {value}\n"));
