@@ -30,6 +30,17 @@ const CANARY: u32 = 0x5afe_5afe;
 const NOWHERE: [u64; 5] = [0x3000_0000, 1 << 45, 0xffff_ffff_ffff_f000, 0xfee0_0000, 0xfec0_0000];
 const SECOND: u64 = 1_000_000;
 
+/// Queue 1, for data.
+const IO_SUBMISSION: u64 = 0x60_a000;
+const IO_COMPLETION: u64 = 0x60_b000;
+/// Pages from [`DATA`] on that are read into.
+const PAGES: u64 = 5;
+/// What is in them when no transfer may reach them any more.
+const PATTERN: u32 = 0x0bad_f00d;
+
+const CREATE_SUBMISSIONS: u32 = 1;
+const READ: u32 = 2;
+const CREATE_COMPLETIONS: u32 = 5;
 const IDENTIFY: u32 = 6;
 const CONTROLLER: u32 = 1;
 
@@ -96,6 +107,45 @@ impl Drive {
         self.answer()
     }
 
+    /// Asks for the queues of data, and waits for no answer.
+    fn ask_for_queues(&mut self) {
+        self.submit(CREATE_COMPLETIONS, 0, [IO_COMPLETION, 0], [LAST << 16 | 1, 1]);
+        self.submit(CREATE_SUBMISSIONS, 0, [IO_SUBMISSION, 0], [LAST << 16 | 1, 1 << 16 | 1]);
+    }
+
+    /// Enables the controller with queues of data. Whether it has them.
+    fn enable_for_data(&mut self) -> bool {
+        (0..0x1000).step_by(4).for_each(|at| write32(IO_COMPLETION + at, 0));
+        if !self.enable(SUBMISSION, COMPLETION) {
+            return false;
+        }
+        self.ask_for_queues();
+        self.answer() == Some(0) && self.answer() == Some(0)
+    }
+
+    /// Puts a read of 8 blocks into place `place` of the queue.
+    fn put_read(&self, place: u32, memory: u64, block: u32) {
+        let at = IO_SUBMISSION + 64 * u64::from(place);
+        (0..64).step_by(4).for_each(|dword| write32(at + dword, 0));
+        write32(at, place << 16 | READ);
+        write32(at + 4, 1);
+        write32(at + 24, memory as u32);
+        write32(at + 28, (memory >> 32) as u32);
+        write32(at + 40, block);
+        write32(at + 48, 7);
+    }
+
+    /// Has it take what is in the queue up to `tail`.
+    fn ring_for_data(&self, tail: u32) {
+        write32(self.base + DOORBELLS + 8, tail);
+    }
+
+    /// The status of the answer in place `place`, if one comes.
+    fn data_answer(&self, place: u32) -> Option<u32> {
+        let at = IO_COMPLETION + 16 * u64::from(place) + 12;
+        wait_until(SECOND, || read32(at) >> 16 & 1 == 1).then(|| read32(at) >> 17)
+    }
+
     /// Whether it is as it should be, after everything.
     fn is_well(&mut self) -> bool {
         write32(DATA, 0);
@@ -142,12 +192,12 @@ pub fn run(environment: &Environment) {
     function.command(0, 6);
     function.enable_msix(pci::msi_address(0), 0x61);
     let mut drive = Drive { base, tail: 0, head: 0, phase: true };
-    let broken =
-        by_one(&mut drive).or_else(|| by_two(function, &mut drive, environment)).or_else(|| {
-            match (read32(CANARY_PLACE), apic::read(apic::VERSION)) {
-                (CANARY, now) if now == version => None,
-                _ => Some("what is none of its business changed"),
-            }
+    let broken = by_one(&mut drive)
+        .or_else(|| transfers(function, &mut drive))
+        .or_else(|| by_two(function, &mut drive, environment))
+        .or_else(|| match (read32(CANARY_PLACE), apic::read(apic::VERSION)) {
+            (CANARY, now) if now == version => None,
+            _ => Some("what is none of its business changed"),
         });
     match broken {
         None => println!("attack nvme: held"),
@@ -198,6 +248,45 @@ fn by_one(drive: &mut Drive) -> Option<&'static str> {
     None
 }
 
+/// Reads that are wrong, and reads that are under way when the controller is reset, or may not master
+/// the bus any more: from then on no byte of them may come.
+fn transfers(function: Function, drive: &mut Drive) -> Option<&'static str> {
+    if !drive.enable_for_data() {
+        return Some("it has no queues for data");
+    }
+    let wrong = NOWHERE.map(|place| (place, 0)).into_iter().chain([(DATA, u32::MAX), (DATA, 0x0fff_ffff)]);
+    for (place, (memory, block)) in (0..).zip([(DATA, 0)].into_iter().chain(wrong)) {
+        drive.put_read(place, memory, block);
+        drive.ring_for_data(place + 1);
+        match (place, drive.data_answer(place)) {
+            (_, None) => return Some("it does not answer a read"),
+            (0, Some(status)) if status != 0 => return Some("it does not read"),
+            (1.., Some(0)) => return Some("it read to where nothing is"),
+            _ => {}
+        }
+    }
+    for round in 0..60 {
+        if !drive.enable_for_data() {
+            return Some("it has no queues for data after a reset");
+        }
+        (0..LAST).for_each(|place| drive.put_read(place, DATA + u64::from(place) % PAGES * 0x1000, place));
+        drive.ring_for_data(LAST);
+        if round % 2 == 0 {
+            drive.disable();
+        } else {
+            function.write_ecam(4, 2);
+        }
+        let memory = (DATA..DATA + PAGES * 0x1000).step_by(4);
+        memory.clone().for_each(|at| write32(at, PATTERN));
+        wait_until(3000, || false);
+        if memory.into_iter().any(|at| read32(at) != PATTERN) {
+            return Some("it wrote when it might not any more");
+        }
+        function.write_ecam(4, 6);
+    }
+    if drive.is_well() { None } else { Some("reads that were cut off broke the drive") }
+}
+
 fn by_two(function: Function, drive: &mut Drive, environment: &Environment) -> Option<&'static str> {
     FUNCTION.store(function.0.into(), Ordering::Relaxed);
     HOME.store(drive.base, Ordering::Relaxed);
@@ -213,6 +302,9 @@ fn by_two(function: Function, drive: &mut Drive, environment: &Environment) -> O
         for place in [DATA, NOWHERE[1]] {
             drive.submit(IDENTIFY, 0, [place, 0], [CONTROLLER, 0]);
         }
+        drive.ask_for_queues();
+        (0..4).for_each(|place| drive.put_read(place, DATA, place));
+        drive.ring_for_data(4);
     }
     STOP.store(true, Ordering::Relaxed);
     let rounds = ROUNDS.load(Ordering::Relaxed);
