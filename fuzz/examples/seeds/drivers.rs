@@ -1,0 +1,111 @@
+//! Seeds for drives, network interfaces and their drivers.
+
+use super::Seeds;
+
+pub fn nvme() -> Seeds {
+    // A page of memory as the target's addresses go.
+    let page = |page: u8| [page, 4];
+    let io = |queue: u8, opcode: u8, first: u8, blocks: u8, prp1: u8, prp2: u8| {
+        let head = [12, queue, opcode, first, 0, blocks - 1, 0, 0, 7, 0, 0];
+        [&head[..], &page(prp1), &page(prp2), &[1]].concat()
+    };
+    let admin = |opcode: u8, low: u8, high: u8, next: [u8; 2]| {
+        let head = [11, opcode, low, high, next[0], next[1], 0, 0, 9, 0, 0];
+        [&head[..], &page(0x30), &page(0x31), &[1]].concat()
+    };
+    let list = [&[7][..], &page(0x3c), &[4], &page(0x38), &page(0x34), &page(0x35), &page(0x39)].concat();
+    let identify = [0, 1, 2, 3].map(|cns| admin(0, cns, 0, [0, 0])).concat();
+    let features = [1, 2, 4, 5, 6, 7, 8, 9, 10, 11].map(|feature| admin(8, feature, 0, [1, 0])).concat();
+    let logs = [1, 2, 3].map(|log| admin(3, log, 15, [0, 0])).concat();
+    let reads =
+        [io(1, 0, 8, 8, 0x30, 0), io(2, 0, 100, 16, 0x30, 0x31), io(3, 0, 0, 40, 0x30, 0x3c)].concat();
+    let writes = [io(1, 1, 8, 8, 0x30, 0), io(2, 2, 0, 1, 0, 0), io(3, 1, 0, 40, 0x30, 0x3c)].concat();
+    let late = [vec![8, 5], reads.clone(), vec![9, 3], admin(1, 1, 0, [0, 0]), vec![9, 31, 3, 1, 1, 3, 0, 9]]
+        .concat();
+    let resets =
+        [vec![8, 5], reads.clone(), vec![8, 3, 8, 6, 9, 31, 8, 1], reads.clone(), vec![8, 0, 9, 31]].concat();
+    vec![
+        ("admin", [&[0][..], &identify, &features, &logs].concat()),
+        ("transfers", [&[0][..], &list, &reads, &writes].concat()),
+        ("read-only", [&[2][..], &list, &reads, &writes].concat()),
+        ("late", [&[0x20][..], &list, &late].concat()),
+        ("resets", [&[1][..], &list, &resets].concat()),
+    ]
+}
+
+/// A choice of how many slots there are, then steps: see the target.
+pub fn ahci() -> Seeds {
+    let begin = [0_u8, 6, 6, 6, 6, 5, 6, 6, 5];
+    let read = |block: u16, blocks: u8| [&[0][..], &block.to_le_bytes(), &[blocks]].concat();
+    let write = |block: u16, blocks: u8| [&[1][..], &block.to_le_bytes(), &[blocks, 0x5a]].concat();
+    let good = [&begin[..], &read(3, 8), &[5], &write(40, 100), &[5, 2, 5], &read(41, 99), &[5, 11]].concat();
+    // Four in flight, of which the third one fails, and all are taken.
+    let held = [&begin[..], &[10], &read(0, 1), &read(1, 2), &read(3, 4), &write(90, 2)].concat();
+    let failed = [&held[..], &[4, 3, 2, 5, 4, 0, 0, 5, 4, 0, 0, 5, 4, 0, 0, 5, 6, 11]].concat();
+    let unplugged = [&held[..], &[9, 0, 2, 9, 20, 0, 0, 0, 0, 0, 5, 6, 6, 11, 9, 0, 7, 12, 0, 6, 6]].concat();
+    vec![("good", good), ("failed", failed), ("unplugged", unplugged)]
+}
+
+/// Steps by their numbers in the target.
+pub fn nvme_driver() -> Seeds {
+    let begin = [0_u8, 0];
+    let bring_up = [5_u8, 5, 4, 4, 4, 4, 4, 4];
+    let read = |block: u16, blocks: u8| [&[0][..], &block.to_le_bytes(), &[blocks]].concat();
+    let write = |block: u16, blocks: u8| [&[1][..], &block.to_le_bytes(), &[blocks, 0x5a]].concat();
+    let good =
+        [&begin[..], &bring_up, &read(3, 8), &[4], &write(40, 200), &[4, 2, 4], &read(41, 199), &[4, 10]]
+            .concat();
+    let held = [
+        &begin[..],
+        &bring_up,
+        &[11],
+        &read(0, 1),
+        &read(1, 40),
+        &write(90, 2),
+        &[3, 1, 3, 0, 4, 3, 0, 3, 0, 4],
+    ]
+    .concat();
+    let gone = [&begin[..], &bring_up, &[11], &read(0, 1), &[8, 0, 255, 255, 255, 255, 9, 5, 5]].concat();
+    let garbage =
+        [&begin[..], &bring_up, &[11], &read(0, 1), &[7, 4, 0, 0, 1, 1, 0, 0, 1, 0, 4, 7, 4, 0, 0, 0, 1, 4]]
+            .concat();
+    let again =
+        [&begin[..], &bring_up, &[11], &read(0, 1), &[9, 3, 0], &bring_up, &read(7, 7), &[4]].concat();
+    vec![("good", good), ("held", held), ("gone", gone), ("garbage", garbage), ("again", again)]
+}
+
+/// An 82574: frames each way, one that hangs, one that lies, and one that is set up late.
+pub fn e1000e() -> Seeds {
+    let begin = [&[0_u8][..], &[2; 4]].concat();
+    let send = [0_u8, 100, 0, 0, 1, 7];
+    let receive = [8_u8, 100, 0, 0, 5];
+    let good = [&begin[..], &send, &receive, &[4, 0, 0], &send, &receive, &[2]].concat();
+    let hung = [&begin[..], &send[..5], &[2, 2, 2, 2], &[2; 4], &send].concat();
+    let lies = [&begin[..], &[8, 255, 255, 1, 3, 5, 6, 0, 2, 2, 2, 2, 10, 0, 255, 255, 255, 255, 2]].concat();
+    let late = [&[1_u8, 11, 7][..], &[2; 120], &[13, 6, 0], &[2; 4], &receive].concat();
+    vec![("good", good), ("hung", hung), ("lies", lies), ("late", late)]
+}
+
+/// Two guests, one in a VLAN, an isolated one, and two uplinks; frames, tagged ones, and a large one.
+pub fn switch() -> Seeds {
+    let ports = [0_u8, 0, 0, 1, 16, 0, 7, 0, 7, 0];
+    let up: Vec<u8> = (0..5_u8).flat_map(|port| [0, 0, 0, 0, 0, port, 0, 1]).collect();
+    let send = |from: u8, kind: u8, places: u8| [&[1, 0, 0, 0, 0, from, 1], &[kind, places][..]].concat();
+    let payload = [&[60_u8, 8, 0][..], &[0x45; 58]].concat();
+    let plain =
+        [&send(0, 0x11, 0x02)[..], &payload, &send(3, 0x11, 0x80), &payload, &send(2, 0x11, 0x28), &payload]
+            .concat();
+    let tagged =
+        [&send(3, 0x13, 0x9e)[..], &[1], &payload, &send(1, 0x01, 0x18), &payload, &[16, 0, 6]].concat();
+    let headers = [
+        &[8_u8, 0, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2][..],
+        &[0, 80, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x19, 32, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let large =
+        [&send(0, 0x25, 0x08)[..], &[headers.len() as u8], &headers, &[0, 0xf0, 34, 0, 16, 180, 5, 54, 0]]
+            .concat();
+    [("plain", plain), ("tagged", tagged), ("large", large)]
+        .map(|(name, steps)| (name, [&ports[..], &up, &steps].concat()))
+        .into()
+}
