@@ -13,10 +13,10 @@ use platform::{DevFn, Function, Platform};
 pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
     for (name, disk) in &config.disk {
         let mut report = Report::of_disk(name);
-        if let Some((function, driver)) = check(config, disk, platform, &mut report) {
-            if let Some(function) = plan_function(function, platform) {
-                add(name, disk, OwnedPlan { function, driver }, plan, &mut report);
-            }
+        if let Some((function, driver)) = check(config, disk, platform, &mut report)
+            && let Some(function) = plan_function(function, platform)
+        {
+            add(name, disk, OwnedPlan { function, driver }, plan, &mut report);
         }
         plan.problems.append(&mut report.problems);
     }
@@ -65,10 +65,10 @@ fn add(name: &str, disk: &DiskConfig, owned: OwnedPlan, plan: &mut Plan, report:
             "name each drive once, those of one controller with their ports",
         );
     }
-    let place = before.unwrap_or_else(|| {
+    let place = before.unwrap_or(plan.owned.len());
+    if before.is_none() {
         plan.owned.push(owned);
-        plan.owned.len() - 1
-    });
+    }
     plan.disks.push(DiskPlan { name: String::from(name), owned: place, port: disk.port });
 }
 
