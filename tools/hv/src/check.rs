@@ -42,6 +42,9 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
     for guest in &plan.guests {
         println!("{}", describe(guest, platform.remapping.x2apic_opt_out));
     }
+    for disk in plan.disks.iter().filter_map(|disk| describe_disk(&plan, disk)) {
+        println!("{disk}");
+    }
     println!("{}", console(&plan));
     for warning in &plan.warnings {
         eprintln!("  !! {warning}");
@@ -100,8 +103,8 @@ fn interrupts(asked: plan::Interrupts, x2apic_opt_out: bool) -> &'static str {
 
 /// What a guest gets, in one line.
 fn describe(guest: &plan::GuestPlan, x2apic_opt_out: bool) -> String {
-    let functions: Vec<String> =
-        guest.functions.iter().map(|function| format!("{} ({})", function.path, function.id)).collect();
+    let passed = guest.functions.iter().map(|function| format!("{} ({})", function.path, function.id));
+    let functions: Vec<String> = passed.chain(guest.emulated.iter().map(emulated)).collect();
     let functions = if functions.is_empty() { "no PCI function".to_owned() } else { functions.join(", ") };
     let plural = if guest.apic_ids.len() == 1 { "" } else { "s" };
     // What the guest sees differs from what is usual only where memory is moved.
@@ -121,6 +124,24 @@ fn describe(guest: &plan::GuestPlan, x2apic_opt_out: bool) -> String {
         guest.memory_bytes >> 20,
         interrupts(guest.config.interrupts, x2apic_opt_out)
     )
+}
+
+/// An emulated function and what is on it.
+fn emulated(function: &plan::EmulatedPlan) -> String {
+    let model = function.model.text();
+    let backing = &function.backing;
+    let contents = match (&backing.disk, &backing.partition) {
+        (Some(disk), Some(partition)) => format!("partition {partition} of disk `{disk}`"),
+        (Some(disk), None) => format!("disk `{disk}`"),
+        (None, _) => backing.image.clone().unwrap_or_default(),
+    };
+    format!("an emulated {model} on {contents}")
+}
+
+/// A drive that the hypervisor keeps, in one line.
+fn describe_disk(plan: &plan::Plan, disk: &plan::DiskPlan) -> Option<String> {
+    let function = &plan.owned.get(disk.owned)?.function;
+    Some(format!("disk {}: {} ({}), kept by the hypervisor", disk.name, function.path, function.id))
 }
 
 /// Reads a board file.

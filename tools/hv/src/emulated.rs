@@ -47,7 +47,10 @@ pub fn equip(
     machine = machine.cpus(cpus_of(config).max(LEAST_CPUS)).memory_mib(memory_mib_of(config));
     let mut missing = Vec::new();
     let mut places: Vec<Place> = Vec::new();
-    for (.., passthrough) in config.guest.values().flat_map(plan::GuestConfig::passed_through) {
+    let passed = config.guest.values().flat_map(plan::GuestConfig::passed_through);
+    let passed = passed.map(|(.., passthrough)| (None, passthrough));
+    let owned = config.owned().map(|(name, device)| (Some(name), device));
+    for (disk, passthrough) in passed.chain(owned) {
         let id = passthrough.id.to_string();
         let model = MODELS.iter().find(|(known, _)| *known == id).map(|(_, model)| *model);
         let (Some(place), Some(model)) = (Place::of(&passthrough.path), model) else {
@@ -60,10 +63,36 @@ pub fn equip(
         if let Some(port) = place.new_port(&places) {
             machine = machine.device(&port);
         }
-        machine = add(machine, model, place, folder, http_port, keep)?;
+        let partitions = disk.map_or(Vec::new(), |disk| partitions_of(config, disk));
+        machine = add(machine, model, place, folder, http_port, keep, &partitions)?;
         places.push(place);
     }
     Ok((machine, missing))
+}
+
+/// The partitions of a drive that the guests of `config` ask for, each with its share of the drive in
+/// MiB: those with numbers in their places, then those with names.
+fn partitions_of(config: &plan::Config, disk: &str) -> Vec<(String, u64)> {
+    let wanted = || {
+        let all = config.guest.values().flat_map(plan::GuestConfig::disks);
+        all.filter(|(_, other, _)| *other == disk).filter_map(|(.., partition)| partition)
+    };
+    let numbers = wanted().filter_map(|name| match name {
+        plan::PartitionName::Number(number) => Some(*number),
+        plan::PartitionName::Text(_) => None,
+    });
+    let mut names: Vec<String> =
+        (1..=numbers.max().unwrap_or(0)).map(|number| format!("part{number}")).collect();
+    for name in wanted() {
+        if let plan::PartitionName::Text(text) = name
+            && !names.contains(text)
+        {
+            names.push(text.clone());
+        }
+    }
+    // The tables themselves take some.
+    let share = ((DRIVE_BYTES >> 20) - 2) / (names.len() as u64).max(1);
+    names.into_iter().map(|name| (name, share)).collect()
 }
 
 /// How many processors `config` needs, the hypervisor's included.
@@ -85,6 +114,7 @@ fn add(
     folder: &Path,
     http_port: u16,
     keep: bool,
+    partitions: &[(String, u64)],
 ) -> Result<Machine> {
     let (name, at) = (place.name(), place.property());
     Ok(match model {
@@ -95,6 +125,9 @@ fn add(
             let file =
                 std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
             file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
+            if !partitions.is_empty() {
+                lab::partitions::write(&image, partitions)?;
+            }
             let snapshot = if keep { "off" } else { "on" };
             // In a list of options QEMU takes two commas for one.
             let file = image.display().to_string().replace(',', ",,");

@@ -19,7 +19,7 @@ pub mod http;
 mod late;
 pub mod machine;
 pub mod matrix;
-mod partitions;
+pub mod partitions;
 pub mod process;
 pub mod qemu;
 pub mod qmp;

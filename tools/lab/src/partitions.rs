@@ -7,19 +7,18 @@ use anyhow::{Context, Result};
 use gpt::GptConfig;
 use gpt::disk::LogicalBlockSize;
 
-/// Writes a GPT with partitions of these sizes in MiB, called `part1`, `part2` and so on, to an image
-/// of blocks of 512 bytes.
+/// Writes a GPT with these partitions, each a name and a size in MiB, to an image of blocks of 512
+/// bytes.
 ///
 /// # Errors
 /// They do not fit, or the image cannot be written.
-pub fn write(image: &Path, mib: &[u64]) -> Result<()> {
+pub fn write(image: &Path, partitions: &[(String, u64)]) -> Result<()> {
     let config =
         GptConfig::new().writable(true).initialized(false).logical_block_size(LogicalBlockSize::Lb512);
     let mut disk = config.open(image).with_context(|| format!("cannot open {}", image.display()))?;
     disk.update_partitions(BTreeMap::new())?;
-    for (number, mib) in (1..).zip(mib) {
-        let name = format!("part{number}");
-        disk.add_partition(&name, mib << 20, gpt::partition_types::LINUX_FS, 0, None)
+    for (name, mib) in partitions {
+        disk.add_partition(name, mib << 20, gpt::partition_types::LINUX_FS, 0, None)
             .with_context(|| format!("{name} of {mib} MiB does not fit into {}", image.display()))?;
     }
     disk.write().with_context(|| format!("cannot write {}", image.display()))?;

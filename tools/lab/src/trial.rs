@@ -165,7 +165,8 @@ impl<'a> Bench<'a> {
             let image = folder.join("nvme.img");
             std::fs::File::create(&image)?.set_len(mib << 20)?;
             if !scenario.partitions_mib.is_empty() {
-                crate::partitions::write(&image, &scenario.partitions_mib)?;
+                let named = (1..).zip(&scenario.partitions_mib).map(|(n, mib)| (format!("part{n}"), *mib));
+                crate::partitions::write(&image, &named.collect::<Vec<_>>())?;
             }
             machine = machine.nvme(3, &image, false);
         }

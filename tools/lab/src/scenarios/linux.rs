@@ -86,20 +86,8 @@ interrupts = "virtual"
 /// A drive that the hypervisor keeps, of which two guests have a partition each, by number and by
 /// name; one of them has its interrupts virtual.
 fn shared_drive(column: Column) -> Scenario {
-    let guest = |name: &str, cpu: u32, interrupts: &str, partition: &str| {
-        format!(
-            "[guest.{name}]\ncpus = [{cpu}]\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
-             initrd = \"disk.cpio\"\ncommand_line = \"console=ttyS0 panic=-1\"\n\
-             interrupts = {interrupts:?}\n[[guest.{name}.pci]]\nslot = \"03.0\"\nemulate = \"nvme\"\n\
-             backing = {{ disk = \"system\", partition = {partition} }}\n"
-        )
-    };
-    let config = format!(
-        "[disk.system]\ndevice = {{ path = \"00:03.0\", id = \"1b36:0010\" }}\n{}{}",
-        guest("one", 1, "auto", "1"),
-        guest("two", 2, "virtual", "\"part2\"")
-    );
-    Scenario::new(column, Feature::Drives, "linux/shared-drive", Subject::Hypervisor(Config::Inline(config)))
+    let config = Config::File("examples/shared-drive.toml".to_owned());
+    Scenario::new(column, Feature::Drives, "linux/shared-drive", Subject::Hypervisor(config))
         .needs(Need::PassedFunction)
         .memory_mib(1024)
         .nvme(256)
