@@ -34,6 +34,7 @@ pub mod pit;
 pub mod pm;
 pub mod rate;
 pub mod rtc;
+mod slots;
 pub mod snapshot;
 #[cfg(any(test, feature = "fakes"))]
 pub mod testing;

@@ -34,9 +34,9 @@ mod features;
 mod identify;
 mod io;
 mod queues;
-mod slots;
 mod state;
 mod transfer;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -44,11 +44,12 @@ mod tests;
 pub use config::{BlockSize, Config, MOST_MESSAGES};
 pub use state::STATE_BYTES;
 
+use crate::slots::{SLOTS, Slots};
 use config::{IO_ENTRIES, IO_QUEUES};
 use features::Features;
 use queues::{CompletionQueue, LEAST_ENTRIES, SubmissionQueue};
-use slots::{SLOTS, Slots};
 use transfer::MOST_PIECES;
+use work::Work;
 
 /// Bytes of the register window.
 pub const WINDOW_BYTES: u64 = 0x2000;
@@ -102,7 +103,7 @@ pub struct Nvme {
     masked: u32,
     submission: [Option<SubmissionQueue>; QUEUES],
     completion: [Option<CompletionQueue>; QUEUES],
-    slots: Slots,
+    slots: Slots<Work>,
     features: Features,
     event_requests: u8,
     /// The queue whose turn it is.
@@ -421,7 +422,7 @@ impl Device for Nvme {
     }
 
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {
-        if let Some((work, fault)) = self.slots.finish(completion) {
+        if let Some((Some(work), fault)) = self.slots.finish(completion) {
             self.finish_work(work, fault, context);
         }
         self.go_on(context);

@@ -2,14 +2,17 @@
 //! is somebody else's; it hears of what the guest allows it as [`PciEffect::Enables`].
 //!
 //! The BAR holds the device's registers, then the MSI-X table and the pending bits, each on
-//! pages of their own. The function has no INTx pin.
+//! pages of their own. The function has no INTx pin. Behind MSI-X come the capabilities that only
+//! drivers of the device understand.
 //!
 //! [`PciEffect::Enables`]: crate::PciEffect::Enables
 
 use spec::Width;
 use spec::address::PAGE_BYTES;
 use spec::pci_capability::{id, msix};
-use spec::pci_config::{CAPABILITIES, COMMAND, REVISION_ID, STATUS, SUBSYSTEM, VENDOR_ID, command, status};
+use spec::pci_config::{
+    CAPABILITIES, COMMAND, CONFIG_BYTES, REVISION_ID, STATUS, SUBSYSTEM, VENDOR_ID, command, status,
+};
 
 use pci::bar::BarKind;
 
@@ -22,6 +25,8 @@ use crate::image::ConfigImage;
 const MSIX: u16 = 0x40;
 /// The BAR.
 const REGISTERS_BAR: u8 = 0;
+/// ID, next pointer and length of a vendor-specific capability.
+const VENDOR_HEADER_BYTES: u16 = 3;
 
 /// Who an emulated function says that it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +64,20 @@ impl BarLayout {
     }
 }
 
+/// What an emulated function is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Description<'a> {
+    /// Who it says that it is.
+    pub identity: Identity,
+    /// How many messages it has, 1 to 2048.
+    pub messages: u16,
+    /// Where things are in its BAR.
+    pub layout: BarLayout,
+    /// What its vendor-specific capabilities hold behind their length byte (PCI Local Bus
+    /// Specification 3.0, section 6.8). One for which there is no room any more is left out.
+    pub vendor_specific: &'a [&'a [u8]],
+}
+
 /// The configuration space of an emulated function.
 pub struct EmulatedFunction {
     image: ConfigImage,
@@ -69,8 +88,9 @@ pub struct EmulatedFunction {
 }
 
 impl EmulatedFunction {
-    /// A function as after reset, with `messages` messages (1 to 2048).
-    pub fn new(identity: Identity, messages: u16, layout: BarLayout) -> Self {
+    /// A function as after reset.
+    pub fn new(description: &Description<'_>) -> Self {
+        let Description { identity, layout, .. } = *description;
         let mut image = ConfigImage::new();
         image.set(VENDOR_ID, Width::Dword, u32::from(identity.device) << 16 | u32::from(identity.vendor));
         image.set(REVISION_ID, Width::Dword, identity.class << 8 | u32::from(identity.revision));
@@ -79,12 +99,8 @@ impl EmulatedFunction {
         image.let_write(COMMAND, Width::Word, writable.into());
         image.set(STATUS, Width::Word, status::CAPABILITY_LIST.into());
         image.set(CAPABILITIES, Width::Byte, MSIX.into());
-        image.set(MSIX, Width::Byte, id::MSIX.into());
-        image.set(MSIX + msix::CONTROL, Width::Word, u32::from(messages.wrapping_sub(1) & msix::SIZE_MASK));
-        let control = msix::ENABLE | msix::FUNCTION_MASK;
-        image.let_write(MSIX + msix::CONTROL, Width::Word, control.into());
-        image.set(MSIX + msix::TABLE, Width::Dword, layout.table as u32 | u32::from(REGISTERS_BAR));
-        image.set(MSIX + msix::PENDING, Width::Dword, layout.pending as u32 | u32::from(REGISTERS_BAR));
+        add_msix(&mut image, description.messages, layout);
+        add_vendor_specific(&mut image, description.vendor_specific);
         let mut bars = GuestBars::none();
         let kind = BarKind::Memory64 { prefetchable: false };
         bars.add(&mut image, REGISTERS_BAR, kind, layout.bytes, None);
@@ -125,6 +141,33 @@ impl EmulatedFunction {
             self.told = enables;
             effects.enables(enables);
         }
+    }
+}
+
+fn add_msix(image: &mut ConfigImage, messages: u16, layout: BarLayout) {
+    image.set(MSIX, Width::Byte, id::MSIX.into());
+    image.set(MSIX + msix::CONTROL, Width::Word, u32::from(messages.wrapping_sub(1) & msix::SIZE_MASK));
+    let control = msix::ENABLE | msix::FUNCTION_MASK;
+    image.let_write(MSIX + msix::CONTROL, Width::Word, control.into());
+    image.set(MSIX + msix::TABLE, Width::Dword, layout.table as u32 | u32::from(REGISTERS_BAR));
+    image.set(MSIX + msix::PENDING, Width::Dword, layout.pending as u32 | u32::from(REGISTERS_BAR));
+}
+
+/// Links capabilities behind MSI-X, each at the next doubleword.
+fn add_vendor_specific(image: &mut ConfigImage, contents: &[&[u8]]) {
+    let (mut last, mut next) = (MSIX, MSIX + msix::BYTES);
+    for contents in contents {
+        let bytes = VENDOR_HEADER_BYTES + contents.len() as u16;
+        if next.saturating_add(bytes) > CONFIG_BYTES {
+            return;
+        }
+        image.set(last + 1, Width::Byte, next.into());
+        image.set(next, Width::Byte, id::VENDOR_SPECIFIC.into());
+        image.set(next + 2, Width::Byte, bytes.into());
+        for (at, byte) in (next + VENDOR_HEADER_BYTES..).zip(*contents) {
+            image.set(at, Width::Byte, u32::from(*byte));
+        }
+        (last, next) = (next, (next + bytes).next_multiple_of(4));
     }
 }
 

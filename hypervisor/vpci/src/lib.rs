@@ -43,7 +43,7 @@ pub mod slot;
 pub use bar::{BARS, Bar, TrappedRegion};
 pub use bus::{BarTarget, GuestBus, Windows};
 pub use effect::{Enables, PciEffect, PciEffects, Refusal};
-pub use emulated::{BarLayout, EmulatedFunction, Identity};
+pub use emulated::{BarLayout, Description, EmulatedFunction, Identity};
 pub use function::PciFunction;
 pub use message::{GuestMsi, HostMsi, MessageChange};
 pub use passthrough::{Grant, PassedThrough, PassthroughError};

@@ -1,8 +1,8 @@
 //! NVM commands (NVM Express 1.4, section 6), which go to the medium.
 
 use super::config::NAMESPACE;
-use super::slots::Work;
 use super::transfer::Pieces;
+use super::work::Work;
 use super::{Nvme, Shutdown};
 use crate::device::{Context, DeviceEffect, Operation, Request, RequestFault};
 use access::GuestMemory;

@@ -7,7 +7,12 @@ use std::vec::Vec;
 const NVME: Identity = Identity { vendor: 0x1b36, device: 0x0010, class: 0x01_0802, revision: 2 };
 
 fn function() -> EmulatedFunction {
-    EmulatedFunction::new(NVME, 5, BarLayout::new(0x2000, 5))
+    with(&[])
+}
+
+fn with(vendor_specific: &[&[u8]]) -> EmulatedFunction {
+    let layout = BarLayout::new(0x2000, 5);
+    EmulatedFunction::new(&Description { identity: NVME, messages: 5, layout, vendor_specific })
 }
 
 fn write(function: &mut EmulatedFunction, offset: u16, width: Width, value: u32) -> Vec<PciEffect> {
@@ -65,4 +70,23 @@ fn its_bar_comes_and_goes_with_the_decode() {
     assert_eq!(write(&mut function, COMMAND, Width::Word, on), [PciEffect::MapBar { bar: 0, gpa }]);
     assert_eq!(function.direct_ranges(0).count(), 0, "every access comes to the device");
     assert_eq!(write(&mut function, COMMAND, Width::Word, 0), [PciEffect::UnmapBar { bar: 0 }]);
+}
+
+#[test]
+fn vendor_specific_capabilities_follow_each_other_and_end_with_the_room() {
+    let long = [7; 0x60];
+    let mut function = with(&[&[1, 2, 3], &long, &long, &[9]]);
+    let mut at = function.config_read(CAPABILITIES, Width::Byte) as u16;
+    let mut found = Vec::new();
+    while at != 0 {
+        let header = function.config_read(at, Width::Dword);
+        found.push((at, header as u8, (header >> 16) as u8));
+        at = (header >> 8 & 0xff) as u16;
+    }
+    assert_eq!(found, [(0x40, id::MSIX, 4), (0x4c, 9, 6), (0x54, 9, 0x63)]);
+    assert_eq!(function.config_read(0x4f, Width::Byte), 1);
+    assert_eq!(function.config_read(0x50, Width::Word), 0x0302);
+    let before = function.config_read(0x50, Width::Dword);
+    write(&mut function, 0x50, Width::Dword, u32::MAX);
+    assert_eq!(function.config_read(0x50, Width::Dword), before);
 }

@@ -125,9 +125,9 @@ fn more_commands_than_there_are_slots_go_on_as_those_complete() {
         }
         guest.ring(queue);
     }
-    assert_eq!(guest.bench.waiting.len(), slots::SLOTS);
+    assert_eq!(guest.bench.waiting.len(), SLOTS);
     while guest.bench.serve() {
-        assert!(guest.bench.waiting.len() <= slots::SLOTS);
+        assert!(guest.bench.waiting.len() <= SLOTS);
     }
     for queue in [1, 2] {
         let answers = core::iter::from_fn(|| guest.take(queue));

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::string::{String, ToString};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
-use vpci::{BarLayout, EmulatedFunction, Grant, Identity, Windows};
+use vpci::{BarLayout, Description, EmulatedFunction, Grant, Identity, Windows};
 
 /// Behind a root port, and its slot on the guest's bus.
 pub const NVME: (Bdf, Slot) = (Bdf::new(1, 0, 0), Slot::new(1, 0));
@@ -376,9 +376,10 @@ pub fn guest() -> (Machine, Partition<Around>) {
     }
     let layout = BarLayout::new(0x1000, 1);
     let identity = Identity { vendor: 0x1b36, device: 0x10, class: 0x01_0802, revision: 0 };
+    let description = Description { identity, messages: 1, layout, vendor_specific: &[] };
     bus.insert_port(PORT).unwrap();
     for (slot, endpoint) in [(EMULATED, 0), (BEHIND, 1)] {
-        let function = EmulatedFunction::new(identity, 1, layout);
+        let function = EmulatedFunction::new(&description);
         bus.insert(slot, BusFunction::Emulated { function, endpoint }).unwrap();
     }
     bus.place_bars().unwrap();

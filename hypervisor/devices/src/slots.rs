@@ -1,79 +1,60 @@
-//! The commands that wait for the medium.
+//! The commands of a device that wait for the medium.
 
-use crate::device::{Completion, Operation, RequestFault};
+use crate::device::{Completion, RequestFault};
 use alloc::boxed::Box;
 
-/// Commands at the medium at a time. A power of two.
-pub(super) const SLOTS: usize = 64;
+/// Commands of a device that are at the medium at a time. A power of two.
+pub(crate) const SLOTS: usize = 64;
 /// The bits of a tag that say the slot.
 const SLOT_MASK: u32 = SLOTS as u32 - 1;
 
-/// Whom a request is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Work {
-    /// A command of the guest's.
-    Command {
-        /// The submission queue that it came from.
-        queue: u16,
-        /// Its identifier there.
-        identifier: u16,
-        /// What it does.
-        operation: Operation,
-        /// It is answered only after a flush.
-        then_flush: bool,
-    },
-    /// The shutdown that the guest announced.
-    Shutdown,
-    /// A reset took place since; nobody waits for it.
-    Nobody,
-}
-
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct Slot<W> {
     /// Its place in the lower bits; above them a count of uses, so that a request from before
     /// a reset finds no slot.
     tag: u32,
-    work: Work,
+    /// What it is for; nobody waits for it where a reset took place since.
+    work: Option<W>,
     /// Requests that are not done; 0 where the slot is free.
     pieces: u32,
     fault: Option<RequestFault>,
 }
 
-/// All of them.
+/// All of them; `W` says whom a command is for.
 #[derive(Clone, Debug)]
-pub(super) struct Slots {
-    slots: Box<[Slot]>,
+pub(crate) struct Slots<W> {
+    slots: Box<[Slot<W>]>,
     busy: usize,
 }
 
-impl Slots {
+impl<W: Copy> Slots<W> {
     /// All free.
-    pub(super) fn new() -> Self {
-        let slots = (0..SLOTS as u32).map(|tag| Slot { tag, work: Work::Nobody, pieces: 0, fault: None });
+    pub(crate) fn new() -> Self {
+        let slots = (0..SLOTS as u32).map(|tag| Slot { tag, work: None, pieces: 0, fault: None });
         Self { slots: slots.collect(), busy: 0 }
     }
 
     /// Whether no request is at the medium.
-    pub(super) const fn is_idle(&self) -> bool {
+    pub(crate) const fn is_idle(&self) -> bool {
         self.busy == 0
     }
 
     /// Whether no command can be added.
-    pub(super) const fn is_full(&self) -> bool {
+    pub(crate) const fn is_full(&self) -> bool {
         self.busy == SLOTS
     }
 
     /// A tag for the `pieces` (1 or more) requests of `work`; `None` where all slots are taken.
-    pub(super) fn take(&mut self, work: Work, pieces: u32) -> Option<u32> {
+    pub(crate) fn take(&mut self, work: W, pieces: u32) -> Option<u32> {
         let slot = self.slots.iter_mut().find(|slot| slot.pieces == 0)?;
-        (slot.work, slot.pieces, slot.fault) = (work, pieces.max(1), None);
+        (slot.work, slot.pieces, slot.fault) = (Some(work), pieces.max(1), None);
         self.busy += 1;
         Some(slot.tag)
     }
 
     /// One request of a tag is done. Where it was the last one: what it was for, and the first
     /// fault. `None` where there are more, or where the tag is nobody's.
-    pub(super) fn finish(&mut self, done: Completion) -> Option<(Work, Option<RequestFault>)> {
+    pub(crate) fn finish(&mut self, done: Completion) -> Option<(Option<W>, Option<RequestFault>)> {
         let slot = self.slots.get_mut((done.tag & SLOT_MASK) as usize)?;
         if slot.tag != done.tag || slot.pieces == 0 {
             return None;
@@ -89,14 +70,14 @@ impl Slots {
     }
 
     /// Nobody waits any more for what is at the medium, but it still counts.
-    pub(super) fn orphan(&mut self) {
+    pub(crate) fn orphan(&mut self) {
         for slot in &mut self.slots {
-            slot.work = Work::Nobody;
+            slot.work = None;
         }
     }
 
     /// What is at the medium is not known any more.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.pieces != 0) {
             slot.pieces = 0;
             slot.tag = slot.tag.wrapping_add(SLOTS as u32);

@@ -1,0 +1,46 @@
+//! An emulated NVMe drive.
+
+use super::contents::Contents;
+use alloc::boxed::Box;
+use alloc::format;
+use devices::Endpoint;
+use devices::nvme::{Config, Nvme, WINDOW_BYTES};
+use plan::Model;
+use vpci::{BarLayout, Description, EmulatedFunction, Identity, Slot};
+
+/// The identity of QEMU's controller, whose class is what drivers look at. Linux takes no
+/// "write zeroes" from it, which this one does not offer anyway.
+const IDENTITY: Identity = Identity { vendor: 0x1b36, device: 0x0010, class: 0x01_0802, revision: 2 };
+/// Messages of a controller: the admin queue's, and one for each pair of I/O queues.
+const MESSAGES: u16 = 5;
+/// Where things are in its BAR, for which the Plan left room.
+const LAYOUT: BarLayout = BarLayout::new(WINDOW_BYTES, MESSAGES);
+const FUNCTION: Description<'static> =
+    Description { identity: IDENTITY, messages: MESSAGES, layout: LAYOUT, vendor_specific: &[] };
+const _: () = assert!(LAYOUT.bytes == Model::Nvme.bar_bytes());
+
+/// The function in `slot`, and what is behind it.
+pub fn build(drive: Contents, slot: Slot) -> (EmulatedFunction, Endpoint) {
+    let device = Nvme::new(controller(&drive, slot));
+    let BarLayout { table, pending, .. } = LAYOUT;
+    let endpoint = Endpoint::new(Box::new(device), drive.backend, MESSAGES, table, pending);
+    (EmulatedFunction::new(&FUNCTION), endpoint)
+}
+
+/// The controller of a drive. The namespace is known by its contents, the controller by its slot.
+fn controller(drive: &Contents, slot: Slot) -> Config {
+    let mut serial = [b' '; 20];
+    for (place, byte) in serial.iter_mut().zip(format!("bulkhead-{slot}").bytes()) {
+        *place = byte;
+    }
+    Config {
+        blocks: drive.blocks,
+        block: drive.block,
+        writable: drive.writable,
+        messages: MESSAGES,
+        serial,
+        uuid: drive.uuid,
+        vendor: IDENTITY.vendor,
+        subsystem_vendor: IDENTITY.vendor,
+    }
+}
