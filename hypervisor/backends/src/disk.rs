@@ -308,7 +308,9 @@ impl Disk {
         let bytes = self.group.bytes();
         let part = self.parts.get_mut(index)?;
         part.counters.requests += 1;
-        part.counters.bytes += bytes as u64;
+        if self.group.moves_data() {
+            part.counters.bytes += bytes as u64;
+        }
         let given = match tag {
             None => Err(RequestFault::Medium),
             Some(tag) => give(
@@ -357,6 +359,8 @@ fn give(
         device::Operation::Read => Operation::Read,
         device::Operation::Write => Operation::Write,
         device::Operation::Flush => Operation::Flush,
+        device::Operation::Discard => Operation::Discard,
+        device::Operation::WriteZeroes => Operation::WriteZeroes,
     };
     if operation == Operation::Write {
         copy_from_guest(drive, tag, group, chunk, endpoint, around)?;

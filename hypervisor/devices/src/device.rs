@@ -49,9 +49,21 @@ pub enum Operation {
     Write,
     /// What was written before survives a loss of power. It has no range.
     Flush,
+    /// The contents of the range are needed no more. It is no data: the request has no place in the
+    /// guest's memory, and may have more than [`MOST_REQUEST_BYTES`].
+    Discard,
+    /// The range reads zeroes from now on; as [`Discard`](Self::Discard).
+    WriteZeroes,
 }
 
-/// The most bytes of one request.
+impl Operation {
+    /// Whether data is moved.
+    pub const fn moves_data(self) -> bool {
+        matches!(self, Self::Read | Self::Write)
+    }
+}
+
+/// The most bytes of one request that moves data.
 pub const MOST_REQUEST_BYTES: u32 = 128 << 10;
 
 /// A request to a medium: one range of it, and one of the guest's memory.

@@ -78,6 +78,11 @@ impl Group {
         self.room.get(..self.count).unwrap_or_default()
     }
 
+    /// Whether they move data.
+    pub fn moves_data(&self) -> bool {
+        self.requests().first().is_some_and(|request| request.operation.moves_data())
+    }
+
     /// Bytes of all of them.
     pub fn bytes(&self) -> usize {
         self.requests().iter().map(|request| request.bytes as usize).sum()

@@ -39,7 +39,7 @@ impl Medium for ImageMedium<'_> {
     fn perform(&mut self, request: &Request, memory: &dyn GuestMemory) -> Result<(), RequestFault> {
         match request.operation {
             Operation::Read => self.read(request, memory),
-            Operation::Write => Err(RequestFault::ReadOnly),
+            Operation::Write | Operation::Discard | Operation::WriteZeroes => Err(RequestFault::ReadOnly),
             Operation::Flush => Ok(()),
         }
     }

@@ -25,13 +25,15 @@ struct Slot<W> {
 pub(crate) struct Slots<W> {
     slots: Box<[Slot<W>]>,
     busy: usize,
+    /// Requests of all of them that are not done.
+    pieces: usize,
 }
 
 impl<W: Copy> Slots<W> {
     /// All free.
     pub(crate) fn new() -> Self {
         let slots = (0..SLOTS as u32).map(|tag| Slot { tag, work: None, pieces: 0, fault: None });
-        Self { slots: slots.collect(), busy: 0 }
+        Self { slots: slots.collect(), busy: 0, pieces: 0 }
     }
 
     /// Whether no request is at the medium.
@@ -44,11 +46,17 @@ impl<W: Copy> Slots<W> {
         self.busy == SLOTS
     }
 
+    /// How many requests are not done, of all commands.
+    pub(crate) const fn pieces(&self) -> usize {
+        self.pieces
+    }
+
     /// A tag for the `pieces` (1 or more) requests of `work`; `None` where all slots are taken.
     pub(crate) fn take(&mut self, work: W, pieces: u32) -> Option<u32> {
         let slot = self.slots.iter_mut().find(|slot| slot.pieces == 0)?;
         (slot.work, slot.pieces, slot.fault) = (Some(work), pieces.max(1), None);
         self.busy += 1;
+        self.pieces += slot.pieces as usize;
         Some(slot.tag)
     }
 
@@ -60,6 +68,7 @@ impl<W: Copy> Slots<W> {
             return None;
         }
         slot.pieces -= 1;
+        self.pieces -= 1;
         slot.fault = slot.fault.or(done.outcome.err());
         if slot.pieces != 0 {
             return None;
@@ -83,5 +92,6 @@ impl<W: Copy> Slots<W> {
             slot.tag = slot.tag.wrapping_add(SLOTS as u32);
         }
         self.busy = 0;
+        self.pieces = 0;
     }
 }

@@ -50,6 +50,16 @@ impl Medium for VecMedium {
             Operation::Read => memory.write(request.gpa, bytes).map_err(|_| RequestFault::Memory),
             Operation::Write if self.read_only => Err(RequestFault::ReadOnly),
             Operation::Write => memory.read(request.gpa, bytes).map_err(|_| RequestFault::Memory),
+            Operation::Discard | Operation::WriteZeroes if self.read_only => Err(RequestFault::ReadOnly),
+            // What is needed no more may read as it did, or anything else.
+            Operation::Discard => {
+                bytes.fill(0xdd);
+                Ok(())
+            }
+            Operation::WriteZeroes => {
+                bytes.fill(0);
+                Ok(())
+            }
             Operation::Flush => {
                 self.flushes += 1;
                 Ok(())

@@ -3,11 +3,16 @@
 //! A queue is memory that the guest can change at any time, from another processor and while the
 //! device looks: each field is copied once, and the copy is checked and used.
 
+pub mod block;
 pub mod chain;
+pub mod queue;
 pub mod split;
+pub mod transport;
 
 pub use chain::{Chain, Segment};
+pub use queue::Queue;
 pub use split::Split;
+pub use transport::Transport;
 
 /// The driver broke a rule of the queue's, or the queue is not in the guest's memory: nothing in the
 /// queue can be relied on, and the device needs a reset (section 2.1.2).

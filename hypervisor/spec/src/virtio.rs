@@ -4,4 +4,32 @@
 //! Everything that is in memory is little-endian, and is encoded to and decoded from plain bytes
 //! here: a queue belongs to two sides that do not trust each other.
 
+pub mod block;
+pub mod pci;
 pub mod split;
+
+/// `device_status` (section 2.1).
+pub mod status {
+    /// The driver has found the device.
+    pub const ACKNOWLEDGE: u8 = 1;
+    /// The driver knows how to drive it.
+    pub const DRIVER: u8 = 2;
+    /// The driver is set up.
+    pub const DRIVER_OK: u8 = 4;
+    /// The features are agreed on.
+    pub const FEATURES_OK: u8 = 8;
+    /// The device cannot go on until it is reset.
+    pub const NEEDS_RESET: u8 = 64;
+    /// The driver has given the device up.
+    pub const FAILED: u8 = 128;
+}
+
+/// Features that are not of one type of device (section 6).
+pub mod feature {
+    /// A descriptor may stand for a table of them.
+    pub const INDIRECT_DESCRIPTORS: u64 = 1 << 28;
+    /// Each side tells by an index when it wants to be told.
+    pub const EVENT_INDEX: u64 = 1 << 29;
+    /// The device is not one of before version 1.0.
+    pub const VERSION_1: u64 = 1 << 32;
+}

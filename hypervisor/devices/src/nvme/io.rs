@@ -138,6 +138,6 @@ const fn status_of(fault: RequestFault, operation: Operation) -> Status {
         (RequestFault::Range, _) => Status::BLOCK_OUT_OF_RANGE.final_answer(),
         (RequestFault::ReadOnly, _) => Status::WRITE_PROTECTED.final_answer(),
         (RequestFault::Medium, Operation::Read) => Status::READ_ERROR,
-        (RequestFault::Medium, Operation::Write | Operation::Flush) => Status::WRITE_FAULT,
+        (RequestFault::Medium, _) => Status::WRITE_FAULT,
     }
 }

@@ -1,0 +1,118 @@
+//! A queue as the common configuration shows it, and its ring once it is enabled.
+
+use super::split::Places;
+use super::{Broken, Chain, Split};
+use access::GuestMemory;
+use spec::Gpa;
+use spec::virtio::feature;
+use spec::virtio::pci::{NO_VECTOR, common};
+
+/// A queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Queue {
+    /// The most descriptors that the driver may give it.
+    most: u16,
+    size: u16,
+    /// The message of the queue, or [`NO_VECTOR`].
+    pub(super) vector: u16,
+    descriptors: u64,
+    driver: u64,
+    device: u64,
+    ring: Option<Split>,
+}
+
+impl Queue {
+    /// A queue of `most` descriptors as after reset.
+    pub(super) const fn new(most: u16) -> Self {
+        Self { most, size: most, vector: NO_VECTOR, descriptors: 0, driver: 0, device: 0, ring: None }
+    }
+
+    /// As after reset.
+    pub(super) const fn reset(&mut self) {
+        *self = Self::new(self.most);
+    }
+
+    /// The register at `offset`, of 8 bytes where it is an address.
+    pub(super) fn read(&self, offset: u64) -> u64 {
+        match offset {
+            common::QUEUE_SIZE => self.size.into(),
+            common::QUEUE_VECTOR => self.vector.into(),
+            common::QUEUE_ENABLE => self.ring.is_some().into(),
+            common::QUEUE_DESCRIPTORS => self.descriptors,
+            common::QUEUE_DRIVER => self.driver,
+            common::QUEUE_DEVICE => self.device,
+            _ => 0,
+        }
+    }
+
+    /// Where the size or the place of the queue is kept, of which an enabled one changes neither
+    /// (section 4.1.4.3.2). The size is a power of two.
+    pub(super) fn set_size(&mut self, size: u16) {
+        if self.ring.is_none() && size.is_power_of_two() && size <= self.most {
+            self.size = size;
+        }
+    }
+
+    /// Writes 4 bytes of an address, at `offset`.
+    pub(super) const fn set_address(&mut self, offset: u64, value: u32) {
+        let place = match offset & !7 {
+            common::QUEUE_DESCRIPTORS => &mut self.descriptors,
+            common::QUEUE_DRIVER => &mut self.driver,
+            common::QUEUE_DEVICE => &mut self.device,
+            _ => return,
+        };
+        if self.ring.is_none() {
+            let shift = 8 * (offset & 4);
+            *place = *place & !(0xffff_ffff << shift) | (value as u64) << shift;
+        }
+    }
+
+    /// Enables the queue where the driver put it.
+    ///
+    /// # Errors
+    /// It cannot be there.
+    pub(super) fn enable(&mut self, features: u64) -> Result<(), Broken> {
+        if self.ring.is_some() {
+            return Ok(());
+        }
+        self.ring = Some(Split::new(Places {
+            size: self.size,
+            descriptors: Gpa(self.descriptors),
+            available: Gpa(self.driver),
+            used: Gpa(self.device),
+            indirect: features & feature::INDIRECT_DESCRIPTORS != 0,
+            event_index: features & feature::EVENT_INDEX != 0,
+        })?);
+        Ok(())
+    }
+
+    /// See [`Split::take`]. A queue that is not enabled has nothing.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn take(&mut self, memory: &dyn GuestMemory, chain: &mut Chain) -> Result<bool, Broken> {
+        self.ring.as_mut().map_or(Ok(false), |ring| ring.take(memory, chain))
+    }
+
+    /// See [`Split::put`].
+    ///
+    /// # Errors
+    /// See there; and the queue is not enabled.
+    pub fn put(&mut self, memory: &dyn GuestMemory, head: u16, written: u32) -> Result<(), Broken> {
+        self.ring.as_mut().ok_or(Broken)?.put(memory, head, written)
+    }
+
+    /// See [`Split::take_interrupt`].
+    pub(super) fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
+        self.ring.as_mut().map_or(Ok(false), |ring| ring.take_interrupt(memory))
+    }
+
+    /// See [`Split::want_notifications`].
+    pub(super) fn want_notifications(
+        &mut self,
+        wanted: bool,
+        memory: &dyn GuestMemory,
+    ) -> Result<bool, Broken> {
+        self.ring.as_mut().map_or(Ok(false), |ring| ring.want_notifications(wanted, memory))
+    }
+}

@@ -1,0 +1,432 @@
+//! A virtio device over PCI: the registers that every type of device has (section 4.1).
+//!
+//! The register window has a page for each structure. The last one is where the driver notifies:
+//! any write there means that something waits in some queue, and its value is not looked at.
+//!
+//! Where somebody polls the queues, a notification only wakes them ([`DeviceEffect::Wake`]), and what
+//! completes meanwhile interrupts once, when they poll next. Otherwise the access does everything.
+
+use super::{Broken, Queue};
+use crate::device::{Completion, Context, Device, DeviceEffect};
+use alloc::boxed::Box;
+use spec::Width;
+use spec::virtio::pci::{NO_VECTOR, capability, common, isr, notify_capability, structure};
+use spec::virtio::{feature, status};
+
+const COMMON: u64 = 0;
+const ISR: u64 = 0x1000;
+const DEVICE: u64 = 0x2000;
+const NOTIFY: u64 = 0x3000;
+const PAGE_BYTES: u32 = 0x1000;
+/// Bytes of the register window.
+pub const WINDOW_BYTES: u64 = 0x4000;
+/// Bytes from where one queue is notified to the next.
+const NOTIFY_BYTES: u32 = 4;
+/// The most messages: the changes of the configuration, and the queues.
+pub const MOST_MESSAGES: u16 = 32;
+
+/// The vendor-specific capabilities that tell the driver of the window, which is BAR 0.
+pub const CAPABILITIES: &[&[u8]] = &[
+    &capability(structure::COMMON, 0, COMMON as u32, PAGE_BYTES),
+    &capability(structure::ISR, 0, ISR as u32, PAGE_BYTES),
+    &capability(structure::DEVICE, 0, DEVICE as u32, PAGE_BYTES),
+    &notify_capability(0, NOTIFY as u32, PAGE_BYTES, NOTIFY_BYTES),
+];
+
+/// Features of the transport.
+const FEATURES: u64 = feature::VERSION_1 | feature::INDIRECT_DESCRIPTORS | feature::EVENT_INDEX;
+
+/// What is special about one type of device.
+///
+/// Where it finds the driver broke a rule, it says so, and is not called again before a reset but
+/// for completions.
+pub trait Function: Send {
+    /// The features of the type that it offers.
+    fn features(&self) -> u64;
+    /// How many queues it has, and the most descriptors of each.
+    fn queues(&self) -> (u16, u16);
+    /// The most effects of one call.
+    fn most_effects(&self) -> usize;
+    /// The most requests at the medium.
+    fn most_requests(&self) -> usize {
+        0
+    }
+    /// Byte `offset` of its configuration; 0 behind the end.
+    fn read_config(&self, offset: u64) -> u8;
+    /// The driver agreed on `features` and is set up.
+    fn start(&mut self, features: u64);
+    /// Takes what waits in the queues, as much as there is room for. Whether more may wait.
+    ///
+    /// # Errors
+    /// The driver broke a rule.
+    fn poll(&mut self, queues: &mut [Queue], context: &mut Context<'_>) -> Result<bool, Broken>;
+    /// A request is done.
+    ///
+    /// # Errors
+    /// The driver broke a rule.
+    fn complete(
+        &mut self,
+        completion: Completion,
+        queues: &mut [Queue],
+        context: &mut Context<'_>,
+    ) -> Result<(), Broken>;
+    /// Whether nothing of it is at the medium.
+    fn is_idle(&self) -> bool;
+    /// Nobody waits any more for what is at the medium, but it may still come.
+    fn orphan(&mut self);
+    /// As after power-up: what is at the medium is not known any more.
+    fn reset(&mut self);
+}
+
+/// The device.
+pub struct Transport<F> {
+    function: F,
+    queues: Box<[Queue]>,
+    /// Messages that the PCI function has.
+    messages: u16,
+    /// Somebody polls.
+    is_polled: bool,
+    status: u8,
+    /// A reset waits for the medium.
+    is_resetting: bool,
+    device_select: u32,
+    driver_select: u32,
+    driver_features: u64,
+    config_vector: u16,
+    queue_select: u16,
+    isr: u8,
+    /// Messages that have to be sent.
+    unsent: u32,
+    /// The level of the line that the last effect was about.
+    told: bool,
+}
+
+impl<F: Function> Transport<F> {
+    /// A device at power-up, whose PCI function has so many messages (1 to [`MOST_MESSAGES`]). Whether
+    /// somebody polls it.
+    pub fn new(function: F, messages: u16, is_polled: bool) -> Self {
+        let (queues, most) = function.queues();
+        Self {
+            queues: core::iter::repeat_n(Queue::new(most), queues.into()).collect(),
+            function,
+            messages: messages.min(MOST_MESSAGES),
+            is_polled,
+            status: 0,
+            is_resetting: false,
+            device_select: 0,
+            driver_select: 0,
+            driver_features: 0,
+            config_vector: NO_VECTOR,
+            queue_select: 0,
+            isr: 0,
+            unsent: 0,
+            told: false,
+        }
+    }
+
+    fn features(&self) -> u64 {
+        FEATURES | self.function.features()
+    }
+
+    /// Whether the queues are used.
+    const fn is_running(&self) -> bool {
+        let stopped = status::NEEDS_RESET | status::FAILED;
+        self.status & status::DRIVER_OK != 0 && self.status & stopped == 0 && !self.is_resetting
+    }
+
+    fn queue(&self) -> Option<&Queue> {
+        self.queues.get(usize::from(self.queue_select))
+    }
+
+    fn queue_mut(&mut self) -> Option<&mut Queue> {
+        self.queues.get_mut(usize::from(self.queue_select))
+    }
+
+    /// The register that begins at `offset`, or the upper half of one.
+    fn common(&self, offset: u64) -> u64 {
+        match offset {
+            common::DEVICE_FEATURE_SELECT => self.device_select.into(),
+            common::DEVICE_FEATURE => half(self.features(), self.device_select).into(),
+            common::DRIVER_FEATURE_SELECT => self.driver_select.into(),
+            common::DRIVER_FEATURE => half(self.driver_features, self.driver_select).into(),
+            common::CONFIG_VECTOR => self.config_vector.into(),
+            common::QUEUES => self.queues.len() as u64,
+            common::STATUS => self.status.into(),
+            common::QUEUE_SELECT => self.queue_select.into(),
+            common::QUEUE_NOTIFY => self.queue_select.into(),
+            _ if offset >= common::QUEUE_DESCRIPTORS && offset & 4 != 0 => {
+                self.queue().map_or(0, |queue| queue.read(offset & !7) >> 32)
+            }
+            _ => self.queue().map_or(0, |queue| queue.read(offset)),
+        }
+    }
+
+    fn write_common(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
+        let (dword, word) = (value as u32, value as u16);
+        match (offset, width) {
+            (common::DEVICE_FEATURE_SELECT, Width::Dword) => self.device_select = dword,
+            (common::DRIVER_FEATURE_SELECT, Width::Dword) => self.driver_select = dword,
+            (common::DRIVER_FEATURE, Width::Dword) => self.take_features(dword),
+            (common::CONFIG_VECTOR, Width::Word) => self.config_vector = self.vector(word),
+            (common::STATUS, Width::Byte) => self.set_status(value as u8, context),
+            (common::QUEUE_SELECT, Width::Word) => self.queue_select = word,
+            (common::QUEUE_SIZE, Width::Word) => self.queue_mut().into_iter().for_each(|q| q.set_size(word)),
+            (common::QUEUE_VECTOR, Width::Word) => {
+                let vector = self.vector(word);
+                self.queue_mut().into_iter().for_each(|queue| queue.vector = vector);
+            }
+            (common::QUEUE_ENABLE, Width::Word) if word == 1 => self.enable_queue(context),
+            (common::QUEUE_DESCRIPTORS.., Width::Dword) => {
+                self.queue_mut().into_iter().for_each(|queue| queue.set_address(offset, dword));
+            }
+            (common::QUEUE_DESCRIPTORS.., Width::Qword) => {
+                if let Some(queue) = self.queue_mut() {
+                    queue.set_address(offset, dword);
+                    queue.set_address(offset + 4, (value >> 32) as u32);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A vector that there is no message for is none (section 4.1.5.1.2).
+    const fn vector(&self, vector: u16) -> u16 {
+        if vector < self.messages { vector } else { NO_VECTOR }
+    }
+
+    fn take_features(&mut self, value: u32) {
+        if self.status & status::FEATURES_OK != 0 {
+            return;
+        }
+        let shift = match self.driver_select {
+            0 => 0,
+            1 => 32,
+            _ => return,
+        };
+        self.driver_features = self.driver_features & !(0xffff_ffff << shift) | u64::from(value) << shift;
+    }
+
+    fn enable_queue(&mut self, context: &mut Context<'_>) {
+        if self.status & status::FEATURES_OK == 0 || self.is_resetting {
+            return;
+        }
+        let features = self.driver_features;
+        if self.queue_mut().is_some_and(|queue| queue.enable(features).is_err()) {
+            self.fail(context);
+        }
+    }
+
+    /// The driver writes `device_status`: bits are only added, and 0 resets (section 2.1.1).
+    fn set_status(&mut self, value: u8, context: &mut Context<'_>) {
+        if value == 0 {
+            self.is_resetting = true;
+            self.function.orphan();
+            return self.settle();
+        }
+        if self.is_resetting {
+            return;
+        }
+        let mut added = value & !self.status & !status::NEEDS_RESET;
+        let is_possible =
+            self.driver_features & !self.features() == 0 && self.driver_features & feature::VERSION_1 != 0;
+        if added & status::FEATURES_OK != 0 && !is_possible {
+            added &= !status::FEATURES_OK;
+        }
+        self.status |= added;
+        let needed = status::FEATURES_OK | status::DRIVER_OK;
+        if added & status::DRIVER_OK != 0 && self.status & needed == needed {
+            self.function.start(self.driver_features);
+            self.work(context);
+        } else if added & status::DRIVER_OK != 0 {
+            self.status &= !status::DRIVER_OK;
+        }
+    }
+
+    /// A reset is over when the medium has nothing of the driver's any more: until then the status
+    /// does not read 0, for which the driver waits (section 4.1.4.3.2).
+    fn settle(&mut self) {
+        if self.is_resetting && self.function.is_idle() {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.queues.iter_mut().for_each(Queue::reset);
+        self.function.reset();
+        self.is_resetting = false;
+        self.status = 0;
+        self.device_select = 0;
+        self.driver_select = 0;
+        self.driver_features = 0;
+        self.config_vector = NO_VECTOR;
+        self.queue_select = 0;
+        self.isr = 0;
+        self.unsent = 0;
+    }
+
+    /// The driver broke a rule: nothing is done any more until it resets the device (section 2.1.2).
+    fn fail(&mut self, context: &mut Context<'_>) {
+        if self.status & status::NEEDS_RESET == 0 && !self.is_resetting {
+            self.status |= status::NEEDS_RESET;
+            if self.status & status::DRIVER_OK != 0 {
+                self.interrupt(self.config_vector, isr::CONFIGURATION);
+            }
+        }
+        self.notify(context);
+    }
+
+    /// The driver kicked: whoever polls is woken, or everything is done here.
+    fn work(&mut self, context: &mut Context<'_>) {
+        if !self.is_running() {
+            return;
+        }
+        if self.is_polled {
+            context.effects.push(DeviceEffect::Wake);
+        } else {
+            self.go_on(context);
+        }
+    }
+
+    /// Takes what waits, and tells of what is done. Whether more may wait.
+    fn go_on(&mut self, context: &mut Context<'_>) -> bool {
+        let mut more = false;
+        if self.is_running() {
+            match self.function.poll(&mut self.queues, context) {
+                Ok(waits) => more = waits,
+                Err(Broken) => self.fail(context),
+            }
+        }
+        self.tell(context);
+        more
+    }
+
+    /// Interrupts for each queue whose driver wants to know of what was put there.
+    fn tell(&mut self, context: &mut Context<'_>) {
+        if self.is_running() {
+            for index in 0..self.queues.len() {
+                let Some(queue) = self.queues.get_mut(index) else { break };
+                let vector = queue.vector;
+                match queue.take_interrupt(context.memory) {
+                    Ok(true) => self.interrupt(vector, isr::QUEUE),
+                    Ok(false) => {}
+                    Err(Broken) => return self.fail(context),
+                }
+            }
+        }
+        self.notify(context);
+    }
+
+    /// An interrupt is due: by its message, or without one by the line, which `cause` explains.
+    const fn interrupt(&mut self, vector: u16, cause: u8) {
+        if vector < MOST_MESSAGES {
+            self.unsent |= 1 << vector;
+        } else {
+            self.isr |= cause;
+        }
+    }
+
+    /// Sends messages, and says whether the line has to be looked at. What there is no room for comes
+    /// with the next call.
+    fn notify(&mut self, context: &mut Context<'_>) {
+        let effects = &mut context.effects;
+        while self.unsent != 0 && effects.room() > 0 {
+            effects.push(DeviceEffect::Msi(self.unsent.trailing_zeros() as u16));
+            self.unsent &= self.unsent - 1;
+        }
+        let line = self.isr != 0;
+        if line != self.told && effects.room() > 0 {
+            self.told = line;
+            effects.push(DeviceEffect::Line);
+        }
+    }
+
+    fn read_config(&self, offset: u64, width: Width) -> u64 {
+        let byte = |index| u64::from(self.function.read_config(offset.saturating_add(index))) << (8 * index);
+        (0..width.bytes()).fold(0, |value, index| value | byte(index))
+    }
+}
+
+impl<F: Function> Device for Transport<F> {
+    fn most_effects(&self) -> usize {
+        // A message for each queue and for the configuration, a wake, and a look at the line.
+        self.function.most_effects() + self.queues.len() + 3
+    }
+
+    fn most_requests(&self) -> usize {
+        self.function.most_requests()
+    }
+
+    fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64 {
+        match offset {
+            ISR if !self.is_resetting => {
+                let value = core::mem::take(&mut self.isr);
+                self.notify(context);
+                value.into()
+            }
+            DEVICE..NOTIFY => self.read_config(offset - DEVICE, width),
+            COMMON..ISR => self.common(offset) & width.mask(),
+            _ => 0,
+        }
+    }
+
+    fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
+        match offset {
+            NOTIFY..WINDOW_BYTES => self.work(context),
+            COMMON..ISR => {
+                self.write_common(offset, width, value, context);
+                self.notify(context);
+            }
+            _ => {}
+        }
+    }
+
+    fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {
+        if self.function.complete(completion, &mut self.queues, context).is_err() {
+            self.fail(context);
+        }
+        self.settle();
+        if !self.is_polled {
+            self.go_on(context);
+        }
+    }
+
+    fn line(&self) -> bool {
+        self.told
+    }
+
+    fn reset(&mut self) {
+        self.forget();
+        self.told = false;
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        self.go_on(context)
+    }
+
+    fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {
+        if !self.is_running() {
+            return false;
+        }
+        let mut missed = false;
+        for index in 0..self.queues.len() {
+            let Some(queue) = self.queues.get_mut(index) else { break };
+            match queue.want_notifications(wanted, context.memory) {
+                Ok(waits) => missed |= waits,
+                Err(Broken) => {
+                    self.fail(context);
+                    return false;
+                }
+            }
+        }
+        missed
+    }
+}
+
+/// The half of 64 features that `select` names.
+const fn half(features: u64, select: u32) -> u32 {
+    match select {
+        0 => features as u32,
+        1 => (features >> 32) as u32,
+        _ => 0,
+    }
+}
