@@ -1,4 +1,4 @@
-//! The emulated IDE controller: any registers, any tables in memory, a medium that answers late.
+//! The emulated IDE controller: any registers, any strings, any tables in memory, a medium that answers late.
 #![no_main]
 
 use access::GuestMemory;
@@ -13,16 +13,18 @@ use spec::ide::control;
 use spec::{Gpa, Width};
 
 const SECTORS: u64 = 256;
+/// An access to a port is no wider; the last is one from memory's side.
+const WIDTHS: [Width; 4] = [Width::Byte, Width::Word, Width::Dword, Width::Qword];
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
     let disk = Disk { start: 0, sectors: SECTORS, serial: *b"B-0001              " };
     let medium = VecMedium::new(512 * SECTORS as usize);
-    let mut bench = Bench::new(Ide::new([Some(disk), None]), VecMemory::new(0x1_0000), medium);
+    let mut bench = Bench::new(Ide::new([Some(disk), Some(disk)]), VecMemory::new(0x1_0000), medium);
     bench.hold = true;
     while !input.is_empty() {
         let (kind, at, value) = (input.u8(), input.u8(), input.u8());
-        match kind & 3 {
+        match kind & 7 {
             0 => _ = bench.read(u64::from(at & 0x3f), Width::Dword),
             1 => _ = bench.serve(),
             2 => bench.write(
@@ -30,6 +32,22 @@ fuzz_target!(|data: &[u8]| {
                 Width::Dword,
                 u64::from(value) * 0x0101_0101 & !0xff | u64::from(value),
             ),
+            3 => {
+                _ = bench.read_string(
+                    u64::from(at & 0x10),
+                    WIDTHS[usize::from(at & 3)],
+                    &mut vec![0; 16 * usize::from(value)],
+                )
+            }
+            4 => {
+                _ = bench.write_string(
+                    u64::from(at & 0x10),
+                    WIDTHS[usize::from(at & 3)],
+                    &vec![value; 16 * usize::from(value)],
+                )
+            }
+            5 => _ = bench.read(u64::from(at & 0x3f), WIDTHS[usize::from(value & 3)]),
+            6 => bench.write(u64::from(at & 0x3f), Width::Byte, value.into()),
             _ => _ = bench.memory.write(Gpa(u64::from(at) << 2), &[value]),
         }
         assert!(bench.waiting.len() <= bench.device.most_requests());

@@ -349,7 +349,7 @@ fn give(
     geometry: Geometry,
     group: &Group,
     chunk: &mut [u8],
-    endpoint: &Endpoint,
+    endpoint: &mut Endpoint,
     around: &Surroundings<'_>,
 ) -> Result<(), RequestFault> {
     let Some(first) = group.requests().first() else { return Err(RequestFault::Range) };
@@ -377,7 +377,7 @@ fn copy_from_guest(
     tag: Tag,
     group: &Group,
     chunk: &mut [u8],
-    endpoint: &Endpoint,
+    endpoint: &mut Endpoint,
     around: &Surroundings<'_>,
 ) -> Result<(), RequestFault> {
     pieces(group, chunk, |offset, gpa, bytes| {
@@ -391,7 +391,7 @@ fn copy_to_guest(
     tag: Tag,
     group: &Group,
     chunk: &mut [u8],
-    endpoint: &Endpoint,
+    endpoint: &mut Endpoint,
     around: &Surroundings<'_>,
 ) -> Result<(), RequestFault> {
     pieces(group, chunk, |offset, gpa, bytes| {

@@ -66,6 +66,10 @@ impl Operation {
 /// The most bytes of one request that moves data.
 pub const MOST_REQUEST_BYTES: u32 = 128 << 10;
 
+/// Where the data of a request is that does not move to or from the guest's memory but the device's
+/// own buffer ([`Device::buffer`]), which starts here. No guest has memory at such an address.
+pub const DEVICE_BUFFER: Gpa = Gpa(1 << 63);
+
 /// A request to a medium: one range of it, and one of the guest's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Request {
@@ -75,7 +79,7 @@ pub struct Request {
     pub operation: Operation,
     /// Bytes from the start of the medium.
     pub at: u64,
-    /// Where the data is.
+    /// Where the data is, or [`DEVICE_BUFFER`] and more.
     pub gpa: Gpa,
     /// How much of it, in bytes; at most [`MOST_REQUEST_BYTES`].
     pub bytes: u32,
@@ -103,6 +107,9 @@ pub struct Completion {
     pub outcome: Result<(), RequestFault>,
 }
 
+/// The most lines of a device.
+pub const LINES: usize = 2;
+
 /// An emulated device, apart from its function's configuration space: what is behind its
 /// register window.
 ///
@@ -119,11 +126,36 @@ pub trait Device: Send {
     fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64;
     /// Writes `width` bytes, `offset` bytes into the register window.
     fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>);
+    /// A string instruction reads, by accesses of `width` that are all at `offset`. Does as many as
+    /// one call can with the effects that it has room for, at least one, and says how many bytes
+    /// they have filled. `bytes` are a multiple of the width, and are not none.
+    fn read_string(
+        &mut self,
+        offset: u64,
+        width: Width,
+        bytes: &mut [u8],
+        context: &mut Context<'_>,
+    ) -> usize {
+        read_one(self, offset, width, bytes, context)
+    }
+    /// A string instruction writes; as [`read_string`](Self::read_string).
+    fn write_string(&mut self, offset: u64, width: Width, bytes: &[u8], context: &mut Context<'_>) -> usize {
+        write_one(self, offset, width, bytes, context)
+    }
+    /// Its own memory, which requests may move data to and from ([`DEVICE_BUFFER`]). While one
+    /// does, the device leaves that part as it is.
+    fn buffer(&mut self) -> &mut [u8] {
+        &mut []
+    }
     /// A request is done. A tag that the device does not know is ignored: the request may be
     /// from before its reset.
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>);
     /// Level of its INTx.
     fn line(&self) -> bool;
+    /// Levels of its lines, where it has several.
+    fn lines(&self) -> [bool; LINES] {
+        [self.line(), false]
+    }
     /// As after power-up, but for what it does not lose. Requests that were submitted may
     /// still complete.
     fn reset(&mut self);
@@ -144,4 +176,37 @@ pub trait Device: Send {
         let _ = (wanted, context);
         false
     }
+}
+
+/// One access of a string instruction.
+pub(crate) fn read_one<D: Device + ?Sized>(
+    device: &mut D,
+    offset: u64,
+    width: Width,
+    bytes: &mut [u8],
+    context: &mut Context<'_>,
+) -> usize {
+    let value = device.read(offset, width, context).to_le_bytes();
+    let count = width.bytes() as usize;
+    for (to, from) in bytes.iter_mut().zip(value).take(count) {
+        *to = from;
+    }
+    count
+}
+
+/// One access of a string instruction.
+pub(crate) fn write_one<D: Device + ?Sized>(
+    device: &mut D,
+    offset: u64,
+    width: Width,
+    bytes: &[u8],
+    context: &mut Context<'_>,
+) -> usize {
+    let count = width.bytes() as usize;
+    let mut value = [0; 8];
+    for (to, from) in value.iter_mut().zip(bytes).take(count) {
+        *to = *from;
+    }
+    device.write(offset, width, u64::from_le_bytes(value), context);
+    count
 }

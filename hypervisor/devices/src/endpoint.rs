@@ -4,12 +4,13 @@
 //! One lock around an endpoint serves every vCPU of its guest; the guest's bus is not locked
 //! meanwhile. The effects of one endpoint apply in order.
 
-use crate::device::{Completion, Context, Device, DeviceEffect, Request, RequestFault};
+use crate::device::{Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, Request, RequestFault};
 use crate::effect::Effects;
 use crate::medium::Medium;
 use crate::msix::Messages;
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
+use core::cell::Cell;
 use spec::apic::InterruptMessage;
 use spec::{Gpa, Width};
 
@@ -115,6 +116,37 @@ impl GuestMemory for Reach<'_> {
     }
 }
 
+/// The device's own buffer.
+pub(crate) struct Own<'a>(&'a [Cell<u8>]);
+
+impl<'a> Own<'a> {
+    pub(crate) fn of(device: &'a mut dyn Device) -> Self {
+        Self(Cell::from_mut(device.buffer()).as_slice_of_cells())
+    }
+
+    fn piece(&self, gpa: Gpa, bytes: usize) -> Result<&[Cell<u8>], OutOfBounds> {
+        let start = gpa.0.checked_sub(DEVICE_BUFFER.0).and_then(|start| usize::try_from(start).ok());
+        let piece = start.and_then(|start| self.0.get(start..start.checked_add(bytes)?));
+        piece.ok_or(OutOfBounds)
+    }
+}
+
+impl GuestMemory for Own<'_> {
+    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
+        let piece = self.piece(gpa, bytes.len())?;
+        for (to, from) in bytes.iter_mut().zip(piece) {
+            *to = from.get();
+        }
+        Ok(())
+    }
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
+        for (to, from) in self.piece(gpa, bytes.len())?.iter().zip(bytes) {
+            to.set(*from);
+        }
+        Ok(())
+    }
+}
+
 impl Endpoint {
     /// The endpoint of `device`, as after reset. Its registers take the first `table` bytes of
     /// the BAR; the table of its `messages` messages is there, and `pending` bytes into the
@@ -164,6 +196,42 @@ impl Endpoint {
         }
         self.with_device(around, |device, context| device.write(offset, width, value, context));
         self.apply(around);
+    }
+
+    /// Reads as a string instruction does, by accesses of `width`: at `offset` of the BAR each of
+    /// them. `bytes` are a multiple of the width.
+    pub fn read_string(
+        &mut self,
+        offset: u64,
+        width: Width,
+        bytes: &mut [u8],
+        around: &mut Surroundings<'_>,
+    ) {
+        if offset >= self.table {
+            return bytes.fill(0xff);
+        }
+        let mut rest = bytes;
+        // Every call moves at least one of them.
+        while !rest.is_empty() {
+            let done =
+                self.with_device(around, |device, context| device.read_string(offset, width, rest, context));
+            self.apply(around);
+            rest = rest.get_mut(done.max(1)..).unwrap_or_default();
+        }
+    }
+
+    /// Writes as a string instruction does; see [`read_string`](Self::read_string).
+    pub fn write_string(&mut self, offset: u64, width: Width, bytes: &[u8], around: &mut Surroundings<'_>) {
+        if offset >= self.table {
+            return;
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let done =
+                self.with_device(around, |device, context| device.write_string(offset, width, rest, context));
+            self.apply(around);
+            rest = rest.get(done.max(1)..).unwrap_or_default();
+        }
     }
 
     /// What the function's configuration space lets the device do: master the bus, and send
@@ -245,13 +313,19 @@ impl Endpoint {
     /// # Errors
     /// Where the device does not reach all of them, or was reset since.
     pub fn copy_from_guest(
-        &self,
+        &mut self,
         group: &Group,
         gpa: Gpa,
         bytes: &mut [u8],
         around: &Surroundings<'_>,
     ) -> Result<(), OutOfBounds> {
-        self.reach(group, around).read(gpa, bytes)
+        if gpa < DEVICE_BUFFER {
+            return self.reach(group, around).read(gpa, bytes);
+        }
+        if !self.is_current(group) {
+            return Err(OutOfBounds);
+        }
+        Own::of(&mut *self.device).read(gpa, bytes)
     }
 
     /// Copies what a request of `group` has read to the guest, to `gpa` and on.
@@ -259,13 +333,19 @@ impl Endpoint {
     /// # Errors
     /// Where the device does not reach all of that, or was reset since.
     pub fn copy_to_guest(
-        &self,
+        &mut self,
         group: &Group,
         gpa: Gpa,
         bytes: &[u8],
         around: &Surroundings<'_>,
     ) -> Result<(), OutOfBounds> {
-        self.reach(group, around).write(gpa, bytes)
+        if gpa < DEVICE_BUFFER {
+            return self.reach(group, around).write(gpa, bytes);
+        }
+        if !self.is_current(group) {
+            return Err(OutOfBounds);
+        }
+        Own::of(&mut *self.device).write(gpa, bytes)
     }
 
     /// Whether `group` was taken since the device was reset last.
@@ -325,6 +405,9 @@ impl Endpoint {
 
     fn submit(&mut self, request: Request, around: &mut Surroundings<'_>) {
         let outcome = match &mut self.backend {
+            Backend::Medium(medium) if request.gpa >= DEVICE_BUFFER => {
+                medium.perform(&request, &Own::of(&mut *self.device))
+            }
             Backend::Medium(medium) => {
                 let reach = Reach { memory: around.memory, bus_master: self.bus_master };
                 medium.perform(&request, &reach)

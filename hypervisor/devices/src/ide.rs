@@ -5,37 +5,40 @@
 //! out behind one another: [`COMMAND`] and [`CONTROL`] of the primary channel, those of the secondary
 //! one [`CHANNEL_STRIDE`] further on, and at [`BUS_MASTER`] the 16 ports of BAR 4.
 //!
-//! Data of the disks moves by DMA. The commands that move it by PIO are aborted; IDENTIFY DEVICE,
-//! whose data the model has itself, is not.
+//! Data moves by DMA between the medium and the guest's memory, and by PIO through a buffer of each
+//! channel ([`Device::buffer`]), from which one string instruction takes as much as the disk asks for.
 
 mod channel;
 mod disk;
 mod dma;
 mod identify;
+mod pio;
 mod ports;
 
-use crate::device::{Completion, Context, Device, DeviceEffect};
+use crate::device::{self, Completion, Context, Device, DeviceEffect};
+use alloc::boxed::Box;
 use channel::Channel;
 pub use disk::Disk;
+use pio::BUFFER_BYTES;
 use ports::END;
 pub use ports::{BUS_MASTER, CHANNEL_STRIDE, COMMAND, CONTROL};
 use spec::Width;
+use spec::ide::register;
 
 /// The controller.
 pub struct Ide {
     channels: [Channel; 2],
+    /// Of each channel [`BUFFER_BYTES`].
+    buffer: Box<[u8]>,
 }
 
 impl Ide {
     /// As after power-up, with these disks on the primary and the secondary channel.
     pub fn new(disks: [Option<Disk>; 2]) -> Self {
         let [first, second] = disks;
-        Self { channels: [Channel::new(first, 0), Channel::new(second, 1)] }
-    }
-
-    /// Levels of the two channels' interrupt lines, ISA IRQs 14 and 15.
-    pub fn lines(&self) -> [bool; 2] {
-        self.channels.each_ref().map(Channel::line)
+        let channels = [Channel::new(first, 0), Channel::new(second, 1)];
+        let buffer = core::iter::repeat_n(0, channels.len() * BUFFER_BYTES).collect();
+        Self { channels, buffer }
     }
 
     fn access<R>(
@@ -51,12 +54,24 @@ impl Ide {
         result
     }
 
-    /// The channel that `offset` belongs to, and the offset within its part.
-    fn channel(&mut self, offset: u64) -> Option<(&mut Channel, u64)> {
+    /// The channel that `offset` belongs to, its buffer, and the offset within its part.
+    fn channel(&mut self, offset: u64) -> Option<(&mut Channel, &mut [u8], u64)> {
         let stride = if offset < BUS_MASTER { CHANNEL_STRIDE } else { 8 };
         let [first, second] = &mut self.channels;
-        let channel = if offset & stride == 0 { first } else { second };
-        (offset < END).then_some((channel, offset & (stride - 1)))
+        let (before, behind) = self.buffer.split_at_mut_checked(BUFFER_BYTES)?;
+        let (channel, buffer) = if offset & stride == 0 { (first, before) } else { (second, behind) };
+        (offset < END).then_some((channel, buffer, offset & (stride - 1)))
+    }
+
+    /// Whether `offset` is a channel's data port.
+    const fn is_data(offset: u64) -> bool {
+        offset < BUS_MASTER && offset & (CHANNEL_STRIDE - 1) == register::DATA
+    }
+
+    /// A register of a byte: what an access is wider, its neighbours get.
+    fn read_byte(&mut self, offset: u64) -> Option<u8> {
+        let (channel, _, at) = self.channel(offset)?;
+        Some(channel.read(at))
     }
 }
 
@@ -71,19 +86,78 @@ impl Device for Ide {
     }
 
     fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64 {
+        if Self::is_data(offset) {
+            let mut bytes = [0; 8];
+            let (wanted, _) = bytes.split_at_mut(width.bytes() as usize);
+            self.read_string(offset, width, wanted, context);
+            return u64::from_le_bytes(bytes);
+        }
         let value = self.access(context, |ide, _| {
-            let (channel, at) = ide.channel(offset)?;
-            Some(if offset >= BUS_MASTER { channel.read_master(at) } else { channel.read(at, width) })
+            if offset >= BUS_MASTER {
+                return ide.channel(offset).map(|(channel, _, at)| channel.read_master(at));
+            }
+            let bytes = neighbours(offset, width);
+            Some(
+                bytes
+                    .rev()
+                    .fold(u64::MAX, |value, at| value << 8 | u64::from(ide.read_byte(at).unwrap_or(0xff))),
+            )
         });
         value.unwrap_or(u64::MAX) & width.mask()
     }
 
     fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
-        self.access(context, |ide, context| match ide.channel(offset) {
-            Some((channel, at)) if offset >= BUS_MASTER => channel.write_master(at, width, value, context),
-            Some((channel, at)) => channel.write(at, value as u8, context),
-            None => {}
+        if Self::is_data(offset) {
+            let bytes = value.to_le_bytes();
+            let (given, _) = bytes.split_at(width.bytes() as usize);
+            self.write_string(offset, width, given, context);
+            return;
+        }
+        self.access(context, |ide, context| {
+            if offset >= BUS_MASTER {
+                if let Some((channel, _, at)) = ide.channel(offset) {
+                    channel.write_master(at, width, value, context);
+                }
+                return;
+            }
+            for at in neighbours(offset, width) {
+                if let Some((channel, _, register)) = ide.channel(at) {
+                    channel.write(register, (value >> (8 * (at - offset))) as u8, context);
+                }
+            }
         });
+    }
+
+    fn read_string(
+        &mut self,
+        offset: u64,
+        width: Width,
+        bytes: &mut [u8],
+        context: &mut Context<'_>,
+    ) -> usize {
+        if !Self::is_data(offset) {
+            return device::read_one(self, offset, width, bytes, context);
+        }
+        let moved = self.access(context, |ide, context| {
+            let (channel, buffer, _) = ide.channel(offset)?;
+            Some(channel.read_data(bytes, buffer, context))
+        });
+        whole(moved.unwrap_or(bytes.len()), width)
+    }
+
+    fn write_string(&mut self, offset: u64, width: Width, bytes: &[u8], context: &mut Context<'_>) -> usize {
+        if !Self::is_data(offset) {
+            return device::write_one(self, offset, width, bytes, context);
+        }
+        let moved = self.access(context, |ide, context| {
+            let (channel, buffer, _) = ide.channel(offset)?;
+            Some(channel.write_data(bytes, buffer, context))
+        });
+        whole(moved.unwrap_or(bytes.len()), width)
+    }
+
+    fn buffer(&mut self) -> &mut [u8] {
+        &mut self.buffer
     }
 
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {
@@ -94,14 +168,30 @@ impl Device for Ide {
         });
     }
 
-    /// Whether any of the two lines is asserted; see [`Ide::lines`].
+    /// Whether any of the two lines is asserted.
     fn line(&self) -> bool {
         self.lines() != [false; 2]
     }
 
+    /// Those of the two channels, ISA IRQs 14 and 15.
+    fn lines(&self) -> [bool; 2] {
+        self.channels.each_ref().map(Channel::line)
+    }
+
     fn reset(&mut self) {
         self.channels.iter_mut().for_each(Channel::power_up);
+        self.buffer.fill(0);
     }
+}
+
+/// The registers that an access reaches, of those that stand together.
+fn neighbours(offset: u64, width: Width) -> core::ops::Range<u64> {
+    offset..(offset + width.bytes()).min((offset & !7) + 8)
+}
+
+/// An access that the end of the block cut off is gone as a whole.
+fn whole(bytes: usize, width: Width) -> usize {
+    bytes.next_multiple_of(width.bytes() as usize)
 }
 
 #[cfg(test)]

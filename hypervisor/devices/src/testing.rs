@@ -1,8 +1,11 @@
 //! What the tests of a device, and of its driver, put around it: a medium that can fail, and
 //! whoever applies the device's effects.
 
-use crate::device::{Completion, Context, Device, DeviceEffect, Operation, Request, RequestFault};
+use crate::device::{
+    Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, Operation, Request, RequestFault,
+};
 use crate::effect::Effects;
+use crate::endpoint::Own;
 use crate::medium::Medium;
 use access::GuestMemory;
 use spec::Width;
@@ -122,10 +125,34 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         self.call(|device, context| device.write(offset, width, value, context));
     }
 
+    /// Reads as a string instruction does, and gives how many calls of the device that took.
+    pub fn read_string(&mut self, offset: u64, width: Width, bytes: &mut [u8]) -> usize {
+        let (mut rest, mut calls) = (bytes, 0);
+        while !rest.is_empty() {
+            let done = self.call(|device, context| device.read_string(offset, width, rest, context));
+            assert!(done > 0, "no call moves nothing");
+            (_, rest) = rest.split_at_mut(done);
+            calls += 1;
+        }
+        calls
+    }
+
+    /// Writes as a string instruction does, and gives how many calls of the device that took.
+    pub fn write_string(&mut self, offset: u64, width: Width, bytes: &[u8]) -> usize {
+        let (mut rest, mut calls) = (bytes, 0);
+        while !rest.is_empty() {
+            let done = self.call(|device, context| device.write_string(offset, width, rest, context));
+            assert!(done > 0, "no call moves nothing");
+            (_, rest) = rest.split_at(done);
+            calls += 1;
+        }
+        calls
+    }
+
     /// Does the oldest request that waits. Whether there was one.
     pub fn serve(&mut self) -> bool {
         let Some(request) = self.waiting.pop_front() else { return false };
-        let outcome = self.medium.perform(&request, &self.memory);
+        let outcome = self.perform(&request);
         self.complete(Completion { tag: request.tag, outcome });
         true
     }
@@ -179,6 +206,13 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         }
     }
 
+    fn perform(&mut self, request: &Request) -> Result<(), RequestFault> {
+        if request.gpa >= DEVICE_BUFFER {
+            return self.medium.perform(request, &Own::of(&mut self.device));
+        }
+        self.medium.perform(request, &self.memory)
+    }
+
     fn submit(&mut self, request: Request) {
         let end = request.at.checked_add(request.bytes.into());
         assert!(end.is_some_and(|end| end <= self.medium.bytes()), "{request:?} leaves the medium");
@@ -186,7 +220,7 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
             self.waiting.push_back(request);
             return;
         }
-        let outcome = self.medium.perform(&request, &self.memory);
+        let outcome = self.perform(&request);
         let completion = Completion { tag: request.tag, outcome };
         self.with_device(|device, context| device.complete(completion, context));
     }

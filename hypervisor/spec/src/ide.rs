@@ -34,6 +34,28 @@ pub mod control {
 
 /// Commands that only parallel devices are still given (ATA/ATAPI-7 volume 1, section 6).
 pub mod command {
+    /// READ SECTORS.
+    pub const READ_SECTORS: u8 = 0x20;
+    /// READ SECTORS without retry.
+    pub const READ_SECTORS_ONCE: u8 = 0x21;
+    /// READ SECTORS EXT.
+    pub const READ_SECTORS_EXT: u8 = 0x24;
+    /// READ MULTIPLE EXT.
+    pub const READ_MULTIPLE_EXT: u8 = 0x29;
+    /// WRITE SECTORS.
+    pub const WRITE_SECTORS: u8 = 0x30;
+    /// WRITE SECTORS without retry.
+    pub const WRITE_SECTORS_ONCE: u8 = 0x31;
+    /// WRITE SECTORS EXT.
+    pub const WRITE_SECTORS_EXT: u8 = 0x34;
+    /// WRITE MULTIPLE EXT.
+    pub const WRITE_MULTIPLE_EXT: u8 = 0x39;
+    /// READ MULTIPLE.
+    pub const READ_MULTIPLE: u8 = 0xc4;
+    /// WRITE MULTIPLE.
+    pub const WRITE_MULTIPLE: u8 = 0xc5;
+    /// SET MULTIPLE MODE.
+    pub const SET_MULTIPLE: u8 = 0xc6;
     /// EXECUTE DEVICE DIAGNOSTIC.
     pub const DIAGNOSTIC: u8 = 0x90;
     /// INITIALIZE DEVICE PARAMETERS.

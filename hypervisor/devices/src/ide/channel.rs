@@ -3,8 +3,9 @@
 use super::disk::Disk;
 use super::dma::{Master, Transfer};
 use super::identify::identify;
+use super::pio::{BUFFER_BYTES, Data, MOST_BLOCK_SECTORS, Pio};
 use super::ports::CONTROL;
-use crate::device::{Completion, Context, DeviceEffect, Operation, Request, RequestFault};
+use crate::device::{Completion, Context, DEVICE_BUFFER, DeviceEffect, Operation, Request, RequestFault};
 use spec::ata::{command as ata, error, status};
 use spec::ide::{DEVICE_SLAVE, bus_master, command, control, register};
 use spec::{Gpa, Width, ata::DEVICE_LBA};
@@ -12,8 +13,7 @@ use spec::{Gpa, Width, ata::DEVICE_LBA};
 /// What the disk is at.
 pub enum Phase {
     Idle,
-    /// The guest reads what IDENTIFY DEVICE gives; so many bytes are gone.
-    Identify(usize),
+    Pio(Pio),
     Dma(Transfer),
     /// The flush was asked for, and is submitted once nothing older is outstanding.
     Flush {
@@ -30,6 +30,8 @@ pub struct Channel {
     status: u8,
     error: u8,
     features: u8,
+    /// Sectors of a block of READ MULTIPLE and WRITE MULTIPLE; 0 where they are not to be used.
+    multiple: u8,
     interrupt: bool,
     phase: Phase,
     pub master: Master,
@@ -52,6 +54,7 @@ impl Channel {
             status: 0,
             error: 0,
             features: 0,
+            multiple: MOST_BLOCK_SECTORS as u8,
             interrupt: false,
             phase: Phase::Idle,
             master: Master::default(),
@@ -92,11 +95,13 @@ impl Channel {
         self.device & DEVICE_SLAVE != 0
     }
 
-    pub fn read(&mut self, at: u64, width: Width) -> u64 {
-        let Some(disk) = self.disk else { return u64::MAX };
+    /// Reads one of the registers but the data port.
+    pub fn read(&mut self, at: u64) -> u8 {
+        if self.disk.is_none() {
+            return 0xff;
+        }
         let high = usize::from(self.control & control::HIGH_ORDER != 0);
-        let byte = match at {
-            register::DATA => return self.read_data(&disk, width),
+        match at {
             register::ERROR => self.error,
             register::COUNT..=register::LBA_HIGH => {
                 let field = self.task.get((at - register::COUNT) as usize);
@@ -110,23 +115,71 @@ impl Channel {
             }
             CONTROL => self.status,
             _ => 0xff,
-        };
-        byte.into()
+        }
     }
 
-    fn read_data(&mut self, disk: &Disk, width: Width) -> u64 {
-        let Phase::Identify(gone) = &mut self.phase else { return 0 };
-        let bytes = identify(disk);
-        let mut value = 0;
-        for place in 0..width.bytes() as usize {
-            value |= u64::from(bytes.get(*gone + place).copied().unwrap_or(0)) << (8 * place);
+    /// Reads the data port: fills `bytes` as far as the block goes, and says how far. Where there
+    /// is no block to read, all of it is nothing.
+    pub fn read_data(&mut self, bytes: &mut [u8], buffer: &[u8], context: &mut Context<'_>) -> usize {
+        let Some(disk) = self.disk else {
+            bytes.fill(0xff);
+            return bytes.len();
+        };
+        bytes.fill(0);
+        let pio = match &mut self.phase {
+            Phase::Pio(pio) if pio.data != Data::Write && self.status & status::DATA_REQUEST != 0 => pio,
+            _ => return bytes.len(),
+        };
+        let place = pio.take(bytes.len());
+        let count = place.len();
+        let identity;
+        let source = if pio.data == Data::Identify {
+            identity = identify(&disk, self.multiple);
+            &identity
+        } else {
+            buffer
+        };
+        if let (Some(to), Some(from)) = (bytes.get_mut(..count), source.get(place)) {
+            to.copy_from_slice(from);
         }
-        *gone += width.bytes() as usize;
-        if *gone >= bytes.len() {
+        self.moved(context);
+        count
+    }
+
+    /// Writes the data port: takes of `bytes` what is left of the block, and says how much. Where
+    /// there is no block to write, all of it is lost.
+    pub fn write_data(&mut self, bytes: &[u8], buffer: &mut [u8], context: &mut Context<'_>) -> usize {
+        let pio = match &mut self.phase {
+            Phase::Pio(pio) if pio.data == Data::Write && self.status & status::DATA_REQUEST != 0 => pio,
+            _ => return bytes.len(),
+        };
+        let place = pio.take(bytes.len());
+        let count = place.len();
+        if let (Some(to), Some(from)) = (buffer.get_mut(place), bytes.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.moved(context);
+        count
+    }
+
+    /// Bytes went through the data port: goes on where the block is over.
+    fn moved(&mut self, context: &mut Context<'_>) {
+        let Phase::Pio(pio) = &mut self.phase else { return };
+        if !pio.is_block_over() {
+            return;
+        }
+        if pio.data == Data::Write {
+            self.status = status::BUSY;
+            self.advance(context);
+        } else if pio.next() {
+            self.end(status::READY | status::DATA_REQUEST, 0);
+        } else if pio.sectors > 0 {
+            self.status = status::BUSY;
+            self.advance(context);
+        } else {
             self.phase = Phase::Idle;
             self.status = status::READY;
         }
-        value
     }
 
     pub fn write(&mut self, at: u64, value: u8, context: &mut Context<'_>) {
@@ -163,6 +216,8 @@ impl Channel {
             self.status = status::BUSY;
         } else if was & control::RESET != 0 {
             self.sign();
+        } else if was & control::NO_INTERRUPT != 0 && self.line() {
+            self.master.status |= bus_master::INTERRUPT;
         }
     }
 
@@ -172,9 +227,18 @@ impl Channel {
         self.status = status::BUSY;
         match value {
             ata::IDENTIFY_DEVICE => {
-                self.phase = Phase::Identify(0);
+                self.phase = Phase::Pio(Pio::new(Data::Identify, 0, 0, 1));
                 self.end(status::READY | status::DATA_REQUEST, 0);
             }
+            command::READ_SECTORS | command::READ_SECTORS_ONCE => self.pio(Data::Read, false, 1, context),
+            command::WRITE_SECTORS | command::WRITE_SECTORS_ONCE => self.pio(Data::Write, false, 1, context),
+            command::READ_SECTORS_EXT => self.pio(Data::Read, true, 1, context),
+            command::WRITE_SECTORS_EXT => self.pio(Data::Write, true, 1, context),
+            command::READ_MULTIPLE => self.pio(Data::Read, false, self.multiple, context),
+            command::WRITE_MULTIPLE => self.pio(Data::Write, false, self.multiple, context),
+            command::READ_MULTIPLE_EXT => self.pio(Data::Read, true, self.multiple, context),
+            command::WRITE_MULTIPLE_EXT => self.pio(Data::Write, true, self.multiple, context),
+            command::SET_MULTIPLE => self.set_multiple(),
             command::READ_DMA => self.dma(false, false, context),
             command::WRITE_DMA => self.dma(true, false, context),
             ata::READ_DMA_EXT => self.dma(false, true, context),
@@ -237,6 +301,30 @@ impl Channel {
         }
     }
 
+    /// Moves the sectors by PIO, in blocks of `block` sectors; 0 is none.
+    fn pio(&mut self, data: Data, long: bool, block: u8, context: &mut Context<'_>) {
+        if block == 0 {
+            return self.fail(error::ABORTED);
+        }
+        match self.range(long) {
+            Ok((first, sectors)) => {
+                self.phase = Phase::Pio(Pio::new(data, first, sectors, block.into()));
+                self.advance(context);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn set_multiple(&mut self) {
+        let [[count, _], ..] = self.task;
+        if count == 0 || count.is_power_of_two() && u32::from(count) <= MOST_BLOCK_SECTORS {
+            self.multiple = count;
+            self.end(status::READY, 0);
+        } else {
+            self.fail(error::ABORTED);
+        }
+    }
+
     fn fail(&mut self, error: u8) {
         self.phase = Phase::Idle;
         self.end(status::READY | status::ERROR, error);
@@ -259,6 +347,18 @@ impl Channel {
             Phase::Flush { submitted } => {
                 *submitted = true;
                 (Operation::Flush, 0, Gpa(0), 0)
+            }
+            // The first block of a write is asked for without an interrupt.
+            Phase::Pio(pio) if pio.data == Data::Write && !pio.is_block_over() => {
+                self.status = status::READY | status::DATA_REQUEST;
+                return;
+            }
+            Phase::Pio(pio) => {
+                let write = pio.data == Data::Write;
+                let operation = if write { Operation::Write } else { Operation::Read };
+                let at = disk.start.saturating_add(pio.first.saturating_mul(512));
+                let gpa = DEVICE_BUFFER + u64::from(self.tag & 1) * BUFFER_BYTES as u64;
+                (operation, at, gpa, pio.request_sectors() * 512)
             }
             Phase::Dma(transfer) if self.master.is_started() => {
                 let Some((gpa, bytes)) = self.master.next_run(transfer, context.memory) else {
@@ -289,6 +389,14 @@ impl Channel {
                 self.phase = Phase::Idle;
                 self.end(status::READY, 0);
             }
+            (Phase::Pio(pio), Ok(())) => {
+                pio.requested();
+                if pio.is_block_over() {
+                    self.phase = Phase::Idle;
+                    return self.end(status::READY, 0);
+                }
+                self.end(status::READY | status::DATA_REQUEST, 0);
+            }
             (Phase::Dma(transfer), Ok(())) => {
                 transfer.first += u64::from(transfer.submitted);
                 transfer.sectors = transfer.sectors.saturating_sub(transfer.submitted);
@@ -305,7 +413,10 @@ impl Channel {
     }
 
     fn fault(&mut self, fault: RequestFault) {
-        let writes = matches!(self.phase, Phase::Dma(Transfer { write: true, .. }));
+        let writes = matches!(
+            self.phase,
+            Phase::Dma(Transfer { write: true, .. }) | Phase::Pio(Pio { data: Data::Write, .. })
+        );
         if fault == RequestFault::Memory {
             self.master.fail();
         }

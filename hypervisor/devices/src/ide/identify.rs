@@ -1,10 +1,11 @@
 //! What a disk says of itself (ATA/ATAPI-7 volume 1, section 6.17).
 
 use super::disk::Disk;
+use super::pio::MOST_BLOCK_SECTORS;
 use spec::ata::identify as at;
 
-/// The 256 words, as bytes.
-pub fn identify(disk: &Disk) -> [u8; at::BYTES] {
+/// The 256 words, as bytes. `multiple` sectors are a block of READ MULTIPLE and WRITE MULTIPLE.
+pub fn identify(disk: &Disk, multiple: u8) -> [u8; at::BYTES] {
     let mut bytes = [0; at::BYTES];
     let mut word = |place: usize, value: u16| {
         if let Some(field) = bytes.get_mut(2 * place..2 * place + 2) {
@@ -18,6 +19,12 @@ pub fn identify(disk: &Disk) -> [u8; at::BYTES] {
     word(1, (disk.sectors / (16 * 63)).min(16383) as u16);
     word(3, 16);
     word(6, 63);
+    word(47, 0x8000 | MOST_BLOCK_SECTORS as u16);
+    if multiple != 0 {
+        word(59, 0x100 | u16::from(multiple));
+    }
+    // PIO data of 32 bits at a time.
+    word(48, 1);
     word(at::CAPABILITIES, at::DMA | at::LBA);
     // Words 64 to 70 and 88 are valid; multi-word DMA 0 to 2; cycle times in ns; ATA-4 to ATA-7.
     word(53, 6);

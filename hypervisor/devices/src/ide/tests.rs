@@ -11,6 +11,9 @@ use spec::ata::{command as ata, error, identify, status};
 use spec::ide::{bus_master as master, command, control, register};
 use std::vec::Vec;
 
+mod attacks;
+mod pio;
+
 const SECTORS: u64 = 1024;
 const TABLE: u64 = 0x1000;
 const DATA: u64 = 0x2_0000;
@@ -149,7 +152,7 @@ fn a_count_of_zero_is_64_kib() {
 #[test]
 fn wrong_commands_ranges_and_media_end_in_an_error() {
     let mut machine = machine();
-    for wrong in [0xa0, 0xa1, 0x00, 0xff, 0x20] {
+    for wrong in [0xa0, 0xa1, 0x00, 0xff, 0x22] {
         issue(&mut machine, 0, wrong, 0, 1);
         ends_in_error(&mut machine, error::ABORTED);
     }
@@ -187,8 +190,8 @@ proptest! {
     /// Whatever is accessed, and however late requests are done, no more than one of each channel
     /// is outstanding, none leaves the medium (which the bench asserts), and a reset revives them.
     #[test]
-    fn survives_any_accesses(steps in prop::collection::vec((0..0x34_u64, any::<u8>(), 0..4_u8), 0..200)) {
-        let commands = [0xc8, 0xca, 0x25, 0x35, 0xec, 0xe7, 0x90, 0x40];
+    fn survives_any_accesses(steps in prop::collection::vec((0..0x34_u64, any::<u8>(), 0..6_u8), 0..200)) {
+        let commands = [0xc8, 0xca, 0x25, 0x35, 0xec, 0xe7, 0x90, 0x40, 0x20, 0x30, 0x24, 0x34, 0xc4, 0xc5, 0xc6, 0x39];
         let mut machine = machine();
         machine.hold = true;
         table(&machine, &[(DATA, 1024), (DATA + 0x800, 0x4000 | master::LAST)]);
@@ -197,7 +200,9 @@ proptest! {
                 0 => _ = machine.read(at, Width::Dword),
                 1 => _ = machine.serve(),
                 2 => put(&mut machine, at, value),
-                _ => dma(&mut machine, at & 1, commands[usize::from(value & 7)], value.into(), value >> 4),
+                3 => _ = machine.read_string(at & 0x1f, Width::Word, &mut std::vec![0; 64 * usize::from(value & 15)]),
+                4 => _ = machine.write_string(at & 0x1f, Width::Word, &std::vec![value; 64 * usize::from(value & 15)]),
+                _ => dma(&mut machine, at & 1, commands[usize::from(value & 15)], value.into(), value >> 4),
             }
             prop_assert!(machine.waiting.len() <= machine.device.most_requests());
         }

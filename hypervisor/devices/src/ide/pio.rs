@@ -1,0 +1,95 @@
+//! Data that a command moves through the data port, block by block: for each the disk asks once
+//! (ATA/ATAPI-7 volume 2, the PIO data-in and data-out protocols).
+
+use core::ops::Range;
+
+/// The most sectors of a block, which READ MULTIPLE and WRITE MULTIPLE move at a time.
+pub const MOST_BLOCK_SECTORS: u32 = 16;
+/// Bytes of a channel's buffer.
+pub const BUFFER_BYTES: usize = SECTOR * MOST_BLOCK_SECTORS as usize;
+const SECTOR: usize = 512;
+
+/// What moves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// What IDENTIFY DEVICE gives.
+    Identify,
+    /// Sectors, to the guest.
+    Read,
+    /// Sectors, from the guest.
+    Write,
+}
+
+/// A command that moves data by PIO.
+pub struct Pio {
+    pub data: Data,
+    /// The sector of the disk that the next request starts at.
+    pub first: u64,
+    /// Sectors from there to the end of the command.
+    pub sectors: u32,
+    /// Bytes of a block.
+    block: usize,
+    /// Bytes of the buffer that are data; of a write, that will be.
+    filled: usize,
+    /// Bytes of the buffer that went through the port.
+    at: usize,
+    /// Where in the buffer the block ends.
+    end: usize,
+}
+
+impl Pio {
+    pub fn new(data: Data, first: u64, sectors: u32, block_sectors: u32) -> Self {
+        let block = SECTOR * block_sectors.clamp(1, MOST_BLOCK_SECTORS) as usize;
+        let mut pio = Self { data, first, sectors, block, filled: 0, at: 0, end: 0 };
+        match data {
+            Data::Identify => pio.open(SECTOR),
+            Data::Read => {}
+            Data::Write => pio.open(pio.next_block()),
+        }
+        pio
+    }
+
+    /// The buffer has `bytes` bytes, or is to have them, and none of them went through the port.
+    fn open(&mut self, bytes: usize) {
+        (self.filled, self.at, self.end) = (bytes, 0, bytes.min(self.block));
+    }
+
+    fn next_block(&self) -> usize {
+        self.block.min(SECTOR.saturating_mul(self.sectors as usize))
+    }
+
+    /// Whether all of the block went through the port.
+    pub const fn is_block_over(&self) -> bool {
+        self.at >= self.end
+    }
+
+    /// The place in the buffer of the next bytes of the block, `most` at most. They are gone then.
+    pub fn take(&mut self, most: usize) -> Range<usize> {
+        let start = self.at;
+        self.at = self.end.min(start.saturating_add(most));
+        start..self.at
+    }
+
+    /// Goes on to the next block that the buffer has, if it has one.
+    pub fn next(&mut self) -> bool {
+        self.end = self.filled.min(self.end.saturating_add(self.block));
+        !self.is_block_over()
+    }
+
+    /// Sectors of the next request: of a read as many as fit into the buffer, of a write the block.
+    pub fn request_sectors(&self) -> u32 {
+        match self.data {
+            Data::Write => (self.filled / SECTOR) as u32,
+            _ => self.sectors.min(MOST_BLOCK_SECTORS),
+        }
+    }
+
+    /// The request is done.
+    pub fn requested(&mut self) {
+        let sectors = self.request_sectors();
+        self.first = self.first.saturating_add(sectors.into());
+        self.sectors = self.sectors.saturating_sub(sectors);
+        let bytes = if self.data == Data::Write { self.next_block() } else { SECTOR * sectors as usize };
+        self.open(bytes);
+    }
+}
