@@ -8,6 +8,7 @@
 
 use crate::effect::Effects;
 use access::GuestMemory;
+use network::{Frame, Parts, SegmentKind};
 use spec::{Gpa, Width};
 
 /// What a device is handed with each call.
@@ -35,7 +36,8 @@ pub enum DeviceEffect {
     /// another under one tag, each where the one before it ends on the medium, are parts of one
     /// command: the backend may do them at once. Each is completed.
     Submit(Request),
-    /// Something waits in the device's queues: have whoever polls it call [`Device::poll`].
+    /// Something waits in the device's queues: have whoever polls it call [`Device::poll`], or take the
+    /// frames of a network interface by [`Device::transmit`].
     Wake,
 }
 
@@ -110,6 +112,43 @@ pub struct Completion {
 /// The most lines of a device.
 pub const LINES: usize = 2;
 
+/// What became of a frame that a network interface was given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reception {
+    /// The guest has it, or it is none of those that the guest asked for.
+    Taken,
+    /// The guest has no buffer for it now.
+    NoRoom,
+    /// The guest has not started the interface, or its link is down.
+    Down,
+    /// It is larger than what the interface gives its guest, or nothing can be made of what its
+    /// sender left to do.
+    Unfit,
+}
+
+/// Which frames a network interface takes for its guest.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Accepts {
+    /// Those whose checksum is missing.
+    pub checksum: bool,
+    /// Those that are yet to be cut into TCP segments over IPv4.
+    pub tcp4: bool,
+    /// Those that are yet to be cut into TCP segments over IPv6.
+    pub tcp6: bool,
+    /// Bytes of the largest frame that is not to be cut, header and tag included.
+    pub largest_bytes: usize,
+}
+
+impl Accepts {
+    /// Whether a frame that is to be cut into segments of this kind is taken uncut.
+    pub const fn takes_uncut(&self, kind: SegmentKind) -> bool {
+        match kind {
+            SegmentKind::Tcp4 => self.tcp4,
+            SegmentKind::Tcp6 => self.tcp6,
+        }
+    }
+}
+
 /// An emulated device, apart from its function's configuration space: what is behind its
 /// register window.
 ///
@@ -175,6 +214,35 @@ pub trait Device: Send {
     fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {
         let _ = (wanted, context);
         false
+    }
+
+    /// Makes the next frame that the guest wants to send of `frame`. Whether there was one. `frame` is
+    /// empty afterwards where it was none that can be sent: that is over too, and counts as one for
+    /// whoever takes a number of them at a time.
+    ///
+    /// The frame is a copy. What its sender left to do is in [`Frame::offload`], and is as little to be
+    /// relied on as its bytes.
+    fn transmit(&mut self, frame: &mut Frame, context: &mut Context<'_>) -> bool {
+        let _ = (frame, context);
+        false
+    }
+
+    /// Which frames [`receive`](Self::receive) takes. It changes with what the guest asks for.
+    fn accepts(&self) -> Accepts {
+        Accepts::default()
+    }
+
+    /// Takes a copy of the frame that `parts` make for the guest; whoever calls has done before what the
+    /// device does not [accept](Self::accepts).
+    fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {
+        let _ = (parts, context);
+        Reception::Down
+    }
+
+    /// Says whether the network that the device is connected to is there. It is not until this
+    /// was called, and a reset changes nothing about it.
+    fn set_link(&mut self, is_up: bool, context: &mut Context<'_>) {
+        let _ = (is_up, context);
     }
 }
 

@@ -14,6 +14,8 @@ use core::cell::Cell;
 use spec::apic::InterruptMessage;
 use spec::{Gpa, Width};
 
+mod frames;
+
 /// What an endpoint needs for the time of one call.
 pub struct Surroundings<'a> {
     /// The guest's memory.

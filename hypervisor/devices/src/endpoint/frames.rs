@@ -1,0 +1,78 @@
+//! The frames of a network interface: its guest's, and those for its guest.
+
+use super::{Endpoint, Surroundings};
+use crate::device::Reception;
+use network::{Frame, Parts, Tagging};
+
+impl Endpoint {
+    /// Makes the next frame that the guest wants to send of `frame`. Whether there was one; it is
+    /// empty, and goes nowhere, where the guest gave none that can be sent. See
+    /// [`Device::transmit`](crate::Device::transmit).
+    pub fn transmit(&mut self, frame: &mut Frame, around: &mut Surroundings<'_>) -> bool {
+        frame.clear();
+        let taken = self.with_device(around, |device, context| device.transmit(frame, context));
+        self.apply(around);
+        taken
+    }
+
+    /// Gives the guest a frame, with its tag as `tagging` says, and does before what the device does not
+    /// accept of what its sender left to do: a checksum in the frame itself, segments one after the
+    /// other in `spare`. Where not all of the segments are taken the others are lost, as a wire loses
+    /// frames: TCP sends them again.
+    pub fn receive(
+        &mut self,
+        frame: &mut Frame,
+        tagging: Tagging,
+        spare: &mut Frame,
+        around: &mut Surroundings<'_>,
+    ) -> Reception {
+        let accepts = self.device.accepts();
+        if let Some(cut) = frame.offload.segmentation
+            && (cut.ecn || !accepts.takes_uncut(cut.kind))
+        {
+            return self.receive_segments(frame, tagging, spare, around);
+        }
+        if !accepts.checksum && frame.finish_checksum().is_none() {
+            return Reception::Unfit;
+        }
+        self.receive_parts(frame.parts(tagging), around)
+    }
+
+    /// Says whether the network that the device is connected to is there. See
+    /// [`Device::set_link`](crate::Device::set_link).
+    pub fn set_link(&mut self, is_up: bool, around: &mut Surroundings<'_>) {
+        self.with_device(around, |device, context| device.set_link(is_up, context));
+        self.apply(around);
+    }
+
+    fn receive_segments(
+        &mut self,
+        frame: &Frame,
+        tagging: Tagging,
+        spare: &mut Frame,
+        around: &mut Surroundings<'_>,
+    ) -> Reception {
+        let Some(mut segments) = frame.segments() else { return Reception::Unfit };
+        while segments.next_into(spare) {
+            let reception = self.receive_parts(spare.parts(tagging), around);
+            if reception != Reception::Taken {
+                return reception;
+            }
+        }
+        Reception::Taken
+    }
+
+    fn receive_parts(&mut self, parts: Option<Parts<'_>>, around: &mut Surroundings<'_>) -> Reception {
+        let Some(parts) = parts else { return Reception::Unfit };
+        let largest = self.device.accepts().largest_bytes;
+        if parts.offload.segmentation.is_none() && parts.bytes() > largest {
+            return Reception::Unfit;
+        }
+        let reception = self.with_device(around, |device, context| device.receive(&parts, context));
+        self.apply(around);
+        reception
+    }
+}
+
+#[cfg(test)]
+mod tests;
