@@ -99,8 +99,10 @@ pub struct OwnedPlan {
 /// The drivers, by what they drive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Driver {
-    /// NVM Express controllers.
+    /// NVM Express controllers, each of which is one drive.
     Nvme,
+    /// Serial ATA controllers by AHCI, which have a drive at each of their ports.
+    Ahci,
 }
 
 impl Driver {
@@ -109,8 +111,17 @@ impl Driver {
     pub const fn of_class(class: u32) -> Option<Self> {
         match class {
             spec::pci::class::NVME => Some(Self::Nvme),
+            spec::pci::class::AHCI => Some(Self::Ahci),
             _ => None,
         }
+    }
+
+    /// Whether the driver resets all of the function by its registers, and proves it: what it does
+    /// anyway counts where the function offers PCI's reset neither alone nor by its bus. That is
+    /// for the hypervisor alone, whose driver has the registers to itself and lets nothing master
+    /// the bus before; a guest's function is reset without its driver.
+    pub const fn resets_controller(self) -> bool {
+        matches!(self, Self::Ahci)
     }
 }
 

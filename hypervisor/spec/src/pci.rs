@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Class codes: base class, subclass and programming interface (PCI Code and ID Assignment
 /// Specification, section 1).
 pub mod class {
+    /// A Serial ATA controller with the registers of AHCI.
+    pub const AHCI: u32 = 0x01_0601;
     /// An NVM Express controller for input and output.
     pub const NVME: u32 = 0x01_0802;
 }

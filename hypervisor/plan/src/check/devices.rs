@@ -135,19 +135,22 @@ fn interrupt_sender(function: &Function, platform: &Platform) -> Option<(String,
 }
 
 /// A function comes back from a guest, and starts again, only after a reset: its own, or
-/// that of its bus where nobody else is on it.
+/// that of its bus where nobody else is on it. The hypervisor takes its functions one after the
+/// other, so each of them has to be alone there.
 pub(crate) fn check_reset(asked: &Wanted<'_>, function: &Function, report: &mut Report) {
     if function.resets_alone() != Some(false) {
         return;
     }
     let (platform, path, at) = (asked.platform, asked.key("path"), &function.path);
+    let is_guests = matches!(asked.owner, Owner::Guest(_));
     let bridge = function.parent.and_then(|bridge| platform.function(bridge));
     // The reset of a CardBus bridge's socket is another one.
     let Some(bridge) = bridge.filter(|bridge| bridge.header != HEADER_TYPE_CARDBUS) else {
         let message = format!("{at} has no reset, and no bus that can be reset");
-        return report.add(path, message, "pass through another device");
+        let help = if is_guests { "pass through another device" } else { "use another drive" };
+        return report.add(path, message, help);
     };
-    let is_own = |other: &Function| asked.owner.asks_for(&other.path);
+    let is_own = |other: &Function| is_guests && asked.owner.asks_for(&other.path);
     let beside = |other: &&Function| {
         other.bdf != function.bdf && other.bdf.bus() == function.bdf.bus() && !is_own(other)
     };
@@ -158,9 +161,10 @@ pub(crate) fn check_reset(asked: &Wanted<'_>, function: &Function, report: &mut 
                 "{at} has no reset of its own, and a reset of the bus behind {} would be one of {} too",
                 bridge.path, neighbour.path
             ),
-            match neighbour.is_bridge() {
-                true => "pass through another device",
-                false => "give both to the same guest, or pass through another device",
+            match (is_guests, neighbour.is_bridge()) {
+                (false, _) => "use another drive",
+                (true, true) => "pass through another device",
+                (true, false) => "give both to the same guest, or pass through another device",
             },
         );
     }

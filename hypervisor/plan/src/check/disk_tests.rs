@@ -92,7 +92,8 @@ fn a_drive_that_cannot_be_serves_nobody() {
     assert_eq!(
         problems(&text(nic, &["{ disk = \"system\" }"])),
         [
-            "disk.system.device.id: 00:02.0 is of class 020000, for which there is no driver; use an NVMe drive",
+            "disk.system.device.id: 00:02.0 is of class 020000, for which there is no driver; use an NVMe drive, or \
+             a SATA drive behind AHCI",
             "guest.a.pci[0].backing.disk: disk `system` cannot be used; see what is said about it"
         ]
     );
@@ -122,4 +123,90 @@ fn a_drive_is_the_hypervisors_or_a_guests() {
              their ports"
         ]
     );
+}
+
+const AHCI: &str = "device = { path = \"00:1f.2\", id = \"8086:2922\" }";
+
+#[test]
+fn drives_at_the_ports_of_one_controller() {
+    let second = format!("[disk.data]\n{AHCI}\nport = 3\n");
+    let text = format!("{second}{}", text(&format!("{AHCI}\nport = 0"), &["{ disk = \"system\" }"]));
+    let (config, _) = parse(&text).unwrap();
+    let plan = plan(&config, &q35());
+    assert_eq!(plan.all_problems().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(plan.owned.len(), 1, "the controller is taken once");
+    assert_eq!(plan.owned[0].driver, Driver::Ahci);
+    let disks: Vec<_> = plan.disks.iter().map(|disk| (disk.name.as_str(), disk.owned, disk.port)).collect();
+    assert_eq!(disks, [("data", 0, Some(3)), ("system", 0, Some(0))]);
+}
+
+#[test]
+fn a_drive_at_a_port_is_named_by_its_own() {
+    let of = |first: &str, second: &str| {
+        let text = format!("{}[disk.zweite]\n{AHCI}\n{second}\n", text(&format!("{AHCI}\n{first}"), &[]));
+        problems(&text).into_iter().filter(|problem| problem.starts_with("disk")).collect::<Vec<_>>()
+    };
+    let taken = "disk.zweite.device.path: 00:1f.2 is disk `system` already; name each drive once, those of one \
+                 controller with their ports";
+    assert_eq!(of("port = 1", "port = 2"), [""; 0]);
+    assert_eq!(of("port = 1", "port = 1"), [taken]);
+    assert_eq!(of("port = 1", ""), [taken]);
+    assert_eq!(of("", "port = 1"), [taken]);
+}
+
+#[test]
+fn ports_are_those_of_a_sata_controller() {
+    let of = |disk: &str| problems(&text(disk, &["{ disk = \"system\" }"])).swap_remove(0);
+    assert_eq!(
+        of(&format!("{AHCI}\nport = 32")),
+        "disk.system.port: 00:1f.2 is a SATA controller, whose ports are 0 to 31; name the port of the drive"
+    );
+    assert_eq!(
+        of(&format!("{NVME}\nport = 0")),
+        "disk.system.port: 00:03.0 is an NVMe drive, which is at no port; remove the key"
+    );
+    let (config, _) = parse(&text(&format!("{AHCI}\nport = 31"), &[])).unwrap();
+    assert_eq!(plan(&config, &q35()).disks[0].port, Some(31));
+}
+
+#[test]
+fn a_drive_has_messages() {
+    for (drive, at) in [(NVME, "00:03.0"), (AHCI, "00:1f.2")] {
+        let (config, _) = parse(&text(drive, &[])).unwrap();
+        let mut board = q35();
+        for function in board.functions.iter_mut().filter(|function| function.path.to_string() == at) {
+            (function.capabilities.msi, function.capabilities.msix) = (None, None);
+        }
+        let problems: Vec<_> = plan(&config, &board).problems.iter().map(ToString::to_string).collect();
+        let problem = format!("{at} has neither MSI nor MSI-X to interrupt with; use another drive");
+        assert!(problems.contains(&format!("disk.system.device.path: {problem}")), "{problems:?}");
+    }
+}
+
+/// The chipset's SATA controller has neither a reset of its own nor a bus that can be reset.
+#[test]
+fn the_drivers_reset_counts_for_the_hypervisor_and_for_no_guest() {
+    let (config, _) = parse(&text(AHCI, &["{ disk = \"system\" }"])).unwrap();
+    let board = q35();
+    let function = board.functions.iter().find(|function| function.path.to_string() == "00:1f.2").unwrap();
+    assert_eq!(function.resets_alone(), Some(false));
+    assert_eq!(plan(&config, &board).all_problems().count(), 0);
+    assert!(!Driver::Nvme.resets_controller());
+    let guest = "[guest.a]\ncpus = [1]\nmemory = \"64 MiB\"\nkernel = \"k\"\n[[guest.a.pci]]\nslot = \"01.0\"\n\
+                 passthrough = { path = \"00:1f.2\", id = \"8086:2922\" }\n";
+    let refused = problems(guest);
+    assert!(refused[0].contains("00:1f.2 has no reset, and no bus that can be reset"), "{refused:?}");
+}
+
+#[test]
+fn functions_beside_a_drive_go_to_no_guest() {
+    let beside = format!(
+        "{}[guest.b]\ncpus = [2]\nmemory = \"64 MiB\"\nkernel = \"k\"\n[[guest.b.pci]]\nslot = \"01.0\"\n\
+         passthrough = {{ path = \"00:1f.3\", id = \"8086:2930\" }}\n",
+        text(AHCI, &["{ disk = \"system\" }"])
+    );
+    let together =
+        "00:1f.3 cannot be kept apart from 00:1f.2 of disk `system`: they are functions of one device";
+    let problems = problems(&beside);
+    assert!(problems.iter().any(|problem| problem.contains(together)), "{problems:?}");
 }

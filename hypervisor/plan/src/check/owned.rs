@@ -7,6 +7,7 @@ use crate::config::{Config, DiskConfig};
 use crate::plan::{DiskPlan, Driver, FunctionPlan, OwnedPlan, Plan};
 use alloc::string::{String, ToString};
 use platform::{DevFn, Function, Platform};
+use spec::ahci::MOST_PORTS;
 
 /// Decides what the hypervisor keeps. What is wrong with one of its drives is a problem of the
 /// configuration as a whole, and of each guest that uses it.
@@ -32,23 +33,43 @@ fn check<'p>(
     let (device, owner) = (&disk.device, Owner::Hypervisor(config));
     let asked = Wanted { platform, device, owner, prefix: "device".to_string() };
     let function = find(&asked, report)?;
+    let driver = Driver::of_class(function.class);
     check_iommu(&asked, function, report);
-    check_reset(&asked, function, report);
+    if !driver.is_some_and(Driver::resets_controller) {
+        check_reset(&asked, function, report);
+    }
     bars::check(&asked, function, report);
     if platform.reserved_memory(function).next().is_some() {
         let message = alloc::format!("the firmware uses {} with memory of its own", function.path);
         report.add("device.path", message, "use another drive");
     }
-    let driver = Driver::of_class(function.class);
-    if driver.is_none() {
-        let message = alloc::format!(
-            "{} is of class {:06x}, for which there is no driver",
-            function.path,
-            function.class
-        );
-        report.add("device.id", message, "use an NVMe drive");
-    }
+    check_driver(disk, function, driver, report);
     report.problems.is_empty().then_some((function, driver?))
+}
+
+/// What the driver needs of the function, and of the configuration.
+fn check_driver(disk: &DiskConfig, function: &Function, driver: Option<Driver>, report: &mut Report) {
+    let at = &function.path;
+    match (driver, disk.port) {
+        (None, _) => {
+            let message =
+                alloc::format!("{at} is of class {:06x}, for which there is no driver", function.class);
+            report.add("device.id", message, "use an NVMe drive, or a SATA drive behind AHCI");
+        }
+        (Some(Driver::Nvme), Some(_)) => {
+            report.add("port", format_args!("{at} is an NVMe drive, which is at no port"), "remove the key");
+        }
+        (Some(Driver::Ahci), Some(port)) if port >= MOST_PORTS => {
+            let message =
+                alloc::format!("{at} is a SATA controller, whose ports are 0 to {}", MOST_PORTS - 1);
+            report.add("port", message, "name the port of the drive");
+        }
+        (Some(Driver::Nvme | Driver::Ahci), _) => {}
+    }
+    if driver.is_some() && function.capabilities.msi.is_none() && function.capabilities.msix.is_none() {
+        let message = alloc::format!("{at} has neither MSI nor MSI-X to interrupt with");
+        report.add("device.path", message, "use another drive");
+    }
 }
 
 /// Several drives can be at one controller, each at a port of its own.
