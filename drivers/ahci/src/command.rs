@@ -86,6 +86,11 @@ pub(crate) fn most_blocks(operation: Operation, block_bytes: u32) -> u32 {
 #[derive(Debug)]
 pub(crate) struct Memory<B>(pub B);
 
+impl Memory<()> {
+    /// What it takes, in whole pages.
+    pub const PAGES: usize = BYTES.div_ceil(address::PAGE_BYTES as usize);
+}
+
 impl<B: DmaBuffer> Memory<B> {
     pub fn new<D: DmaMemory<Buffer = B>>(dma: &mut D) -> Option<Self> {
         dma.allocate(BYTES, address::PAGE_BYTES as usize).map(Self)

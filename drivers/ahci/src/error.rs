@@ -23,6 +23,10 @@ pub enum Error {
     Removed,
     /// The HBA's reset did not end within a second.
     HbaReset,
+    /// A reset of the HBA could not be proved: what would show it cannot be set.
+    NoProof,
+    /// The HBA's reset ended, and left it as it was.
+    NotReset,
     /// The HBA is another one after its reset: a port is missing.
     HbaChanged,
     /// The HBA was not started, so none of its drives can be.
@@ -67,6 +71,8 @@ impl fmt::Display for Error {
             Self::Addresses => f.write_str("it reaches 4 GiB only, and its buffers are above"),
             Self::Removed => f.write_str("its registers read ones: it is not there any more"),
             Self::HbaReset => f.write_str("its reset did not end within 1000 ms"),
+            Self::NoProof => f.write_str("its reset could not be proved"),
+            Self::NotReset => f.write_str("its reset left it as it was"),
             Self::HbaChanged => f.write_str("a port was not there any more after its reset"),
             Self::HbaOff => f.write_str("its host bus adapter was not started"),
             Self::Stuck => f.write_str("the port did not stop within 500 ms"),

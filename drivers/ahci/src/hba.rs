@@ -2,6 +2,7 @@
 
 use crate::command::Memory;
 use crate::error::Error;
+use crate::flights::bits;
 use crate::port::Port;
 use crate::registers::{PortRegisters, Shared};
 use access::{DeviceAccess, DmaMemory, RegisterWindow};
@@ -10,7 +11,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use block::{Drive, Requests};
 use spec::address::PAGE_BYTES;
-use spec::ahci::{self, bohc, cap, cap2, ghc};
+use spec::ahci::port::cmd;
+use spec::ahci::{self, bohc, cap, cap2, ghc, port};
 
 const MILLISECOND_NS: u64 = 1_000_000;
 /// How long the firmware may take to give the HBA up, and how long where it says that it is about
@@ -35,6 +37,12 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Bytes of memory for devices that a driver of these sizes takes for each of its ports.
+    pub const fn port_bytes(self) -> usize {
+        let data = (self.requests as usize).saturating_mul(self.request_bytes);
+        data.saturating_add(Memory::<()>::PAGES * PAGE_BYTES as usize)
+    }
+
     const fn check(self) -> Result<(), Error> {
         let are_right = matches!(self.requests, 1..=256)
             && self.request_bytes != 0
@@ -85,7 +93,7 @@ impl<R: RegisterWindow, D: DmaMemory> Hba<R, D> {
             return Err(Error::NoPorts);
         }
         let mut memories = Vec::new();
-        for number in crate::flights::bits(ports) {
+        for number in bits(ports) {
             let memory = Memory::new(&mut dma).ok_or(Error::NoMemory)?;
             let page = PAGE_BYTES as usize;
             let requests = Requests::new(&mut dma, sizes.requests, sizes.request_bytes, page);
@@ -104,6 +112,14 @@ impl<R: RegisterWindow, D: DmaMemory> Hba<R, D> {
     /// [`Fault::Drive`](block::Fault::Drive).
     pub fn start(&mut self, now_ns: u64) -> Option<u64> {
         self.ports.iter_mut().for_each(Port::wait);
+        self.attempt(|hba| hba.begin(now_ns))
+    }
+
+    /// The same without the drives, each of which waits for [`Drive::start`] once the HBA [is
+    /// up](Self::is_up). Until then the HBA neither reads memory nor writes it, so it may be kept from
+    /// that, whatever it was doing before.
+    pub fn reset(&mut self, now_ns: u64) -> Option<u64> {
+        self.ports.iter_mut().for_each(Port::turn_off);
         self.attempt(|hba| hba.begin(now_ns))
     }
 
@@ -188,7 +204,7 @@ impl<R: RegisterWindow, D: DmaMemory> Hba<R, D> {
     fn begin(&mut self, now_ns: u64) -> Result<(), Error> {
         self.stage = Stage::Off;
         if self.read_there(ahci::CAPABILITIES_2)? & cap2::HANDOFF == 0 {
-            return self.reset(now_ns);
+            return self.begin_reset(now_ns);
         }
         let handoff = self.read_there(ahci::HANDOFF)?;
         self.write(ahci::HANDOFF, handoff | bohc::SYSTEM_OWNED);
@@ -196,9 +212,15 @@ impl<R: RegisterWindow, D: DmaMemory> Hba<R, D> {
         self.look(now_ns)
     }
 
-    fn reset(&mut self, now_ns: u64) -> Result<(), Error> {
+    /// Resets the HBA. What is set before and clear after it proves it: IE.
+    fn begin_reset(&mut self, now_ns: u64) -> Result<(), Error> {
+        let witness = ghc::AHCI_ENABLE | ghc::INTERRUPT_ENABLE;
         self.write(ahci::CONTROL, ghc::AHCI_ENABLE);
-        self.write(ahci::CONTROL, ghc::AHCI_ENABLE | ghc::RESET);
+        self.write(ahci::CONTROL, witness);
+        if self.read_there(ahci::CONTROL)? & ghc::INTERRUPT_ENABLE == 0 {
+            return Err(Error::NoProof);
+        }
+        self.write(ahci::CONTROL, witness | ghc::RESET);
         self.stage = Stage::Resetting { until_ns: now_ns.saturating_add(RESET_NS) };
         self.look(now_ns)
     }
@@ -213,7 +235,7 @@ impl<R: RegisterWindow, D: DmaMemory> Hba<R, D> {
                 let is_busy = handoff & bohc::FIRMWARE_BUSY != 0;
                 let time_ns = if is_busy { HANDOFF_BUSY_NS } else { HANDOFF_NS };
                 let is_over = now_ns >= since_ns.saturating_add(time_ns);
-                if handoff & bohc::FIRMWARE_OWNED == 0 || is_over { self.reset(now_ns) } else { Ok(()) }
+                if handoff & bohc::FIRMWARE_OWNED == 0 || is_over { self.begin_reset(now_ns) } else { Ok(()) }
             }
             Stage::Resetting { until_ns } => {
                 if self.read_there(ahci::CONTROL)? & ghc::RESET == 0 {
@@ -225,9 +247,13 @@ impl<R: RegisterWindow, D: DmaMemory> Hba<R, D> {
     }
 
     fn go_up(&mut self, now_ns: u64) -> Result<(), Error> {
+        if self.read_there(ahci::CONTROL)? & ghc::INTERRUPT_ENABLE != 0 {
+            return Err(Error::NotReset);
+        }
         self.write(ahci::CONTROL, ghc::AHCI_ENABLE);
         self.capabilities = self.read_there(ahci::CAPABILITIES)?;
         let there = self.read_there(ahci::PORTS_IMPLEMENTED)?;
+        self.check_idle(there)?;
         if self.ports.iter().any(|port| there >> (port.number() & 31) & 1 == 0) {
             return Err(Error::HbaChanged);
         }
@@ -238,6 +264,18 @@ impl<R: RegisterWindow, D: DmaMemory> Hba<R, D> {
             port.capabilities = Some(self.capabilities);
         }
         self.start_ports(now_ns);
+        Ok(())
+    }
+
+    /// Fails where a port, used or not, still works on what it was given before the reset.
+    fn check_idle(&self, ports: u32) -> Result<(), Error> {
+        let at_work = cmd::START | cmd::RECEIVE_ENABLE | cmd::RECEIVING | cmd::RUNNING;
+        for number in bits(ports) {
+            let command = self.read_there(ahci::port_registers(number) + port::COMMAND)?;
+            if command & at_work != 0 {
+                return Err(Error::NotReset);
+            }
+        }
         Ok(())
     }
 

@@ -112,6 +112,12 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
         (self.stage, self.capabilities, self.facts) = (Stage::Waiting, None, None);
     }
 
+    /// The HBA is about to be reset, and the drive is not started then.
+    pub(crate) fn turn_off(&mut self) {
+        self.wait();
+        self.stage = Stage::Off;
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         self.stage == Stage::Waiting
     }

@@ -37,6 +37,14 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Bytes of memory for devices that a driver of these sizes takes.
+    pub const fn bytes(self) -> usize {
+        let page = spec::nvme::PAGE_BYTES as usize;
+        let data = (self.requests as usize).saturating_mul(self.request_bytes);
+        let queues = Queue::<()>::bytes(ADMIN_ENTRIES) + Queue::<()>::bytes(self.commands.saturating_add(1));
+        data.saturating_add(self.commands as usize * page + queues + page)
+    }
+
     const fn check(self) -> Result<(), Error> {
         let are_right = matches!(self.requests, 1..=256)
             && matches!(self.commands, 1..=255)

@@ -33,6 +33,15 @@ pub(crate) struct Queue<B> {
     turn: u8,
 }
 
+impl Queue<()> {
+    /// What a pair of `entries` entries each takes, in bytes: each queue whole pages.
+    pub const fn bytes(entries: u16) -> usize {
+        let (entries, page) = (entries as usize, PAGE_BYTES as usize);
+        ((entries * command::ENTRY_BYTES).div_ceil(page) + (entries * completion::ENTRY_BYTES).div_ceil(page))
+            * page
+    }
+}
+
 impl<B: DmaBuffer> Queue<B> {
     /// Allocates a pair with the number `number` of `entries` entries each, 2 to 256.
     pub fn new<D: DmaMemory<Buffer = B>>(dma: &mut D, number: u16, entries: u16) -> Result<Self, Error> {

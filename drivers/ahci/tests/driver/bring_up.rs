@@ -127,6 +127,72 @@ fn a_reset_that_does_not_end_is_given_up() {
 }
 
 #[test]
+fn a_reset_alone_starts_no_drive_and_moves_no_byte() {
+    let mut bench = Bench::new(2, |fake| fake.state().ports[1].registers[port::COMMAND / 4] = cmd::START);
+    bench.hba.reset(bench.now);
+    assert!(bench.hba.is_up());
+    assert_eq!(bench.hba.deadline(), None, "nothing is waited for");
+    bench.hba.poll(bench.now + SECOND);
+    assert_eq!(bench.drive().status().state, State::Off);
+    for port in &bench.fake.state().ports {
+        assert_eq!((port.link_resets, port.registers[port::COMMAND / 4] & !cmd::SPIN_UP), (0, 0));
+        assert_eq!(port.registers[port::COMMAND_LIST / 4], 0, "it knows no memory");
+    }
+    let now = bench.now;
+    bench.drive().start(now);
+    bench.run();
+    bench.geometry();
+    assert_eq!(bench.hba.drive(1).unwrap().status().state, State::Off);
+    // Again, with a drive in use.
+    bench.fake.port().holds = true;
+    bench.submit_read(0, 8);
+    bench.hba.reset(bench.now);
+    assert!(bench.done().outcome.is_err());
+    assert_eq!(bench.drive().status().state, State::Off);
+}
+
+#[test]
+fn a_reset_that_cannot_be_proved_is_none() {
+    let error_of = |bend: fn(&Fake)| {
+        let mut bench = Bench::new(2, bend);
+        bench.hba.start(bench.now);
+        assert!(!bench.hba.is_up());
+        assert_eq!(bench.codes(), []);
+        bench.hba.failure().expect("it failed")
+    };
+    assert_eq!(error_of(|fake| fake.state().reset_does_nothing = true), Error::NotReset);
+    assert_eq!(error_of(|fake| fake.state().never_interrupts = true), Error::NoProof);
+    assert_eq!(error_of(|fake| fake.state().works_after_reset = Some(1)), Error::NotReset);
+    let left_alone = |fake: &Fake| {
+        fake.state().implemented = 0b11;
+        fake.state().works_after_reset = Some(1);
+    };
+    // A port that nobody uses counts too.
+    let bench = Bench::new(2, left_alone);
+    let (dma, _domain) = FakeDma::new(64 << 20);
+    let access =
+        DeviceAccess { registers: bench.fake.clone(), dma, interrupt: MessageInterrupt { messages: 1 } };
+    let mut hba = Hba::new(access, Sizes { ports: 1, ..SIZES }).unwrap();
+    hba.reset(SECOND);
+    assert_eq!(hba.failure(), Some(Error::NotReset));
+}
+
+#[test]
+fn what_a_port_takes_is_what_it_says() {
+    let made = |sizes: Sizes, bytes| {
+        let bench = Bench::new(2, |_| {});
+        let (dma, _domain) = FakeDma::new(bytes);
+        let interrupt = MessageInterrupt { messages: 1 };
+        Hba::new(DeviceAccess { registers: bench.fake, dma, interrupt }, sizes).err()
+    };
+    for sizes in [SIZES, Sizes { requests: 1, request_bytes: 4096, ..SIZES }] {
+        assert_eq!(made(sizes, 2 * sizes.port_bytes()), None);
+        // Less than a page of each is between its buffers.
+        assert_eq!(made(sizes, 2 * (sizes.port_bytes() - 4096)), Some(Error::NoMemory));
+    }
+}
+
+#[test]
 fn an_hba_that_lost_a_port_in_its_reset_is_refused() {
     let mut bench = Bench::new(2, |_| {});
     bench.fake.state().implemented = 1;

@@ -85,6 +85,12 @@ pub struct Bent {
     /// How many looks the firmware needs to give the HBA up; never where it is `None`.
     pub handoff_looks: Option<u32>,
     pub reset_hangs: bool,
+    /// A reset ends at once and changes nothing.
+    pub reset_does_nothing: bool,
+    /// This port is at work again after a reset.
+    pub works_after_reset: Option<usize>,
+    /// IE cannot be set.
+    pub never_interrupts: bool,
     pub is_gone: bool,
     pub ports: Vec<FakePort>,
     /// Messages that it sent and nobody took.
@@ -240,6 +246,9 @@ impl Fake {
             handoff: 0,
             handoff_looks: None,
             reset_hangs: false,
+            reset_does_nothing: false,
+            works_after_reset: None,
+            never_interrupts: false,
             is_gone: false,
             ports: (0..ports).map(|_| FakePort::new()).collect(),
             messages: 0,
@@ -481,12 +490,21 @@ impl RegisterWindow for Fake {
         state.writes += 1;
         match offset {
             hba::CONTROL => {
-                let is_reset = value & ghc::RESET != 0;
+                let is_reset = value & ghc::RESET != 0 && !state.reset_does_nothing;
                 state.control = if is_reset && !state.reset_hangs { 0 } else { value };
+                if state.reset_does_nothing {
+                    state.control &= !ghc::RESET;
+                }
+                if state.never_interrupts {
+                    state.control &= !ghc::INTERRUPT_ENABLE;
+                }
                 if is_reset {
                     for port in &mut state.ports {
                         (port.registers, port.has_failed) = ([0; 32], false);
                         port.pending.clear();
+                    }
+                    if let Some(number) = state.works_after_reset {
+                        *state.ports[number].register(port::COMMAND) = cmd::RECEIVE_ENABLE;
                     }
                 }
             }

@@ -64,6 +64,11 @@ fn what_cannot_be_made_is_refused() {
     assert_eq!(make(SIZES, 1, 16 << 20), None);
     assert_eq!(make(SIZES, 0, 16 << 20), Some(Error::NoMessages));
     assert_eq!(make(SIZES, 1, 1 << 20), Some(Error::NoMemory));
+    for sizes in [SIZES, Sizes { requests: 1, request_bytes: 4096, commands: 1 }] {
+        assert_eq!(make(sizes, 1, sizes.bytes()), None, "what it takes is what it says");
+        // Less than a page of each is between its buffers.
+        assert_eq!(make(sizes, 1, sizes.bytes() - 6 * 4096), Some(Error::NoMemory));
+    }
     for sizes in [
         Sizes { requests: 0, ..SIZES },
         Sizes { requests: 257, ..SIZES },
