@@ -3,6 +3,7 @@
 //! Deny-all comes before anything that could let a device or a guest do something;
 //! what is allocated is allocated here.
 
+use crate::disks;
 use crate::guests::{self, Common, Guest};
 use crate::host::{IOMMUS, MACHINE, Machine};
 use crate::housekeeping;
@@ -10,7 +11,6 @@ use crate::io::Io;
 use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::lines;
-use crate::owned;
 use crate::serial;
 use crate::virtualization;
 use access::ConfigSpace;
@@ -124,7 +124,7 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     for problem in &plan.problems {
         log::error!("{problem}");
     }
-    let mut disks = owned::disks(&plan, &platform, common);
+    let mut disks = disks::bring_up(&plan, &platform, common);
     let mut refused = plan.refused.len();
     let mut built: Vec<Guest> = Vec::with_capacity(plan.guests.len());
     for guest_plan in plan.guests {

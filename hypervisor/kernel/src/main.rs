@@ -8,6 +8,8 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod disks;
+#[cfg(target_os = "none")]
 mod emulated;
 mod freeze;
 #[cfg(target_os = "none")]

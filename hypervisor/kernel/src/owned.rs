@@ -1,126 +1,150 @@
-//! The functions that stay with the hypervisor, from the Plan to a drive that reads and writes.
+//! The functions that stay with the hypervisor, from the Plan to what their drivers are given.
 //!
 //! A function is given to its driver as it would be to a guest: reset with proof, in a domain of its
-//! own in which nothing but the driver's buffers is mapped, with messages that the IOMMU remaps.
+//! own in which nothing but the driver's buffers is mapped, with messages that the IOMMU remaps. Where
+//! PCI offers no reset of it, its driver's counts, and until that is done it does not master the bus.
 
 use crate::guests::{Common, checked_bars, enable_access_controls, prepare_bridges, requester};
 use crate::host::IOMMUS;
 use crate::io::MOST_MESSAGES;
 use access::device::MessageInterrupt;
 use access::{ConfigSpace, DeviceAccess, RegisterWindow};
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use backends::Disk;
-use block::Drive;
 use guest::host::DEVICE_VECTOR;
-use iommu::{Function, Iommu, RemappedInterrupt};
+use iommu::{DomainId, Function, Iommu, RemappedInterrupt};
 use machine::cpu::apic;
 use machine::memory::dma::DmaRegion;
 use machine::memory::frames;
 use machine::memory::mmio::Window;
+use pci::reset::OwnedBus;
 use pci::{Messages, ResetPath};
-use plan::{DiskPlan, Driver, FunctionPlan, OwnedPlan, Plan};
+use plan::{FunctionPlan, OwnedPlan, Plan};
 use platform::Platform;
 use spec::apic::DeliveryMode;
-use spec::pci_config::{COMMAND, command};
+use spec::pci_config::{COMMAND, HEADER_TYPE_BRIDGE, command};
 use spec::{Gpa, Iova};
 use tables::Permissions;
 
-/// Memory for a driver's queues and buffers, in bytes: whole large pages.
-const DMA_BYTES: u64 = 8 << 20;
+/// What memory for a driver's queues and buffers consists of: large pages.
+const GRANULE_BYTES: u64 = 2 << 20;
 /// Where a device finds it. Anywhere but at the interrupt range, and not at 0, which is what a device
 /// reads that was told nothing.
 const DMA_IOVA: Iova = Iova(1 << 30);
-/// Frames of a domain's tables at most: one of each level on two ways, and some.
-pub const DOMAIN_FRAMES: usize = 16;
-/// What a drive is used with: requests at a time, and the bytes of each.
-const REQUESTS: u16 = 32;
-const REQUEST_BYTES: usize = 128 << 10;
+/// All of a function's memory is below this, so that any device reaches it.
+const DMA_END: Iova = Iova(2 << 30);
+/// Frames of a domain's tables at most: one of each level on two ways, and some; and those of a
+/// drive's memory where the IOMMU has no large pages.
+const DOMAIN_FRAMES: usize = 16;
+const DRIVE_FRAMES: usize = 4;
 
-/// Brings up the drives of the Plan. What goes wrong with one is said on the log, and costs those
-/// who use it.
-pub fn disks(plan: &Plan, platform: &Platform, common: &Common) -> Vec<Disk> {
-    let mut disks = Vec::with_capacity(plan.disks.len());
-    for disk in &plan.disks {
-        let Some(owned) = plan.owned.get(disk.owned) else { continue };
-        match bring_up(disk, owned, platform, common) {
-            Ok(disk) => {
-                report(&disk);
-                disks.push(disk);
-            }
-            Err(reason) => log::error!("disk {}: {}: {reason}", disk.name, owned.function.bdf),
-        }
-    }
-    disks
+/// Frames that the domains' tables take at most, for the IOMMUs' pool.
+pub fn domain_frames(plan: &Plan) -> usize {
+    plan.owned.len() * DOMAIN_FRAMES + plan.disks.len() * DRIVE_FRAMES
 }
 
-fn report(disk: &Disk) {
-    let (geometry, name) = (disk.geometry(), &disk.name);
-    let mib = geometry.blocks.saturating_mul(geometry.block_bytes.into()) >> 20;
-    log::info!("disk {name}: {}, {mib} MiB in blocks of {} bytes", disk.identity(), geometry.block_bytes);
-    match disk.table() {
-        Ok(partitions) => log::info!("disk {name}: {} partitions", partitions.len()),
-        Err(fault) => log::info!("disk {name}: no partitions: {fault}"),
-    }
-}
-
-fn bring_up(
-    disk: &DiskPlan,
-    owned: &OwnedPlan,
-    platform: &Platform,
-    common: &Common,
-) -> Result<Disk, String> {
-    let Driver::Nvme = owned.driver;
-    let access = take(&owned.function, platform, common)?;
-    let sizes = nvme::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
-    let controller = nvme::Controller::new(access, sizes).map_err(|error| error.to_string())?;
-    let drive: Box<dyn Drive + Send> = Box::new(controller);
-    Disk::bring_up(disk.name.clone(), drive, REQUESTS.into(), &common.clock)
+/// A function that was taken for its driver. It does not master the bus yet.
+pub struct Taken<'a> {
+    function: &'a FunctionPlan,
+    common: &'a Common,
+    domain: DomainId,
+    messages: u16,
+    /// Where its next memory is.
+    next: Iova,
 }
 
 /// Takes a function for its driver.
-fn take(
-    function: &FunctionPlan,
-    platform: &Platform,
-    common: &Common,
-) -> Result<DeviceAccess<Window, DmaRegion>, String> {
-    let config = common.config;
+///
+/// # Errors
+/// Why it cannot be had, in words.
+pub fn take<'a>(owned: &'a OwnedPlan, platform: &Platform, common: &'a Common) -> Result<Taken<'a>, String> {
+    let (function, config) = (&owned.function, common.config);
     let functions = core::slice::from_ref(function);
     prepare_bridges(functions, platform, config)?;
     enable_access_controls(functions, config)?;
-    let path = ResetPath::discover(config, function.bdf).ok_or("it does not answer")?;
-    let bars = checked_bars(function);
-    if path.bars() != Some(&bars) {
-        return Err("its BARs are not what they were when the machine was scanned".into());
-    }
-    let reset = path
-        .reset_while(config, &common.clock, None, &|_, _| true)
-        .map_err(|quarantine| format!("{quarantine}"))?;
-    log::info!("{} stays with the hypervisor: {reset}", function.bdf);
-    let dma = attach(function)?;
-    let registers = window(function, 0)?;
-    let decode = command::MEMORY_SPACE | command::INTERRUPT_DISABLE;
-    config.write16(function.bdf, COMMAND, decode);
+    reset(owned, platform, common)?;
+    let domain = attach(function)?;
+    config.write16(function.bdf, COMMAND, DECODE);
     let messages = route_messages(function, config)?;
-    config.write16(function.bdf, COMMAND, decode | command::BUS_MASTER);
-    Ok(DeviceAccess { registers, dma, interrupt: MessageInterrupt { messages } })
+    Ok(Taken { function, common, domain, messages, next: DMA_IOVA })
 }
 
-/// Memory for the function, in a domain of its own that maps nothing else.
-fn attach(function: &FunctionPlan) -> Result<DmaRegion, String> {
+const DECODE: u16 = command::MEMORY_SPACE | command::INTERRUPT_DISABLE;
+
+impl Taken<'_> {
+    /// What a driver gets: the registers behind BAR `bar`, and memory of at least `bytes` bytes.
+    ///
+    /// # Errors
+    /// There are no such registers, or there is no memory.
+    pub fn access(&mut self, bar: u8, bytes: usize) -> Result<DeviceAccess<Window, DmaRegion>, String> {
+        let registers = window(self.function, bar)?;
+        let interrupt = MessageInterrupt { messages: self.messages };
+        Ok(DeviceAccess { registers, dma: self.memory(bytes)?, interrupt })
+    }
+
+    /// Lets the function reach its driver's memory, and send messages.
+    pub fn master_bus(&self) {
+        self.common.config.write16(self.function.bdf, COMMAND, DECODE | command::BUS_MASTER);
+    }
+
+    fn memory(&mut self, bytes: usize) -> Result<DmaRegion, String> {
+        let bytes = (bytes as u64).next_multiple_of(GRANULE_BYTES);
+        let end = self.next.checked_add(bytes).filter(|end| *end <= DMA_END);
+        let end = end.ok_or("its buffers are more than it can be given")?;
+        let hpa = frames::take(bytes, GRANULE_BYTES).ok_or("there is no memory for its buffers")?;
+        let mut iommus = IOMMUS.get().ok_or("there is no IOMMU")?.lock();
+        iommus
+            .map(self.domain, Gpa(self.next.0), hpa, bytes, Permissions::READ_WRITE)
+            .map_err(|error| format!("{error}"))?;
+        let start = core::mem::replace(&mut self.next, end);
+        // SAFETY: just taken, for this device alone, and never given back.
+        Ok(unsafe { DmaRegion::new(hpa, bytes as usize, start) })
+    }
+}
+
+/// Resets a function by what PCI offers, which leaves it unable to master the bus. Where that is
+/// nothing, so does this, and its driver resets it.
+fn reset(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<(), String> {
+    let function = &owned.function;
+    let path = ResetPath::discover(common.config, function.bdf).ok_or("it does not answer")?;
+    if path.bars() != Some(&checked_bars(function)) {
+        return Err("its BARs are not what they were when the machine was scanned".into());
+    }
+    let bus = bus_alone(function, platform);
+    match path.reset_while(common.config, &common.clock, bus, &|_, _| true) {
+        Ok(report) => log::info!("{} stays with the hypervisor: {report}", function.bdf),
+        Err(quarantine)
+            if owned.driver.resets_controller() && quarantine.failed.iter().all(Option::is_none) =>
+        {
+            log::info!(
+                "{} stays with the hypervisor: PCI offers no reset, so its driver resets it",
+                function.bdf
+            );
+        }
+        Err(quarantine) => return Err(quarantine.to_string()),
+    }
+    Ok(())
+}
+
+/// The bus of a function that is alone on it.
+fn bus_alone(function: &FunctionPlan, platform: &Platform) -> Option<OwnedBus<'static>> {
+    let bridge = platform.function(platform.function(function.bdf)?.parent?)?;
+    let is_beside =
+        |other: &platform::Function| other.bdf != function.bdf && other.bdf.bus() == function.bdf.bus();
+    let is_alone = bridge.header == HEADER_TYPE_BRIDGE && !platform.functions.iter().any(is_beside);
+    is_alone.then_some(OwnedBus { bridge: bridge.bdf, others: &[] })
+}
+
+/// Puts the function into a domain of its own, with nothing in it.
+fn attach(function: &FunctionPlan) -> Result<DomainId, String> {
     let mut iommus = IOMMUS.get().ok_or("there is no IOMMU")?.lock();
     let requester = requester(function);
-    let hpa = frames::take(DMA_BYTES, DMA_BYTES).or_else(|| frames::take(DMA_BYTES, 2 << 20));
-    let hpa = hpa.ok_or("there is no memory for its buffers")?;
     let domain = iommus.create_domain(&[requester]).map_err(|error| format!("{error}"))?;
     iommus
-        .map(domain, Gpa(DMA_IOVA.0), hpa, DMA_BYTES, Permissions::READ_WRITE)
-        .and_then(|()| iommus.attach(Function::new(requester, &function.requesters), domain))
+        .attach(Function::new(requester, &function.requesters), domain)
         .map_err(|error| format!("{error}"))?;
-    // SAFETY: just taken, for this device alone, and never given back.
-    Ok(unsafe { DmaRegion::new(hpa, DMA_BYTES as usize, DMA_IOVA) })
+    Ok(domain)
 }
 
 /// The registers behind a BAR.

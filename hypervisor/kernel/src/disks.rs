@@ -1,0 +1,166 @@
+//! The drives that the hypervisor keeps, from functions that it has taken to drives that read and
+//! write.
+
+use crate::guests::Common;
+use crate::owned::{self, Taken};
+use access::{Clock, wait_until};
+use ahci::Hba;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use backends::Disk;
+use block::{Drive, State};
+use machine::memory::dma::DmaRegion;
+use machine::memory::mmio::Window;
+use plan::{DiskPlan, Driver, OwnedPlan, Plan};
+use platform::Platform;
+use spec::ahci::MOST_PORTS;
+
+/// What a drive is used with: requests at a time, and the bytes of each.
+const REQUESTS: u16 = 32;
+const REQUEST_BYTES: usize = 128 << 10;
+/// The BAR with the registers of an NVMe controller, and of an AHCI adapter (ABAR).
+const NVME_BAR: u8 = 0;
+const AHCI_BAR: u8 = 5;
+/// How long a reset of an adapter may take, and the start of drives that are looked for, in
+/// nanoseconds. Drivers have shorter times for each step.
+const RESET_NS: u64 = 10_000_000_000;
+const SEARCH_NS: u64 = 60_000_000_000;
+
+type AnyDrive = Box<dyn Drive + Send>;
+
+/// Brings up the drives of the Plan, each function's once. What goes wrong with one is said on the
+/// log, and costs those who use it.
+pub fn bring_up(plan: &Plan, platform: &Platform, common: &Common) -> Vec<Disk> {
+    let mut disks = Vec::with_capacity(plan.disks.len());
+    for (place, owned) in plan.owned.iter().enumerate() {
+        let wanted: Vec<&DiskPlan> = plan.disks.iter().filter(|disk| disk.owned == place).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let mut drives = drives(owned, &wanted, platform, common);
+        for disk in wanted {
+            let drive = match &mut drives {
+                Ok(drives) => take(drives, disk),
+                Err(reason) => Err(reason.clone()),
+            };
+            match drive.and_then(|drive| start(disk, drive, common)) {
+                Ok(disk) => disks.push(disk),
+                Err(reason) => log::error!("disk {}: {}: {reason}", disk.name, owned.function.bdf),
+            }
+        }
+    }
+    disks
+}
+
+fn start(disk: &DiskPlan, drive: AnyDrive, common: &Common) -> Result<Disk, String> {
+    let disk = Disk::bring_up(disk.name.clone(), drive, REQUESTS.into(), &common.clock)?;
+    let (geometry, name) = (disk.geometry(), &disk.name);
+    let mib = geometry.blocks.saturating_mul(geometry.block_bytes.into()) >> 20;
+    log::info!("disk {name}: {}, {mib} MiB in blocks of {} bytes", disk.identity(), geometry.block_bytes);
+    match disk.table() {
+        Ok(partitions) => log::info!("disk {name}: {} partitions", partitions.len()),
+        Err(fault) => log::info!("disk {name}: no partitions: {fault}"),
+    }
+    Ok(disk)
+}
+
+/// The drives of a function that were not started yet, each with its port where it is at one.
+fn drives(
+    owned: &OwnedPlan,
+    wanted: &[&DiskPlan],
+    platform: &Platform,
+    common: &Common,
+) -> Result<Vec<(Option<u32>, AnyDrive)>, String> {
+    let mut taken = owned::take(owned, platform, common)?;
+    match owned.driver {
+        Driver::Nvme => nvme(&mut taken),
+        Driver::Ahci => ahci(&mut taken, wanted, common),
+    }
+}
+
+/// The drive of a disk: that of its port, or the only one.
+fn take(drives: &mut Vec<(Option<u32>, AnyDrive)>, disk: &DiskPlan) -> Result<AnyDrive, String> {
+    let is_its = |(port, _): &(Option<u32>, AnyDrive)| disk.port.is_none() || *port == disk.port;
+    let place = drives.iter().position(is_its);
+    let place = place.ok_or_else(|| match disk.port {
+        Some(port) => format!("it has no port {port}"),
+        None => "it has no drive".into(),
+    })?;
+    Ok(drives.swap_remove(place).1)
+}
+
+fn nvme(taken: &mut Taken<'_>) -> Result<Vec<(Option<u32>, AnyDrive)>, String> {
+    let sizes = nvme::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
+    let access = taken.access(NVME_BAR, sizes.bytes())?;
+    taken.master_bus();
+    let controller = nvme::Controller::new(access, sizes).map_err(|error| error.to_string())?;
+    Ok(Vec::from([(None, Box::new(controller) as AnyDrive)]))
+}
+
+fn ahci(
+    taken: &mut Taken<'_>,
+    wanted: &[&DiskPlan],
+    common: &Common,
+) -> Result<Vec<(Option<u32>, AnyDrive)>, String> {
+    let named = wanted.iter().filter_map(|disk| disk.port).fold(0, |ports, port| ports | port_bit(port));
+    let ports = if named == 0 { first_port(taken, common)? } else { named };
+    let hba = adapter(taken, ports, REQUESTS, REQUEST_BYTES, common)?;
+    let drives = Vec::from(hba.into_drives());
+    Ok(drives.into_iter().map(|drive| (Some(drive.number()), Box::new(drive) as AnyDrive)).collect())
+}
+
+/// An AHCI adapter that was reset, with memory for these ports. None of its drives was started.
+fn adapter(
+    taken: &mut Taken<'_>,
+    ports: u32,
+    requests: u16,
+    request_bytes: usize,
+    common: &Common,
+) -> Result<Hba<Window, DmaRegion>, String> {
+    let sizes = ahci::Sizes { ports, requests, request_bytes };
+    let bytes = sizes.port_bytes().saturating_mul(ports.count_ones() as usize);
+    let mut hba = Hba::new(taken.access(AHCI_BAR, bytes)?, sizes).map_err(|error| error.to_string())?;
+    let clock = &common.clock;
+    hba.reset(clock.now_ns());
+    let waited = wait_until(clock, RESET_NS, || {
+        hba.poll(clock.now_ns());
+        hba.is_up() || hba.failure().is_some()
+    });
+    match hba.failure() {
+        Some(error) => return Err(error.to_string()),
+        None if waited.is_err() => return Err("its reset takes too long".into()),
+        None => {}
+    }
+    // Whatever it was doing before, it does no more.
+    taken.master_bus();
+    Ok(hba)
+}
+
+/// The first port with a disk, by a driver with as little memory as it needs for that. The next
+/// one takes the adapter from it by a reset.
+fn first_port(taken: &mut Taken<'_>, common: &Common) -> Result<u32, String> {
+    let mut hba = adapter(taken, u32::MAX, 1, 4096, common)?;
+    let clock = &common.clock;
+    hba.start(clock.now_ns());
+    let is_starting = |hba: &mut Hba<Window, DmaRegion>| {
+        let mut drives = (0..hba.drives()).filter_map(|index| Some(hba.drive(index)?.status().state));
+        drives.any(|state| state == State::Starting)
+    };
+    // One that takes longer is not waited for.
+    let _ = wait_until(clock, SEARCH_NS, || {
+        hba.poll(clock.now_ns());
+        !is_starting(&mut hba)
+    });
+    let mut drives = (0..hba.drives()).filter_map(|index| {
+        let drive = hba.drive(index)?;
+        matches!(drive.status().state, State::Ready(_)).then(|| drive.number())
+    });
+    drives.next().map(port_bit).ok_or_else(|| "no disk is at any of its ports".into())
+}
+
+/// The bit of a port in a mask of ports; none for what is no port.
+const fn port_bit(port: u32) -> u32 {
+    if port < MOST_PORTS { 1 << port } else { 0 }
+}
