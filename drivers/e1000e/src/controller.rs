@@ -6,7 +6,7 @@ use crate::transmit::Transmitter;
 use access::{DeviceAccess, DmaMemory, RegisterWindow};
 use core::fmt::Display;
 use network::{Checksum, Frame, MacAddress, Offload, Parts};
-use nic::{Capabilities, Counters, Link, Nic, Refused, State, Status};
+use nic::{Capabilities, Counters, Link, Nic, Queue, Refused, State, Status};
 use spec::e1000e::{CONTROL, INTERRUPT_CAUSE, INTERRUPT_MASK_CLEAR, INTERRUPT_MASK_SET, STATUS, ctrl};
 use spec::e1000e::{
     DESCRIPTOR_GROUP, MISSED, RECEIVE_CONTROL, RECEIVE_TAIL, TRANSMIT_TAIL, cause, rctl, status,
@@ -329,6 +329,13 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
         }
         self.attempt(|controller| controller.transmitter.put(parts));
         Ok(())
+    }
+
+    fn queue(&self) -> Queue {
+        match self.stage {
+            Stage::Ready => self.transmitter.queue(),
+            _ => Queue::default(),
+        }
     }
 
     fn kick(&mut self, now_ns: u64) -> Status {

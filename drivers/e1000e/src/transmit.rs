@@ -4,6 +4,7 @@ use crate::error::Error;
 use access::{DmaBuffer, DmaMemory};
 use alloc::boxed::Box;
 use network::Parts;
+use nic::Queue;
 use spec::e1000e::{DESCRIPTOR_BYTES, transmit};
 use spec::ethernet::SMALLEST_BYTES;
 
@@ -60,6 +61,13 @@ impl<B: DmaBuffer> Transmitter<B> {
     /// How many frames are not sent yet.
     pub const fn in_flight(&self) -> u16 {
         if self.tail >= self.head { self.tail - self.head } else { self.entries - self.head + self.tail }
+    }
+
+    /// Those, and for how many more there is room: one descriptor is always empty.
+    pub fn queue(&self) -> Queue {
+        let waiting = self.in_flight();
+        let room = self.entries.saturating_sub(1).saturating_sub(waiting);
+        Queue { waiting: waiting.into(), room: room.into() }
     }
 
     /// Whether there is no room.

@@ -107,6 +107,15 @@ impl Display for Refused {
     }
 }
 
+/// Frames that an interface was given and has not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Queue {
+    /// How many there are.
+    pub waiting: usize,
+    /// How many more it takes.
+    pub room: usize,
+}
+
 /// What an interface carried since its driver was made, and what it did not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
@@ -163,6 +172,10 @@ pub trait Nic {
     /// # Errors
     /// When it is not taken; nothing has happened then.
     fn transmit(&mut self, parts: &Parts<'_>) -> Result<(), Refused>;
+
+    /// The frames that it was given and has not sent, as of the last call that took the time. None,
+    /// and no room, while it is not [`State::Ready`].
+    fn queue(&self) -> Queue;
 
     /// Has the interface begin with what it was given.
     fn kick(&mut self, now_ns: u64) -> Status;

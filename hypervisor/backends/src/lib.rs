@@ -1,11 +1,15 @@
-//! What emulated devices stand on: the machine's drives, which the hypervisor drives itself.
+//! What emulated devices stand on: the machine's drives and network interfaces, which the hypervisor
+//! drives itself.
 //!
 //! A [`Disk`] is one drive, and the parts of it that guests have. It belongs to the housekeeping
 //! CPU, which takes the requests that wait in the endpoints, gives them to the drive, and tells the
 //! endpoints what is done. Data is copied between the drive's own buffers and the guest's memory, so
 //! the drive reaches no guest.
 //!
-//! Nothing here waits but [`Disk::bring_up`], which is for the boot, and nothing else allocates.
+//! A [`Network`] is a switch, the endpoints of guests that are connected to it, and a network interface
+//! that leads outside. Its frames are copied by the housekeeping CPU too.
+//!
+//! Nothing here waits but what brings something up, which is for the boot, and nothing allocates after it.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
@@ -18,9 +22,14 @@ mod bring_up;
 mod disk;
 #[cfg(test)]
 mod fake_drive;
+#[cfg(test)]
+mod fake_nic;
+mod network;
 mod part;
 mod table;
+mod uplink;
 
+pub use self::network::{Network, UplinkCounters};
 pub use disk::{Clients, Disk, Turn};
 pub use part::{Counters, PartFault};
 pub use table::{Partition, TableFault};

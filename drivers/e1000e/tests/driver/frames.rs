@@ -3,7 +3,7 @@
 use crate::fake::*;
 use access::fake_dma::Step;
 use network::{Checksum, Frame, SegmentKind, Segmentation, Tagging, Vlan};
-use nic::{Link, Nic, Refused, State};
+use nic::{Link, Nic, Queue, Refused, State};
 use spec::Iova;
 use spec::e1000e::*;
 
@@ -47,9 +47,11 @@ fn what_cannot_be_sent_is_refused() {
         Some(Segmentation { kind: SegmentKind::Tcp4, ecn: false, segment_bytes: 500, header_bytes: 54 });
     assert_eq!(transmit(&mut driver, &left), Err(Refused::Offload));
     // One of eight descriptors is always empty.
+    assert_eq!(driver.queue(), Queue { waiting: 0, room: 7 });
     for _ in 0..7 {
         transmit(&mut driver, &frame(60, 0)).unwrap();
     }
+    assert_eq!(driver.queue(), Queue { waiting: 7, room: 0 });
     assert_eq!(transmit(&mut driver, &frame(60, 0)), Err(Refused::Full));
     driver.kick(now);
     fake.send_one().unwrap();
@@ -60,6 +62,7 @@ fn what_cannot_be_sent_is_refused() {
     assert_eq!(transmit(&mut driver, &frame(60, 0)), Err(Refused::Down));
     driver.start(now);
     assert_eq!(transmit(&mut driver, &frame(60, 0)), Err(Refused::NotReady));
+    assert_eq!(driver.queue(), Queue::default());
     assert_eq!(driver.counters().lost, 7);
 }
 

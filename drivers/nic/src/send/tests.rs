@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Capabilities, Counters, Link, State, Status};
+use crate::{Capabilities, Counters, Link, Queue, State, Status};
 use core::fmt::Display;
 use network::{Checksum, MacAddress, Offload, Parts, SegmentKind, Segmentation, Vlan};
 use std::vec::Vec;
@@ -51,6 +51,9 @@ impl Nic for Plain {
         }
         self.sent.push((parts.pieces().concat(), parts.offload));
         Ok(())
+    }
+    fn queue(&self) -> Queue {
+        Queue { waiting: self.sent.len(), room: self.room - self.sent.len() }
     }
     fn kick(&mut self, _: u64) -> Status {
         STATUS

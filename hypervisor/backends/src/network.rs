@@ -1,0 +1,350 @@
+//! A network: its switch, the guests at it, and the interface that leads outside.
+//!
+//! A frame is copied out of a guest once, into the network's own room, and from there once to each
+//! that it is for. No two devices are locked at a time.
+
+use crate::disk::{Clients, Turn};
+use crate::uplink::Uplink;
+use access::Clock;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Display;
+use devices::device::Reception;
+use network::{Counters, Error, Frame, MacAddress, PortConfig, PortId, Switch};
+use nic::{Link, Nic};
+
+/// Stations that are known behind the uplink at a time.
+const LEARNED: usize = 1024;
+/// What one port may send in one turn, so that others wait for it no longer than the copying of as
+/// much takes: copies of frames, and their bytes.
+const TURN_COPIES: usize = 16;
+const TURN_BYTES: usize = 128 << 10;
+/// How long the next frame is looked for after the last one, in nanoseconds.
+const BUSY_NS: u64 = 50_000;
+
+/// A guest's device at a port.
+struct Member {
+    guest: usize,
+    endpoint: usize,
+    /// Whether the guest was told that the network is there.
+    told: Option<bool>,
+    /// When its last frame to the uplink is over: see [`Uplink::over_then`].
+    over_then: u64,
+    /// Frames that the guest gave and that were none.
+    unfit: u64,
+}
+
+/// What went through the uplink.
+#[derive(Clone, Copy, Debug)]
+pub struct UplinkCounters {
+    /// As the switch sees it: what came in by it is what it "sent".
+    pub port: Counters,
+    /// As the interface does.
+    pub nic: nic::Counters,
+}
+
+/// A network.
+pub struct Network {
+    /// Its name in the configuration.
+    pub name: String,
+    uplink: Option<Uplink>,
+    switch: Switch,
+    /// Who is at the ports behind the uplink's, if there is one.
+    members: Vec<Member>,
+    frame: Frame,
+    spare: Frame,
+    /// The member whose turn is first.
+    first: usize,
+    busy_until_ns: u64,
+}
+
+/// What is left of a port's part of a turn.
+struct Budget {
+    copies: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    const fn new() -> Self {
+        Self { copies: TURN_COPIES, bytes: TURN_BYTES }
+    }
+    const fn is_left(&self) -> bool {
+        self.copies > 0 && self.bytes > 0
+    }
+    const fn take(&mut self, copies: usize, bytes: usize) {
+        self.copies = self.copies.saturating_sub(copies);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Network {
+    /// A network that nobody is at, with this interface as its uplink. This is for the boot: it waits
+    /// until the interface is ready.
+    ///
+    /// # Errors
+    /// Why the interface is of no use, in words.
+    pub fn bring_up(
+        name: String,
+        nic: Option<Box<dyn Nic + Send>>,
+        clock: &dyn Clock,
+    ) -> Result<Self, String> {
+        let uplink = nic.map(|nic| Uplink::bring_up(nic, clock)).transpose()?;
+        let switch = Switch::new(uplink.as_ref().map_or(&[], |_| &[UPLINK]), LEARNED);
+        Ok(Self {
+            name,
+            uplink,
+            switch: switch.map_err(|error| alloc::format!("{error}"))?,
+            members: Vec::new(),
+            frame: Frame::new(),
+            spare: Frame::new(),
+            first: 0,
+            busy_until_ns: 0,
+        })
+    }
+
+    /// Connects a guest's endpoint. This is for the boot too.
+    ///
+    /// # Errors
+    /// The switch cannot have such a port beside the others.
+    pub fn add_port(&mut self, guest: usize, endpoint: usize, config: PortConfig) -> Result<(), Error> {
+        let mut ports: Vec<_> = self.configs().collect();
+        ports.push(config);
+        self.switch = Switch::new(&ports, LEARNED)?;
+        self.members.push(Member { guest, endpoint, told: None, over_then: 0, unfit: 0 });
+        self.raise();
+        Ok(())
+    }
+
+    /// Forgets the ports of a guest that is not built after all.
+    pub fn remove_ports(&mut self, guest: usize) {
+        let members = core::mem::take(&mut self.members);
+        let first = self.first_member();
+        let configs = self.configs().enumerate().filter(|(port, _)| {
+            let member = port.checked_sub(first).and_then(|member| members.get(member));
+            member.is_none_or(|member| member.guest != guest)
+        });
+        let configs: Vec<_> = configs.map(|(_, config)| config).collect();
+        // With less ports nothing can be wrong that was right.
+        if let Ok(switch) = Switch::new(&configs, LEARNED) {
+            self.switch = switch;
+        }
+        self.members = members;
+        self.members.retain(|member| member.guest != guest);
+        self.raise();
+    }
+
+    /// The interface that leads outside: its address and its link.
+    pub fn uplink(&self) -> Option<(Option<MacAddress>, Link)> {
+        self.uplink.as_ref().map(|uplink| (uplink.nic.mac(), uplink.nic.link()))
+    }
+
+    /// What went through the port of an endpoint, and how many frames its guest gave that were none.
+    pub fn counters(&self, guest: usize, endpoint: usize) -> Option<(Counters, u64)> {
+        let is_it = |member: &Member| (member.guest, member.endpoint) == (guest, endpoint);
+        let index = self.members.iter().position(is_it)?;
+        let counters = self.switch.counters(self.port_of(index))?;
+        Some((*counters, self.members.get(index)?.unfit))
+    }
+
+    /// What went through the uplink.
+    pub fn uplink_counters(&self) -> Option<UplinkCounters> {
+        let port = *self.switch.counters(UPLINK_PORT)?;
+        Some(UplinkCounters { port, nic: self.uplink.as_ref()?.nic.counters() })
+    }
+
+    /// Tells `report` of the network why its uplink failed, and how often it has, once for each time
+    /// that it did. Whether it was told: then it is to be started again ([`restart`](Self::restart)).
+    pub fn report_failure(&mut self, report: &mut dyn FnMut(&str, &dyn Display, u64)) -> bool {
+        let name = &self.name;
+        let uplink = self.uplink.as_mut();
+        uplink
+            .is_some_and(|uplink| uplink.report_failure(&mut |error, failures| report(name, error, failures)))
+    }
+
+    /// Starts an uplink that failed again, after [`report_failure`](Self::report_failure) told of it.
+    pub fn restart(&mut self, now_ns: u64) {
+        if let Some(uplink) = &mut self.uplink {
+            uplink.restart(now_ns);
+        }
+    }
+
+    /// The uplink sent a message.
+    pub fn interrupt(&mut self, message: u16, now_ns: u64) {
+        if let Some(uplink) = &mut self.uplink {
+            uplink.nic.interrupt(message, now_ns);
+        }
+    }
+
+    /// Says whether the network has turns one after the other, so that neither guests nor the uplink
+    /// need tell of frames. Whether there may be some that nobody told of: then a turn is due.
+    pub fn set_polled(&mut self, is_polled: bool, clients: &mut dyn Clients) -> bool {
+        let mut missed = false;
+        if let Some(uplink) = &mut self.uplink {
+            uplink.nic.set_quiet(is_polled);
+            missed |= !is_polled;
+        }
+        for member in &self.members {
+            clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
+                missed |= endpoint.want_notifications(!is_polled, around);
+            });
+        }
+        missed
+    }
+
+    /// Carries the frames that wait, within the turn's bounds.
+    pub fn turn(&mut self, now_ns: u64, clients: &mut dyn Clients) -> Turn {
+        let mut deadline_ns = self.uplink.as_mut().and_then(|uplink| uplink.poll(now_ns));
+        self.pass_link(clients);
+        let mut worked = self.take_from_uplink(now_ns, clients);
+        let members = self.members.len();
+        for step in 0..members {
+            let index = (self.first + step) % members;
+            let ready_ns = self.switch.ready_ns(self.port_of(index));
+            worked |= self.take_from_guest(index, now_ns, clients);
+            if ready_ns > now_ns {
+                deadline_ns = deadline_ns.into_iter().chain([ready_ns]).min();
+            }
+        }
+        self.first = if members == 0 { 0 } else { (self.first + 1) % members };
+        if let Some(uplink) = &mut self.uplink {
+            let status = uplink.nic.kick(now_ns);
+            deadline_ns = deadline_ns.into_iter().chain(status.deadline_ns).min();
+        }
+        if worked {
+            self.busy_until_ns = now_ns.saturating_add(BUSY_NS);
+        }
+        Turn { worked, in_flight: now_ns < self.busy_until_ns, deadline_ns }
+    }
+
+    /// The network is there for the guests while the uplink's link is up, or has no uplink.
+    fn pass_link(&mut self, clients: &mut dyn Clients) {
+        let is_up = self.uplink.as_ref().is_none_or(Uplink::is_up);
+        if self.uplink.is_some() && self.switch.is_up(UPLINK_PORT) != is_up {
+            self.switch.set_up(UPLINK_PORT, is_up);
+        }
+        for member in self.members.iter_mut().filter(|member| member.told != Some(is_up)) {
+            clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
+                endpoint.set_link(is_up, around);
+                member.told = Some(is_up);
+            });
+        }
+    }
+
+    /// Carries what came from outside. Whether something did.
+    fn take_from_uplink(&mut self, now_ns: u64, clients: &mut dyn Clients) -> bool {
+        let mut budget = Budget::new();
+        let mut worked = false;
+        while budget.is_left() {
+            let Some(uplink) = &mut self.uplink else { break };
+            if !uplink.nic.receive(&mut self.frame) {
+                break;
+            }
+            worked = true;
+            let copies = self.deliver(UPLINK_PORT, now_ns, clients);
+            budget.take(copies.max(1), copies.max(1) * self.frame.len());
+        }
+        worked
+    }
+
+    /// Carries what a guest sends. Whether there was something.
+    fn take_from_guest(&mut self, index: usize, now_ns: u64, clients: &mut dyn Clients) -> bool {
+        let mut budget = Budget::new();
+        let mut worked = false;
+        while budget.is_left() && self.may_send(index, now_ns) {
+            let Some(member) = self.members.get_mut(index) else { break };
+            let (mut taken, frame) = (false, &mut self.frame);
+            clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
+                taken = endpoint.transmit(frame, around);
+            });
+            if !taken {
+                break;
+            }
+            worked = true;
+            if self.frame.is_empty() {
+                member.unfit = member.unfit.saturating_add(1);
+                budget.take(1, 0);
+                continue;
+            }
+            let copies = self.deliver(self.port_of(index), now_ns, clients);
+            budget.take(copies.max(1), copies.max(1) * self.frame.len());
+        }
+        worked
+    }
+
+    /// Whether a guest's frames are taken now. Those that its rate limit lets through later stay with
+    /// it, and those for which the uplink has no room.
+    fn may_send(&self, index: usize, now_ns: u64) -> bool {
+        let Some(member) = self.members.get(index) else { return false };
+        self.switch.ready_ns(self.port_of(index)) <= now_ns
+            && self.uplink.as_ref().is_none_or(|uplink| !uplink.is_crowded(member.over_then))
+    }
+
+    /// Copies the frame to whom it is for. Returns how many that were.
+    fn deliver(&mut self, from: PortId, now_ns: u64, clients: &mut dyn Clients) -> usize {
+        let mut copies = 0;
+        let bytes = self.frame.len();
+        let mut way = self.switch.forward(from, &self.frame, now_ns);
+        while let Some(delivery) = self.switch.next_delivery(&mut way) {
+            copies += 1;
+            let (frame, spare) = (&mut self.frame, &mut self.spare);
+            let taken = match &mut self.uplink {
+                Some(uplink) if delivery.port == UPLINK_PORT => {
+                    let taken = uplink.send(frame, delivery.tagging, spare);
+                    let sender = member_of(true, from).and_then(|sender| self.members.get_mut(sender));
+                    if let Some(sender) = sender {
+                        sender.over_then = uplink.over_then();
+                    }
+                    taken
+                }
+                uplink => {
+                    let member = member_of(uplink.is_some(), delivery.port);
+                    let Some(member) = member.and_then(|member| self.members.get(member)) else { continue };
+                    let mut taken = false;
+                    clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
+                        taken = endpoint.receive(frame, delivery.tagging, spare, around) == Reception::Taken;
+                    });
+                    taken
+                }
+            };
+            if taken {
+                self.switch.delivered(delivery.port, bytes);
+            } else {
+                self.switch.refused(delivery.port);
+            }
+        }
+        copies
+    }
+
+    /// What each port may do, in their order.
+    fn configs(&self) -> impl Iterator<Item = PortConfig> {
+        (0..=u16::MAX).map_while(|port| self.switch.config(PortId(port)).copied())
+    }
+
+    /// The guests' ports are up. The uplink's is seen to in the first turn.
+    fn raise(&mut self) {
+        for index in 0..self.members.len() {
+            self.switch.set_up(self.port_of(index), true);
+        }
+    }
+
+    const fn first_member(&self) -> usize {
+        self.uplink.is_some() as usize
+    }
+
+    fn port_of(&self, member: usize) -> PortId {
+        PortId(u16::try_from(member + self.first_member()).unwrap_or(u16::MAX))
+    }
+}
+
+/// The uplink's port and what it may do, where there is one.
+const UPLINK_PORT: PortId = PortId(0);
+const UPLINK: PortConfig = PortConfig::uplink();
+
+/// The member at a port.
+fn member_of(has_uplink: bool, port: PortId) -> Option<usize> {
+    usize::from(port.0).checked_sub(has_uplink.into())
+}
+
+#[cfg(test)]
+mod tests;
