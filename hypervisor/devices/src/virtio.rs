@@ -7,6 +7,8 @@ pub mod block;
 pub mod chain;
 pub mod queue;
 pub mod split;
+#[cfg(any(test, feature = "fakes"))]
+pub mod testing;
 pub mod transport;
 
 pub use chain::{Chain, Segment};

@@ -48,8 +48,12 @@ struct Work {
     head: u16,
     /// Where its status goes.
     status: Gpa,
-    /// Bytes that the device writes before the status.
+    /// Bytes that the device may write before the status.
+    room: u32,
+    /// Bytes that it writes there where all goes well.
     written: u32,
+    /// Whether it is done only when it is flushed.
+    flush: bool,
 }
 
 /// What a request asks of the medium.
@@ -72,6 +76,8 @@ pub struct Block {
     chain: Chain,
     /// The queue whose turn it is.
     turn: usize,
+    /// The driver does not flush: what it writes is flushed before it is done (section 5.2.6.2).
+    writes_through: bool,
     registers: [u8; config::BYTES],
 }
 
@@ -79,7 +85,14 @@ impl Block {
     /// A device at power-up.
     pub fn new(config: Config) -> Self {
         let chain = Chain::with_capacity(QUEUE_SIZE);
-        Self { registers: registers(&config), config, slots: Slots::new(), chain, turn: 0 }
+        Self {
+            registers: registers(&config),
+            config,
+            slots: Slots::new(),
+            chain,
+            turn: 0,
+            writes_through: false,
+        }
     }
 
     /// Takes one request of the queue whose turn it is. Whether there was one in any.
@@ -103,40 +116,48 @@ impl Block {
         let data = writable.checked_sub(1).ok_or(Broken)?;
         let last = self.chain.writable().last().ok_or(Broken)?;
         let status = Gpa(last.gpa.0 + u64::from(last.bytes) - 1);
-        let work = Work { queue: index, head: self.chain.head, status, written: data as u32 };
-        match self.start(work, data, context) {
+        let room = data as u32;
+        let mut work = Work { queue: index, head: self.chain.head, status, room, written: 0, flush: false };
+        match self.start(&mut work, context) {
             Ok(true) => Ok(()),
             Ok(false) => answer(&work, queue, status::OK, context.memory),
             Err(code) => answer(&work, queue, code, context.memory),
         }
     }
 
-    /// Gives the medium what a request asks for, of which `written` bytes go to the guest. Whether
-    /// anything is awaited.
+    /// Gives the medium what a request asks for. Whether anything is awaited.
     ///
     /// # Errors
     /// The status of the request.
-    fn start(&mut self, work: Work, written: u64, context: &mut Context<'_>) -> Result<bool, u8> {
+    fn start(&mut self, work: &mut Work, context: &mut Context<'_>) -> Result<bool, u8> {
         let mut header = [0; HEADER_BYTES];
         gather(self.chain.readable(), context.memory, &mut header).ok_or(status::IO_ERROR)?;
-        match self.decode(header)? {
-            Asked::Move(operation, at) => self.move_data(work, operation, at, written, context)?,
-            Asked::Ranges(operation) => self.do_ranges(work, operation, context)?,
+        let asked = self.decode(header)?;
+        match &asked {
+            Asked::Move(Operation::Read, _) => work.written = work.room,
+            Asked::Move(..) | Asked::Ranges(Operation::WriteZeroes) => work.flush = self.writes_through,
+            _ => {}
+        }
+        match asked {
+            Asked::Move(operation, at) => self.move_data(*work, operation, at, context)?,
+            Asked::Ranges(operation) => self.do_ranges(*work, operation, context)?,
             Asked::Flush if !self.config.writable => return Ok(false),
-            Asked::Flush => {
-                let tag = self.slots.take(work, 1).ok_or(status::IO_ERROR)?;
-                let flush = Request { tag, operation: Operation::Flush, ..Request::default() };
-                context.effects.push(DeviceEffect::Submit(flush));
-            }
+            Asked::Flush => self.flush(*work, context)?,
             Asked::Name => {
-                let place = pieces(self.chain.writable(), 0, written).next();
-                let (gpa, bytes) = place.ok_or(status::IO_ERROR)?;
-                let name = self.config.name.get(..bytes as usize).unwrap_or(&self.config.name);
-                context.memory.write(gpa, name).map_err(|_| status::IO_ERROR)?;
+                work.written = work.room.min(ID_BYTES as u32);
+                let place = pieces(self.chain.writable(), 0, work.written.into());
+                scatter(place, context.memory, &self.config.name).ok_or(status::IO_ERROR)?;
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn flush(&mut self, work: Work, context: &mut Context<'_>) -> Result<(), u8> {
+        let tag = self.slots.take(work, 1).ok_or(status::IO_ERROR)?;
+        let flush = Request { tag, operation: Operation::Flush, ..Request::default() };
+        context.effects.push(DeviceEffect::Submit(flush));
+        Ok(())
     }
 
     fn decode(&self, header: [u8; HEADER_BYTES]) -> Result<Asked, u8> {
@@ -163,11 +184,10 @@ impl Block {
         work: Work,
         operation: Operation,
         at: u64,
-        written: u64,
         context: &mut Context<'_>,
     ) -> Result<(), u8> {
         let (segments, skip, bytes) = match operation {
-            Operation::Read => (self.chain.writable(), 0, written),
+            Operation::Read => (self.chain.writable(), 0, work.room.into()),
             _ => {
                 let all: u64 = self.chain.readable().iter().map(|segment| u64::from(segment.bytes)).sum();
                 (self.chain.readable(), HEADER_BYTES as u64, all.saturating_sub(HEADER_BYTES as u64))
@@ -267,22 +287,23 @@ impl Function for Block {
         usize::try_from(offset).ok().and_then(|place| self.registers.get(place)).copied().unwrap_or(0)
     }
 
-    fn start(&mut self, _features: u64) {}
+    fn start(&mut self, features: u64) {
+        self.writes_through = self.config.writable && features & feature::FLUSH == 0;
+    }
 
     fn poll(&mut self, queues: &mut [Queue], context: &mut Context<'_>) -> Result<bool, Broken> {
-        // A queue is bounded, so this ends.
+        // One call takes no more than this, however fast requests are answered.
+        let mut took = false;
         for _ in 0..SLOTS {
             let has_room = !self.slots.is_full()
                 && self.slots.pieces() + MOST_PIECES <= MOST_AT_MEDIUM
                 && context.effects.room() > MOST_PIECES + queues.len() + 3;
-            if !has_room {
-                return Ok(true);
+            if !has_room || !self.take_one(queues, context)? {
+                break;
             }
-            if !self.take_one(queues, context)? {
-                return Ok(false);
-            }
+            took = true;
         }
-        Ok(true)
+        Ok(took)
     }
 
     fn complete(
@@ -293,6 +314,9 @@ impl Function for Block {
     ) -> Result<(), Broken> {
         let Some((Some(work), fault)) = self.slots.finish(completion) else { return Ok(()) };
         let queue = queues.get_mut(work.queue).ok_or(Broken)?;
+        if work.flush && fault.is_none() && self.flush(Work { flush: false, ..work }, context).is_ok() {
+            return Ok(());
+        }
         let code = match fault {
             None => status::OK,
             Some(
@@ -313,15 +337,31 @@ impl Function for Block {
     fn reset(&mut self) {
         self.slots.forget();
         self.turn = 0;
+        self.writes_through = false;
     }
 }
 
-/// Writes the status of a request, and gives the driver its chain back. Of data that was not all
-/// read nothing counts as written.
+/// Writes the status of a request, and gives the driver its chain back. What counts as written begins
+/// with the first byte and has no gap (section 2.7.8.2); where a request failed it is not known.
 fn answer(work: &Work, queue: &mut Queue, code: u8, memory: &dyn GuestMemory) -> Result<(), Broken> {
     memory.write(work.status, &[code]).map_err(|_| Broken)?;
-    let written = if code == status::OK || work.written == 0 { work.written.saturating_add(1) } else { 0 };
-    queue.put(memory, work.head, written)
+    let written = if code == status::OK { work.written } else { 0 };
+    let with_status = if written == work.room { written.saturating_add(1) } else { written };
+    queue.put(memory, work.head, with_status)
+}
+
+/// Copies `bytes` to `places`, as many as fit; `None` where that is not memory.
+fn scatter(
+    places: impl Iterator<Item = (Gpa, u32)>,
+    memory: &dyn GuestMemory,
+    mut bytes: &[u8],
+) -> Option<()> {
+    for (gpa, room) in places {
+        let (now, rest) = bytes.split_at_checked(room as usize)?;
+        memory.write(gpa, now).ok()?;
+        bytes = rest;
+    }
+    Some(())
 }
 
 /// Copies the first bytes of `segments` to `into`; `None` where they are fewer, or not memory.
@@ -372,3 +412,6 @@ fn registers(made: &Config) -> [u8; config::BYTES] {
     put(config::MAX_ZEROES_SEG, &(MOST_PIECES as u32).to_le_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use spec::virtio::{feature, status};
 const COMMON: u64 = 0;
 const ISR: u64 = 0x1000;
 const DEVICE: u64 = 0x2000;
-const NOTIFY: u64 = 0x3000;
+pub(super) const NOTIFY: u64 = 0x3000;
 const PAGE_BYTES: u32 = 0x1000;
 /// Bytes of the register window.
 pub const WINDOW_BYTES: u64 = 0x4000;
@@ -32,6 +32,14 @@ pub const CAPABILITIES: &[&[u8]] = &[
     &capability(structure::DEVICE, 0, DEVICE as u32, PAGE_BYTES),
     &notify_capability(0, NOTIFY as u32, PAGE_BYTES, NOTIFY_BYTES),
 ];
+
+/// How often an access that does everything looks again for what came meanwhile, so that it ends
+/// however fast another processor of the guest's is.
+const TURNS: usize = 64;
+
+/// What the driver can add to `device_status`.
+const STATUS_BITS: u8 =
+    status::ACKNOWLEDGE | status::DRIVER | status::DRIVER_OK | status::FEATURES_OK | status::FAILED;
 
 /// Features of the transport.
 const FEATURES: u64 = feature::VERSION_1 | feature::INDIRECT_DESCRIPTORS | feature::EVENT_INDEX;
@@ -55,7 +63,7 @@ pub trait Function: Send {
     fn read_config(&self, offset: u64) -> u8;
     /// The driver agreed on `features` and is set up.
     fn start(&mut self, features: u64);
-    /// Takes what waits in the queues, as much as there is room for. Whether more may wait.
+    /// Takes what waits in the queues, as much as there is room for. Whether it took something.
     ///
     /// # Errors
     /// The driver broke a rule.
@@ -154,6 +162,7 @@ impl<F: Function> Transport<F> {
             common::STATUS => self.status.into(),
             common::QUEUE_SELECT => self.queue_select.into(),
             common::QUEUE_NOTIFY => self.queue_select.into(),
+            common::QUEUE_VECTOR => self.queue().map_or(NO_VECTOR, |queue| queue.vector).into(),
             _ if offset >= common::QUEUE_DESCRIPTORS && offset & 4 != 0 => {
                 self.queue().map_or(0, |queue| queue.read(offset & !7) >> 32)
             }
@@ -221,12 +230,13 @@ impl<F: Function> Transport<F> {
         if value == 0 {
             self.is_resetting = true;
             self.function.orphan();
+            (self.isr, self.unsent) = (0, 0);
             return self.settle();
         }
         if self.is_resetting {
             return;
         }
-        let mut added = value & !self.status & !status::NEEDS_RESET;
+        let mut added = value & !self.status & STATUS_BITS;
         let is_possible =
             self.driver_features & !self.features() == 0 && self.driver_features & feature::VERSION_1 != 0;
         if added & status::FEATURES_OK != 0 && !is_possible {
@@ -283,21 +293,38 @@ impl<F: Function> Transport<F> {
         if self.is_polled {
             context.effects.push(DeviceEffect::Wake);
         } else {
-            self.go_on(context);
+            self.do_all(context);
         }
     }
 
-    /// Takes what waits, and tells of what is done. Whether more may wait.
+    /// Takes what waits, and tells of what is done. Whether it took something.
     fn go_on(&mut self, context: &mut Context<'_>) -> bool {
-        let mut more = false;
-        if self.is_running() {
-            match self.function.poll(&mut self.queues, context) {
-                Ok(waits) => more = waits,
-                Err(Broken) => self.fail(context),
+        let took = self.take(context);
+        self.tell(context);
+        took
+    }
+
+    /// Where nobody polls: does all that can be done now, tells of it, and has the driver notify of
+    /// what it makes available next. What has no room now goes on with a completion.
+    fn do_all(&mut self, context: &mut Context<'_>) {
+        self.take(context);
+        for _ in 0..TURNS {
+            if !self.want_notifications(true, context) || !self.take(context) {
+                break;
             }
         }
         self.tell(context);
-        more
+    }
+
+    /// Takes what waits. Whether there was something that was taken.
+    fn take(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.is_running() {
+            return false;
+        }
+        self.function.poll(&mut self.queues, context).unwrap_or_else(|Broken| {
+            self.fail(context);
+            false
+        })
     }
 
     /// Interrupts for each queue whose driver wants to know of what was put there.
@@ -365,6 +392,7 @@ impl<F: Function> Device for Transport<F> {
             }
             DEVICE..NOTIFY => self.read_config(offset - DEVICE, width),
             COMMON..ISR => self.common(offset) & width.mask(),
+            WINDOW_BYTES.. => width.mask(),
             _ => 0,
         }
     }
@@ -372,7 +400,7 @@ impl<F: Function> Device for Transport<F> {
     fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
         match offset {
             NOTIFY..WINDOW_BYTES => self.work(context),
-            COMMON..ISR => {
+            COMMON..ISR if width.is_aligned(offset) => {
                 self.write_common(offset, width, value, context);
                 self.notify(context);
             }
@@ -386,7 +414,7 @@ impl<F: Function> Device for Transport<F> {
         }
         self.settle();
         if !self.is_polled {
-            self.go_on(context);
+            self.do_all(context);
         }
     }
 
@@ -430,3 +458,6 @@ const fn half(features: u64, select: u32) -> u32 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

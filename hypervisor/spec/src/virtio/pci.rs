@@ -75,17 +75,7 @@ pub const fn capability(structure: u8, bar: u8, offset: u32, bytes: u32) -> [u8;
 /// As [`capability`], of where the driver notifies: queue n at `multiplier` times its `QUEUE_NOTIFY`
 /// bytes from the start (section 4.1.4.4).
 pub const fn notify_capability(bar: u8, offset: u32, bytes: u32, multiplier: u32) -> [u8; 17] {
-    let mut whole = [0; 17];
-    let first = capability(structure::NOTIFY, bar, offset, bytes);
-    let mut index = 0;
-    while index < first.len() {
-        whole[index] = first[index];
-        index += 1;
-    }
-    let multiplier = multiplier.to_le_bytes();
-    while index < whole.len() {
-        whole[index] = multiplier[index - first.len()];
-        index += 1;
-    }
-    whole
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m] = capability(structure::NOTIFY, bar, offset, bytes);
+    let [w, x, y, z] = multiplier.to_le_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, w, x, y, z]
 }

@@ -1,0 +1,267 @@
+//! Requests at the medium: as many as fit, resets meanwhile, and when the driver is told.
+
+use super::*;
+use crate::Device;
+
+fn wants(drive: &mut Drive, wanted: bool) -> bool {
+    drive.guest.bench.with(|device, context| device.want_notifications(wanted, context))
+}
+
+/// More requests than fit wait in the queue, and go on as others end.
+#[test]
+fn what_has_no_room_goes_on_later() {
+    for (pieces, at_medium) in [(1_u64, 64), (60, 240)] {
+        let mut drive = Drive::new(config());
+        drive.guest.bench.hold = true;
+        let into: Vec<_> = (0..pieces).map(|place| (DATA + place * 0x1000, 512)).collect();
+        for sector in 0..100 {
+            drive.send(0, request::IN, sector, &[], &into);
+        }
+        assert_eq!(drive.guest.bench.waiting.len(), at_medium);
+        let mut done = 0;
+        while drive.guest.bench.serve() {
+            assert!(drive.guest.bench.waiting.len() <= drive.guest.bench.device.most_requests());
+            done += core::iter::from_fn(|| drive.take(0)).inspect(|done| assert_eq!(done.status, 0)).count();
+        }
+        assert_eq!(done, 100);
+        assert!(drive.guest.rings[0].is_idle());
+    }
+}
+
+/// As many requests as a queue holds that are answered without the medium, with one notification.
+#[test]
+fn a_full_queue_of_answers_needs_one_notification() {
+    for features in [USUAL, INDIRECT] {
+        let mut drive = Drive::with(config(), features, false);
+        for _ in 0..2 {
+            for _ in 0..128 {
+                drive.add(0, request::GET_ID, 0, &[], &[(DATA, 20)]);
+            }
+            assert!(drive.guest.notify(0));
+            assert_eq!(core::iter::from_fn(|| drive.take(0)).count(), 128);
+        }
+    }
+}
+
+/// Where nobody polls, the driver has to know that it must tell of each chain.
+#[test]
+fn without_a_poller_every_request_is_noticed() {
+    for features in [USUAL, INDIRECT] {
+        let mut drive = Drive::with(config(), features, false);
+        for sector in 0..300 {
+            assert_eq!(drive.outcome(request::IN, sector, &[], &[(DATA, 512)]), (status::OK, 513));
+        }
+        assert_eq!(drive.guest.bench.messages.len(), 300);
+    }
+}
+
+/// Where somebody polls, a notification wakes, and nothing else happens before the poll.
+#[test]
+fn a_notification_wakes_whoever_polls() {
+    for features in [USUAL, INDIRECT] {
+        let mut drive = Drive::with(config(), features, true);
+        assert!(!wants(&mut drive, true));
+        let before = drive.guest.bench.wakes;
+        drive.send(0, request::IN, 3, &[], &[(DATA, 512)]);
+        assert_eq!(drive.guest.bench.wakes, before + 1);
+        assert_eq!(drive.take(0), None);
+        drive.guest.bench.poll();
+        assert_eq!(drive.take(0).unwrap().status, status::OK);
+        // What the medium did meanwhile is told of by the next poll.
+        drive.guest.bench.poll();
+        assert_eq!(drive.guest.bench.messages, [1]);
+        drive.guest.bench.poll();
+        assert_eq!(drive.guest.bench.messages, [1]);
+    }
+}
+
+/// While somebody polls the driver does not tell; once it has to tell again, nothing that it put
+/// there meanwhile is forgotten.
+#[test]
+fn while_somebody_polls_nothing_is_told() {
+    for features in [USUAL, INDIRECT] {
+        let mut drive = Drive::with(config(), features, true);
+        assert!(!wants(&mut drive, true));
+        drive.send(0, request::IN, 0, &[], &[(DATA, 512)]);
+        drive.guest.bench.poll();
+        wants(&mut drive, false);
+        let before = drive.guest.bench.wakes;
+        for sector in 1..20 {
+            drive.add(0, request::IN, sector, &[], &[(DATA, 512)]);
+            assert!(!drive.guest.notify(0));
+            drive.guest.bench.poll();
+        }
+        drive.add(0, request::IN, 20, &[], &[(DATA, 512)]);
+        assert!(!drive.guest.notify(0));
+        assert!(wants(&mut drive, true), "one waits");
+        drive.guest.bench.poll();
+        assert!(!wants(&mut drive, true));
+        assert_eq!(drive.guest.bench.wakes, before);
+        assert_eq!(core::iter::from_fn(|| drive.take(0)).count(), 21);
+        drive.add(0, request::IN, 21, &[], &[(DATA, 512)]);
+        assert!(drive.guest.notify(0));
+        assert_eq!(drive.guest.bench.wakes, before + 1);
+    }
+}
+
+/// A driver that is busy asks for no interrupt, and one for many is enough.
+#[test]
+fn interrupts_come_as_the_driver_wants_them() {
+    for features in [USUAL, INDIRECT] {
+        let mut drive = Drive::with(config(), features, true);
+        drive.guest.bench.hold = true;
+        for sector in 0..32 {
+            drive.send(0, request::IN, sector, &[], &[(DATA, 512)]);
+        }
+        drive.guest.bench.poll();
+        while drive.guest.bench.serve() {}
+        drive.guest.bench.poll();
+        assert_eq!(drive.guest.bench.messages, [1], "one for all");
+        while drive.take(0).is_some() {}
+        let Guest { bench, rings } = &mut drive.guest;
+        rings[0].want_interrupt(&bench.memory, false);
+        drive.send(0, request::IN, 0, &[], &[(DATA, 512)]);
+        drive.guest.bench.poll();
+        while drive.guest.bench.serve() {}
+        drive.guest.bench.poll();
+        assert_eq!(drive.guest.bench.messages, [1]);
+    }
+}
+
+/// A driver that never takes what comes back gets no more than its queue holds.
+#[test]
+fn a_driver_that_never_looks_fills_its_own_queue() {
+    let mut drive = Drive::new(config());
+    for sector in 0..128 {
+        drive.send(0, request::IN, sector, &[], &[(DATA, 512)]);
+    }
+    // Heads again that are done but were not taken: nothing but its own ring suffers.
+    let Guest { bench, rings } = &mut drive.guest;
+    for head in 0..128 {
+        rings[0].offer(&bench.memory, head);
+    }
+    drive.guest.kick(0);
+    assert!(!drive.needs_reset());
+    drive.guest.bench.hold = true;
+    for round in 0..3 {
+        let Guest { bench, rings } = &mut drive.guest;
+        for head in 0..128 {
+            rings[0].offer(&bench.memory, head);
+        }
+        drive.guest.kick(0);
+        assert_eq!(drive.needs_reset(), round > 0, "more than the queue holds");
+    }
+}
+
+/// `device_status` reads 0 when nothing of the driver's is at the medium any more, and not before;
+/// until then nothing is put into the rings, and nothing is told (section 2.4.1).
+#[test]
+fn a_reset_waits_for_the_medium() {
+    for is_polled in [false, true] {
+        for has_messages in [false, true] {
+            let mut drive = Drive::at_power_up(config(), is_polled);
+            drive.guest.start(USUAL, 128, has_messages);
+            drive.guest.bench.hold = true;
+            for sector in 0..3 {
+                drive.send(0, request::IN, sector, &[], &[(DATA, 512), (DATA + 0x1000, 512)]);
+            }
+            drive.guest.bench.poll();
+            assert!(drive.guest.bench.serve() && drive.guest.bench.serve());
+            drive.guest.bench.poll();
+            let told = drive.guest.bench.messages.len();
+            assert_eq!(drive.guest.bench.line, !has_messages);
+            assert!(!drive.guest.reset());
+            assert!(!drive.guest.bench.line, "a device that is reset holds no line");
+            assert_eq!(drive.guest.bench.read(0x1000, Width::Byte), 0);
+            assert!(!drive.guest.reset(), "a second one changes nothing");
+            assert_ne!(drive.guest.status(), 0);
+            drive.guest.add_status(0xff);
+            drive.guest.kick(0);
+            for left in [3, 2, 1, 0] {
+                assert!(drive.guest.bench.serve());
+                drive.guest.bench.poll();
+                assert_eq!(drive.guest.status() == 0, left == 0);
+            }
+            assert!(drive.take(0).is_some(), "the one that was done before");
+            assert_eq!(drive.take(0), None);
+            assert_eq!(drive.guest.bench.messages.len(), told);
+            assert!(!drive.guest.bench.line);
+            drive.guest.bench.hold = false;
+            drive.guest.start(USUAL, 128, has_messages);
+            drive.send(0, request::IN, 9, &[], &[(DATA, 512)]);
+            drive.guest.bench.poll();
+            assert_eq!(drive.take(0).unwrap().status, status::OK);
+        }
+    }
+}
+
+/// A reset from outside (of the function, or the guest) is at once, and what was at the medium
+/// answers nothing afterwards.
+#[test]
+fn what_is_from_before_a_hard_reset_answers_nothing() {
+    let mut drive = Drive::new(config());
+    drive.guest.bench.hold = true;
+    for sector in 0..64 {
+        drive.send(0, request::IN, sector, &[], &[(DATA, 512)]);
+    }
+    drive.guest.bench.reset();
+    assert_eq!(drive.guest.status(), 0);
+    drive.guest.start(USUAL, 128, true);
+    for sector in 0..64 {
+        drive.send(0, request::IN, sector, &[], &[(DATA, 512)]);
+    }
+    let waiting = &mut drive.guest.bench.waiting;
+    assert_eq!(waiting.len(), 128);
+    for _ in 0..64 {
+        assert!(drive.guest.bench.serve());
+        assert_eq!(drive.take(0), None);
+    }
+    while drive.guest.bench.serve() {}
+    assert_eq!(core::iter::from_fn(|| drive.take(0)).count(), 64);
+}
+
+/// A ring that breaks while requests are at the medium.
+#[test]
+fn a_device_that_needs_a_reset_takes_nothing_and_resets() {
+    let mut drive = Drive::new(config());
+    drive.guest.bench.hold = true;
+    for sector in 0..3 {
+        drive.send(0, request::OUT, sector, &[(DATA, 512)], &[]);
+    }
+    drive.guest.rings[0].offer(&drive.guest.bench.memory, 0x7fff);
+    drive.guest.kick(0);
+    assert!(drive.needs_reset());
+    assert_eq!(drive.guest.bench.messages, [0]);
+    drive.send(1, request::IN, 0, &[], &[(DATA, 512)]);
+    drive.guest.kick(1);
+    assert_eq!(drive.guest.bench.waiting.len(), 3);
+    assert!(!drive.guest.reset());
+    while drive.guest.bench.serve() {}
+    assert_eq!(drive.guest.status(), 0);
+    assert_eq!(drive.guest.bench.messages, [0]);
+}
+
+#[test]
+fn a_completion_that_nobody_waits_for_is_ignored() {
+    let mut drive = Drive::new(config());
+    for tag in [0, 63, 64, u32::MAX] {
+        drive.guest.bench.complete(Completion { tag, outcome: Ok(()) });
+    }
+    assert_eq!(drive.outcome(request::IN, 0, &[], &[(DATA, 512)]), (status::OK, 513));
+}
+
+/// Not each piece of a request is an answer, and one that failed is enough.
+#[test]
+fn the_first_fault_counts() {
+    let mut drive = Drive::new(config());
+    drive.guest.bench.hold = true;
+    drive.send(0, request::IN, 0, &[], &[(DATA, 512), (DATA + 0x1000, 512), (DATA + 0x2000, 512)]);
+    assert!(drive.guest.bench.serve());
+    drive.guest.bench.medium.fault = Some(RequestFault::Medium);
+    assert!(drive.guest.bench.serve());
+    drive.guest.bench.medium.fault = None;
+    assert_eq!(drive.take(0), None);
+    assert!(drive.guest.bench.serve());
+    let done = drive.take(0).unwrap();
+    assert_eq!((done.status, done.length), (status::IO_ERROR, 0));
+}
