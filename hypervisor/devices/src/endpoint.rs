@@ -4,7 +4,7 @@
 //! One lock around an endpoint serves every vCPU of its guest; the guest's bus is not locked
 //! meanwhile. The effects of one endpoint apply in order.
 
-use crate::device::{Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, Request, RequestFault};
+use crate::device::{Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, LINES, Request, RequestFault};
 use crate::effect::Effects;
 use crate::medium::Medium;
 use crate::msix::Messages;
@@ -51,6 +51,12 @@ pub struct Endpoint {
     table: u64,
     /// Bytes from the start of the BAR to the pending bits.
     pending: u64,
+    /// The guest's global system interrupts that the device's lines are.
+    lines: [Option<u8>; LINES],
+    /// The function may assert them.
+    line_enabled: bool,
+    /// A bit for each global system interrupt that it asserts, as was told.
+    asserted: u32,
     bus_master: bool,
     failed: bool,
     /// Whoever polls the device, or serves its backend, has something to do.
@@ -168,11 +174,36 @@ impl Endpoint {
             messages: Messages::new(messages),
             table,
             pending,
+            lines: [None; LINES],
+            line_enabled: true,
+            asserted: 0,
             bus_master: false,
             failed: false,
             wants_service: false,
             life: 0,
         }
+    }
+
+    /// The endpoint of a `device` without messages, as after reset. Its lines are these of the
+    /// guest's global system interrupts.
+    pub fn with_lines(device: Box<dyn Device>, backend: Backend, lines: [Option<u8>; LINES]) -> Self {
+        Self { lines, ..Self::new(device, backend, 0, u64::MAX, u64::MAX) }
+    }
+
+    /// Lets the function assert its lines, or not.
+    pub const fn enable_lines(&mut self, enabled: bool) {
+        self.line_enabled = enabled;
+    }
+
+    /// The global system interrupts that the device asserts (a bit each) where they are others than
+    /// when this was asked last, and what they were then.
+    pub fn take_line_change(&mut self) -> Option<(u32, u32)> {
+        let levels = self.lines.iter().zip(self.device.lines());
+        let asserted = levels.filter(|(_, level)| *level && self.line_enabled);
+        let asserted = asserted.filter_map(|(gsi, _)| 1_u32.checked_shl((*gsi)?.into()));
+        let asserted = asserted.fold(0, |bits, bit| bits | bit);
+        let was = core::mem::replace(&mut self.asserted, asserted);
+        (was != asserted).then_some((was, asserted))
     }
 
     /// Reads `width` bytes, `offset` bytes into the BAR.
@@ -257,6 +288,7 @@ impl Endpoint {
         self.requests.clear();
         self.taken = 0;
         self.bus_master = false;
+        self.line_enabled = true;
         self.failed = false;
         self.wants_service = false;
         self.life = self.life.wrapping_add(1);
@@ -398,7 +430,7 @@ impl Endpoint {
                 }
                 DeviceEffect::Submit(request) => self.submit(request, around),
                 DeviceEffect::Wake => self.wants_service = true,
-                // The function has no INTx pin.
+                // Whoever called looks at the lines once everything is done.
                 DeviceEffect::Line => {}
             }
         }

@@ -53,6 +53,9 @@ impl<C: ConfigSpace, W: RegisterWindow> PciFunction for BusFunction<C, W> {
     fn bars(&self) -> [Option<Bar>; vpci::BARS] {
         self.function().bars()
     }
+    fn fixed_port(&self, port: u16) -> Option<u64> {
+        self.function().fixed_port(port)
+    }
     fn trapped_regions(&self) -> &[TrappedRegion] {
         self.function().trapped_regions()
     }

@@ -25,19 +25,51 @@ impl<H: Host> Partition<H> {
             .is_some_and(|((), own)| own)
     }
 
+    /// Reads as a string instruction does, each element at `offset`. Returns whether vCPU `from` has
+    /// to look at its interrupts.
+    #[inline(never)]
+    pub fn endpoint_read_string(
+        &self,
+        from: usize,
+        number: usize,
+        offset: u64,
+        width: Width,
+        bytes: &mut [u8],
+    ) -> bool {
+        self.with_endpoint(from, number, |endpoint, around| {
+            endpoint.read_string(offset, width, bytes, around)
+        })
+        .is_some_and(|((), own)| own)
+    }
+
+    /// Writes as a string instruction does; as [`endpoint_read_string`](Self::endpoint_read_string).
+    #[inline(never)]
+    pub fn endpoint_write_string(
+        &self,
+        from: usize,
+        number: usize,
+        offset: u64,
+        width: Width,
+        bytes: &[u8],
+    ) -> bool {
+        self.with_endpoint(from, number, |endpoint, around| {
+            endpoint.write_string(offset, width, bytes, around)
+        })
+        .is_some_and(|((), own)| own)
+    }
+
     /// What the guest lets an endpoint do, as its configuration space says.
     pub(crate) fn enable_endpoint(&self, number: usize, enables: Enables) {
-        let Enables { bus_master, messages, masked } = enables;
+        let Enables { bus_master, line, messages, masked } = enables;
         self.with_endpoint(HOUSEKEEPING, number, |endpoint, around| {
+            endpoint.enable_lines(line);
             endpoint.set_enables(bus_master, messages, masked, around);
         });
     }
 
     /// An endpoint as after power-up.
     pub(crate) fn reset_endpoint(&self, number: usize) {
-        if let Some(endpoint) = self.endpoints.get(number) {
-            endpoint.lock().reset();
-        }
+        self.with_endpoint(HOUSEKEEPING, number, |endpoint, _| endpoint.reset());
     }
 
     /// Lets whoever polls an endpoint, or serves its backend, use it: none of the vCPUs.
@@ -60,6 +92,9 @@ impl<H: Host> Partition<H> {
         let mut send = |message| own |= self.route(from, message);
         let mut around = Surroundings { memory: &self.memory, now: self.now(), send: &mut send };
         let result = access(&mut endpoint, &mut around);
+        if let Some((was, is)) = endpoint.take_line_change() {
+            own |= self.drive_lines(from, was, is);
+        }
         if endpoint.has_failed() {
             self.fail_device("emulated drive");
         }

@@ -74,11 +74,13 @@ pub trait Host: Sized {
 /// The guest's PCI bus, as the exit handlers reach it. What an access asks of the
 /// nested tables, the IOMMU and the interrupt remapping is done before it returns.
 pub trait BusAccess<H: Host>: Send {
-    /// Reads a port: configuration mechanism 1 or an I/O BAR. `None` where the bus
-    /// has nothing there, such as a byte at 0xcf9.
-    fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Option<u32>;
-    /// Writes a port; false where the bus has nothing there.
-    fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool;
+    /// Reads a port: configuration mechanism 1 or an I/O BAR. Nothing is there at others, such as
+    /// of a byte at 0xcf9.
+    fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Reply<u32>;
+    /// Writes a port.
+    fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> Reply<()>;
+    /// The emulated device at a port: its number, and where in its space of offsets that is.
+    fn port_endpoint(&self, port: u16) -> Option<(usize, u64)>;
     /// Whether something decodes the address; nothing is read.
     fn decodes(&self, gpa: Gpa) -> bool;
     /// Reads memory-mapped configuration space or a trapped part of a BAR.
@@ -87,7 +89,7 @@ pub trait BusAccess<H: Host>: Send {
     fn memory_write(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width, value: u64) -> Reply<()>;
 }
 
-/// Who answers an access to memory on the guest's bus.
+/// Who answers an access to the guest's bus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reply<T> {
     /// The bus did.
@@ -96,7 +98,7 @@ pub enum Reply<T> {
     Endpoint {
         /// Which of the partition's.
         number: usize,
-        /// Bytes from the start of its BAR.
+        /// Where in its space of offsets; of one with one BAR bytes from the start of that.
         offset: u64,
     },
     /// Nobody: nothing decodes the address.

@@ -1,7 +1,7 @@
 //! A guest at run time: what its processors share.
 
 use crate::cpuid::CpuidPolicy;
-use crate::host::{BusAccess, Host};
+use crate::host::Host;
 use crate::layout::GuestLayout;
 use crate::log_budget::LogBudget;
 use crate::mailbox::{self, Mailbox};
@@ -11,10 +11,11 @@ use alloc::string::String;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
 use devices::{Chipset, Effect, Effects, Endpoint};
-use spec::Width;
 use spin::mutex::TicketMutex;
 
 mod console;
+mod lines;
+mod ports;
 mod routing;
 mod saved;
 
@@ -132,6 +133,8 @@ pub struct Partition<H: Host> {
     bus: TicketMutex<H::Bus>,
     /// Its emulated devices; [`crate::endpoints`]. None is taken while another is.
     pub endpoints: Box<[TicketMutex<Endpoint>]>,
+    /// Their lines. It is taken after an endpoint, and before the chipset.
+    lines: TicketMutex<lines::Lines>,
     end: AtomicU8,
     log_budget: TicketMutex<LogBudget>,
 }
@@ -181,6 +184,7 @@ impl<H: Host> Partition<H> {
             external: AtomicU8::new(0),
             bus: TicketMutex::new(bus),
             endpoints: Box::default(),
+            lines: TicketMutex::default(),
             end: AtomicU8::new(0),
             log_budget,
         }
@@ -244,6 +248,7 @@ impl<H: Host> Partition<H> {
     /// vCPUs have left. An end that is asked for before is forgotten; what must not be
     /// looks at its own notes afterwards ([`crate::lifecycle`]).
     pub fn restart(&self, chipset: Chipset) {
+        *self.lines.lock() = lines::Lines::default();
         let mut state = self.chipset.lock();
         state.chipset = chipset;
         state.effects.clear();
@@ -414,37 +419,7 @@ impl<H: Host> Partition<H> {
         }
         to == from
     }
-
-    /// Reads a port of the bus or the chipset. Returns the value, and whether the
-    /// caller has to look at its interrupts and timers.
-    pub fn port_read(&self, from: usize, port: u16, width: Width) -> (u32, bool) {
-        if is_bus_port(port)
-            && let Some(value) = self.bus().port_read(self, port, width)
-        {
-            return (value, false);
-        }
-        self.with_chipset(from, |chipset, effects, now| chipset.port_read(port, width, now, effects))
-    }
-
-    /// Writes a port of the bus or the chipset. Returns whether the caller has to
-    /// look at its interrupts and timers.
-    pub fn port_write(&self, from: usize, port: u16, width: Width, value: u32) -> bool {
-        if is_bus_port(port) && self.bus().port_write(self, port, width, value) {
-            return true;
-        }
-        self.with_chipset(from, |chipset, effects, now| chipset.port_write(port, width, value, now, effects))
-            .1
-    }
 }
 
 /// Who a caller of the partition is that is none of its vCPUs.
 pub const HOUSEKEEPING: usize = usize::MAX;
-
-/// Whether the PCI bus may have something at `port`: configuration mechanism 1, or
-/// the window for I/O BARs.
-const fn is_bus_port(port: u16) -> bool {
-    port & !7 == crate::layout::PCI_CONFIG_PORT || port >= IO_BAR_WINDOW
-}
-
-/// First port of the window for I/O BARs, which goes to the last port.
-const IO_BAR_WINDOW: u16 = 0xc000;

@@ -76,12 +76,15 @@ impl fmt::Display for InsertError {
     }
 }
 
+/// In the place of a BAR's number: ports that a function has without one.
+pub const FIXED: u8 = BARS as u8;
+
 /// A byte of a mapped BAR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BarTarget {
     /// Whose BAR it is.
     pub slot: Slot,
-    /// Number of the BAR.
+    /// Number of the BAR, or [`FIXED`].
     pub bar: u8,
     /// Bytes from the start of the BAR.
     pub offset: u64,
@@ -294,9 +297,16 @@ impl<F: PciFunction> GuestBus<F> {
         self.target(gpa, true)
     }
 
-    /// The mapped I/O BAR that takes an access at `port`.
+    /// The mapped I/O BAR that takes an access at `port`, or the function that has it without one.
     pub fn port_bar_target(&self, port: u16) -> Option<BarTarget> {
-        self.target(Gpa(port.into()), false)
+        if self.windows.ports.contains(&port.into()) {
+            return self.target(Gpa(port.into()), false);
+        }
+        let mut functions = self.functions.iter().enumerate();
+        functions.find_map(|(place, entry)| {
+            let offset = entry.function.fixed_port(port)?;
+            Some(BarTarget { slot: entry.slot, bar: FIXED, offset, entry: place })
+        })
     }
 
     /// Lets `access` use the function whose BAR takes an access, and tells it the number of

@@ -27,6 +27,8 @@ pub enum Refusal {
 pub struct Enables {
     /// It may read and write memory, and send messages.
     pub bus_master: bool,
+    /// It may assert its line.
+    pub line: bool,
     /// MSI-X is enabled.
     pub messages: bool,
     /// All of its messages are masked.

@@ -1,11 +1,15 @@
-//! An emulated function: its configuration space and its one BAR. The device behind the BAR
+//! An emulated function: its configuration space and its BARs. The device behind them
 //! is somebody else's; it hears of what the guest allows it as [`PciEffect::Enables`].
 //!
-//! The BAR holds the device's registers, then the MSI-X table and the pending bits, each on
-//! pages of their own. The function has no INTx pin. Behind MSI-X come the capabilities that only
-//! drivers of the device understand.
+//! Mostly there is one BAR. It holds the device's registers, then the MSI-X table and the pending bits,
+//! each on pages of their own. The function has no INTx pin. Behind MSI-X come the capabilities that
+//! only drivers of the device understand. A [`Conventional`] function has I/O BARs and a pin instead.
 //!
 //! [`PciEffect::Enables`]: crate::PciEffect::Enables
+
+mod conventional;
+
+pub use conventional::{Conventional, OwnRegister, PortWindow};
 
 use spec::Width;
 use spec::address::PAGE_BYTES;
@@ -85,6 +89,11 @@ pub struct EmulatedFunction {
     told: Enables,
     /// Its requests are forwarded.
     forwarded: bool,
+    has_messages: bool,
+    /// Its I/O BARs.
+    windows: &'static [PortWindow<u8>],
+    /// Ports that it has without a BAR.
+    fixed: &'static [PortWindow<u16>],
 }
 
 impl EmulatedFunction {
@@ -92,9 +101,7 @@ impl EmulatedFunction {
     pub fn new(description: &Description<'_>) -> Self {
         let Description { identity, layout, .. } = *description;
         let mut image = ConfigImage::new();
-        image.set(VENDOR_ID, Width::Dword, u32::from(identity.device) << 16 | u32::from(identity.vendor));
-        image.set(REVISION_ID, Width::Dword, identity.class << 8 | u32::from(identity.revision));
-        image.set(SUBSYSTEM, Width::Dword, u32::from(identity.device) << 16 | u32::from(identity.vendor));
+        add_identity(&mut image, identity);
         let writable = command::MEMORY_SPACE | command::BUS_MASTER | command::INTERRUPT_DISABLE;
         image.let_write(COMMAND, Width::Word, writable.into());
         image.set(STATUS, Width::Word, status::CAPABILITY_LIST.into());
@@ -104,7 +111,8 @@ impl EmulatedFunction {
         let mut bars = GuestBars::none();
         let kind = BarKind::Memory64 { prefetchable: false };
         bars.add(&mut image, REGISTERS_BAR, kind, layout.bytes, None);
-        Self { image, bars, told: Enables::default(), forwarded: true }
+        let told = Enables { line: true, ..Enables::default() };
+        Self { image, bars, told, forwarded: true, has_messages: true, windows: &[], fixed: &[] }
     }
 
     fn command(&self) -> u16 {
@@ -113,23 +121,27 @@ impl EmulatedFunction {
 
     /// What the guest lets the device do.
     fn enables(&self) -> Enables {
-        let control = self.image.get16(MSIX + msix::CONTROL);
+        let control = if self.has_messages { self.image.get16(MSIX + msix::CONTROL) } else { 0 };
         Enables {
             bus_master: self.forwarded && self.command() & command::BUS_MASTER != 0,
+            line: self.command() & command::INTERRUPT_DISABLE == 0,
             messages: control & msix::ENABLE != 0,
             masked: control & msix::FUNCTION_MASK != 0,
         }
     }
 
     fn settle(&mut self, before: [Option<Bar>; BARS], effects: &mut PciEffects) {
-        let was_at = |bars: &[Option<Bar>; BARS]| bars.first().copied().flatten()?.decoded_at();
-        let (was, is) = (was_at(&before), was_at(&self.bars()));
-        if was != is {
+        for (number, (was, is)) in (0_u8..).zip(before.iter().zip(&self.bars())) {
+            let at = |bar: &Option<Bar>| bar.as_ref().and_then(Bar::decoded_at);
+            let (was, is) = (at(was), at(is));
+            if was == is {
+                continue;
+            }
             if was.is_some() {
-                effects.unmap_bar(REGISTERS_BAR);
+                effects.unmap_bar(number);
             }
             if let Some(gpa) = is {
-                effects.map_bar(REGISTERS_BAR, gpa);
+                effects.map_bar(number, gpa);
             }
         }
         self.settle_enables(effects);
@@ -142,6 +154,13 @@ impl EmulatedFunction {
             effects.enables(enables);
         }
     }
+}
+
+fn add_identity(image: &mut ConfigImage, identity: Identity) {
+    let id = u32::from(identity.device) << 16 | u32::from(identity.vendor);
+    image.set(VENDOR_ID, Width::Dword, id);
+    image.set(REVISION_ID, Width::Dword, identity.class << 8 | u32::from(identity.revision));
+    image.set(SUBSYSTEM, Width::Dword, id);
 }
 
 fn add_msix(image: &mut ConfigImage, messages: u16, layout: BarLayout) {
@@ -184,6 +203,10 @@ impl PciFunction for EmulatedFunction {
 
     fn bars(&self) -> [Option<Bar>; BARS] {
         self.bars.current(&self.image, self.command())
+    }
+
+    fn fixed_port(&self, port: u16) -> Option<u64> {
+        self.fixed_offset(port)
     }
 
     fn trapped_regions(&self) -> &[TrappedRegion] {

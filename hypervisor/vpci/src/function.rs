@@ -21,6 +21,13 @@ pub trait PciFunction {
     /// The BARs; index 6 is the expansion ROM.
     fn bars(&self) -> [Option<Bar>; BARS];
 
+    /// How many bytes into [`FIXED`](crate::FIXED) `port` is, if the function decodes it at present
+    /// although no BAR says so.
+    fn fixed_port(&self, port: u16) -> Option<u64> {
+        let _ = port;
+        None
+    }
+
     /// The parts of the BARs that must not be mapped; fixed at construction.
     fn trapped_regions(&self) -> &[TrappedRegion];
 

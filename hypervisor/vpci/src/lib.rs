@@ -41,9 +41,11 @@ mod root_port;
 pub mod slot;
 
 pub use bar::{BARS, Bar, TrappedRegion};
-pub use bus::{BarTarget, GuestBus, Windows};
+pub use bus::{BarTarget, FIXED, GuestBus, Windows};
 pub use effect::{Enables, PciEffect, PciEffects, Refusal};
-pub use emulated::{BarLayout, Description, EmulatedFunction, Identity};
+pub use emulated::{
+    BarLayout, Conventional, Description, EmulatedFunction, Identity, OwnRegister, PortWindow,
+};
 pub use function::PciFunction;
 pub use message::{GuestMsi, HostMsi, MessageChange};
 pub use passthrough::{Grant, PassedThrough, PassthroughError};

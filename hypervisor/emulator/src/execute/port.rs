@@ -21,7 +21,25 @@ pub trait Ports {
     fn input(&mut self, port: u16, width: Width) -> u32;
     /// Writes to a port.
     fn output(&mut self, port: u16, width: Width, value: u32);
+    /// Reads from a port over and over, `width` bytes each time, until `bytes` are full. False where
+    /// whoever has the port wants to be asked each time; then nothing was read.
+    fn input_string(&mut self, port: u16, width: Width, bytes: &mut [u8]) -> bool {
+        let _ = (port, width, bytes);
+        false
+    }
+    /// Writes to a port over and over. False where nothing was written; see
+    /// [`input_string`](Self::input_string).
+    fn output_string(&mut self, port: u16, width: Width, bytes: &[u8]) -> bool {
+        let _ = (port, width, bytes);
+        false
+    }
 }
+
+/// How many bytes a port is given, or gives, in one call.
+const PIECE_BYTES: u64 = 2048;
+/// How many pieces one exit carries out at most, so that a guest cannot keep the processor in the
+/// hypervisor for longer than that.
+const PIECES_MAX: usize = 8;
 
 /// Carries out the INS or OUTS that exited with `access`. Its string has to be in
 /// memory.
@@ -49,6 +67,13 @@ pub fn string_port<V: ProcessorState, M: GuestMemory, P: Ports>(
         return Outcome::Retry;
     }
     let strings = Strings { operation, repeat, instruction };
+    let moved = pieces(vcpu, &strings, &processor, &mut walker, ports, access);
+    if moved > 0 && !strings.is_left(vcpu) {
+        return processor.finish(vcpu, instruction.length, processor.flags);
+    }
+    if moved == PIECES_MAX {
+        return processor.leave(vcpu, processor.flags);
+    }
     let result = strings.run(vcpu, &processor, |vcpu, _| {
         let (source, destination) = strings.places(vcpu, &mut walker, &processor)?;
         let Some(place) = source.or(destination).filter(|place| place.is_memory(memory)) else {
@@ -65,6 +90,47 @@ pub fn string_port<V: ProcessorState, M: GuestMemory, P: Ports>(
         Ok(processor.flags)
     });
     result.unwrap_or_else(|stop| stop.outcome(vcpu))
+}
+
+/// Moves as much as can be moved in pieces that are on one page each, and says how many those were.
+/// What is left, such as an element that crosses to the next page or a page that faults, is for
+/// whoever goes on element by element.
+fn pieces<V: ProcessorState, M: GuestMemory, P: Ports>(
+    vcpu: &mut V,
+    strings: &Strings,
+    processor: &Processor,
+    walker: &mut Walker<M>,
+    ports: &mut P,
+    access: PortAccess,
+) -> usize {
+    let memory = walker.memory;
+    let mut buffer = [0; PIECE_BYTES as usize];
+    for done in 0..PIECES_MAX {
+        let Some((gpa, bytes)) = strings.piece(vcpu, walker, processor, PIECE_BYTES) else { return done };
+        let Some(piece) = buffer.get_mut(..bytes as usize).filter(|piece| !piece.is_empty()) else {
+            return done;
+        };
+        // That it is memory is known before anything is taken from the port: what is on one page is
+        // so as a whole.
+        let (looked_at, _) = piece.split_at_mut(if access.input { 1 } else { piece.len() });
+        if memory.read(gpa, looked_at).is_err() {
+            return done;
+        }
+        let moved = if access.input {
+            ports.input_string(access.port, access.width, piece)
+        } else {
+            ports.output_string(access.port, access.width, piece)
+        };
+        if !moved {
+            return done;
+        }
+        if access.input {
+            // It was memory just now; should it not be any more, the data is lost.
+            let _ = memory.write(gpa, piece);
+        }
+        strings.step_over(vcpu, bytes);
+    }
+    PIECES_MAX
 }
 
 /// A page that no guest has.

@@ -75,6 +75,52 @@ impl Strings {
         Ok(places)
     }
 
+    /// Where the next bytes of a string at a port are, and how many: whole elements on one page, and
+    /// `most` at most. `None` where none are left, or they are to be gone through one by one: because
+    /// they go down, are traced or do not repeat, or because something about them faults.
+    pub(super) fn piece<V: ProcessorState, M: GuestMemory>(
+        &self,
+        vcpu: &V,
+        walker: &mut Walker<M>,
+        processor: &Processor,
+        most: u64,
+    ) -> Option<(Gpa, u64)> {
+        if !self.repeats() || processor.single_steps() || processor.flags & RFLAGS_DF != 0 {
+            return None;
+        }
+        let width = self.instruction.width.bytes();
+        let (segment, index, access) = match self.destination() {
+            Some(access) => (SegmentName::Es, RDI, access),
+            None => (self.instruction.address.segment, RSI, Access::Read),
+        };
+        let offset = self.register(vcpu, index);
+        let linear = processor.linear(vcpu, segment, offset, width, access).ok()?;
+        let left = self.register(vcpu, RCX).saturating_mul(width);
+        let to_wrap = self.instruction.address.size.mask() - offset;
+        let bytes = left.min(0x1000 - (linear & 0xfff)).min(to_wrap).min(most) & !(width - 1);
+        if bytes == 0 {
+            return None;
+        }
+        processor.linear(vcpu, segment, offset, bytes, access).ok()?;
+        let gpa = walker.translate(&processor.paging, linear, access).ok()?;
+        Some((gpa, bytes))
+    }
+
+    /// Moves the string registers, and counts, past `bytes` bytes of a piece.
+    pub(super) fn step_over(&self, vcpu: &mut impl ProcessorState, bytes: u64) {
+        let index = if self.destination().is_some() { RDI } else { RSI };
+        let value = self.register(vcpu, index).wrapping_add(bytes);
+        self.set_register(vcpu, index, value);
+        let gone = bytes >> self.instruction.width.bytes().trailing_zeros();
+        let left = self.register(vcpu, RCX).wrapping_sub(gone);
+        self.set_register(vcpu, RCX, left);
+    }
+
+    /// Whether a repeated instruction has elements left.
+    pub(super) fn is_left(&self, vcpu: &impl ProcessorState) -> bool {
+        self.register(vcpu, RCX) != 0
+    }
+
     /// Moves the string registers, and counts, past one element.
     fn step(&self, vcpu: &mut impl ProcessorState, processor: &Processor) {
         let bytes = self.instruction.width.bytes();

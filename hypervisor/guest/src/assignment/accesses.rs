@@ -17,23 +17,44 @@ where
     I: Iommu + Send,
     T: Clock + Send,
 {
-    fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Option<u32> {
+    fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Reply<u32> {
         self.catch_up(partition);
-        if let Some(value) = self.bus.port_read(port, width) {
-            return Some(value);
+        if let Some((number, offset)) = BusAccess::<H>::port_endpoint(self, port) {
+            return Reply::Endpoint { number, offset };
         }
-        // Ports of a BAR are nobody's: no function of the machine decodes them, and no emulated
-        // one has any.
-        self.bus.port_bar_target(port).map(|_| width.mask() as u32)
+        if let Some(value) = self.bus.port_read(port, width) {
+            return Reply::Done(value);
+        }
+        // Ports of a BAR of a passed-through function are nobody's: the machine decodes none of them.
+        match self.bus.port_bar_target(port) {
+            Some(_) => Reply::Done(width.mask() as u32),
+            None => Reply::Nothing,
+        }
     }
 
-    fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> bool {
+    fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> Reply<()> {
         self.catch_up(partition);
-        if !self.bus.port_write(port, width, value) {
-            return self.bus.port_bar_target(port).is_some();
+        if let Some((number, offset)) = BusAccess::<H>::port_endpoint(self, port) {
+            return Reply::Endpoint { number, offset };
         }
-        self.apply_effects(partition);
-        true
+        if self.bus.port_write(port, width, value) {
+            self.apply_effects(partition);
+            return Reply::Done(());
+        }
+        match self.bus.port_bar_target(port) {
+            Some(_) => Reply::Done(()),
+            None => Reply::Nothing,
+        }
+    }
+
+    fn port_endpoint(&self, port: u16) -> Option<(usize, u64)> {
+        let target = self.bus.port_bar_target(port)?;
+        match self.bus.function(target.slot)? {
+            BusFunction::Emulated { function, endpoint } => {
+                Some((*endpoint, function.device_offset(target.bar, target.offset)))
+            }
+            BusFunction::PassedThrough(_) => None,
+        }
     }
 
     fn decodes(&self, gpa: Gpa) -> bool {

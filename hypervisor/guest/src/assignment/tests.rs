@@ -4,9 +4,10 @@ extern crate std;
 
 mod bench;
 mod emulated;
+mod ports;
 
 use super::*;
-use crate::host::BusAccess;
+use crate::host::{BusAccess, Reply};
 use crate::partition::End;
 use access::fake_pci::ResetBehaviour;
 use bench::{Around, E1000E, Event, Machine, NVME, guest};
@@ -26,7 +27,10 @@ fn config_write(guest: &Guest, slot: Slot, offset: u16, width: Width, value: u32
 fn config_read(guest: &Guest, slot: Slot, offset: u16, width: Width) -> u32 {
     let mut bus = guest.bus();
     bus.port_write(guest, 0xcf8, Width::Dword, 1 << 31 | u32::from(slot.0) << 8 | u32::from(offset & 0xfc));
-    bus.port_read(guest, 0xcfc + (offset & 3), width).unwrap()
+    match bus.port_read(guest, 0xcfc + (offset & 3), width) {
+        Reply::Done(value) => value,
+        other => panic!("{other:?} from configuration space"),
+    }
 }
 
 fn assign(guest: &Guest) -> Result<(), AssignError> {

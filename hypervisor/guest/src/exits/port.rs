@@ -49,6 +49,18 @@ impl<H: Host> Ports for GuestPorts<'_, H> {
     fn output(&mut self, port: u16, width: Width, value: u32) {
         self.needs_service |= self.partition.port_write(self.index, port, width, value);
     }
+
+    fn input_string(&mut self, port: u16, width: Width, bytes: &mut [u8]) -> bool {
+        let moved = self.partition.port_read_string(self.index, port, width, bytes);
+        self.needs_service |= moved == Some(true);
+        moved.is_some()
+    }
+
+    fn output_string(&mut self, port: u16, width: Width, bytes: &[u8]) -> bool {
+        let moved = self.partition.port_write_string(self.index, port, width, bytes);
+        self.needs_service |= moved == Some(true);
+        moved.is_some()
+    }
 }
 
 #[cold]

@@ -48,7 +48,7 @@ fn a_guest_finds_the_device_its_bar_and_its_messages() {
 #[test]
 fn what_the_guest_allows_is_told_once() {
     let mut function = function();
-    let master = Enables { bus_master: true, ..Enables::default() };
+    let master = Enables { bus_master: true, line: true, ..Enables::default() };
     let on = command::BUS_MASTER.into();
     assert_eq!(write(&mut function, COMMAND, Width::Word, on), [PciEffect::Enables(master)]);
     assert_eq!(write(&mut function, COMMAND, Width::Word, on), []);
@@ -58,7 +58,10 @@ fn what_the_guest_allows_is_told_once() {
     assert_eq!(function.config_read(control, Width::Word), 0xc004, "the size stays");
     let mut effects = PciEffects::new();
     function.reset(&mut effects);
-    assert_eq!(effects.pop(|| function.next_message()), Some(PciEffect::Enables(Enables::default())));
+    assert_eq!(
+        effects.pop(|| function.next_message()),
+        Some(PciEffect::Enables(Enables { line: true, ..Enables::default() }))
+    );
 }
 
 #[test]

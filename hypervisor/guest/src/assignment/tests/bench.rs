@@ -9,7 +9,7 @@ use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use access::memory::VecMemory;
 use devices::device::{Completion, Context, Device, DeviceEffect};
 use devices::medium::ImageMedium;
-use devices::{Backend, Chipset, ChipsetConfig, Endpoint};
+use devices::{Backend, Chipset, ChipsetConfig, Endpoint, ide};
 use iommu::{Fault, HostMsi as RemappedMsi};
 use spec::Width;
 use spec::pci_config::{COMMAND, command};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::string::{String, ToString};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
-use vpci::{BarLayout, Description, EmulatedFunction, Grant, Identity, Windows};
+use vpci::{BarLayout, Conventional, Description, EmulatedFunction, Grant, Identity, PortWindow, Windows};
 
 /// Behind a root port, and its slot on the guest's bus.
 pub const NVME: (Bdf, Slot) = (Bdf::new(1, 0, 0), Slot::new(1, 0));
@@ -28,6 +28,49 @@ pub const E1000E: (Bdf, Slot) = (Bdf::new(0, 2, 0), Slot::new(2, 0));
 pub const EMULATED: Slot = Slot::new(3, 0);
 /// A root port, and the [`Bell`] behind it.
 pub const PORT: Slot = Slot::new(4, 0);
+/// An IDE controller in compatibility mode.
+pub const IDE: Slot = Slot::new(5, 0);
+/// One with all its ports in a BAR, and INTA#.
+pub const CONVENTIONAL: Slot = Slot::new(6, 0);
+/// The global system interrupt of that.
+pub const LINE_GSI: u8 = crate::layout::intx_gsi(6, 0);
+/// What is on the disk of both.
+pub static IDE_IMAGE: [u8; 4096] = image();
+
+const fn image() -> [u8; 4096] {
+    let mut image = [0; 4096];
+    let mut at = 0;
+    while at < image.len() {
+        image[at] = (at / 512 * 37 + at) as u8;
+        at += 1;
+    }
+    image
+}
+
+const IDE_FUNCTION: Conventional = Conventional {
+    identity: Identity { vendor: 0x8086, device: 0x7111, class: 0x01_0180, revision: 1 },
+    bars: &[PortWindow { place: 4, ports: 16, at: ide::BUS_MASTER }],
+    fixed: &[
+        PortWindow { place: 0x1f0, ports: 8, at: ide::COMMAND },
+        PortWindow { place: 0x3f6, ports: 1, at: ide::CONTROL },
+        PortWindow { place: 0x170, ports: 8, at: ide::COMMAND + ide::CHANNEL_STRIDE },
+        PortWindow { place: 0x376, ports: 1, at: ide::CONTROL + ide::CHANNEL_STRIDE },
+    ],
+    has_pin: false,
+    registers: &[],
+};
+const CONVENTIONAL_FUNCTION: Conventional = Conventional {
+    bars: &[PortWindow { place: 0, ports: 64, at: 0 }],
+    fixed: &[],
+    has_pin: true,
+    ..IDE_FUNCTION
+};
+
+fn ide_endpoint(lines: [Option<u8>; 2]) -> Endpoint {
+    let disk = ide::Disk { start: 0, sectors: IDE_IMAGE.len() as u64 / 512, serial: [b' '; 20] };
+    let device = Box::new(ide::Ide::new([Some(disk), None]));
+    Endpoint::with_lines(device, Backend::Medium(Box::new(ImageMedium(&IDE_IMAGE))), lines)
+}
 pub const BEHIND: Slot = Slot::behind(1, 0);
 /// Where a [`Bell`] counts.
 pub const COUNT: Gpa = Gpa(0x3000);
@@ -382,6 +425,10 @@ pub fn guest() -> (Machine, Partition<Around>) {
         let function = EmulatedFunction::new(&description);
         bus.insert(slot, BusFunction::Emulated { function, endpoint }).unwrap();
     }
+    for (slot, endpoint, description) in [(IDE, 2, IDE_FUNCTION), (CONVENTIONAL, 3, CONVENTIONAL_FUNCTION)] {
+        let function = EmulatedFunction::conventional(&description);
+        bus.insert(slot, BusFunction::Emulated { function, endpoint }).unwrap();
+    }
     bus.place_bars().unwrap();
     machine.take_events();
     let iommu: &'static TicketMutex<Recorder> =
@@ -406,7 +453,9 @@ pub fn guest() -> (Machine, Partition<Around>) {
             layout.pending,
         )
     };
-    partition.endpoints = Box::new([TicketMutex::new(endpoint()), TicketMutex::new(endpoint())]);
+    let ide = ide_endpoint([Some(14), Some(15)]);
+    let conventional = ide_endpoint([Some(LINE_GSI), None]);
+    partition.endpoints = Box::new([endpoint(), endpoint(), ide, conventional].map(TicketMutex::new));
     (machine, partition)
 }
 

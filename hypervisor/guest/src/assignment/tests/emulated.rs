@@ -2,7 +2,6 @@
 
 use super::bench::{BEHIND, COUNT, EMULATED, PORT};
 use super::*;
-use crate::host::Reply;
 use access::GuestMemory;
 use spec::pci_config::{BAR0, BRIDGE_CONTROL, BRIDGE_CONTROL_SECONDARY_RESET};
 

@@ -49,11 +49,14 @@ impl GuestMemory for Nothing {
 }
 
 impl BusAccess<QuietHost> for Nothing {
-    fn port_read(&mut self, _: &Partition<QuietHost>, _: u16, _: Width) -> Option<u32> {
-        None
+    fn port_read(&mut self, _: &Partition<QuietHost>, _: u16, _: Width) -> Reply<u32> {
+        Reply::Nothing
     }
-    fn port_write(&mut self, _: &Partition<QuietHost>, _: u16, _: Width, _: u32) -> bool {
-        false
+    fn port_write(&mut self, _: &Partition<QuietHost>, _: u16, _: Width, _: u32) -> Reply<()> {
+        Reply::Nothing
+    }
+    fn port_endpoint(&self, _: u16) -> Option<(usize, u64)> {
+        None
     }
     fn decodes(&self, _: Gpa) -> bool {
         false

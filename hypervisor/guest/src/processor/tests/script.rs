@@ -113,11 +113,14 @@ impl Host for FakeHost {
 }
 
 impl BusAccess<FakeHost> for NoBus {
-    fn port_read(&mut self, _: &Partition<FakeHost>, _: u16, _: Width) -> Option<u32> {
-        None
+    fn port_read(&mut self, _: &Partition<FakeHost>, _: u16, _: Width) -> Reply<u32> {
+        Reply::Nothing
     }
-    fn port_write(&mut self, _: &Partition<FakeHost>, _: u16, _: Width, _: u32) -> bool {
-        false
+    fn port_write(&mut self, _: &Partition<FakeHost>, _: u16, _: Width, _: u32) -> Reply<()> {
+        Reply::Nothing
+    }
+    fn port_endpoint(&self, _: u16) -> Option<(usize, u64)> {
+        None
     }
     fn decodes(&self, _: Gpa) -> bool {
         false
