@@ -9,6 +9,7 @@ use spec::virtio::status as device_status;
 use std::vec;
 use std::vec::Vec;
 
+mod arbitrary;
 mod flight;
 mod requests;
 
