@@ -1,16 +1,23 @@
 //! A virtio block device (section 5.2).
 
-use super::transport::Function;
+use super::transport::{Function, MOST_QUEUES};
 use super::{Broken, Chain, Queue, Segment};
 use crate::device::{
     Completion, Context, DeviceEffect, MOST_REQUEST_BYTES, Operation, Request, RequestFault,
 };
 use crate::slots::{SLOTS, Slots};
 use access::GuestMemory;
+use serde::{Deserialize, Serialize};
 use spec::Gpa;
 use spec::virtio::block::{
     HEADER_BYTES, ID_BYTES, RANGE_BYTES, RANGE_UNMAP, SECTOR_BYTES, config, feature, request, status,
 };
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use state::STATE_BYTES;
 
 /// Descriptors of a queue.
 const QUEUE_SIZE: u16 = 128;
@@ -23,7 +30,7 @@ const MOST_DISCARDED: u32 = 1 << 21;
 const MOST_ZEROED: u32 = 1 << 15;
 
 /// What a device is made of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// Sectors of 512 bytes.
     pub sectors: u64,
@@ -35,7 +42,7 @@ pub struct Config {
     pub can_discard: bool,
     /// See [`can_discard`](Self::can_discard).
     pub can_write_zeroes: bool,
-    /// How many queues it has.
+    /// How many queues it has, 1 to [`MOST_QUEUES`]; another number is taken for the nearest of these.
     pub queues: u16,
     /// What it calls itself; zeros behind the end.
     pub name: [u8; ID_BYTES],
@@ -83,7 +90,8 @@ pub struct Block {
 
 impl Block {
     /// A device at power-up.
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        config.queues = config.queues.clamp(1, MOST_QUEUES as u16);
         let chain = Chain::with_capacity(QUEUE_SIZE);
         Self {
             registers: registers(&config),
@@ -412,6 +420,3 @@ fn registers(made: &Config) -> [u8; config::BYTES] {
     put(config::MAX_ZEROES_SEG, &(MOST_PIECES as u32).to_le_bytes());
     bytes
 }
-
-#[cfg(test)]
-mod tests;

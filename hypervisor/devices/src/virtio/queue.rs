@@ -1,8 +1,9 @@
 //! A queue as the common configuration shows it, and its ring once it is enabled.
 
-use super::split::Places;
+use super::split::{Places, Progress};
 use super::{Broken, Chain, Split};
 use access::GuestMemory;
+use serde::{Deserialize, Serialize};
 use spec::Gpa;
 use spec::virtio::feature;
 use spec::virtio::pci::{NO_VECTOR, common};
@@ -75,15 +76,19 @@ impl Queue {
         if self.ring.is_some() {
             return Ok(());
         }
-        self.ring = Some(Split::new(Places {
+        self.ring = Some(Split::new(self.places(features))?);
+        Ok(())
+    }
+
+    const fn places(&self, features: u64) -> Places {
+        Places {
             size: self.size,
             descriptors: Gpa(self.descriptors),
             available: Gpa(self.driver),
             used: Gpa(self.device),
             indirect: features & feature::INDIRECT_DESCRIPTORS != 0,
             event_index: features & feature::EVENT_INDEX != 0,
-        })?);
-        Ok(())
+        }
     }
 
     /// See [`Split::take`]. A queue that is not enabled has nothing.
@@ -114,5 +119,44 @@ impl Queue {
         memory: &dyn GuestMemory,
     ) -> Result<bool, Broken> {
         self.ring.as_mut().map_or(Ok(false), |ring| ring.want_notifications(wanted, memory))
+    }
+}
+
+/// A queue as it is saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct QueueState {
+    pub(super) size: u16,
+    pub(super) vector: u16,
+    pub(super) descriptors: u64,
+    pub(super) driver: u64,
+    pub(super) device: u64,
+    /// How far it is, where it is enabled.
+    pub(super) progress: Option<Progress>,
+}
+
+impl Queue {
+    /// Its state.
+    pub(super) fn state(&self) -> QueueState {
+        QueueState {
+            size: self.size,
+            vector: self.vector,
+            descriptors: self.descriptors,
+            driver: self.driver,
+            device: self.device,
+            progress: self.ring.as_ref().map(Split::progress),
+        }
+    }
+
+    /// The queue of `state`, of at most `most` descriptors, with these features.
+    ///
+    /// # Errors
+    /// It cannot be there, or not be so far.
+    pub(super) fn restored(state: &QueueState, most: u16, features: u64) -> Result<Self, Broken> {
+        let QueueState { size, vector, descriptors, driver, device, progress } = *state;
+        let mut queue = Self { most, size, vector, descriptors, driver, device, ring: None };
+        if let Some(progress) = progress {
+            queue.ring = Some(Split::restored(queue.places(features), progress)?);
+        }
+        Ok(queue)
     }
 }

@@ -3,6 +3,7 @@
 use super::{Broken, Chain, Segment};
 use access::GuestMemory;
 use core::sync::atomic::{Ordering, fence};
+use serde::{Deserialize, Serialize};
 use spec::Gpa;
 use spec::virtio::split::{
     AVAILABLE_ALIGN, AVAILABLE_ENTRY_BYTES, AVAILABLE_NO_INTERRUPT, DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT,
@@ -27,6 +28,15 @@ pub struct Places {
     pub indirect: bool,
     /// Whether the sides tell by an index when they want to be told (VIRTIO_F_EVENT_IDX).
     pub event_index: bool,
+}
+
+/// How far a queue is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Progress {
+    pub(super) next_available: u16,
+    pub(super) next_used: u16,
+    pub(super) told_used: u16,
+    pub(super) outstanding: u16,
 }
 
 /// A queue that is enabled. What the driver said about it does not change any more.
@@ -66,6 +76,24 @@ impl Split {
             }
         }
         Ok(Self { places, next_available: 0, next_used: 0, told_used: 0, outstanding: 0 })
+    }
+
+    /// How far it is.
+    pub(super) const fn progress(&self) -> Progress {
+        let Self { next_available, next_used, told_used, outstanding, .. } = *self;
+        Progress { next_available, next_used, told_used, outstanding }
+    }
+
+    /// The queue at `places` that is so far.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and where more chains are outstanding than there are.
+    pub(super) fn restored(places: Places, progress: Progress) -> Result<Self, Broken> {
+        let Progress { next_available, next_used, told_used, outstanding } = progress;
+        if outstanding > places.size {
+            return Err(Broken);
+        }
+        Ok(Self { next_available, next_used, told_used, outstanding, ..Self::new(places)? })
     }
 
     /// How many chains were taken and not put yet. It is never more than the queue has descriptors.

@@ -13,6 +13,10 @@ use spec::Width;
 use spec::virtio::pci::{NO_VECTOR, capability, common, isr, notify_capability, structure};
 use spec::virtio::{feature, status};
 
+pub(super) mod state;
+#[cfg(test)]
+mod tests;
+
 const COMMON: u64 = 0;
 const ISR: u64 = 0x1000;
 const DEVICE: u64 = 0x2000;
@@ -24,6 +28,8 @@ pub const WINDOW_BYTES: u64 = 0x4000;
 const NOTIFY_BYTES: u32 = 4;
 /// The most messages: the changes of the configuration, and the queues.
 pub const MOST_MESSAGES: u16 = 32;
+/// The most queues.
+pub const MOST_QUEUES: usize = 16;
 
 /// The vendor-specific capabilities that tell the driver of the window, which is BAR 0.
 pub const CAPABILITIES: &[&[u8]] = &[
@@ -51,7 +57,7 @@ const FEATURES: u64 = feature::VERSION_1 | feature::INDIRECT_DESCRIPTORS | featu
 pub trait Function: Send {
     /// The features of the type that it offers.
     fn features(&self) -> u64;
-    /// How many queues it has, and the most descriptors of each.
+    /// How many queues it has, at most [`MOST_QUEUES`], and the most descriptors of each.
     fn queues(&self) -> (u16, u16);
     /// The most effects of one call.
     fn most_effects(&self) -> usize;
@@ -88,7 +94,7 @@ pub trait Function: Send {
 
 /// The device.
 pub struct Transport<F> {
-    function: F,
+    pub(super) function: F,
     queues: Box<[Queue]>,
     /// Messages that the PCI function has.
     messages: u16,
@@ -115,7 +121,7 @@ impl<F: Function> Transport<F> {
     pub fn new(function: F, messages: u16, is_polled: bool) -> Self {
         let (queues, most) = function.queues();
         Self {
-            queues: core::iter::repeat_n(Queue::new(most), queues.into()).collect(),
+            queues: core::iter::repeat_n(Queue::new(most), usize::from(queues).min(MOST_QUEUES)).collect(),
             function,
             messages: messages.min(MOST_MESSAGES),
             is_polled,
@@ -225,6 +231,12 @@ impl<F: Function> Transport<F> {
         }
     }
 
+    /// Whether the driver can take these features: none that is not offered, and no device of before
+    /// version 1.0 (section 2.2.2).
+    fn can_agree(&self, features: u64) -> bool {
+        features & !self.features() == 0 && features & feature::VERSION_1 != 0
+    }
+
     /// The driver writes `device_status`: bits are only added, and 0 resets (section 2.1.1).
     fn set_status(&mut self, value: u8, context: &mut Context<'_>) {
         if value == 0 {
@@ -237,9 +249,7 @@ impl<F: Function> Transport<F> {
             return;
         }
         let mut added = value & !self.status & STATUS_BITS;
-        let is_possible =
-            self.driver_features & !self.features() == 0 && self.driver_features & feature::VERSION_1 != 0;
-        if added & status::FEATURES_OK != 0 && !is_possible {
+        if added & status::FEATURES_OK != 0 && !self.can_agree(self.driver_features) {
             added &= !status::FEATURES_OK;
         }
         self.status |= added;
@@ -458,6 +468,3 @@ const fn half(features: u64, select: u32) -> u32 {
         _ => 0,
     }
 }
-
-#[cfg(test)]
-mod tests;

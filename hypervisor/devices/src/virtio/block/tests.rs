@@ -12,6 +12,7 @@ use std::vec::Vec;
 mod arbitrary;
 mod flight;
 mod requests;
+mod saving;
 
 /// Sectors of the medium.
 const SECTORS: u64 = 4096;

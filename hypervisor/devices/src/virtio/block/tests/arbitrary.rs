@@ -1,6 +1,7 @@
 //! A driver that sends anything that is right, a medium that answers in any order, and a model of what
 //! the medium then holds.
 
+use super::saving::{device, save};
 use super::*;
 use crate::Device;
 use proptest::prelude::*;
@@ -42,6 +43,8 @@ enum Step {
     Sleep,
     Fault(bool),
     Reset,
+    /// The device is saved, and restored into another one.
+    Move,
 }
 
 fn order() -> impl Strategy<Value = Order> {
@@ -74,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Sleep),
         1 => any::<bool>().prop_map(Step::Fault),
         1 => Just(Step::Reset),
+        3 => Just(Step::Move),
     ]
 }
 
@@ -130,7 +134,8 @@ impl World {
                 self.drive.guest.bench.medium.fault = fails.then_some(RequestFault::Medium);
             }
             Step::Reset => self.reset(),
-            Step::Serve(_) | Step::Poll | Step::Sleep => {}
+            Step::Move if self.drive.guest.bench.waiting.is_empty() => self.replace(),
+            Step::Serve(_) | Step::Poll | Step::Sleep | Step::Move => {}
         }
         self.look();
     }
@@ -286,6 +291,16 @@ impl World {
             assert!(place == data, "{:?} wrote something else", flight.order);
         }
         self.places.push(flight.place);
+    }
+
+    fn replace(&mut self) {
+        let config = Config { sectors: SECTORS, ..config() };
+        let state = save(&self.drive.guest.bench.device);
+        let mut other = device(config, self.is_polled);
+        other.restore(&state).expect("a state that was saved");
+        assert_eq!(save(&other), state);
+        assert_eq!(other.line(), self.drive.guest.bench.line);
+        self.drive.guest.bench.device = other;
     }
 
     /// The driver resets the device and sets it up again.
