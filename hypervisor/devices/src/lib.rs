@@ -28,6 +28,7 @@ pub mod ioapic;
 pub mod local_apic;
 pub mod medium;
 pub mod msix;
+pub mod ne2000;
 pub mod nvme;
 pub mod pic;
 pub mod pit;
