@@ -5,6 +5,8 @@
 
 pub mod block;
 pub mod chain;
+mod copy;
+pub mod net;
 pub mod queue;
 pub mod split;
 #[cfg(any(test, feature = "fakes"))]

@@ -107,6 +107,26 @@ impl Queue {
         self.ring.as_mut().ok_or(Broken)?.put(memory, head, written)
     }
 
+    /// See [`Split::put_all`].
+    ///
+    /// # Errors
+    /// See there; and the queue is not enabled.
+    pub fn put_all(&mut self, memory: &dyn GuestMemory, chains: &[(u16, u32)]) -> Result<(), Broken> {
+        self.ring.as_mut().ok_or(Broken)?.put_all(memory, chains)
+    }
+
+    /// See [`Split::untake`].
+    ///
+    /// # Errors
+    /// See there; and the queue is not enabled.
+    pub fn untake(&mut self, chains: u16) -> Result<(), Broken> {
+        match &mut self.ring {
+            Some(ring) => ring.untake(chains),
+            None if chains == 0 => Ok(()),
+            None => Err(Broken),
+        }
+    }
+
     /// See [`Split::take_interrupt`].
     pub(super) fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
         self.ring.as_mut().map_or(Ok(false), |ring| ring.take_interrupt(memory))

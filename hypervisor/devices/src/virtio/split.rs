@@ -133,15 +133,37 @@ impl Split {
     /// # Errors
     /// Where no chain is outstanding, or the used ring is not in memory.
     pub fn put(&mut self, memory: &dyn GuestMemory, head: u16, written: u32) -> Result<(), Broken> {
-        self.outstanding = self.outstanding.checked_sub(1).ok_or(Broken)?;
-        let entry = u64::from(self.next_used % self.places.size);
-        let value = u64::from(head) | u64::from(written) << 32;
-        let gpa = at(self.places.used, RING_ENTRIES + entry * USED_ENTRY_BYTES)?;
-        memory.write(gpa, &value.to_le_bytes()).map_err(|_| Broken)?;
-        // The entry, and the data before it, are there before the index tells of them.
+        self.put_all(memory, &[(head, written)])
+    }
+
+    /// As [`put`](Self::put), for several chains, which the driver sees at once.
+    ///
+    /// # Errors
+    /// As there; where so many are not outstanding.
+    pub fn put_all(&mut self, memory: &dyn GuestMemory, chains: &[(u16, u32)]) -> Result<(), Broken> {
+        let count = u16::try_from(chains.len()).map_err(|_| Broken)?;
+        self.outstanding = self.outstanding.checked_sub(count).ok_or(Broken)?;
+        for &(head, written) in chains {
+            let entry = u64::from(self.next_used % self.places.size);
+            let value = u64::from(head) | u64::from(written) << 32;
+            let gpa = at(self.places.used, RING_ENTRIES + entry * USED_ENTRY_BYTES)?;
+            memory.write(gpa, &value.to_le_bytes()).map_err(|_| Broken)?;
+            self.next_used = self.next_used.wrapping_add(1);
+        }
+        // The entries, and the data before them, are there before the index tells of them.
         fence(Ordering::Release);
-        self.next_used = self.next_used.wrapping_add(1);
         self.write_u16(memory, self.places.used, RING_INDEX, self.next_used)
+    }
+
+    /// Has the chains that were taken last, and not put, be taken again later. Nothing of them is
+    /// remembered: the driver may have changed them by then.
+    ///
+    /// # Errors
+    /// Where so many are not outstanding.
+    pub fn untake(&mut self, chains: u16) -> Result<(), Broken> {
+        self.outstanding = self.outstanding.checked_sub(chains).ok_or(Broken)?;
+        self.next_available = self.next_available.wrapping_sub(chains);
+        Ok(())
     }
 
     /// Whether the driver wants an interrupt for what was put since this was last asked. It has to be

@@ -7,8 +7,9 @@
 //! completes meanwhile interrupts once, when they poll next. Otherwise the access does everything.
 
 use super::{Broken, Queue};
-use crate::device::{Completion, Context, Device, DeviceEffect};
+use crate::device::{Accepts, Completion, Context, Device, DeviceEffect, Reception};
 use alloc::boxed::Box;
+use network::{Frame, Parts};
 use spec::Width;
 use spec::virtio::pci::{NO_VECTOR, capability, common, isr, notify_capability, structure};
 use spec::virtio::{feature, status};
@@ -90,6 +91,47 @@ pub trait Function: Send {
     fn orphan(&mut self);
     /// As after power-up: what is at the medium is not known any more.
     fn reset(&mut self);
+
+    /// Whether the driver is to tell of what it makes available in queue `queue`, once nobody polls.
+    fn is_notified(&self, queue: usize) -> bool {
+        let _ = queue;
+        true
+    }
+    /// See [`Device::transmit`].
+    ///
+    /// # Errors
+    /// The driver broke a rule.
+    fn transmit(
+        &mut self,
+        frame: &mut Frame,
+        queues: &mut [Queue],
+        context: &mut Context<'_>,
+    ) -> Result<bool, Broken> {
+        let _ = (frame, queues, context);
+        Ok(false)
+    }
+    /// See [`Device::accepts`].
+    fn accepts(&self) -> Accepts {
+        Accepts::default()
+    }
+    /// See [`Device::receive`].
+    ///
+    /// # Errors
+    /// The driver broke a rule.
+    fn receive(
+        &mut self,
+        parts: &Parts<'_>,
+        queues: &mut [Queue],
+        context: &mut Context<'_>,
+    ) -> Result<Reception, Broken> {
+        let _ = (parts, queues, context);
+        Ok(Reception::Down)
+    }
+    /// See [`Device::set_link`]. Whether the configuration is another one now.
+    fn set_link(&mut self, is_up: bool) -> bool {
+        let _ = is_up;
+        false
+    }
 }
 
 /// The device.
@@ -448,7 +490,7 @@ impl<F: Function> Device for Transport<F> {
         let mut missed = false;
         for index in 0..self.queues.len() {
             let Some(queue) = self.queues.get_mut(index) else { break };
-            match queue.want_notifications(wanted, context.memory) {
+            match queue.want_notifications(wanted && self.function.is_notified(index), context.memory) {
                 Ok(waits) => missed |= waits,
                 Err(Broken) => {
                     self.fail(context);
@@ -457,6 +499,43 @@ impl<F: Function> Device for Transport<F> {
             }
         }
         missed
+    }
+
+    fn transmit(&mut self, frame: &mut Frame, context: &mut Context<'_>) -> bool {
+        if !self.is_running() {
+            return false;
+        }
+        let taken = self.function.transmit(frame, &mut self.queues, context).unwrap_or_else(|Broken| {
+            frame.clear();
+            self.fail(context);
+            false
+        });
+        self.tell(context);
+        taken
+    }
+
+    fn accepts(&self) -> Accepts {
+        self.function.accepts()
+    }
+
+    fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {
+        if !self.is_running() {
+            return Reception::Down;
+        }
+        let reception = self.function.receive(parts, &mut self.queues, context).unwrap_or_else(|Broken| {
+            self.fail(context);
+            Reception::Down
+        });
+        self.tell(context);
+        reception
+    }
+
+    /// A driver that is set up is told that the configuration changed (section 2.5).
+    fn set_link(&mut self, is_up: bool, context: &mut Context<'_>) {
+        if self.function.set_link(is_up) && self.is_running() {
+            self.interrupt(self.config_vector, isr::CONFIGURATION);
+            self.notify(context);
+        }
     }
 }
 

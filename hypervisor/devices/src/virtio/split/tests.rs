@@ -231,6 +231,28 @@ fn an_index_that_jumps_and_a_descriptor_offered_twice_are_refused() {
 }
 
 #[test]
+fn what_is_untaken_is_taken_again_and_several_are_seen_at_once() {
+    let (mut split, mut driver, mut chain) = queue(true, true);
+    let heads = [0, 1, 2].map(|place| driver.add(&[buffer(place)], 1, false).unwrap());
+    for head in [heads[0], heads[1]] {
+        assert_eq!(split.take(&driver.memory, &mut chain), Ok(true));
+        assert_eq!(chain.head, head);
+    }
+    assert_eq!(split.untake(3), Err(Broken), "two were taken");
+    split.untake(1).unwrap();
+    for head in [heads[1], heads[2]] {
+        assert_eq!(split.take(&driver.memory, &mut chain), Ok(true));
+        assert_eq!(chain.head, head);
+    }
+    assert_eq!(split.put_all(&driver.memory, &[(0, 0); 4]), Err(Broken), "three were taken");
+    split.put_all(&driver.memory, &heads.map(|head| (head, 7))).unwrap();
+    assert_eq!(split.outstanding(), 0);
+    for head in heads {
+        assert_eq!(driver.take_used(), Some((head, 7)));
+    }
+}
+
+#[test]
 fn nothing_can_be_put_that_was_not_taken() {
     let (mut split, driver, _) = queue(true, true);
     assert_eq!(split.put(&driver.memory, 0, 0), Err(Broken));
