@@ -11,7 +11,7 @@ use spec::{Bdf, Gpa, Width};
 use std::collections::BTreeMap;
 use vpci::message::MessageRefused;
 use vpci::{
-    Bar, BarLayout, BarTarget, EmulatedFunction, Enables, Grant, GuestBus, HostMsi, Identity, PassedThrough,
+    Bar, BarLayout, BarTarget, Description, EmulatedFunction, Enables, Grant, GuestBus, HostMsi, Identity, PassedThrough,
     PciEffect, PciFunction, Slot,
 };
 
@@ -101,9 +101,14 @@ impl<'a> Guest<'a> {
 
     /// Puts an emulated function there.
     pub fn emulate(&mut self, slot: Slot, endpoint: usize) {
-        let function = EmulatedFunction::new(IDENTITY, 5, BarLayout::new(0x2000, 5));
+        let function = EmulatedFunction::new(&Description {
+            identity: IDENTITY,
+            messages: 5,
+            layout: BarLayout::new(0x2000, 5),
+            vendor_specific: &[],
+        });
         self.bus.insert(slot, BusFunction::Emulated { function, endpoint }).expect("a free slot");
-        self.endpoints.insert(endpoint, Enables::default());
+        self.endpoints.insert(endpoint, Enables { line: true, ..Enables::default() });
         self.slots.push(slot);
     }
 

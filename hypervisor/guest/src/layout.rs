@@ -67,6 +67,8 @@ pub const COM1_GSI: u8 = 4;
 pub const RTC_GSI: u8 = 8;
 /// Input of the IOAPIC that the interval timer (IRQ 0) raises.
 pub const PIT_GSI: u8 = 2;
+/// Inputs of the IOAPIC that the two channels of an IDE controller raise (edge, active high).
+pub const IDE_GSIS: [u8; 2] = [14, 15];
 /// Inputs of the IOAPIC.
 pub const IOAPIC_PINS: u8 = 24;
 

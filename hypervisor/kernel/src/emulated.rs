@@ -1,6 +1,7 @@
 //! The emulated functions of a guest: each in its slot of the bus, and the device behind it.
 
 mod contents;
+mod ide;
 mod nvme;
 
 use alloc::boxed::Box;
@@ -35,6 +36,7 @@ pub fn build(
         let (kib, what) = (drive.kib(), drive.what.clone());
         let (function, endpoint) = match emulated.model {
             Model::Nvme => nvme::build(drive, slot),
+            Model::Ide => ide::build(drive, slot)?,
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;
@@ -42,4 +44,13 @@ pub fn build(
         Ok(TicketMutex::new(endpoint))
     };
     plan.emulated.iter().enumerate().map(build).collect()
+}
+
+/// What a drive in this slot says its serial number is.
+fn serial_number(slot: Slot) -> [u8; 20] {
+    let mut serial = [b' '; 20];
+    for (place, byte) in serial.iter_mut().zip(format!("bulkhead-{slot}").bytes()) {
+        *place = byte;
+    }
+    serial
 }

@@ -374,15 +374,26 @@ choice! {
     pub enum Model {
         /// an NVMe drive with one namespace (NVM Express 1.4)
         Nvme = "nvme",
+        /// an IDE controller (PIIX4) whose primary master is the drive, which old systems know
+        Ide = "ide",
     }
 }
 
 impl Model {
     /// Bytes of its one BAR: its registers, the MSI-X table and the pending bits, each on pages
-    /// of their own.
+    /// of their own; or its ports.
     pub const fn bar_bytes(self) -> u64 {
         match self {
             Self::Nvme => 0x4000,
+            Self::Ide => 16,
+        }
+    }
+
+    /// Whether the BAR is one of ports and not of memory.
+    pub const fn has_ports(self) -> bool {
+        match self {
+            Self::Nvme => false,
+            Self::Ide => true,
         }
     }
 }

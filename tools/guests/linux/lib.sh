@@ -29,6 +29,17 @@ start() {
     done
 }
 
+# Loads the drivers of IDE disks, which use DMA ($1 is 1) or not (0). Some may be there already; what
+# is missing shows where there is no disk.
+load_ide() {
+    for module in "/lib/ide/$(uname -r)"/*.ko; do
+        case $module in
+        *-libata.ko) insmod "$module" "dma=$1" ;;
+        *) insmod "$module" 2>/dev/null ;;
+        esac
+    done
+}
+
 # The value of the word `$1=...` of the kernel's command line.
 option() {
     for word in $(cat /proc/cmdline); do

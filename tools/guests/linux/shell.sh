@@ -3,6 +3,7 @@
 #
 # Kernel command line: once        no prompt: the shell says what it found, and the guest ends.
 #                      drive       reads the file on the first NVMe drive, which takes no writes.
+#                      ide         reads the same on the IDE disk, by DMA and by PIO.
 #                      time=CLOCK  waits until the kernel keeps its time by CLOCK.
 . /lib.sh
 start shell
@@ -13,17 +14,36 @@ if [ -n "$clock" ]; then
     wait_for 10 grep -qx "$clock" "$current" || fail "the time is kept by $(cat "$current")"
     echo "shell: the time is kept by $clock"
 fi
+# Reads the file on drive $1 and compares its hash.
+verify() {
+    wait_for 30 test -b "$1" || fail "no $1"
+    mkdir -p /mnt
+    mount -t ext2 -o ro "$1" /mnt || fail "cannot mount $1"
+    read=$(sha256sum /mnt/data | cut -d ' ' -f 1)
+    [ "$read" = "$(cat /drive.sha256)" ] || fail "read sha256 $read"
+    umount /mnt
+}
+# Reads the IDE disk with DMA ($1 is 1) or without (0), which Linux calls $2.
+verify_ide() {
+    load_ide "$1"
+    verify /dev/sda
+    dmesg | grep -q "ata[0-9.]*: configured for $2" || fail "the IDE disk is not used by $2"
+    echo "shell: verified sha256 $read by $2 on $(cat /sys/block/sda/device/model) of $(blockdev --getsize64 /dev/sda) bytes"
+    grep ata_piix /proc/interrupts
+    rmmod ata_piix || fail "cannot unload ata_piix"
+    rmmod libata || fail "cannot unload libata"
+}
 if grep -qw drive /proc/cmdline; then
     device=/dev/nvme0n1
     wait_for 30 test -b "$device" || fail "no $device"
     [ "$(blockdev --getro "$device")" = 1 ] || fail "$device takes writes"
-    mkdir -p /mnt
-    mount -t ext2 -o ro "$device" /mnt || fail "cannot mount $device"
-    read=$(sha256sum /mnt/data | cut -d ' ' -f 1)
-    [ "$read" = "$(cat /drive.sha256)" ] || fail "read sha256 $read"
-    umount /mnt
+    verify "$device"
     grep -i nvme /proc/interrupts
     echo "shell: verified sha256 $read on $(cat /sys/block/nvme0n1/device/model) of $(blockdev --getsize64 "$device") bytes"
+fi
+if grep -qw ide /proc/cmdline; then
+    verify_ide 1 UDMA/33
+    verify_ide 0 PIO
 fi
 if grep -qw once /proc/cmdline; then
     # The end of a session hangs its terminal up, which throws away what waits to be sent; stty

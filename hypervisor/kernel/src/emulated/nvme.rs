@@ -1,8 +1,8 @@
 //! An emulated NVMe drive.
 
 use super::contents::Contents;
+use super::serial_number;
 use alloc::boxed::Box;
-use alloc::format;
 use devices::Endpoint;
 use devices::nvme::{Config, Nvme, WINDOW_BYTES};
 use plan::Model;
@@ -29,16 +29,12 @@ pub fn build(drive: Contents, slot: Slot) -> (EmulatedFunction, Endpoint) {
 
 /// The controller of a drive. The namespace is known by its contents, the controller by its slot.
 fn controller(drive: &Contents, slot: Slot) -> Config {
-    let mut serial = [b' '; 20];
-    for (place, byte) in serial.iter_mut().zip(format!("bulkhead-{slot}").bytes()) {
-        *place = byte;
-    }
     Config {
         blocks: drive.blocks,
         block: drive.block,
         writable: drive.writable,
         messages: MESSAGES,
-        serial,
+        serial: serial_number(slot),
         uuid: drive.uuid,
         vendor: IDENTITY.vendor,
         subsystem_vendor: IDENTITY.vendor,

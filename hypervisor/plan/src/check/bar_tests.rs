@@ -194,7 +194,7 @@ fn the_bars_of_emulated_functions_need_room_too() {
     assert_eq!(
         ask(2),
         [
-            "guest.a.pci[2].emulate: BAR 0 of the emulated function in slot 03.0 needs 16384 bytes of the guest's \
+            "guest.a.pci[2].emulate: the BAR of the emulated function in slot 03.0 needs 16384 bytes of the guest's \
              room for devices, and its window above 4 GiB, of 0 bytes from 0x100000000, cannot hold it; make its \
              BAR smaller (Resizable BAR in the firmware), or leave a device out"
         ]

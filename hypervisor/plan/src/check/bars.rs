@@ -86,8 +86,9 @@ pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut 
         }
     }
     for (index, pci, model) in guest.emulated() {
-        let kind = BarKind::Memory64 { prefetchable: false };
-        let what = format!("BAR 0 of the emulated function in slot {}", pci.slot);
+        let memory = BarKind::Memory64 { prefetchable: false };
+        let kind = if model.has_ports() { BarKind::Io } else { memory };
+        let what = format!("the BAR of the emulated function in slot {}", pci.slot);
         wanted.push((model.bar_bytes(), kind, format!("pci[{index}].emulate"), what));
     }
     wanted.sort_by_key(|(bytes, ..)| core::cmp::Reverse(*bytes));

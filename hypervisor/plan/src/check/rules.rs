@@ -1,7 +1,7 @@
 //! What must hold on any machine.
 
 use super::Report;
-use crate::config::{Config, GuestConfig, Interrupts, PartitionName, PciConfig};
+use crate::config::{Config, GuestConfig, Interrupts, Model, PartitionName, PciConfig};
 use crate::problem::Problem;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -177,6 +177,7 @@ fn check_sources(config: &Config, guest: &GuestConfig, report: &mut Report) {
             ),
             (None, Some(_)) => {
                 check_emulated(index, pci, report);
+                check_ide(guest, index, report);
                 check_backing(config, index, pci, report);
             }
         }
@@ -190,6 +191,18 @@ fn check_emulated(index: usize, pci: &PciConfig, report: &mut Report) {
     for (key, _) in keys.iter().filter(|(_, given)| *given) {
         let message = "an emulated function has nothing of the kind";
         report.add(alloc::format!("pci[{index}].{key}"), message, "remove the key");
+    }
+}
+
+/// The ports and interrupts of IDE channels are always the same, so a guest has them once.
+fn check_ide(guest: &GuestConfig, index: usize, report: &mut Report) {
+    let mut drives = guest.emulated().filter(|(.., model)| *model == Model::Ide).map(|(index, ..)| index);
+    if drives.next().is_some_and(|first| first < index) && drives.any(|other| other == index) {
+        report.add(
+            alloc::format!("pci[{index}].emulate"),
+            "the guest has an IDE controller already, and there is one place for its ports",
+            "use \"nvme\" for the other drives",
+        );
     }
 }
 

@@ -77,6 +77,23 @@ pub(super) fn problems_of(function: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_guest_has_one_ide_controller() {
+    let drive = "emulate = \"ide\"\nbacking = { image = \"root.img\" }\n";
+    assert_eq!(problems_of(drive), [""; 0]);
+    let two = format!(
+        "{drive}[[guest.a.pci]]\nslot = \"02.0\"\nemulate = \"nvme\"\nbacking = {{ image = \"root.img\" }}\n\
+         [[guest.a.pci]]\nslot = \"03.0\"\n{drive}[[guest.a.pci]]\nslot = \"04.0\"\n{drive}"
+    );
+    let problem = |index: usize| {
+        format!(
+            "guest.a.pci[{index}].emulate: the guest has an IDE controller already, and there is one place for its \
+             ports; use \"nvme\" for the other drives"
+        )
+    };
+    assert_eq!(problems_of(&two), [problem(2), problem(3)]);
+}
+
+#[test]
 fn a_function_is_the_machines_or_an_emulated_one() {
     let emulated = "emulate = \"nvme\"\nbacking = { image = \"root.img\" }\n";
     assert_eq!(problems_of(emulated), [""; 0]);

@@ -13,6 +13,8 @@ pub const NAMES: [&str; 4] = ["net.cpio", "disk.cpio", "shell.cpio", "bench.cpio
 /// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
 const NET: [&str; 2] = ["e1000e", "e1000"];
 const DISK: [&str; 3] = ["nvme", "crc32c_generic", "ext4"];
+/// What IDE disks need: `shell.cpio` and `disk.cpio` load it where they are told to.
+const IDE: [&str; 2] = ["sd_mod", "ata_piix"];
 /// What reads MSRs, one of which counts exits.
 const COUNT: [&str; 1] = ["msr"];
 /// Both vendors': the host has one of them.
@@ -24,8 +26,10 @@ const VFIO: [&str; 3] = ["kvm_amd", "vfio_iommu_type1", "vfio-pci"];
 pub struct Ingredients {
     /// The static program.
     pub busybox: Vec<u8>,
-    /// `lib/modules/VERSION` of the kernel.
+    /// `lib/modules/VERSION` of the full kernel.
     pub modules: PathBuf,
+    /// The same of the kernel for virtual machines.
+    pub cloud_modules: PathBuf,
     /// SHA-256 of the file that the guest `net` fetches.
     pub payload_hash: String,
     /// SHA-256 of the file on the drive's image.
@@ -97,7 +101,13 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
         "bench.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "bench.sh"),
         _ => ([&NET[..], &DISK[..]].concat(), "shell.sh"),
     };
-    Ok(begin(ingredients, scripts, init, &drivers)?.finish())
+    let mut archive = begin(ingredients, scripts, init, &drivers)?;
+    if matches!(init, "shell.sh" | "disk.sh") {
+        for folder in [&ingredients.modules, &ingredients.cloud_modules] {
+            add_modules(&mut archive, folder, &IDE, &format!("lib/ide/{}", version(folder)?))?;
+        }
+    }
+    Ok(archive.finish())
 }
 
 /// An archive with busybox, the script `init` and what it needs, and modules.
@@ -115,9 +125,13 @@ fn begin(ingredients: &Ingredients, scripts: &Scripts, init: &str, drivers: &[&s
     archive.file("payload.sha256", 0o644, ingredients.payload_hash.as_bytes());
     archive.file("drive.sha256", 0o644, ingredients.drive_hash.as_bytes());
     let folder = &ingredients.modules;
-    let version = folder.file_name().and_then(|name| name.to_str()).context("the kernel has no version")?;
-    add_modules(&mut archive, folder, drivers, &format!("lib/modules/{version}"))?;
+    add_modules(&mut archive, folder, drivers, &format!("lib/modules/{}", version(folder)?))?;
     Ok(archive)
+}
+
+/// The version of the kernel that a folder of modules is of.
+fn version(folder: &Path) -> Result<&str> {
+    folder.file_name().and_then(|name| name.to_str()).context("the kernel has no version")
 }
 
 /// Makes the archive of a host that runs `guest` on KVM by `program`, with the kernel's modules in

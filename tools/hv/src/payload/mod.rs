@@ -16,7 +16,7 @@ use crate::progress::Step;
 use crate::project::{Project, make_folder};
 
 /// Raise when the recipe changes in a way that its inputs do not show.
-const RECIPE: u32 = 5;
+const RECIPE: u32 = 6;
 
 /// The file of Debian's full kernel.
 pub const FULL_KERNEL: &str = "vmlinuz";
@@ -153,11 +153,13 @@ fn build(project: &Project, folder: &Path, unpacked: &Unpacked, scripts: &archiv
 
 fn ingredients(unpacked: &Unpacked) -> Result<archives::Ingredients> {
     let busybox = read(&unpacked.busybox.join("bin/busybox"))?;
-    let full = unpacked.kernels.first().context("no kernel was unpacked")?;
+    let [full, cloud] = unpacked.kernels.as_slice() else { anyhow::bail!("not every kernel was unpacked") };
     let modules = only_entry(&full.join("lib/modules"), "")?;
+    let cloud_modules = only_entry(&cloud.join("lib/modules"), "")?;
     Ok(archives::Ingredients {
         busybox,
         modules,
+        cloud_modules,
         payload_hash: hash(&lab::http::payload()),
         drive_hash: hash(&drive::content()),
     })

@@ -26,19 +26,23 @@ pub fn on(column: Column) -> Vec<Scenario> {
     list
 }
 
-/// A guest without functions of the machine, to its shell on the console. Its one drive is
-/// emulated, over an image of the bundle.
+/// A guest without functions of the machine, to its shell on the console. Its drives, NVMe and IDE,
+/// are emulated, over an image of the bundle.
 fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts: &str) -> Scenario {
     let config = format!(
         "[guest.shell]\ncpus = {cpus:?}\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
-         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once drive\"\n\
+         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once drive ide\"\n\
          interrupts = {interrupts:?}\nready = \"shell: init after\"\n\
          [[guest.shell.pci]]\nslot = \"04.0\"\n\
-         emulate = \"nvme\"\nbacking = {{ image = \"drive.img\" }}\n"
+         emulate = \"nvme\"\nbacking = {{ image = \"drive.img\" }}\n\
+         [[guest.shell.pci]]\nslot = \"05.0\"\n\
+         emulate = \"ide\"\nbacking = {{ image = \"drive.img\" }}\n"
     );
     let subject = Subject::Hypervisor(Config::Inline(config));
     Scenario::new(column, feature, &format!("linux/{name}"), subject)
         .expect("shell", "shell: verified sha256")
+        .expect("shell", "by UDMA/33 on Bulkhead disk")
+        .expect("shell", "by PIO on Bulkhead disk")
         .expect("shell", &format!("shell: {} processors", cpus.len()))
         .forbid("shell", "FAILED")
         .forbid("hypervisor", "panicked")
