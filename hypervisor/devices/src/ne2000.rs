@@ -24,8 +24,11 @@ use spec::ethernet::{HEADER_BYTES, PAYLOAD_BYTES, TAG_BYTES};
 
 mod remote;
 mod ring;
+mod state;
 #[cfg(test)]
 mod tests;
+
+pub use state::STATE_BYTES;
 
 /// Ports of the interface.
 pub const WINDOW_BYTES: u64 = PORTS;

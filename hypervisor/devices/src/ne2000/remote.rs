@@ -2,11 +2,12 @@
 
 use alloc::boxed::Box;
 use network::MacAddress;
+use serde::{Deserialize, Serialize};
 use spec::Width;
 use spec::dp8390::{MEMORY, PAGE_BYTES, PROM_BYTES, PROM_IS_16_BIT, command, data_config};
 
 /// Bytes of the buffer memory.
-const BUFFER_BYTES: usize = (MEMORY.1 - MEMORY.0) as usize;
+pub const BUFFER_BYTES: usize = (MEMORY.1 - MEMORY.0) as usize;
 
 /// What the chip's addresses lead to: the station address's memory, the buffer, and nothing else.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,8 +54,8 @@ impl Memory {
 }
 
 /// Which way data goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Way {
     /// Nowhere: reads give ones, writes are lost.
     Off,
     ToGuest,
@@ -71,7 +72,7 @@ pub struct Remote {
     pub left: u16,
     /// DCR.
     pub config: u8,
-    way: Way,
+    pub way: Way,
 }
 
 /// The pages of the receive ring (PSTART, PSTOP): behind its last one remote DMA goes on with its first.

@@ -2,6 +2,7 @@
 
 use super::remote::{Memory, Pages};
 use network::{MacAddress, Parts};
+use serde::{Deserialize, Serialize};
 use spec::dp8390::{
     FCS_BYTES, FRAME_HEADER_BYTES, MEMORY, PAGE_BYTES, receive_config as config, receive_status as status,
 };
@@ -12,7 +13,7 @@ const FIRST: u8 = (MEMORY.0 >> 8) as u8;
 const END: u8 = (MEMORY.1 >> 8) as u8;
 
 /// The receive ring, as the registers have it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Ring {
     /// PSTART.
     pub start: u8,

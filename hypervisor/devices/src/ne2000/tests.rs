@@ -6,6 +6,7 @@ use std::vec::Vec;
 
 mod attacks;
 mod linux;
+mod saving;
 
 const MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0xab, 0xcd, 0xef]);
 const DATA_PORT: u64 = DATA;

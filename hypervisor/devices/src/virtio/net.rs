@@ -17,13 +17,17 @@ use access::GuestMemory;
 use alloc::boxed::Box;
 use filter::Filter;
 use network::{Frame, LARGEST_BYTES, MacAddress, Parts};
+use serde::{Deserialize, Serialize};
 use spec::ethernet::{HEADER_BYTES, TAG_BYTES};
 use spec::virtio::net::{Header, config, control, feature, queue};
 
 mod filter;
 mod header;
+mod state;
 #[cfg(test)]
 mod tests;
+
+pub use state::STATE_BYTES;
 
 /// Descriptors of a queue.
 const QUEUE_SIZE: u16 = 256;
@@ -51,7 +55,7 @@ const FEATURES: u64 = feature::CHECKSUM
     | feature::CONTROL_RECEIVE;
 
 /// What an interface is made of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// Its address.
     pub mac: MacAddress,

@@ -1,6 +1,7 @@
 //! Which frames the driver wants, as it says by the control queue (section 5.1.6.5).
 
 use network::{MacAddress, Parts};
+use serde::{Deserialize, Serialize};
 use spec::ethernet::ADDRESS_BYTES;
 use spec::virtio::net::{control, feature};
 
@@ -8,7 +9,7 @@ use spec::virtio::net::{control, feature};
 const TABLE: usize = 32;
 
 /// Addresses of one kind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Table {
     addresses: [MacAddress; TABLE],
     count: usize,
@@ -36,7 +37,7 @@ impl Table {
 }
 
 /// The filter.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Filter {
     mac: MacAddress,
     promiscuous: bool,
@@ -88,6 +89,11 @@ impl Filter {
             _ => return None,
         }
         Some(())
+    }
+
+    /// Whether there can be such a filter.
+    pub fn is_possible(&self) -> bool {
+        self.mac.is_station() && self.stations.count <= TABLE && self.groups.count <= TABLE
     }
 
     /// The driver has more addresses than anybody looks at.

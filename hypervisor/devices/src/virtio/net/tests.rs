@@ -12,6 +12,7 @@ use std::vec::Vec;
 
 mod attacks;
 mod frames;
+mod saving;
 mod traffic;
 
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);

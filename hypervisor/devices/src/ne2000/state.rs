@@ -1,0 +1,118 @@
+//! The interface's state, as it is saved: all that its guest can tell, its memory included.
+
+use super::Ne2000;
+use super::remote::{BUFFER_BYTES, Way};
+use super::ring::Ring;
+use crate::Device;
+use crate::snapshot::{self, RestoreFault, SaveFault, has, is_of};
+use network::MacAddress;
+use serde::{Deserialize, Serialize};
+use spec::dp8390::{COUNTER_MOST, command, interrupt};
+
+/// Changes with each change of [`State`] or of what it holds.
+const VERSION: u16 = 1;
+/// Every state fits in so many bytes.
+pub const STATE_BYTES: usize = 128 + BUFFER_BYTES;
+
+/// The state but for the memory, which is behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) mac: MacAddress,
+    pub(super) command: u8,
+    pub(super) is_running: bool,
+    pub(super) ring: Ring,
+    pub(super) address: u16,
+    pub(super) left: u16,
+    pub(super) way: Way,
+    pub(super) data_config: u8,
+    pub(super) transmit_page: u8,
+    pub(super) transmit_bytes: u16,
+    pub(super) transmit_config: u8,
+    pub(super) transmit_status: u8,
+    pub(super) status: u8,
+    pub(super) mask: u8,
+    pub(super) missed: u8,
+    pub(super) link_is_up: bool,
+}
+
+impl Ne2000 {
+    /// Writes the state into `into`, of which [`STATE_BYTES`] are enough, and says how many bytes
+    /// it has. A frame that is to be sent is one that is to be sent afterwards.
+    ///
+    /// # Errors
+    /// Where `into` is too small.
+    pub fn save(&self, into: &mut [u8]) -> Result<usize, SaveFault> {
+        let head = snapshot::encode(VERSION, &self.state(), into)?;
+        let end = head + BUFFER_BYTES;
+        into.get_mut(head..end).ok_or(SaveFault::TooLong)?.copy_from_slice(&self.remote.memory.buffer);
+        Ok(end)
+    }
+
+    /// Becomes as the interface was that `from` was saved of; both have one address. Whoever calls this
+    /// looks at the line afterwards, says whether the network is there, and takes the frame that waits.
+    ///
+    /// # Errors
+    /// This interface is as it was.
+    pub fn restore(&mut self, from: &[u8]) -> Result<(), RestoreFault> {
+        let head = from.len().checked_sub(BUFFER_BYTES).ok_or(RestoreFault::Malformed)?;
+        let (head, buffer) = from.split_at_checked(head).ok_or(RestoreFault::Malformed)?;
+        let state: State = snapshot::decode(VERSION, head)?;
+        is_of(state.mac == self.remote.mac())?;
+        state.check()?;
+        let Some(memory) = self.remote.memory.buffer.get_mut(..buffer.len()) else {
+            return Err(RestoreFault::Malformed);
+        };
+        memory.copy_from_slice(buffer);
+        self.command = state.command;
+        self.is_running = state.is_running;
+        self.ring = state.ring;
+        self.remote.address = state.address;
+        self.remote.left = state.left;
+        self.remote.way = state.way;
+        self.remote.config = state.data_config;
+        self.transmit_page = state.transmit_page;
+        self.transmit_bytes = state.transmit_bytes;
+        self.transmit_config = state.transmit_config;
+        self.transmit_status = state.transmit_status;
+        self.status = state.status;
+        self.mask = state.mask;
+        self.missed = state.missed;
+        self.link_is_up = state.link_is_up;
+        self.told = self.line();
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> State {
+        State {
+            mac: self.remote.mac(),
+            command: self.command,
+            is_running: self.is_running,
+            ring: self.ring,
+            address: self.remote.address,
+            left: self.remote.left,
+            way: self.remote.way,
+            data_config: self.remote.config,
+            transmit_page: self.transmit_page,
+            transmit_bytes: self.transmit_bytes,
+            transmit_config: self.transmit_config,
+            transmit_status: self.transmit_status,
+            status: self.status,
+            mask: self.mask,
+            missed: self.missed,
+            link_is_up: self.link_is_up,
+        }
+    }
+}
+
+impl State {
+    /// Whether an interface can be in this state. All that a guest can write is possible.
+    fn check(&self) -> Result<(), RestoreFault> {
+        let is_sending = self.command & command::TRANSMIT != 0;
+        let is_reset = self.status & interrupt::RESET != 0;
+        has(self.command & (command::START | command::STOP) == 0, "the command says whether it runs")?;
+        has(is_reset != self.is_running, "it is in reset and runs, or neither")?;
+        has(self.mask & interrupt::RESET == 0, "the reset interrupts")?;
+        has(self.missed <= COUNTER_MOST, "a counter is higher than it counts")?;
+        has(!is_sending || self.link_is_up, "a frame is to be sent without a link")
+    }
+}
