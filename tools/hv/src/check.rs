@@ -141,7 +141,8 @@ fn emulated(function: &plan::EmulatedPlan) -> String {
 /// A drive that the hypervisor keeps, in one line.
 fn describe_disk(plan: &plan::Plan, disk: &plan::DiskPlan) -> Option<String> {
     let function = &plan.owned.get(disk.owned)?.function;
-    Some(format!("disk {}: {} ({}), kept by the hypervisor", disk.name, function.path, function.id))
+    let port = disk.port.map(|port| format!(", port {port}")).unwrap_or_default();
+    Some(format!("disk {}: {} ({}){port}, kept by the hypervisor", disk.name, function.path, function.id))
 }
 
 /// Reads a board file.

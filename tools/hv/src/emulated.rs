@@ -1,6 +1,6 @@
 //! The machine to emulate for a configuration: its processors, memory and devices.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lab::Machine;
@@ -10,7 +10,7 @@ use plan::DevicePath;
 const LEAST_CPUS: u32 = 4;
 /// For the hypervisor, the firmware and the bundle, in MiB.
 const SPARE_MIB: u64 = 512;
-/// Size of an emulated NVMe drive: a file with a hole of this size.
+/// Size of an emulated NVMe drive or SATA disk: a file with a hole of this size.
 const DRIVE_BYTES: u64 = 256 << 20;
 
 /// How QEMU calls a device, by what the device says it is.
@@ -21,6 +21,12 @@ const MODELS: [(&str, Model); 5] = [
     ("1b36:0010", Model::Nvme),
     ("1234:11e8", Model::Edu),
 ];
+
+/// The chipset's AHCI adapter, which is always there, and its ports.
+const ADAPTER: (&str, &str) = ("00:1f.2", "8086:2922");
+const ADAPTER_PORTS: u32 = 6;
+/// Where its disk is that names no port. An image that the machine boots from is at port 0.
+const ADAPTER_PORT: u32 = 1;
 
 #[derive(Clone, Copy)]
 enum Model {
@@ -52,6 +58,18 @@ pub fn equip(
     let owned = config.owned().map(|(name, device)| (Some(name), device));
     for (disk, passthrough) in passed.chain(owned) {
         let id = passthrough.id.to_string();
+        if (passthrough.path.to_string().as_str(), id.as_str()) == ADAPTER {
+            let port = disk.and_then(|disk| config.disk.get(disk)?.port).unwrap_or(ADAPTER_PORT);
+            match (disk, u8::try_from(port)) {
+                (Some(disk), Ok(number)) if port < ADAPTER_PORTS => {
+                    let image = drive(folder, &format!("sata{port}"), &partitions_of(config, disk))?;
+                    machine = machine.sata(number, &image, keep);
+                }
+                (Some(_), _) => missing.push(format!("{} has {ADAPTER_PORTS} ports", passthrough.path)),
+                (None, _) => {}
+            }
+            continue;
+        }
         let model = MODELS.iter().find(|(known, _)| *known == id).map(|(_, model)| *model);
         let (Some(place), Some(model)) = (Place::of(&passthrough.path), model) else {
             missing.push(format!("the emulated machine has no {id} at {}", passthrough.path));
@@ -121,13 +139,7 @@ fn add(
         // The whole address space: by default the device would mask addresses to 28 bits.
         Model::Edu => machine.device(&format!("edu,{at},dma_mask=0xffffffffffffffff")),
         Model::Nvme => {
-            let image = folder.join(format!("drive-{name}.img"));
-            let file =
-                std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
-            file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
-            if !partitions.is_empty() {
-                lab::partitions::write(&image, partitions)?;
-            }
+            let image = drive(folder, &name, partitions)?;
             let snapshot = if keep { "off" } else { "on" };
             // In a list of options QEMU takes two commas for one.
             let file = image.display().to_string().replace(',', ",,");
@@ -142,6 +154,17 @@ fn add(
             .argument(format!("user,id=net{name},bootfile=http://10.0.2.2:{http_port}/payload"))
             .device(&format!("{model},netdev=net{name},{at}")),
     })
+}
+
+/// Makes an empty drive with these partitions.
+fn drive(folder: &Path, name: &str, partitions: &[(String, u64)]) -> Result<PathBuf> {
+    let image = folder.join(format!("drive-{name}.img"));
+    let file = std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
+    file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
+    if !partitions.is_empty() {
+        lab::partitions::write(&image, partitions)?;
+    }
+    Ok(image)
 }
 
 /// Where a function 0 is: on bus 00, or alone behind a root port, where a reset of the whole bus
@@ -220,8 +243,9 @@ mod tests {
 
     #[test]
     fn every_model_is_named_by_an_identity() {
-        for (id, _) in MODELS {
+        for id in MODELS.iter().map(|(id, _)| *id).chain([ADAPTER.1]) {
             assert!(id.parse::<plan::DeviceId>().is_ok(), "{id}");
         }
+        assert!(ADAPTER.0.parse::<DevicePath>().is_ok());
     }
 }

@@ -255,6 +255,22 @@ impl Machine {
             .device(&format!("nvme,serial=bulkhead{slot:x},drive=nvme{slot:x},addr={slot:x}"))
     }
 
+    /// A SATA disk over the raw image `image` at port `port` (0 to 5) of the chipset's AHCI adapter,
+    /// 00:1f.2. Its contents are kept only with `keep`.
+    pub fn sata(self, port: u8, image: &Path, keep: bool) -> Self {
+        let snapshot = if keep { "off" } else { "on" };
+        let mut drive = OsString::from(format!("if=none,id=sata{port},format=raw,snapshot={snapshot},file="));
+        drive.push(escaped(image));
+        self.argument("-drive")
+            .argument(drive)
+            .device(&format!("ide-hd,serial=bulkhead{port},drive=sata{port},bus=ide.{port}"))
+    }
+
+    /// A CD drive without a CD, at a port of that adapter.
+    pub fn sata_cd(self, port: u8) -> Self {
+        self.device(&format!("ide-cd,bus=ide.{port}"))
+    }
+
     /// QEMU's teaching device at 00:`slot`.0/00.0, for it has no reset of its own: a DMA
     /// engine that takes any address (it would mask them to 28 bits by default), an
     /// interrupt by MSI or INTx.

@@ -117,6 +117,8 @@ pub struct Scenario {
     pub(crate) drive_mib: Option<u64>,
     /// Sizes of its partitions in MiB.
     pub(crate) partitions_mib: Vec<u64>,
+    /// A SATA disk: its size in MiB, and those of its partitions.
+    pub(crate) sata_mib: Option<(u64, Vec<u64>)>,
     pub(crate) skip: Option<&'static str>,
     pub(crate) long: bool,
     pub(crate) damage: Option<fn(&mut Vec<u8>)>,
@@ -182,6 +184,7 @@ impl Scenario {
             serves_http: None,
             drive_mib: None,
             partitions_mib: Vec::new(),
+            sata_mib: None,
             skip: None,
             long: false,
             damage: None,
@@ -311,6 +314,13 @@ impl Scenario {
     /// Divides that drive into partitions of these sizes in MiB, called `part1`, `part2` and so on.
     pub fn partitions(mut self, mib: &[u64]) -> Self {
         self.partitions_mib = mib.to_vec();
+        self
+    }
+
+    /// Adds a SATA disk of this size, divided in the same way, at port 1 of the chipset's AHCI
+    /// adapter, 00:1f.2. At port 0 is a CD drive.
+    pub fn sata(mut self, mib: u64, partitions_mib: &[u64]) -> Self {
+        self.sata_mib = Some((mib, partitions_mib.to_vec()));
         self
     }
 

@@ -162,13 +162,12 @@ impl<'a> Bench<'a> {
             machine = nic(machine, server.port());
         }
         if let Some(mib) = scenario.drive_mib {
-            let image = folder.join("nvme.img");
-            std::fs::File::create(&image)?.set_len(mib << 20)?;
-            if !scenario.partitions_mib.is_empty() {
-                let named = (1..).zip(&scenario.partitions_mib).map(|(n, mib)| (format!("part{n}"), *mib));
-                crate::partitions::write(&image, &named.collect::<Vec<_>>())?;
-            }
+            let image = drive(folder, "nvme.img", mib, &scenario.partitions_mib)?;
             machine = machine.nvme(3, &image, false);
+        }
+        if let Some((mib, partitions)) = &scenario.sata_mib {
+            let image = drive(folder, "sata.img", *mib, partitions)?;
+            machine = machine.sata_cd(0).sata(1, &image, false);
         }
         Ok(Ok((scenario.shape)(machine).into()))
     }
@@ -254,4 +253,15 @@ impl<'a> Bench<'a> {
             (ImageKind::Bios | ImageKind::Uefi, _) => Boot::Bios(image),
         }))
     }
+}
+
+/// Makes an empty drive of `mib` MiB, with partitions of these sizes where there are any.
+fn drive(folder: &Path, name: &str, mib: u64, partitions_mib: &[u64]) -> Result<PathBuf> {
+    let image = folder.join(name);
+    std::fs::File::create(&image)?.set_len(mib << 20)?;
+    if !partitions_mib.is_empty() {
+        let named = (1..).zip(partitions_mib).map(|(n, mib)| (format!("part{n}"), *mib));
+        crate::partitions::write(&image, &named.collect::<Vec<_>>())?;
+    }
+    Ok(image)
 }
