@@ -8,3 +8,4 @@ mod hostile;
 mod interleaving;
 mod mending;
 mod requests;
+mod served;
