@@ -28,6 +28,21 @@ const AHCI_BAR: u8 = 5;
 const RESET_NS: u64 = 10_000_000_000;
 const SEARCH_NS: u64 = 60_000_000_000;
 
+/// The sizes of what one drive has, each kind's.
+const NVME: nvme::Sizes =
+    nvme::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
+const AHCI: ahci::Sizes = ahci::Sizes { ports: 0, requests: REQUESTS, request_bytes: REQUEST_BYTES };
+/// A driver that only looks for drives, at all ports.
+const SEARCH: ahci::Sizes = ahci::Sizes { ports: u32::MAX, requests: 1, request_bytes: 4096 };
+
+// The Plan leaves this for them. What is taken is whole pages of this size.
+const _: () = {
+    let (rest, page) = (plan::DRIVE_MEMORY.bytes() as usize, owned::GRANULE_BYTES as usize);
+    let search = (SEARCH.port_bytes() * MOST_PORTS as usize).next_multiple_of(page);
+    assert!(NVME.bytes().next_multiple_of(page) <= rest);
+    assert!(AHCI.port_bytes().next_multiple_of(page) + search <= rest);
+};
+
 type AnyDrive = Box<dyn Drive + Send>;
 
 /// Brings up the drives of the Plan, each function's once. What goes wrong with one is said on the
@@ -92,10 +107,9 @@ fn take(drives: &mut Vec<(Option<u32>, AnyDrive)>, disk: &DiskPlan) -> Result<An
 }
 
 fn nvme(taken: &mut Taken<'_>) -> Result<Vec<(Option<u32>, AnyDrive)>, String> {
-    let sizes = nvme::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
-    let access = taken.access(NVME_BAR, sizes.bytes())?;
+    let access = taken.access(NVME_BAR, NVME.bytes())?;
     taken.master_bus();
-    let controller = nvme::Controller::new(access, sizes).map_err(|error| error.to_string())?;
+    let controller = nvme::Controller::new(access, NVME).map_err(|error| error.to_string())?;
     Ok(Vec::from([(None, Box::new(controller) as AnyDrive)]))
 }
 
@@ -106,21 +120,18 @@ fn ahci(
 ) -> Result<Vec<(Option<u32>, AnyDrive)>, String> {
     let named = wanted.iter().filter_map(|disk| disk.port).fold(0, |ports, port| ports | port_bit(port));
     let ports = if named == 0 { first_port(taken, common)? } else { named };
-    let hba = adapter(taken, ports, REQUESTS, REQUEST_BYTES, common)?;
+    let hba = adapter(taken, ahci::Sizes { ports, ..AHCI }, common)?;
     let drives = Vec::from(hba.into_drives());
     Ok(drives.into_iter().map(|drive| (Some(drive.number()), Box::new(drive) as AnyDrive)).collect())
 }
 
-/// An AHCI adapter that was reset, with memory for these ports. None of its drives was started.
+/// An AHCI adapter that was reset, with memory for the ports of `sizes`. None of its drives was started.
 fn adapter(
     taken: &mut Taken<'_>,
-    ports: u32,
-    requests: u16,
-    request_bytes: usize,
+    sizes: ahci::Sizes,
     common: &Common,
 ) -> Result<Hba<Window, DmaRegion>, String> {
-    let sizes = ahci::Sizes { ports, requests, request_bytes };
-    let bytes = sizes.port_bytes().saturating_mul(ports.count_ones() as usize);
+    let bytes = sizes.port_bytes().saturating_mul(sizes.ports.count_ones() as usize);
     let mut hba = Hba::new(taken.access(AHCI_BAR, bytes)?, sizes).map_err(|error| error.to_string())?;
     let clock = &common.clock;
     hba.reset(clock.now_ns());
@@ -141,7 +152,7 @@ fn adapter(
 /// The first port with a disk, by a driver with as little memory as it needs for that. The next
 /// one takes the adapter from it by a reset.
 fn first_port(taken: &mut Taken<'_>, common: &Common) -> Result<u32, String> {
-    let mut hba = adapter(taken, u32::MAX, 1, 4096, common)?;
+    let mut hba = adapter(taken, SEARCH, common)?;
     let clock = &common.clock;
     hba.start(clock.now_ns());
     let is_starting = |hba: &mut Hba<Window, DmaRegion>| {

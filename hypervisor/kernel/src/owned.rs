@@ -28,7 +28,7 @@ use spec::{Gpa, Iova};
 use tables::Permissions;
 
 /// What memory for a driver's queues and buffers consists of: large pages.
-const GRANULE_BYTES: u64 = 2 << 20;
+pub const GRANULE_BYTES: u64 = 2 << 20;
 /// Where a device finds it. Anywhere but at the interrupt range, and not at 0, which is what a device
 /// reads that was told nothing.
 const DMA_IOVA: Iova = Iova(1 << 30);

@@ -19,7 +19,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
     let mut plan = Plan { problems: rules::check_whole(config), ..Plan::default() };
     console::choose(config, platform, &mut plan);
     owned::choose(config, platform, &mut plan);
-    let mut memory = machine::MemoryBudget::new(platform);
+    let mut memory = machine::MemoryBudget::new(platform, plan.disks.len());
     for (name, guest) in &config.guest {
         let mut problems = rules::check_guest(config, name, guest);
         problems.extend(files::check(name, guest, has_file));

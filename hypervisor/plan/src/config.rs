@@ -316,11 +316,13 @@ table! {
 }
 
 table! {
-    /// A drive that the hypervisor drives itself: NVMe, or a disk at an AHCI controller.
+    /// A drive that the hypervisor drives itself: NVMe, or a SATA disk at an AHCI controller. Several
+    /// disks of one controller are tables of their own, each with its port.
     pub struct DiskConfig {
         /// The function that it is, or that it is at. It belongs to no guest.
         pub device: Passthrough,
-        /// The port of an AHCI controller that the disk is at. Without it, the first that has one.
+        /// The port of the AHCI controller that the disk is at, 0 to 31. Without it, the first port
+        /// with a disk.
         pub port: Option<u32> = None,
     }
 }

@@ -107,7 +107,7 @@ impl Feature {
             Self::Emulation => "instruction emulation under attack",
             Self::Storms => "nested faults, INIT storms",
             Self::Commands => "what a local APIC of one's own can be told",
-            Self::Drives => "emulated drives on partitions of an NVMe drive that the hypervisor keeps",
+            Self::Drives => "emulated drives on partitions of drives that the hypervisor keeps",
             Self::EmulatedDrives => "an emulated NVMe drive under attack",
             Self::Consoles => "the console: floods, control characters, pastes, the menu",
             Self::Machines => "machines that lack something",

@@ -210,3 +210,17 @@ fn functions_beside_a_drive_go_to_no_guest() {
     let problems = problems(&beside);
     assert!(problems.iter().any(|problem| problem.contains(together)), "{problems:?}");
 }
+
+#[test]
+fn drives_take_memory_from_guests() {
+    let of = |disk: &str, memory: &str| {
+        let guest = "[guest.a]\ncpus = [1]\nkernel = \"k\"\n";
+        problems(&format!("{disk}{guest}memory = \"{memory}\"\n"))
+    };
+    assert_eq!(of("", "2012 MiB"), [""; 0]);
+    let disk = format!("[disk.system]\n{AHCI}\n");
+    assert!(of(&disk, "2006 MiB")[0].contains("there are 2004 MiB left for it"));
+    assert_eq!(of(&disk, "2004 MiB"), [""; 0]);
+    let two = format!("{disk}port = 1\n[disk.data]\n{AHCI}\nport = 2\n");
+    assert_eq!(of(&two, "1996 MiB"), [""; 0]);
+}

@@ -12,6 +12,9 @@ use platform::names::Memory;
 
 /// Memory that stays with the hypervisor: its image, its heap, its stacks.
 pub const HYPERVISOR_MEMORY: Memory = Memory::mib(32);
+/// What it has beside that for each of its drives: queues and buffers, and what the drive is looked
+/// for with.
+pub const DRIVE_MEMORY: Memory = Memory::mib(8);
 
 pub(crate) fn check_processors(name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
@@ -100,7 +103,7 @@ pub(crate) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    pub fn new(platform: &Platform) -> Self {
+    pub fn new(platform: &Platform, drives: usize) -> Self {
         let total: u64 = platform
             .usable_ram(MEMORY_GRANULE.bytes())
             .into_iter()
@@ -109,7 +112,8 @@ impl MemoryBudget {
             .map(|(start, end)| end.saturating_sub(start))
             // A lying memory map must not wrap around.
             .fold(0, u64::saturating_add);
-        let left = total.saturating_sub(HYPERVISOR_MEMORY.bytes());
+        let of_drives = DRIVE_MEMORY.bytes().saturating_mul(drives as u64);
+        let left = total.saturating_sub(HYPERVISOR_MEMORY.bytes()).saturating_sub(of_drives);
         Self { total, left, small_code_pages: platform.small_code_pages }
     }
 

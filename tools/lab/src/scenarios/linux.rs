@@ -111,7 +111,7 @@ fn shared_drive(column: Column) -> Scenario {
         .ends("one", POWER_OFF)
         .ends("two", POWER_OFF)
         .all_as_expected()
-        .within(240)
+        .within(300)
 }
 
 /// What `cargo hv run` boots: a guest with a passed-through NIC, one with a
