@@ -33,6 +33,39 @@ pub fn nvme() -> Seeds {
     ]
 }
 
+/// What the device is, then steps: see the target.
+pub fn virtio_blk() -> Seeds {
+    // A place in the data as the target's addresses go.
+    let data = [0_u8, 0, 5];
+    let send = |queue: u8, head: u8, kind: u8, sector: u8, segments: u8, unit: u8| {
+        [&[13, queue, head, kind, 0, sector, segments][..], &data, &[unit, 1]].concat()
+    };
+    let range = |sector: u8| [&[sector, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 7]].concat();
+    let list = [&[6][..], &data, &[128], &(0..8).flat_map(range).collect::<Vec<_>>()].concat();
+    let reads = [send(0, 0, 0, 8, 8, 4), send(0, 20, 0, 0, 64, 4), send(1, 0, 0, 40, 2, 32)].concat();
+    let writes = [send(0, 90, 1, 8, 3, 4), send(0, 100, 2, 0, 0, 0), send(1, 10, 1, 0, 4, 32)].concat();
+    let others = [send(0, 40, 3, 0, 1, 1), list, send(0, 50, 4, 0, 1, 1), send(0, 60, 5, 0, 1, 1)].concat();
+    let all = [&reads[..], &writes, &others, &send(0, 70, 6, 0, 0, 0)].concat();
+    let poll = [11, 12, 1, 11, 12, 0];
+    let late =
+        [&[8, 5][..], &all, &[9, 3, 1, 8, 1, 9, 31, 7, 9, 31, 0, 8, 7], &reads, &[8, 0, 8, 4, 8, 7]].concat();
+    let states = [&all[..], &[8, 6, 0, 8, 6, 1, 40, 0, 1, 8, 6, 2, 3, 0, 9, 80, 0, 1], &reads].concat();
+    let shift = |after: u8, low: u8, value: u8| [&[7, after, low, 0, 2, value][..], &[0; 7]].concat();
+    let changing = [shift(2, 0, 1), shift(4, 8, 64), reads.clone(), shift(3, 16, 3), writes.clone()].concat();
+    let circle = [4, 0, 0, 0, 0, 0, 5, 1, 1, 1, 4, 1, 0, 0, 0, 0, 5, 1, 1, 0, 5, 0, 0, 8, 7];
+    let indirect = [4, 0, 0, 0, 0, 0, 5, 3, 4, 0, 5, 0, 0];
+    vec![
+        ("requests", [&[0x40][..], &all].concat()),
+        ("blocks", [&[0x41][..], &all].concat()),
+        ("read-only", [&[0x42][..], &all].concat()),
+        ("polled", [&[0x50][..], &reads, &poll, &writes, &poll, &others, &poll].concat()),
+        ("late", [&[0x40][..], &late].concat()),
+        ("states", [&[0x50][..], &states].concat()),
+        ("changing", [&[0x40][..], &changing].concat()),
+        ("chains", [&[0x40][..], &circle, &indirect, &circle].concat()),
+    ]
+}
+
 /// A choice of how many slots there are, then steps: see the target.
 pub fn ahci() -> Seeds {
     let begin = [0_u8, 6, 6, 6, 6, 5, 6, 6, 5];

@@ -25,6 +25,7 @@ fn main() -> io::Result<()> {
         ("start_image", start_image()),
         ("chipset", chipset()),
         ("nvme", drivers::nvme()),
+        ("virtio_blk", drivers::virtio_blk()),
         ("nvme_driver", drivers::nvme_driver()),
         ("switch", drivers::switch()),
         ("e1000e", drivers::e1000e()),

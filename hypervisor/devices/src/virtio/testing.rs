@@ -187,9 +187,9 @@ fn set(memory: &dyn GuestMemory, at: u64, value: u16) {
 }
 
 /// A device with its driver.
-pub struct Guest<F: Function> {
+pub struct Guest<F: Function, M = VecMemory> {
     /// The device, its memory and its medium.
-    pub bench: Bench<Transport<F>, VecMemory>,
+    pub bench: Bench<Transport<F>, M>,
     /// Its queues.
     pub rings: Vec<Ring>,
 }
@@ -197,7 +197,14 @@ pub struct Guest<F: Function> {
 impl<F: Function> Guest<F> {
     /// A device at power-up.
     pub fn new(device: Transport<F>, medium: VecMedium) -> Self {
-        Self { bench: Bench::new(device, VecMemory::new(MEMORY), medium), rings: Vec::new() }
+        Self::with_memory(device, VecMemory::new(MEMORY), medium)
+    }
+}
+
+impl<F: Function, M: GuestMemory> Guest<F, M> {
+    /// A device at power-up, that reaches a memory of at least [`MEMORY`] bytes.
+    pub fn with_memory(device: Transport<F>, memory: M, medium: VecMedium) -> Self {
+        Self { bench: Bench::new(device, memory, medium), rings: Vec::new() }
     }
 
     /// Reads a register of the common configuration.

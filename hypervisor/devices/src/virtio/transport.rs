@@ -149,6 +149,8 @@ pub struct Transport<F> {
     driver_select: u32,
     driver_features: u64,
     config_vector: u16,
+    /// Counts changes of the configuration of the type of device.
+    generation: u8,
     queue_select: u16,
     isr: u8,
     /// Messages that have to be sent.
@@ -173,6 +175,7 @@ impl<F: Function> Transport<F> {
             driver_select: 0,
             driver_features: 0,
             config_vector: NO_VECTOR,
+            generation: 0,
             queue_select: 0,
             isr: 0,
             unsent: 0,
@@ -208,6 +211,7 @@ impl<F: Function> Transport<F> {
             common::CONFIG_VECTOR => self.config_vector.into(),
             common::QUEUES => self.queues.len() as u64,
             common::STATUS => self.status.into(),
+            common::GENERATION => self.generation.into(),
             common::QUEUE_SELECT => self.queue_select.into(),
             common::QUEUE_NOTIFY => self.queue_select.into(),
             common::QUEUE_VECTOR => self.queue().map_or(NO_VECTOR, |queue| queue.vector).into(),
@@ -532,7 +536,11 @@ impl<F: Function> Device for Transport<F> {
 
     /// A driver that is set up is told that the configuration changed (section 2.5).
     fn set_link(&mut self, is_up: bool, context: &mut Context<'_>) {
-        if self.function.set_link(is_up) && self.is_running() {
+        if !self.function.set_link(is_up) {
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        if self.is_running() {
             self.interrupt(self.config_vector, isr::CONFIGURATION);
             self.notify(context);
         }

@@ -64,6 +64,8 @@ impl<F: Function> Transport<F> {
     pub(in crate::virtio) fn take_over(&mut self, state: &Registers) -> Result<(), RestoreFault> {
         let queues = self.check(state)?;
         self.forget();
+        // A driver in the middle of the configuration reads it again.
+        self.generation = self.generation.wrapping_add(1);
         self.queues.iter_mut().zip(queues).for_each(|(place, queue)| *place = queue.unwrap_or(*place));
         self.status = state.status;
         self.device_select = state.device_select;

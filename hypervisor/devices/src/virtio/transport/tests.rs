@@ -1,7 +1,9 @@
 use super::*;
 use crate::testing::VecMedium;
 use crate::virtio::block::{Block, Config};
+use crate::virtio::net;
 use crate::virtio::testing::Guest;
+use network::MacAddress;
 use proptest::prelude::*;
 
 const USUAL: u64 = FEATURES;
@@ -264,6 +266,22 @@ fn accesses_of_other_sizes_change_nothing() {
     guest.bench.write(0x1000, Width::Byte, 1);
     guest.bench.write(0x2000, Width::Qword, 1);
     assert_eq!(all(&mut guest), before);
+}
+
+/// Section 4.1.4.3.1: who reads the configuration while it changes can tell.
+#[test]
+fn a_configuration_that_changes_is_of_another_generation() {
+    let config = net::Config { mac: MacAddress([2, 0, 0, 0, 0, 9]), mtu: 1500, any_source: false };
+    let device = Transport::new(net::Net::new(config), 4, false);
+    let mut guest = Guest::new(device, VecMedium::new(0));
+    let features = guest.offered();
+    guest.start(features, 64, true);
+    let before = guest.common(common::GENERATION, Width::Byte);
+    for (is_up, changes) in [(true, 1), (true, 1), (false, 2)] {
+        guest.bench.with(|device, context| device.set_link(is_up, context));
+        assert_eq!(guest.common(common::GENERATION, Width::Byte), before + changes);
+        assert_eq!(guest.bench.messages.len() as u64, changes);
+    }
 }
 
 proptest! {
