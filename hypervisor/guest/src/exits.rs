@@ -5,7 +5,7 @@ mod control;
 mod hypercall;
 mod memory;
 mod msr;
-mod port;
+pub(crate) mod port;
 
 pub(crate) use control::offered_cr4;
 

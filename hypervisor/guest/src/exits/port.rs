@@ -4,9 +4,9 @@ use super::{advance, raise};
 use crate::host::Host;
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
-use access::vcpu::{PortAccess, RAX, Vcpu};
+use access::vcpu::{PortAccess, ProcessorState, RAX, Vcpu};
 use emulator::decode::Known;
-use emulator::{Outcome, Ports};
+use emulator::{Outcome, Ports, Recent};
 use spec::Width;
 
 /// Handles IN, OUT, INS and OUTS.
@@ -65,12 +65,25 @@ impl<H: Host> Ports for GuestPorts<'_, H> {
 
 #[cold]
 fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, access: PortAccess) {
-    let mut ports = GuestPorts { partition, index: vp.index, needs_service: false };
-    let outcome = emulator::string_port(&mut vp.cpu, &partition.memory, &mut ports, &mut vp.recent, access);
-    vp.needs_service |= ports.needs_service;
+    let (outcome, needs_service) = move_string(vp.index, &mut vp.cpu, &mut vp.recent, partition, access);
+    vp.needs_service |= needs_service;
     match outcome {
         Outcome::Done | Outcome::Retry => {}
         Outcome::Inject(event) => raise(vp, event),
         Outcome::Unsupported => raise(vp, access::vcpu::Event::PROTECTION),
     }
+}
+
+/// Carries out what one exit may of a string instruction of vCPU `index`. Whether that has to look at
+/// its interrupts too.
+pub(crate) fn move_string<V: ProcessorState, H: Host>(
+    index: usize,
+    cpu: &mut V,
+    recent: &mut Recent,
+    partition: &Partition<H>,
+    access: PortAccess,
+) -> (Outcome, bool) {
+    let mut ports = GuestPorts { partition, index, needs_service: false };
+    let outcome = emulator::string_port(cpu, &partition.memory, &mut ports, recent, access);
+    (outcome, ports.needs_service)
 }

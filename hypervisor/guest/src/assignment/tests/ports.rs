@@ -3,7 +3,11 @@
 
 use super::bench::{CONVENTIONAL, IDE, IDE_IMAGE, LINE_GSI};
 use super::*;
+use crate::exits::port::move_string;
 use access::GuestMemory;
+use access::fake_processor::StillProcessor;
+use access::vcpu::{PortAccess, RCX, RDI, RDX, RSI};
+use emulator::{Outcome, Recent};
 use spec::ata::status;
 use spec::ide::{command as ata, register};
 use spec::pci_config::BAR0;
@@ -86,6 +90,75 @@ fn a_string_instruction_is_one_access_of_the_device() {
         let read = guest.memory.read64(Gpa(0x3000)).unwrap().to_le_bytes();
         assert_eq!(read == IDE_IMAGE[3 * 512..][..8], enables & command::BUS_MASTER != 0);
     }
+}
+
+/// A driver without interrupts, whose every exit is counted.
+struct Driver<'a> {
+    guest: &'a Guest,
+    exits: usize,
+}
+
+impl Driver<'_> {
+    fn put(&mut self, port: u64, value: u8) {
+        self.exits += 1;
+        put(self.guest, CHANNEL + port as u16, value);
+    }
+
+    fn status(&mut self) -> u8 {
+        self.exits += 1;
+        get(self.guest, CHANNEL + register::STATUS as u16)
+    }
+
+    /// REP INSW or, where `input` is false, REP OUTSW of a sector at `at`.
+    fn sector(&mut self, input: bool, at: u64) {
+        let mut cpu = StillProcessor::protected();
+        let code = 0xf000;
+        self.guest.memory.write(Gpa(code), &[0xf3, 0x66, if input { 0x6d } else { 0x6f }]).unwrap();
+        cpu.rip = code;
+        for (register, value) in [(RCX, 256), (RDX, CHANNEL.into()), (RSI, at), (RDI, at)] {
+            cpu.registers[register] = value;
+        }
+        let access = PortAccess { port: CHANNEL, width: Width::Word, input, string: true, repeat: true };
+        while cpu.rip == code {
+            self.exits += 1;
+            let outcome = move_string(0, &mut cpu, &mut Recent::default(), self.guest, access).0;
+            assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
+        }
+    }
+
+    fn command(&mut self, command: u8, sector: u8, count: u8) {
+        self.put(register::COUNT, count);
+        for (byte, value) in [sector, 0, 0].into_iter().enumerate() {
+            self.put(register::LBA_LOW + byte as u64, value);
+        }
+        self.put(register::DEVICE, 0xe0);
+        self.put(register::STATUS, command);
+    }
+}
+
+#[test]
+fn a_command_costs_the_instructions_that_its_driver_executes() {
+    let (_, guest) = guest();
+    enable(&guest, IDE, command::IO_SPACE);
+    let mut driver = Driver { guest: &guest, exits: 0 };
+    driver.command(ata::READ_SECTORS, 2, 4);
+    assert_eq!(driver.exits, 6);
+    for sector in 0..4 {
+        assert_ne!(driver.status() & status::DATA_REQUEST, 0);
+        // Across the end of a page too.
+        driver.sector(true, 0x4f00 + 512 * sector);
+    }
+    assert_eq!(driver.status(), status::READY);
+    assert_eq!(driver.exits, 6 + 4 * 2 + 1, "one a string, and no other");
+    let mut read = [0; 2048];
+    guest.memory.read(Gpa(0x4f00), &mut read).unwrap();
+    assert_eq!(read[..], IDE_IMAGE[2 * 512..6 * 512]);
+    // The medium takes no writes; what the guest gives it is taken nevertheless.
+    driver.exits = 0;
+    driver.command(ata::WRITE_SECTORS, 2, 1);
+    driver.sector(false, 0x4f00);
+    assert_eq!(driver.status(), status::READY | status::ERROR);
+    assert_eq!(driver.exits, 6 + 1 + 1);
 }
 
 #[test]
