@@ -41,8 +41,6 @@ pub trait Clients {
 pub struct Turn {
     /// Something was done, or is left to do at once.
     pub worked: bool,
-    /// The drive has requests: completions are awaited.
-    pub in_flight: bool,
     /// When the next turn has to be at the latest, in nanoseconds of the clock.
     pub deadline_ns: Option<u64>,
 }
@@ -204,8 +202,20 @@ impl Disk {
         }
         self.first = if parts == 0 { 0 } else { (self.first + 1) % parts };
         let status = self.drive.kick(now_ns);
-        let in_flight = self.flights.iter().any(|flight| flight.tag.is_some());
-        Turn { worked, in_flight, deadline_ns: status.deadline_ns }
+        Turn { worked, deadline_ns: status.deadline_ns }
+    }
+
+    /// Tells the devices whether their guests are to tell of what they put into their queues, as they
+    /// must while nobody polls. Whether something was put there meanwhile, for which another turn is
+    /// due.
+    pub fn want_notifications(&self, wanted: bool, clients: &mut dyn Clients) -> bool {
+        let mut missed = false;
+        for part in &self.parts {
+            clients.with(part.guest, part.endpoint, &mut |endpoint, around| {
+                missed |= endpoint.want_notifications(wanted, around);
+            });
+        }
+        missed
     }
 
     /// A drive that failed is started again, now or when it was not so long ago.
@@ -266,7 +276,7 @@ impl Disk {
         let (mut requests, mut bytes) = (0, 0);
         let Some(&Part { guest, endpoint, .. }) = self.parts.get(index) else { return false };
         clients.with(guest, endpoint, &mut |endpoint, around| {
-            endpoint.poll(around);
+            worked |= endpoint.poll(around);
             // What the device was given before its reset may still be written, and must not be
             // written over what comes after.
             let is_old = |flight: &Flight| {

@@ -20,8 +20,6 @@ const LEARNED: usize = 1024;
 /// much takes: copies of frames, and their bytes.
 const TURN_COPIES: usize = 16;
 const TURN_BYTES: usize = 128 << 10;
-/// How long the next frame is looked for after the last one, in nanoseconds.
-const BUSY_NS: u64 = 50_000;
 
 /// A guest's device at a port.
 struct Member {
@@ -56,7 +54,6 @@ pub struct Network {
     spare: Frame,
     /// The member whose turn is first.
     first: usize,
-    busy_until_ns: u64,
 }
 
 /// What is left of a port's part of a turn.
@@ -99,7 +96,6 @@ impl Network {
             frame: Frame::new(),
             spare: Frame::new(),
             first: 0,
-            busy_until_ns: 0,
         })
     }
 
@@ -211,10 +207,7 @@ impl Network {
             let status = uplink.nic.kick(now_ns);
             deadline_ns = deadline_ns.into_iter().chain(status.deadline_ns).min();
         }
-        if worked {
-            self.busy_until_ns = now_ns.saturating_add(BUSY_NS);
-        }
-        Turn { worked, in_flight: now_ns < self.busy_until_ns, deadline_ns }
+        Turn { worked, deadline_ns }
     }
 
     /// The network is there for the guests while the uplink's link is up, or has no uplink.

@@ -200,8 +200,9 @@ pub trait Device: Send {
     fn reset(&mut self);
 
     /// Takes what waits in its queues, as much as there is room for in the effects, until the guest
-    /// stops it or nothing is left. Whether more may wait. A device that does everything when it is
-    /// accessed has nothing to poll.
+    /// stops it or nothing is left. Whether it took something: then it has to be told again what it
+    /// is to do about notifications ([`want_notifications`](Self::want_notifications)). A device that
+    /// does everything when it is accessed has nothing to poll.
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
         let _ = context;
         false

@@ -305,11 +305,11 @@ impl Endpoint {
         core::mem::replace(&mut self.wants_service, false)
     }
 
-    /// Has the device take what waits in its queues. Whether more may wait.
+    /// Has the device take what waits in its queues. Whether it took something.
     pub fn poll(&mut self, around: &mut Surroundings<'_>) -> bool {
-        let more = self.with_device(around, |device, context| device.poll(context));
+        let took = self.with_device(around, |device, context| device.poll(context));
         self.apply(around);
-        more
+        took
     }
 
     /// See [`Device::want_notifications`].

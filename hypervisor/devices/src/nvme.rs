@@ -34,6 +34,7 @@ mod features;
 mod identify;
 mod io;
 mod queues;
+mod shadow;
 mod state;
 mod transfer;
 mod work;
@@ -104,6 +105,7 @@ pub struct Nvme {
     submission: [Option<SubmissionQueue>; QUEUES],
     completion: [Option<CompletionQueue>; QUEUES],
     slots: Slots<Work>,
+    shadow: Option<shadow::Shadow>,
     features: Features,
     event_requests: u8,
     /// The queue whose turn it is.
@@ -133,6 +135,7 @@ impl Nvme {
             submission: [None; QUEUES],
             completion: [None; QUEUES],
             slots: Slots::new(),
+            shadow: None,
             features: Features::DEFAULT,
             event_requests: 0,
             turn: 0,
@@ -208,6 +211,7 @@ impl Nvme {
     fn forget_queues(&mut self) {
         self.submission = [None; QUEUES];
         self.completion = [None; QUEUES];
+        self.shadow = None;
         self.features = Features::DEFAULT;
         self.event_requests = 0;
         self.turn = 0;
@@ -258,8 +262,10 @@ impl Nvme {
         }
     }
 
-    /// Does what can be done now, and tells of it. Every call ends with this.
-    fn go_on(&mut self, context: &mut Context<'_>) {
+    /// Does what can be done now, and tells of it. Every call ends with this. Whether commands were
+    /// taken.
+    fn go_on(&mut self, context: &mut Context<'_>) -> bool {
+        let mut took = false;
         for _ in 0..COMMANDS_A_CALL {
             if context.effects.room() < MOST_PIECES + NOTICES {
                 break;
@@ -267,9 +273,11 @@ impl Nvme {
             let Some(queue) = self.next_queue() else { break };
             self.turn = queue + 1;
             self.take_command(queue as u16, context);
+            took = true;
         }
         self.settle(context);
         self.notify(context);
+        took
     }
 
     /// The queue of which a command can be taken: each has its turn (round robin, section 4.13.1).
@@ -367,6 +375,14 @@ impl Nvme {
         };
     }
 
+    /// The level of INTx as it should be.
+    fn level(&self) -> bool {
+        self.completion.iter().flatten().any(|queue| {
+            let is_masked = |vector| self.masked.checked_shr(u32::from(vector)).unwrap_or(0) & 1 != 0;
+            queue.waiting() != 0 && queue.vector.is_some_and(|vector| !is_masked(vector))
+        })
+    }
+
     /// Sends messages, and says whether the line has to be looked at. What there is no room for comes
     /// with the next call.
     fn notify(&mut self, context: &mut Context<'_>) {
@@ -375,8 +391,8 @@ impl Nvme {
             effects.push(DeviceEffect::Msi(self.unsent.trailing_zeros() as u16));
             self.unsent &= self.unsent - 1;
         }
-        if self.line() != self.told && effects.room() > 0 {
-            self.told = self.line();
+        if self.level() != self.told && effects.room() > 0 {
+            self.told = self.level();
             effects.push(DeviceEffect::Line);
         }
     }
@@ -409,6 +425,10 @@ impl Device for Nvme {
         }
         match width {
             Width::Dword => match offset.checked_sub(register::DOORBELLS) {
+                // Whoever polls finds it in the guest's memory.
+                Some(doorbell) if doorbell >= 8 && self.shadow.is_some() => {
+                    return context.effects.push(DeviceEffect::Wake);
+                }
                 Some(doorbell) => self.ring(doorbell >> 2, value as u32),
                 None => self.write_register(offset, value as u32),
             },
@@ -425,14 +445,26 @@ impl Device for Nvme {
         if let Some((Some(work), fault)) = self.slots.finish(completion) {
             self.finish_work(work, fault, context);
         }
-        self.go_on(context);
+        // What is polled goes on, and tells, with the next poll.
+        if self.config.is_polled {
+            self.settle(context);
+        } else {
+            self.go_on(context);
+        }
     }
 
+    fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        self.take_doorbells(context.memory);
+        self.go_on(context)
+    }
+
+    fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {
+        self.want_doorbells(wanted, context)
+    }
+
+    /// What is polled tells of a change with the next poll.
     fn line(&self) -> bool {
-        self.completion.iter().flatten().any(|queue| {
-            let is_masked = |vector| self.masked.checked_shr(u32::from(vector)).unwrap_or(0) & 1 != 0;
-            queue.waiting() != 0 && queue.vector.is_some_and(|vector| !is_masked(vector))
-        })
+        if self.config.is_polled { self.told } else { self.level() }
     }
 
     fn reset(&mut self) {

@@ -157,7 +157,7 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         true
     }
 
-    /// Polls the device. Whether more may wait.
+    /// Polls the device. Whether it took something.
     pub fn poll(&mut self) -> bool {
         self.call(|device, context| device.poll(context))
     }

@@ -3,6 +3,7 @@
 mod contents;
 mod ide;
 mod nvme;
+mod virtio_blk;
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -37,6 +38,7 @@ pub fn build(
         let (function, endpoint) = match emulated.model {
             Model::Nvme => nvme::build(drive, slot),
             Model::Ide => ide::build(drive, slot)?,
+            Model::VirtioBlk => virtio_blk::build(drive, plan.config.cpus.len()),
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;

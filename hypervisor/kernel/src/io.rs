@@ -14,6 +14,8 @@ pub struct Io {
     disks: Vec<Disk>,
     /// When the devices need not be polled any more.
     poll_until_ns: u64,
+    /// The guests tell of what they put into their queues.
+    is_told: bool,
     /// When a driver wants to be called at the latest.
     deadline_ns: Option<u64>,
 }
@@ -21,25 +23,32 @@ pub struct Io {
 impl Io {
     /// The work on these drives.
     pub const fn new(disks: Vec<Disk>) -> Self {
-        Self { disks, poll_until_ns: 0, deadline_ns: None }
+        Self { disks, poll_until_ns: 0, is_told: false, deadline_ns: None }
     }
 
     /// Does what can be done at once for the guests' devices, a bounded part of it. Whether to call
     /// again without waiting.
     pub fn turn(&mut self, clients: &mut dyn Clients, now_ns: u64) -> bool {
-        let (mut worked, mut in_flight) = (false, false);
+        let mut worked = false;
         self.deadline_ns = None;
         for disk in &mut self.disks {
             let turn = disk.turn(now_ns, clients);
             report_failure(disk, now_ns);
             worked |= turn.worked;
-            in_flight |= turn.in_flight;
             self.deadline_ns = self.deadline_ns.into_iter().chain(turn.deadline_ns).min();
         }
         if worked {
             self.poll_until_ns = now_ns.saturating_add(POLL_NS);
         }
-        worked || in_flight && now_ns < self.poll_until_ns
+        let polls = now_ns < self.poll_until_ns;
+        // While somebody polls the guests need not tell; before nobody does, they must know.
+        if polls == self.is_told {
+            self.is_told = !polls;
+            for disk in &self.disks {
+                worked |= disk.want_notifications(!polls, clients);
+            }
+        }
+        worked || polls
     }
 
     /// When [`turn`](Self::turn) has to be called at the latest, if nothing comes before, in

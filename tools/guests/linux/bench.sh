@@ -5,6 +5,7 @@
 # Each result is a line `bench: NAME: N in T s, E exits`; the exits are a dash where nobody
 # counts them.
 . /lib.sh
+. /measure.sh
 start bench
 
 device=/dev/nvme0n1
@@ -17,54 +18,8 @@ ip link set "$interface" up || fail "cannot bring $interface up"
 udhcpc -i "$interface" -s /lease.sh -q -n -f -t 15 -T 2 >/dev/null || fail "no address by DHCP"
 . /run/lease
 
-# Bulkhead's count of this processor's exits, the look at it included (MSR 0x42480000).
-# One program after the other: side by side they would take turns at asking CPUID.
-exits() {
-    dd if=/dev/cpu/0/msr of=/run/exits bs=8 count=1 iflag=skip_bytes skip=1112014848 2>/dev/null
-    od -An -t u8 /run/exits
-}
 packets() { cat "/sys/class/net/$interface/statistics/rx_packets"; }
 
-# Runs the command $1 with the amount $2. Leaves in $taken the exits, in $count how often it did
-# something, in $before and $after when it began and ended. Between the looks nothing but the
-# command starts a program: each that starts asks CPUID some 24 times.
-run() {
-    exits_before=$(exits)
-    read -r before _ </proc/uptime
-    "$1" "$2" || fail "$1 $2"
-    read -r after _ </proc/uptime
-    taken=$(($(exits) - exits_before))
-}
-
-# measure NAME COMMAND LITTLE MUCH: times much, and counts the exits that much takes more than
-# little, so that what starting the command costs is in neither.
-measure() {
-    run "$2" "$3"
-    little=$taken little_count=$count
-    run "$2" "$4"
-    more=-
-    [ "$(exits)" -eq 0 ] || more=$((taken - little))
-    echo "bench: $1: $count in $(echo "$after $before" | awk '{ print $1 - $2 }') s," \
-        "$more exits for $((count - little_count))"
-}
-
-read_drive() { dd if=$device of=/dev/null bs="$1" count="$2" skip="${3:-0}" iflag=direct 2>/dev/null; }
-one_by_one() {
-    read_drive 4096 "$1"
-    count=$1
-}
-large() {
-    read_drive 65536 "$1"
-    count=$1
-}
-# 32 at a time, each a process of its own.
-deep() {
-    for part in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31; do
-        read_drive 4096 "$1" $((part * $1)) &
-    done
-    wait
-    count=$((32 * $1))
-}
 # The file $1 times.
 fetch() {
     first=$(packets)

@@ -87,6 +87,7 @@ impl Bench {
             uuid: [7; 16],
             vendor: 0x1b36,
             subsystem_vendor: 0x1af4,
+            is_polled: false,
         };
         let (dma, domain) = FakeDma::new(8 << 20);
         let bytes = (0..MEDIUM).map(|byte| (byte / 512 + byte % 251) as u8).collect();

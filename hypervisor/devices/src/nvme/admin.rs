@@ -52,6 +52,9 @@ impl Nvme {
                 let has_queues = self.completion.iter().skip(1).any(Option::is_some);
                 return self.features.set(command, &self.config, has_queues).map(Some);
             }
+            admin::DOORBELL_BUFFER_CONFIG if self.config.is_polled => {
+                self.configure_doorbells(command, memory)?;
+            }
             // Commands that can be aborted are done by the time that this one is taken, or at
             // the medium.
             admin::ABORT => return Ok(Some(NOT_ABORTED)),

@@ -42,6 +42,9 @@ pub struct Config {
     pub block: BlockSize,
     /// Whether the guest may write to the medium.
     pub writable: bool,
+    /// Whether somebody polls the controller: then its doorbells can be in the guest's memory, and
+    /// what completes interrupts once, with the next poll.
+    pub is_polled: bool,
     /// Messages that the PCI function has, 1 to [`MOST_MESSAGES`]; others are taken for the
     /// nearest of these.
     pub messages: u16,

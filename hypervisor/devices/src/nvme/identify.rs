@@ -51,6 +51,9 @@ fn fill_controller(config: &Config, page: &mut [u8]) {
     put(page, controller::TRANSFER_SHIFT, [TRANSFER_SHIFT]);
     put(page, controller::VERSION, register::VERSION_1_4.to_le_bytes());
     put(page, controller::CONTROLLER_TYPE, [controller::CONTROLLER_TYPE_IO]);
+    if config.is_polled {
+        put(page, controller::OPTIONAL_ADMIN, controller::DOORBELL_BUFFER_CONFIG.to_le_bytes());
+    }
     put(page, controller::EVENT_REQUEST_LIMIT, [EVENT_REQUESTS - 1]);
     // One slot, and it cannot be written.
     put(page, controller::FIRMWARE_UPDATES, [1 << 1 | 1]);

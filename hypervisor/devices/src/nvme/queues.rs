@@ -64,6 +64,11 @@ impl SubmissionQueue {
         }
     }
 
+    /// Where the guest puts its next command.
+    pub(super) const fn tail(&self) -> u32 {
+        self.tail
+    }
+
     /// Whether there is a command to take.
     pub(super) const fn has_command(&self) -> bool {
         self.deletion.is_none() && self.head != self.tail
@@ -120,6 +125,11 @@ impl CompletionQueue {
         if head < self.entries && distance(self.head, head, self.entries) <= self.waiting() {
             self.head = head;
         }
+    }
+
+    /// What the guest takes next.
+    pub(super) const fn head(&self) -> u32 {
+        self.head
     }
 
     /// Answers that the guest has not taken.

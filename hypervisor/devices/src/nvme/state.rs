@@ -3,15 +3,15 @@
 use super::config::{EVENT_REQUESTS, IO_ENTRIES};
 use super::features::Features;
 use super::queues::{CompletionQueue, SubmissionQueue};
+use super::shadow::Shadow;
 use super::{Config, Nvme, QUEUES, Shutdown};
-use crate::Device;
 use crate::snapshot::{self, RestoreFault, SaveFault};
 use serde::{Deserialize, Serialize};
 use spec::nvme::PAGE_BYTES;
 use spec::nvme::register::{aqa, cc, csts};
 
 /// Changes with each change of [`State`] or of what it holds.
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// Every state fits in so many bytes.
 pub const STATE_BYTES: usize = 512;
 /// The most entries of an admin queue: AQA says no more.
@@ -29,6 +29,7 @@ pub(super) struct State {
     pub(super) masked: u32,
     pub(super) submission: [Option<SubmissionQueue>; QUEUES],
     pub(super) completion: [Option<CompletionQueue>; QUEUES],
+    pub(super) shadow: Option<Shadow>,
     pub(super) features: Features,
     pub(super) event_requests: u8,
     pub(super) turn: u8,
@@ -71,11 +72,12 @@ impl Nvme {
         self.masked = state.masked;
         self.submission = state.submission;
         self.completion = state.completion;
+        self.shadow = state.shadow;
         self.features = state.features;
         self.event_requests = state.event_requests;
         self.turn = state.turn.into();
         self.unsent = state.unsent;
-        self.told = self.line();
+        self.told = self.level();
         Ok(())
     }
 
@@ -91,6 +93,7 @@ impl Nvme {
             masked: self.masked,
             submission: self.submission,
             completion: self.completion,
+            shadow: self.shadow,
             features: self.features,
             event_requests: self.event_requests,
             turn: self.turn as u8,
@@ -112,6 +115,10 @@ impl State {
         has(self.status & !(csts::READY | csts::FATAL) == 0, "a reserved bit of CSTS is set")?;
         has(is_enabled == (self.status != 0), "CSTS says another thing than CC.EN")?;
         has(matches!(self.shutdown, Shutdown::None | Shutdown::Done), "a shutdown waits for nothing")?;
+        has(
+            self.shadow.is_none_or(|shadow| self.config.is_polled && is_ready && shadow.is_possible()),
+            "doorbells are in memory where they cannot be",
+        )?;
         has(self.event_requests <= EVENT_REQUESTS, "too many requests for events are kept")?;
         has(usize::from(self.turn) <= QUEUES, "it is the turn of a queue that is not there")?;
         has(self.is_message(self.unsent), "a message is due that is not there")?;

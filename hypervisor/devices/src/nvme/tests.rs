@@ -15,6 +15,7 @@ use std::vec::Vec;
 mod admin_commands;
 mod arbitrary;
 mod data;
+mod doorbells;
 mod faults;
 mod reset;
 mod saving;
@@ -37,6 +38,7 @@ fn config() -> Config {
         uuid: core::array::from_fn(|place| place as u8 + 0x10),
         vendor: 0x1b36,
         subsystem_vendor: 0x1af4,
+        is_polled: false,
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Contents {
     pub block: BlockSize,
     /// Whether it takes writes.
     pub writable: bool,
+    /// Whether it takes discards.
+    pub can_discard: bool,
+    /// Whether it writes zeroes that nobody sends.
+    pub can_write_zeroes: bool,
     /// What a drive with the same contents is known by.
     pub uuid: [u8; 16],
     /// For the log.
@@ -64,6 +68,8 @@ fn of_image(items: &'static [Item<'static>], guest: &str, name: &str) -> Result<
         blocks: medium.bytes() >> block.shift(),
         block,
         writable: false,
+        can_discard: false,
+        can_write_zeroes: false,
         uuid: uuid(&image.sha256),
         what: image.name.into(),
         backend: Backend::Medium(Box::new(medium)),
@@ -96,7 +102,16 @@ fn of_disk(
     };
     // Of two parts no name is the same, and of one it is at each boot.
     let uuid = uuid(&Sha256::digest(&what));
-    Ok(Contents { backend: Backend::Served, blocks, block, writable: !geometry.is_read_only, uuid, what })
+    Ok(Contents {
+        backend: Backend::Served,
+        blocks,
+        block,
+        writable: !geometry.is_read_only,
+        can_discard: geometry.can_discard,
+        can_write_zeroes: geometry.can_write_zeroes,
+        uuid,
+        what,
+    })
 }
 
 /// The image of a guest's drive, verified.

@@ -3,8 +3,8 @@
 use super::contents::Contents;
 use super::serial_number;
 use alloc::boxed::Box;
-use devices::Endpoint;
 use devices::nvme::{Config, Nvme, WINDOW_BYTES};
+use devices::{Backend, Endpoint};
 use plan::Model;
 use vpci::{BarLayout, Description, EmulatedFunction, Identity, Slot};
 
@@ -33,6 +33,7 @@ fn controller(drive: &Contents, slot: Slot) -> Config {
         blocks: drive.blocks,
         block: drive.block,
         writable: drive.writable,
+        is_polled: matches!(drive.backend, Backend::Served),
         messages: MESSAGES,
         serial: serial_number(slot),
         uuid: drive.uuid,

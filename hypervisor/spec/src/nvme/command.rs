@@ -32,6 +32,8 @@ pub mod admin {
     pub const FIRMWARE_COMMIT: u8 = 0x10;
     /// Firmware image download (section 5.12).
     pub const FIRMWARE_DOWNLOAD: u8 = 0x11;
+    /// Doorbell buffer config (section 5.7).
+    pub const DOORBELL_BUFFER_CONFIG: u8 = 0x7c;
     /// Format NVM (section 5.23).
     pub const FORMAT_NVM: u8 = 0x80;
 }

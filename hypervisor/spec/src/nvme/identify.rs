@@ -37,6 +37,10 @@ pub mod controller {
     pub const CONTROLLER_TYPE: usize = 111;
     /// CNTRLTYPE: a controller with I/O queues.
     pub const CONTROLLER_TYPE_IO: u8 = 1;
+    /// OACS: optional admin commands, 2 bytes.
+    pub const OPTIONAL_ADMIN: usize = 256;
+    /// OACS: doorbell buffer config.
+    pub const DOORBELL_BUFFER_CONFIG: u16 = 1 << 8;
     /// ACL: commands that abort may be asked for at a time, 1 byte, one less.
     pub const ABORT_LIMIT: usize = 258;
     /// AERL: asynchronous event requests at a time, 1 byte, one less.

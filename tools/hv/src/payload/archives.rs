@@ -12,7 +12,7 @@ pub const NAMES: [&str; 4] = ["net.cpio", "disk.cpio", "shell.cpio", "bench.cpio
 
 /// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
 const NET: [&str; 2] = ["e1000e", "e1000"];
-const DISK: [&str; 3] = ["nvme", "crc32c_generic", "ext4"];
+const DISK: [&str; 5] = ["nvme", "virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
 /// What IDE disks need: `shell.cpio` and `disk.cpio` load it where they are told to.
 const IDE: [&str; 2] = ["sd_mod", "ata_piix"];
 /// What reads MSRs, one of which counts exits.
@@ -26,10 +26,8 @@ const VFIO: [&str; 3] = ["kvm_amd", "vfio_iommu_type1", "vfio-pci"];
 pub struct Ingredients {
     /// The static program.
     pub busybox: Vec<u8>,
-    /// `lib/modules/VERSION` of the full kernel.
-    pub modules: PathBuf,
-    /// The same of the kernel for virtual machines.
-    pub cloud_modules: PathBuf,
+    /// `lib/modules/VERSION` of each kernel, the full one first: the others have fewer drivers.
+    pub modules: Vec<PathBuf>,
     /// SHA-256 of the file that the guest `net` fetches.
     pub payload_hash: String,
     /// SHA-256 of the file on the drive's image.
@@ -42,8 +40,8 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    const FILES: [&'static str; 7] =
-        ["lib.sh", "lease.sh", "net.sh", "disk.sh", "shell.sh", "bench.sh", "host.sh"];
+    const FILES: [&'static str; 8] =
+        ["lib.sh", "measure.sh", "lease.sh", "net.sh", "disk.sh", "shell.sh", "bench.sh", "host.sh"];
 
     /// Reads them.
     ///
@@ -97,14 +95,14 @@ pub fn vfio_host(parts: &VfioHost<'_>, ingredients: &Ingredients, scripts: &Scri
 pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result<Vec<u8>> {
     let (drivers, init): (Vec<&str>, &str) = match name {
         "net.cpio" => (NET.to_vec(), "net.sh"),
-        "disk.cpio" => (DISK.to_vec(), "disk.sh"),
+        "disk.cpio" => ([&DISK[..], &COUNT[..]].concat(), "disk.sh"),
         "bench.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "bench.sh"),
         _ => ([&NET[..], &DISK[..]].concat(), "shell.sh"),
     };
     let mut archive = begin(ingredients, scripts, init, &drivers)?;
     if matches!(init, "shell.sh" | "disk.sh") {
-        for folder in [&ingredients.modules, &ingredients.cloud_modules] {
-            add_modules(&mut archive, folder, &IDE, &format!("lib/ide/{}", version(folder)?))?;
+        for folder in &ingredients.modules {
+            add_modules(&mut archive, &Modules::list(folder)?, &IDE, &format!("lib/ide/{}", version(folder)?))?;
         }
     }
     Ok(archive.finish())
@@ -121,11 +119,16 @@ fn begin(ingredients: &Ingredients, scripts: &Scripts, init: &str, drivers: &[&s
     archive.link("bin/sh", "busybox");
     archive.file("init", 0o755, scripts.get(init)?);
     archive.file("lib.sh", 0o644, scripts.get("lib.sh")?);
+    archive.file("measure.sh", 0o644, scripts.get("measure.sh")?);
     archive.file("lease.sh", 0o755, scripts.get("lease.sh")?);
     archive.file("payload.sha256", 0o644, ingredients.payload_hash.as_bytes());
     archive.file("drive.sha256", 0o644, ingredients.drive_hash.as_bytes());
-    let folder = &ingredients.modules;
-    add_modules(&mut archive, folder, drivers, &format!("lib/modules/{}", version(folder)?))?;
+    for (index, folder) in ingredients.modules.iter().enumerate() {
+        let into = format!("lib/modules/{}", version(folder)?);
+        let modules = Modules::list(folder)?;
+        let known = drivers.iter().copied().filter(|driver| index == 0 || modules.has(driver));
+        add_modules(&mut archive, &modules, &known.collect::<Vec<_>>(), &into)?;
+    }
     Ok(archive)
 }
 
@@ -147,7 +150,7 @@ pub fn host(program: &[u8], guest: &[u8], modules: &Path) -> Result<Vec<u8>> {
     archive.character_device("dev/kvm", 10, 232);
     archive.file("init", 0o755, program);
     archive.file("guest", 0o644, guest);
-    add_modules(&mut archive, modules, &KVM, "modules")?;
+    add_modules(&mut archive, &Modules::list(modules)?, &KVM, "modules")?;
     Ok(archive.finish())
 }
 
@@ -157,8 +160,8 @@ fn add_console(archive: &mut Archive) {
 }
 
 /// Numbered names keep the load order where whoever loads them sorts them.
-fn add_modules(archive: &mut Archive, folder: &Path, drivers: &[&str], into: &str) -> Result<()> {
-    let order = Modules::list(folder)?.load_order(drivers)?;
+fn add_modules(archive: &mut Archive, modules: &Modules, drivers: &[&str], into: &str) -> Result<()> {
+    let order = modules.load_order(drivers)?;
     for (index, path) in order.iter().enumerate() {
         let name = path.file_name().and_then(|name| name.to_str()).context("a module has no name")?;
         let content = super::read(path)?;

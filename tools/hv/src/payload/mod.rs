@@ -153,13 +153,11 @@ fn build(project: &Project, folder: &Path, unpacked: &Unpacked, scripts: &archiv
 
 fn ingredients(unpacked: &Unpacked) -> Result<archives::Ingredients> {
     let busybox = read(&unpacked.busybox.join("bin/busybox"))?;
-    let [full, cloud] = unpacked.kernels.as_slice() else { anyhow::bail!("not every kernel was unpacked") };
-    let modules = only_entry(&full.join("lib/modules"), "")?;
-    let cloud_modules = only_entry(&cloud.join("lib/modules"), "")?;
+    let modules = unpacked.kernels.iter().map(|kernel| only_entry(&kernel.join("lib/modules"), ""));
+    let modules = modules.collect::<Result<Vec<_>>>()?;
     Ok(archives::Ingredients {
         busybox,
         modules,
-        cloud_modules,
         payload_hash: hash(&lab::http::payload()),
         drive_hash: hash(&drive::content()),
     })

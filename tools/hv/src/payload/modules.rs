@@ -29,6 +29,12 @@ impl Modules {
         Ok(Self { files, builtin: text.lines().filter_map(name_of_path).collect() })
     }
 
+    /// Whether the kernel has a module, or has it built in.
+    pub fn has(&self, name: &str) -> bool {
+        let name = canonical(name);
+        self.files.contains_key(&name) || self.builtin.contains(&name)
+    }
+
     /// The files of `wanted` and all they depend on, in the order in which they load.
     ///
     /// # Errors

@@ -88,7 +88,8 @@ interrupts = "virtual"
 }
 
 /// An NVMe drive and a SATA disk that the hypervisor keeps, of which two guests have a partition each,
-/// by number and by name; one of them has its interrupts virtual. Nothing says at which port of the
+/// by number and by name, as an NVMe drive and as a virtio drive; one of them has its interrupts virtual,
+/// the other counts the exits of its reads. Nothing says at which port of the
 /// adapter the disk is, and PCI has no reset for that adapter.
 fn shared_drive(column: Column) -> Scenario {
     let config = Config::File("examples/shared-drive.toml".to_owned());
@@ -135,7 +136,7 @@ fn both(column: Column, name: &str, config: Config) -> Scenario {
         .serves_http()
         .nvme(256)
         .expect("net", "net: verified sha256")
-        .expect("disk", "disk: verified sha256")
+        .expect("disk", "disk: /dev/nvme0n1: verified sha256")
         .forbid_anywhere("FAILED")
         .forbid("hypervisor", "panicked")
         .ends("net", POWER_OFF)

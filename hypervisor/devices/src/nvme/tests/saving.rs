@@ -144,7 +144,7 @@ fn states_that_no_controller_has() {
     let before = save(&guest.bench.device);
     for (state, said) in forged {
         let mut bytes = [0; STATE_BYTES];
-        let length = snapshot::encode(1, &state, &mut bytes).unwrap();
+        let length = snapshot::encode(state::VERSION, &state, &mut bytes).unwrap();
         let fault = guest.bench.device.restore(&bytes[..length]).expect_err(said);
         assert!(
             matches!(fault, RestoreFault::Impossible(_)) && fault.to_string().contains(said),

@@ -1,0 +1,56 @@
+//! An emulated virtio block device.
+
+use super::contents::Contents;
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt::Write as _;
+use devices::virtio::block::{Block, Config};
+use devices::virtio::transport::{CAPABILITIES, Transport, WINDOW_BYTES};
+use devices::{Backend, Endpoint};
+use plan::Model;
+use spec::virtio::block::{DEVICE_TYPE, ID_BYTES};
+use spec::virtio::pci::{DEVICE_BASE, REVISION, VENDOR};
+use vpci::{BarLayout, Description, EmulatedFunction, Identity};
+
+/// The most queues: more processors share them.
+const MOST_QUEUES: u16 = 4;
+/// A mass storage controller that no other class says more of.
+const IDENTITY: Identity =
+    Identity { vendor: VENDOR, device: DEVICE_BASE + DEVICE_TYPE, class: 0x01_8000, revision: REVISION };
+const LAYOUT: BarLayout = BarLayout::new(WINDOW_BYTES, 1 + MOST_QUEUES);
+const _: () = assert!(LAYOUT.bytes == Model::VirtioBlk.bar_bytes());
+
+/// The function, and what is behind it, for a guest of so many processors: a queue for each, and a
+/// message for each queue and for the configuration.
+pub fn build(drive: Contents, processors: usize) -> (EmulatedFunction, Endpoint) {
+    let queues = u16::try_from(processors).unwrap_or(MOST_QUEUES).clamp(1, MOST_QUEUES);
+    let messages = 1 + queues;
+    let is_polled = matches!(drive.backend, Backend::Served);
+    let device = Transport::new(Block::new(config(&drive, queues)), messages, is_polled);
+    let BarLayout { table, pending, .. } = LAYOUT;
+    let endpoint = Endpoint::new(Box::new(device), drive.backend, messages, table, pending);
+    let function =
+        Description { identity: IDENTITY, messages, layout: LAYOUT, vendor_specific: CAPABILITIES };
+    (EmulatedFunction::new(&function), endpoint)
+}
+
+/// The device is known by its contents.
+fn config(drive: &Contents, queues: u16) -> Config {
+    let mut digits = String::new();
+    for byte in drive.uuid {
+        // Writing to a string does not fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    let mut name = [0; ID_BYTES];
+    name.iter_mut().zip(digits.bytes()).for_each(|(place, digit)| *place = digit);
+    let shift = drive.block.shift();
+    Config {
+        sectors: drive.blocks.checked_shl(shift - 9).unwrap_or(u64::MAX),
+        block_bytes: 1 << shift,
+        writable: drive.writable,
+        can_discard: drive.can_discard,
+        can_write_zeroes: drive.can_write_zeroes,
+        queues,
+        name,
+    }
+}
