@@ -35,8 +35,19 @@ pub enum Backend {
     Served,
 }
 
+/// What a guest's use of a device cost it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Activity {
+    /// Its accesses to the BAR, each an exit; a string instruction counts as one for each piece that
+    /// was moved at once.
+    pub accesses: u64,
+    /// Messages that were sent.
+    pub messages: u64,
+}
+
 /// An emulated device, whole but for its configuration space.
 pub struct Endpoint {
+    activity: Activity,
     device: Box<dyn Device>,
     backend: Backend,
     effects: Effects<DeviceEffect>,
@@ -165,6 +176,7 @@ impl Endpoint {
             Backend::Served => device.most_requests(),
         };
         Self {
+            activity: Activity::default(),
             effects: Effects::with_capacity(device.most_effects()),
             device,
             backend,
@@ -208,6 +220,7 @@ impl Endpoint {
 
     /// Reads `width` bytes, `offset` bytes into the BAR.
     pub fn read(&mut self, offset: u64, width: Width, around: &mut Surroundings<'_>) -> u64 {
+        self.activity.accesses += 1;
         if offset >= self.pending {
             return self.messages.read_pending(offset - self.pending, width);
         }
@@ -221,6 +234,7 @@ impl Endpoint {
 
     /// Writes `width` bytes, `offset` bytes into the BAR.
     pub fn write(&mut self, offset: u64, width: Width, value: u64, around: &mut Surroundings<'_>) {
+        self.activity.accesses += 1;
         if offset >= self.pending {
             return;
         }
@@ -240,6 +254,7 @@ impl Endpoint {
         bytes: &mut [u8],
         around: &mut Surroundings<'_>,
     ) {
+        self.activity.accesses += 1;
         if offset >= self.table {
             return bytes.fill(0xff);
         }
@@ -255,6 +270,7 @@ impl Endpoint {
 
     /// Writes as a string instruction does; see [`read_string`](Self::read_string).
     pub fn write_string(&mut self, offset: u64, width: Width, bytes: &[u8], around: &mut Surroundings<'_>) {
+        self.activity.accesses += 1;
         if offset >= self.table {
             return;
         }
@@ -292,6 +308,11 @@ impl Endpoint {
         self.failed = false;
         self.wants_service = false;
         self.life = self.life.wrapping_add(1);
+    }
+
+    /// What its guest's use of it cost since the machine was started.
+    pub const fn activity(&self) -> Activity {
+        self.activity
     }
 
     /// Whether the model caused more effects than it said: the guest has lost something.
@@ -425,6 +446,7 @@ impl Endpoint {
             match effect {
                 DeviceEffect::Msi(index) => {
                     if let Some(message) = self.messages.raise(index) {
+                        self.activity.messages += 1;
                         (around.send)(message);
                     }
                 }

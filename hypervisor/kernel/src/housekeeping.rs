@@ -9,6 +9,7 @@ use crate::summary;
 use access::Clock;
 use backends::{Clients, Counters};
 use consoles::input::AT_ONCE;
+use devices::endpoint::Activity;
 use devices::{Endpoint, Surroundings};
 use guest::host::{DEVICE_VECTOR, KICK_VECTOR, LINE_VECTOR};
 use guest::partition::End;
@@ -143,10 +144,14 @@ impl Clients for Endpoints<'_> {
 fn report_io(machine: &Machine, io: &Io) {
     for (index, guest) in machine.guests.iter().enumerate() {
         for (endpoint, emulated) in guest.plan.emulated.iter().enumerate() {
-            if let Some(Counters { requests, bytes, errors }) = io.counters(index, endpoint) {
-                let (name, slot) = (&guest.plan.name, emulated.slot);
-                log::info!("{name}: {slot}: {requests} requests, {bytes} bytes, {errors} errors");
-            }
+            let activity = guest.partition.serve_endpoint(endpoint, |endpoint, _| endpoint.activity());
+            let Activity { accesses, messages } = activity.unwrap_or_default();
+            let (name, slot, model) = (&guest.plan.name, emulated.slot, emulated.model.text());
+            let Counters { requests, bytes, errors } = io.counters(index, endpoint).unwrap_or_default();
+            log::info!(
+                "{name}: {slot}: {model}: {requests} requests, {bytes} bytes, {errors} errors, \
+                 {accesses} exits, {messages} interrupts"
+            );
         }
     }
 }

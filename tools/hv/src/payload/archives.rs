@@ -102,7 +102,12 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
     let mut archive = begin(ingredients, scripts, init, &drivers)?;
     if matches!(init, "shell.sh" | "disk.sh") {
         for folder in &ingredients.modules {
-            add_modules(&mut archive, &Modules::list(folder)?, &IDE, &format!("lib/ide/{}", version(folder)?))?;
+            add_modules(
+                &mut archive,
+                &Modules::list(folder)?,
+                &IDE,
+                &format!("lib/ide/{}", version(folder)?),
+            )?;
         }
     }
     Ok(archive.finish())
