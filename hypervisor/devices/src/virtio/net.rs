@@ -1,4 +1,4 @@
-//! A virtio network interface (section 5.1): one pair of queues, and the control queue.
+//! A virtio network interface (section 5.1): pairs of queues, and the control queue.
 //!
 //! Somebody serves it: takes the frames that the driver sends, and gives those that it receives. So
 //! its [`Transport`](super::Transport) is made as one that is polled.
@@ -18,21 +18,23 @@ use alloc::boxed::Box;
 use filter::Filter;
 use network::{Frame, LARGEST_BYTES, MacAddress, Parts};
 use serde::{Deserialize, Serialize};
-use spec::ethernet::{HEADER_BYTES, TAG_BYTES};
+use spec::ethernet::{HEADER_BYTES, TAG_BYTES, TYPE};
 use spec::virtio::net::{Header, config, control, feature, queue};
 
 mod filter;
 mod header;
+mod pairs;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use pairs::MOST_PAIRS;
 pub use state::STATE_BYTES;
+
+use pairs::{Pairs, Steering};
 
 /// Descriptors of a queue.
 const QUEUE_SIZE: u16 = 256;
-/// Queues of an interface.
-const QUEUES: u16 = 3;
 /// The most bytes of a command that are looked at.
 const COMMAND_BYTES: usize = 512;
 /// The most commands of one call.
@@ -70,6 +72,10 @@ pub struct Net {
     config: Config,
     features: u64,
     filter: Filter,
+    pairs: Pairs,
+    steering: Steering,
+    /// The pair whose turn it is to send.
+    turn: usize,
     link_is_up: bool,
     /// The chain in work.
     chain: Chain,
@@ -81,10 +87,18 @@ pub struct Net {
 }
 
 impl Net {
-    /// An interface at power-up; its link is down.
+    /// An interface at power-up, of one pair of queues; its link is down.
     pub fn new(config: Config) -> Self {
+        Self::with_pairs(config, 1)
+    }
+
+    /// As [`new`](Self::new), of `pairs` pairs of queues, 1 to [`MOST_PAIRS`].
+    pub fn with_pairs(config: Config, pairs: u16) -> Self {
         Self {
             filter: Filter::new(config.mac),
+            pairs: Pairs::new(pairs.clamp(1, MOST_PAIRS)),
+            steering: Steering::new(),
+            turn: 0,
             config,
             features: 0,
             link_is_up: false,
@@ -124,7 +138,7 @@ impl Net {
     /// Does the commands that wait. Whether there were some.
     fn do_commands(&mut self, queues: &mut [Queue], memory: &dyn GuestMemory) -> Result<bool, Broken> {
         self.frames = 0;
-        let Some(queue) = queues.get_mut(queue::CONTROL) else { return Ok(false) };
+        let Some(queue) = queues.get_mut(self.pairs.control()) else { return Ok(false) };
         for taken in 0..COMMANDS_A_CALL {
             if !queue.take(memory, &mut self.chain)? {
                 return Ok(taken > 0);
@@ -153,7 +167,13 @@ impl Net {
             self.filter.overflow();
             return control::OK;
         }
-        match self.filter.command(command, self.features) {
+        let done = match *command {
+            [class, which, low, high] if (class, which) == control::SET_PAIRS => {
+                self.pairs.set_active(u16::from_le_bytes([low, high]))
+            }
+            _ => self.filter.command(command, self.features),
+        };
+        match done {
             Some(()) if bytes <= COMMAND_BYTES => control::OK,
             _ => control::ERROR,
         }
@@ -230,11 +250,14 @@ impl Received<'_> {
 
 impl Function for Net {
     fn features(&self) -> u64 {
-        FEATURES | if self.config.any_source { feature::CONTROL_MAC } else { 0 }
+        let with = |is_so: bool, feature: u64| if is_so { feature } else { 0 };
+        FEATURES
+            | with(self.config.any_source, feature::CONTROL_MAC)
+            | with(self.pairs.count() > 1, feature::MULTI_QUEUE)
     }
 
     fn queues(&self) -> (u16, u16) {
-        (QUEUES, QUEUE_SIZE)
+        (2 * self.pairs.count() + 1, QUEUE_SIZE)
     }
 
     fn most_effects(&self) -> usize {
@@ -248,7 +271,7 @@ impl Function for Net {
         match offset {
             config::MAC..config::STATUS => field(config::MAC, &self.filter.mac().0),
             config::STATUS..config::PAIRS => field(config::STATUS, &status.to_le_bytes()),
-            config::PAIRS..config::MTU => field(config::PAIRS, &1_u16.to_le_bytes()),
+            config::PAIRS..config::MTU => field(config::PAIRS, &self.pairs.count().to_le_bytes()),
             config::MTU..config::BYTES => field(config::MTU, &self.config.mtu.to_le_bytes()),
             _ => 0,
         }
@@ -260,7 +283,11 @@ impl Function for Net {
         self.features = features
             & !without(feature::CHECKSUM, feature::HOST_TCP4 | feature::HOST_TCP6)
             & !without(feature::GUEST_CHECKSUM, feature::GUEST_TCP4 | feature::GUEST_TCP6)
-            & !without(feature::CONTROL_QUEUE, feature::CONTROL_RECEIVE | feature::CONTROL_MAC);
+            & !without(
+                feature::CONTROL_QUEUE,
+                feature::CONTROL_RECEIVE | feature::CONTROL_MAC | feature::MULTI_QUEUE,
+            );
+        self.pairs.start(self.has(feature::MULTI_QUEUE));
     }
 
     fn poll(&mut self, queues: &mut [Queue], context: &mut Context<'_>) -> Result<bool, Broken> {
@@ -280,12 +307,15 @@ impl Function for Net {
     fn reset(&mut self) {
         self.features = 0;
         self.filter = Filter::new(self.config.mac);
+        self.pairs.start(false);
+        self.steering = Steering::new();
+        self.turn = 0;
         self.frames = 0;
     }
 
     /// Buffers for frames that come are looked at when one comes.
     fn is_notified(&self, queue: usize) -> bool {
-        queue != queue::RECEIVE
+        queue == self.pairs.control() || queue % 2 == queue::TRANSMIT
     }
 
     fn transmit(
@@ -299,16 +329,24 @@ impl Function for Net {
         if self.frames > FRAMES_A_TURN {
             self.do_commands(queues, memory)?;
         }
-        let queue = queues.get_mut(queue::TRANSMIT).ok_or(Broken)?;
-        if !queue.take(memory, &mut self.chain)? {
-            self.do_commands(queues, memory)?;
-            return Ok(false);
+        let active = self.pairs.active();
+        for step in 0..active {
+            let pair = (self.turn + step) % active.max(1);
+            let queue = queues.get_mut(2 * pair + queue::TRANSMIT).ok_or(Broken)?;
+            if !queue.take(memory, &mut self.chain)? {
+                continue;
+            }
+            self.turn = pair + 1;
+            if self.fetch(frame, memory).is_none() {
+                frame.clear();
+            } else if active > 1 {
+                self.steering.learn(frame.bytes().get(TYPE..).unwrap_or_default(), pair);
+            }
+            queue.put(memory, self.chain.head, 0)?;
+            return Ok(true);
         }
-        if self.fetch(frame, memory).is_none() {
-            frame.clear();
-        }
-        queue.put(memory, self.chain.head, 0)?;
-        Ok(true)
+        self.do_commands(queues, memory)?;
+        Ok(false)
     }
 
     fn accepts(&self) -> Accepts {
@@ -338,7 +376,10 @@ impl Function for Net {
             return Ok(Reception::Unfit);
         }
         let frame = Received { header: header.encode(), parts };
-        let queue = queues.get_mut(queue::RECEIVE).ok_or(Broken)?;
+        let [_, _, typed] = parts.pieces();
+        let active = self.pairs.active();
+        let pair = if active > 1 { self.steering.pair(typed, active) } else { 0 };
+        let queue = queues.get_mut(2 * pair + queue::RECEIVE).ok_or(Broken)?;
         self.deliver(&frame, queue, context.memory)
     }
 

@@ -29,6 +29,8 @@ pub mod feature {
     pub const CONTROL_QUEUE: u64 = 1 << 17;
     /// The control queue sets filters.
     pub const CONTROL_RECEIVE: u64 = 1 << 18;
+    /// There are several pairs of queues.
+    pub const MULTI_QUEUE: u64 = 1 << 22;
     /// The control queue sets the address.
     pub const CONTROL_MAC: u64 = 1 << 23;
 }
@@ -49,13 +51,13 @@ pub mod config {
     pub const LINK_UP: u16 = 1;
 }
 
-/// Queues, where there is one pair (section 5.1.2).
+/// Queues of the first pair; each pair has two (section 5.1.2).
 pub mod queue {
     /// Buffers for frames that the driver receives.
     pub const RECEIVE: usize = 0;
     /// Frames that it sends.
     pub const TRANSMIT: usize = 1;
-    /// Commands.
+    /// Commands; with several pairs, which the driver knows of, behind the last of them.
     pub const CONTROL: usize = 2;
 }
 
@@ -131,6 +133,8 @@ pub mod control {
     pub const SET_TABLES: (u8, u8) = (1, 0);
     /// The address is this from now on.
     pub const SET_ADDRESS: (u8, u8) = (1, 1);
+    /// So many pairs of queues are used (2 bytes).
+    pub const SET_PAIRS: (u8, u8) = (4, 0);
     /// The answer: it is done.
     pub const OK: u8 = 0;
     /// The answer: it is not.

@@ -1,6 +1,7 @@
 //! The interface's state, as it is saved: all that its driver can tell.
 
 use super::filter::Filter;
+use super::pairs::Pairs;
 use super::{Config, Net};
 use crate::snapshot::{self, RestoreFault, SaveFault, has, is_of};
 use crate::virtio::Transport;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use spec::virtio::status;
 
 /// Changes with each change of [`State`] or of what it holds.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Every state fits in so many bytes.
 pub const STATE_BYTES: usize = 1536;
 
@@ -18,6 +19,7 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) registers: Registers,
     pub(super) filter: Filter,
+    pub(super) pairs: Pairs,
     pub(super) link_is_up: bool,
 }
 
@@ -39,11 +41,13 @@ impl Transport<Net> {
     /// This interface is as it was.
     pub fn restore(&mut self, from: &[u8]) -> Result<(), RestoreFault> {
         let state: State = snapshot::decode(VERSION, from)?;
-        is_of(state.config == self.function.config)?;
+        let count = self.function.pairs.count();
+        is_of(state.config == self.function.config && state.pairs.count() == count)?;
         has(state.registers.has_all_put(), "a chain is taken that nobody works on")?;
         has(state.filter.is_possible(), "a table of addresses has more than its room")?;
         let is_set_up = state.registers.status & status::DRIVER_OK != 0;
-        let is_new = state.filter == Filter::new(state.config.mac);
+        has(state.pairs.is_possible(count), "more pairs of queues are used than there are")?;
+        let is_new = state.filter == Filter::new(state.config.mac) && state.pairs == Pairs::new(count);
         has(is_set_up || is_new, "a driver that is not set up has given commands")?;
         has(
             state.config.any_source || state.filter.mac() == state.config.mac,
@@ -51,12 +55,13 @@ impl Transport<Net> {
         )?;
         self.take_over(&state.registers)?;
         self.function.filter = state.filter;
+        self.function.pairs = state.pairs;
         self.function.link_is_up = state.link_is_up;
         Ok(())
     }
 
     pub(super) fn state(&self) -> Result<State, SaveFault> {
-        let Net { config, filter, link_is_up, .. } = self.function;
-        Ok(State { config, registers: self.registers()?, filter, link_is_up })
+        let Net { config, filter, pairs, link_is_up, .. } = self.function;
+        Ok(State { config, registers: self.registers()?, filter, pairs, link_is_up })
     }
 }

@@ -12,6 +12,7 @@ use std::vec::Vec;
 
 mod attacks;
 mod frames;
+mod pairs;
 mod saving;
 mod traffic;
 
