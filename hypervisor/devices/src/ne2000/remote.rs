@@ -32,7 +32,7 @@ impl Memory {
     /// Copies from the addresses from `at` on; where nothing is, ones are read.
     fn read(&self, at: usize, into: &mut [u8]) {
         if let Some(piece) = self.piece(at, into.len()) {
-            return into.copy_from_slice(piece);
+            return copy(piece, into);
         }
         for (byte, address) in into.iter_mut().zip(at..) {
             let buffer = || self.piece(address, 1)?.first();
@@ -43,13 +43,20 @@ impl Memory {
     /// Copies to the addresses from `at` on; where no buffer is, nothing is written.
     fn write(&mut self, at: usize, from: &[u8]) {
         if let Some(piece) = self.piece_mut(at, from.len()) {
-            return piece.copy_from_slice(from);
+            return copy(from, piece);
         }
         for (byte, address) in from.iter().zip(at..) {
             if let Some([place]) = self.piece_mut(address, 1) {
                 *place = *byte;
             }
         }
+    }
+}
+
+/// Copies `from` to the start of `to`, which has room for it.
+pub fn copy(from: &[u8], to: &mut [u8]) {
+    for (place, byte) in to.iter_mut().zip(from) {
+        *place = *byte;
     }
 }
 
@@ -146,7 +153,7 @@ impl Remote {
         let mut rest = into;
         while self.way == Way::ToGuest && !rest.is_empty() {
             let run = self.run(rest.len(), ring);
-            let (now, later) = rest.split_at_mut(run);
+            let Some((now, later)) = rest.split_at_mut_checked(run) else { return false };
             self.memory.read(self.address.into(), now);
             rest = later;
             if self.advance(run, ring) {
@@ -163,7 +170,7 @@ impl Remote {
         let mut rest = from;
         while self.way == Way::FromGuest && !rest.is_empty() {
             let run = self.run(rest.len(), ring);
-            let (now, later) = rest.split_at(run);
+            let Some((now, later)) = rest.split_at_checked(run) else { return false };
             self.memory.write(self.address.into(), now);
             rest = later;
             if self.advance(run, ring) {
@@ -182,7 +189,7 @@ impl Remote {
         let at = usize::from(self.address);
         let stop = usize::from(stop) * PAGE_BYTES;
         let end = if at < stop { stop } else { usize::from(u16::MAX) + 1 };
-        let left = usize::from(self.left).next_multiple_of(unit);
+        let left = (usize::from(self.left) + unit - 1) & !(unit - 1);
         most.min(left).min(end - at)
     }
 

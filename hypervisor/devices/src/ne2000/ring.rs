@@ -1,6 +1,6 @@
 //! The receive ring, and which frames go into it.
 
-use super::remote::{Memory, Pages};
+use super::remote::{Memory, Pages, copy};
 use network::{MacAddress, Parts};
 use serde::{Deserialize, Serialize};
 use spec::dp8390::{
@@ -99,9 +99,9 @@ impl Ring {
         let (start, stop) = (usize::from(self.start) * PAGE_BYTES, usize::from(self.stop) * PAGE_BYTES);
         let mut rest = piece;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(stop - at));
+            let Some((now, later)) = rest.split_at_checked(rest.len().min(stop - at)) else { break };
             if let Some(place) = memory.piece_mut(at, now.len()) {
-                place.copy_from_slice(now);
+                copy(now, place);
             }
             at = if at + now.len() < stop { at + now.len() } else { start };
             rest = later;

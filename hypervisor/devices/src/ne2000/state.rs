@@ -1,7 +1,7 @@
 //! The interface's state, as it is saved: all that its guest can tell, its memory included.
 
 use super::Ne2000;
-use super::remote::{BUFFER_BYTES, Way};
+use super::remote::{BUFFER_BYTES, Way, copy};
 use super::ring::Ring;
 use crate::Device;
 use crate::snapshot::{self, RestoreFault, SaveFault, has, is_of};
@@ -44,7 +44,7 @@ impl Ne2000 {
     pub fn save(&self, into: &mut [u8]) -> Result<usize, SaveFault> {
         let head = snapshot::encode(VERSION, &self.state(), into)?;
         let end = head + BUFFER_BYTES;
-        into.get_mut(head..end).ok_or(SaveFault::TooLong)?.copy_from_slice(&self.remote.memory.buffer);
+        copy(&self.remote.memory.buffer, into.get_mut(head..end).ok_or(SaveFault::TooLong)?);
         Ok(end)
     }
 
@@ -59,10 +59,7 @@ impl Ne2000 {
         let state: State = snapshot::decode(VERSION, head)?;
         is_of(state.mac == self.remote.mac())?;
         state.check()?;
-        let Some(memory) = self.remote.memory.buffer.get_mut(..buffer.len()) else {
-            return Err(RestoreFault::Malformed);
-        };
-        memory.copy_from_slice(buffer);
+        copy(buffer, &mut self.remote.memory.buffer);
         self.command = state.command;
         self.is_running = state.is_running;
         self.ring = state.ring;
