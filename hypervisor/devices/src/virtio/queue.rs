@@ -91,6 +91,11 @@ impl Queue {
         }
     }
 
+    /// See [`Split::admit`].
+    pub(super) fn admit(&mut self, memory: &dyn GuestMemory) -> Result<(), Broken> {
+        self.ring.as_mut().map_or(Ok(()), |ring| ring.admit(memory))
+    }
+
     /// See [`Split::take`]. A queue that is not enabled has nothing.
     ///
     /// # Errors

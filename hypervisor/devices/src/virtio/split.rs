@@ -51,6 +51,8 @@ pub struct Split {
     told_used: u16,
     /// Chains that were taken and not put yet.
     outstanding: u16,
+    /// Of the available ring: the entry before which taking ends, where it does.
+    admitted: Option<u16>,
 }
 
 impl Split {
@@ -75,7 +77,7 @@ impl Split {
                 return Err(Broken);
             }
         }
-        Ok(Self { places, next_available: 0, next_used: 0, told_used: 0, outstanding: 0 })
+        Ok(Self { places, next_available: 0, next_used: 0, told_used: 0, outstanding: 0, admitted: None })
     }
 
     /// How far it is.
@@ -101,13 +103,32 @@ impl Split {
         self.outstanding
     }
 
+    /// Lets those chains be taken that are available now. Of the next one the driver notifies.
+    ///
+    /// # Errors
+    /// As [`want_notifications`](Self::want_notifications).
+    pub fn admit(&mut self, memory: &dyn GuestMemory) -> Result<(), Broken> {
+        let mut waiting = self.waiting(memory)?;
+        // The driver can make no more available than the queue holds, so it is not faster forever.
+        for _ in 0..=self.places.size {
+            let next = self.next_available.wrapping_add(waiting);
+            self.admitted = Some(next);
+            self.ask(next, memory)?;
+            let now = self.waiting(memory)?;
+            if now == core::mem::replace(&mut waiting, now) {
+                return Ok(());
+            }
+        }
+        Err(Broken)
+    }
+
     /// Takes the next chain that the driver made available. Whether there was one.
     ///
     /// # Errors
     /// Where the driver made more available than the queue holds, or the chain breaks a rule.
     pub fn take(&mut self, memory: &dyn GuestMemory, chain: &mut Chain) -> Result<bool, Broken> {
         let waiting = self.waiting(memory)?;
-        if waiting == 0 {
+        if waiting == 0 || self.admitted == Some(self.next_available) {
             return Ok(false);
         }
         // Each chain has a descriptor of its own until it is put.
@@ -193,20 +214,28 @@ impl Split {
     /// # Errors
     /// Where the rings are not in memory, or more is available than the queue holds.
     pub fn want_notifications(&mut self, wanted: bool, memory: &dyn GuestMemory) -> Result<bool, Broken> {
-        if !self.places.event_index {
-            let flags = if wanted { 0 } else { USED_NO_NOTIFY };
-            self.write_u16(memory, self.places.used, RING_FLAGS, flags)?;
-        } else if wanted {
-            let event = RING_ENTRIES + u64::from(self.places.size) * USED_ENTRY_BYTES;
-            self.write_u16(memory, self.places.used, event, self.next_available)?;
+        if wanted {
+            self.ask(self.next_available, memory)?;
+            return Ok(self.waiting(memory)? != 0);
         }
-        if !wanted {
-            return Ok(false);
+        if !self.places.event_index {
+            self.write_u16(memory, self.places.used, RING_FLAGS, USED_NO_NOTIFY)?;
+        }
+        Ok(false)
+    }
+
+    /// Asks the driver to notify of entry `next` of the available ring.
+    fn ask(&self, next: u16, memory: &dyn GuestMemory) -> Result<(), Broken> {
+        if self.places.event_index {
+            let event = RING_ENTRIES + u64::from(self.places.size) * USED_ENTRY_BYTES;
+            self.write_u16(memory, self.places.used, event, next)?;
+        } else {
+            self.write_u16(memory, self.places.used, RING_FLAGS, 0)?;
         }
         // The wish is there before the index is read: the driver writes the index, and then looks
         // at the wish.
         fence(Ordering::SeqCst);
-        Ok(self.waiting(memory)? != 0)
+        Ok(())
     }
 
     /// How many chains wait to be taken.

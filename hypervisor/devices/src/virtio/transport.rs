@@ -40,10 +40,6 @@ pub const CAPABILITIES: &[&[u8]] = &[
     &notify_capability(0, NOTIFY as u32, PAGE_BYTES, NOTIFY_BYTES),
 ];
 
-/// How often an access that does everything looks again for what came meanwhile, so that it ends
-/// however fast another processor of the guest's is.
-const TURNS: usize = 64;
-
 /// What the driver can add to `device_status`.
 const STATUS_BITS: u8 =
     status::ACKNOWLEDGE | status::DRIVER | status::DRIVER_OK | status::FEATURES_OK | status::FAILED;
@@ -360,15 +356,19 @@ impl<F: Function> Transport<F> {
         took
     }
 
-    /// Where nobody polls: does all that can be done now, tells of it, and has the driver notify of
-    /// what it makes available next. What has no room now goes on with a completion.
+    /// Where nobody polls: does all that waits now, and what comes later when the driver notifies of
+    /// it, which may be another processor's at the same time: the work is then its own.
     fn do_all(&mut self, context: &mut Context<'_>) {
-        self.take(context);
-        for _ in 0..TURNS {
-            if !self.want_notifications(true, context) || !self.take(context) {
-                break;
-            }
+        let admitted = self.queues.iter_mut().try_for_each(|queue| queue.admit(context.memory));
+        match admitted {
+            Ok(()) => self.do_admitted(context),
+            Err(Broken) => self.fail(context),
         }
+    }
+
+    /// What has no room now goes on with a completion.
+    fn do_admitted(&mut self, context: &mut Context<'_>) {
+        while self.take(context) {}
         self.tell(context);
     }
 
@@ -470,7 +470,7 @@ impl<F: Function> Device for Transport<F> {
         }
         self.settle();
         if !self.is_polled {
-            self.do_all(context);
+            self.do_admitted(context);
         }
     }
 

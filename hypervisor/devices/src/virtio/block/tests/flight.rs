@@ -2,6 +2,11 @@
 
 use super::*;
 use crate::Device;
+use crate::virtio::testing::{MEMORY, Ring, describe};
+use access::OutOfBounds;
+use access::memory::VecMemory;
+use core::cell::Cell;
+use spec::virtio::split::Descriptor;
 
 fn wants(drive: &mut Drive, wanted: bool) -> bool {
     drive.guest.bench.with(|device, context| device.want_notifications(wanted, context))
@@ -264,4 +269,79 @@ fn the_first_fault_counts() {
     assert!(drive.guest.bench.serve());
     let done = drive.take(0).unwrap();
     assert_eq!((done.status, done.length), (status::IO_ERROR, 0));
+}
+
+/// A memory in which another processor makes each chain available again as soon as it is used.
+struct Feeding {
+    memory: VecMemory,
+    feeds: Cell<bool>,
+}
+
+/// The first queue's, as [`Ring`] has them.
+const AVAILABLE: u64 = 0x1_0800;
+const USED: u64 = 0x1_1000;
+
+impl GuestMemory for Feeding {
+    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
+        self.memory.read(gpa, bytes)
+    }
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
+        self.memory.write(gpa, bytes)?;
+        if gpa == Gpa(USED + 2) && self.feeds.get() {
+            let mut index = [0; 2];
+            self.memory.read(Gpa(AVAILABLE + 2), &mut index)?;
+            let index = u16::from_le_bytes(index);
+            // All chains are alike, and which is which is all the same.
+            self.memory.write(Gpa(AVAILABLE + 4 + u64::from(index % 128) * 2), &[0, 0])?;
+            self.memory.write(Gpa(AVAILABLE + 2), &index.wrapping_add(1).to_le_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// What one access does where nobody polls is bounded by what the queues held at its begin: another
+/// processor that goes on filling them has to notify, and does the work itself.
+#[test]
+fn an_access_ends_while_another_processor_fills_the_queue() {
+    for features in [USUAL, INDIRECT] {
+        let memory = Feeding { memory: VecMemory::new(MEMORY), feeds: Cell::new(false) };
+        let device = Transport::new(Block::new(config()), 3, false);
+        let mut guest = Guest::with_memory(device, memory, VecMedium::new(SECTORS as usize * 512));
+        guest.start(features, 128, true);
+        let header = guest.rings[0].header(0);
+        for kind in [request::IN, request::GET_ID] {
+            guest.bench.memory.write(Gpa(header), &kind.to_le_bytes()).unwrap();
+            let chain = [(header, 16), (DATA, 512), (header + 16, 1)];
+            for (place, &(gpa, bytes)) in chain.iter().enumerate() {
+                let flags = [1, 3, 2][place];
+                let descriptor = Descriptor { gpa: Gpa(gpa), bytes, flags, next: place as u16 + 1 };
+                describe(&guest.bench.memory, guest.rings[0].descriptors(), place as u16, descriptor);
+            }
+            for _ in 0..100 {
+                guest.rings[0].offer(&guest.bench.memory, 0);
+            }
+            guest.bench.memory.feeds.set(true);
+            let used = |guest: &Guest<Block, Feeding>| {
+                let mut index = [0; 2];
+                guest.bench.memory.read(Gpa(USED + 2), &mut index).unwrap();
+                u16::from_le_bytes(index)
+            };
+            let before = used(&guest);
+            guest.kick(0);
+            assert_eq!(used(&guest).wrapping_sub(before), 100);
+            // The other processor finds that it has to notify of the first that it added.
+            guest.bench.memory.feeds.set(false);
+            let mut event = [0; 2];
+            guest.bench.memory.read(Gpa(USED + 4 + 128 * 8), &mut event).unwrap();
+            if features == USUAL {
+                assert_eq!(u16::from_le_bytes(event).wrapping_sub(before), 100);
+            }
+            guest.kick(0);
+            assert_eq!(used(&guest).wrapping_sub(before), 200);
+            let event = guest.rings[0].event_index;
+            guest.rings[0] = Ring::new(0, 128, event);
+            assert!(guest.reset());
+            guest.start(features, 128, true);
+        }
+    }
 }
