@@ -2,14 +2,15 @@
 
 use crate::error::Error;
 use crate::receive::{Receiver, Taken};
-use crate::transmit::Transmitter;
+use crate::transmit::{self, Transmitter};
 use access::{DeviceAccess, DmaMemory, RegisterWindow};
 use core::fmt::Display;
 use network::{Checksum, Frame, MacAddress, Offload, Parts};
 use nic::{Capabilities, Counters, Link, Nic, Queue, Refused, State, Status};
 use spec::e1000e::{CONTROL, INTERRUPT_CAUSE, INTERRUPT_MASK_CLEAR, INTERRUPT_MASK_SET, STATUS, ctrl};
 use spec::e1000e::{
-    DESCRIPTOR_GROUP, MISSED, RECEIVE_CONTROL, RECEIVE_TAIL, TRANSMIT_TAIL, cause, rctl, status,
+    DESCRIPTOR_BYTES, DESCRIPTOR_GROUP, MISSED, RECEIVE_BUFFER_BYTES, RECEIVE_CONTROL, RECEIVE_TAIL,
+    TRANSMIT_TAIL, cause, rctl, status,
 };
 use spec::ethernet::{HEADER_BYTES, PAYLOAD_BYTES, TAG_BYTES};
 
@@ -33,6 +34,18 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Bytes of memory for devices that a driver of these sizes takes: whole pages for each ring, and
+    /// for its buffers.
+    pub const fn bytes(self) -> usize {
+        const fn pages(entries: u16, bytes: usize) -> usize {
+            (entries as usize).saturating_mul(bytes).next_multiple_of(4096)
+        }
+        pages(self.transmit, DESCRIPTOR_BYTES)
+            + pages(self.transmit, transmit::BUFFER_BYTES)
+            + pages(self.receive, DESCRIPTOR_BYTES)
+            + pages(self.receive, RECEIVE_BUFFER_BYTES)
+    }
+
     fn check(self) -> Result<(), Error> {
         let is_right = |entries: u16| matches!(entries, 8..=256) && entries.is_multiple_of(DESCRIPTOR_GROUP);
         if is_right(self.transmit) && is_right(self.receive) { Ok(()) } else { Err(Error::Sizes) }

@@ -9,7 +9,7 @@ use spec::e1000e::{DESCRIPTOR_BYTES, transmit};
 use spec::ethernet::SMALLEST_BYTES;
 
 /// Bytes of a buffer, of which a page has whole ones.
-const BUFFER_BYTES: usize = 2048;
+pub(crate) const BUFFER_BYTES: usize = 2048;
 
 /// The ring: descriptors from `head` to `tail` are the controller's, one at least is not.
 #[derive(Debug)]

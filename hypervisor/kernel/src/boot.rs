@@ -11,6 +11,7 @@ use crate::io::Io;
 use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::lines;
+use crate::networks;
 use crate::serial;
 use crate::virtualization;
 use access::ConfigSpace;
@@ -124,12 +125,13 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     for problem in &plan.problems {
         log::error!("{problem}");
     }
-    let mut disks = disks::bring_up(&plan, &platform, common);
+    let disks = disks::bring_up(&plan, &platform, common);
+    let mut io = Io::new(disks, networks::bring_up(&plan, &platform, common));
     let mut refused = plan.refused.len();
     let mut built: Vec<Guest> = Vec::with_capacity(plan.guests.len());
     for guest_plan in plan.guests {
         let name = guest_plan.name.clone();
-        match guests::build(built.len(), guest_plan, &platform, common, &mut disks) {
+        match guests::build(built.len(), guest_plan, &platform, common, &mut io) {
             Ok(guest) => built.push(guest),
             Err(reason) => {
                 refused += 1;
@@ -147,7 +149,6 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     // The other processors wait for this.
     let machine =
         MACHINE.call_once(|| Machine { guests: built.into_boxed_slice(), refused_as_expected, refused });
-    let mut io = Io::new(disks);
     housekeeping::watch(machine, common, &mut io);
     housekeeping::finish(machine, &io);
     match off {

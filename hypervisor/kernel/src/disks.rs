@@ -92,6 +92,7 @@ fn drives(
     match owned.driver {
         Driver::Nvme => nvme(&mut taken),
         Driver::Ahci => ahci(&mut taken, wanted, common),
+        Driver::E1000e => Err("it is no drive".into()),
     }
 }
 

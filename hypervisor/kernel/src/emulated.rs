@@ -2,24 +2,27 @@
 
 mod contents;
 mod ide;
+mod ne2000;
 mod nvme;
 mod virtio_blk;
+mod virtio_net;
 
+use crate::io::Io;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use backends::Disk;
 use devices::Endpoint;
 use guest::bus_function::BusFunction;
 use handoff::bundle::Item;
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::memory::mmio::Window;
-use plan::{EmulatedPlan, GuestPlan, Model};
+use plan::{Backing, Base, EmulatedPlan, GuestPlan, Model, PortPlan};
 use spin::mutex::TicketMutex;
-use vpci::{GuestBus, Slot};
+use vpci::{EmulatedFunction, GuestBus, Slot};
 
 /// Puts the emulated functions of guest `index` on its bus, and gives what is behind them; their
-/// images are among the `items` of the bundle, or they have parts of the hypervisor's `disks`.
+/// images are among the `items` of the bundle, or they have parts of the hypervisor's drives, or are
+/// connected to its networks.
 ///
 /// # Errors
 /// A sentence about the image that is missing or damaged, the part that is not there, or the slot
@@ -29,23 +32,63 @@ pub fn build(
     plan: &GuestPlan,
     bus: &mut GuestBus<BusFunction<&'static MachineConfigSpace, Window>>,
     items: &'static [Item<'static>],
-    disks: &mut [Disk],
+    io: &mut Io,
 ) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
-        let drive = contents::of(&emulated.backing, (index, plan), number, items, disks)?;
-        let (kib, what) = (drive.kib(), drive.what.clone());
-        let (function, endpoint) = match emulated.model {
-            Model::Nvme => nvme::build(drive, slot),
-            Model::Ide => ide::build(drive, slot)?,
-            Model::VirtioBlk => virtio_blk::build(drive, plan.config.cpus.len()),
+        let whose = (index, number, plan);
+        let (function, endpoint) = match &emulated.base {
+            Base::Drive(backing) => drive(emulated.model, slot, backing, whose, items, io)?,
+            Base::Port(port) => interface(emulated.model, slot, port, whose, io)?,
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;
-        log::info!("{}: {slot}: {} drive of {kib} KiB, {what}", plan.name, emulated.model.text());
         Ok(TicketMutex::new(endpoint))
     };
     plan.emulated.iter().enumerate().map(build).collect()
+}
+
+/// A guest's function: its guest's number, its own among the endpoints, and its guest.
+type Whose<'a> = (usize, usize, &'a GuestPlan);
+
+/// A drive, and what is on it.
+fn drive(
+    model: Model,
+    slot: Slot,
+    backing: &Backing,
+    (index, number, plan): Whose<'_>,
+    items: &'static [Item<'static>],
+    io: &mut Io,
+) -> Result<(EmulatedFunction, Endpoint), String> {
+    let drive = contents::of(backing, (index, plan), number, items, &mut io.disks)?;
+    log::info!("{}: {slot}: {} drive of {} KiB, {}", plan.name, model.text(), drive.kib(), drive.what);
+    match model {
+        Model::Nvme => Ok(nvme::build(drive, slot)),
+        Model::Ide => ide::build(drive, slot),
+        Model::VirtioBlk => Ok(virtio_blk::build(drive, plan.config.cpus.len())),
+        Model::VirtioNet | Model::Ne2000 => Err("it is no drive".into()),
+    }
+}
+
+/// A network interface, and the port that it is connected to.
+fn interface(
+    model: Model,
+    slot: Slot,
+    port: &PortPlan,
+    (index, number, plan): Whose<'_>,
+    io: &mut Io,
+) -> Result<(EmulatedFunction, Endpoint), String> {
+    let PortPlan { network: name, config } = port;
+    let network = io.networks.iter_mut().find(|network| network.name == *name);
+    let network = network.ok_or_else(|| format!("its network {name} cannot be used"))?;
+    network.add_port(index, number, *config).map_err(|error| format!("network {name}: {error}"))?;
+    let mac = config.mac.ok_or("it has no address")?;
+    log::info!("{}: {slot}: {} interface {mac} on network {name}", plan.name, model.text());
+    match model {
+        Model::VirtioNet => Ok(virtio_net::build(mac)),
+        Model::Ne2000 => Ok(ne2000::build(mac, slot)),
+        Model::Nvme | Model::Ide | Model::VirtioBlk => Err("it is no network interface".into()),
+    }
 }
 
 /// What a drive in this slot says its serial number is.

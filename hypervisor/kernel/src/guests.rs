@@ -4,6 +4,7 @@
 use crate::emulated;
 use crate::freeze::Room;
 use crate::host::{Bus, IOMMUS, Iommus, KernelHost};
+use crate::io::Io;
 use crate::lifecycle::BUNDLE;
 use crate::lines::{self, Line};
 use crate::rom;
@@ -12,7 +13,6 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use backends::Disk;
 use devices::{Chipset, ChipsetConfig, Endpoint};
 use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::budget::{MappedBar, bar_frames};
@@ -137,14 +137,14 @@ pub fn build(
     plan: GuestPlan,
     platform: &Platform,
     common: &'static Common,
-    disks: &mut [Disk],
+    io: &mut Io,
 ) -> Result<Guest, String> {
     let mut taken = Taken::default();
-    let built = try_build(index, plan, platform, common, disks, &mut taken);
+    let built = try_build(index, plan, platform, common, io, &mut taken);
     match &built {
         Ok(guest) => release_screen(guest),
         Err(_) => {
-            disks.iter_mut().for_each(|disk| disk.remove_parts(index));
+            io.remove(index);
             taken.give_back();
         }
     }
@@ -166,7 +166,7 @@ fn try_build(
     plan: GuestPlan,
     platform: &Platform,
     common: &'static Common,
-    disks: &mut [Disk],
+    io: &mut Io,
     taken: &mut Taken,
 ) -> Result<Guest, String> {
     let before = frames::free_bytes();
@@ -190,7 +190,7 @@ fn try_build(
         .processors(vcpus, nested.root())
         .ok_or("there is no memory for its processors")?;
     let (bus, endpoints) =
-        build_bus(index, &plan, platform, functions, nested, taken, layout.windows(), common, disks)?;
+        build_bus(index, &plan, platform, functions, nested, taken, layout.windows(), common, io)?;
     let blocks = taken.blocks.clone().into_boxed_slice();
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
@@ -420,7 +420,7 @@ fn build_bus(
     taken: &mut Taken,
     windows: Windows,
     common: &Common,
-    disks: &mut [Disk],
+    io: &mut Io,
 ) -> Result<(Bus, Endpoints), String> {
     let iommu: &'static TicketMutex<Iommus> = IOMMUS.get().ok_or("there is no IOMMU")?;
     let mut bus = GuestBus::new(windows, functions.len() + plan.emulated.len());
@@ -449,7 +449,7 @@ fn build_bus(
         assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
     let items = BUNDLE.get().map_or(&[][..], |bundle| bundle.items());
-    let endpoints = emulated::build(index, plan, &mut bus, items, disks)?;
+    let endpoints = emulated::build(index, plan, &mut bus, items, io)?;
     bus.place_bars().map_err(|error| format!("{error}"))?;
     let bus = Bus::new(Parts {
         bus,

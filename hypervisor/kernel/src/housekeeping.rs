@@ -7,8 +7,9 @@ use crate::io::Io;
 use crate::keyboard::Keyboard;
 use crate::summary;
 use access::Clock;
-use backends::{Clients, Counters};
+use backends::{Clients, Counters, UplinkCounters};
 use consoles::input::AT_ONCE;
+use core::fmt;
 use devices::endpoint::Activity;
 use devices::{Endpoint, Surroundings};
 use guest::host::{DEVICE_VECTOR, KICK_VECTOR, LINE_VECTOR};
@@ -18,6 +19,8 @@ use machine::console;
 use machine::console::Turn;
 use machine::cpu::{apic, interrupts, machine_check, processor, registers, timer};
 use machine::memory::heap;
+use network::Dropped;
+use plan::Base;
 use spec::Bdf;
 
 /// How many faults of one guest are logged, so that a storm fills no log.
@@ -147,11 +150,49 @@ fn report_io(machine: &Machine, io: &Io) {
             let activity = guest.partition.serve_endpoint(endpoint, |endpoint, _| endpoint.activity());
             let Activity { accesses, messages } = activity.unwrap_or_default();
             let (name, slot, model) = (&guest.plan.name, emulated.slot, emulated.model.text());
+            if let Base::Port(_) = emulated.base {
+                let ports = io.networks.iter().filter_map(|network| network.counters(index, endpoint));
+                ports.for_each(|(port, unfit)| {
+                    report_port(format_args!("{name}: {slot}: {model}"), &port, unfit);
+                });
+                log::info!("{name}: {slot}: {model}: {accesses} exits, {messages} interrupts");
+                continue;
+            }
             let Counters { requests, bytes, errors } = io.counters(index, endpoint).unwrap_or_default();
             log::info!(
                 "{name}: {slot}: {model}: {requests} requests, {bytes} bytes, {errors} errors, \
                  {accesses} exits, {messages} interrupts"
             );
+        }
+    }
+    for network in &io.networks {
+        if let Some(UplinkCounters { port, nic }) = network.uplink_counters() {
+            let name = &network.name;
+            report_port(format_args!("network {name}: its uplink"), &port, 0);
+            let nic::Counters { lost, damaged, missed, resets, .. } = nic;
+            log::info!(
+                "network {name}: its interface lost {lost} frames, missed {missed}, had {damaged} damaged and was \
+                 reset {resets} times"
+            );
+        }
+    }
+}
+
+/// Says what went through a port of a network, and what did not and why; `unfit` frames of it were
+/// none.
+fn report_port(who: fmt::Arguments<'_>, port: &network::Counters, unfit: u64) {
+    let network::Counters { sent, received, .. } = port;
+    log::info!(
+        "{who}: sent {} frames, {} bytes; received {} frames, {} bytes",
+        sent.frames,
+        sent.bytes,
+        received.frames,
+        received.bytes
+    );
+    let reasons = Dropped::ALL.map(|reason| (reason.words(), port.dropped(reason)));
+    for (words, frames) in reasons.into_iter().chain([("no frames", unfit)]) {
+        if frames != 0 {
+            log::info!("{who}: dropped {frames} frames: {words}");
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The housekeeping CPU's work for emulated devices: it polls them, and serves what they stand on.
 
 use alloc::vec::Vec;
-use backends::{Clients, Counters, Disk};
+use backends::{Clients, Counters, Disk, Network, Turn};
+use core::fmt::Display;
 
-/// The most messages of a function that are used: an admin queue's and an I/O queue's.
+/// The most messages of a function that are used: an admin queue's and an I/O queue's, or that of frames
+/// and that of the link.
 pub const MOST_MESSAGES: u16 = 2;
 /// How long the devices are polled after the last request was taken or done, in nanoseconds. Then
 /// their guests tell of the next one, which costs an exit.
@@ -11,7 +13,10 @@ const POLL_NS: u64 = 50_000;
 
 /// All of it.
 pub struct Io {
-    disks: Vec<Disk>,
+    /// The drives that the hypervisor keeps.
+    pub disks: Vec<Disk>,
+    /// The networks that it switches.
+    pub networks: Vec<Network>,
     /// When the devices need not be polled any more.
     poll_until_ns: u64,
     /// The guests tell of what they put into their queues.
@@ -21,23 +26,43 @@ pub struct Io {
 }
 
 impl Io {
-    /// The work on these drives.
-    pub const fn new(disks: Vec<Disk>) -> Self {
-        Self { disks, poll_until_ns: 0, is_told: false, deadline_ns: None }
+    /// The work on these drives and networks.
+    pub const fn new(disks: Vec<Disk>, networks: Vec<Network>) -> Self {
+        Self { disks, networks, is_told: false, poll_until_ns: 0, deadline_ns: None }
+    }
+
+    /// Forgets what is of a guest that is not built after all.
+    pub fn remove(&mut self, guest: usize) {
+        self.disks.iter_mut().for_each(|disk| disk.remove_parts(guest));
+        self.networks.iter_mut().for_each(|network| network.remove_ports(guest));
     }
 
     /// Does what can be done at once for the guests' devices, a bounded part of it. Whether to call
     /// again without waiting.
     pub fn turn(&mut self, clients: &mut dyn Clients, now_ns: u64) -> bool {
-        let mut worked = false;
-        self.deadline_ns = None;
+        let mut all = Turn::default();
         for disk in &mut self.disks {
-            let turn = disk.turn(now_ns, clients);
-            report_failure(disk, now_ns);
-            worked |= turn.worked;
-            self.deadline_ns = self.deadline_ns.into_iter().chain(turn.deadline_ns).min();
+            add(&mut all, disk.turn(now_ns, clients));
+            let mut report = |name: &str, reason: &dyn Display, failures| {
+                log::error!("disk {name} failed: {reason}; it is started again (failure {failures})");
+            };
+            if disk.report_failure(&mut report) {
+                disk.restart(now_ns);
+            }
         }
-        if worked {
+        for network in &mut self.networks {
+            add(&mut all, network.turn(now_ns, clients));
+            let mut report = |name: &str, reason: &dyn Display, failures| {
+                log::error!(
+                    "the uplink of network {name} failed: {reason}; it is started again (failure {failures})"
+                );
+            };
+            if network.report_failure(&mut report) {
+                network.restart(now_ns);
+            }
+        }
+        self.deadline_ns = all.deadline_ns;
+        if all.worked {
             self.poll_until_ns = now_ns.saturating_add(POLL_NS);
         }
         let polls = now_ns < self.poll_until_ns;
@@ -45,10 +70,13 @@ impl Io {
         if polls == self.is_told {
             self.is_told = !polls;
             for disk in &self.disks {
-                worked |= disk.want_notifications(!polls, clients);
+                all.worked |= disk.want_notifications(!polls, clients);
+            }
+            for network in &mut self.networks {
+                all.worked |= network.set_polled(polls, clients);
             }
         }
-        worked || polls
+        all.worked || polls
     }
 
     /// When [`turn`](Self::turn) has to be called at the latest, if nothing comes before, in
@@ -63,19 +91,18 @@ impl Io {
         for disk in &mut self.disks {
             (0..MOST_MESSAGES).for_each(|message| disk.interrupt(message, now_ns));
         }
+        for network in &mut self.networks {
+            (0..MOST_MESSAGES).for_each(|message| network.interrupt(message, now_ns));
+        }
     }
 
-    /// What was done for an endpoint of a guest.
+    /// What was done for a drive of a guest: its endpoint.
     pub fn counters(&self, guest: usize, endpoint: usize) -> Option<Counters> {
         self.disks.iter().find_map(|disk| disk.counters(guest, endpoint))
     }
 }
 
-fn report_failure(disk: &mut Disk, now_ns: u64) {
-    let has_failed = disk.report_failure(&mut |name, reason, failures| {
-        log::error!("disk {name} failed: {reason}; it is started again (failure {failures})");
-    });
-    if has_failed {
-        disk.restart(now_ns);
-    }
+fn add(all: &mut Turn, turn: Turn) {
+    all.worked |= turn.worked;
+    all.deadline_ns = all.deadline_ns.into_iter().chain(turn.deadline_ns).min();
 }

@@ -28,6 +28,7 @@ mod keyboard;
 mod lifecycle;
 #[cfg(target_os = "none")]
 mod lines;
+mod networks;
 #[cfg(target_os = "none")]
 mod owned;
 #[cfg(target_os = "none")]

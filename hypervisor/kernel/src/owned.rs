@@ -35,13 +35,13 @@ const DMA_IOVA: Iova = Iova(1 << 30);
 /// All of a function's memory is below this, so that any device reaches it.
 const DMA_END: Iova = Iova(2 << 30);
 /// Frames of a domain's tables at most: one of each level on two ways, and some; and those of a
-/// drive's memory where the IOMMU has no large pages.
+/// drive's memory, or a network interface's, where the IOMMU has no large pages.
 const DOMAIN_FRAMES: usize = 16;
-const DRIVE_FRAMES: usize = 4;
+const MEMORY_FRAMES: usize = 4;
 
 /// Frames that the domains' tables take at most, for the IOMMUs' pool.
 pub fn domain_frames(plan: &Plan) -> usize {
-    plan.owned.len() * DOMAIN_FRAMES + plan.disks.len() * DRIVE_FRAMES
+    plan.owned.len() * DOMAIN_FRAMES + (plan.disks.len() + plan.networks.len()) * MEMORY_FRAMES
 }
 
 /// A function that was taken for its driver. It does not master the bus yet.

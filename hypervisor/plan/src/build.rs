@@ -1,9 +1,11 @@
 //! Config x Platform -> Plan.
 
 use crate::check::Report;
-use crate::check::{console, devices, files, guest_memory, lines, machine, owned, pairs, rules};
+use crate::check::{
+    console, devices, files, guest_memory, lines, machine, networks, owned, pairs, ports, rules,
+};
 use crate::config::{Config, GuestConfig, PciConfig};
-use crate::plan::{EmulatedPlan, FileRef, FunctionPlan, GuestPlan, Plan, Refusal};
+use crate::plan::{Base, EmulatedPlan, FileRef, FunctionPlan, GuestPlan, Plan, Refusal};
 use crate::problem::Problem;
 use crate::reserved::merge;
 use alloc::string::ToString;
@@ -19,7 +21,9 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
     let mut plan = Plan { problems: rules::check_whole(config), ..Plan::default() };
     console::choose(config, platform, &mut plan);
     owned::choose(config, platform, &mut plan);
-    let mut memory = machine::MemoryBudget::new(platform, plan.disks.len());
+    networks::choose(config, platform, &mut plan);
+    let mut memory =
+        machine::MemoryBudget::new(platform, plan.disks.len().saturating_add(plan.networks.len()));
     for (name, guest) in &config.guest {
         let mut problems = rules::check_guest(config, name, guest);
         problems.extend(files::check(name, guest, has_file));
@@ -35,6 +39,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         problems.extend(console::check(&plan.console, name, guest, platform));
         problems.extend(guest_memory::check(name, guest, platform));
         problems.extend(missing_disks(&plan, name, guest));
+        problems.extend(networks::missing(&plan, name, guest));
         // Last, so that a guest that is refused anyway takes no memory from others.
         if problems.is_empty() {
             problems.extend(memory.take(name, guest, platform));
@@ -82,7 +87,10 @@ fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan
             .map(|(_, pci, model)| EmulatedPlan {
                 slot: pci.slot,
                 model,
-                backing: pci.backing.clone().unwrap_or_default(),
+                base: match ports::port(name, pci) {
+                    Some(port) => Base::Port(port),
+                    None => Base::Drive(pci.backing.clone().unwrap_or_default()),
+                },
             })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),

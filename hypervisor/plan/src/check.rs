@@ -20,10 +20,14 @@ mod iommu_tests;
 mod line_tests;
 pub(crate) mod lines;
 pub(crate) mod machine;
+#[cfg(test)]
+mod network_tests;
+pub(crate) mod networks;
 pub(crate) mod owned;
 #[cfg(test)]
 mod pair_tests;
 pub(crate) mod pairs;
+pub(crate) mod ports;
 mod request;
 pub(crate) mod rules;
 #[cfg(test)]
@@ -32,12 +36,13 @@ mod snapshot_tests;
 mod tests;
 mod units;
 
+use crate::config::{Config, GuestConfig};
 use crate::problem::Problem;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
 
-/// Collects problems of one guest, or of one drive of the hypervisor's.
+/// Collects problems of one guest, or of one drive or network of the hypervisor's.
 pub(crate) struct Report {
     prefix: String,
     pub problems: Vec<Problem>,
@@ -52,11 +57,27 @@ impl Report {
         Self { prefix: alloc::format!("disk.{name}"), problems: Vec::new() }
     }
 
+    pub fn of_network(name: &str) -> Self {
+        Self { prefix: alloc::format!("network.{name}"), problems: Vec::new() }
+    }
+
     /// A problem with the guest's key `key`.
     pub fn add(&mut self, key: impl Display, message: impl Display, help: impl Display) {
         let path = alloc::format!("{}.{key}", self.prefix);
         self.problems.push(Problem { path, message: message.to_string(), help: help.to_string() });
     }
+}
+
+/// The guests before this one; they are first to have what two ask for.
+pub(crate) fn earlier_guests<'a>(
+    config: &'a Config,
+    name: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a GuestConfig)> {
+    config
+        .guest
+        .iter()
+        .map(|(other, guest)| (other.as_str(), guest))
+        .take_while(move |(other, _)| *other != name)
 }
 
 /// `1 processor`, `2 processors`.

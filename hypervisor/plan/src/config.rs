@@ -7,6 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use network::MacAddress;
 use platform::names::{DevFn, DeviceId, DevicePath, Memory};
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,8 @@ table! {
         pub hypervisor: HypervisorConfig = HypervisorConfig::default(),
         /// The drives that the hypervisor keeps, by name, for emulated functions of the guests.
         pub disk: BTreeMap<String, DiskConfig> = BTreeMap::new(),
+        /// The networks that the hypervisor switches, by name, for emulated functions of the guests.
+        pub network: BTreeMap<String, NetworkConfig> = BTreeMap::new(),
         /// The guests, by name: up to 32 letters, digits, `-` and `_`.
         pub guest: BTreeMap<String, GuestConfig> = BTreeMap::new(),
     }
@@ -289,6 +292,19 @@ table! {
         pub emulate: Option<Model> = None,
         /// What is on an emulated drive.
         pub backing: Option<Backing> = None,
+        /// The network that an emulated network interface is connected to, by name.
+        pub network: Option<String> = None,
+        /// The interface's address, from which alone the guest sends. Without it, one that is made of
+        /// the guest's name and the slot: it is the same at each start.
+        pub mac: Option<MacAddress> = None,
+        /// The VLAN of the network that the guest is in, from 1 to 4094. It sees no tags, and sends
+        /// none. Without it, it is in that of the frames without a tag.
+        pub vlan: Option<u32> = None,
+        /// The most that the guest sends in a second. What is over it waits.
+        pub rate_limit: Option<Memory> = None,
+        /// The guest does not reach the other guests of the network that have this key, but the
+        /// uplink and the guests without it.
+        pub isolated: bool = false,
         /// Accept a function that the firmware still uses for transfers of its own
         /// (its tables reserve that memory: RMRR, IVMD).
         pub allow_reserved_memory: bool = false,
@@ -324,6 +340,16 @@ table! {
         /// The port of the AHCI controller that the disk is at, 0 to 31. Without it, the first port
         /// with a disk.
         pub port: Option<u32> = None,
+    }
+}
+
+table! {
+    /// A network of the guests' emulated network interfaces.
+    pub struct NetworkConfig {
+        /// The network interface of the machine that leads to the outside, which the hypervisor
+        /// drives itself: an Intel 82574. It belongs to no guest. Without it the network only joins
+        /// guests.
+        pub uplink: Option<Passthrough> = None,
     }
 }
 
@@ -380,10 +406,22 @@ choice! {
         Ide = "ide",
         /// a virtio block device (virtio 1.2), which costs fewer exits than any other drive
         VirtioBlk = "virtio-blk",
+        /// a virtio network interface (virtio 1.2)
+        VirtioNet = "virtio-net",
+        /// an NE2000-compatible network interface (RTL8029), which old systems know
+        Ne2000 = "ne2000",
     }
 }
 
 impl Model {
+    /// Whether it is a network interface, and no drive.
+    pub const fn is_interface(self) -> bool {
+        match self {
+            Self::Nvme | Self::Ide | Self::VirtioBlk => false,
+            Self::VirtioNet | Self::Ne2000 => true,
+        }
+    }
+
     /// Bytes of its one BAR: its registers, the MSI-X table and the pending bits, each on pages
     /// of their own; or its ports.
     pub const fn bar_bytes(self) -> u64 {
@@ -391,22 +429,60 @@ impl Model {
             Self::Nvme => 0x4000,
             Self::Ide => 16,
             Self::VirtioBlk => 0x8000,
+            Self::VirtioNet => 0x8000,
+            Self::Ne2000 => 32,
         }
     }
 
     /// Whether the BAR is one of ports and not of memory.
     pub const fn has_ports(self) -> bool {
         match self {
-            Self::Nvme | Self::VirtioBlk => false,
-            Self::Ide => true,
+            Self::Nvme | Self::VirtioBlk | Self::VirtioNet => false,
+            Self::Ide | Self::Ne2000 => true,
         }
     }
 }
 
 impl Config {
-    /// The functions that stay with the hypervisor, each with the name of the drive that it is.
-    pub fn owned(&self) -> impl Iterator<Item = (&str, &Passthrough)> {
-        self.disk.iter().map(|(name, disk)| (name.as_str(), &disk.device))
+    /// The functions that stay with the hypervisor, each with what it is kept for.
+    pub fn owned(&self) -> impl Iterator<Item = (Kept<'_>, &Passthrough)> {
+        let drives = self.disk.iter().map(|(name, disk)| (Kept::Disk(name), &disk.device));
+        let uplinks = self
+            .network
+            .iter()
+            .filter_map(|(name, network)| Some((Kept::Uplink(name), network.uplink.as_ref()?)));
+        drives.chain(uplinks)
+    }
+}
+
+/// What the hypervisor keeps a function for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kept<'a> {
+    /// The drive of this name.
+    Disk(&'a str),
+    /// The uplink of the network of this name.
+    Uplink(&'a str),
+}
+
+impl fmt::Display for Kept<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(name) => write!(f, "disk `{name}`"),
+            Self::Uplink(name) => write!(f, "the uplink of network `{name}`"),
+        }
+    }
+}
+
+impl PciConfig {
+    /// The keys that only an emulated network interface has, each with whether it is given.
+    pub fn port_keys(&self) -> [(&'static str, bool); 5] {
+        [
+            ("network", self.network.is_some()),
+            ("mac", self.mac.is_some()),
+            ("vlan", self.vlan.is_some()),
+            ("rate_limit", self.rate_limit.is_some()),
+            ("isolated", self.isolated),
+        ]
     }
 }
 
@@ -436,6 +512,11 @@ impl GuestConfig {
             let backing = pci.backing.as_ref()?;
             Some((index, backing.disk.as_deref()?, backing.partition.as_ref()))
         })
+    }
+
+    /// Its emulated network interfaces, each with its place in `pci` and its network's name.
+    pub fn ports(&self) -> impl Iterator<Item = (usize, &PciConfig, &str)> {
+        self.emulated().filter_map(|(index, pci, _)| Some((index, pci, pci.network.as_deref()?)))
     }
 
     /// Whether it asks for the machine's function at `path`.

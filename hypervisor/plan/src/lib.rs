@@ -37,11 +37,12 @@ pub use check::machine::{DRIVE_MEMORY, HYPERVISOR_MEMORY};
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
     Backing, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig,
-    HypervisorConfig, Interrupts, Model, PartitionName, Passthrough, PciConfig, SerialCard, UnmappedAccess,
+    HypervisorConfig, Interrupts, Kept, Model, NetworkConfig, PartitionName, Passthrough, PciConfig,
+    SerialCard, UnmappedAccess,
 };
 pub use plan::{
-    ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, LinePlan,
-    OwnedPlan, Plan, PortName, Refusal,
+    Base, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, LinePlan,
+    NetworkPlan, OwnedPlan, Plan, PortName, PortPlan, Refusal,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

@@ -6,6 +6,7 @@ use crate::reserved::ReservedRange;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use network::PortConfig;
 use platform::acpi::{SerialAddress, SerialInterrupt, SerialRate};
 use platform::names::{DevFn, DeviceId, DevicePath};
 use platform::pci::Bar;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub owned: Vec<OwnedPlan>,
     /// Its drives, by name.
     pub disks: Vec<DiskPlan>,
+    /// Its networks, by name.
+    pub networks: Vec<NetworkPlan>,
     /// The serial ports that the console may be at, the best first. Empty where the
     /// configuration wants none or its card is not there.
     pub console: Vec<ConsolePlan>,
@@ -83,8 +86,26 @@ pub struct EmulatedPlan {
     pub slot: DevFn,
     /// What it is.
     pub model: Model,
-    /// What is on its drive.
-    pub backing: Backing,
+    /// What it stands on.
+    pub base: Base,
+}
+
+/// What an emulated function stands on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Base {
+    /// A drive: what is on it.
+    Drive(Backing),
+    /// A network interface: the port that it is connected to.
+    Port(PortPlan),
+}
+
+/// A port of a network, to which an emulated function is connected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortPlan {
+    /// The network's name.
+    pub network: String,
+    /// What the switch lets it do.
+    pub config: PortConfig,
 }
 
 /// A function that stays with the hypervisor, which drives it.
@@ -96,6 +117,15 @@ pub struct OwnedPlan {
     pub driver: Driver,
 }
 
+/// A network of the hypervisor's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetworkPlan {
+    /// Its name.
+    pub name: String,
+    /// The network interface that leads outside, if one does: its place in [`Plan::owned`].
+    pub uplink: Option<usize>,
+}
+
 /// The drivers, by what they drive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Driver {
@@ -103,9 +133,17 @@ pub enum Driver {
     Nvme,
     /// Serial ATA controllers by AHCI, which have a drive at each of their ports.
     Ahci,
+    /// Intel's 82574 network interfaces.
+    E1000e,
 }
 
 impl Driver {
+    /// The driver of network interfaces with this identity: what they have in common is not enough
+    /// to drive one.
+    pub fn of_interface(id: DeviceId) -> Option<Self> {
+        (id == INTEL_82574L).then_some(Self::E1000e)
+    }
+
     /// The driver of functions of this class code (PCI Code and ID Assignment Specification,
     /// section 1).
     pub const fn of_class(class: u32) -> Option<Self> {
@@ -124,6 +162,9 @@ impl Driver {
         matches!(self, Self::Ahci)
     }
 }
+
+/// The 82574L (82574 data sheet, section 9.1.2).
+const INTEL_82574L: DeviceId = DeviceId { vendor: 0x8086, device: 0x10d3 };
 
 /// A drive of the hypervisor's.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,8 +1,10 @@
 #!/bin/busybox sh
-# Guest `net`: gets an address, fetches a file over HTTP, checks its hash, powers off.
+# Guest `net`: gets an address, fetches a file over HTTP, checks its hash, powers off. With a peer it
+# offers what it fetched to it before, and fetches the same from it.
 #
 # Kernel command line: payload=URL  where the file is. Without it the DHCP server's boot
 # file name is the URL (QEMU: -netdev user,bootfile=URL), and without that the default.
+# own=ADDRESS peer=ADDRESS  to have an address beside that of DHCP, and that of another guest.
 . /lib.sh
 start net
 
@@ -30,4 +32,25 @@ echo "$(cat /payload.sha256)  /run/payload.bin" >/run/expected
 sha256sum -c /run/expected || fail "hash differs: $(sha256sum /run/payload.bin)"
 grep "$interface" /proc/interrupts
 echo "net: verified sha256 $(cat /payload.sha256)"
+
+# Fetches file $1 of the peer's.
+fetch() { timeout 60 wget -q -O "/run/peer.$1" "http://$peer/$1"; }
+
+peer=$(option peer)
+if [ -n "$peer" ]; then
+    ip addr add "$(option own)/24" dev "$interface" || fail "cannot have a second address"
+    mkdir -p /run/www
+    mv /run/payload.bin /run/www/payload
+    httpd -h /run/www || fail "cannot serve"
+    wait_for 120 ping -c 1 -W 1 "$peer" || fail "$peer does not answer"
+    ping -c 5 -s 1400 "$peer" | grep 'packets\|round-trip'
+    wait_for 60 fetch payload || fail "cannot fetch from $peer"
+    echo "$(cat /payload.sha256)  /run/peer.payload" >/run/expected
+    sha256sum -c /run/expected || fail "the peer's hash differs: $(sha256sum /run/peer.payload)"
+    echo "net: verified what $peer sent"
+    # The peer needs what is served here until it says so.
+    echo done >/run/www/done
+    wait_for 120 fetch done || fail "$peer does not come to its end"
+    sleep 3
+fi
 finish

@@ -45,6 +45,9 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
     for disk in plan.disks.iter().filter_map(|disk| describe_disk(&plan, disk)) {
         println!("{disk}");
     }
+    for network in &plan.networks {
+        println!("{}", describe_network(&plan, network));
+    }
     println!("{}", console(&plan));
     for warning in &plan.warnings {
         eprintln!("  !! {warning}");
@@ -129,13 +132,60 @@ fn describe(guest: &plan::GuestPlan, x2apic_opt_out: bool) -> String {
 /// An emulated function and what is on it.
 fn emulated(function: &plan::EmulatedPlan) -> String {
     let model = function.model.text();
-    let backing = &function.backing;
+    let backing = match &function.base {
+        plan::Base::Drive(backing) => backing,
+        plan::Base::Port(port) => return format!("an emulated {model} on network `{}`", port.network),
+    };
     let contents = match (&backing.disk, &backing.partition) {
         (Some(disk), Some(partition)) => format!("partition {partition} of disk `{disk}`"),
         (Some(disk), None) => format!("disk `{disk}`"),
         (None, _) => backing.image.clone().unwrap_or_default(),
     };
     format!("an emulated {model} on {contents}")
+}
+
+/// A network, and under it what it joins.
+fn describe_network(plan: &plan::Plan, network: &plan::NetworkPlan) -> String {
+    let uplink = network.uplink.and_then(|place| plan.owned.get(place));
+    let mut text = match uplink.map(|owned| &owned.function) {
+        Some(function) => {
+            format!(
+                "network {}: the uplink is {} ({}), kept by the hypervisor",
+                network.name, function.path, function.id
+            )
+        }
+        None => format!("network {}: no uplink", network.name),
+    };
+    for guest in &plan.guests {
+        for function in &guest.emulated {
+            if let plan::Base::Port(port) = &function.base
+                && port.network == network.name
+            {
+                text += &format!(
+                    "\n  {} in slot {} of {}",
+                    describe_port(&port.config),
+                    function.slot,
+                    guest.name
+                );
+            }
+        }
+    }
+    text
+}
+
+/// A port and what the switch does to it.
+fn describe_port(port: &network::PortConfig) -> String {
+    let mut text = port.mac.map_or_else(String::new, |mac| mac.to_string());
+    if let network::PortVlan::Access(Some(vlan)) = port.vlan {
+        text += &format!(", VLAN {}", vlan.number());
+    }
+    if let Some(limit) = port.rate_limit {
+        text += &format!(", at most {} KiB/s", limit.bytes_per_second.get() >> 10);
+    }
+    if port.is_isolated {
+        text += ", isolated";
+    }
+    text
 }
 
 /// A drive that the hypervisor keeps, in one line.

@@ -55,8 +55,12 @@ pub fn equip(
     let mut places: Vec<Place> = Vec::new();
     let passed = config.guest.values().flat_map(plan::GuestConfig::passed_through);
     let passed = passed.map(|(.., passthrough)| (None, passthrough));
-    let owned = config.owned().map(|(name, device)| (Some(name), device));
-    for (disk, passthrough) in passed.chain(owned) {
+    let owned = config.owned().map(|(kept, device)| (Some(kept), device));
+    for (kept, passthrough) in passed.chain(owned) {
+        let disk = match kept {
+            Some(plan::Kept::Disk(disk)) => Some(disk),
+            Some(plan::Kept::Uplink(_)) | None => None,
+        };
         let id = passthrough.id.to_string();
         if (passthrough.path.to_string().as_str(), id.as_str()) == ADAPTER {
             let port = disk.and_then(|disk| config.disk.get(disk)?.port).unwrap_or(ADAPTER_PORT);

@@ -46,6 +46,8 @@ pub enum Feature {
     Commands,
     /// Guests' drives on a drive that the hypervisor keeps.
     Drives,
+    /// Guests at a network that the hypervisor switches, with a network interface that it keeps.
+    Networks,
     /// An emulated drive that is told everything wrong.
     EmulatedDrives,
     /// Floods, control characters, pastes, the menu.
@@ -58,7 +60,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
@@ -79,6 +81,7 @@ impl Feature {
         Self::Storms,
         Self::Commands,
         Self::Drives,
+        Self::Networks,
         Self::EmulatedDrives,
         Self::Consoles,
         Self::Machines,
@@ -108,6 +111,9 @@ impl Feature {
             Self::Storms => "nested faults, INIT storms",
             Self::Commands => "what a local APIC of one's own can be told",
             Self::Drives => "emulated drives on partitions of drives that the hypervisor keeps",
+            Self::Networks => {
+                "emulated network interfaces, each other and the outside by an 82574L that the hypervisor keeps"
+            }
             Self::EmulatedDrives => "an emulated NVMe drive under attack",
             Self::Consoles => "the console: floods, control characters, pastes, the menu",
             Self::Machines => "machines that lack something",

@@ -2,7 +2,7 @@
 
 use super::request::{Owner, Request, Wanted};
 use super::{Report, bars, firmware_memory, lines, pairs, units};
-use crate::check::rules::earlier_guests;
+use crate::check::earlier_guests;
 use crate::config::{Config, GuestConfig};
 use crate::problem::Problem;
 use alloc::format;
@@ -51,8 +51,8 @@ fn owner_of(request: &Request<'_>) -> Option<String> {
     if before.any(|(.., other)| other.path == *path) {
         return Some("is passed through twice".to_string());
     }
-    if let Some((disk, _)) = request.config.owned().find(|(_, device)| device.path == *path) {
-        return Some(format!("stays with the hypervisor as disk `{disk}`"));
+    if let Some((kept, _)) = request.config.owned().find(|(_, device)| device.path == *path) {
+        return Some(format!("stays with the hypervisor as {kept}"));
     }
     let (owner, _) = earlier_guests(request.config, request.name).find(|(_, other)| other.asks_for(path))?;
     Some(format!("belongs to guest `{owner}` already"))

@@ -2,7 +2,7 @@
 
 use super::tests::{plan, q35};
 use crate::text::parse;
-use crate::{Driver, PartitionName};
+use crate::{Base, Driver, PartitionName};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -39,7 +39,10 @@ fn a_drive_of_several_guests() {
     assert_eq!(plan.owned[0].driver, Driver::Nvme);
     assert_eq!(plan.owned[0].function.path.to_string(), "00:03.0");
     assert!(plan.guests.iter().all(|guest| guest.functions.is_empty()));
-    let partition = |guest: usize| plan.guests[guest].emulated[0].backing.partition.clone();
+    let partition = |guest: usize| match &plan.guests[guest].emulated[0].base {
+        Base::Drive(backing) => backing.partition.clone(),
+        Base::Port(_) => panic!("a network interface"),
+    };
     assert_eq!(partition(0), Some(PartitionName::Number(1)));
     assert_eq!(partition(1), Some(PartitionName::Text("data".into())));
 }

@@ -12,7 +12,7 @@ use platform::names::Memory;
 
 /// Memory that stays with the hypervisor: its image, its heap, its stacks.
 pub const HYPERVISOR_MEMORY: Memory = Memory::mib(32);
-/// What it has beside that for each of its drives: queues and buffers, and what the drive is looked
+/// What it has beside that for each of its drives and networks: queues and buffers, and what the drive is looked
 /// for with.
 pub const DRIVE_MEMORY: Memory = Memory::mib(8);
 
@@ -103,7 +103,7 @@ pub(crate) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    pub fn new(platform: &Platform, drives: usize) -> Self {
+    pub fn new(platform: &Platform, devices: usize) -> Self {
         let total: u64 = platform
             .usable_ram(MEMORY_GRANULE.bytes())
             .into_iter()
@@ -112,8 +112,8 @@ impl MemoryBudget {
             .map(|(start, end)| end.saturating_sub(start))
             // A lying memory map must not wrap around.
             .fold(0, u64::saturating_add);
-        let of_drives = DRIVE_MEMORY.bytes().saturating_mul(drives as u64);
-        let left = total.saturating_sub(HYPERVISOR_MEMORY.bytes()).saturating_sub(of_drives);
+        let of_devices = DRIVE_MEMORY.bytes().saturating_mul(devices as u64);
+        let left = total.saturating_sub(HYPERVISOR_MEMORY.bytes()).saturating_sub(of_devices);
         Self { total, left, small_code_pages: platform.small_code_pages }
     }
 

@@ -1,4 +1,4 @@
-//! The functions that stay with the hypervisor: its drives.
+//! The functions that stay with the hypervisor: its drives, and the uplinks of its networks.
 
 use super::devices::{check_iommu, check_reset, find};
 use super::request::{Owner, Wanted};
@@ -34,17 +34,33 @@ fn check<'p>(
     let asked = Wanted { platform, device, owner, prefix: "device".to_string() };
     let function = find(&asked, report)?;
     let driver = Driver::of_class(function.class);
-    check_iommu(&asked, function, report);
-    if !driver.is_some_and(Driver::resets_controller) {
-        check_reset(&asked, function, report);
-    }
-    bars::check(&asked, function, report);
-    if platform.reserved_memory(function).next().is_some() {
-        let message = alloc::format!("the firmware uses {} with memory of its own", function.path);
-        report.add("device.path", message, "use another drive");
-    }
+    check_function(&asked, function, driver, "drive", report);
     check_driver(disk, function, driver, report);
     report.problems.is_empty().then_some((function, driver?))
+}
+
+/// What is wrong with a function that the hypervisor is to keep as a `kind`, for this driver.
+pub(crate) fn check_function(
+    asked: &Wanted<'_>,
+    function: &Function,
+    driver: Option<Driver>,
+    kind: &str,
+    report: &mut Report,
+) {
+    let at = &function.path;
+    check_iommu(asked, function, report);
+    if !driver.is_some_and(Driver::resets_controller) {
+        check_reset(asked, function, report);
+    }
+    bars::check(asked, function, report);
+    if asked.platform.reserved_memory(function).next().is_some() {
+        let message = alloc::format!("the firmware uses {at} with memory of its own");
+        report.add(asked.key("path"), message, format_args!("use another {kind}"));
+    }
+    if driver.is_some() && function.capabilities.msi.is_none() && function.capabilities.msix.is_none() {
+        let message = alloc::format!("{at} has neither MSI nor MSI-X to interrupt with");
+        report.add(asked.key("path"), message, format_args!("use another {kind}"));
+    }
 }
 
 /// What the driver needs of the function, and of the configuration.
@@ -64,11 +80,7 @@ fn check_driver(disk: &DiskConfig, function: &Function, driver: Option<Driver>, 
                 alloc::format!("{at} is a SATA controller, whose ports are 0 to {}", MOST_PORTS - 1);
             report.add("port", message, "name the port of the drive");
         }
-        (Some(Driver::Nvme | Driver::Ahci), _) => {}
-    }
-    if driver.is_some() && function.capabilities.msi.is_none() && function.capabilities.msix.is_none() {
-        let message = alloc::format!("{at} has neither MSI nor MSI-X to interrupt with");
-        report.add("device.path", message, "use another drive");
+        (Some(_), _) => {}
     }
 }
 

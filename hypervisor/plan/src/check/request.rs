@@ -1,6 +1,6 @@
 //! Who asks for a function of the machine, as the checks of functions see it.
 
-use super::rules::earlier_guests;
+use super::earlier_guests;
 use crate::config::{Config, GuestConfig, Passthrough, PciConfig};
 use alloc::format;
 use alloc::string::String;
@@ -60,7 +60,7 @@ pub(crate) fn earlier_functions<'r>(
     request: &'r Request<'_>,
 ) -> impl Iterator<Item = (String, &'r Function)> {
     let platform = request.wanted.platform;
-    let owned = request.config.owned().map(|(name, device)| (format!("disk `{name}`"), device));
+    let owned = request.config.owned().map(|(kept, device)| (format!("{kept}"), device));
     let earlier = earlier_guests(request.config, request.name).flat_map(|(owner, guest)| {
         guest.passed_through().map(move |(.., wanted)| (format!("guest `{owner}`"), wanted))
     });

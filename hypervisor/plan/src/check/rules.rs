@@ -1,6 +1,6 @@
 //! What must hold on any machine.
 
-use super::Report;
+use super::{Report, earlier_guests, ports};
 use crate::config::{Config, GuestConfig, Interrupts, Model, PartitionName, PciConfig};
 use crate::problem::Problem;
 use alloc::string::ToString;
@@ -27,6 +27,7 @@ const MOST_PROCESSORS: usize = 254;
 /// What concerns no single guest.
 pub(crate) fn check_whole(config: &Config) -> Vec<Problem> {
     let mut problems: Vec<Problem> = config.disk.keys().filter_map(|name| check_name("disk", name)).collect();
+    problems.extend(config.network.keys().filter_map(|name| check_name("network", name)));
     if config.guest.is_empty() {
         problems.push(Problem {
             path: "guest".to_string(),
@@ -45,7 +46,7 @@ pub(crate) fn check_guest(config: &Config, name: &str, guest: &GuestConfig) -> V
     check_memory(guest, &mut report);
     check_command_line(guest, &mut report);
     check_slots(guest, &mut report);
-    check_sources(config, guest, &mut report);
+    check_sources(config, name, guest, &mut report);
     check_shares(config, name, guest, &mut report);
     check_modules(guest, &mut report);
     check_snapshot(guest, &mut report);
@@ -156,7 +157,7 @@ fn check_slots(guest: &GuestConfig, report: &mut Report) {
 }
 
 /// A function is the machine's or an emulated one, and has the keys of its kind.
-fn check_sources(config: &Config, guest: &GuestConfig, report: &mut Report) {
+fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut Report) {
     for (index, pci) in guest.pci.iter().enumerate() {
         match (&pci.passthrough, pci.emulate) {
             (Some(_), None) => {
@@ -164,6 +165,7 @@ fn check_sources(config: &Config, guest: &GuestConfig, report: &mut Report) {
                     let key = alloc::format!("pci[{index}].backing");
                     report.add(key, "the function is passed through, with what is on it", "remove the key");
                 }
+                ports::check_no_port(index, pci, "the function is passed through", report);
             }
             (None, None) => report.add(
                 alloc::format!("pci[{index}].slot"),
@@ -175,10 +177,15 @@ fn check_sources(config: &Config, guest: &GuestConfig, report: &mut Report) {
                 "the function is passed through already",
                 "remove one of the two, or give each a slot of its own",
             ),
-            (None, Some(_)) => {
+            (None, Some(model)) => {
                 check_emulated(index, pci, report);
                 check_ide(guest, index, report);
-                check_backing(config, index, pci, report);
+                if model.is_interface() {
+                    ports::check_port(config, (name, guest), index, report);
+                } else {
+                    check_backing(config, index, pci, report);
+                    ports::check_no_port(index, pci, "the emulated function is a drive", report);
+                }
             }
         }
     }
@@ -280,16 +287,4 @@ fn check_snapshot(guest: &GuestConfig, report: &mut Report) {
         let message = "a guest that takes its interrupts itself cannot be frozen";
         report.add("snapshot", message, "use interrupts = \"virtual\", or remove the key");
     }
-}
-
-/// The guests before this one; they are first to have what two ask for.
-pub(crate) fn earlier_guests<'a>(
-    config: &'a Config,
-    name: &'a str,
-) -> impl Iterator<Item = (&'a str, &'a GuestConfig)> {
-    config
-        .guest
-        .iter()
-        .map(|(other, guest)| (other.as_str(), guest))
-        .take_while(move |(other, _)| *other != name)
 }

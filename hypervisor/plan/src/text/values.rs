@@ -3,11 +3,12 @@
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
     Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
-    Interrupts, Model, PartitionName, Passthrough, PciConfig, SerialCard, UnmappedAccess,
+    Interrupts, Model, NetworkConfig, PartitionName, Passthrough, PciConfig, SerialCard, UnmappedAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use network::MacAddress;
 use platform::names::{DevFn, DeviceId, DevicePath, Memory};
 use toml::Spanned;
 use toml::de::DeValue;
@@ -103,6 +104,7 @@ named! {
     DevFn: "a device and function", "\"01.0\"";
     DevicePath: "a path from the root", "\"00:02.0\"";
     DeviceId: "a vendor and device ID", "\"8086:10d3\"";
+    MacAddress: "a MAC address", "\"52:54:00:12:34:56\"";
 }
 
 /// Types that are one of some words.
@@ -213,6 +215,9 @@ impl<V: Value> Value for Option<V> {
     fn text(&self) -> String {
         self.as_ref().map_or_else(|| "none".to_string(), V::text)
     }
+    fn words() -> Vec<(&'static str, &'static [&'static str])> {
+        V::words()
+    }
     fn tables(header: &str, list: &mut Vec<TableDoc>) {
         V::tables(header, list);
     }
@@ -274,7 +279,16 @@ macro_rules! nested {
     )* };
 }
 
-nested!(HypervisorConfig, DiskConfig, SerialCard, GuestConfig, PciConfig, Passthrough, Backing);
+nested!(
+    HypervisorConfig,
+    DiskConfig,
+    NetworkConfig,
+    SerialCard,
+    GuestConfig,
+    PciConfig,
+    Passthrough,
+    Backing
+);
 
 /// Lists a table, and after it the tables that its keys lead to.
 fn list_table<T: Table>(header: &str, list: &mut Vec<TableDoc>) {

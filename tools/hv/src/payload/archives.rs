@@ -11,7 +11,7 @@ use super::modules::Modules;
 pub const NAMES: [&str; 4] = ["net.cpio", "disk.cpio", "shell.cpio", "bench.cpio"];
 
 /// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
-const NET: [&str; 2] = ["e1000e", "e1000"];
+const NET: [&str; 5] = ["e1000e", "e1000", "virtio_pci", "virtio_net", "ne2k-pci"];
 const DISK: [&str; 5] = ["nvme", "virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
 /// What IDE disks need: `shell.cpio` and `disk.cpio` load it where they are told to.
 const IDE: [&str; 2] = ["sd_mod", "ata_piix"];

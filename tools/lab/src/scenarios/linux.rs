@@ -15,6 +15,7 @@ pub fn on(column: Column) -> Vec<Scenario> {
         list.insert(1, shell(column, Feature::Linux, "smp", &[1, 2], "auto"));
     }
     list.push(shared_drive(column));
+    list.push(appliance(column));
     if column == Column::SvmVtd {
         list.push(clocks(column));
     }
@@ -113,6 +114,28 @@ fn shared_drive(column: Column) -> Scenario {
         .ends("two", POWER_OFF)
         .all_as_expected()
         .within(300)
+}
+
+/// A network whose uplink the hypervisor keeps, and two guests at it. Each fetches a file from outside,
+/// and then from the other.
+fn appliance(column: Column) -> Scenario {
+    let config = Config::File("examples/appliance.toml".to_owned());
+    Scenario::new(column, Feature::Networks, "linux/appliance", Subject::Hypervisor(config))
+        .needs(Need::PassedFunction)
+        .memory_mib(1536)
+        .serves_http()
+        .expect("hypervisor", "network lan: its uplink is ")
+        .expect("old", "net: verified sha256")
+        .expect("new", "net: verified sha256")
+        .expect("old", "net: verified what 10.0.9.2 sent")
+        .expect("new", "net: verified what 10.0.9.1 sent")
+        .expect("hypervisor", "network lan: its interface lost 0 frames")
+        .forbid_anywhere("FAILED")
+        .forbid("hypervisor", "panicked")
+        .ends("old", POWER_OFF)
+        .ends("new", POWER_OFF)
+        .all_as_expected()
+        .within(240)
 }
 
 /// What `cargo hv run` boots: a guest with a passed-through NIC, one with a

@@ -1,0 +1,63 @@
+//! The networks that the hypervisor switches, from the functions that it has taken for their uplinks to
+//! networks that guests can be connected to.
+
+use crate::guests::Common;
+use crate::owned;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use backends::Network;
+use nic::Nic;
+use plan::{Driver, NetworkPlan, OwnedPlan, Plan};
+use platform::Platform;
+
+/// Frames that an interface has room for, of either kind: as many as its rings have at most.
+const FRAMES: e1000e::Sizes = e1000e::Sizes { transmit: 256, receive: 256 };
+/// The BAR with the registers of an 82574.
+const E1000E_BAR: u8 = 0;
+
+/// Brings up the networks of the Plan. What goes wrong with one is said on the log, and costs those
+/// who are connected to it.
+pub fn bring_up(plan: &Plan, platform: &Platform, common: &Common) -> Vec<Network> {
+    let mut networks = Vec::with_capacity(plan.networks.len());
+    for network in &plan.networks {
+        match start(network, plan, platform, common) {
+            Ok(network) => networks.push(network),
+            Err(reason) => log::error!("network {}: {reason}", network.name),
+        }
+    }
+    networks
+}
+
+fn start(
+    network: &NetworkPlan,
+    plan: &Plan,
+    platform: &Platform,
+    common: &Common,
+) -> Result<Network, String> {
+    let name = &network.name;
+    let owned = network.uplink.and_then(|place| plan.owned.get(place));
+    let nic = owned.map(|owned| interface(owned, platform, common)).transpose()?;
+    let started = Network::bring_up(name.clone(), nic, &common.clock)?;
+    match (owned, started.uplink()) {
+        (Some(owned), Some((Some(mac), link))) => {
+            log::info!("network {name}: its uplink is {}, {mac}, {link}", owned.function.bdf);
+        }
+        _ => log::info!("network {name}: it has no uplink"),
+    }
+    Ok(started)
+}
+
+/// The interface of a function, which was not started yet.
+fn interface(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<Box<dyn Nic + Send>, String> {
+    let mut taken = owned::take(owned, platform, common)?;
+    match owned.driver {
+        Driver::E1000e => {
+            let access = taken.access(E1000E_BAR, FRAMES.bytes())?;
+            taken.master_bus();
+            let controller = e1000e::Controller::new(access, FRAMES).map_err(|error| error.to_string())?;
+            Ok(Box::new(controller))
+        }
+        Driver::Nvme | Driver::Ahci => Err("it is no network interface".into()),
+    }
+}
