@@ -107,9 +107,9 @@ struct World {
 }
 
 impl World {
-    fn new(features: u64, is_polled: bool) -> Self {
+    fn new(features: u64, is_polled: bool, hold: bool) -> Self {
         let mut drive = Drive::with(Config { sectors: SECTORS, ..config() }, features, is_polled);
-        drive.guest.bench.hold = true;
+        drive.guest.bench.hold = hold;
         let model = drive.guest.bench.medium.bytes.clone();
         let places = (0..PLACES).collect();
         let (flights, handled, woken, polls, pattern) = (Vec::new(), 0, 0, false, 0);
@@ -128,7 +128,7 @@ impl World {
                 let Guest { bench, rings } = &mut self.drive.guest;
                 rings[usize::from(queue)].want_interrupt(&bench.memory, false);
             }
-            Step::Poll if self.is_polled && self.polls => drop(self.drive.guest.bench.poll()),
+            Step::Poll if self.is_polled && self.polls => self.poll(),
             Step::Sleep if self.is_polled && self.polls => self.sleep(),
             Step::Fault(fails) => {
                 self.drive.guest.bench.medium.fault = fails.then_some(RequestFault::Medium);
@@ -157,11 +157,16 @@ impl World {
         }
     }
 
+    /// As the processor does that polls: until nothing is taken any more.
+    fn poll(&mut self) {
+        while self.drive.guest.bench.poll() {}
+    }
+
     fn sleep(&mut self) {
         let missed = self.drive.guest.bench.with(|device, context| device.want_notifications(true, context));
         self.polls = missed;
         if missed {
-            self.drive.guest.bench.poll();
+            self.poll();
         }
     }
 
@@ -170,7 +175,7 @@ impl World {
         self.drive.guest.bench.serve();
         // Who serves polls.
         if self.is_polled {
-            self.drive.guest.bench.poll();
+            self.poll();
         }
     }
 
@@ -331,7 +336,7 @@ impl World {
         }
         self.look();
         if self.polls {
-            self.drive.guest.bench.poll();
+            self.poll();
         }
         self.look();
         for _ in 0..10_000 {
@@ -387,6 +392,7 @@ proptest! {
     #[test]
     fn the_medium_holds_what_a_model_holds(
         is_polled: bool,
+        hold: bool,
         event_index: bool,
         flushes: bool,
         steps in proptest::collection::vec(step(), 1..300),
@@ -395,7 +401,7 @@ proptest! {
         let features = INDIRECT
             | with(event_index, common_feature::EVENT_INDEX)
             | with(flushes, feature::FLUSH);
-        let mut world = World::new(features, is_polled);
+        let mut world = World::new(features, is_polled, hold);
         for step in steps {
             world.step(step);
         }
