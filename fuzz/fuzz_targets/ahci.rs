@@ -95,9 +95,12 @@ impl World {
                 state.holds ^= true;
             }
             11 => self.take_done(),
-            12 => match input.u8() % 4 {
+            12 => match input.u8() % 5 {
                 0 => {
                     self.hba.start(now);
+                }
+                4 => {
+                    self.hba.reset(now);
                 }
                 1 => {
                     drive.start(now);

@@ -268,8 +268,9 @@ impl RegisterWindow for LyingAhci {
         match offset {
             _ if state.is_gone => {}
             hba::CONTROL => {
-                state.control = value & !ghc::RESET;
-                if value & ghc::RESET != 0 {
+                let is_reset = value & ghc::RESET != 0;
+                state.control = if is_reset { 0 } else { value };
+                if is_reset {
                     for drive in &mut state.drives {
                         drive.stop();
                         drive.registers = [0; 32];
