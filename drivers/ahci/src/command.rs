@@ -77,7 +77,7 @@ impl Command {
 pub(crate) fn most_blocks(operation: Operation, block_bytes: u32) -> u32 {
     let most = match operation {
         Operation::Discard => trim::RANGES * trim::MOST_BLOCKS,
-        _ => (MOST_BYTES / u64::from(block_bytes)).min(MOST_BLOCKS),
+        _ => MOST_BYTES.checked_div(block_bytes.into()).unwrap_or(0).min(MOST_BLOCKS),
     };
     most as u32
 }
