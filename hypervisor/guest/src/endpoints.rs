@@ -81,6 +81,22 @@ impl<H: Host> Partition<H> {
         self.with_endpoint(HOUSEKEEPING, number, serve).map(|(result, _)| result)
     }
 
+    /// A device has asserted the global system interrupts of `was`, a bit each, and asserts those of
+    /// `is` from now on. Returns whether vCPU `from` has to look at its interrupts.
+    #[inline(never)]
+    fn drive_lines(&self, from: usize, was: u32, is: u32) -> bool {
+        let mut lines = self.lines.lock();
+        let (_, own) = self.with_chipset(from, |chipset, effects, _| {
+            let mut changed = was ^ is;
+            while changed != 0 {
+                let gsi = changed.trailing_zeros() as u8;
+                changed &= changed - 1;
+                chipset.set_line(gsi, lines.count(gsi, is >> gsi & 1 != 0), effects);
+            }
+        });
+        own
+    }
+
     fn with_endpoint<R>(
         &self,
         from: usize,

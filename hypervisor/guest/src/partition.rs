@@ -134,7 +134,7 @@ pub struct Partition<H: Host> {
     /// Its emulated devices; [`crate::endpoints`]. None is taken while another is.
     pub endpoints: Box<[TicketMutex<Endpoint>]>,
     /// Their lines. It is taken after an endpoint, and before the chipset.
-    lines: TicketMutex<lines::Lines>,
+    pub(crate) lines: TicketMutex<lines::Lines>,
     end: AtomicU8,
     log_budget: TicketMutex<LogBudget>,
 }

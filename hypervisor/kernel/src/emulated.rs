@@ -90,12 +90,3 @@ fn interface(
         Model::Nvme | Model::Ide | Model::VirtioBlk => Err("it is no network interface".into()),
     }
 }
-
-/// What a drive in this slot says its serial number is.
-fn serial_number(slot: Slot) -> [u8; 20] {
-    let mut serial = [b' '; 20];
-    for (place, byte) in serial.iter_mut().zip(format!("bulkhead-{slot}").bytes()) {
-        *place = byte;
-    }
-    serial
-}

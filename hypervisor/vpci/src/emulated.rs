@@ -8,8 +8,10 @@
 //! [`PciEffect::Enables`]: crate::PciEffect::Enables
 
 mod conventional;
+mod ports;
 
-pub use conventional::{Conventional, OwnRegister, PortWindow};
+pub use conventional::{Conventional, OwnRegister};
+pub use ports::PortWindow;
 
 use spec::Width;
 use spec::address::PAGE_BYTES;

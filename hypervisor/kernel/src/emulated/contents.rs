@@ -10,6 +10,7 @@ use devices::nvme::BlockSize;
 use handoff::bundle::{Item, ItemKind};
 use plan::{Backing, GuestPlan, PartitionName};
 use sha2::{Digest, Sha256};
+use vpci::Slot;
 
 /// What is on an emulated drive.
 pub struct Contents {
@@ -129,4 +130,13 @@ fn uuid(digest: &[u8]) -> [u8; 16] {
     uuid[6] = uuid[6] & 0x0f | 0x80;
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid
+}
+
+/// What a drive in this slot says its serial number is.
+pub fn serial_number(slot: Slot) -> [u8; 20] {
+    let mut serial = [b' '; 20];
+    for (place, byte) in serial.iter_mut().zip(format!("bulkhead-{slot}").bytes()) {
+        *place = byte;
+    }
+    serial
 }

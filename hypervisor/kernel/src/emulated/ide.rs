@@ -1,7 +1,6 @@
 //! An emulated IDE controller: its primary master is the drive, and nothing else is there.
 
-use super::contents::Contents;
-use super::serial_number;
+use super::contents::{Contents, serial_number};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,6 @@
 //! An emulated NVMe drive.
 
-use super::contents::Contents;
-use super::serial_number;
+use super::contents::{Contents, serial_number};
 use alloc::boxed::Box;
 use devices::nvme::{Config, Nvme, WINDOW_BYTES};
 use devices::{Backend, Endpoint};

@@ -1,6 +1,7 @@
 //! Emulated functions of conventional PCI: ports, where theirs are or where they have always been, a
 //! line, and no messages.
 
+use super::ports::PortWindow;
 use super::{EmulatedFunction, Identity};
 use crate::bar::GuestBars;
 use crate::effect::Enables;
@@ -8,18 +9,6 @@ use crate::image::ConfigImage;
 use pci::bar::BarKind;
 use spec::Width;
 use spec::pci_config::{COMMAND, INTERRUPT_PIN, command};
-
-/// Ports of a device that its function decodes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PortWindow<P: 'static> {
-    /// Where: an I/O BAR's number, or the first of ports that are the function's while its I/O space
-    /// is on.
-    pub place: P,
-    /// How many there are; of a BAR a power of two, 4 at least.
-    pub ports: u16,
-    /// Where they are in the device's space of offsets.
-    pub at: u64,
-}
 
 /// A register of the function's own in configuration space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
