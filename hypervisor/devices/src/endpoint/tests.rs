@@ -5,6 +5,8 @@ use access::memory::VecMemory;
 use spec::apic::decode_msi;
 use std::vec::Vec;
 
+mod served_ide;
+
 const TABLE: u64 = 0x1000;
 const PENDING: u64 = 0x2000;
 
