@@ -434,6 +434,11 @@ impl Model {
         }
     }
 
+    /// Whether it interrupts by INTA#.
+    pub const fn has_pin(self) -> bool {
+        matches!(self, Self::Ne2000)
+    }
+
     /// Whether the BAR is one of ports and not of memory.
     pub const fn has_ports(self) -> bool {
         match self {

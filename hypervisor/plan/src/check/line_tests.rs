@@ -2,7 +2,7 @@
 
 use super::tests::{bridges, config, plan, problems};
 use crate::LinePlan;
-use crate::config::Config;
+use crate::config::{Config, Model, NetworkConfig, PciConfig};
 use alloc::string::String;
 use alloc::vec::Vec;
 use platform::{DeviceId, Function, Platform};
@@ -218,4 +218,26 @@ fn a_function_of_another_guest_that_says_it_has_no_pin_is_not_believed() {
     let both = config(&[("a", "cpus = [1]", &[E1000]), ("b", "cpus = [2]", &[RTL8139])]);
     let problems = problems(&with_gsi(both, 0, 18), &board);
     assert!(problems.iter().any(|told| told.contains("whose word that it has no pin")), "{problems:?}");
+}
+
+#[test]
+fn an_emulated_functions_line_is_not_one_of_the_machines() {
+    let mut config = guest(&[E1000]);
+    config.network.insert("lan".into(), NetworkConfig { uplink: None });
+    let pci = &mut config.guest.get_mut("a").unwrap().pci;
+    let emulated = PciConfig {
+        slot: "09.0".parse().unwrap(),
+        passthrough: None,
+        emulate: Some(Model::Ne2000),
+        network: Some("lan".into()),
+        ..pci[0].clone()
+    };
+    pci.push(emulated);
+    assert_eq!(
+        problem(&config, &quiet()),
+        "guest.a.pci[0].slot: in the guest, the interrupt line of 00:04.0/01.0 in slot 01.0 would be that of slot \
+         09.0; use the next slot"
+    );
+    config.guest.get_mut("a").unwrap().pci[1].slot = "0a.0".parse().unwrap();
+    assert_eq!(problems(&config, &quiet()), [""; 0]);
 }

@@ -163,8 +163,8 @@ fn said_of(config: &Config, platform: &Platform, function: &Function) -> Option<
         .find_map(|(_, pci, _)| pci.gsi)
 }
 
-/// In the guest too a line has one function: two slots whose numbers and pins add up alike
-/// meet at one input.
+/// In the guest too a line of the machine's has one function: two slots whose numbers and pins add up
+/// alike meet at one input. Emulated functions may share theirs with one another.
 fn check_slot(request: &Request<'_>, function: &Function, interrupt: LegacyInterrupt, report: &mut Report) {
     let line = |pci: &PciConfig, pin: u8| pci.slot.device().wrapping_add(pin) % GUEST_LINES;
     let mine = line(request.pci, interrupt.pin);
@@ -173,7 +173,9 @@ fn check_slot(request: &Request<'_>, function: &Function, interrupt: LegacyInter
         let other = request.wanted.platform.function_at(&wanted_there.path);
         other.and_then(|other| wanted(pci, other)).is_some_and(|other| line(pci, other.pin) == mine)
     });
-    let Some((_, rival, _)) = rival else { return };
+    let mut emulated = request.guest.emulated().filter(|(.., model)| model.has_pin());
+    let emulated = || emulated.find(|(_, pci, _)| line(pci, 0) == mine).map(|(_, pci, _)| pci);
+    let Some(rival) = rival.map(|(_, pci, _)| pci).or_else(emulated) else { return };
     let slot = request.pci.slot;
     report.add(
         format_args!("pci[{}].slot", request.index),
