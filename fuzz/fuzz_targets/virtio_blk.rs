@@ -58,6 +58,7 @@ fuzz_target!(|data: &[u8]| {
     let config = Config {
         sectors: SECTORS,
         block_bytes: if shape & 1 == 0 { 512 } else { 4096 },
+        segment_bytes: 0x2000,
         writable: shape & 2 == 0,
         can_discard: shape & 4 == 0,
         can_write_zeroes: shape & 8 == 0,

@@ -36,6 +36,8 @@ pub struct Config {
     pub sectors: u64,
     /// Bytes of a block, of which a request is a multiple: a power of two of at least 512.
     pub block_bytes: u32,
+    /// The most bytes of a segment, at most [`MOST_REQUEST_BYTES`]; a request has at most 64 times that.
+    pub segment_bytes: u32,
     /// Whether it takes writes.
     pub writable: bool,
     /// Whether it takes discards, and writes zeroes by itself.
@@ -202,6 +204,9 @@ impl Block {
             }
         };
         self.config.check(at, bytes)?;
+        if bytes > MOST_PIECES as u64 * u64::from(self.config.segment_bytes) {
+            return Err(status::IO_ERROR);
+        }
         let count = pieces(segments, skip, bytes).take(MOST_PIECES + 1).count();
         if count > MOST_PIECES {
             return Err(status::IO_ERROR);
@@ -409,7 +414,7 @@ fn registers(made: &Config) -> [u8; config::BYTES] {
         bytes.get_mut(at..).unwrap_or_default().iter_mut().zip(value).for_each(|(to, from)| *to = *from);
     };
     put(config::CAPACITY, &made.sectors.to_le_bytes());
-    put(config::SIZE_MAX, &MOST_REQUEST_BYTES.to_le_bytes());
+    put(config::SIZE_MAX, &made.segment_bytes.to_le_bytes());
     put(config::SEG_MAX, &(MOST_PIECES as u32).to_le_bytes());
     put(config::BLOCK_SIZE, &made.block_bytes.to_le_bytes());
     put(config::QUEUES, &made.queues.to_le_bytes());

@@ -4,6 +4,7 @@ use super::contents::Contents;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt::Write as _;
+use devices::device::MOST_REQUEST_BYTES;
 use devices::virtio::block::{Block, Config};
 use devices::virtio::transport::{CAPABILITIES, Transport, WINDOW_BYTES};
 use devices::{Backend, Endpoint};
@@ -17,16 +18,23 @@ const MOST_QUEUES: u16 = 4;
 /// A mass storage controller that no other class says more of.
 const IDENTITY: Identity =
     Identity { vendor: VENDOR, device: DEVICE_BASE + DEVICE_TYPE, class: 0x01_8000, revision: REVISION };
+/// The most bytes of a segment of a drive that nobody polls.
+const PAGE_BYTES: u32 = 4096;
 const LAYOUT: BarLayout = BarLayout::new(WINDOW_BYTES, 1 + MOST_QUEUES);
 const _: () = assert!(LAYOUT.bytes == Model::VirtioBlk.bar_bytes());
 
 /// The function, and what is behind it, for a guest of so many processors: a queue for each, and a
 /// message for each queue and for the configuration.
 pub fn build(drive: Contents, processors: usize) -> (EmulatedFunction, Endpoint) {
-    let queues = u16::try_from(processors).unwrap_or(MOST_QUEUES).clamp(1, MOST_QUEUES);
-    let messages = 1 + queues;
     let is_polled = matches!(drive.backend, Backend::Served);
-    let device = Transport::new(Block::new(config(&drive, queues)), messages, is_polled);
+    // Without a processor that polls one access does all that the queues hold: 128 requests, then, of
+    // at most 256 KiB.
+    let most_queues = if is_polled { MOST_QUEUES } else { 1 };
+    let segment_bytes = if is_polled { MOST_REQUEST_BYTES } else { PAGE_BYTES };
+    let queues = u16::try_from(processors).unwrap_or(most_queues).clamp(1, most_queues);
+    let messages = 1 + queues;
+    let config = config(&drive, queues, segment_bytes);
+    let device = Transport::new(Block::new(config), messages, is_polled);
     let BarLayout { table, pending, .. } = LAYOUT;
     let endpoint = Endpoint::new(Box::new(device), drive.backend, messages, table, pending);
     let function =
@@ -35,7 +43,7 @@ pub fn build(drive: Contents, processors: usize) -> (EmulatedFunction, Endpoint)
 }
 
 /// The device is known by its contents.
-fn config(drive: &Contents, queues: u16) -> Config {
+fn config(drive: &Contents, queues: u16, segment_bytes: u32) -> Config {
     let mut digits = String::new();
     for byte in drive.uuid {
         // Writing to a string does not fail.
@@ -47,6 +55,7 @@ fn config(drive: &Contents, queues: u16) -> Config {
     Config {
         sectors: drive.blocks.checked_shl(shift - 9).unwrap_or(u64::MAX),
         block_bytes: 1 << shift,
+        segment_bytes,
         writable: drive.writable,
         can_discard: drive.can_discard,
         can_write_zeroes: drive.can_write_zeroes,

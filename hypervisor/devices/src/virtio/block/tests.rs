@@ -24,6 +24,7 @@ fn config() -> Config {
     Config {
         sectors: SECTORS,
         block_bytes: 512,
+        segment_bytes: MOST_REQUEST_BYTES,
         writable: true,
         can_discard: true,
         can_write_zeroes: true,

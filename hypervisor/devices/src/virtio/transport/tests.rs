@@ -12,6 +12,7 @@ fn guest() -> Guest<Block> {
     let config = Config {
         sectors: 64,
         block_bytes: 512,
+        segment_bytes: 4096,
         writable: true,
         can_discard: false,
         can_write_zeroes: false,

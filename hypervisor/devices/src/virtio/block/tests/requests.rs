@@ -172,6 +172,17 @@ fn as_many_segments_as_were_said_and_no_more() {
     assert_eq!(drive.bytes(DATA, bytes as usize), expected(0, bytes as usize));
 }
 
+/// What one access can have done where nobody polls is bounded by what a request can.
+#[test]
+fn a_request_is_as_long_as_its_segments_may_be() {
+    let mut drive = Drive::new(Config { segment_bytes: 4096, ..config() });
+    assert_eq!(drive.guest.bench.read(0x2000 + config::SIZE_MAX as u64, Width::Dword), 4096);
+    let most = 64 * 4096;
+    assert_eq!(drive.outcome(request::IN, 0, &[], &[(DATA, most)]), (status::OK, most + 1));
+    assert_eq!(drive.outcome(request::IN, 0, &[], &[(DATA, most + 512)]), (status::IO_ERROR, 0));
+    assert_eq!(drive.outcome(request::OUT, 0, &[(DATA, most + 512)], &[]), (status::IO_ERROR, 1));
+}
+
 #[test]
 fn memory_that_is_not_there_is_an_error() {
     let mut drive = Drive::new(config());

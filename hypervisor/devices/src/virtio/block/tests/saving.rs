@@ -110,6 +110,7 @@ fn states_that_are_cut_off_or_of_something_else() {
     for other in [
         Config { sectors: SECTORS - 1, ..config() },
         Config { block_bytes: 4096, ..config() },
+        Config { segment_bytes: 4096, ..config() },
         Config { writable: false, ..config() },
         Config { can_discard: false, ..config() },
         Config { can_write_zeroes: false, ..config() },
@@ -183,7 +184,7 @@ fn states_that_no_device_has() {
         let mut state = good;
         forge(&mut state);
         let mut bytes = [0; STATE_BYTES];
-        let length = snapshot::encode(1, &state, &mut bytes).unwrap();
+        let length = snapshot::encode(2, &state, &mut bytes).unwrap();
         let fault = drive.guest.bench.device.restore(&bytes[..length]).expect_err(said);
         let is_said = matches!(fault, RestoreFault::Impossible(what) if what.contains(said));
         assert!(is_said, "{place}: {fault} instead of {said}");
@@ -211,7 +212,13 @@ fn the_longest_state_fits() {
         progress: Some(progress),
     };
     let mut state = device(config(), true).state().unwrap();
-    state.config = Config { sectors: most, block_bytes: u32::MAX, queues: u16::MAX, ..config() };
+    state.config = Config {
+        sectors: most,
+        block_bytes: u32::MAX,
+        segment_bytes: u32::MAX,
+        queues: u16::MAX,
+        ..config()
+    };
     state.turn = u16::MAX;
     state.registers.queues = [Some(queue); 16];
     let registers = &mut state.registers;
@@ -219,5 +226,5 @@ fn the_longest_state_fits() {
     (registers.device_select, registers.driver_select) = (u32::MAX, u32::MAX);
     (registers.driver_features, registers.unsent) = (most, u32::MAX);
     (registers.config_vector, registers.queue_select) = (u16::MAX, u16::MAX);
-    assert!(snapshot::encode(1, &state, &mut [0; STATE_BYTES]).is_ok());
+    assert!(snapshot::encode(2, &state, &mut [0; STATE_BYTES]).is_ok());
 }
