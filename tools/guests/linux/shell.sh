@@ -23,11 +23,12 @@ verify() {
     [ "$read" = "$(cat /drive.sha256)" ] || fail "read sha256 $read"
     umount /mnt
 }
-# Reads the IDE disk with DMA ($1 is 1) or without (0), which Linux calls $2.
+# Reads the IDE disk with DMA ($1 is 1) or without (0), that is by $2, which Linux calls $3.
 verify_ide() {
     load_ide "$1"
     verify /dev/sda
-    dmesg | grep -q "ata[0-9.]*: configured for $2" || fail "the IDE disk is not used by $2"
+    mode=$(cat /sys/class/ata_device/dev1.0/xfer_mode)
+    [ "$mode" = "$3" ] || fail "the IDE disk is used by $mode"
     echo "shell: verified sha256 $read by $2 on $(cat /sys/block/sda/device/model) of $(blockdev --getsize64 /dev/sda) bytes"
     grep ata_piix /proc/interrupts
     rmmod ata_piix || fail "cannot unload ata_piix"
@@ -42,8 +43,8 @@ if grep -qw drive /proc/cmdline; then
     echo "shell: verified sha256 $read on $(cat /sys/block/nvme0n1/device/model) of $(blockdev --getsize64 "$device") bytes"
 fi
 if grep -qw ide /proc/cmdline; then
-    verify_ide 1 UDMA/33
-    verify_ide 0 PIO
+    verify_ide 1 UDMA/33 XFER_UDMA_2
+    verify_ide 0 PIO XFER_PIO_4
 fi
 if grep -qw once /proc/cmdline; then
     # The end of a session hangs its terminal up, which throws away what waits to be sent; stty
