@@ -140,7 +140,7 @@ impl Channel {
             buffer
         };
         if let (Some(to), Some(from)) = (bytes.get_mut(..count), source.get(place)) {
-            to.copy_from_slice(from);
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }
         self.moved(context);
         count
@@ -156,7 +156,7 @@ impl Channel {
         let place = pio.take(bytes.len());
         let count = place.len();
         if let (Some(to), Some(from)) = (buffer.get_mut(place), bytes.get(..count)) {
-            to.copy_from_slice(from);
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }
         self.moved(context);
         count
