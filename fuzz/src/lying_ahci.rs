@@ -259,7 +259,11 @@ impl RegisterWindow for LyingAhci {
             hba::INTERRUPT_STATUS => state.interrupts,
             hba::PORTS_IMPLEMENTED => (1 << PORTS) - 1,
             hba::CAPABILITIES_2 | hba::HANDOFF => 0,
-            _ => *state.drives[(offset - 0x100) / 0x80].register(offset & 0x7f),
+            // A port that is there by a lie alone has no registers.
+            _ => state
+                .drives
+                .get_mut((offset - 0x100) / 0x80)
+                .map_or(0, |drive| *drive.register(offset & 0x7f)),
         }
     }
 
