@@ -291,6 +291,12 @@ impl Scenario {
         self
     }
 
+    /// The same to two of them, at 00:02.0 and 00:04.0.
+    pub fn serves_http_to_two(mut self) -> Self {
+        self.serves_http = Some(|machine, port| machine.e1000e_to(2, port).e1000e_to(4, port));
+        self
+    }
+
     /// The same to an e1000, which has nothing but an interrupt line, behind a bridge of its
     /// own: at 00:06.0/01.0.
     pub fn serves_http_to_e1000(mut self) -> Self {

@@ -8,12 +8,12 @@ use super::cpio::Archive;
 use super::modules::Modules;
 
 /// The archives, by the names that configurations use.
-pub const NAMES: [&str; 4] = ["net.cpio", "disk.cpio", "shell.cpio", "bench.cpio"];
+pub const NAMES: [&str; 5] = ["net.cpio", "disk.cpio", "appliance.cpio", "shell.cpio", "bench.cpio"];
 
 /// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
 const NET: [&str; 5] = ["e1000e", "e1000", "virtio_pci", "virtio_net", "ne2k-pci"];
 const DISK: [&str; 5] = ["nvme", "virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
-/// What IDE disks need: `shell.cpio` and `disk.cpio` load it where they are told to.
+/// What IDE disks need: `shell.cpio` and `appliance.cpio` load it where they are told to.
 const IDE: [&str; 2] = ["sd_mod", "ata_piix"];
 /// What reads MSRs, one of which counts exits.
 const COUNT: [&str; 1] = ["msr"];
@@ -40,8 +40,21 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    const FILES: [&'static str; 8] =
-        ["lib.sh", "measure.sh", "lease.sh", "net.sh", "disk.sh", "shell.sh", "bench.sh", "host.sh"];
+    /// What the first program of an archive is made of.
+    const PARTS: [&'static str; 4] = ["lib.sh", "measure.sh", "drives.sh", "network.sh"];
+    const FILES: [&'static str; 11] = [
+        "lib.sh",
+        "measure.sh",
+        "drives.sh",
+        "network.sh",
+        "lease.sh",
+        "net.sh",
+        "disk.sh",
+        "appliance.sh",
+        "shell.sh",
+        "bench.sh",
+        "host.sh",
+    ];
 
     /// Reads them.
     ///
@@ -96,11 +109,12 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
     let (drivers, init): (Vec<&str>, &str) = match name {
         "net.cpio" => (NET.to_vec(), "net.sh"),
         "disk.cpio" => ([&DISK[..], &COUNT[..]].concat(), "disk.sh"),
+        "appliance.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "appliance.sh"),
         "bench.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "bench.sh"),
         _ => ([&NET[..], &DISK[..]].concat(), "shell.sh"),
     };
     let mut archive = begin(ingredients, scripts, init, &drivers)?;
-    if matches!(init, "shell.sh" | "disk.sh") {
+    if matches!(init, "shell.sh" | "appliance.sh") {
         for folder in &ingredients.modules {
             add_modules(
                 &mut archive,
@@ -123,8 +137,9 @@ fn begin(ingredients: &Ingredients, scripts: &Scripts, init: &str, drivers: &[&s
     archive.file("bin/busybox", 0o755, &ingredients.busybox);
     archive.link("bin/sh", "busybox");
     archive.file("init", 0o755, scripts.get(init)?);
-    archive.file("lib.sh", 0o644, scripts.get("lib.sh")?);
-    archive.file("measure.sh", 0o644, scripts.get("measure.sh")?);
+    for part in Scripts::PARTS {
+        archive.file(part, 0o644, scripts.get(part)?);
+    }
     archive.file("lease.sh", 0o755, scripts.get("lease.sh")?);
     archive.file("payload.sha256", 0o644, ingredients.payload_hash.as_bytes());
     archive.file("drive.sha256", 0o644, ingredients.drive_hash.as_bytes());

@@ -116,26 +116,41 @@ fn shared_drive(column: Column) -> Scenario {
         .within(300)
 }
 
-/// A network whose uplink the hypervisor keeps, and two guests at it. Each fetches a file from outside,
-/// and then from the other.
+/// Four guests on a SATA disk, an NVMe drive and a network whose uplink are the hypervisor's, and an
+/// interface passed through: each has another model of a drive or of an interface. One is reset in the
+/// middle, and two fetch from each other.
 fn appliance(column: Column) -> Scenario {
     let config = Config::File("examples/appliance.toml".to_owned());
     Scenario::new(column, Feature::Networks, "linux/appliance", Subject::Hypervisor(config))
         .needs(Need::PassedFunction)
-        .memory_mib(1536)
-        .serves_http()
+        .cpus(5)
+        .memory_mib(1792)
+        .serves_http_to_two()
+        .nvme(128)
+        .partitions(&[60, 60])
+        .sata(128, &[60, 60])
         .expect("hypervisor", "network lan: its uplink is ")
+        .expect("old", "disk: /dev/sda: verified sha256")
         .expect("old", "net: verified sha256")
-        .expect("new", "net: verified sha256")
         .expect("old", "net: verified what 10.0.9.2 sent")
+        .expect("new", "disk: /dev/vda: resets the guest")
+        .expect("new", "disk: /dev/vda: verified what an earlier life wrote")
+        .expect("new", "disk: /dev/vda: verified sha256")
+        .expect("new", "net: verified sha256")
         .expect("new", "net: verified what 10.0.9.1 sent")
+        .expect("part", "disk: /dev/nvme0n1: verified sha256")
+        .expect("part", "net: verified sha256")
+        .expect("direct", "disk: /dev/vda: verified sha256")
+        .expect("direct", "net: verified sha256")
         .expect("hypervisor", "network lan: its interface lost 0 frames")
         .forbid_anywhere("FAILED")
         .forbid("hypervisor", "panicked")
         .ends("old", POWER_OFF)
         .ends("new", POWER_OFF)
+        .ends("part", POWER_OFF)
+        .ends("direct", POWER_OFF)
         .all_as_expected()
-        .within(240)
+        .within(300)
 }
 
 /// What `cargo hv run` boots: a guest with a passed-through NIC, one with a
