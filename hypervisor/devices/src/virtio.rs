@@ -10,6 +10,7 @@ pub mod net;
 pub mod queue;
 pub mod split;
 #[cfg(any(test, feature = "fakes"))]
+#[allow(clippy::indexing_slicing, clippy::expect_used, reason = "what a test gets wrong shall fail it")]
 pub mod testing;
 pub mod transport;
 
