@@ -41,6 +41,7 @@ fuzz_target!(|data: &[u8]| {
         uuid: [shape; 16],
         vendor: 0x1b36,
         subsystem_vendor: 0x1af4,
+        is_polled: false,
     };
     let mut medium = VecMedium::new(MEDIUM);
     medium.read_only = !config.writable;

@@ -92,6 +92,7 @@ impl World {
             uuid: [1; 16],
             vendor: 1,
             subsystem_vendor: 1,
+            is_polled: false,
         };
         let (dma, domain) = FakeDma::new(2 << 20);
         let device = Bench::new(Nvme::new(config), Rc::clone(&domain), VecMedium::new(MEDIUM));

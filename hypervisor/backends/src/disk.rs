@@ -41,6 +41,8 @@ pub trait Clients {
 pub struct Turn {
     /// Something was done, or is left to do at once.
     pub worked: bool,
+    /// A drive has requests: completions are awaited.
+    pub in_flight: bool,
     /// When the next turn has to be at the latest, in nanoseconds of the clock.
     pub deadline_ns: Option<u64>,
 }
@@ -202,7 +204,8 @@ impl Disk {
         }
         self.first = if parts == 0 { 0 } else { (self.first + 1) % parts };
         let status = self.drive.kick(now_ns);
-        Turn { worked, deadline_ns: status.deadline_ns }
+        let in_flight = self.flights.iter().any(|flight| flight.tag.is_some());
+        Turn { worked, in_flight, deadline_ns: status.deadline_ns }
     }
 
     /// Tells the devices whether their guests are to tell of what they put into their queues, as they

@@ -207,7 +207,7 @@ impl Network {
             let status = uplink.nic.kick(now_ns);
             deadline_ns = deadline_ns.into_iter().chain(status.deadline_ns).min();
         }
-        Turn { worked, deadline_ns }
+        Turn { worked, in_flight: false, deadline_ns }
     }
 
     /// The network is there for the guests while the uplink's link is up, or has no uplink.

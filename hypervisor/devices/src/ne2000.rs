@@ -336,7 +336,15 @@ impl Device for Ne2000 {
     }
 
     fn reset(&mut self) {
-        *self = Self { link_is_up: self.link_is_up, ..Self::new(self.remote.mac()) };
+        // The link stays, and nothing is allocated.
+        self.reset_chip();
+        self.ring = Ring::default();
+        self.remote.reset();
+        self.transmit_page = 0;
+        self.transmit_bytes = 0;
+        self.transmit_status = 0;
+        self.missed = 0;
+        self.told = false;
     }
 
     /// Whether a frame waits: there is nothing else to be woken for, and a wake is never left out.

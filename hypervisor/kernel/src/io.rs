@@ -10,6 +10,8 @@ pub const MOST_MESSAGES: u16 = 2;
 /// How long the devices are polled after the last request was taken or done, in nanoseconds. Then
 /// their guests tell of the next one, which costs an exit.
 const POLL_NS: u64 = 50_000;
+/// The same while a drive has requests: who has some under way will have more.
+const AWAIT_NS: u64 = 1_000_000;
 
 /// All of it.
 pub struct Io {
@@ -17,8 +19,8 @@ pub struct Io {
     pub disks: Vec<Disk>,
     /// The networks that it switches.
     pub networks: Vec<Network>,
-    /// When the devices need not be polled any more.
-    poll_until_ns: u64,
+    /// When the last request was taken or done, if one was.
+    worked_at_ns: Option<u64>,
     /// The guests tell of what they put into their queues.
     is_told: bool,
     /// When a driver wants to be called at the latest.
@@ -28,7 +30,7 @@ pub struct Io {
 impl Io {
     /// The work on these drives and networks.
     pub const fn new(disks: Vec<Disk>, networks: Vec<Network>) -> Self {
-        Self { disks, networks, is_told: false, poll_until_ns: 0, deadline_ns: None }
+        Self { disks, networks, is_told: false, worked_at_ns: None, deadline_ns: None }
     }
 
     /// Forgets what is of a guest that is not built after all.
@@ -63,9 +65,10 @@ impl Io {
         }
         self.deadline_ns = all.deadline_ns;
         if all.worked {
-            self.poll_until_ns = now_ns.saturating_add(POLL_NS);
+            self.worked_at_ns = Some(now_ns);
         }
-        let polls = now_ns < self.poll_until_ns;
+        let patience_ns = if all.in_flight { AWAIT_NS } else { POLL_NS };
+        let polls = self.worked_at_ns.is_some_and(|at_ns| now_ns < at_ns.saturating_add(patience_ns));
         // While somebody polls the guests need not tell; before nobody does, they must know.
         if polls == self.is_told {
             self.is_told = !polls;
@@ -104,5 +107,6 @@ impl Io {
 
 fn add(all: &mut Turn, turn: Turn) {
     all.worked |= turn.worked;
+    all.in_flight |= turn.in_flight;
     all.deadline_ns = all.deadline_ns.into_iter().chain(turn.deadline_ns).min();
 }

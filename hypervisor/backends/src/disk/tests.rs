@@ -113,7 +113,7 @@ use device::Operation::{Flush, Read, Write};
 fn parts_of_a_command_go_to_the_drive_as_one_and_stay_in_their_part() {
     let mut bench = bench(4, 2);
     bench.ask(1, &[request(7, Read, 512, 0x1000, 512), request(7, Read, 1024, 0x8000, 1024)]);
-    assert_eq!(bench.turn(), Turn { worked: true, deadline_ns: None });
+    assert_eq!(bench.turn(), Turn { worked: true, in_flight: true, deadline_ns: None });
     assert_eq!(bench.script.lock().unwrap().seen, [(Operation::Read, 1025, 3)]);
     assert!(bench.turn().worked);
     assert_eq!(bench.outcomes(1), [(7, Ok(())), (7, Ok(()))]);
@@ -233,7 +233,7 @@ fn a_drive_without_room_is_waited_for() {
     let requests: Vec<Request> = (0..5).map(|tag| request(tag, Read, 0, 0, 512)).collect();
     bench.ask(0, &requests);
     bench.turn();
-    assert_eq!(bench.turn(), Turn { worked: false, deadline_ns: None });
+    assert_eq!(bench.turn(), Turn { worked: false, in_flight: true, deadline_ns: None });
     assert_eq!(bench.script.lock().unwrap().seen.len(), 2);
     bench.script.lock().unwrap().hold = false;
     while bench.turn() != Turn::default() {}

@@ -164,7 +164,7 @@ fn guests_reach_each_other_and_the_outside_and_are_reached() {
     assert_eq!(bench.turn(), Turn::default());
     bench.send(0, [frame(mac(2), 0), frame(mac(OUTSIDE), 0), frame(MacAddress::BROADCAST, 0)]);
     bench.comes([frame(mac(1), OUTSIDE)]);
-    assert_eq!(bench.turn(), Turn { worked: true, deadline_ns: None });
+    assert_eq!(bench.turn(), Turn { worked: true, in_flight: false, deadline_ns: None });
     assert_eq!(bench.received(0), [[0_u8; 0]; 0]);
     assert_eq!(bench.received(1), [frame(mac(1), OUTSIDE), frame(MacAddress::BROADCAST, 0)]);
     assert_eq!(bench.received(2), [frame(mac(2), 0), frame(MacAddress::BROADCAST, 0)]);

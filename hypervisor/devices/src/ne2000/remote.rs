@@ -96,6 +96,15 @@ impl Remote {
         Self { memory: Memory { prom, buffer }, address: 0, left: 0, config: 0, way: Way::Off }
     }
 
+    /// As after power-up. The PROM cannot be written.
+    pub fn reset(&mut self) {
+        self.memory.buffer.fill(0);
+        self.address = 0;
+        self.left = 0;
+        self.config = 0;
+        self.way = Way::Off;
+    }
+
     /// The station address.
     pub fn mac(&self) -> MacAddress {
         let [a, _, b, _, c, _, d, _, e, _, f, ..] = self.memory.prom;

@@ -137,7 +137,7 @@ impl Split {
         }
         // What the index tells of is read after the index.
         fence(Ordering::Acquire);
-        let entry = u64::from(self.next_available % self.places.size);
+        let entry = self.entry(self.next_available);
         let head =
             self.read_u16(memory, self.places.available, RING_ENTRIES + entry * AVAILABLE_ENTRY_BYTES)?;
         chain.begin(head);
@@ -165,7 +165,7 @@ impl Split {
         let count = u16::try_from(chains.len()).map_err(|_| Broken)?;
         self.outstanding = self.outstanding.checked_sub(count).ok_or(Broken)?;
         for &(head, written) in chains {
-            let entry = u64::from(self.next_used % self.places.size);
+            let entry = self.entry(self.next_used);
             let value = u64::from(head) | u64::from(written) << 32;
             let gpa = at(self.places.used, RING_ENTRIES + entry * USED_ENTRY_BYTES)?;
             memory.write(gpa, &value.to_le_bytes()).map_err(|_| Broken)?;
@@ -274,6 +274,11 @@ impl Split {
             }
             index = descriptor.next;
         }
+    }
+
+    /// The entry of a ring that an index is at: the size is a power of two.
+    fn entry(&self, index: u16) -> u64 {
+        u64::from(index & self.places.size.wrapping_sub(1))
     }
 
     fn read_u16(&self, memory: &dyn GuestMemory, ring: Gpa, offset: u64) -> Result<u16, Broken> {
