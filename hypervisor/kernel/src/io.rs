@@ -12,6 +12,9 @@ pub const MOST_MESSAGES: u16 = 2;
 const POLL_NS: u64 = 50_000;
 /// The same while a drive has requests: who has some under way will have more.
 const AWAIT_NS: u64 = 1_000_000;
+/// So many turns in a row find nothing before that: time also passes where the processor is not ours,
+/// under another hypervisor or in an emulator.
+const IDLE_TURNS: u32 = 100;
 
 /// All of it.
 pub struct Io {
@@ -21,6 +24,8 @@ pub struct Io {
     pub networks: Vec<Network>,
     /// When the last request was taken or done, if one was.
     worked_at_ns: Option<u64>,
+    /// Turns since, up to [`IDLE_TURNS`].
+    idle_turns: u32,
     /// The guests tell of what they put into their queues.
     is_told: bool,
     /// When a driver wants to be called at the latest.
@@ -30,7 +35,14 @@ pub struct Io {
 impl Io {
     /// The work on these drives and networks.
     pub const fn new(disks: Vec<Disk>, networks: Vec<Network>) -> Self {
-        Self { disks, networks, is_told: false, worked_at_ns: None, deadline_ns: None }
+        Self {
+            disks,
+            networks,
+            is_told: false,
+            worked_at_ns: None,
+            idle_turns: IDLE_TURNS,
+            deadline_ns: None,
+        }
     }
 
     /// Forgets what is of a guest that is not built after all.
@@ -66,9 +78,13 @@ impl Io {
         self.deadline_ns = all.deadline_ns;
         if all.worked {
             self.worked_at_ns = Some(now_ns);
+            self.idle_turns = 0;
+        } else if self.idle_turns < IDLE_TURNS {
+            self.idle_turns += 1;
         }
         let patience_ns = if all.in_flight { AWAIT_NS } else { POLL_NS };
-        let polls = self.worked_at_ns.is_some_and(|at_ns| now_ns < at_ns.saturating_add(patience_ns));
+        let polls = self.idle_turns < IDLE_TURNS
+            || self.worked_at_ns.is_some_and(|at_ns| now_ns < at_ns.saturating_add(patience_ns));
         // While somebody polls the guests need not tell; before nobody does, they must know.
         if polls == self.is_told {
             self.is_told = !polls;
