@@ -26,7 +26,7 @@ fn config() -> Config {
         pci: vec![],
     };
     let guests = BTreeMap::from([("net".into(), guest)]);
-    Config { hypervisor: HypervisorConfig::default(), disk: BTreeMap::new(), guest: guests }
+    Config { hypervisor: HypervisorConfig::default(), disk: BTreeMap::new(), network: BTreeMap::new(), guest: guests }
 }
 
 fn sample() -> Vec<u8> {
