@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         uuid: [shape; 16],
         vendor: 0x1b36,
         subsystem_vendor: 0x1af4,
-        is_polled: false,
+        is_polled: shape & 0x80 != 0,
     };
     let mut medium = VecMedium::new(MEDIUM);
     medium.read_only = !config.writable;
@@ -134,6 +134,9 @@ impl World {
                 for _ in 0..=input.u8() & 0x1f {
                     self.bench.serve();
                 }
+                self.bench.poll();
+                let wanted = input.u8() & 1 == 0;
+                self.bench.with(|device, context| device.want_notifications(wanted, context));
             }
             kind => {
                 let queue = if kind == 11 { 0 } else { u16::from(input.u8()) % QUEUES as u16 };
@@ -196,7 +199,7 @@ fn address(input: &mut Input<'_>) -> u64 {
 }
 
 fn any_command(input: &mut Input<'_>, is_admin: bool) -> Command {
-    const ADMIN: [u8; 11] = [0x06, 0x00, 0x01, 0x02, 0x04, 0x05, 0x08, 0x09, 0x0a, 0x0c, 0x10];
+    const ADMIN: [u8; 12] = [0x06, 0x00, 0x01, 0x02, 0x04, 0x05, 0x08, 0x09, 0x0a, 0x0c, 0x10, 0x7c];
     let opcode = match input.u8() {
         0xff => input.u8(),
         place if is_admin => ADMIN[usize::from(place) % ADMIN.len()],
