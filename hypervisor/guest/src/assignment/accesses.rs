@@ -8,6 +8,7 @@ use crate::partition::Partition;
 use access::{Clock, ConfigSpace, RegisterWindow};
 use iommu::Iommu;
 use spec::{Gpa, Width};
+use vpci::GuestBus;
 
 impl<H, C, W, I, T> BusAccess<H> for AssignedBus<C, W, I, T>
 where
@@ -19,41 +20,25 @@ where
 {
     fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Reply<u32> {
         self.catch_up(partition);
-        if let Some((number, offset)) = BusAccess::<H>::port_endpoint(self, port) {
-            return Reply::Endpoint { number, offset };
-        }
-        if let Some(value) = self.bus.port_read(port, width) {
-            return Reply::Done(value);
-        }
-        // Ports of a BAR of a passed-through function are nobody's: the machine decodes none of them.
-        match self.bus.port_bar_target(port) {
-            Some(_) => Reply::Done(width.mask() as u32),
-            None => Reply::Nothing,
+        match self.bus.port_read(port, width) {
+            Some(value) => Reply::Done(value),
+            None => at_port(&self.bus, port, width.mask() as u32),
         }
     }
 
     fn port_write(&mut self, partition: &Partition<H>, port: u16, width: Width, value: u32) -> Reply<()> {
         self.catch_up(partition);
-        if let Some((number, offset)) = BusAccess::<H>::port_endpoint(self, port) {
-            return Reply::Endpoint { number, offset };
+        if !self.bus.port_write(port, width, value) {
+            return at_port(&self.bus, port, ());
         }
-        if self.bus.port_write(port, width, value) {
-            self.apply_effects(partition);
-            return Reply::Done(());
-        }
-        match self.bus.port_bar_target(port) {
-            Some(_) => Reply::Done(()),
-            None => Reply::Nothing,
-        }
+        self.apply_effects(partition);
+        Reply::Done(())
     }
 
     fn port_endpoint(&self, port: u16) -> Option<(usize, u64)> {
-        let target = self.bus.port_bar_target(port)?;
-        match self.bus.function(target.slot)? {
-            BusFunction::Emulated { function, endpoint } => {
-                Some((*endpoint, function.device_offset(target.bar, target.offset)))
-            }
-            BusFunction::PassedThrough(_) => None,
+        match at_port(&self.bus, port, ()) {
+            Reply::Endpoint { number, offset } => Some((number, offset)),
+            Reply::Done(()) | Reply::Nothing => None,
         }
     }
 
@@ -91,6 +76,22 @@ where
         });
         self.apply_effects(partition);
         reply.unwrap_or(Reply::Nothing)
+    }
+}
+
+/// Who answers at a port that is not one of configuration mechanism 1. Those of a passed-through
+/// function's BAR are nobody's, which gives `nobody`: the machine decodes none of them.
+fn at_port<C: ConfigSpace, W: RegisterWindow, T>(
+    bus: &GuestBus<BusFunction<C, W>>,
+    port: u16,
+    nobody: T,
+) -> Reply<T> {
+    let Some(target) = bus.port_bar_target(port) else { return Reply::Nothing };
+    match bus.function(target.slot) {
+        Some(BusFunction::Emulated { function, endpoint }) => {
+            Reply::Endpoint { number: *endpoint, offset: function.device_offset(target.bar, target.offset) }
+        }
+        Some(BusFunction::PassedThrough(_)) | None => Reply::Done(nobody),
     }
 }
 
