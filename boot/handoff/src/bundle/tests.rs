@@ -26,7 +26,12 @@ fn config() -> Config {
         pci: vec![],
     };
     let guests = BTreeMap::from([("net".into(), guest)]);
-    Config { hypervisor: HypervisorConfig::default(), disk: BTreeMap::new(), network: BTreeMap::new(), guest: guests }
+    Config {
+        hypervisor: HypervisorConfig::default(),
+        disk: BTreeMap::new(),
+        network: BTreeMap::new(),
+        guest: guests,
+    }
 }
 
 fn sample() -> Vec<u8> {

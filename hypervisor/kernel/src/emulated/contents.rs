@@ -92,7 +92,7 @@ fn of_disk(
         512 => BlockSize::Bytes512,
         4096 => BlockSize::Bytes4096,
         other => {
-            return Err(format!("disk {name} has blocks of {other} bytes, which NVMe drives here have not"));
+            return Err(format!("disk {name} has blocks of {other} bytes, which emulated drives have not"));
         }
     };
     let blocks =
