@@ -109,6 +109,17 @@ pub struct Completion {
     pub outcome: Result<(), RequestFault>,
 }
 
+/// What a device has done of what its guest asked of it, where it does that itself.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Work {
+    /// Buffers of the guest's that it worked on.
+    pub requests: u64,
+    /// Bytes that it moved, both ways.
+    pub bytes: u64,
+    /// Requests that it could not do.
+    pub errors: u64,
+}
+
 /// The most lines of a device.
 pub const LINES: usize = 2;
 
@@ -238,6 +249,11 @@ pub trait Device: Send {
     fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {
         let _ = (parts, context);
         Reception::Down
+    }
+
+    /// What it has done since it was made.
+    fn work(&self) -> Work {
+        Work::default()
     }
 
     /// Says whether the network that the device is connected to is there. It is not until this

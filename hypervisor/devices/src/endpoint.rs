@@ -4,7 +4,9 @@
 //! One lock around an endpoint serves every vCPU of its guest; the guest's bus is not locked
 //! meanwhile. The effects of one endpoint apply in order.
 
-use crate::device::{Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, LINES, Request, RequestFault};
+use crate::device::{
+    Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, LINES, Request, RequestFault, Work,
+};
 use crate::effect::Effects;
 use crate::medium::Medium;
 use crate::msix::Messages;
@@ -313,6 +315,11 @@ impl Endpoint {
     /// What its guest's use of it cost since the machine was started.
     pub const fn activity(&self) -> Activity {
         self.activity
+    }
+
+    /// What the device has done of that itself.
+    pub fn work(&self) -> Work {
+        self.device.work()
     }
 
     /// Whether the model caused more effects than it said: the guest has lost something.

@@ -33,6 +33,7 @@ pub mod nvme;
 pub mod pic;
 pub mod pit;
 pub mod pm;
+pub mod random;
 pub mod rate;
 pub mod rtc;
 mod slots;

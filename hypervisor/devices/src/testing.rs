@@ -7,9 +7,12 @@ use crate::device::{
 use crate::effect::Effects;
 use crate::endpoint::Own;
 use crate::medium::Medium;
+use crate::random::{Fault, Source};
 use access::GuestMemory;
 use spec::Width;
+use std::boxed::Box;
 use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::vec;
 use std::vec::Vec;
 
@@ -223,5 +226,40 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         let outcome = self.perform(&request);
         let completion = Completion { tag: request.tag, outcome };
         self.with_device(|device, context| device.complete(completion, context));
+    }
+}
+
+/// Words that are as random as a test needs them, always the same (SplitMix64: Steele, Lea and Flood, 2014).
+pub fn random_words() -> impl Iterator<Item = u64> + Clone + Send {
+    (1_u64..).map(|number| {
+        let word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ word >> 31
+    })
+}
+
+/// A source of random words that has these, and says when it is given up.
+pub struct RandomWords {
+    words: Box<dyn Iterator<Item = u64> + Send>,
+    faults: Sender<Fault>,
+}
+
+impl RandomWords {
+    /// The source, and what is told of it.
+    pub fn new(words: impl Iterator<Item = u64> + Send + 'static) -> (Self, Receiver<Fault>) {
+        let (faults, told) = channel();
+        (Self { words: Box::new(words), faults }, told)
+    }
+}
+
+impl Source for RandomWords {
+    fn word(&mut self) -> Option<u64> {
+        self.words.next()
+    }
+
+    fn given_up(&mut self, fault: Fault) {
+        // Who does not look does not want to know.
+        let _ = self.faults.send(fault);
     }
 }

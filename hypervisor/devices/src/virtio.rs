@@ -6,6 +6,7 @@
 pub mod block;
 pub mod chain;
 mod copy;
+pub mod entropy;
 pub mod net;
 pub mod queue;
 pub mod split;

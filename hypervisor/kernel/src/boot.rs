@@ -29,6 +29,7 @@ use machine::console::symbols;
 use machine::cpu::barriers::{self, Wanted};
 use machine::cpu::errata::{self, Remedy};
 use machine::cpu::facts::Facts;
+use machine::cpu::random::Generator;
 use machine::cpu::tsc::{self, TscClock};
 use machine::cpu::{apic, machine_check, processor, registers, timer};
 use machine::memory::frames;
@@ -80,6 +81,7 @@ pub fn run(boot: &'static BootInfo) {
     platform.thread_bits = platform::thread_bits(cpuid);
     platform.address_bits = platform::address_bits(cpuid);
     platform.small_code_pages = errata::need(&facts, Remedy::SmallCodePages);
+    platform.random_numbers = Some(Generator::detect().is_some());
     for finding in platform.all_findings() {
         log::warn!("{finding}");
     }

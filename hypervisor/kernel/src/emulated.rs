@@ -6,6 +6,7 @@ mod ne2000;
 mod nvme;
 mod virtio_blk;
 mod virtio_net;
+mod virtio_rng;
 
 use crate::io::Io;
 use alloc::boxed::Box;
@@ -40,6 +41,7 @@ pub fn build(
         let (function, endpoint) = match &emulated.base {
             Base::Drive(backing) => drive(emulated.model, slot, backing, whose, items, io)?,
             Base::Port(port) => interface(emulated.model, slot, port, whose, io)?,
+            Base::RandomNumbers => virtio_rng::build(&plan.name, slot)?,
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;
@@ -66,7 +68,7 @@ fn drive(
         Model::Nvme => Ok(nvme::build(drive, slot)),
         Model::Ide => ide::build(drive, slot),
         Model::VirtioBlk => Ok(virtio_blk::build(drive, plan.config.cpus.len())),
-        Model::VirtioNet | Model::Ne2000 => Err("it is no drive".into()),
+        _ => Err("it is no drive".into()),
     }
 }
 
@@ -87,6 +89,6 @@ fn interface(
     match model {
         Model::VirtioNet => Ok(virtio_net::build(mac)),
         Model::Ne2000 => Ok(ne2000::build(mac, slot)),
-        Model::Nvme | Model::Ide | Model::VirtioBlk => Err("it is no network interface".into()),
+        _ => Err("it is no network interface".into()),
     }
 }

@@ -10,6 +10,7 @@ use access::Clock;
 use backends::{Clients, Counters, UplinkCounters};
 use consoles::input::AT_ONCE;
 use core::fmt;
+use devices::device::Work;
 use devices::endpoint::Activity;
 use devices::{Endpoint, Surroundings};
 use guest::host::{DEVICE_VECTOR, KICK_VECTOR, LINE_VECTOR};
@@ -147,8 +148,11 @@ impl Clients for Endpoints<'_> {
 fn report_io(machine: &Machine, io: &Io) {
     for (index, guest) in machine.guests.iter().enumerate() {
         for (endpoint, emulated) in guest.plan.emulated.iter().enumerate() {
-            let activity = guest.partition.serve_endpoint(endpoint, |endpoint, _| endpoint.activity());
-            let Activity { accesses, messages } = activity.unwrap_or_default();
+            let done = guest.partition.serve_endpoint(endpoint, |endpoint, _| {
+                let Work { requests, bytes, errors } = endpoint.work();
+                (endpoint.activity(), Counters { requests, bytes, errors })
+            });
+            let (Activity { accesses, messages }, work) = done.unwrap_or_default();
             let (name, slot, model) = (&guest.plan.name, emulated.slot, emulated.model.text());
             if let Base::Port(_) = emulated.base {
                 let ports = io.networks.iter().filter_map(|network| network.counters(index, endpoint));
@@ -158,7 +162,10 @@ fn report_io(machine: &Machine, io: &Io) {
                 log::info!("{name}: {slot}: {model}: {accesses} exits, {messages} interrupts");
                 continue;
             }
-            let Counters { requests, bytes, errors } = io.counters(index, endpoint).unwrap_or_default();
+            let Counters { requests, bytes, errors } = match emulated.base {
+                Base::Drive(_) => io.counters(index, endpoint).unwrap_or_default(),
+                _ => work,
+            };
             log::info!(
                 "{name}: {slot}: {model}: {requests} requests, {bytes} bytes, {errors} errors, \
                  {accesses} exits, {messages} interrupts"

@@ -11,6 +11,7 @@ pub mod interrupts;
 pub mod machine_check;
 pub mod ports;
 pub mod processor;
+pub mod random;
 pub mod registers;
 pub mod timer;
 pub mod trampoline;

@@ -4,7 +4,7 @@ use crate::check::Report;
 use crate::check::{
     console, devices, files, guest_memory, lines, machine, networks, owned, pairs, ports, rules,
 };
-use crate::config::{Config, GuestConfig, PciConfig};
+use crate::config::{Config, GuestConfig, Model, PciConfig, StandsOn};
 use crate::plan::{Base, EmulatedPlan, FileRef, FunctionPlan, GuestPlan, Plan, Refusal};
 use crate::problem::Problem;
 use crate::reserved::merge;
@@ -38,6 +38,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         problems.extend(devices::check(config, name, guest, platform));
         problems.extend(console::check(&plan.console, name, guest, platform));
         problems.extend(guest_memory::check(name, guest, platform));
+        problems.extend(machine::check_random_numbers(name, guest, platform));
         problems.extend(missing_disks(&plan, name, guest));
         problems.extend(networks::missing(&plan, name, guest));
         // Last, so that a guest that is refused anyway takes no memory from others.
@@ -84,16 +85,18 @@ fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan
             .collect(),
         emulated: guest
             .emulated()
-            .map(|(_, pci, model)| EmulatedPlan {
-                slot: pci.slot,
-                model,
-                base: match ports::port(name, pci) {
-                    Some(port) => Base::Port(port),
-                    None => Base::Drive(pci.backing.clone().unwrap_or_default()),
-                },
-            })
+            .map(|(_, pci, model)| EmulatedPlan { slot: pci.slot, model, base: base(name, pci, model) })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),
+    }
+}
+
+/// What an emulated function of guest `name` stands on.
+fn base(name: &str, pci: &PciConfig, model: Model) -> Base {
+    match (model.stands_on(), ports::port(name, pci)) {
+        (StandsOn::RandomNumbers, _) => Base::RandomNumbers,
+        (_, Some(port)) => Base::Port(port),
+        (_, None) => Base::Drive(pci.backing.clone().unwrap_or_default()),
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) mod devices;
 mod disk_tests;
 pub(crate) mod files;
 mod firmware_memory;
+#[cfg(test)]
+mod function_tests;
 pub(crate) mod guest_memory;
 #[cfg(test)]
 mod guest_memory_tests;

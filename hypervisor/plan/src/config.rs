@@ -410,15 +410,30 @@ choice! {
         VirtioNet = "virtio-net",
         /// an NE2000-compatible network interface (RTL8029), which old systems know
         Ne2000 = "ne2000",
+        /// a virtio entropy device (virtio 1.2), which gives the processor's random numbers; refused
+        /// where the processors have neither RDSEED nor RDRAND, or what these give fails its tests
+        VirtioRng = "virtio-rng",
     }
 }
 
+/// What a kind of emulated function stands on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StandsOn {
+    /// A drive of the hypervisor's, or an image.
+    Drive,
+    /// A network.
+    Network,
+    /// The processors' random numbers.
+    RandomNumbers,
+}
+
 impl Model {
-    /// Whether it is a network interface, and no drive.
-    pub const fn is_interface(self) -> bool {
+    /// What it stands on.
+    pub const fn stands_on(self) -> StandsOn {
         match self {
-            Self::Nvme | Self::Ide | Self::VirtioBlk => false,
-            Self::VirtioNet | Self::Ne2000 => true,
+            Self::Nvme | Self::Ide | Self::VirtioBlk => StandsOn::Drive,
+            Self::VirtioNet | Self::Ne2000 => StandsOn::Network,
+            Self::VirtioRng => StandsOn::RandomNumbers,
         }
     }
 
@@ -431,6 +446,7 @@ impl Model {
             Self::VirtioBlk => 0x8000,
             Self::VirtioNet => 0x8000,
             Self::Ne2000 => 32,
+            Self::VirtioRng => 0x8000,
         }
     }
 
@@ -442,7 +458,7 @@ impl Model {
     /// Whether the BAR is one of ports and not of memory.
     pub const fn has_ports(self) -> bool {
         match self {
-            Self::Nvme | Self::VirtioBlk | Self::VirtioNet => false,
+            Self::Nvme | Self::VirtioBlk | Self::VirtioNet | Self::VirtioRng => false,
             Self::Ide | Self::Ne2000 => true,
         }
     }

@@ -38,7 +38,7 @@ pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_
 pub use config::{
     Backing, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig,
     HypervisorConfig, Interrupts, Kept, Model, NetworkConfig, PartitionName, Passthrough, PciConfig,
-    SerialCard, UnmappedAccess,
+    SerialCard, StandsOn, UnmappedAccess,
 };
 pub use plan::{
     Base, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, LinePlan,

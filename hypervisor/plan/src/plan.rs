@@ -97,6 +97,8 @@ pub enum Base {
     Drive(Backing),
     /// A network interface: the port that it is connected to.
     Port(PortPlan),
+    /// An entropy device: the processors' random numbers.
+    RandomNumbers,
 }
 
 /// A port of a network, to which an emulated function is connected.

@@ -32,6 +32,8 @@ pub struct Platform {
     /// What guests can execute is mapped in pages of 4 KiB, by an erratum of the processors.
     /// Its tables take one byte in 512.
     pub small_code_pages: bool,
+    /// Whether the processors have RDSEED or RDRAND; `None` where nobody told.
+    pub random_numbers: Option<bool>,
     /// The APIC ID of the processor that boots the machine, on which the hypervisor runs;
     /// `None` where nobody told.
     pub boot_processor: Option<u32>,
@@ -55,6 +57,8 @@ struct Board {
     #[serde(default)]
     small_code_pages: bool,
     #[serde(default)]
+    random_numbers: Option<bool>,
+    #[serde(default)]
     boot_processor: Option<u32>,
 }
 
@@ -68,6 +72,7 @@ impl From<Board> for Platform {
             thread_bits,
             address_bits,
             small_code_pages,
+            random_numbers,
             boot_processor,
         } = board;
         // Whoever wrote the file had the findings.
@@ -81,6 +86,7 @@ impl From<Board> for Platform {
             thread_bits,
             address_bits,
             small_code_pages,
+            random_numbers,
             boot_processor,
             remapping,
         }

@@ -135,6 +135,7 @@ fn emulated(function: &plan::EmulatedPlan) -> String {
     let backing = match &function.base {
         plan::Base::Drive(backing) => backing,
         plan::Base::Port(port) => return format!("an emulated {model} on network `{}`", port.network),
+        plan::Base::RandomNumbers => return format!("an emulated {model}"),
     };
     let contents = match (&backing.disk, &backing.partition) {
         (Some(disk), Some(partition)) => format!("partition {partition} of disk `{disk}`"),

@@ -7,7 +7,7 @@
 //! completes meanwhile interrupts once, when they poll next. Otherwise the access does everything.
 
 use super::{Broken, Queue};
-use crate::device::{Accepts, Completion, Context, Device, DeviceEffect, Reception};
+use crate::device::{Accepts, Completion, Context, Device, DeviceEffect, Reception, Work};
 use alloc::boxed::Box;
 use network::{Frame, Parts};
 use spec::Width;
@@ -88,6 +88,10 @@ pub trait Function: Send {
     /// As after power-up: what is at the medium is not known any more.
     fn reset(&mut self);
 
+    /// See [`Device::work`].
+    fn work(&self) -> Work {
+        Work::default()
+    }
     /// Whether the driver is to tell of what it makes available in queue `queue`, once nobody polls.
     fn is_notified(&self, queue: usize) -> bool {
         let _ = queue;
@@ -520,6 +524,10 @@ impl<F: Function> Device for Transport<F> {
 
     fn accepts(&self) -> Accepts {
         self.function.accepts()
+    }
+
+    fn work(&self) -> Work {
+        self.function.work()
     }
 
     fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {

@@ -41,7 +41,7 @@ fn a_drive_of_several_guests() {
     assert!(plan.guests.iter().all(|guest| guest.functions.is_empty()));
     let partition = |guest: usize| match &plan.guests[guest].emulated[0].base {
         Base::Drive(backing) => backing.partition.clone(),
-        Base::Port(_) => panic!("a network interface"),
+        _ => panic!("no drive"),
     };
     assert_eq!(partition(0), Some(PartitionName::Number(1)));
     assert_eq!(partition(1), Some(PartitionName::Text("data".into())));

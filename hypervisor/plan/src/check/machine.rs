@@ -2,7 +2,7 @@
 
 use super::{Count, Report};
 use crate::check::rules::MEMORY_GRANULE;
-use crate::config::GuestConfig;
+use crate::config::{GuestConfig, StandsOn};
 use crate::plan::GuestPlan;
 use crate::problem::Problem;
 use alloc::string::ToString;
@@ -34,6 +34,19 @@ pub(crate) fn check_processors(name: &str, guest: &GuestConfig, platform: &Platf
                 ),
                 help,
             );
+        }
+    }
+    report.problems
+}
+
+/// An entropy device has nothing to give where the processors have no random numbers.
+pub(crate) fn check_random_numbers(name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
+    let mut report = Report::of_guest(name);
+    if platform.random_numbers == Some(false) {
+        let entropy = guest.emulated().filter(|(.., model)| model.stands_on() == StandsOn::RandomNumbers);
+        for (index, ..) in entropy {
+            let message = "the processors have no random numbers to give: neither RDSEED nor RDRAND";
+            report.add(alloc::format!("pci[{index}].emulate"), message, "remove the function");
         }
     }
     report.problems

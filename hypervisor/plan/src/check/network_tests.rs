@@ -38,7 +38,7 @@ fn problems(text: &str) -> Vec<String> {
 fn port(plan: &Plan, guest: usize) -> &PortPlan {
     match &plan.guests[guest].emulated[0].base {
         Base::Port(port) => port,
-        Base::Drive(_) => panic!("a drive"),
+        _ => panic!("no network interface"),
     }
 }
 

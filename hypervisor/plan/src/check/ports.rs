@@ -1,7 +1,7 @@
 //! The ports of networks that guests have.
 
 use super::{Report, earlier_guests};
-use crate::config::{Config, GuestConfig, PciConfig};
+use crate::config::{Config, GuestConfig, PciConfig, StandsOn};
 use crate::plan::PortPlan;
 use alloc::format;
 use core::num::NonZero;
@@ -10,6 +10,17 @@ use platform::DevFn;
 
 /// The least that a port may send at once, in bytes: the largest frame there is.
 const LEAST_BURST: u32 = 64 << 10;
+
+/// What is on a drive, for what is none.
+pub(crate) fn check_no_drive(index: usize, pci: &PciConfig, report: &mut Report) {
+    if pci.backing.is_some() {
+        report.add(
+            format_args!("pci[{index}].backing"),
+            "the emulated function is no drive",
+            "remove the key",
+        );
+    }
+}
 
 /// Keys of a network interface, for what is none.
 pub(crate) fn check_no_port(index: usize, pci: &PciConfig, why: &str, report: &mut Report) {
@@ -27,9 +38,7 @@ pub(crate) fn check_port(
 ) {
     let Some(pci) = guest.pci.get(index) else { return };
     let key = |key: &str| format!("pci[{index}].{key}");
-    if pci.backing.is_some() {
-        report.add(key("backing"), "the emulated function is no drive", "remove the key");
-    }
+    check_no_drive(index, pci, report);
     if let Some(vlan) = pci.vlan.filter(|vlan| vlan_of(*vlan).is_none()) {
         report.add(key("vlan"), format_args!("there is no VLAN {vlan}"), "use one from 1 to 4094");
     }
@@ -63,7 +72,10 @@ pub(crate) fn check_port(
 
 /// The port of an emulated network interface of guest `name`; `None` for what is none.
 pub(crate) fn port(name: &str, pci: &PciConfig) -> Option<PortPlan> {
-    let network = pci.network.clone().filter(|_| pci.emulate.is_some_and(|model| model.is_interface()))?;
+    let network = pci
+        .network
+        .clone()
+        .filter(|_| pci.emulate.is_some_and(|model| model.stands_on() == StandsOn::Network))?;
     let rate_limit = pci.rate_limit.and_then(|limit| {
         let bytes_per_second = NonZero::new(limit.bytes())?;
         // What it may send in some 16 ms.

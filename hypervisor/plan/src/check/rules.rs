@@ -1,7 +1,7 @@
 //! What must hold on any machine.
 
 use super::{Report, earlier_guests, ports};
-use crate::config::{Config, GuestConfig, Interrupts, Model, PartitionName, PciConfig};
+use crate::config::{Config, GuestConfig, Interrupts, Model, PartitionName, PciConfig, StandsOn};
 use crate::problem::Problem;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -180,11 +180,16 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
             (None, Some(model)) => {
                 check_emulated(index, pci, report);
                 check_ide(guest, index, report);
-                if model.is_interface() {
-                    ports::check_port(config, (name, guest), index, report);
-                } else {
-                    check_backing(config, index, pci, report);
-                    ports::check_no_port(index, pci, "the emulated function is a drive", report);
+                match model.stands_on() {
+                    StandsOn::Network => ports::check_port(config, (name, guest), index, report),
+                    StandsOn::Drive => {
+                        check_backing(config, index, pci, report);
+                        ports::check_no_port(index, pci, "the emulated function is a drive", report);
+                    }
+                    StandsOn::RandomNumbers => {
+                        ports::check_no_drive(index, pci, report);
+                        ports::check_no_port(index, pci, "the emulated function has no network", report);
+                    }
                 }
             }
         }

@@ -56,6 +56,7 @@ fn read(root: &Path) -> Result<Platform> {
     let cpuinfo = root.join("proc/cpuinfo");
     platform.thread_bits = processors::thread_bits(&cpuinfo)?;
     platform.address_bits = processors::address_bits(&cpuinfo)?;
+    platform.random_numbers = processors::random_numbers(&cpuinfo)?;
     if let Some(apic_id) = processors::boot_processor(&cpuinfo)? {
         platform.set_boot_processor(apic_id);
     }

@@ -25,6 +25,25 @@ pub fn address_bits(cpuinfo: &Path) -> Result<u8> {
     Ok(physical_bits(&text))
 }
 
+/// Whether the processors have RDSEED or RDRAND.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn random_numbers(cpuinfo: &Path) -> Result<Option<bool>> {
+    let text = std::fs::read_to_string(cpuinfo)
+        .with_context(|| format!("cannot read the processors from {}", cpuinfo.display()))?;
+    Ok(has_random_numbers(&text))
+}
+
+/// Of several processors, what all have; `None` where no features are told.
+fn has_random_numbers(cpuinfo: &str) -> Option<bool> {
+    let fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    let features = fields.filter(|(name, _)| name.trim() == "flags");
+    let has =
+        features.map(|(_, flags)| flags.split_whitespace().any(|flag| matches!(flag, "rdseed" | "rdrand")));
+    has.reduce(|all, one| all && one)
+}
+
 /// Of several processors, what all reach.
 fn physical_bits(cpuinfo: &str) -> u8 {
     let sizes = cpuinfo.lines().filter_map(|line| line.split_once(':'));
@@ -98,6 +117,14 @@ mod tests {
             |bits: u8| format!("flags\t: fpu\naddress sizes\t: {bits} bits physical, 48 bits virtual\n\n");
         assert_eq!(physical_bits(&(line(39) + &line(36))), 36);
         assert_eq!(physical_bits("flags\t: fpu\n"), 0);
+    }
+
+    #[test]
+    fn linux_tells_whether_there_are_random_numbers() {
+        assert_eq!(has_random_numbers(""), None);
+        assert_eq!(has_random_numbers("flags\t\t: fpu vme\n"), Some(false));
+        assert_eq!(has_random_numbers("flags\t\t: fpu rdrand\n\nflags\t\t: fpu rdseed\n"), Some(true));
+        assert_eq!(has_random_numbers("flags\t\t: rdrand\n\nflags\t\t: fpu\n"), Some(false));
     }
 
     #[test]

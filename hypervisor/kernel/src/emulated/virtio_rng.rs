@@ -1,0 +1,61 @@
+//! An emulated virtio entropy device.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use devices::random::{Fault, Source, Tested};
+use devices::virtio::entropy::Entropy;
+use devices::virtio::transport::{CAPABILITIES, Transport, WINDOW_BYTES};
+use devices::{Backend, Endpoint};
+use machine::cpu::random::Generator;
+use plan::Model;
+use spec::virtio::entropy::{DEVICE_TYPE, QUEUES};
+use spec::virtio::pci::{DEVICE_BASE, REVISION, VENDOR};
+use vpci::{BarLayout, Description, EmulatedFunction, Identity, Slot};
+
+/// Messages of a device: that of the configuration, and that of its queue.
+const MESSAGES: u16 = 1 + QUEUES;
+/// A function of a class that there was no name for (PCI Code and ID Assignment Specification, section
+/// 1.1), as QEMU's is.
+const IDENTITY: Identity =
+    Identity { vendor: VENDOR, device: DEVICE_BASE + DEVICE_TYPE, class: 0x00_ff00, revision: REVISION };
+const LAYOUT: BarLayout = BarLayout::new(WINDOW_BYTES, MESSAGES);
+const FUNCTION: Description<'static> =
+    Description { identity: IDENTITY, messages: MESSAGES, layout: LAYOUT, vendor_specific: CAPABILITIES };
+const _: () = assert!(LAYOUT.bytes == Model::VirtioRng.bar_bytes());
+
+/// The processor's generator, as one guest uses it.
+struct Processors {
+    generator: Generator,
+    guest: String,
+    slot: Slot,
+}
+
+impl Source for Processors {
+    fn word(&mut self) -> Option<u64> {
+        self.generator.word()
+    }
+
+    fn given_up(&mut self, fault: Fault) {
+        let Self { guest, slot, .. } = self;
+        log::error!("{guest}: {slot}: it gets no random numbers of the processor's any more: {fault}");
+    }
+}
+
+/// The function, and what is behind it.
+///
+/// # Errors
+/// A sentence about the processor that has no random numbers, or whose numbers fail their tests.
+pub fn build(guest: &str, slot: Slot) -> Result<(EmulatedFunction, Endpoint), String> {
+    let generator = Generator::detect();
+    let generator =
+        generator.ok_or_else(|| format!("{slot}: the processor has neither RDSEED nor RDRAND"))?;
+    log::info!("{guest}: {slot}: {} device, by {}", Model::VirtioRng.text(), generator.name());
+    let source = Box::new(Processors { generator, guest: guest.into(), slot });
+    let source = Tested::new(source)
+        .map_err(|fault| format!("{slot}: the processor's random numbers are not used: {fault}"))?;
+    let device = Transport::new(Entropy::new(source), MESSAGES, false);
+    let BarLayout { table, pending, .. } = LAYOUT;
+    let endpoint = Endpoint::new(Box::new(device), Backend::Served, MESSAGES, table, pending);
+    Ok((EmulatedFunction::new(&FUNCTION), endpoint))
+}
