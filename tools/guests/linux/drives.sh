@@ -73,3 +73,26 @@ survive() {
     reboot -f
     while :; do sleep 1; done
 }
+
+# Writes records 1 to $2 to the ext4 file system on drive $1, and flushes each before the next: in turn
+# a file of its own, a place of the file `slots`, and one that takes the place of `newest`. What the
+# drive is told to write is logged; the lab's `power_cuts` knows what must be there when.
+keep_records() {
+    wait_for 30 test -b "$1" || fail "no $1"
+    mkdir -p /mnt
+    mount -t ext4 "$1" /mnt || fail "cannot mount $1"
+    number=1
+    while [ "$number" -le "$2" ]; do
+        line="record $(printf %06d $number) of power cut test"
+        case $((number % 3)) in
+        1) yes "$line" | dd of=/mnt/r$number bs=1024 count=$((1 + number % 7)) iflag=fullblock conv=fsync ;;
+        2) yes "$line" | dd of=/mnt/slots bs=4096 count=1 iflag=fullblock \
+            seek=$((number / 3 % 16)) conv=notrunc,fsync ;;
+        0) yes "$line" | dd of=/mnt/next bs=3072 count=1 iflag=fullblock conv=fsync &&
+            mv /mnt/next /mnt/newest && fsync /mnt ;;
+        esac 2>/run/said || fail "record $number on $1: $(cat /run/said)"
+        number=$((number + 1))
+    done
+    umount /mnt || fail "cannot unmount $1"
+    echo "disk: $1: flushed $2 records"
+}

@@ -243,34 +243,6 @@ impl Machine {
             .device(&format!("{model},netdev=net{slot:x},addr={slot:x}{properties}"))
     }
 
-    /// An NVMe drive at 00:`slot`.0 over the raw image `image`, whose contents are
-    /// kept only with `keep`.
-    pub fn nvme(self, slot: u8, image: &Path, keep: bool) -> Self {
-        let snapshot = if keep { "off" } else { "on" };
-        let mut drive =
-            OsString::from(format!("if=none,id=nvme{slot:x},format=raw,snapshot={snapshot},file="));
-        drive.push(escaped(image));
-        self.argument("-drive")
-            .argument(drive)
-            .device(&format!("nvme,serial=bulkhead{slot:x},drive=nvme{slot:x},addr={slot:x}"))
-    }
-
-    /// A SATA disk over the raw image `image` at port `port` (0 to 5) of the chipset's AHCI adapter,
-    /// 00:1f.2. Its contents are kept only with `keep`.
-    pub fn sata(self, port: u8, image: &Path, keep: bool) -> Self {
-        let snapshot = if keep { "off" } else { "on" };
-        let mut drive = OsString::from(format!("if=none,id=sata{port},format=raw,snapshot={snapshot},file="));
-        drive.push(escaped(image));
-        self.argument("-drive")
-            .argument(drive)
-            .device(&format!("ide-hd,serial=bulkhead{port},drive=sata{port},bus=ide.{port}"))
-    }
-
-    /// A CD drive without a CD, at a port of that adapter.
-    pub fn sata_cd(self, port: u8) -> Self {
-        self.device(&format!("ide-cd,bus=ide.{port}"))
-    }
-
     /// QEMU's teaching device at 00:`slot`.0/00.0, for it has no reset of its own: a DMA
     /// engine that takes any address (it would mask them to 28 bits by default), an
     /// interrupt by MSI or INTx.
@@ -481,7 +453,7 @@ fn raw_disk(image: &Path) -> OsString {
 }
 
 /// A path inside a list of options: QEMU takes two commas for one.
-fn escaped(path: &Path) -> OsString {
+pub(crate) fn escaped(path: &Path) -> OsString {
     match path.to_str() {
         Some(text) => text.replace(',', ",,").into(),
         None => path.into(),

@@ -24,3 +24,19 @@ pub fn write(image: &Path, partitions: &[(String, u64)]) -> Result<()> {
     disk.write().with_context(|| format!("cannot write {}", image.display()))?;
     Ok(())
 }
+
+/// Which bytes of an image its partitions are, in the order of their numbers.
+///
+/// # Errors
+/// The image has no GPT, or cannot be read.
+pub fn places(image: &Path) -> Result<Vec<std::ops::Range<u64>>> {
+    let size = LogicalBlockSize::Lb512;
+    let disk = GptConfig::new().writable(false).initialized(true).logical_block_size(size);
+    let disk = disk.open(image).with_context(|| format!("cannot read {}", image.display()))?;
+    let mut places = Vec::new();
+    for partition in disk.partitions().values() {
+        let start = partition.bytes_start(size)?;
+        places.push(start..start + partition.bytes_len(size)?);
+    }
+    Ok(places)
+}

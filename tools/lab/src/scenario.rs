@@ -6,6 +6,7 @@ use crate::column::{Column, Need};
 use crate::demux::Line;
 use crate::feature::Feature;
 use crate::machine::Machine;
+use crate::power_cuts::PowerCuts;
 use crate::qemu::Qemu;
 use crate::summary::Summary;
 use anyhow::Result;
@@ -125,6 +126,8 @@ pub struct Scenario {
     pub(crate) typed: Vec<Typed>,
     pub(crate) reads_slowly: Option<Duration>,
     pub(crate) incidents: Vec<Incident>,
+    /// Its drives lie on logs, of which power cuts are made afterwards.
+    pub(crate) power_cuts: Option<PowerCuts>,
 }
 
 /// What happens to the machine, and after which line.
@@ -191,6 +194,7 @@ impl Scenario {
             typed: Vec::new(),
             reads_slowly: None,
             incidents: Vec::new(),
+            power_cuts: None,
         }
     }
 
@@ -350,6 +354,13 @@ impl Scenario {
     /// channel holds comes on top.
     pub fn reads_slowly(mut self, seconds: u64) -> Self {
         self.reads_slowly = Some(Duration::from_secs(seconds));
+        self
+    }
+
+    /// Cuts the power of the drives that [`nvme`](Self::nvme) and [`sata`](Self::sata) added, in a
+    /// replay of what was written to them.
+    pub fn power_cuts(mut self, wanted: PowerCuts) -> Self {
+        self.power_cuts = Some(wanted);
         self
     }
 

@@ -7,6 +7,7 @@ use crate::emulated::Emulated;
 use crate::host::Host;
 use crate::http::PayloadServer;
 use crate::machine::{Boot, Machine};
+use crate::power_cuts::{self, LoggedDrive, PowerCuts};
 use crate::qemu::find_ovmf;
 use crate::qmp::Qmp;
 use crate::runner::Outcome;
@@ -34,6 +35,8 @@ pub(crate) struct Trial<'s> {
     machine: Emulated,
     logs: Logs,
     folder: PathBuf,
+    /// The drives whose power is cut afterwards.
+    logged: Vec<LoggedDrive>,
     /// Serves while the machine runs.
     _server: Option<PayloadServer>,
 }
@@ -73,7 +76,7 @@ impl Trial<'_> {
         if let Some(complaint) = complaint {
             return Ok(Outcome::Failed(complaint));
         }
-        Ok(match (judge.outcome(), ended) {
+        let outcome = match (judge.outcome(), ended) {
             (Ok(()), Ended::Killed) if !scenario.may_run_on => {
                 Outcome::Failed(format!("the machine still ran after {} s", time.as_secs()))
             }
@@ -85,7 +88,22 @@ impl Trial<'_> {
                 Outcome::Failed(format!("{why} within {} s", time.as_secs()))
             }
             (Err(why), _) => Outcome::Failed(why),
-        })
+        };
+        match (outcome, scenario.power_cuts) {
+            (Outcome::Passed, Some(wanted)) => cut(&folder, &self.logged, wanted),
+            (outcome, _) => Ok(outcome),
+        }
+    }
+}
+
+/// Makes the power cuts; what they showed is a log of its own.
+fn cut(folder: &Path, drives: &[LoggedDrive], wanted: PowerCuts) -> Result<Outcome> {
+    match power_cuts::check(folder, drives, wanted) {
+        Ok(table) => {
+            std::fs::write(folder.join("power-cuts.md"), table)?;
+            Ok(Outcome::Passed)
+        }
+        Err(why) => Ok(Outcome::Failed(format!("{why:#}"))),
     }
 }
 
@@ -131,8 +149,9 @@ impl<'a> Bench<'a> {
         let _ = std::fs::remove_dir_all(&folder);
         let logs = Logs::new(&folder)?;
         let server = scenario.serves_http.map(|_| PayloadServer::start()).transpose()?;
-        let machine = self.machine(scenario, &folder, server.as_ref())?;
-        Ok(machine.map(|machine| Trial { scenario, machine, logs, folder, _server: server }))
+        let mut logged = Vec::new();
+        let machine = self.machine(scenario, &folder, server.as_ref(), &mut logged)?;
+        Ok(machine.map(|machine| Trial { scenario, machine, logs, folder, logged, _server: server }))
     }
 
     /// The machine of the scenario's column, or why it cannot be had.
@@ -141,6 +160,7 @@ impl<'a> Bench<'a> {
         scenario: &Scenario,
         folder: &Path,
         server: Option<&PayloadServer>,
+        logged: &mut Vec<LoggedDrive>,
     ) -> Result<Result<Emulated, String>> {
         if let Some(model) = scenario.bochs {
             return self.in_bochs(scenario, model, folder);
@@ -163,11 +183,27 @@ impl<'a> Bench<'a> {
         }
         if let Some(mib) = scenario.drive_mib {
             let image = drive(folder, "nvme.img", mib, &scenario.partitions_mib)?;
-            machine = machine.nvme(3, &image, false);
+            machine = match scenario.power_cuts {
+                None => machine.nvme(3, &image, false),
+                Some(wanted) => {
+                    let drive = LoggedDrive::prepare(folder, "NVMe", &image, wanted.models)?;
+                    let machine = machine.logged_node("logged0", &image, drive.log());
+                    logged.push(drive);
+                    machine.nvme_on(3, "logged0")
+                }
+            };
         }
         if let Some((mib, partitions)) = &scenario.sata_mib {
             let image = drive(folder, "sata.img", *mib, partitions)?;
-            machine = machine.sata_cd(0).sata(1, &image, false);
+            machine = match scenario.power_cuts {
+                None => machine.sata_cd(0).sata(1, &image, false),
+                Some(wanted) => {
+                    let drive = LoggedDrive::prepare(folder, "SATA", &image, wanted.models)?;
+                    let machine = machine.logged_node("logged1", &image, drive.log());
+                    logged.push(drive);
+                    machine.sata_cd(0).sata_on(1, "logged1")
+                }
+            };
         }
         Ok(Ok((scenario.shape)(machine).into()))
     }

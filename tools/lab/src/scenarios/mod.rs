@@ -11,6 +11,7 @@ mod lifecycle;
 mod lines;
 mod linux;
 mod machines;
+mod power;
 
 use crate::column::Column;
 use crate::feature::Feature;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Scenario> {
         list.extend(machines::on(column));
         list.extend(boots::on(column));
         list.extend(linux::on(column));
+        list.extend(power::on(column));
     }
     list
 }
