@@ -89,7 +89,7 @@ keep_records() {
         2) yes "$line" | dd of=/mnt/slots bs=4096 count=1 iflag=fullblock \
             seek=$((number / 3 % 16)) conv=notrunc,fsync ;;
         0) yes "$line" | dd of=/mnt/next bs=3072 count=1 iflag=fullblock conv=fsync &&
-            mv /mnt/next /mnt/newest && fsync /mnt ;;
+            mv /mnt/next /mnt/newest && sync /mnt ;;
         esac 2>/run/said || fail "record $number on $1: $(cat /run/said)"
         number=$((number + 1))
     done

@@ -18,7 +18,7 @@ const MODELS: [(&str, &str, &str); 3] =
 /// Two guests with a drive of each model, one over a SATA disk and the other over an NVMe drive. Each
 /// writes records to one of its drives after the other, so that no flush of another's helps.
 fn cuts(column: Column) -> Scenario {
-    const WANTED: PowerCuts = PowerCuts { cuts: 1000, records: 240, models: &["virtio-blk", "NVMe", "IDE"] };
+    const WANTED: PowerCuts = PowerCuts { cuts: 1000, records: 150, models: &["virtio-blk", "NVMe", "IDE"] };
     let mut config = "[disk.sata]\ndevice = { path = \"00:1f.2\", id = \"8086:2922\" }\n\
                       [disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\n"
         .to_owned();
