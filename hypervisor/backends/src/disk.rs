@@ -1,14 +1,15 @@
 //! A drive of the machine's, and what guests have of it.
 
 use crate::bring_up;
-use crate::part::{self, Counters, Part, PartFault};
+use crate::faults::{FaultReport, Faults};
+use crate::part::{self, Cache, Counters, Part, PartFault};
 use crate::table::{Partition, TableFault};
 use access::Clock;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use block::{Drive, Fault, Geometry, Identity, Operation, Refused, State, Tag};
+use block::{Done, Drive, Geometry, Identity, Operation, Refused, State, Tag};
 use core::fmt::Display;
 use devices::device::{self, MOST_REQUEST_BYTES, RequestFault};
 use devices::endpoint::Group;
@@ -78,6 +79,8 @@ pub struct Disk {
     failures: u64,
     /// It was started again, and nobody has looked what it is.
     was_restarted: bool,
+    /// The requests that failed while the drive did not.
+    faults: Faults,
 }
 
 impl Disk {
@@ -114,6 +117,7 @@ impl Disk {
             failed: false,
             failures: 0,
             was_restarted: false,
+            faults: Faults::default(),
         })
     }
 
@@ -153,7 +157,14 @@ impl Disk {
         if self.parts.iter().any(is_over) {
             return Err(PartFault::Taken(name.unwrap_or("(all of it)").into()));
         }
-        self.parts.push(Part { guest, endpoint, first_block, blocks, counters: Counters::default() });
+        self.parts.push(Part {
+            guest,
+            endpoint,
+            first_block,
+            blocks,
+            counters: Counters::default(),
+            cache: Cache::Clean,
+        });
         Ok(blocks)
     }
 
@@ -178,6 +189,14 @@ impl Disk {
             report(&self.name, error, self.failures);
         }
         has_failed
+    }
+
+    /// Tells `report` of a request that failed while the drive did not, if it is time to: the log has
+    /// no line for each.
+    pub fn report_faults(&mut self, now_ns: u64, report: &mut dyn FnMut(&str, &FaultReport)) {
+        if let Some(fault) = self.faults.take(now_ns) {
+            report(&self.name, &fault);
+        }
     }
 
     /// The drive sent a message.
@@ -235,6 +254,8 @@ impl Disk {
         if self.drive.status().state == State::Failed {
             self.drive.start(now_ns);
             self.was_restarted = true;
+            // Whether it had power all the time nobody knows.
+            self.parts.iter_mut().for_each(|part| part.cache.drive_failed());
         }
     }
 
@@ -256,10 +277,10 @@ impl Disk {
         if let Some(flight) = flight {
             flight.tag = None;
             let (drive, chunk) = (&*self.drive, &mut self.chunk);
-            let outcome = done.outcome.map_err(fault);
             let group = &flight.group;
+            let outcome = done.outcome.map_err(|_| RequestFault::Medium);
             if let Some(part) = self.parts.get_mut(flight.part) {
-                part.counters.errors += u64::from(outcome.is_err());
+                note(done, part, group, self.geometry, &mut self.faults);
                 clients.with(part.guest, part.endpoint, &mut |endpoint, around| {
                     let mut outcome = outcome;
                     if outcome.is_ok() && done.operation == Operation::Read {
@@ -324,8 +345,11 @@ impl Disk {
         if self.group.moves_data() {
             part.counters.bytes += bytes as u64;
         }
+        let is_flush =
+            self.group.requests().first().is_some_and(|first| first.operation == device::Operation::Flush);
         let given = match tag {
             None => Err(RequestFault::Medium),
+            Some(_) if is_flush && !part.cache.flush() => Err(RequestFault::Medium),
             Some(tag) => give(
                 &mut *self.drive,
                 tag,
@@ -434,9 +458,23 @@ fn pieces(
     Ok(())
 }
 
-/// What a guest is told.
-fn fault(_: Fault) -> RequestFault {
-    RequestFault::Medium
+/// What a request that is over means for the part that it was for.
+fn note(done: Done, part: &mut Part, group: &Group, geometry: Geometry, faults: &mut Faults) {
+    match (done.operation, done.outcome) {
+        (Operation::Write | Operation::Discard | Operation::WriteZeroes, Ok(())) => part.cache.written(),
+        (Operation::Read | Operation::Flush, Ok(())) => {}
+        (operation, Err(fault)) => {
+            part.counters.errors += 1;
+            // It has made sure of nothing.
+            if operation == Operation::Flush {
+                part.cache.written();
+            }
+            let at = group.requests().first().map_or(0, |first| first.at);
+            let (block, blocks) =
+                part.translate(at, group.bytes() as u64, geometry.block_bytes).unwrap_or_default();
+            faults.add(FaultReport::of(operation, block, blocks, fault));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod disk;
 mod fake_drive;
 #[cfg(test)]
 mod fake_nic;
+mod faults;
 mod network;
 mod part;
 mod table;
@@ -31,5 +32,6 @@ mod uplink;
 
 pub use self::network::{Network, UplinkCounters};
 pub use disk::{Clients, Disk, Turn};
+pub use faults::FaultReport;
 pub use part::{Counters, PartFault};
 pub use table::{Partition, TableFault};

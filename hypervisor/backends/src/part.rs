@@ -25,6 +25,43 @@ pub(crate) struct Part {
     pub first_block: u64,
     pub blocks: u64,
     pub counters: Counters,
+    pub cache: Cache,
+}
+
+/// What a drive's cache may hold of a part.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Cache {
+    /// Nothing that the guest was told is written.
+    #[default]
+    Clean,
+    /// Something that was written, and that no flush has made sure of.
+    Dirty,
+    /// The drive failed with such data in it, and may have lost its power. The next flush says so.
+    Lost,
+}
+
+impl Cache {
+    /// A request that changes the medium is over.
+    pub const fn written(&mut self) {
+        if matches!(self, Self::Clean) {
+            *self = Self::Dirty;
+        }
+    }
+
+    /// A flush is given to the drive; what is written from now on is not its affair. `false` where
+    /// it is not to be given there, for it would confirm what may be lost.
+    pub const fn flush(&mut self) -> bool {
+        let is_lost = matches!(self, Self::Lost);
+        *self = Self::Clean;
+        !is_lost
+    }
+
+    /// The drive failed.
+    pub const fn drive_failed(&mut self) {
+        if matches!(self, Self::Dirty) {
+            *self = Self::Lost;
+        }
+    }
 }
 
 impl Part {

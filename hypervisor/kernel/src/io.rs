@@ -63,6 +63,7 @@ impl Io {
             if disk.report_failure(&mut report) {
                 disk.restart(now_ns);
             }
+            disk.report_faults(now_ns, &mut |name, fault| log::error!("disk {name}: {fault}"));
         }
         for network in &mut self.networks {
             add(&mut all, network.turn(now_ns, clients));

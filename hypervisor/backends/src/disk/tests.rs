@@ -1,5 +1,6 @@
 use super::*;
 use crate::fake_drive::{BLOCK, FakeDrive, Script};
+use crate::faults::FAULTS_NS;
 use access::clock::SteppingClock;
 use access::memory::VecMemory;
 use devices::device::{Completion, Context, DeviceEffect, Request};
@@ -68,7 +69,14 @@ fn bench(requests: usize, guests: usize) -> Bench {
     let mut all = Vec::new();
     for guest in 0..guests {
         let (first_block, blocks) = (1024 * guest as u64, 1024);
-        disk.parts.push(Part { guest, endpoint: 0, first_block, blocks, counters: Counters::default() });
+        disk.parts.push(Part {
+            guest,
+            endpoint: 0,
+            first_block,
+            blocks,
+            counters: Counters::default(),
+            cache: Cache::Clean,
+        });
         let shared = Arc::new(Mutex::new(Asked::default()));
         let mut endpoint = Endpoint::new(Box::new(Asker(shared.clone())), Backend::Served, 1, 0x1000, 0x2000);
         let memory = VecMemory::new(MEMORY);
@@ -94,6 +102,25 @@ impl Bench {
         let mut told = None;
         self.disk.report_failure(&mut |_, why, count| told = Some((why.to_string(), count)));
         told
+    }
+    fn faults(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut tell = |name: &str, fault: &FaultReport| told.push(std::format!("{name}: {fault}"));
+        self.disk.report_faults(self.now, &mut tell);
+        told
+    }
+    /// Breaks the drive and starts it again.
+    fn restart(&mut self) {
+        self.script.lock().unwrap().broken = Some("it is gone".into());
+        self.turn();
+        self.script.lock().unwrap().broken = None;
+        self.disk.restart(self.now);
+        self.turn();
+    }
+    fn outcome(&mut self, guest: usize, request: Request) -> Result<(), RequestFault> {
+        self.ask(guest, &[request]);
+        while self.turn() != Turn::default() {}
+        self.outcomes(guest).first().expect("it is answered").1
     }
     fn outcomes(&self, guest: usize) -> Vec<(u32, Result<(), RequestFault>)> {
         core::mem::take(&mut self.asked[guest].lock().unwrap().outcomes)
@@ -266,6 +293,76 @@ fn a_drive_that_fails_ends_requests_and_is_started_again() {
     bench.turn();
     assert_eq!(bench.outcomes(0), [(4, Ok(()))]);
     assert_eq!(bench.script.lock().unwrap().starts, 2);
+}
+
+#[test]
+fn requests_that_fail_are_told_in_words_and_not_too_often() {
+    let mut bench = bench(4, 2);
+    assert!(bench.faults().is_empty());
+    bench.script.lock().unwrap().faulty = 3;
+    let failed = Err(RequestFault::Medium);
+    assert_eq!(bench.outcome(1, request(1, Read, 512, 0, 1024)), failed);
+    assert_eq!(bench.outcome(0, request(2, Write, 0, 0, 512)), failed);
+    let first = "system: a read of 2 blocks at 1025 failed: read error (status 0x000), 2 requests did so far";
+    assert_eq!(bench.faults(), [first]);
+    assert_eq!(bench.outcome(0, request(3, Write, 512, 0, 512)), failed);
+    assert!(bench.faults().is_empty(), "that was a moment ago");
+    bench.now += FAULTS_NS;
+    let next = "system: a write of 1 blocks at 1 failed: read error (status 0x000), 3 requests did so far";
+    assert_eq!(bench.faults(), [next]);
+    bench.now += FAULTS_NS;
+    assert!(bench.faults().is_empty(), "nothing new");
+}
+
+#[test]
+fn a_drive_that_failed_is_told_as_a_whole() {
+    let mut bench = bench(4, 1);
+    bench.script.lock().unwrap().broken = Some("it is gone".into());
+    assert_eq!(bench.outcome(0, request(1, Read, 0, 0, 512)), Err(RequestFault::Medium));
+    assert!(bench.failure().is_some() && bench.faults().is_empty());
+}
+
+#[test]
+fn a_flush_does_not_confirm_what_a_failure_may_have_lost() {
+    let mut bench = bench(4, 3);
+    let lost = Err(RequestFault::Medium);
+    for guest in 0..2 {
+        assert_eq!(bench.outcome(guest, request(1, Write, 0, 0, 512)), Ok(()));
+    }
+    assert_eq!(bench.outcome(1, request(2, Flush, 0, 0, 0)), Ok(()));
+    assert_eq!(bench.outcome(2, request(3, Read, 0, 0, 512)), Ok(()));
+    bench.restart();
+    bench.script.lock().unwrap().seen.clear();
+    assert_eq!(bench.outcome(0, request(4, Write, 0, 0, 512)), Ok(()), "it is used again");
+    assert_eq!(bench.outcome(0, request(5, Flush, 0, 0, 0)), lost, "what was written before may be gone");
+    assert_eq!(bench.outcome(1, request(6, Flush, 0, 0, 0)), Ok(()), "this one had flushed");
+    assert_eq!(bench.outcome(2, request(7, Flush, 0, 0, 0)), Ok(()), "and this one only read");
+    assert_eq!(bench.outcome(0, request(8, Flush, 0, 0, 0)), Ok(()), "it is told once");
+    let seen = bench.script.lock().unwrap().seen.clone();
+    assert_eq!(seen.iter().filter(|(operation, ..)| *operation == Operation::Flush).count(), 3);
+}
+
+#[test]
+fn what_is_written_beside_a_flush_is_not_confirmed_by_it() {
+    let mut bench = bench(4, 1);
+    bench.script.lock().unwrap().hold = true;
+    bench.ask(0, &[request(1, Flush, 0, 0, 0), request(2, Write, 0, 0, 512)]);
+    bench.turn();
+    bench.script.lock().unwrap().hold = false;
+    while bench.turn() != Turn::default() {}
+    assert_eq!(bench.outcomes(0), [(1, Ok(())), (2, Ok(()))]);
+    bench.restart();
+    assert_eq!(bench.outcome(0, request(3, Flush, 0, 0, 0)), Err(RequestFault::Medium));
+}
+
+#[test]
+fn a_flush_that_failed_has_confirmed_nothing() {
+    let mut bench = bench(4, 1);
+    assert_eq!(bench.outcome(0, request(1, Write, 0, 0, 512)), Ok(()));
+    bench.script.lock().unwrap().faulty = 1;
+    assert_eq!(bench.outcome(0, request(2, Flush, 0, 0, 0)), Err(RequestFault::Medium));
+    bench.restart();
+    assert_eq!(bench.outcome(0, request(3, Flush, 0, 0, 0)), Err(RequestFault::Medium));
 }
 
 #[test]
