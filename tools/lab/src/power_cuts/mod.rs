@@ -24,7 +24,7 @@ use self::replay::{Fate, Flushes, Replay};
 use self::write_log::{Kind, WriteLog};
 
 /// Bytes of each file system: what a cut costs is mostly their copying.
-const FILE_SYSTEM_BYTES: usize = 16 << 20;
+const FILE_SYSTEM_BYTES: usize = 4 << 20;
 /// How many cuts are tried on the log without its flushes: one of them must lose something.
 const CUTS_WITHOUT_FLUSHES: usize = 50;
 

@@ -41,9 +41,9 @@ fn cuts(column: Column) -> Scenario {
     let mut scenario = Scenario::new(column, Feature::Drives, "linux/power-cuts", subject)
         .needs(Need::PassedFunction)
         .long()
-        .nvme(64)
-        .partitions(&[17, 17, 17])
-        .sata(64, &[17, 17, 17])
+        .nvme(20)
+        .partitions(&[5, 5, 5])
+        .sata(20, &[5, 5, 5])
         .power_cuts(WANTED)
         .forbid_anywhere("FAILED")
         .forbid("hypervisor", "panicked");
