@@ -64,4 +64,43 @@ impl Machine {
     pub fn sata_on(self, port: u8, node: &str) -> Self {
         self.device(&format!("ide-hd,serial=bulkhead{port},drive={node},bus=ide.{port}"))
     }
+
+    /// The block node `node` of 64 MiB, which keeps nothing and reads as zeros: sector 2048 can never be
+    /// read, and sector 4096 not be written the first time.
+    pub fn failing_node(self, node: &str) -> Self {
+        let rule = |number: u32, iotype: &str, sector: u32, once: &str| {
+            let key = format!("inject-error.{number}");
+            format!(
+                ",{key}.event=none,{key}.iotype={iotype},{key}.sector={sector},{key}.errno=5,{key}.once={once}"
+            )
+        };
+        let rules = rule(0, "read", 2048, "off") + &rule(1, "write", 4096, "on");
+        self.argument("-blockdev")
+            .argument(format!("driver=blkdebug,node-name={node},{}{rules}", empty("image")))
+    }
+
+    /// The same without faults, and `group` of QEMU's object model says how slow it is.
+    pub fn slow_node(self, node: &str, group: &str) -> Self {
+        self.argument("-object")
+            .argument(format!("throttle-group,id={group}"))
+            .argument("-blockdev")
+            .argument(format!("driver=throttle,node-name={node},throttle-group={group},{}", empty("file")))
+    }
+
+    /// An NVMe drive at 00:`slot`.0/00.0 that keeps nothing. Its slot can lose its power: that is the
+    /// port's own affair, not the firmware's.
+    pub fn nvme_to_pull(self, slot: u8) -> Self {
+        let node = format!("pulled{slot:x}");
+        self.argument("-global")
+            .argument("ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
+            .argument("-blockdev")
+            .argument(format!("driver=raw,node-name={node},{}", empty("file")))
+            .root_port(slot)
+            .device(&format!("nvme,serial=pulled,drive={node},bus=port{slot:x},addr=0"))
+    }
+}
+
+/// A child node of 64 MiB that keeps nothing.
+fn empty(child: &str) -> String {
+    format!("{child}.driver=null-co,{child}.size=67108864,{child}.read-zeroes=on")
 }

@@ -41,12 +41,13 @@ pub struct Scripts {
 
 impl Scripts {
     /// What the first program of an archive is made of.
-    const PARTS: [&'static str; 4] = ["lib.sh", "measure.sh", "drives.sh", "network.sh"];
-    const FILES: [&'static str; 11] = [
+    const PARTS: [&'static str; 5] = ["lib.sh", "measure.sh", "drives.sh", "network.sh", "faults.sh"];
+    const FILES: [&'static str; 12] = [
         "lib.sh",
         "measure.sh",
         "drives.sh",
         "network.sh",
+        "faults.sh",
         "lease.sh",
         "net.sh",
         "disk.sh",
