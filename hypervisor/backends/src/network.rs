@@ -158,6 +158,15 @@ impl Network {
             .is_some_and(|uplink| uplink.report_failure(&mut |error, failures| report(name, error, failures)))
     }
 
+    /// Tells `report` of the network whether its uplink has a link, where that is news, and not too
+    /// often.
+    pub fn report_link(&mut self, now_ns: u64, report: &mut dyn FnMut(&str, bool)) {
+        let name = &self.name;
+        if let Some(uplink) = &mut self.uplink {
+            uplink.report_link(now_ns, &mut |is_up| report(name, is_up));
+        }
+    }
+
     /// Starts an uplink that failed again, after [`report_failure`](Self::report_failure) told of it.
     pub fn restart(&mut self, now_ns: u64) {
         if let Some(uplink) = &mut self.uplink {

@@ -14,6 +14,9 @@ use nic::{Counters, Link, Nic, State, Status};
 const READY_NS: u64 = 60_000_000_000;
 /// An interface that failed is started again at once, and then at these distances, in nanoseconds.
 const RESTART_NS: u64 = 10_000_000_000;
+/// Between two lines of the log about the link there are at least so many nanoseconds, however often
+/// it comes and goes.
+pub(crate) const LINK_NS: u64 = 1_000_000_000;
 /// Room for so many frames is left to senders none of whose frames wait: as many as the segments of
 /// one frame that is yet to be cut, with the usual size of them.
 const RESERVE: usize = 64;
@@ -26,6 +29,9 @@ pub(crate) struct Uplink {
     /// It failed and nobody was told yet.
     failed: bool,
     failures: u64,
+    /// Whether the link was up when that was told last, and when it may be told again.
+    told_up: bool,
+    tell_at_ns: u64,
 }
 
 impl Uplink {
@@ -37,7 +43,9 @@ impl Uplink {
         nic.start(clock.now_ns());
         let waited = wait_until(clock, READY_NS, || nic.poll(clock.now_ns()).state != State::Starting);
         match (nic.status().state, waited) {
-            (State::Ready, _) => Ok(Self { nic, restart_at_ns: 0, failed: false, failures: 0 }),
+            (State::Ready, _) => {
+                Ok(Self { nic, restart_at_ns: 0, failed: false, failures: 0, told_up: false, tell_at_ns: 0 })
+            }
             (State::Failed, _) => {
                 Err(nic.error().map_or_else(|| "it failed".into(), |error| error.to_string()))
             }
@@ -64,6 +72,16 @@ impl Uplink {
     /// Whether somebody is at the other end.
     pub fn is_up(&self) -> bool {
         self.nic.link() != Link::Down
+    }
+
+    /// Tells `report` that the link has come, or gone, since that was told last.
+    pub fn report_link(&mut self, now_ns: u64, report: &mut dyn FnMut(bool)) {
+        let is_up = self.is_up();
+        if is_up != self.told_up && now_ns >= self.tell_at_ns {
+            self.told_up = is_up;
+            self.tell_at_ns = now_ns.saturating_add(LINK_NS);
+            report(is_up);
+        }
     }
 
     /// Tells `report` why the interface failed, and how often it has, once for each time that it did.

@@ -75,6 +75,10 @@ impl Io {
             if network.report_failure(&mut report) {
                 network.restart(now_ns);
             }
+            network.report_link(now_ns, &mut |name, is_up| match is_up {
+                true => log::info!("the uplink of network {name} has a link"),
+                false => log::warn!("the uplink of network {name} lost its link"),
+            });
         }
         self.deadline_ns = all.deadline_ns;
         if all.worked {

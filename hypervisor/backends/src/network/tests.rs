@@ -1,5 +1,6 @@
 use super::*;
 use crate::fake_nic::{FakeNic, Script};
+use crate::uplink::LINK_NS;
 use access::clock::SteppingClock;
 use access::memory::VecMemory;
 use core::num::NonZero;
@@ -334,6 +335,29 @@ fn the_link_is_passed_on_once() {
         bench.network.uplink(),
         Some((Some(mac(0xff)), Link::Up { megabits: 1000, full_duplex: true }))
     );
+}
+
+#[test]
+fn a_link_is_told_when_it_changes_and_not_too_often() {
+    let mut bench = Bench::new(true, 1, |_, _| ());
+    let mut now_ns = 0;
+    let mut told = |bench: &mut Bench, is_down: bool, later_ns: u64| {
+        now_ns += later_ns;
+        bench.nic.lock().unwrap().is_down = is_down;
+        bench.turn();
+        let mut told = None;
+        bench.network.report_link(now_ns, &mut |name, is_up| {
+            assert_eq!(name, "lan");
+            told = Some(is_up);
+        });
+        told
+    };
+    assert_eq!(told(&mut bench, false, 0), Some(true));
+    assert_eq!(told(&mut bench, false, LINK_NS), None);
+    assert_eq!(told(&mut bench, true, 0), Some(false));
+    assert_eq!(told(&mut bench, false, 1), None, "it was told a moment ago");
+    assert_eq!(told(&mut bench, true, 1), None);
+    assert_eq!(told(&mut bench, false, LINK_NS), Some(true), "what is told is how it is");
 }
 
 #[test]

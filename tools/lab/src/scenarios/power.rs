@@ -97,6 +97,8 @@ fn faults(column: Column) -> Scenario {
         .expect(HYPERVISOR, "disk bad5: a read of 8 blocks at 2048 failed: unrecovered read error")
         .expect(HYPERVISOR, "disk bad3: a read of 8 blocks at 2048 failed: aborted")
         .expect(HYPERVISOR, "disk slow failed: it did not complete command 0x02 of queue 1 in time")
+        .expect(HYPERVISOR, "the uplink of network lan lost its link")
+        .expect(HYPERVISOR, "the uplink of network lan has a link")
         .expect(HYPERVISOR, "disk pulled failed: its registers read ones: it is not there any more")
         .expect("one", "faults: /dev/vda: a bad sector is an error, and the others work")
         .expect("one", "faults: /dev/nvme0n1: a bad sector is an error, and the others work")
