@@ -108,7 +108,8 @@ fn faults(column: Column) -> Scenario {
         .expect("one", "faults: eth0: works again")
         .expect("one", "faults: /dev/vdc: is gone")
         .expect("neighbour", "faults: /dev/vda: verified")
-        .forbid_anywhere("FAILED")
+        // Linux' own words for a failed command have no colons around it.
+        .forbid_anywhere(": FAILED:")
         .forbid(HYPERVISOR, "panicked")
         // The log has a line for a failure, not one for each request.
         .forbid(HYPERVISOR, "(failure 4)")
