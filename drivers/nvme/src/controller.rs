@@ -203,7 +203,9 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             return Err(Error::Fatal);
         }
         if status & csts::READY == 0 {
-            return Err(Error::Reset);
+            // Where nothing answers some machines read zeros; every controller has a version.
+            let is_there = self.registers.read32(register::VERSION as usize) != 0;
+            return Err(if is_there { Error::Reset } else { Error::Removed });
         }
         queue.check_late(now_ns)?;
         self.watch(now_ns);

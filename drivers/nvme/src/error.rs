@@ -14,7 +14,8 @@ pub enum Error {
     NoMemory,
     /// The function has no interrupt message.
     NoMessages,
-    /// Its registers read ones, as those of a device do that is not there any more.
+    /// Its registers read ones, or zeros where no controller has any, as those of a device do that is
+    /// not there any more.
     Removed,
     /// It has no NVM command set (CAP.CSS).
     NoNvmCommands,
@@ -82,7 +83,7 @@ impl fmt::Display for Error {
             Self::Sizes => f.write_str("no queues or buffers of these sizes can be made"),
             Self::NoMemory => f.write_str("no memory is left for its queues and buffers"),
             Self::NoMessages => f.write_str("it has no interrupt message"),
-            Self::Removed => f.write_str("its registers read ones: it is not there any more"),
+            Self::Removed => f.write_str("its registers do not answer: it is not there any more"),
             Self::NoNvmCommands => f.write_str("it has no NVM command set"),
             Self::PageSize(shift) => write!(f, "its smallest page has 4096 * 2^{shift} bytes, not 4096"),
             Self::QueueSize => f.write_str("its queues have one entry at most, and two is the least"),

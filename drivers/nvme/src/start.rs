@@ -42,7 +42,7 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
     pub(crate) fn begin(&mut self, now_ns: u64) -> Result<(), Error> {
         self.capabilities = self.registers.read64(register::CAPABILITIES as usize);
         let status = self.status_register()?;
-        if self.capabilities == u64::MAX {
+        if matches!(self.capabilities, 0 | u64::MAX) {
             return Err(Error::Removed);
         }
         if self.capabilities & cap::NVM_COMMANDS == 0 {

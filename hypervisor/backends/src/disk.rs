@@ -3,6 +3,7 @@
 use crate::bring_up;
 use crate::faults::{FaultReport, Faults};
 use crate::part::{self, Cache, Counters, Part, PartFault};
+use crate::restarts::Restarts;
 use crate::table::{Partition, TableFault};
 use access::Clock;
 use alloc::boxed::Box;
@@ -23,8 +24,6 @@ const GROUP_REQUESTS: usize = 64;
 /// copying of as much takes: requests, and bytes.
 const TURN_REQUESTS: usize = 8;
 const TURN_BYTES: usize = 128 << 10;
-/// A drive that failed is started again at once, and then at these distances, in nanoseconds.
-const RESTART_NS: u64 = 10_000_000_000;
 
 /// How the devices of the guests are reached.
 pub trait Clients {
@@ -72,11 +71,10 @@ pub struct Disk {
     chunk: Box<[u8]>,
     /// The part whose turn is first.
     first: usize,
-    /// When the drive may be started again.
-    restart_at_ns: u64,
+    /// Its failures, and when it is started again.
+    restarts: Restarts,
     /// The drive failed and nobody was told yet.
     failed: bool,
-    failures: u64,
     /// It was started again, and nobody has looked what it is.
     was_restarted: bool,
     /// The requests that failed while the drive did not.
@@ -113,9 +111,8 @@ impl Disk {
             group: Group::with_capacity(GROUP_REQUESTS),
             chunk: core::iter::repeat_n(0, CHUNK_BYTES).collect(),
             first: 0,
-            restart_at_ns: 0,
+            restarts: Restarts::new(),
             failed: false,
-            failures: 0,
             was_restarted: false,
             faults: Faults::default(),
         })
@@ -184,9 +181,9 @@ impl Disk {
     pub fn report_failure(&mut self, report: &mut dyn FnMut(&str, &dyn Display, u64)) -> bool {
         let has_failed = core::mem::replace(&mut self.failed, false);
         if has_failed && self.is_another {
-            report(&self.name, &"another drive is in its place", self.failures);
+            report(&self.name, &"another drive is in its place", self.restarts.failures());
         } else if let Some(error) = self.drive.error().filter(|_| has_failed) {
-            report(&self.name, error, self.failures);
+            report(&self.name, error, self.restarts.failures());
         }
         has_failed
     }
@@ -208,9 +205,10 @@ impl Disk {
     pub fn turn(&mut self, now_ns: u64, clients: &mut dyn Clients) -> Turn {
         let status = self.drive.poll(now_ns);
         match status.state {
-            State::Failed => self.note_failure(now_ns),
+            State::Failed => self.failed |= self.restarts.failed(now_ns),
             State::Ready(geometry) if self.was_restarted => self.compare(geometry),
-            State::Off | State::Starting | State::Ready(_) => {}
+            State::Ready(_) => self.restarts.works(),
+            State::Off | State::Starting => {}
         }
         let mut worked = false;
         while self.complete_one(clients) {
@@ -240,15 +238,6 @@ impl Disk {
         missed
     }
 
-    /// A drive that failed is started again, now or when it was not so long ago.
-    fn note_failure(&mut self, now_ns: u64) {
-        if now_ns >= self.restart_at_ns {
-            self.failed = true;
-            self.failures += 1;
-            self.restart_at_ns = now_ns.saturating_add(RESTART_NS);
-        }
-    }
-
     /// Starts a drive that failed again, after [`report_failure`](Self::report_failure) told of it.
     pub fn restart(&mut self, now_ns: u64) {
         if self.drive.status().state == State::Failed {
@@ -266,7 +255,7 @@ impl Disk {
         self.is_another = geometry != self.geometry || self.drive.identity() != self.identity;
         if self.is_another {
             self.failed = true;
-            self.failures += 1;
+            self.restarts.count();
         }
     }
 

@@ -27,6 +27,7 @@ mod fake_nic;
 mod faults;
 mod network;
 mod part;
+mod restarts;
 mod table;
 mod uplink;
 

@@ -1,5 +1,6 @@
 //! The network interface of the machine's by which a network leads outside.
 
+use crate::restarts::Restarts;
 use access::Clock;
 use access::clock::wait_until;
 use alloc::boxed::Box;
@@ -12,8 +13,6 @@ use nic::{Counters, Link, Nic, State, Status};
 /// How long an interface may take until it is ready, in nanoseconds. Its driver has shorter times
 /// for each step.
 const READY_NS: u64 = 60_000_000_000;
-/// An interface that failed is started again at once, and then at these distances, in nanoseconds.
-const RESTART_NS: u64 = 10_000_000_000;
 /// Between two lines of the log about the link there are at least so many nanoseconds, however often
 /// it comes and goes.
 pub(crate) const LINK_NS: u64 = 1_000_000_000;
@@ -24,11 +23,10 @@ const RESERVE: usize = 64;
 /// An interface and what became of it.
 pub(crate) struct Uplink {
     pub nic: Box<dyn Nic + Send>,
-    /// When the interface may be started again.
-    restart_at_ns: u64,
+    /// Its failures, and when it is started again.
+    restarts: Restarts,
     /// It failed and nobody was told yet.
     failed: bool,
-    failures: u64,
     /// Whether the link was up when that was told last, and when it may be told again.
     told_up: bool,
     tell_at_ns: u64,
@@ -44,7 +42,7 @@ impl Uplink {
         let waited = wait_until(clock, READY_NS, || nic.poll(clock.now_ns()).state != State::Starting);
         match (nic.status().state, waited) {
             (State::Ready, _) => {
-                Ok(Self { nic, restart_at_ns: 0, failed: false, failures: 0, told_up: false, tell_at_ns: 0 })
+                Ok(Self { nic, restarts: Restarts::new(), failed: false, told_up: false, tell_at_ns: 0 })
             }
             (State::Failed, _) => {
                 Err(nic.error().map_or_else(|| "it failed".into(), |error| error.to_string()))
@@ -58,15 +56,15 @@ impl Uplink {
     /// Sees to the interface. Returns when to do so again at the latest.
     pub fn poll(&mut self, now_ns: u64) -> Option<u64> {
         let Status { state, deadline_ns } = self.nic.poll(now_ns);
-        if state != State::Failed {
-            return deadline_ns;
+        match state {
+            State::Failed => {
+                self.failed |= self.restarts.failed(now_ns);
+                return Some(self.restarts.at_ns());
+            }
+            State::Ready => self.restarts.works(),
+            State::Off | State::Starting => {}
         }
-        if now_ns >= self.restart_at_ns {
-            self.failed = true;
-            self.failures += 1;
-            self.restart_at_ns = now_ns.saturating_add(RESTART_NS);
-        }
-        Some(self.restart_at_ns)
+        deadline_ns
     }
 
     /// Whether somebody is at the other end.
@@ -89,7 +87,7 @@ impl Uplink {
     pub fn report_failure(&mut self, report: &mut dyn FnMut(&dyn Display, u64)) -> bool {
         let has_failed = core::mem::replace(&mut self.failed, false);
         if let Some(error) = self.nic.error().filter(|_| has_failed) {
-            report(error, self.failures);
+            report(error, self.restarts.failures());
         }
         has_failed
     }

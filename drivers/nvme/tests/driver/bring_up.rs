@@ -197,6 +197,7 @@ fn a_controller_that_is_none_of_ours_is_refused() {
         (spec::nvme::register::cap::of(64, 1) | 1 << 48, Error::PageSize(1)),
         (spec::nvme::register::cap::of(1, 1), Error::QueueSize),
         (u64::MAX, Error::Removed),
+        (0, Error::Removed),
     ] {
         let bench = Bench::started(|fake| fake.state().capabilities = capabilities);
         assert_eq!(bench.error(), error);

@@ -37,6 +37,8 @@ pub struct Bent {
     pub configuration: u32,
     /// CSTS, where it is not what CC says.
     pub status: Option<u32>,
+    /// What VS reads.
+    pub version: u32,
     admin_attributes: u32,
     admin_queues: [u64; 2],
     submissions: [Ring; 2],
@@ -85,6 +87,7 @@ impl Fake {
             capabilities: cap::of(64, 2),
             configuration: 0,
             status: None,
+            version: register::VERSION_1_4,
             admin_attributes: 0,
             admin_queues: [0; 2],
             submissions: Default::default(),
@@ -248,6 +251,7 @@ impl RegisterWindow for Fake {
         let state = self.state();
         match offset as u64 {
             register::CONFIGURATION => state.configuration,
+            register::VERSION => state.version,
             register::STATUS => state.status.unwrap_or(state.configuration & csts::READY),
             _ => panic!("a read of {offset:#x}"),
         }

@@ -7,7 +7,7 @@ use nvme::Error;
 use proptest::prelude::*;
 use spec::nvme::Completion;
 use spec::nvme::command::{admin, nvm};
-use spec::nvme::register::{cc, csts};
+use spec::nvme::register::{VERSION_1_4, cc, csts};
 
 /// Submits a read that the controller does not answer.
 fn with_a_read_in_flight() -> Bench {
@@ -29,6 +29,7 @@ fn check_failed(mut bench: Bench, error: Error, words: &str) {
     assert_eq!(is_enabled, error == Error::Removed, "what is gone is not touched");
 
     bench.fake.state().status = None;
+    bench.fake.state().version = VERSION_1_4;
     bench.fake.state().tamper = None;
     bench.fake.state().holds = false;
     bench.fake.state().messages.clear();
@@ -131,7 +132,16 @@ fn one_that_was_pulled_is_found_within_a_second() {
     let mut bench = with_a_read_in_flight();
     bench.fake.state().status = Some(u32::MAX);
     bench.pass(SECOND);
-    check_failed(bench, Error::Removed, "its registers read ones: it is not there any more");
+    check_failed(bench, Error::Removed, "its registers do not answer: it is not there any more");
+}
+
+#[test]
+fn one_whose_place_reads_zeros_is_found_as_well() {
+    let mut bench = with_a_read_in_flight();
+    bench.fake.state().status = Some(0);
+    bench.fake.state().version = 0;
+    bench.pass(SECOND);
+    check_failed(bench, Error::Removed, "its registers do not answer: it is not there any more");
 }
 
 #[test]

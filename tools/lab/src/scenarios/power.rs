@@ -99,7 +99,7 @@ fn faults(column: Column) -> Scenario {
         .expect(HYPERVISOR, "disk slow failed: it did not complete command 0x02 of queue 1 in time")
         .expect(HYPERVISOR, "the uplink of network lan lost its link")
         .expect(HYPERVISOR, "the uplink of network lan has a link")
-        .expect(HYPERVISOR, "disk pulled failed: its registers read ones: it is not there any more")
+        .expect(HYPERVISOR, "disk pulled failed: its registers do not answer: it is not there any more")
         .expect("one", "faults: /dev/vda: a bad sector is an error, and the others work")
         .expect("one", "faults: /dev/nvme0n1: a bad sector is an error, and the others work")
         .expect("one", "faults: /dev/sda: a bad sector is an error, and the others work")
