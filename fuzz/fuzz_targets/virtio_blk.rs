@@ -62,6 +62,7 @@ fuzz_target!(|data: &[u8]| {
         writable: shape & 2 == 0,
         can_discard: shape & 4 == 0,
         can_write_zeroes: shape & 8 == 0,
+        most_discarded: devices::virtio::block::MOST_DISCARDED,
         queues: 1 + u16::from(shape >> 6 & 1),
         name: [shape; 20],
     };

@@ -96,6 +96,8 @@ pub enum RequestFault {
     Range,
     /// The medium takes no writes.
     ReadOnly,
+    /// The medium has no room for what would change.
+    NoSpace,
     /// The medium failed.
     Medium,
 }

@@ -50,6 +50,8 @@ pub struct Activity {
 /// An emulated device, whole but for its configuration space.
 pub struct Endpoint {
     activity: Activity,
+    /// What its medium did.
+    done: Work,
     device: Box<dyn Device>,
     backend: Backend,
     effects: Effects<DeviceEffect>,
@@ -179,6 +181,7 @@ impl Endpoint {
         };
         Self {
             activity: Activity::default(),
+            done: Work::default(),
             effects: Effects::with_capacity(device.most_effects()),
             device,
             backend,
@@ -317,9 +320,12 @@ impl Endpoint {
         self.activity
     }
 
-    /// What the device has done of that itself.
+    /// What the device or its medium have done of that themselves.
     pub fn work(&self) -> Work {
-        self.device.work()
+        match self.backend {
+            Backend::Medium(_) => self.done,
+            Backend::Served => self.device.work(),
+        }
     }
 
     /// Whether the model caused more effects than it said: the guest has lost something.
@@ -485,6 +491,11 @@ impl Endpoint {
                 return;
             }
         };
+        self.done.requests += 1;
+        self.done.errors += u64::from(outcome.is_err());
+        if outcome.is_ok() && request.operation.moves_data() {
+            self.done.bytes += u64::from(request.bytes);
+        }
         let completion = Completion { tag: request.tag, outcome };
         self.with_device(around, |device, context| device.complete(completion, context));
     }

@@ -4,6 +4,10 @@ use crate::device::{Operation, Request, RequestFault};
 use access::GuestMemory;
 use spec::Gpa;
 
+mod overlay;
+
+pub use overlay::OverlayMedium;
+
 /// A medium: bytes that requests read and write.
 pub trait Medium: Send {
     /// How many bytes it has.
@@ -46,6 +50,13 @@ impl Medium for ImageMedium<'_> {
 }
 
 impl ImageMedium<'_> {
+    /// Copies a block, of which the image may lack the end.
+    fn copy_block(&self, block: u64, page: &mut [u8; BLOCK as usize]) {
+        let start = usize::try_from(block.saturating_mul(BLOCK)).unwrap_or(usize::MAX);
+        let rest = self.0.get(start..).unwrap_or_default();
+        page.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    }
+
     fn read(&self, request: &Request, memory: &dyn GuestMemory) -> Result<(), RequestFault> {
         let end = request.at.checked_add(request.bytes.into()).filter(|&end| end <= self.bytes());
         let (Some(end), Ok(start)) = (end, usize::try_from(request.at)) else {

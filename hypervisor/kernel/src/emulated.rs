@@ -9,6 +9,7 @@ mod virtio_net;
 mod virtio_rng;
 
 use crate::io::Io;
+use crate::taken::Taken;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -34,12 +35,15 @@ pub fn build(
     bus: &mut GuestBus<BusFunction<&'static MachineConfigSpace, Window>>,
     items: &'static [Item<'static>],
     io: &mut Io,
+    taken: &mut Taken,
 ) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
         let whose = (index, number, plan);
         let (function, endpoint) = match &emulated.base {
-            Base::Drive(backing) => drive(emulated.model, slot, backing, whose, items, io)?,
+            Base::Drive(backing) => {
+                drive(emulated.model, slot, backing, whose, (items, &mut *io, &mut *taken))?
+            }
             Base::Port(port) => interface(emulated.model, slot, port, whose, io)?,
             Base::RandomNumbers => virtio_rng::build(&plan.name, slot)?,
         };
@@ -58,11 +62,14 @@ fn drive(
     model: Model,
     slot: Slot,
     backing: &Backing,
-    (index, number, plan): Whose<'_>,
-    items: &'static [Item<'static>],
-    io: &mut Io,
+    whose: Whose<'_>,
+    (items, io, taken): (&'static [Item<'static>], &mut Io, &mut Taken),
 ) -> Result<(EmulatedFunction, Endpoint), String> {
-    let drive = contents::of(backing, (index, plan), number, items, &mut io.disks)?;
+    let (index, number, plan) = whose;
+    let drive = match &backing.disk {
+        Some(disk) => contents::of_disk(&mut io.disks, disk, (index, number), backing.partition.as_ref())?,
+        None => contents::of_image(items, (&plan.name, slot), backing, taken)?,
+    };
     log::info!("{}: {slot}: {} drive of {} KiB, {}", plan.name, model.text(), drive.kib(), drive.what);
     match model {
         Model::Nvme => Ok(nvme::build(drive, slot)),

@@ -8,6 +8,7 @@ use crate::io::Io;
 use crate::lifecycle::BUNDLE;
 use crate::lines::{self, Line};
 use crate::rom;
+use crate::taken::Taken;
 use crate::virtualization::{GuestProcessor, Virtualization};
 use alloc::boxed::Box;
 use alloc::format;
@@ -23,14 +24,13 @@ use guest::layout::GuestLayout;
 use guest::lifecycle::{Lifecycle, Policy};
 use guest::partition::Partition;
 use guest::snapshot::Snapshot;
-use iommu::{DomainId, Iommu, Requester};
+use iommu::{Iommu, Requester};
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::console;
 use machine::cpu::tsc::TscClock;
 use machine::cpu::{apic, registers};
 use machine::memory::frames::{self, Pool};
-use machine::memory::guest_ram::{Block, GuestRam};
-use machine::memory::memory_map::Range;
+use machine::memory::guest_ram::GuestRam;
 use machine::memory::mmio::Window;
 use pci::ResetPath;
 use pci::access_control::AccessControls;
@@ -97,39 +97,6 @@ impl Common {
     }
 }
 
-/// What was taken for a guest, to be given back where it is refused after all.
-#[derive(Default)]
-struct Taken {
-    blocks: Vec<Block>,
-    room: Vec<Block>,
-    tables: Option<Range>,
-    domain: Option<DomainId>,
-    interrupts: Vec<Requester>,
-}
-
-impl Taken {
-    /// Nothing that was made of it is left: the guest's tables and functions are dropped, no
-    /// processor has entered them, and no function was attached.
-    fn give_back(self) {
-        if let Some(iommus) = IOMMUS.get() {
-            let mut iommus = iommus.lock();
-            for requester in self.interrupts {
-                let _ = iommus.revoke_interrupts(requester);
-            }
-            // Memory that a domain may still map is nobody's for good.
-            if self.domain.is_some_and(|domain| iommus.destroy_domain(domain).is_err()) {
-                return;
-            }
-        }
-        let blocks = self.blocks.iter().chain(&self.room).map(|block| Range::new(block.hpa, block.bytes));
-        for range in blocks.chain(self.tables) {
-            // SAFETY: taken for this guest alone, which never ran; its domain is destroyed,
-            // and what pointed to the memory was dropped with what `try_build` had made.
-            unsafe { frames::give_back(range) };
-        }
-    }
-}
-
 /// Builds a guest. The error is a sentence for the log; what the guest had taken is given
 /// back then, so that its neighbours find it.
 pub fn build(
@@ -180,7 +147,7 @@ fn try_build(
     prepare_bridges(&plan.functions, platform, common.config)?;
     enable_access_controls(&plan.functions, common.config)?;
     let functions = discover_functions(&plan, platform, common)?;
-    take_memory(&layout, &mut taken.blocks).ok_or("there is not enough memory in pieces of 2 MiB")?;
+    taken.take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
     let nested = map_memory(&functions, common, taken)?;
     if !plan.functions.is_empty() {
         create_domain(&plan, taken)?;
@@ -227,7 +194,7 @@ fn try_build(
     }
     partition.ready = plan.config.ready.clone();
     partition.unmapped_crashes = plan.config.unmapped_access == UnmappedAccess::Crash;
-    let room = if plan.config.snapshot { Some(take_room(&partition.layout, taken)?) } else { None };
+    let room = if plan.config.snapshot { Some(room(&partition.layout, taken)?) } else { None };
     let overhead_bytes = (before - frames::free_bytes()).saturating_sub(plan.memory_bytes);
     let lifecycle = Lifecycle::new(vcpus, Policy::of(&plan.config));
     Ok(Guest {
@@ -265,40 +232,9 @@ fn keeps_apics(plan: &GuestPlan, common: &Common) -> bool {
     plan.config.interrupts != Interrupts::Emulated && common.virtualization.keeps_apics()
 }
 
-/// The guest's memory in as few blocks as the machine has. `None`: there is not enough, and
-/// what there was is in `blocks`.
-fn take_memory(layout: &GuestLayout, blocks: &mut Vec<Block>) -> Option<()> {
-    for range in layout.ram() {
-        let (mut gpa, mut left) = (range.start, range.bytes);
-        let mut piece = left;
-        while left > 0 {
-            piece = piece.min(left);
-            // 1 GiB pages need both addresses aligned to them.
-            let alignment = if piece >= 1 << 30 { 1 << 30 } else { MIB_2 };
-            match frames::take(piece, alignment).or_else(|| frames::take(piece, MIB_2)) {
-                Some(hpa) => {
-                    blocks.push(Block { gpa, hpa, bytes: piece });
-                    gpa = gpa + piece;
-                    left -= piece;
-                }
-                None => {
-                    piece = (piece / 2) & !(MIB_2 - 1);
-                    if piece == 0 {
-                        return None;
-                    }
-                }
-            }
-        }
-    }
-    Some(())
-}
-
 /// Room for the guest's state and its memory.
-fn take_room(layout: &GuestLayout, taken: &mut Taken) -> Result<Room, String> {
-    take_memory(layout, &mut taken.room).ok_or("there is not enough memory for a snapshot of it")?;
-    // SAFETY: `take_memory` took the blocks for this alone.
-    let memory = unsafe { GuestRam::new(taken.room.clone().into_boxed_slice()) }
-        .map_err(|_| "the memory for its snapshot overlaps itself")?;
+fn room(layout: &GuestLayout, taken: &mut Taken) -> Result<Room, String> {
+    let memory = taken.take_room(layout).ok_or("there is not enough memory for a snapshot of it")?;
     let snapshot = TicketMutex::new(Snapshot::new(layout.vcpus() as usize));
     Ok(Room { snapshot, memory })
 }
@@ -449,7 +385,7 @@ fn build_bus(
         assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
     let items = BUNDLE.get().map_or(&[][..], |bundle| bundle.items());
-    let endpoints = emulated::build(index, plan, &mut bus, items, io)?;
+    let endpoints = emulated::build(index, plan, &mut bus, items, io, taken)?;
     bus.place_bars().map_err(|error| format!("{error}"))?;
     let bus = Bus::new(Parts {
         bus,

@@ -162,10 +162,8 @@ fn report_io(machine: &Machine, io: &Io) {
                 log::info!("{name}: {slot}: {model}: {accesses} exits, {messages} interrupts");
                 continue;
             }
-            let Counters { requests, bytes, errors } = match emulated.base {
-                Base::Drive(_) => io.counters(index, endpoint).unwrap_or_default(),
-                _ => work,
-            };
+            // An image does its requests itself, of a part of a drive others do them.
+            let Counters { requests, bytes, errors } = io.counters(index, endpoint).unwrap_or(work);
             log::info!(
                 "{name}: {slot}: {model}: {requests} requests, {bytes} bytes, {errors} errors, \
                  {accesses} exits, {messages} interrupts"

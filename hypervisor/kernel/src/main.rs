@@ -38,6 +38,8 @@ mod serial;
 #[cfg(target_os = "none")]
 mod summary;
 #[cfg(target_os = "none")]
+mod taken;
+#[cfg(target_os = "none")]
 mod virtualization;
 
 #[cfg(not(target_os = "none"))]

@@ -363,9 +363,30 @@ table! {
         /// The partition of its GPT, by number (from 1), name, or UUID. Without it the guest has
         /// the whole drive.
         pub partition: Option<PartitionName> = None,
-        /// A file that is packed with the kernels, which the guest reads and never writes. It stays
-        /// in the hypervisor's memory.
+        /// A file that is packed with the kernels. It stays in the hypervisor's memory as it is.
         pub image: Option<String> = None,
+        /// What becomes of what the guest writes to the image.
+        pub mode: ImageMode = ImageMode::ReadOnly,
+        /// How much of the image the guest can change before its writes fail for want of space: memory
+        /// of the hypervisor's, a multiple of 2 MiB.
+        pub overlay: Option<Memory> = None,
+    }
+}
+
+choice! {
+    /// What becomes of what a guest writes to an image.
+    pub enum ImageMode {
+        /// nothing: the drive takes no writes
+        ReadOnly = "read-only",
+        /// it is kept beside the image (`overlay`) while the machine is on, also when the guest starts again
+        CopyOnWrite = "copy-on-write",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "the macro that makes the type derives for all choices alike")]
+impl Default for ImageMode {
+    fn default() -> Self {
+        Self::ReadOnly
     }
 }
 
@@ -524,6 +545,12 @@ impl GuestConfig {
     pub fn images(&self) -> impl Iterator<Item = (usize, &str)> {
         let all = self.pci.iter().enumerate();
         all.filter_map(|(index, pci)| Some((index, pci.backing.as_ref()?.image.as_deref()?)))
+    }
+
+    /// The overlays of its images, each with the place of its function in `pci` and its size.
+    pub fn overlays(&self) -> impl Iterator<Item = (usize, Memory)> {
+        let all = self.pci.iter().enumerate();
+        all.filter_map(|(index, pci)| Some((index, pci.backing.as_ref()?.overlay?)))
     }
 
     /// What it has of the hypervisor's drives, each with the place of its function in `pci`: the

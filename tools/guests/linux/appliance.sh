@@ -7,6 +7,9 @@
 #                      bad=, slow=, pulled=  devices that fail, and nothing else.
 #                      neighbour=N  works on the drive for N seconds, and nothing else.
 #                      restart      resets the guest once, between two lives of its first drive.
+#                      full=DEVICE,...  writes to these drives until their overlays are full.
+#                      pair         has two interfaces of a network without an uplink send to each other,
+#                                   and looks for nothing outside.
 . /lib.sh
 . /measure.sh
 . /drives.sh
@@ -26,6 +29,11 @@ if [ -n "$(option neighbour)" ]; then
 fi
 if grep -qw restart /proc/cmdline; then survive "$(option disk)"; fi
 verify_all
-fetch_from_outside
-exchange
+fill_all
+if grep -qw pair /proc/cmdline; then
+    cross
+else
+    fetch_from_outside
+    exchange
+fi
 finish

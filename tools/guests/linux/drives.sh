@@ -95,4 +95,26 @@ keep_records() {
     done
     umount /mnt || fail "cannot unmount $1"
     echo "disk: $1: flushed $2 records"
+
+# Writes to drive $1, an image with an overlay, until that is full: an error to whoever writes, and
+# nothing that was written before is lost. What is discarded makes room again where the drive takes that.
+fill() {
+    head -c 65536 /dev/urandom >/run/first
+    dd if=/run/first of="$1" bs=64k oflag=direct 2>/dev/null || fail "cannot write to $1"
+    # It says why it ended on the way.
+    dd if=/dev/urandom of="$1" bs=64k seek=1 oflag=direct 2>/run/full && fail "all of $1 has room"
+    echo "disk: $1: is full: $(grep -o 'No space left\|I/O error\|Input/output error' /run/full | head -n 1)"
+    dd if="$1" of=/run/read bs=64k count=1 iflag=direct 2>/dev/null || fail "cannot read $1"
+    cmp /run/first /run/read || fail "$1 lost what was written"
+    [ "$(cat "/sys/class/block/${1##*/}/queue/discard_max_bytes")" -gt 0 ] || return 0
+    blkdiscard -o 1048576 -l 1048576 "$1" || fail "$1 discards nothing"
+    dd if=/run/first of="$1" bs=64k seek=16 oflag=direct 2>/dev/null || fail "$1 has no room after a discard"
+    echo "disk: $1: has room again"
+}
+
+# For each drive of `full=DEVICE,...`.
+fill_all() {
+    for device in $(option full | tr , ' '); do
+        fill "$device"
+    done
 }

@@ -51,3 +51,49 @@ exchange() {
         sleep 3
     fi
 }
+
+# A guest with two interfaces on one network (`pair`), where nobody else is: one of them goes to a name
+# space of its own, so that what is sent between both goes through the switch.
+cross() {
+    ip link set lo up
+    set -- /sys/class/net/[!l]*
+    [ $# -eq 2 ] || fail "there are $# network interfaces"
+    first=${1##*/}
+    second=${2##*/}
+    for interface in "$first" "$second"; do
+        echo "net: $interface is driven by $(basename "$(readlink "/sys/class/net/$interface/device/driver")")"
+    done
+    # In there: waits for its interface, serves a file, and fetches one.
+    unshare -n sh -c "
+        until ip link show $second >/dev/null 2>&1; do sleep 1; done
+        ip link set lo up
+        ip link set $second up
+        ip addr add 10.0.9.2/24 dev $second
+        httpd -h /run/there
+        until [ -e /run/fetch ]; do sleep 1; done
+        timeout 120 wget -q -O /run/fetched.there http://10.0.9.1/data
+        touch /run/there.done
+        until [ -e /run/over ]; do sleep 1; done
+    " &
+    other=$!
+    mkdir -p /run/here /run/there
+    head -c 200000 /dev/urandom >/run/here/data
+    head -c 200000 /dev/urandom >/run/there/data
+    # Its name space is another one once it runs in it.
+    wait_for 20 leaves || fail "there is no other name space"
+    ip link set "$second" netns "$other" || fail "$second cannot be given away"
+    ip link set "$first" up
+    ip addr add 10.0.9.1/24 dev "$first"
+    httpd -h /run/here
+    wait_for 60 ping -c 1 -W 1 10.0.9.2 || fail "10.0.9.2 does not answer"
+    ping -c 5 -s 1400 10.0.9.2 | grep 'packets\|round-trip'
+    timeout 120 wget -q -O /run/fetched.here http://10.0.9.2/data || fail "cannot fetch from 10.0.9.2"
+    cmp /run/fetched.here /run/there/data || fail "what 10.0.9.2 sent differs"
+    touch /run/fetch
+    wait_for 120 test -e /run/there.done || fail "10.0.9.2 does not fetch"
+    cmp /run/fetched.there /run/here/data || fail "what 10.0.9.1 sent differs"
+    grep "$first\|virtio\|$second" /proc/interrupts
+    touch /run/over
+    echo "net: verified what $first and $second sent each other"
+}
+leaves() { [ "$(readlink "/proc/$other/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }

@@ -137,6 +137,7 @@ const fn status_of(fault: RequestFault, operation: Operation) -> Status {
         (RequestFault::Memory, _) => Status::DATA_TRANSFER_ERROR.final_answer(),
         (RequestFault::Range, _) => Status::BLOCK_OUT_OF_RANGE.final_answer(),
         (RequestFault::ReadOnly, _) => Status::WRITE_PROTECTED.final_answer(),
+        (RequestFault::NoSpace, _) => Status::CAPACITY_EXCEEDED.final_answer(),
         (RequestFault::Medium, Operation::Read) => Status::READ_ERROR,
         (RequestFault::Medium, _) => Status::WRITE_FAULT,
     }

@@ -2,9 +2,7 @@
 
 use super::transport::{Function, MOST_QUEUES};
 use super::{Broken, Chain, Queue, Segment};
-use crate::device::{
-    Completion, Context, DeviceEffect, MOST_REQUEST_BYTES, Operation, Request, RequestFault,
-};
+use crate::device::{Completion, Context, DeviceEffect, MOST_REQUEST_BYTES, Operation, Request};
 use crate::slots::{SLOTS, Slots};
 use access::GuestMemory;
 use serde::{Deserialize, Serialize};
@@ -25,8 +23,9 @@ const QUEUE_SIZE: u16 = 128;
 const MOST_PIECES: usize = 64;
 /// The most pieces at the medium at a time.
 const MOST_AT_MEDIUM: usize = 4 * MOST_PIECES;
-/// The most sectors of a range to discard, and to write zeroes to.
-const MOST_DISCARDED: u32 = 1 << 21;
+/// The most sectors of a range to discard where that costs the same for each number of them.
+pub const MOST_DISCARDED: u32 = 1 << 21;
+/// The most sectors of a range to write zeroes to.
 const MOST_ZEROED: u32 = 1 << 15;
 
 /// What a device is made of.
@@ -44,6 +43,8 @@ pub struct Config {
     pub can_discard: bool,
     /// See [`can_discard`](Self::can_discard).
     pub can_write_zeroes: bool,
+    /// The most sectors of a range to discard.
+    pub most_discarded: u32,
     /// How many queues it has, 1 to [`MOST_QUEUES`]; another number is taken for the nearest of these.
     pub queues: u16,
     /// What it calls itself; zeros behind the end.
@@ -257,7 +258,7 @@ impl Config {
         let range = u128::from_le_bytes(range);
         let (sector, sectors, flags) = (range as u64, (range >> 64) as u32, (range >> 96) as u32);
         let (most, known) = match operation {
-            Operation::Discard => (MOST_DISCARDED, 0),
+            Operation::Discard => (self.most_discarded, 0),
             _ => (MOST_ZEROED, RANGE_UNMAP),
         };
         if flags & !known != 0 {
@@ -332,9 +333,8 @@ impl Function for Block {
         }
         let code = match fault {
             None => status::OK,
-            Some(
-                RequestFault::Memory | RequestFault::Range | RequestFault::ReadOnly | RequestFault::Medium,
-            ) => status::IO_ERROR,
+            // There is no other word for any of them (section 5.2.6).
+            Some(_) => status::IO_ERROR,
         };
         answer(&work, queue, code, context.memory)
     }
@@ -418,7 +418,7 @@ fn registers(made: &Config) -> [u8; config::BYTES] {
     put(config::SEG_MAX, &(MOST_PIECES as u32).to_le_bytes());
     put(config::BLOCK_SIZE, &made.block_bytes.to_le_bytes());
     put(config::QUEUES, &made.queues.to_le_bytes());
-    put(config::MAX_DISCARD_SECTORS, &MOST_DISCARDED.to_le_bytes());
+    put(config::MAX_DISCARD_SECTORS, &made.most_discarded.to_le_bytes());
     put(config::MAX_DISCARD_SEG, &(MOST_PIECES as u32).to_le_bytes());
     put(config::DISCARD_ALIGNMENT, &(made.block_bytes >> 9).to_le_bytes());
     put(config::MAX_ZEROES_SECTORS, &MOST_ZEROED.to_le_bytes());

@@ -1,16 +1,24 @@
 //! What is on an emulated drive: an image, or a part of a drive of the hypervisor's.
 
+use crate::taken::Taken;
+use access::GuestMemory;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use backends::Disk;
 use devices::Backend;
-use devices::medium::{ImageMedium, Medium};
+use devices::device::{Request, RequestFault};
+use devices::medium::{ImageMedium, Medium, OverlayMedium};
 use devices::nvme::BlockSize;
+use devices::virtio::block::MOST_DISCARDED;
 use handoff::bundle::{Item, ItemKind};
-use plan::{Backing, GuestPlan, PartitionName};
+use plan::{Backing, PartitionName};
 use sha2::{Digest, Sha256};
 use vpci::Slot;
+
+/// The most sectors of a discard that is done where the guest asks for it, and of which there can be
+/// thousands at a time.
+const MOST_DISCARDED_AT_ONCE: u32 = 1 << 13;
 
 /// What is on an emulated drive.
 pub struct Contents {
@@ -24,6 +32,8 @@ pub struct Contents {
     pub writable: bool,
     /// Whether it takes discards.
     pub can_discard: bool,
+    /// The most sectors of 512 bytes that one discard has.
+    pub most_discarded: u32,
     /// Whether it writes zeroes that nobody sends.
     pub can_write_zeroes: bool,
     /// What a drive with the same contents is known by.
@@ -39,52 +49,84 @@ impl Contents {
     }
 }
 
-/// What `backing` names: an image among the `items` of the bundle, or a part of one of the
-/// hypervisor's `disks` for endpoint `number` of guest `index`.
+/// An image among the `items` of the bundle, in blocks of 512 bytes, with room for what changes where
+/// there is to be.
 ///
 /// # Errors
-/// A sentence about the image that is missing or damaged, or the part that is not there.
-pub fn of(
-    backing: &Backing,
-    (index, guest): (usize, &GuestPlan),
-    number: usize,
+/// A sentence about the image that is missing or damaged, or the memory that is not there.
+pub fn of_image(
     items: &'static [Item<'static>],
-    disks: &mut [Disk],
+    (guest, slot): (&str, Slot),
+    backing: &Backing,
+    taken: &mut Taken,
 ) -> Result<Contents, String> {
-    match backing {
-        Backing { disk: Some(name), partition, .. } => {
-            let partition = partition.as_ref().map(PartitionName::name);
-            of_disk(disks, name, index, number, partition.as_deref())
-        }
-        backing => of_image(items, &guest.name, backing.image.as_deref().unwrap_or_default()),
-    }
-}
-
-/// An image of the bundle, in blocks of 512 bytes.
-fn of_image(items: &'static [Item<'static>], guest: &str, name: &str) -> Result<Contents, String> {
-    let image = image(items, guest, name)?;
-    let medium = ImageMedium(image.contents);
+    let image = image(items, guest, backing.image.as_deref().unwrap_or_default())?;
+    let overlay = backing.overlay;
     let block = BlockSize::Bytes512;
+    let (medium, what): (Box<dyn Medium>, _) = match overlay {
+        None => (Box::new(ImageMedium(image.contents)), image.name.into()),
+        Some(overlay) => {
+            let store =
+                taken.take_store(overlay.bytes()).ok_or("there is not enough memory for its overlay")?;
+            let medium = OverlayMedium::new(image.contents, Box::new(store), overlay.bytes());
+            let medium = medium.ok_or("there is not enough memory for the map of its overlay")?;
+            let what = format!("{} and an overlay of {overlay}", image.name);
+            let said = format!("{guest}: {slot}: the overlay of {} is full: its {overlay} hold", image.name);
+            (Box::new(Told { medium, said: Some(said) }), what)
+        }
+    };
     Ok(Contents {
         blocks: medium.bytes() >> block.shift(),
         block,
-        writable: false,
-        can_discard: false,
-        can_write_zeroes: false,
+        writable: !medium.is_read_only(),
+        can_discard: overlay.is_some(),
+        most_discarded: MOST_DISCARDED_AT_ONCE,
+        can_write_zeroes: overlay.is_some(),
         uuid: uuid(&image.sha256),
-        what: image.name.into(),
-        backend: Backend::Medium(Box::new(medium)),
+        what,
+        backend: Backend::Medium(medium),
     })
 }
 
-/// A part of a drive, or all of it, in the drive's own blocks.
-fn of_disk(
+/// An overlay that says on the log, once, that it is full.
+struct Told {
+    medium: OverlayMedium<'static>,
+    said: Option<String>,
+}
+
+impl Medium for Told {
+    fn bytes(&self) -> u64 {
+        self.medium.bytes()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.medium.is_read_only()
+    }
+
+    fn perform(&mut self, request: &Request, memory: &dyn GuestMemory) -> Result<(), RequestFault> {
+        let outcome = self.medium.perform(request, memory);
+        if outcome == Err(RequestFault::NoSpace) {
+            if let Some(said) = self.said.take() {
+                log::warn!("{said} no more changes; more such writes fail and are not logged");
+            }
+        }
+        outcome
+    }
+}
+
+/// A part of one of the hypervisor's drives, or all of it, in the drive's own blocks, for an endpoint of
+/// a guest.
+///
+/// # Errors
+/// A sentence about the drive, or the part that is not there.
+pub fn of_disk(
     disks: &mut [Disk],
     name: &str,
-    guest: usize,
-    endpoint: usize,
-    partition: Option<&str>,
+    (guest, endpoint): (usize, usize),
+    partition: Option<&PartitionName>,
 ) -> Result<Contents, String> {
+    let partition = partition.map(PartitionName::name);
+    let partition = partition.as_deref();
     let disk = disks.iter_mut().find(|disk| disk.name == name);
     let disk = disk.ok_or_else(|| format!("its disk {name} cannot be used"))?;
     let geometry = disk.geometry();
@@ -109,6 +151,7 @@ fn of_disk(
         block,
         writable: !geometry.is_read_only,
         can_discard: geometry.can_discard,
+        most_discarded: MOST_DISCARDED,
         can_write_zeroes: geometry.can_write_zeroes,
         uuid,
         what,

@@ -59,6 +59,7 @@ fn config(drive: &Contents, queues: u16, segment_bytes: u32) -> Config {
         writable: drive.writable,
         can_discard: drive.can_discard,
         can_write_zeroes: drive.can_write_zeroes,
+        most_discarded: drive.most_discarded,
         queues,
         name,
     }

@@ -71,6 +71,63 @@ fn what_a_backing_lacks() {
 }
 
 #[test]
+fn what_changes_of_an_image_has_room() {
+    let of = |backing: &str| problems(&text(NVME, &[backing]));
+    assert_eq!(of("{ image = \"x\", mode = \"read-only\" }"), [""; 0]);
+    assert_eq!(of("{ image = \"x\", mode = \"copy-on-write\", overlay = \"2 MiB\" }"), [""; 0]);
+    assert_eq!(
+        of("{ image = \"x\", mode = \"copy-on-write\" }"),
+        [
+            "guest.a.pci[0].backing.overlay: nothing says how much of the image can change; add a size, such as overlay \
+          = \"256 MiB\""
+        ]
+    );
+    assert_eq!(
+        of("{ image = \"x\", overlay = \"2 MiB\" }"),
+        [
+            "guest.a.pci[0].backing.overlay: the image takes no writes; add mode = \"copy-on-write\", or remove the key"
+        ]
+    );
+    for (size, use_it) in [("3 MiB", "4 MiB"), ("0 bytes", "2 MiB")] {
+        let text = size.replace("bytes", "MiB");
+        let backing = format!("{{ image = \"x\", mode = \"copy-on-write\", overlay = \"{text}\" }}");
+        let expected =
+            format!("guest.a.pci[0].backing.overlay: {size} is not a multiple of 2 MiB; use \"{use_it}\"");
+        assert_eq!(of(&backing), [expected]);
+    }
+    assert_eq!(
+        of("{ disk = \"system\", mode = \"copy-on-write\", overlay = \"2 MiB\" }"),
+        [
+            "guest.a.pci[0].backing.mode: only an image has a mode; remove the key: the guest writes to a disk",
+            "guest.a.pci[0].backing.overlay: only an image has an overlay; remove the key"
+        ]
+    );
+}
+
+#[test]
+fn what_changes_of_an_image_is_memory() {
+    let of = |overlay: &str| {
+        let backing = format!("{{ image = \"x\", mode = \"copy-on-write\", overlay = \"{overlay}\" }}");
+        // Without a drive of the hypervisor's, whose buffers are memory too.
+        problems(
+            text(NVME, &[&backing])
+                .split_once("[guest")
+                .map(|(_, rest)| format!("[guest{rest}"))
+                .as_deref()
+                .unwrap(),
+        )
+    };
+    assert_eq!(of("1948 MiB"), [""; 0]);
+    assert_eq!(
+        of("1950 MiB"),
+        [
+            "guest.a.memory: 64 MiB do not fit: of the machine's 2044 MiB there are 62 MiB left for it; give it \
+             \"62 MiB\" or less, or less to the guests before it"
+        ]
+    );
+}
+
+#[test]
 fn nobody_shares_a_partition() {
     let same = "{ disk = \"system\", partition = 2 }";
     assert_eq!(

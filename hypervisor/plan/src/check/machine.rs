@@ -136,7 +136,7 @@ impl MemoryBudget {
         let bytes = guest.memory.bytes();
         let snapshot = if guest.snapshot { bytes } else { 0 };
         let of_memory = if self.small_code_pages { bytes.div_ceil(512) } else { 0 };
-        let tables = of_memory.saturating_add(bar_tables(guest, platform));
+        let tables = of_memory.saturating_add(bar_tables(guest, platform)).saturating_add(overlays(guest));
         let granule = MEMORY_GRANULE.bytes();
         tables
             .checked_next_multiple_of(granule)
@@ -148,7 +148,7 @@ impl MemoryBudget {
     fn largest(&self, guest: &GuestConfig, platform: &Platform) -> u64 {
         let tables = if self.small_code_pages { self.left.div_ceil(512) } else { 0 };
         let granule = MEMORY_GRANULE.bytes();
-        let tables = tables.saturating_add(bar_tables(guest, platform));
+        let tables = tables.saturating_add(bar_tables(guest, platform)).saturating_add(overlays(guest));
         let tables = tables.checked_next_multiple_of(granule).unwrap_or(u64::MAX);
         let left = self.left.saturating_sub(tables);
         let most = if guest.snapshot { left / 2 } else { left };
@@ -190,6 +190,11 @@ impl MemoryBudget {
         );
         report.problems.pop()
     }
+}
+
+/// Bytes of what its guest changes of images.
+fn overlays(guest: &GuestConfig) -> u64 {
+    guest.overlays().fold(0, |sum: u64, (_, overlay)| sum.saturating_add(overlay.bytes()))
 }
 
 /// Bytes of nested tables for a guest's large BARs. A guest may put a BAR where no large page

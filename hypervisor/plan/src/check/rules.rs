@@ -1,9 +1,11 @@
 //! What must hold on any machine.
 
 use super::{Report, earlier_guests, ports};
-use crate::config::{Config, GuestConfig, Interrupts, Model, PartitionName, PciConfig, StandsOn};
+use crate::config::{
+    Backing, Config, GuestConfig, ImageMode, Interrupts, Model, PartitionName, PciConfig, StandsOn,
+};
 use crate::problem::Problem;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use platform::names::Memory;
 
@@ -218,6 +220,45 @@ fn check_ide(guest: &GuestConfig, index: usize, report: &mut Report) {
     }
 }
 
+/// An image that takes writes has room for them, and nothing else has.
+fn check_overlay(backing: &Backing, key: &dyn Fn(&str) -> String, report: &mut Report) {
+    let is_changed = backing.mode == ImageMode::CopyOnWrite;
+    match backing.overlay {
+        _ if backing.image.is_none() => {
+            if is_changed {
+                report.add(
+                    key(".mode"),
+                    "only an image has a mode",
+                    "remove the key: the guest writes to a disk",
+                );
+            }
+            if backing.overlay.is_some() {
+                report.add(key(".overlay"), "only an image has an overlay", "remove the key");
+            }
+        }
+        None if is_changed => report.add(
+            key(".overlay"),
+            "nothing says how much of the image can change",
+            "add a size, such as overlay = \"256 MiB\"",
+        ),
+        Some(_) if !is_changed => report.add(
+            key(".overlay"),
+            "the image takes no writes",
+            "add mode = \"copy-on-write\", or remove the key",
+        ),
+        Some(overlay) if overlay.bytes() == 0 || !overlay.bytes().is_multiple_of(MEMORY_GRANULE.bytes()) => {
+            let rounded = overlay.bytes().max(1).checked_next_multiple_of(MEMORY_GRANULE.bytes());
+            let rounded = rounded.map_or(MEMORY_GRANULE, Memory);
+            report.add(
+                key(".overlay"),
+                format_args!("{overlay} is not a multiple of {MEMORY_GRANULE}"),
+                format_args!("use \"{rounded}\""),
+            );
+        }
+        None | Some(_) => {}
+    }
+}
+
 /// An emulated drive has an image, or one of the hypervisor's drives.
 fn check_backing(config: &Config, index: usize, pci: &PciConfig, report: &mut Report) {
     let key = |key: &str| alloc::format!("pci[{index}].backing{key}");
@@ -238,6 +279,7 @@ fn check_backing(config: &Config, index: usize, pci: &PciConfig, report: &mut Re
         }
         (Some(_), None) => {}
     }
+    check_overlay(backing, &key, report);
     if backing.partition == Some(PartitionName::Number(0)) {
         report.add(key(".partition"), "there is no partition 0", "the first one is 1");
     }

@@ -72,6 +72,8 @@ impl Status {
     pub const WRITE_PROTECTED: Self = Self::new(kind::GENERIC, 0x20);
     /// LBA out of range.
     pub const BLOCK_OUT_OF_RANGE: Self = Self::new(kind::GENERIC, 0x80);
+    /// Capacity exceeded: the namespace has no room left for what is written.
+    pub const CAPACITY_EXCEEDED: Self = Self::new(kind::GENERIC, 0x81);
 
     /// The completion queue of a create command does not exist.
     pub const COMPLETION_QUEUE_INVALID: Self = Self::new(kind::SPECIFIC, 0x00);

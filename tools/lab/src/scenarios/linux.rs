@@ -12,7 +12,7 @@ pub fn on(column: Column) -> Vec<Scenario> {
     let mut list = vec![two_linux(column), mixed(column)];
     if column != Column::SvmAmdVi {
         list.insert(0, shell(column, Feature::Linux, "one", &[1], "auto"));
-        list.insert(1, shell(column, Feature::Linux, "smp", &[1, 2], "auto"));
+        list.insert(1, images(column));
     }
     list.push(shared_drive(column));
     list.push(appliance(column));
@@ -50,6 +50,52 @@ fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts:
         .ends("shell", POWER_OFF)
         .all_as_expected()
         .within(120)
+}
+
+/// A guest of two processors on a machine from which it needs nothing: each model of a drive over an
+/// image whose overlay gets full, and each model of an interface on a network that only they are on.
+fn images(column: Column) -> Scenario {
+    let drive = |slot: u8, model: &str| {
+        format!(
+            "[[guest.images.pci]]\nslot = \"{slot:02x}.0\"\nemulate = \"{model}\"\nbacking = {{ image = \
+             \"drive.img\", mode = \"copy-on-write\", overlay = \"2 MiB\" }}\n"
+        )
+    };
+    let interface = |slot: u8, model: &str| {
+        format!("[[guest.images.pci]]\nslot = \"{slot:02x}.0\"\nemulate = \"{model}\"\nnetwork = \"lan\"\n")
+    };
+    let config = [
+        "[network.lan]\n[guest.images]\ncpus = [1, 2]\nmemory = \"256 MiB\"\nkernel = \"vmlinuz\"\n\
+         initrd = \"appliance.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 ide pair mib=1 \
+         disk=/dev/sda,/dev/nvme0n1,/dev/vda full=/dev/sda,/dev/nvme0n1,/dev/vda\"\n"
+            .to_owned(),
+        drive(3, "ide"),
+        drive(4, "nvme"),
+        drive(5, "virtio-blk"),
+        interface(6, "virtio-net"),
+        interface(7, "ne2000"),
+    ];
+    let subject = Subject::Hypervisor(Config::Inline(config.concat()));
+    Scenario::new(column, Feature::Linux, "linux/images", subject)
+        .expect("images", "disk: verified 3 drives")
+        .expect("images", "disk: /dev/sda: is full: I")
+        .expect("images", "disk: /dev/nvme0n1: is full: No space left")
+        .expect("images", "disk: /dev/vda: is full: I")
+        .expect("images", "disk: /dev/vda: has room again")
+        .expect("images", "net: verified what eth")
+        .expect(
+            "hypervisor",
+            "images: 04.0: the overlay of drive.img is full: its 2 MiB hold no more changes",
+        )
+        .expect(
+            "hypervisor",
+            "images: 05.0: the overlay of drive.img is full: its 2 MiB hold no more changes",
+        )
+        .forbid("images", "FAILED")
+        .forbid("hypervisor", "panicked")
+        .ends("images", POWER_OFF)
+        .all_as_expected()
+        .within(240)
 }
 
 /// A guest that is told nothing of the TSC's rate and measures it, first against the 8254 and

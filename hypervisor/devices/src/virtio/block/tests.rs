@@ -28,6 +28,7 @@ fn config() -> Config {
         writable: true,
         can_discard: true,
         can_write_zeroes: true,
+        most_discarded: MOST_DISCARDED,
         queues: 2,
         name: *b"0123456789abcdefghij",
     }

@@ -16,6 +16,7 @@ fn guest() -> Guest<Block> {
         writable: true,
         can_discard: false,
         can_write_zeroes: false,
+        most_discarded: crate::virtio::block::MOST_DISCARDED,
         queues: 2,
         name: [b'n'; 20],
     };
