@@ -154,14 +154,7 @@ impl Disk {
         if self.parts.iter().any(is_over) {
             return Err(PartFault::Taken(name.unwrap_or("(all of it)").into()));
         }
-        self.parts.push(Part {
-            guest,
-            endpoint,
-            first_block,
-            blocks,
-            counters: Counters::default(),
-            cache: Cache::Clean,
-        });
+        self.parts.push(Part::new(guest, endpoint, first_block, blocks));
         Ok(blocks)
     }
 
@@ -211,9 +204,10 @@ impl Disk {
             State::Off | State::Starting => {}
         }
         let mut worked = false;
-        while self.complete_one(clients) {
+        while self.complete_one(now_ns, clients) {
             worked = true;
         }
+        let late_ns = self.tell_late(now_ns, clients);
         let parts = self.parts.len();
         for step in 0..parts {
             let part = (self.first + step) % parts;
@@ -222,7 +216,19 @@ impl Disk {
         self.first = if parts == 0 { 0 } else { (self.first + 1) % parts };
         let status = self.drive.kick(now_ns);
         let in_flight = self.flights.iter().any(|flight| flight.tag.is_some());
-        Turn { worked, in_flight, deadline_ns: status.deadline_ns }
+        let deadline_ns = status.deadline_ns.into_iter().chain(late_ns).min();
+        Turn { worked, in_flight, deadline_ns }
+    }
+
+    /// Has the devices interrupt their guests where that has waited long enough. When the next one will
+    /// have.
+    fn tell_late(&mut self, now_ns: u64, clients: &mut dyn Clients) -> Option<u64> {
+        for part in &mut self.parts {
+            if part.coalescing.take_late(now_ns) {
+                clients.with(part.guest, part.endpoint, &mut |endpoint, around| endpoint.send_held(around));
+            }
+        }
+        self.parts.iter().filter_map(|part| part.coalescing.deadline_ns()).min()
     }
 
     /// Tells the devices whether their guests are to tell of what they put into their queues, as they
@@ -260,22 +266,27 @@ impl Disk {
     }
 
     /// Tells of the request that was over first. Whether there was one.
-    fn complete_one(&mut self, clients: &mut dyn Clients) -> bool {
+    fn complete_one(&mut self, now_ns: u64, clients: &mut dyn Clients) -> bool {
         let Some(done) = self.drive.next_done() else { return false };
-        let flight = self.flights.iter_mut().find(|flight| flight.tag == Some(done.tag));
-        if let Some(flight) = flight {
+        let index = self.flights.iter().position(|flight| flight.tag == Some(done.tag));
+        let whose = index.and_then(|index| self.flights.get(index)).map(|flight| flight.part);
+        let under_way =
+            self.flights.iter().filter(|flight| flight.tag.is_some() && Some(flight.part) == whose);
+        let under_way = under_way.count().saturating_sub(1);
+        if let Some(flight) = index.and_then(|index| self.flights.get_mut(index)) {
             flight.tag = None;
             let (drive, chunk) = (&*self.drive, &mut self.chunk);
             let group = &flight.group;
             let outcome = done.outcome.map_err(|_| RequestFault::Medium);
             if let Some(part) = self.parts.get_mut(flight.part) {
                 note(done, part, group, self.geometry, &mut self.faults);
+                let waits = part.coalescing.waits(under_way, now_ns);
                 clients.with(part.guest, part.endpoint, &mut |endpoint, around| {
                     let mut outcome = outcome;
                     if outcome.is_ok() && done.operation == Operation::Read {
                         outcome = copy_to_guest(drive, done.tag, group, chunk, endpoint, around);
                     }
-                    endpoint.finish(group, outcome, around);
+                    endpoint.finish_for(group, outcome, waits, around);
                 });
             }
         }

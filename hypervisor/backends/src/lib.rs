@@ -19,6 +19,7 @@ extern crate alloc;
 extern crate std;
 
 mod bring_up;
+mod coalescing;
 mod disk;
 #[cfg(test)]
 mod fake_drive;

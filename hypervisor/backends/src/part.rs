@@ -1,5 +1,6 @@
 //! A part of a drive, which one emulated device has.
 
+use crate::coalescing::Coalescing;
 use crate::table::{Partition, TableFault};
 use alloc::string::String;
 use core::fmt;
@@ -25,6 +26,8 @@ pub(crate) struct Part {
     pub first_block: u64,
     pub blocks: u64,
     pub counters: Counters,
+    /// What is done and its guest does not know of.
+    pub coalescing: Coalescing,
     pub cache: Cache,
 }
 
@@ -65,6 +68,11 @@ impl Cache {
 }
 
 impl Part {
+    pub fn new(guest: usize, endpoint: usize, first_block: u64, blocks: u64) -> Self {
+        let (counters, coalescing) = (Counters::default(), Coalescing::default());
+        Self { guest, endpoint, first_block, blocks, counters, coalescing, cache: Cache::Clean }
+    }
+
     /// The drive's block behind `at` bytes of the part, if `bytes` bytes from there are whole
     /// blocks of it.
     pub fn translate(&self, at: u64, bytes: u64, block_bytes: u32) -> Option<(u64, u64)> {

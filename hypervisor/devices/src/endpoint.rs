@@ -78,6 +78,10 @@ pub struct Endpoint {
     wants_service: bool,
     /// Counts resets: what was taken before one is nobody's any more.
     life: u32,
+    /// Messages of what is being finished wait.
+    holds: bool,
+    /// Those that wait, a bit each.
+    held: u64,
 }
 
 /// Requests that were taken together: parts of one command, each behind the other on the medium.
@@ -198,6 +202,8 @@ impl Endpoint {
             failed: false,
             wants_service: false,
             life: 0,
+            holds: false,
+            held: 0,
         }
     }
 
@@ -313,6 +319,7 @@ impl Endpoint {
         self.failed = false;
         self.wants_service = false;
         self.life = self.life.wrapping_add(1);
+        self.held = 0;
     }
 
     /// What its guest's use of it cost since the machine was started.
@@ -433,14 +440,46 @@ impl Endpoint {
         outcome: Result<(), RequestFault>,
         around: &mut Surroundings<'_>,
     ) {
-        if !self.is_current(group) {
-            return;
+        self.finish_for(group, outcome, false, around);
+    }
+
+    /// As [`finish`](Self::finish); where it `waits`, the guest is interrupted for it by the next one that
+    /// does not, or by [`send_held`](Self::send_held).
+    pub fn finish_for(
+        &mut self,
+        group: &Group,
+        outcome: Result<(), RequestFault>,
+        waits: bool,
+        around: &mut Surroundings<'_>,
+    ) {
+        if self.is_current(group) {
+            self.holds = true;
+            for request in group.requests() {
+                self.taken = self.taken.saturating_sub(1);
+                let completion = Completion { tag: request.tag, outcome };
+                self.with_device(around, |device, context| device.complete(completion, context));
+                self.apply(around);
+            }
+            self.holds = false;
         }
-        for request in group.requests() {
-            self.taken = self.taken.saturating_sub(1);
-            let completion = Completion { tag: request.tag, outcome };
-            self.with_device(around, |device, context| device.complete(completion, context));
-            self.apply(around);
+        if !waits {
+            self.send_held(around);
+        }
+    }
+
+    /// Sends the messages that wait.
+    pub fn send_held(&mut self, around: &mut Surroundings<'_>) {
+        let mut held = core::mem::take(&mut self.held);
+        while held != 0 {
+            self.send(held.trailing_zeros() as u16, around);
+            held &= held - 1;
+        }
+    }
+
+    fn send(&mut self, index: u16, around: &mut Surroundings<'_>) {
+        if let Some(message) = self.messages.raise(index) {
+            self.activity.messages += 1;
+            (around.send)(message);
         }
     }
 
@@ -457,12 +496,10 @@ impl Endpoint {
     fn apply(&mut self, around: &mut Surroundings<'_>) {
         while let Some(effect) = self.effects.pop() {
             match effect {
-                DeviceEffect::Msi(index) => {
-                    if let Some(message) = self.messages.raise(index) {
-                        self.activity.messages += 1;
-                        (around.send)(message);
-                    }
-                }
+                DeviceEffect::Msi(index) => match 1_u64.checked_shl(index.into()) {
+                    Some(bit) if self.holds => self.held |= bit,
+                    _ => self.send(index, around),
+                },
                 DeviceEffect::Submit(request) => self.submit(request, around),
                 DeviceEffect::Wake => self.wants_service = true,
                 // Whoever called looks at the lines once everything is done.

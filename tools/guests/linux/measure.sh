@@ -10,23 +10,32 @@ exits() {
     od -An -t u8 /run/exits
 }
 
-# Runs the command $1 with the amount $2. Leaves in $taken the exits, in $count how often it did
+# Interrupts of drives, on all processors.
+interrupts() {
+    awk '/nvme|virtio/ { for (i = 2; $i ~ /^[0-9]+$/; i++) sum += $i } END { print sum + 0 }' /proc/interrupts
+}
+
+# Runs the command $1 with the amount $2. Leaves in $taken the exits, in $interrupted the interrupts, in $count how often it did
 # something, in $before and $after when it began and ended. Between the looks nothing but the
 # command starts a program: each that starts asks CPUID some 24 times.
 run() {
+    interrupts_before=$(interrupts)
     exits_before=$(exits)
     read -r before _ </proc/uptime
     "$1" "$2" || fail "$1 $2"
     read -r after _ </proc/uptime
     taken=$(($(exits) - exits_before))
+    interrupted=$(($(interrupts) - interrupts_before))
 }
 
-# measure NAME COMMAND LITTLE MUCH: times much, and counts the exits that much takes more than
-# little, so that what starting the command costs is in neither.
+# measure NAME COMMAND LITTLE MUCH: times much, and counts the exits ($more) and interrupts
+# ($more_interrupts) that much takes more than little, so that what starting the command costs is in
+# neither.
 measure() {
     run "$2" "$3"
-    little=$taken little_count=$count
+    little=$taken little_count=$count little_interrupted=$interrupted
     run "$2" "$4"
+    more_interrupts=$((interrupted - little_interrupted))
     more=-
     [ "$(exits)" -eq 0 ] || more=$((taken - little))
     echo "$NAME: $1: $count in $(echo "$after $before" | awk '{ print $1 - $2 }') s," \

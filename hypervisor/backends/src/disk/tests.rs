@@ -69,14 +69,7 @@ fn bench(requests: usize, guests: usize) -> Bench {
     let mut all = Vec::new();
     for guest in 0..guests {
         let (first_block, blocks) = (1024 * guest as u64, 1024);
-        disk.parts.push(Part {
-            guest,
-            endpoint: 0,
-            first_block,
-            blocks,
-            counters: Counters::default(),
-            cache: Cache::Clean,
-        });
+        disk.parts.push(Part::new(guest, 0, first_block, blocks));
         let shared = Arc::new(Mutex::new(Asked::default()));
         let mut endpoint = Endpoint::new(Box::new(Asker(shared.clone())), Backend::Served, 1, 0x1000, 0x2000);
         let memory = VecMemory::new(MEMORY);

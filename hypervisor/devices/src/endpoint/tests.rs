@@ -132,3 +132,31 @@ fn a_model_that_causes_more_than_it_said_has_failed_until_its_reset() {
     assert!(!bench.endpoint.has_failed());
     assert_eq!(bench.read(TABLE + 12), 1, "its messages are masked again");
 }
+
+#[test]
+fn a_message_that_is_held_is_sent_with_the_next_or_when_it_is_said() {
+    let mut bench = Bench::new();
+    bench.endpoint = Endpoint::new(Box::<Reader>::default(), Backend::Served, 1, TABLE, PENDING);
+    for (dword, value) in [(0, 0xfee0_0000), (8, 0x55), (12, 0)] {
+        bench.write(TABLE + dword, value);
+    }
+    bench.enable(true, false);
+    bench.write(0, 6);
+    let mut finish = |bench: &mut Bench, waits| {
+        let mut group = Group::with_capacity(1);
+        bench.endpoint.take_requests(1 << 20, &mut group);
+        bench.call(|endpoint, around| endpoint.finish_for(&group, Ok(()), waits, around));
+        (bench.read(8), bench.sent.len())
+    };
+    assert_eq!(finish(&mut bench, true), (1, 0));
+    assert_eq!(finish(&mut bench, true), (2, 0));
+    assert_eq!(finish(&mut bench, false), (3, 1), "one for all");
+    assert_eq!(finish(&mut bench, true), (4, 1));
+    bench.call(Endpoint::send_held);
+    bench.call(Endpoint::send_held);
+    assert_eq!(bench.sent.len(), 2, "once");
+    assert_eq!(finish(&mut bench, true), (5, 2));
+    bench.endpoint.reset();
+    bench.call(Endpoint::send_held);
+    assert_eq!(bench.sent.len(), 2, "a reset takes what waits along");
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::device::RequestFault;
 use crate::testing::VecMedium;
 use crate::virtio::testing::{DATA, Guest};
 use crate::virtio::transport::Transport;
