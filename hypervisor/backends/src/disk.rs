@@ -2,7 +2,7 @@
 
 use crate::bring_up;
 use crate::faults::{FaultReport, Faults};
-use crate::part::{self, Cache, Counters, Part, PartFault};
+use crate::part::{self, Counters, Part, PartFault};
 use crate::restarts::Restarts;
 use crate::table::{Partition, TableFault};
 use access::Clock;

@@ -31,6 +31,8 @@ struct Member {
     over_then: u64,
     /// Frames that the guest gave and that were none.
     unfit: u64,
+    /// The guest is to be interrupted for frames of this turn.
+    is_untold: bool,
 }
 
 /// What went through the uplink.
@@ -107,7 +109,7 @@ impl Network {
         let mut ports: Vec<_> = self.configs().collect();
         ports.push(config);
         self.switch = Switch::new(&ports, LEARNED)?;
-        self.members.push(Member { guest, endpoint, told: None, over_then: 0, unfit: 0 });
+        self.members.push(Member { guest, endpoint, told: None, over_then: 0, unfit: 0, is_untold: false });
         self.raise();
         Ok(())
     }
@@ -212,11 +214,20 @@ impl Network {
             }
         }
         self.first = if members == 0 { 0 } else { (self.first + 1) % members };
+        self.tell(clients);
         if let Some(uplink) = &mut self.uplink {
             let status = uplink.nic.kick(now_ns);
             deadline_ns = deadline_ns.into_iter().chain(status.deadline_ns).min();
         }
         Turn { worked, in_flight: false, deadline_ns }
+    }
+
+    /// Interrupts the guests once for all the frames of a turn.
+    fn tell(&mut self, clients: &mut dyn Clients) {
+        for member in self.members.iter_mut().filter(|member| member.is_untold) {
+            member.is_untold = false;
+            clients.with(member.guest, member.endpoint, &mut |endpoint, around| endpoint.send_held(around));
+        }
     }
 
     /// The network is there for the guests while the uplink's link is up, or has no uplink.
@@ -258,6 +269,7 @@ impl Network {
             let (mut taken, frame) = (false, &mut self.frame);
             clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
                 taken = endpoint.transmit(frame, around);
+                member.is_untold |= endpoint.has_held();
             });
             if !taken {
                 break;
@@ -301,10 +313,13 @@ impl Network {
                 }
                 uplink => {
                     let member = member_of(uplink.is_some(), delivery.port);
-                    let Some(member) = member.and_then(|member| self.members.get(member)) else { continue };
+                    let Some(member) = member.and_then(|member| self.members.get_mut(member)) else {
+                        continue;
+                    };
                     let mut taken = false;
                     clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
                         taken = endpoint.receive(frame, delivery.tagging, spare, around) == Reception::Taken;
+                        member.is_untold |= endpoint.has_held();
                     });
                     taken
                 }

@@ -467,6 +467,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether messages wait.
+    pub const fn has_held(&self) -> bool {
+        self.held != 0
+    }
+
     /// Sends the messages that wait.
     pub fn send_held(&mut self, around: &mut Surroundings<'_>) {
         let mut held = core::mem::take(&mut self.held);

@@ -4,7 +4,7 @@ use crate::uplink::LINK_NS;
 use access::clock::SteppingClock;
 use access::memory::VecMemory;
 use core::num::NonZero;
-use devices::device::{Accepts, Completion, Context};
+use devices::device::{Accepts, Completion, Context, DeviceEffect};
 use devices::{Backend, Device, Endpoint, Surroundings};
 use network::{Dropped, Parts, PortVlan, RateLimit, SegmentKind, Segmentation, Vlan};
 use spec::Width;
@@ -71,10 +71,11 @@ impl Device for Interface {
     fn accepts(&self) -> Accepts {
         self.0.lock().unwrap().accepts
     }
-    fn receive(&mut self, parts: &Parts<'_>, _: &mut Context<'_>) -> Reception {
+    fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {
         let mut station = self.0.lock().unwrap();
         if station.reception == Reception::Taken {
             station.received.push(parts.pieces().concat());
+            context.effects.push(DeviceEffect::Msi(0));
         }
         station.reception
     }
@@ -132,6 +133,13 @@ impl Bench {
             all.push((Endpoint::new(device, Backend::Served, 1, 0x1000, 0x2000), VecMemory::new(0x1000)));
             stations.push(station);
         }
+        for (endpoint, memory) in &mut all {
+            let around = &mut Surroundings { memory: &*memory, now: 0, send: &mut |_| () };
+            [(0, 0xfee0_0000), (8, 0x40), (12, 0)]
+                .into_iter()
+                .for_each(|(at, value)| endpoint.write(0x1000 + at, Width::Dword, value, around));
+            endpoint.set_enables(true, true, false, around);
+        }
         Self { network, nic, guests: Guests(all), stations, now: 0 }
     }
 
@@ -154,6 +162,10 @@ impl Bench {
     fn comes(&self, frames: impl IntoIterator<Item = Vec<u8>>) {
         self.nic.lock().unwrap().incoming.extend(frames);
     }
+    /// How often a guest was interrupted.
+    fn interrupts(&self, guest: usize) -> u64 {
+        self.guests.0[guest].0.activity().messages
+    }
     fn counters(&self, guest: usize) -> Counters {
         self.network.counters(guest, 0).unwrap().0
     }
@@ -175,6 +187,21 @@ fn guests_reach_each_other_and_the_outside_and_are_reached() {
     let uplink = bench.network.uplink_counters().unwrap();
     assert_eq!((uplink.port.sent.frames, uplink.port.received.frames, uplink.nic.sent.frames), (1, 2, 2));
     assert_eq!(bench.turn(), Turn::default());
+}
+
+#[test]
+fn a_guest_is_interrupted_once_for_the_frames_of_a_turn() {
+    let mut bench = Bench::new(true, 3, |_, _| ());
+    bench.turn();
+    bench.comes([frame(mac(1), OUTSIDE), frame(mac(1), OUTSIDE)]);
+    bench.send(0, [frame(mac(1), 0), frame(mac(1), 0)]);
+    bench.send(2, [frame(mac(1), 2)]);
+    bench.turn();
+    assert_eq!(bench.received(1).len(), 5);
+    assert_eq!([0, 1, 2].map(|guest| bench.interrupts(guest)), [0, 1, 0]);
+    bench.send(0, [frame(mac(1), 0)]);
+    bench.turn();
+    assert_eq!(bench.interrupts(1), 2, "none waits for the next turn");
 }
 
 #[test]

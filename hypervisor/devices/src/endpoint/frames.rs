@@ -1,4 +1,7 @@
 //! The frames of a network interface: its guest's, and those for its guest.
+//!
+//! What these cause is not told to the guest frame by frame: its messages wait for
+//! [`Endpoint::send_held`], which whoever carries frames calls once it has carried some.
 
 use super::{Endpoint, Surroundings};
 use crate::device::Reception;
@@ -11,7 +14,7 @@ impl Endpoint {
     pub fn transmit(&mut self, frame: &mut Frame, around: &mut Surroundings<'_>) -> bool {
         frame.clear();
         let taken = self.with_device(around, |device, context| device.transmit(frame, context));
-        self.apply(around);
+        self.apply_and_hold(around);
         taken
     }
 
@@ -69,8 +72,14 @@ impl Endpoint {
             return Reception::Unfit;
         }
         let reception = self.with_device(around, |device, context| device.receive(&parts, context));
-        self.apply(around);
+        self.apply_and_hold(around);
         reception
+    }
+
+    fn apply_and_hold(&mut self, around: &mut Surroundings<'_>) {
+        self.holds = true;
+        self.apply(around);
+        self.holds = false;
     }
 }
 
