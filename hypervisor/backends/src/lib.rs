@@ -9,6 +9,8 @@
 //! A [`Network`] is a switch, the endpoints of guests that are connected to it, and a network interface
 //! that leads outside. Its frames are copied by the housekeeping CPU too.
 //!
+//! A [`SharedMemory`] carries the doorbells of those that share it.
+//!
 //! Nothing here waits but what brings something up, which is for the boot, and nothing allocates after it.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -29,6 +31,7 @@ mod faults;
 mod network;
 mod part;
 mod restarts;
+mod shared_memory;
 mod table;
 mod uplink;
 
@@ -36,4 +39,5 @@ pub use self::network::{Network, UplinkCounters};
 pub use disk::{Clients, Disk, Turn};
 pub use faults::FaultReport;
 pub use part::{Counters, PartFault};
+pub use shared_memory::SharedMemory;
 pub use table::{Partition, TableFault};

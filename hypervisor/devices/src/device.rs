@@ -37,7 +37,7 @@ pub enum DeviceEffect {
     /// command: the backend may do them at once. Each is completed.
     Submit(Request),
     /// Something waits in the device's queues: have whoever polls it call [`Device::poll`], or take the
-    /// frames of a network interface by [`Device::transmit`].
+    /// frames of a network interface by [`Device::transmit`], or doorbells by [`Device::take_doorbell`].
     Wake,
 }
 
@@ -120,6 +120,15 @@ pub struct Work {
     pub bytes: u64,
     /// Requests that it could not do.
     pub errors: u64,
+}
+
+/// A doorbell that a guest rang at another guest's device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Doorbell {
+    /// Which of those that share the memory.
+    pub peer: u16,
+    /// Which of its messages.
+    pub vector: u16,
 }
 
 /// The most lines of a device.
@@ -256,6 +265,11 @@ pub trait Device: Send {
     /// What it has done since it was made.
     fn work(&self) -> Work {
         Work::default()
+    }
+
+    /// Takes a doorbell that the guest rang, which is to be carried to its peer.
+    fn take_doorbell(&mut self) -> Option<Doorbell> {
+        None
     }
 
     /// Says whether the network that the device is connected to is there. It is not until this

@@ -5,7 +5,7 @@
 //! meanwhile. The effects of one endpoint apply in order.
 
 use crate::device::{
-    Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, LINES, Request, RequestFault, Work,
+    Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, Doorbell, LINES, Request, RequestFault, Work,
 };
 use crate::effect::Effects;
 use crate::medium::Medium;
@@ -465,6 +465,16 @@ impl Endpoint {
         if !waits {
             self.send_held(around);
         }
+    }
+
+    /// See [`Device::take_doorbell`].
+    pub fn take_doorbell(&mut self) -> Option<Doorbell> {
+        self.device.take_doorbell()
+    }
+
+    /// A peer rang: sends this message.
+    pub fn ring(&mut self, vector: u16, around: &mut Surroundings<'_>) {
+        self.send(vector, around);
     }
 
     /// Whether messages wait.

@@ -25,6 +25,7 @@ pub mod endpoint;
 pub mod i8042;
 pub mod ide;
 pub mod ioapic;
+pub mod ivshmem;
 pub mod local_apic;
 pub mod medium;
 pub mod msix;

@@ -6,6 +6,8 @@
 //! back in the opposite order, and the guest's memory is scrubbed only after that.
 
 mod accesses;
+mod mapped;
+mod mappings;
 mod resets;
 
 use crate::bus_function::BusFunction;
@@ -19,13 +21,14 @@ use alloc::vec::Vec;
 use core::fmt;
 use devices::ApicAddress;
 use iommu::{DomainId, Function, Iommu, IommuError, RemappedInterrupt, Requester};
+use mapped::Mapped;
 use pci::reset::{OwnedBus, ResetReport};
-use pci::{BarKind, Quarantine, ResetPath};
+use pci::{Quarantine, ResetPath};
 use spec::apic::{DeliveryMode, decode_msi};
-use spec::{Bdf, Gpa, Hpa};
+use spec::{Bdf, Gpa};
 use spin::mutex::TicketMutex;
-use tables::{MapError, MemoryType, NestedTables, Permissions};
-use vpci::{BARS, Bar, GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, PciFunction, Slot};
+use tables::NestedTables;
+use vpci::{BARS, GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, Slot};
 
 /// How many refusals of one guest are logged.
 const REFUSALS_LOGGED: u32 = 16;
@@ -145,6 +148,8 @@ pub struct AssignedBus<C, W, I: 'static, T> {
     nested: Box<dyn NestedTables>,
     /// APIC ID of the processor behind each vCPU.
     apic_ids: Box<[u32]>,
+    /// Where the memory of emulated functions is mapped.
+    shared: Box<[Mapped]>,
     refusals: u32,
     /// Resets that the guest asked for have not happened yet.
     resets_asked: bool,
@@ -180,6 +185,7 @@ where
     /// The bus; nothing is given to the guest yet.
     pub fn new(parts: Parts<C, W, I, T>) -> Self {
         let Parts { bus, assignments, config, clock, iommu, domain, nested, apic_ids } = parts;
+        let shared = mapped::of_emulated(&bus);
         Self {
             bus,
             assignments,
@@ -189,6 +195,7 @@ where
             domain,
             nested,
             apic_ids,
+            shared,
             refusals: 0,
             resets_asked: false,
         }
@@ -403,63 +410,6 @@ where
         if self.refusals < REFUSALS_LOGGED {
             self.refusals += 1;
             partition.log(text);
-        }
-    }
-
-    fn map_bar<H: Host<Bus = Self>>(
-        &mut self,
-        partition: &Partition<H>,
-        slot: Slot,
-        bar: u8,
-        gpa: Gpa,
-    ) -> Result<(), MapError> {
-        let found = self.bus.function(slot).and_then(|function| *function.bars().get(usize::from(bar))?);
-        // Of an emulated function nothing is mapped.
-        let Some(Bar { host: Some(host), kind, .. }) = found else { return Ok(()) };
-        self.reclaim(partition);
-        let Self { bus, nested, assignments, .. } = self;
-        let Some(function) = bus.function(slot) else { return Ok(()) };
-        // A ROM is a copy in memory.
-        let (permissions, memory_type) = match kind {
-            BarKind::Rom => (Permissions::READ, MemoryType::WriteBack),
-            _ => (Permissions::READ_WRITE, MemoryType::Uncached),
-        };
-        // Before the first page: should a later one fail, all are taken back together.
-        if let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.slot == slot)
-            && let Some(place) = assignment.mapped.get_mut(usize::from(bar))
-        {
-            *place = Some(gpa);
-        }
-        for range in function.direct_ranges(bar) {
-            let (input, output) = (gpa + range.offset, Hpa(host.0 + range.offset));
-            nested.map(input, output, range.bytes, permissions, memory_type)?;
-        }
-        Ok(())
-    }
-
-    /// The function's decode stays on in the machine, so a processor that has not
-    /// flushed yet reaches nothing but what its guest owns; its note is taken before
-    /// it enters the guest again.
-    fn unmap_bar<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot, bar: u8) {
-        let Self { bus, nested, assignments, .. } = self;
-        let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.slot == slot) else {
-            return;
-        };
-        let Some(gpa) = assignment.mapped.get_mut(usize::from(bar)).and_then(Option::take) else { return };
-        let Some(function) = bus.function(slot) else { return };
-        for range in function.direct_ranges(bar) {
-            // What was not mapped, because its mapping failed halfway, stays so.
-            let _ = nested.unmap(gpa + range.offset, range.bytes);
-        }
-        for vcpu in 0..partition.mailboxes.len() {
-            partition.notify(HOUSEKEEPING, vcpu, mailbox::FLUSH);
-        }
-    }
-
-    /// Gives retired frames back once every processor has taken its FLUSH note.
-    fn reclaim<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>) {
-        if !self.is_flush_due(partition) {
-            self.nested.flushed();
         }
     }
 

@@ -13,6 +13,7 @@ use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::lines;
 use crate::networks;
 use crate::serial;
+use crate::shared_memory;
 use crate::virtualization;
 use access::ConfigSpace;
 use alloc::boxed::Box;
@@ -128,7 +129,8 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
         log::error!("{problem}");
     }
     let disks = disks::bring_up(&plan, &platform, common);
-    let mut io = Io::new(disks, networks::bring_up(&plan, &platform, common));
+    let networks = networks::bring_up(&plan, &platform, common);
+    let mut io = Io::new(disks, networks, shared_memory::bring_up(&plan));
     let mut refused = plan.refused.len();
     let mut built: Vec<Guest> = Vec::with_capacity(plan.guests.len());
     for guest_plan in plan.guests {

@@ -2,6 +2,7 @@
 
 mod contents;
 mod ide;
+mod ivshmem;
 mod ne2000;
 mod nvme;
 mod virtio_blk;
@@ -45,6 +46,7 @@ pub fn build(
                 drive(emulated.model, slot, backing, whose, (items, &mut *io, &mut *taken))?
             }
             Base::Port(port) => interface(emulated.model, slot, port, whose, io)?,
+            Base::SharedMemory(peer) => ivshmem::build(&mut io.memories, peer, (index, number))?,
             Base::RandomNumbers => virtio_rng::build(&plan.name, slot)?,
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })

@@ -35,7 +35,7 @@ use machine::memory::mmio::Window;
 use pci::ResetPath;
 use pci::access_control::AccessControls;
 use pci::bar::HostBar;
-use plan::{FunctionPlan, GuestPlan, Interrupts, ReservedRange, UnmappedAccess};
+use plan::{Base, FunctionPlan, GuestPlan, Interrupts, ReservedRange, UnmappedAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
@@ -112,7 +112,7 @@ pub fn build(
         Ok(guest) => release_screen(guest),
         Err(_) => {
             io.remove(index);
-            taken.give_back();
+            taken.give_back(IOMMUS.get());
         }
     }
     built
@@ -148,7 +148,7 @@ fn try_build(
     enable_access_controls(&plan.functions, common.config)?;
     let functions = discover_functions(&plan, platform, common)?;
     taken.take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
-    let nested = map_memory(&functions, common, taken)?;
+    let nested = map_memory(&plan, &functions, common, io, taken)?;
     if !plan.functions.is_empty() {
         create_domain(&plan, taken)?;
     }
@@ -290,8 +290,10 @@ pub fn checked_bars(function: &FunctionPlan) -> [Option<HostBar>; 6] {
 /// Nested tables that map the guest's memory, with frames enough for its BARs
 /// wherever it moves them.
 fn map_memory(
+    plan: &GuestPlan,
     functions: &[(Function, ResetPath)],
     common: &Common,
+    io: &Io,
     taken: &mut Taken,
 ) -> Result<Box<dyn NestedTables>, String> {
     use vpci::PciFunction;
@@ -310,7 +312,13 @@ fn map_memory(
             aligned: bar.host.is_some_and(|host| host.is_aligned(bar.size)),
         })
     });
-    let frames = frames_needed(geometry.of(Permissions::ALL), memory) + bar_frames(geometry, bars);
+    let shared = plan.emulated.iter().filter_map(|emulated| {
+        let Base::SharedMemory(peer) = &emulated.base else { return None };
+        let memory = io.memories.iter().find(|memory| memory.peers.name == peer.memory)?;
+        Some(MappedBar { bytes: memory.at.bytes, trapped: 0, aligned: true })
+    });
+    let frames =
+        frames_needed(geometry.of(Permissions::ALL), memory) + bar_frames(geometry, bars.chain(shared));
     let pool = Pool::new(frames).ok_or_else(|| format!("there is no memory for {frames} table frames"))?;
     taken.tables = Some(pool.range());
     let mut nested = common.virtualization.nested_tables(pool)?;

@@ -1,5 +1,6 @@
 //! The housekeeping CPU's work for emulated devices: it polls them, and serves what they stand on.
 
+use crate::shared_memory::SharedMemory;
 use alloc::vec::Vec;
 use backends::{Clients, Counters, Disk, Network, Turn};
 use core::fmt::Display;
@@ -22,6 +23,8 @@ pub struct Io {
     pub disks: Vec<Disk>,
     /// The networks that it switches.
     pub networks: Vec<Network>,
+    /// The memories that guests share.
+    pub memories: Vec<SharedMemory>,
     /// When the last request was taken or done, if one was.
     worked_at_ns: Option<u64>,
     /// Turns since, up to [`IDLE_TURNS`].
@@ -33,11 +36,12 @@ pub struct Io {
 }
 
 impl Io {
-    /// The work on these drives and networks.
-    pub const fn new(disks: Vec<Disk>, networks: Vec<Network>) -> Self {
+    /// The work on these drives, networks and memories.
+    pub const fn new(disks: Vec<Disk>, networks: Vec<Network>, memories: Vec<SharedMemory>) -> Self {
         Self {
             disks,
             networks,
+            memories,
             is_told: false,
             worked_at_ns: None,
             idle_turns: IDLE_TURNS,
@@ -49,6 +53,7 @@ impl Io {
     pub fn remove(&mut self, guest: usize) {
         self.disks.iter_mut().for_each(|disk| disk.remove_parts(guest));
         self.networks.iter_mut().for_each(|network| network.remove_ports(guest));
+        self.memories.iter_mut().for_each(|memory| memory.peers.remove_peers(guest));
     }
 
     /// Does what can be done at once for the guests' devices, a bounded part of it. Whether to call
@@ -79,6 +84,9 @@ impl Io {
                 true => log::info!("the uplink of network {name} has a link"),
                 false => log::warn!("the uplink of network {name} lost its link"),
             });
+        }
+        for memory in &mut self.memories {
+            all.worked |= memory.peers.turn(clients);
         }
         self.deadline_ns = all.deadline_ns;
         if all.worked {

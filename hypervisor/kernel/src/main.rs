@@ -36,6 +36,8 @@ mod rom;
 #[cfg(target_os = "none")]
 mod serial;
 #[cfg(target_os = "none")]
+mod shared_memory;
+#[cfg(target_os = "none")]
 mod summary;
 #[cfg(target_os = "none")]
 mod taken;

@@ -1,13 +1,13 @@
 //! What is taken for a guest while it is built.
 
-use crate::host::IOMMUS;
 use alloc::vec::Vec;
 use guest::layout::GuestLayout;
 use iommu::{DomainId, Iommu, Requester};
 use machine::memory::frames;
 use machine::memory::guest_ram::{Block, GuestRam};
 use machine::memory::memory_map::Range;
-use spec::Gpa;
+use spec::{Gpa, Hpa};
+use spin::mutex::TicketMutex;
 
 /// The least that is taken of the machine's memory at a time.
 const PIECE: u64 = 2 << 20;
@@ -51,14 +51,14 @@ impl Taken {
 
     /// Nothing that was made of it is left: the guest's tables and functions are dropped, no
     /// processor has entered them, and no function was attached.
-    pub fn give_back(self) {
-        if let Some(iommus) = IOMMUS.get() {
-            let mut iommus = iommus.lock();
+    pub fn give_back(self, iommu: Option<&TicketMutex<impl Iommu>>) {
+        if let Some(iommu) = iommu {
+            let mut iommu = iommu.lock();
             for requester in self.interrupts {
-                let _ = iommus.revoke_interrupts(requester);
+                let _ = iommu.revoke_interrupts(requester);
             }
             // Memory that a domain may still map is nobody's for good.
-            if self.domain.is_some_and(|domain| iommus.destroy_domain(domain).is_err()) {
+            if self.domain.is_some_and(|domain| iommu.destroy_domain(domain).is_err()) {
                 return;
             }
         }
@@ -70,6 +70,13 @@ impl Taken {
             unsafe { frames::give_back(range) };
         }
     }
+}
+
+/// Takes `bytes` bytes in one piece, at a multiple of its size, a power of two, and fills it with zeroes.
+pub fn take_zeroed(bytes: u64) -> Option<Hpa> {
+    let hpa = frames::take(bytes, bytes.max(PIECE))?;
+    memory(&[Block { gpa: Gpa(0), hpa, bytes }], 0)?.zero_all();
+    Some(hpa)
 }
 
 /// The blocks from `start` on as memory.

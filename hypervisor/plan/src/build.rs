@@ -3,6 +3,7 @@
 use crate::check::Report;
 use crate::check::{
     console, devices, files, guest_memory, lines, machine, networks, owned, pairs, ports, rules,
+    shared_memory,
 };
 use crate::config::{Config, GuestConfig, Model, PciConfig, StandsOn};
 use crate::plan::{Base, EmulatedPlan, FileRef, FunctionPlan, GuestPlan, Plan, Refusal};
@@ -22,8 +23,10 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
     console::choose(config, platform, &mut plan);
     owned::choose(config, platform, &mut plan);
     networks::choose(config, platform, &mut plan);
+    shared_memory::choose(config, &mut plan);
     let mut memory =
         machine::MemoryBudget::new(platform, plan.disks.len().saturating_add(plan.networks.len()));
+    memory.take_shared(&plan.shared_memory);
     for (name, guest) in &config.guest {
         let mut problems = rules::check_guest(config, name, guest);
         problems.extend(files::check(name, guest, has_file));
@@ -48,7 +51,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
             problems.extend(memory.would_take(name, guest, platform));
         }
         if problems.is_empty() {
-            plan.guests.push(plan_guest(name, guest, platform));
+            plan.guests.push(plan_guest(config, name, guest, platform));
         } else {
             plan.refused.push(Refusal { name: name.clone(), problems });
         }
@@ -67,7 +70,7 @@ pub fn check_without_machine(config: &Config, has_file: &dyn Fn(FileRef<'_>) -> 
     problems
 }
 
-fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan {
+fn plan_guest(config: &Config, name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan {
     let processor = |index: &u32| platform.processors().nth(*index as usize).map(|found| found.apic_id);
     let functions = guest.passed_through().filter_map(|(.., wanted)| platform.function_at(&wanted.path));
     let reserved: Vec<_> = functions.flat_map(|function| platform.reserved_memory(function)).collect();
@@ -85,19 +88,26 @@ fn plan_guest(name: &str, guest: &GuestConfig, platform: &Platform) -> GuestPlan
             .collect(),
         emulated: guest
             .emulated()
-            .map(|(_, pci, model)| EmulatedPlan { slot: pci.slot, model, base: base(name, pci, model) })
+            .map(|(index, pci, model)| {
+                let base = base(config, (name, index), pci, model);
+                EmulatedPlan { slot: pci.slot, model, base }
+            })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),
     }
 }
 
 /// What an emulated function of guest `name` stands on.
-fn base(name: &str, pci: &PciConfig, model: Model) -> Base {
-    match (model.stands_on(), ports::port(name, pci)) {
-        (StandsOn::RandomNumbers, _) => Base::RandomNumbers,
-        (_, Some(port)) => Base::Port(port),
-        (_, None) => Base::Drive(pci.backing.clone().unwrap_or_default()),
-    }
+fn base(config: &Config, (name, index): (&str, usize), pci: &PciConfig, model: Model) -> Base {
+    let peer = || shared_memory::peer(config, name, index, pci).map(Base::SharedMemory);
+    let port = || ports::port(name, pci).map(Base::Port);
+    let base = match model.stands_on() {
+        StandsOn::RandomNumbers => Some(Base::RandomNumbers),
+        StandsOn::Network => port(),
+        StandsOn::SharedMemory => peer(),
+        StandsOn::Drive => None,
+    };
+    base.unwrap_or_else(|| Base::Drive(pci.backing.clone().unwrap_or_default()))
 }
 
 /// A drive that the hypervisor cannot have serves nobody.

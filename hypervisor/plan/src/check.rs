@@ -32,6 +32,9 @@ pub(crate) mod pairs;
 pub(crate) mod ports;
 mod request;
 pub(crate) mod rules;
+pub(crate) mod shared_memory;
+#[cfg(all(test, feature = "toml"))]
+mod shared_memory_tests;
 #[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]

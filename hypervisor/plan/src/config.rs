@@ -97,6 +97,8 @@ table! {
         pub disk: BTreeMap<String, DiskConfig> = BTreeMap::new(),
         /// The networks that the hypervisor switches, by name, for emulated functions of the guests.
         pub network: BTreeMap<String, NetworkConfig> = BTreeMap::new(),
+        /// Memory that guests share, by name, for emulated functions of theirs.
+        pub shared_memory: BTreeMap<String, SharedMemoryConfig> = BTreeMap::new(),
         /// The guests, by name: up to 32 letters, digits, `-` and `_`.
         pub guest: BTreeMap<String, GuestConfig> = BTreeMap::new(),
     }
@@ -305,6 +307,8 @@ table! {
         /// The guest does not reach the other guests of the network that have this key, but the
         /// uplink and the guests without it.
         pub isolated: bool = false,
+        /// The memory that an `ivshmem` function shares, by name.
+        pub shared_memory: Option<String> = None,
         /// Accept a function that the firmware still uses for transfers of its own
         /// (its tables reserve that memory: RMRR, IVMD).
         pub allow_reserved_memory: bool = false,
@@ -350,6 +354,15 @@ table! {
         /// drives itself: an Intel 82574. It belongs to no guest. Without it the network only joins
         /// guests.
         pub uplink: Option<Passthrough> = None,
+    }
+}
+
+table! {
+    /// Memory that guests share, each by an emulated function (`emulate = "ivshmem"`). Devices that are
+    /// passed through do not reach it. It keeps its contents while the machine is on.
+    pub struct SharedMemoryConfig {
+        /// How much, a power of two: "2 MiB" or more.
+        pub size: Memory,
     }
 }
 
@@ -434,6 +447,8 @@ choice! {
         /// a virtio entropy device (virtio 1.2), which gives the processor's random numbers; refused
         /// where the processors have neither RDSEED nor RDRAND, or what these give fails its tests
         VirtioRng = "virtio-rng",
+        /// memory that guests share, with doorbells (QEMU's ivshmem-doorbell, revision 1): BAR 2 is the memory
+        Ivshmem = "ivshmem",
     }
 }
 
@@ -446,6 +461,8 @@ pub enum StandsOn {
     Network,
     /// The processors' random numbers.
     RandomNumbers,
+    /// Memory that guests share.
+    SharedMemory,
 }
 
 impl Model {
@@ -455,10 +472,11 @@ impl Model {
             Self::Nvme | Self::Ide | Self::VirtioBlk => StandsOn::Drive,
             Self::VirtioNet | Self::Ne2000 => StandsOn::Network,
             Self::VirtioRng => StandsOn::RandomNumbers,
+            Self::Ivshmem => StandsOn::SharedMemory,
         }
     }
 
-    /// Bytes of its one BAR: its registers, the MSI-X table and the pending bits, each on pages
+    /// Bytes of its BAR, but for shared memory: its registers, the MSI-X table and the pending bits, each on pages
     /// of their own; or its ports.
     pub const fn bar_bytes(self) -> u64 {
         match self {
@@ -468,6 +486,7 @@ impl Model {
             Self::VirtioNet => 0x8000,
             Self::Ne2000 => 32,
             Self::VirtioRng => 0x8000,
+            Self::Ivshmem => 0x4000,
         }
     }
 
@@ -479,7 +498,7 @@ impl Model {
     /// Whether the BAR is one of ports and not of memory.
     pub const fn has_ports(self) -> bool {
         match self {
-            Self::Nvme | Self::VirtioBlk | Self::VirtioNet | Self::VirtioRng => false,
+            Self::Nvme | Self::VirtioBlk | Self::VirtioNet | Self::VirtioRng | Self::Ivshmem => false,
             Self::Ide | Self::Ne2000 => true,
         }
     }
@@ -560,6 +579,11 @@ impl GuestConfig {
             let backing = pci.backing.as_ref()?;
             Some((index, backing.disk.as_deref()?, backing.partition.as_ref()))
         })
+    }
+
+    /// The memories that its functions share, by name, each with the place of its function in `pci`.
+    pub fn shared_memory(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.emulated().filter_map(|(index, pci, _)| Some((index, pci.shared_memory.as_deref()?)))
     }
 
     /// Its emulated network interfaces, each with its place in `pci` and its network's name.

@@ -38,11 +38,11 @@ pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_
 pub use config::{
     Backing, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig,
     HypervisorConfig, ImageMode, Interrupts, Kept, Model, NetworkConfig, PartitionName, Passthrough,
-    PciConfig, SerialCard, StandsOn, UnmappedAccess,
+    PciConfig, SerialCard, SharedMemoryConfig, StandsOn, UnmappedAccess,
 };
 pub use plan::{
     Base, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, LinePlan,
-    NetworkPlan, OwnedPlan, Plan, PortName, PortPlan, Refusal,
+    NetworkPlan, OwnedPlan, PeerPlan, Plan, PortName, PortPlan, Refusal, SharedMemoryPlan,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

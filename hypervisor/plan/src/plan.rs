@@ -30,6 +30,8 @@ pub struct Plan {
     pub disks: Vec<DiskPlan>,
     /// Its networks, by name.
     pub networks: Vec<NetworkPlan>,
+    /// The memories that guests share.
+    pub shared_memory: Vec<SharedMemoryPlan>,
     /// The serial ports that the console may be at, the best first. Empty where the
     /// configuration wants none or its card is not there.
     pub console: Vec<ConsolePlan>,
@@ -99,6 +101,8 @@ pub enum Base {
     Port(PortPlan),
     /// An entropy device: the processors' random numbers.
     RandomNumbers,
+    /// Memory that guests share: who of them it is.
+    SharedMemory(PeerPlan),
 }
 
 /// A port of a network, to which an emulated function is connected.
@@ -108,6 +112,26 @@ pub struct PortPlan {
     pub network: String,
     /// What the switch lets it do.
     pub config: PortConfig,
+}
+
+/// One of those that share a memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerPlan {
+    /// The memory's name.
+    pub memory: String,
+    /// Who it is among them, from 0.
+    pub position: u16,
+}
+
+/// Memory that guests share.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SharedMemoryPlan {
+    /// Its name.
+    pub name: String,
+    /// Bytes of it, a power of two.
+    pub bytes: u64,
+    /// How many functions share it, whether or not their guests start.
+    pub peers: u16,
 }
 
 /// A function that stays with the hypervisor, which drives it.

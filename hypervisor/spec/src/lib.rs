@@ -25,6 +25,7 @@ pub mod e1000e;
 pub mod ethernet;
 pub mod ide;
 pub mod ip;
+pub mod ivshmem;
 pub mod local_apic;
 pub mod msr;
 pub mod nvme;

@@ -17,7 +17,7 @@ pub struct Bar {
     pub kind: BarKind,
     /// Bytes (or ports) it decodes, a power of two.
     pub size: u64,
-    /// Where the machine has it; `None` for an emulated function. A port number
+    /// Where the machine has it; `None` for the registers of an emulated function. A port number
     /// for [`BarKind::Io`].
     pub host: Option<Hpa>,
     /// Where the guest has it, whether decoded or not. A port number for
@@ -138,6 +138,12 @@ impl GuestBars {
         };
         image.set(at, Width::Dword, flags);
         image.let_write(at, Width::Dword, writable);
+    }
+
+    /// Where the machine has this BAR, if it is one of the machine's.
+    pub fn host(&self, number: u8) -> Option<Hpa> {
+        let (_, _, host) = (*self.bars.get(usize::from(number))?)?;
+        host
     }
 
     /// The BARs as the image has them, with the decode bits of `command`.

@@ -2,7 +2,8 @@
 //! is somebody else's; it hears of what the guest allows it as [`PciEffect::Enables`].
 //!
 //! Mostly there is one BAR. It holds the device's registers, then the MSI-X table and the pending bits,
-//! each on pages of their own. The function has no INTx pin. Behind MSI-X come the capabilities that
+//! each on pages of their own. A second one may be memory, which the guest reaches itself. The function
+//! has no INTx pin. Behind MSI-X come the capabilities that
 //! only drivers of the device understand. A [`Conventional`] function has I/O BARs and a pin instead.
 //!
 //! [`PciEffect::Enables`]: crate::PciEffect::Enables
@@ -13,12 +14,12 @@ mod ports;
 pub use conventional::{Conventional, OwnRegister};
 pub use ports::PortWindow;
 
-use spec::Width;
 use spec::address::PAGE_BYTES;
 use spec::pci_capability::{id, msix};
 use spec::pci_config::{
     CAPABILITIES, COMMAND, CONFIG_BYTES, REVISION_ID, STATUS, SUBSYSTEM, VENDOR_ID, command, status,
 };
+use spec::{Hpa, Width};
 
 use pci::bar::BarKind;
 
@@ -31,6 +32,8 @@ use crate::image::ConfigImage;
 const MSIX: u16 = 0x40;
 /// The BAR.
 const REGISTERS_BAR: u8 = 0;
+/// The BAR of memory.
+const MEMORY_BAR: u8 = 2;
 /// ID, next pointer and length of a vendor-specific capability.
 const VENDOR_HEADER_BYTES: u16 = 3;
 
@@ -84,6 +87,15 @@ pub struct Description<'a> {
     pub vendor_specific: &'a [&'a [u8]],
 }
 
+/// Memory of the machine's that is behind a BAR: the guest reaches it as it does its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BarMemory {
+    /// Where it is, a multiple of its size.
+    pub hpa: Hpa,
+    /// Bytes of it: a power of two, and whole pages.
+    pub bytes: u64,
+}
+
 /// The configuration space of an emulated function.
 pub struct EmulatedFunction {
     image: ConfigImage,
@@ -115,6 +127,19 @@ impl EmulatedFunction {
         bars.add(&mut image, REGISTERS_BAR, kind, layout.bytes, None);
         let told = Enables { line: true, ..Enables::default() };
         Self { image, bars, told, forwarded: true, has_messages: true, windows: &[], fixed: &[] }
+    }
+
+    /// The same with memory behind a BAR of its own, number 2.
+    pub fn with_memory(description: &Description<'_>, memory: BarMemory) -> Self {
+        let mut function = Self::new(description);
+        let kind = BarKind::Memory64 { prefetchable: true };
+        function.bars.add(&mut function.image, MEMORY_BAR, kind, memory.bytes, Some(memory.hpa));
+        function
+    }
+
+    /// Whether memory is behind this BAR, and not the device.
+    pub fn is_memory(&self, bar: u8) -> bool {
+        self.bars.host(bar).is_some()
     }
 
     fn command(&self) -> u16 {

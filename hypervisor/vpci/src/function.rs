@@ -31,8 +31,8 @@ pub trait PciFunction {
     /// The parts of the BARs that must not be mapped; fixed at construction.
     fn trapped_regions(&self) -> &[TrappedRegion];
 
-    /// The pages of a BAR that may be mapped into the guest. None of an emulated
-    /// or I/O BAR, and none of a BAR smaller than a page: the rest of its page may
+    /// The pages of a BAR that may be mapped into the guest. None of the registers of an emulated function
+    /// or of an I/O BAR, and none of a BAR smaller than a page: the rest of its page may
     /// belong to another function, so such a BAR is trapped as a whole.
     fn direct_ranges(&self, bar: u8) -> DirectRanges<'_> {
         let end = match self.bars().get(usize::from(bar)) {

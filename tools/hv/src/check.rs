@@ -135,6 +135,10 @@ fn emulated(function: &plan::EmulatedPlan) -> String {
     let backing = match &function.base {
         plan::Base::Drive(backing) => backing,
         plan::Base::Port(port) => return format!("an emulated {model} on network `{}`", port.network),
+        plan::Base::SharedMemory(peer) => {
+            let plan::PeerPlan { memory, position } = peer;
+            return format!("an emulated {model}, peer {position} of shared memory `{memory}`");
+        }
         plan::Base::RandomNumbers => return format!("an emulated {model}"),
     };
     let contents = match (&backing.disk, &backing.partition) {

@@ -48,6 +48,8 @@ pub enum Feature {
     Drives,
     /// Guests at a network that the hypervisor switches, with a network interface that it keeps.
     Networks,
+    /// Memory that guests share, with doorbells.
+    SharedMemory,
     /// An emulated drive that is told everything wrong.
     EmulatedDrives,
     /// Floods, control characters, pastes, the menu.
@@ -60,7 +62,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
@@ -82,6 +84,7 @@ impl Feature {
         Self::Commands,
         Self::Drives,
         Self::Networks,
+        Self::SharedMemory,
         Self::EmulatedDrives,
         Self::Consoles,
         Self::Machines,
@@ -114,6 +117,7 @@ impl Feature {
             Self::Networks => {
                 "emulated network interfaces, each other and the outside by an 82574L that the hypervisor keeps"
             }
+            Self::SharedMemory => "memory that guests share, with doorbells between them",
             Self::EmulatedDrives => "an emulated NVMe drive under attack",
             Self::Consoles => "the console: floods, control characters, pastes, the menu",
             Self::Machines => "machines that lack something",

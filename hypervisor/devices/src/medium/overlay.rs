@@ -147,11 +147,11 @@ impl<'a> OverlayMedium<'a> {
     /// The block is nowhere any more, and reads zeroes.
     fn forget(&mut self, piece: Piece) -> Result<(), RequestFault> {
         let place = self.place(piece)?;
-        if place.address().is_some() {
-            if let Some(slot) = self.free.get_mut(self.left) {
-                *slot = place.0;
-                self.left += 1;
-            }
+        if place.address().is_some()
+            && let Some(slot) = self.free.get_mut(self.left)
+        {
+            *slot = place.0;
+            self.left += 1;
         }
         self.set_place(piece, Place::ZEROES);
         Ok(())

@@ -54,6 +54,8 @@ where
         let Some(target) = self.bus.memory_target(gpa) else { return Reply::Nothing };
         let reply = self.bus.with_bar(target, |function, bar, offset, _| match function {
             BusFunction::PassedThrough(function) => Reply::Done(function.bar_read(bar, offset, width)),
+            // The processor reaches it; the interpreter does not, and finds nothing.
+            BusFunction::Emulated { function, .. } if function.is_memory(bar) => Reply::Done(width.mask()),
             BusFunction::Emulated { endpoint, .. } => Reply::Endpoint { number: *endpoint, offset },
         });
         reply.unwrap_or(Reply::Nothing)
@@ -72,6 +74,7 @@ where
                 function.bar_write(bar, offset, width, value, asked);
                 Reply::Done(())
             }
+            BusFunction::Emulated { function, .. } if function.is_memory(bar) => Reply::Done(()),
             BusFunction::Emulated { endpoint, .. } => Reply::Endpoint { number: *endpoint, offset },
         });
         self.apply_effects(partition);

@@ -1,9 +1,9 @@
 //! BARs: what a function claims is checked against all that is somebody else's, and the
 //! BARs of a guest's functions must fit where its PCI bus has room.
 
-use super::Report;
 use super::request::Wanted;
-use crate::config::GuestConfig;
+use super::{Report, shared_memory};
+use crate::config::{Config, GuestConfig};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -59,7 +59,7 @@ fn neighbour<'p>(asked: &Wanted<'p>, function: &Function, (first, last): (u64, u
 
 /// The BARs of all functions of a guest have to fit into the windows of its bus, as they
 /// are placed when it is built.
-pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut Report) {
+pub(crate) fn check_room(config: &Config, guest: &GuestConfig, platform: &Platform, report: &mut Report) {
     let windows = Windows::for_processors(platform.address_bits);
     // Of the first 4 GiB one is no memory.
     let most = windows.memory64.start.saturating_sub(1 << 30);
@@ -90,6 +90,15 @@ pub(crate) fn check_room(guest: &GuestConfig, platform: &Platform, report: &mut 
         let kind = if model.has_ports() { BarKind::Io } else { memory };
         let what = format!("the BAR of the emulated function in slot {}", pci.slot);
         wanted.push((model.bar_bytes(), kind, format!("pci[{index}].emulate"), what));
+    }
+    for (index, bytes) in shared_memory::sizes(config, guest) {
+        let kind = BarKind::Memory64 { prefetchable: true };
+        wanted.push((
+            bytes,
+            kind,
+            format!("pci[{index}].shared_memory"),
+            "the BAR of the shared memory".into(),
+        ));
     }
     wanted.sort_by_key(|(bytes, ..)| core::cmp::Reverse(*bytes));
     let mut room = Allocator::new(windows.clone());

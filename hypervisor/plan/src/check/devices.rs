@@ -30,7 +30,7 @@ pub(crate) fn check(config: &Config, name: &str, guest: &GuestConfig, platform: 
         bars::check(wanted, function, &mut report);
         check_rom(&request, function, &mut report);
     }
-    bars::check_room(guest, platform, &mut report);
+    bars::check_room(config, guest, platform, &mut report);
     report.problems
 }
 

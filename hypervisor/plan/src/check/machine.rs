@@ -3,7 +3,7 @@
 use super::{Count, Report};
 use crate::check::rules::MEMORY_GRANULE;
 use crate::config::{GuestConfig, StandsOn};
-use crate::plan::GuestPlan;
+use crate::plan::{GuestPlan, SharedMemoryPlan};
 use crate::problem::Problem;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -128,6 +128,13 @@ impl MemoryBudget {
         let of_devices = DRIVE_MEMORY.bytes().saturating_mul(devices as u64);
         let left = total.saturating_sub(HYPERVISOR_MEMORY.bytes()).saturating_sub(of_devices);
         Self { total, left, small_code_pages: platform.small_code_pages }
+    }
+
+    /// Takes what guests share.
+    pub fn take_shared(&mut self, memories: &[SharedMemoryPlan]) {
+        for memory in memories {
+            self.left = self.left.saturating_sub(memory.bytes);
+        }
     }
 
     /// What a guest takes, its nested tables included where they count. With large pages they

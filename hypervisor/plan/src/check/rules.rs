@@ -1,6 +1,6 @@
 //! What must hold on any machine.
 
-use super::{Report, earlier_guests, ports};
+use super::{Report, earlier_guests, ports, shared_memory};
 use crate::config::{
     Backing, Config, GuestConfig, ImageMode, Interrupts, Model, PartitionName, PciConfig, StandsOn,
 };
@@ -30,6 +30,8 @@ const MOST_PROCESSORS: usize = 254;
 pub(crate) fn check_whole(config: &Config) -> Vec<Problem> {
     let mut problems: Vec<Problem> = config.disk.keys().filter_map(|name| check_name("disk", name)).collect();
     problems.extend(config.network.keys().filter_map(|name| check_name("network", name)));
+    problems.extend(config.shared_memory.keys().filter_map(|name| check_name("shared_memory", name)));
+    problems.extend(shared_memory::check_whole(config));
     if config.guest.is_empty() {
         problems.push(Problem {
             path: "guest".to_string(),
@@ -161,6 +163,10 @@ fn check_slots(guest: &GuestConfig, report: &mut Report) {
 /// A function is the machine's or an emulated one, and has the keys of its kind.
 fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut Report) {
     for (index, pci) in guest.pci.iter().enumerate() {
+        if pci.shared_memory.is_some() && pci.emulate != Some(Model::Ivshmem) {
+            let key = alloc::format!("pci[{index}].shared_memory");
+            report.add(key, "the function shares no memory", "remove the key");
+        }
         match (&pci.passthrough, pci.emulate) {
             (Some(_), None) => {
                 if pci.backing.is_some() {
@@ -188,6 +194,7 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
                         check_backing(config, index, pci, report);
                         ports::check_no_port(index, pci, "the emulated function is a drive", report);
                     }
+                    StandsOn::SharedMemory => shared_memory::check(config, index, pci, report),
                     StandsOn::RandomNumbers => {
                         ports::check_no_drive(index, pci, report);
                         ports::check_no_port(index, pci, "the emulated function has no network", report);

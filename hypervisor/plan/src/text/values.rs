@@ -4,7 +4,7 @@ use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong
 use crate::config::{
     Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
     ImageMode, Interrupts, Model, NetworkConfig, PartitionName, Passthrough, PciConfig, SerialCard,
-    UnmappedAccess,
+    SharedMemoryConfig, UnmappedAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -285,6 +285,7 @@ nested!(
     DiskConfig,
     NetworkConfig,
     SerialCard,
+    SharedMemoryConfig,
     GuestConfig,
     PciConfig,
     Passthrough,

@@ -42,6 +42,8 @@ mod restarts;
 #[cfg(target_os = "none")]
 mod rewrite;
 #[cfg(target_os = "none")]
+mod shared_memory;
+#[cfg(target_os = "none")]
 mod storm;
 #[cfg(target_os = "none")]
 mod sweep;
@@ -120,6 +122,7 @@ mod entry {
         ("svm", sweep::svm),
         ("processor", processor::run),
         ("nvme", nvme::run),
+        ("shared-memory", shared_memory::run),
         ("rewrite", rewrite::run),
         ("init-storm", storm::run),
         ("commands", commands::run),

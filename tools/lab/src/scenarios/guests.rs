@@ -84,6 +84,7 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
             .ends("one", POWER_OFF)
             .ends("two", POWER_OFF),
     );
+    list.push(shared_memory(column));
     if matches!(column, Column::SvmVtd | Column::VmxBochs) {
         list.push(behind_barriers(column));
     }
@@ -105,6 +106,22 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
     }
     list
 }
+
+/// Two guests that share memory and ring each other, one with its interrupts virtual. In between each rings
+/// at nobody's, and moves its memory about in its address space.
+fn shared_memory(column: Column) -> Scenario {
+    let peer = |name, cpu| Guest::new(name, &[cpu], "shared-memory").shares("02.0", "board");
+    let guests = [peer("one", 1), peer("two", 2).set("interrupts", "\"virtual\"")];
+    hosted_with(column, Feature::SharedMemory, "guest/shared-memory", SHARED_BOARD, &guests)
+        .expect(HYPERVISOR, "shared memory board: 2048 KiB for 2 functions")
+        .expect("one", "attack shared-memory: held")
+        .expect("two", "attack shared-memory: held")
+        .ends("one", POWER_OFF)
+        .ends("two", POWER_OFF)
+}
+
+/// Behind the keys of the hypervisor, the table of the memory.
+const SHARED_BOARD: &str = "[shared_memory.board]\nsize = \"2 MiB\"\n";
 
 /// Frozen in the middle of its work until its neighbour has ended, and again, at once: the guest
 /// looks at everything that it has, and at the time.

@@ -115,6 +115,15 @@ impl Guest {
         self
     }
 
+    /// Lets the guest share a memory by an emulated function at `slot`.
+    pub fn shares(mut self, slot: &str, memory: &str) -> Self {
+        self.functions.push_str(&format!(
+            "\n[[guest.{}.pci]]\nslot = \"{slot}\"\nemulate = \"ivshmem\"\nshared_memory = \"{memory}\"\n",
+            self.name
+        ));
+        self
+    }
+
     /// Sets a key of the function that was passed through last.
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.functions.push_str(&format!("{key} = {value}\n"));

@@ -11,14 +11,17 @@ use devices::device::{Completion, Context, Device, DeviceEffect};
 use devices::medium::ImageMedium;
 use devices::{Backend, Chipset, ChipsetConfig, Endpoint, ide};
 use iommu::{Fault, HostMsi as RemappedMsi};
-use spec::Width;
 use spec::pci_config::{COMMAND, command};
+use spec::{Hpa, Width};
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
 use std::string::{String, ToString};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
-use vpci::{BarLayout, Conventional, Description, EmulatedFunction, Grant, Identity, PortWindow, Windows};
+use tables::{MapError, MemoryType, Permissions};
+use vpci::{
+    BarLayout, BarMemory, Conventional, Description, EmulatedFunction, Grant, Identity, PortWindow, Windows,
+};
 
 /// Behind a root port, and its slot on the guest's bus.
 pub const NVME: (Bdf, Slot) = (Bdf::new(1, 0, 0), Slot::new(1, 0));
@@ -26,6 +29,9 @@ pub const NVME: (Bdf, Slot) = (Bdf::new(1, 0, 0), Slot::new(1, 0));
 pub const E1000E: (Bdf, Slot) = (Bdf::new(0, 2, 0), Slot::new(2, 0));
 /// The slot of a [`Bell`].
 pub const EMULATED: Slot = Slot::new(3, 0);
+/// An emulated function with memory.
+pub const SHARED: Slot = Slot::new(7, 0);
+pub const SHARED_MEMORY: BarMemory = BarMemory { hpa: Hpa(0x7000_0000), bytes: 0x10_0000 };
 /// A root port, and the [`Bell`] behind it.
 pub const PORT: Slot = Slot::new(4, 0);
 /// An IDE controller in compatibility mode.
@@ -208,7 +214,17 @@ impl NestedTables for Machine {
     fn root(&self) -> Hpa {
         Hpa(0)
     }
-    fn map(&mut self, gpa: Gpa, _: Hpa, bytes: u64, _: Permissions, _: MemoryType) -> Result<(), MapError> {
+    fn map(
+        &mut self,
+        gpa: Gpa,
+        hpa: Hpa,
+        bytes: u64,
+        permissions: Permissions,
+        memory_type: MemoryType,
+    ) -> Result<(), MapError> {
+        let is_shared = hpa == SHARED_MEMORY.hpa;
+        assert_eq!(memory_type == MemoryType::WriteBack, is_shared, "only memory is cached");
+        assert!(!permissions.execute);
         self.with(|state| {
             assert!(state.mapped.insert(gpa.0, bytes).is_none(), "{gpa} is mapped twice");
             state.events.push(Event::Mapped(gpa.0, bytes));
@@ -421,8 +437,12 @@ pub fn guest() -> (Machine, Partition<Around>) {
     let identity = Identity { vendor: 0x1b36, device: 0x10, class: 0x01_0802, revision: 0 };
     let description = Description { identity, messages: 1, layout, vendor_specific: &[] };
     bus.insert_port(PORT).unwrap();
-    for (slot, endpoint) in [(EMULATED, 0), (BEHIND, 1)] {
-        let function = EmulatedFunction::new(&description);
+    for (slot, endpoint, memory) in [(EMULATED, 0, None), (BEHIND, 1, None), (SHARED, 4, Some(SHARED_MEMORY))]
+    {
+        let function = match memory {
+            Some(memory) => EmulatedFunction::with_memory(&description, memory),
+            None => EmulatedFunction::new(&description),
+        };
         bus.insert(slot, BusFunction::Emulated { function, endpoint }).unwrap();
     }
     for (slot, endpoint, description) in [(IDE, 2, IDE_FUNCTION), (CONVENTIONAL, 3, CONVENTIONAL_FUNCTION)] {
@@ -455,7 +475,8 @@ pub fn guest() -> (Machine, Partition<Around>) {
     };
     let ide = ide_endpoint([Some(14), Some(15)]);
     let conventional = ide_endpoint([Some(LINE_GSI), None]);
-    partition.endpoints = Box::new([endpoint(), endpoint(), ide, conventional].map(TicketMutex::new));
+    partition.endpoints =
+        Box::new([endpoint(), endpoint(), ide, conventional, endpoint()].map(TicketMutex::new));
     (machine, partition)
 }
 

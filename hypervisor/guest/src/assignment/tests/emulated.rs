@@ -1,6 +1,6 @@
 //! An emulated function on the bus of a guest, beside passed-through ones.
 
-use super::bench::{BEHIND, COUNT, EMULATED, PORT};
+use super::bench::{BEHIND, COUNT, EMULATED, Event, PORT, SHARED, SHARED_MEMORY};
 use super::*;
 use access::GuestMemory;
 use spec::pci_config::{BAR0, BRIDGE_CONTROL, BRIDGE_CONTROL_SECONDARY_RESET};
@@ -105,4 +105,46 @@ fn behind_a_root_port_it_works_as_far_as_the_port_forwards() {
     assert_eq!(guest.endpoint_read(0, 1, 0, Width::Dword), (0, false), "it counts anew");
     assert_eq!(write(&guest, at, 1), Some(false));
     assert_eq!(guest.memory.read64(COUNT), Ok(1));
+}
+
+#[test]
+fn memory_behind_a_bar_is_the_guests_while_it_decodes_it_and_moves_along() {
+    let (machine, guest) = guest();
+    let bar = BAR0 + 8;
+    let at = u64::from(config_read(&guest, SHARED, bar, Width::Dword) & !0xf)
+        | u64::from(config_read(&guest, SHARED, bar + 4, Width::Dword)) << 32;
+    assert!(at.is_multiple_of(SHARED_MEMORY.bytes));
+    let decode = |what: u16| config_write(&guest, SHARED, COMMAND, Width::Word, what.into());
+    let bytes = SHARED_MEMORY.bytes;
+    decode(command::MEMORY_SPACE);
+    assert_eq!(machine.take_events(), [Event::Flushed, Event::Mapped(at, bytes)]);
+    let read = guest.bus().memory_read(&guest, Gpa(at), Width::Dword);
+    assert_eq!(read, Reply::Done(0xffff_ffff), "only the processor reaches it");
+    assert_eq!(guest.bus().memory_write(&guest, Gpa(at), Width::Dword, 1), Reply::Done(()));
+    // Moved while it decodes: never at two places.
+    let other = at + bytes;
+    config_write(&guest, SHARED, bar, Width::Dword, other as u32);
+    let events = machine.take_events();
+    assert_eq!(events.first(), Some(&Event::Unmapped(at, bytes)));
+    assert!(events.contains(&Event::Mapped(other, bytes)), "{events:?}");
+    flush(&guest);
+    decode(0);
+    assert_eq!(machine.take_events(), [Event::Unmapped(other, bytes)]);
+    decode(command::MEMORY_SPACE);
+    machine.take_events();
+    assert!(guest.bus().revoke(&guest));
+    assert!(machine.take_events().contains(&Event::Unmapped(other, bytes)));
+}
+
+#[test]
+fn memory_behind_a_bar_is_nowhere_that_is_not_the_guests() {
+    let (machine, guest) = guest();
+    config_write(&guest, SHARED, COMMAND, Width::Word, command::MEMORY_SPACE.into());
+    machine.take_events();
+    // Over the guest's memory, over another function's registers, beyond the windows.
+    for at in [0, config_read(&guest, EMULATED, BAR0, Width::Dword) & !0xf_ffff, 0xfee0_0000] {
+        config_write(&guest, SHARED, BAR0 + 8, Width::Dword, at);
+        config_write(&guest, SHARED, BAR0 + 12, Width::Dword, 0);
+        assert!(machine.with(|state| !state.mapped.contains_key(&at.into())), "{at:#x}");
+    }
 }
