@@ -12,6 +12,7 @@
 //!
 //! The terminal on the other side is taken for one that reads UTF-8.
 
+use crate::LONGEST_NAME;
 use core::fmt::Write;
 
 /// Longest text of a line on the serial port, without its owner; a longer one goes on in the
@@ -21,8 +22,6 @@ pub const LONGEST_TEXT: usize = 240;
 const RESET: &[u8] = b"\x1b[0m";
 /// Longest sequence of colours that passes.
 const LONGEST_SEQUENCE: usize = 32;
-/// Longest name of an owner.
-const LONGEST_NAME: usize = 32;
 
 /// What a sequence of bytes may yet become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -198,7 +197,7 @@ impl Filter {
     ) {
         let word = self.word.get(..self.word_bytes).unwrap_or_default();
         match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' => {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b':' | b'.' => {
                 self.remember(byte);
                 self.put(&[byte], emit);
             }
@@ -307,7 +306,7 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
-    const OWNERS: [&str; 2] = ["hypervisor", "net"];
+    const OWNERS: [&str; 3] = ["hypervisor", "net", "net:06.0"];
 
     fn is_owner(text: &[u8]) -> bool {
         OWNERS.iter().any(|name| text.ends_with(name.as_bytes()))

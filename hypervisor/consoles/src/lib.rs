@@ -20,3 +20,6 @@ pub mod ring;
 
 /// The owner of the hypervisor's own lines.
 pub const HYPERVISOR: &str = "hypervisor";
+/// Bytes of the longest name of an owner: a guest's, or with `:` and a slot behind it that of a console of one
+/// of its functions.
+pub const LONGEST_NAME: usize = 32 + 1 + 4;

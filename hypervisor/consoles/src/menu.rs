@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a guest's number | the keyboard is that guest's |
 //! | Ctrl-T | the keyboard is the next guest's |
+//! | `n` | the keyboard is the next console's of the same guest |
 //! | `s` and a number, then `y` | that guest is stopped |
 //! | `r` and a number, then `y` | that guest starts again |
 //! | `f` and a number, then `y` | that guest is frozen |
@@ -51,6 +52,8 @@ pub enum Action {
     Show,
     /// Give the keyboard to the next guest.
     Next,
+    /// Give the keyboard to the next console of the guest that has it.
+    NextConsole,
     /// Do this with the guest of this number, from 0.
     Do(Verb, usize),
     /// Ask for the number of a guest.
@@ -97,6 +100,7 @@ impl Menu {
             (State::Closed, byte) => (State::Closed, Action::Type(byte)),
             (State::Open, KEY) => (State::Closed, Action::Next),
             (State::Open, b't' | b'T') => (State::Closed, Action::Type(KEY)),
+            (State::Open, b'n' | b'N') => (State::Closed, Action::NextConsole),
             (State::Open, b'0'..=b'9') => self.digit(Verb::Focus, 0, byte),
             (State::Open, letter) => Verb::of(letter).map_or((State::Closed, Action::Close), |verb| {
                 (State::Number(verb, 0), Action::AskWhich(verb))
@@ -151,6 +155,7 @@ mod tests {
     fn the_keyboard_goes_to_a_guest_by_its_number_or_to_the_next() {
         assert_eq!(keys(2, b"\x142x"), [Action::Show, Action::Do(Verb::Focus, 1), Action::Type(b'x')]);
         assert_eq!(keys(2, b"\x14\x14x"), [Action::Show, Action::Next, Action::Type(b'x')]);
+        assert_eq!(keys(2, b"\x14nx"), [Action::Show, Action::NextConsole, Action::Type(b'x')]);
         assert_eq!(keys(2, b"\x143"), [Action::Show, Action::Close]);
         assert_eq!(keys(2, b"\x140"), [Action::Show, Action::Close]);
     }

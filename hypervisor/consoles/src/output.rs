@@ -4,17 +4,15 @@
 //! and Varghese, 1995); a line is never interrupted. So a line waits for one turn of each
 //! other owner at most, however much these have to say.
 
-use crate::HYPERVISOR;
 use crate::filter::LONGEST_TEXT;
 use crate::port::SerialPort;
 use crate::ring::{Flags, Lost, Taken};
+use crate::{HYPERVISOR, LONGEST_NAME};
 use core::fmt::Write;
 
-/// Longest name of an owner.
-const LONGEST_NAME: usize = 32;
 /// A whole line: name, mark, text, end.
 const LONGEST_LINE: usize = LONGEST_NAME + 2 + LONGEST_TEXT + 2;
-/// Most owners: the log, and a guest on each of the other processors.
+/// Most owners: the log, and the consoles of all guests, of which each has one and its functions may be more.
 pub const MOST_OWNERS: usize = 256;
 /// Bytes that each owner gets in a turn. What it does not use is not kept; what it uses
 /// beyond, for lines are whole, it has less the next time.

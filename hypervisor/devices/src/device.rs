@@ -39,6 +39,8 @@ pub enum DeviceEffect {
     /// Something waits in the device's queues: have whoever polls it call [`Device::poll`], or take the
     /// frames of a network interface by [`Device::transmit`], or doorbells by [`Device::take_doorbell`].
     Wake,
+    /// Something is printed: take it by [`Device::output`], until there is no more.
+    Output,
 }
 
 /// What a request does with the medium.
@@ -260,6 +262,20 @@ pub trait Device: Send {
     fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {
         let _ = (parts, context);
         Reception::Down
+    }
+
+    /// Takes the next piece of what the guest prints, as much as `into` has room for. How many bytes
+    /// there were; fewer than there is room for are the last ones for now.
+    fn output(&mut self, into: &mut [u8], context: &mut Context<'_>) -> usize {
+        let _ = (into, context);
+        0
+    }
+
+    /// Takes a byte that was typed to the guest. False: it has no room for it now, so offer it again
+    /// later.
+    fn input(&mut self, byte: u8, context: &mut Context<'_>) -> bool {
+        let _ = (byte, context);
+        false
     }
 
     /// What it has done since it was made.

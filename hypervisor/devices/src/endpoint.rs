@@ -26,7 +26,12 @@ pub struct Surroundings<'a> {
     pub now: u64,
     /// Takes an interrupt message to the guest's local APICs.
     pub send: &'a mut dyn FnMut(InterruptMessage),
+    /// Shows what the guest prints by the device.
+    pub print: &'a mut dyn FnMut(&[u8]),
 }
+
+/// The most bytes that are printed at once.
+const PIECE_BYTES: usize = 256;
 
 /// What a device's requests go to.
 pub enum Backend {
@@ -76,6 +81,8 @@ pub struct Endpoint {
     failed: bool,
     /// Whoever polls the device, or serves its backend, has something to do.
     wants_service: bool,
+    /// Something is printed that nobody has taken yet.
+    has_output: bool,
     /// Counts resets: what was taken before one is nobody's any more.
     life: u32,
     /// Messages of what is being finished wait.
@@ -201,6 +208,7 @@ impl Endpoint {
             bus_master: false,
             failed: false,
             wants_service: false,
+            has_output: false,
             life: 0,
             holds: false,
             held: 0,
@@ -290,6 +298,7 @@ impl Endpoint {
             let done =
                 self.with_device(around, |device, context| device.write_string(offset, width, rest, context));
             self.apply(around);
+            self.print(around);
             rest = rest.get(done.max(1)..).unwrap_or_default();
         }
     }
@@ -318,6 +327,7 @@ impl Endpoint {
         self.line_enabled = true;
         self.failed = false;
         self.wants_service = false;
+        self.has_output = false;
         self.life = self.life.wrapping_add(1);
         self.held = 0;
     }
@@ -358,6 +368,25 @@ impl Endpoint {
         let missed = self.with_device(around, |device, context| device.want_notifications(wanted, context));
         self.apply(around);
         missed
+    }
+
+    /// Prints a piece of what the guest has given the device for that. Whether there may be more.
+    pub fn print(&mut self, around: &mut Surroundings<'_>) -> bool {
+        if self.has_output {
+            let mut piece = [0; PIECE_BYTES];
+            let bytes = self.with_device(around, |device, context| device.output(&mut piece, context));
+            self.has_output = bytes == PIECE_BYTES;
+            self.apply(around);
+            (around.print)(piece.get(..bytes).unwrap_or_default());
+        }
+        self.has_output
+    }
+
+    /// Gives the device a byte that was typed; see [`Device::input`].
+    pub fn input(&mut self, byte: u8, around: &mut Surroundings<'_>) -> bool {
+        let taken = self.with_device(around, |device, context| device.input(byte, context));
+        self.apply(around);
+        taken
     }
 
     /// Whether requests wait for whoever serves the backend.
@@ -517,6 +546,7 @@ impl Endpoint {
                 },
                 DeviceEffect::Submit(request) => self.submit(request, around),
                 DeviceEffect::Wake => self.wants_service = true,
+                DeviceEffect::Output => self.has_output = true,
                 // Whoever called looks at the lines once everything is done.
                 DeviceEffect::Line => {}
             }

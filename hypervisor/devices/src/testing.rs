@@ -89,6 +89,8 @@ pub struct Bench<D, M> {
     pub now: u64,
     /// The messages that it sent, in order.
     pub messages: Vec<u16>,
+    /// It prints something that was not taken yet.
+    pub has_output: bool,
     /// How often it asked to be polled.
     pub wakes: usize,
     /// The level of its line, as whoever looks after each [`DeviceEffect::Line`] knows it.
@@ -110,6 +112,7 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
             medium,
             now: 0,
             messages: Vec::new(),
+            has_output: false,
             wakes: 0,
             line: false,
             hold: false,
@@ -160,6 +163,18 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         true
     }
 
+    /// Takes what it prints, in pieces of so many bytes.
+    pub fn output(&mut self, piece: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while core::mem::take(&mut self.has_output) {
+            let mut bytes = vec![0; piece];
+            let count = self.call(|device, context| device.output(&mut bytes, context));
+            self.has_output |= count == piece;
+            all.extend_from_slice(&bytes[..count]);
+        }
+        all
+    }
+
     /// Polls the device. Whether it took something.
     pub fn poll(&mut self) -> bool {
         self.call(|device, context| device.poll(context))
@@ -205,6 +220,7 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
                 DeviceEffect::Msi(message) => self.messages.push(message),
                 DeviceEffect::Submit(request) => self.submit(request),
                 DeviceEffect::Wake => self.wakes += 1,
+                DeviceEffect::Output => self.has_output = true,
             }
         }
     }

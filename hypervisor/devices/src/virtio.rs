@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod chain;
+pub mod console;
 mod copy;
 pub mod entropy;
 pub mod net;

@@ -4,6 +4,7 @@
 
 use crate::host::Host;
 use crate::partition::{HOUSEKEEPING, Partition};
+use core::cell::Cell;
 use devices::{Endpoint, Surroundings};
 use spec::Width;
 use vpci::Enables;
@@ -97,26 +98,48 @@ impl<H: Host> Partition<H> {
         own
     }
 
+    /// Lets `access` use an endpoint, then prints what it has to print: a piece at a time, for nobody waits
+    /// for the endpoint longer than one takes.
     fn with_endpoint<R>(
         &self,
         from: usize,
         number: usize,
         access: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
     ) -> Option<(R, bool)> {
+        let (result, mut own, mut more) = self.with_locked_endpoint(from, number, access)?;
+        while more {
+            let piece = self.with_locked_endpoint(from, number, |_, _| ())?;
+            (own, more) = (own | piece.1, piece.2);
+        }
+        Some((result, own))
+    }
+
+    /// What `access` gave, whether vCPU `from` has to look at its interrupts, and whether more is to be
+    /// printed.
+    fn with_locked_endpoint<R>(
+        &self,
+        from: usize,
+        number: usize,
+        access: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
+    ) -> Option<(R, bool, bool)> {
         let mut endpoint = self.endpoints.get(number)?.lock();
-        let mut own = false;
-        let mut send = |message| own |= self.route(from, message);
-        let mut around = Surroundings { memory: &self.memory, now: self.now(), send: &mut send };
+        let own = Cell::new(false);
+        let mut send = |message| own.set(own.get() | self.route(from, message));
+        let mut print = |bytes: &[u8]| own.set(own.get() | self.print(from, number, bytes));
+        let mut around =
+            Surroundings { memory: &self.memory, now: self.now(), send: &mut send, print: &mut print };
         let result = access(&mut endpoint, &mut around);
+        let more = endpoint.print(&mut around);
+        let mut own = own.get();
         if let Some((was, is)) = endpoint.take_line_change() {
             own |= self.drive_lines(from, was, is);
         }
         if endpoint.has_failed() {
-            self.fail_device("emulated drive");
+            self.fail_device("emulated function");
         }
         if endpoint.take_wants_service() {
             self.host.wake_io();
         }
-        Some((result, own))
+        Some((result, own, more))
     }
 }

@@ -45,8 +45,9 @@ pub trait Host: Sized {
     /// Makes the housekeeping CPU look at the emulated devices that it polls and serves
     /// ([`Partition::serve_endpoint`]).
     fn wake_io(&self);
-    /// Writes part of a guest's console line; `complete` ends the line.
-    fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool);
+    /// Writes part of a line of the guest's console `console`, of which the one at its serial port is 0;
+    /// `complete` ends the line.
+    fn console(&self, partition: &Partition<Self>, console: usize, line: &[u8], complete: bool);
     /// Writes a line about a guest to the hypervisor's log.
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>);
 

@@ -8,19 +8,17 @@ use crate::mailbox::{self, Mailbox};
 use crate::time::GuestTime;
 use alloc::boxed::Box;
 use alloc::string::String;
+use console::{FunctionConsole, Line, SERIAL_PORT};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
 use devices::{Chipset, Effect, Effects, Endpoint};
 use spin::mutex::TicketMutex;
 
-mod console;
+pub mod console;
 mod lines;
 mod ports;
 mod routing;
 mod saved;
-
-/// Longest piece of a console line that is written at once.
-const LINE_BYTES: usize = 240;
 
 /// How a guest ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,8 +83,7 @@ pub struct ChipsetState {
     /// The models.
     pub chipset: Chipset,
     effects: Effects,
-    line: [u8; LINE_BYTES],
-    line_bytes: usize,
+    line: Line,
 }
 
 /// A guest: what all its processors share.
@@ -133,6 +130,10 @@ pub struct Partition<H: Host> {
     bus: TicketMutex<H::Bus>,
     /// Its emulated devices; [`crate::endpoints`]. None is taken while another is.
     pub endpoints: Box<[TicketMutex<Endpoint>]>,
+    /// Which of them are consoles.
+    pub consoles: Box<[FunctionConsole]>,
+    /// Number of its first console among those of all guests.
+    pub first_console: usize,
     /// Their lines. It is taken after an endpoint, and before the chipset.
     pub(crate) lines: TicketMutex<lines::Lines>,
     end: AtomicU8,
@@ -172,18 +173,15 @@ impl<H: Host> Partition<H> {
             ready: None,
             is_ready: AtomicBool::new(false),
             mailboxes: (0..vcpus).map(|_| Mailbox::default()).collect(),
-            chipset: TicketMutex::new(ChipsetState {
-                chipset,
-                effects: Effects::new(),
-                line: [0; LINE_BYTES],
-                line_bytes: 0,
-            }),
+            chipset: TicketMutex::new(ChipsetState { chipset, effects: Effects::new(), line: Line::new() }),
             chipset_deadline: AtomicU64::new(u64::MAX),
             console_deadline: AtomicU64::new(u64::MAX),
             left_to_housekeeping: AtomicBool::new(false),
             external: AtomicU8::new(0),
             bus: TicketMutex::new(bus),
             endpoints: Box::default(),
+            consoles: Box::default(),
+            first_console: 0,
             lines: TicketMutex::default(),
             end: AtomicU8::new(0),
             log_budget,
@@ -288,7 +286,7 @@ impl<H: Host> Partition<H> {
         let result = access(&mut state.chipset, &mut state.effects, now);
         let mut needs_service = false;
         while let Some(effect) = state.effects.pop() {
-            needs_service |= self.chipset_effect(from, effect, &mut state.line, &mut state.line_bytes);
+            needs_service |= self.chipset_effect(from, effect, &mut state.line);
         }
         if state.effects.take_overflow() {
             self.fail_device("chipset");
@@ -345,13 +343,7 @@ impl<H: Host> Partition<H> {
         Some(self.time.machine_tick(self.chipset_deadline().min(self.console_deadline())))
     }
 
-    fn chipset_effect(
-        &self,
-        from: usize,
-        effect: Effect,
-        line: &mut [u8; LINE_BYTES],
-        used: &mut usize,
-    ) -> bool {
+    fn chipset_effect(&self, from: usize, effect: Effect, line: &mut Line) -> bool {
         match effect {
             Effect::Message(message) => self.route(from, message),
             Effect::Resample(gsi) => {
@@ -363,8 +355,8 @@ impl<H: Host> Partition<H> {
                 level && self.notify(from, 0, mailbox::CHIPSET)
             }
             Effect::Transmit(byte) => {
-                let ready = self.transmit(from, byte, line, used);
-                ready | self.watch_console(from, *used > 0)
+                let ready = self.transmit(from, SERIAL_PORT, byte, line);
+                ready | self.watch_console(from, line.is_unfinished())
             }
             Effect::PowerOff { sleep_type } => {
                 if sleep_type == crate::layout::SLEEP_TYPE_OFF {

@@ -17,7 +17,7 @@ use crate::shared_memory;
 use crate::virtualization;
 use access::ConfigSpace;
 use alloc::boxed::Box;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
@@ -148,7 +148,7 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     let running = processor::start_others(&apic_ids, processor_main);
     report_missing(&built);
     log::info!("{running} processors, {} guests, {refused} refused", built.len());
-    console::add_guests(built.iter().map(|guest| guest.partition.name.as_str()));
+    name_consoles(&mut built);
     console::leave_to_housekeeping(KICK_VECTOR, common.tsc_hz);
     // The other processors wait for this.
     let machine =
@@ -159,6 +159,18 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
         Some(off) => power::power_off(&off),
         None => log::warn!("the firmware does not say how to turn the machine off"),
     }
+}
+
+/// Numbers the guests' consoles, each guest's behind one another, and makes room for what they print.
+fn name_consoles(guests: &mut [Guest]) {
+    let mut names = Vec::new();
+    for guest in guests {
+        guest.partition.first_console = names.len();
+        names.extend(
+            (0..=guest.partition.consoles.len()).map(|console| guest.plan.console_name(console).to_string()),
+        );
+    }
+    console::add_guests(names.iter().map(String::as_str));
 }
 
 /// A guest whose processors are not all there never runs: say so.

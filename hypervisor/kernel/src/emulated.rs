@@ -6,6 +6,7 @@ mod ivshmem;
 mod ne2000;
 mod nvme;
 mod virtio_blk;
+mod virtio_console;
 mod virtio_net;
 mod virtio_rng;
 
@@ -48,6 +49,7 @@ pub fn build(
             Base::Port(port) => interface(emulated.model, slot, port, whose, io)?,
             Base::SharedMemory(peer) => ivshmem::build(&mut io.memories, peer, (index, number))?,
             Base::RandomNumbers => virtio_rng::build(&plan.name, slot)?,
+            Base::Console => console(emulated.model, slot, plan)?,
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;
@@ -99,5 +101,14 @@ fn interface(
         Model::VirtioNet => Ok(virtio_net::build(mac)),
         Model::Ne2000 => Ok(ne2000::build(mac, slot)),
         _ => Err("it is no network interface".into()),
+    }
+}
+
+/// A console.
+fn console(model: Model, slot: Slot, plan: &GuestPlan) -> Result<(EmulatedFunction, Endpoint), String> {
+    log::info!("{}: {slot}: {} console, {}:{slot}", plan.name, model.text(), plan.name);
+    match model {
+        Model::VirtioConsole => Ok(virtio_console::build()),
+        _ => Err("it is no console".into()),
     }
 }

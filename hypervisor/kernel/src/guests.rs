@@ -23,6 +23,7 @@ use guest::holdings::Account;
 use guest::layout::GuestLayout;
 use guest::lifecycle::{Lifecycle, Policy};
 use guest::partition::Partition;
+use guest::partition::console::FunctionConsole;
 use guest::snapshot::Snapshot;
 use iommu::{Iommu, Requester};
 use machine::chipset::config_space::MachineConfigSpace;
@@ -187,6 +188,7 @@ fn try_build(
         bus,
     );
     partition.endpoints = endpoints;
+    partition.consoles = plan.consoles().map(|(endpoint, _)| FunctionConsole::new(endpoint)).collect();
     partition.direct_interrupts = direct;
     partition.accelerated_interrupts = !direct && keeps_apics(&plan, common);
     for (mailbox, processor) in partition.mailboxes.iter_mut().zip(&processors) {

@@ -110,8 +110,8 @@ impl Host for KernelHost {
         crate::housekeeping::wake();
     }
 
-    fn console(&self, partition: &Partition<Self>, line: &[u8], complete: bool) {
-        console::write_guest(partition.index, complete, line);
+    fn console(&self, partition: &Partition<Self>, console: usize, line: &[u8], complete: bool) {
+        console::write_guest(partition.first_console.saturating_add(console), complete, line);
     }
 
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>) {

@@ -4,6 +4,7 @@ use crate::guests::Guest;
 use crate::host::Machine;
 use consoles::input::Input;
 use consoles::menu::{Action, Menu, Verb};
+use guest::partition::console::SERIAL_PORT;
 
 /// How long a guest may read nothing of its console before what is typed to it is dropped,
 /// in seconds.
@@ -16,6 +17,8 @@ pub struct Keyboard<'m> {
     input: Input,
     /// Number of the guest that has it.
     focus: usize,
+    /// Which console of that guest.
+    console: usize,
 }
 
 impl<'m> Keyboard<'m> {
@@ -23,7 +26,7 @@ impl<'m> Keyboard<'m> {
     pub fn new(machine: &'m Machine, tsc_hz: u64) -> Self {
         let (menu, input) =
             (Menu::new(machine.guests.len()), Input::new(tsc_hz.saturating_mul(PATIENCE_SECONDS)));
-        Self { machine, menu, input, focus: 0 }
+        Self { machine, menu, input, focus: 0, console: SERIAL_PORT }
     }
 
     /// Whether more may be typed; else the other side has to wait.
@@ -43,9 +46,10 @@ impl<'m> Keyboard<'m> {
             return;
         }
         let guest = self.machine.guests.get(self.focus);
-        self.input.flush(now, |byte| guest.is_none_or(|guest| guest.partition.receive(byte)));
+        let console = self.console;
+        self.input.flush(now, |byte| guest.is_none_or(|guest| guest.partition.receive(console, byte)));
         if let (Some(dropped), Some(guest)) = (self.input.take_dropped(), guest) {
-            let name = &guest.partition.name;
+            let name = guest.plan.console_name(console);
             log::warn!("{dropped} characters typed to {name} are lost: it did not read its console");
         }
     }
@@ -54,8 +58,9 @@ impl<'m> Keyboard<'m> {
         match action {
             Action::Type(_) | Action::None => {}
             Action::Show => self.show(),
-            Action::Next => self.give((self.focus + 1) % self.machine.guests.len().max(1)),
-            Action::Do(Verb::Focus, guest) => self.give(guest),
+            Action::Next => self.give((self.focus + 1) % self.machine.guests.len().max(1), SERIAL_PORT),
+            Action::NextConsole => self.give(self.focus, self.next_console()),
+            Action::Do(Verb::Focus, guest) => self.give(guest, SERIAL_PORT),
             Action::Do(verb, guest) => self.change(verb, guest),
             Action::AskWhich(verb) => log::info!("which guest shall {}? its number", what(verb)),
             Action::AskSure(verb, guest) => {
@@ -76,20 +81,27 @@ impl<'m> Keyboard<'m> {
             log::info!("{:3}  {name}: {state}, started {runs} times{keyboard}", number + 1);
         }
         log::info!("a number: its keyboard; Ctrl-T: the next one's; s: stop, r: restart one; t: type Ctrl-T");
-        log::info!("f: freeze one, c: let it go on");
+        log::info!("f: freeze one, c: let it go on; n: the next console of the guest you type to");
     }
 
-    fn give(&mut self, guest: usize) {
-        if guest != self.focus {
+    /// The console behind the one that has the keyboard, in a circle.
+    fn next_console(&self) -> usize {
+        let guest = self.machine.guests.get(self.focus);
+        let last = guest.map_or(SERIAL_PORT, |guest| guest.partition.consoles.len());
+        if self.console < last { self.console + 1 } else { SERIAL_PORT }
+    }
+
+    fn give(&mut self, guest: usize, console: usize) {
+        if (guest, console) != (self.focus, self.console) {
             self.input.clear();
         }
-        self.focus = guest;
+        (self.focus, self.console) = (guest, console);
         self.tell_focus();
     }
 
     fn tell_focus(&self) {
         if let Some(guest) = self.machine.guests.get(self.focus) {
-            log::info!("you type to {} (Ctrl-T for the menu)", guest.partition.name);
+            log::info!("you type to {} (Ctrl-T for the menu)", guest.plan.console_name(self.console));
         }
     }
 

@@ -74,7 +74,7 @@ struct Shown {
     stuck_since: Option<u64>,
 }
 
-/// The lines of one guest, on their way through its filter.
+/// The lines of one console of a guest's, on their way through its filter.
 struct GuestLines {
     name: String,
     lines: TicketMutex<(Filter, Ring<Box<[u8]>>)>,
@@ -97,7 +97,7 @@ static SHOWN: SpinMutex<Shown> = SpinMutex::new(Shown {
     stuck_since: None,
 });
 static LOG: SpinMutex<Ring<[u8; LOG_BYTES]>> = SpinMutex::new(Ring::new([0; LOG_BYTES]));
-/// The log, then the guests by number.
+/// The log, then the guests' consoles by number.
 static OWNERS: spin::Once<Box<[Owner]>> = spin::Once::new();
 static ONLY_LOG: [Owner; 1] = [Owner::Log];
 static LINES: AtomicU64 = AtomicU64::new(0);
@@ -267,7 +267,7 @@ pub fn release_screen(start: Hpa, bytes: u64) -> bool {
     SHOWN.lock().release_screen(start, bytes)
 }
 
-/// Makes a ring for each guest, by its number. Allocates.
+/// Makes a ring for each console of the guests', by its number. Allocates.
 pub fn add_guests<'a>(names: impl ExactSizeIterator<Item = &'a str>) {
     let bytes = (ALL_GUESTS_BYTES / names.len().max(1)).min(GUEST_BYTES);
     let guest = |name: &str| {
@@ -278,10 +278,10 @@ pub fn add_guests<'a>(names: impl ExactSizeIterator<Item = &'a str>) {
     OWNERS.call_once(|| owners.into_boxed_slice());
 }
 
-/// Takes part of a line of the guest of this number; `complete` ends it. What a terminal
+/// Takes part of a line of the guests' console of this number; `complete` ends it. What a terminal
 /// would obey in it is shown. Never waits for what is sent.
-pub fn write_guest(guest: usize, complete: bool, bytes: &[u8]) {
-    let Some(Owner::Guest(guest)) = owners().get(guest + 1) else { return };
+pub fn write_guest(console: usize, complete: bool, bytes: &[u8]) {
+    let Some(Owner::Guest(guest)) = owners().get(console + 1) else { return };
     let is_owner = |text: &[u8]| owners().iter().any(|owner| text.ends_with(owner.name().as_bytes()));
     {
         let mut lines = guest.lines.lock();

@@ -103,6 +103,7 @@ fn base(config: &Config, (name, index): (&str, usize), pci: &PciConfig, model: M
     let port = || ports::port(name, pci).map(Base::Port);
     let base = match model.stands_on() {
         StandsOn::RandomNumbers => Some(Base::RandomNumbers),
+        StandsOn::Console => Some(Base::Console),
         StandsOn::Network => port(),
         StandsOn::SharedMemory => peer(),
         StandsOn::Drive => None,

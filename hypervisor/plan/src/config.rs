@@ -449,6 +449,10 @@ choice! {
         VirtioRng = "virtio-rng",
         /// memory that guests share, with doorbells (QEMU's ivshmem-doorbell, revision 1): BAR 2 is the memory
         Ivshmem = "ivshmem",
+        /// a virtio console of one port (virtio 1.2). What it prints stands beside what the guest prints
+        /// at its COM1, behind the name of the guest, `:` and the slot, such as `linux:06.0|`; Ctrl-T `n`
+        /// gives it the keyboard, which COM1 has at first
+        VirtioConsole = "virtio-console",
     }
 }
 
@@ -463,6 +467,8 @@ pub enum StandsOn {
     RandomNumbers,
     /// Memory that guests share.
     SharedMemory,
+    /// The stream of the guests' consoles.
+    Console,
 }
 
 impl Model {
@@ -473,6 +479,7 @@ impl Model {
             Self::VirtioNet | Self::Ne2000 => StandsOn::Network,
             Self::VirtioRng => StandsOn::RandomNumbers,
             Self::Ivshmem => StandsOn::SharedMemory,
+            Self::VirtioConsole => StandsOn::Console,
         }
     }
 
@@ -485,7 +492,7 @@ impl Model {
             Self::VirtioBlk => 0x8000,
             Self::VirtioNet => 0x8000,
             Self::Ne2000 => 32,
-            Self::VirtioRng => 0x8000,
+            Self::VirtioRng | Self::VirtioConsole => 0x8000,
             Self::Ivshmem => 0x4000,
         }
     }
@@ -498,7 +505,8 @@ impl Model {
     /// Whether the BAR is one of ports and not of memory.
     pub const fn has_ports(self) -> bool {
         match self {
-            Self::Nvme | Self::VirtioBlk | Self::VirtioNet | Self::VirtioRng | Self::Ivshmem => false,
+            Self::Nvme | Self::VirtioBlk | Self::VirtioNet => false,
+            Self::VirtioRng | Self::VirtioConsole | Self::Ivshmem => false,
             Self::Ide | Self::Ne2000 => true,
         }
     }

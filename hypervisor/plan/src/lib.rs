@@ -41,8 +41,9 @@ pub use config::{
     PciConfig, SerialCard, SharedMemoryConfig, StandsOn, UnmappedAccess,
 };
 pub use plan::{
-    Base, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan, GuestPlan, LinePlan,
-    NetworkPlan, OwnedPlan, PeerPlan, Plan, PortName, PortPlan, Refusal, SharedMemoryPlan,
+    Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan,
+    GuestPlan, LinePlan, NetworkPlan, OwnedPlan, PeerPlan, Plan, PortName, PortPlan, Refusal,
+    SharedMemoryPlan,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

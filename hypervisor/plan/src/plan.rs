@@ -103,6 +103,39 @@ pub enum Base {
     RandomNumbers,
     /// Memory that guests share: who of them it is.
     SharedMemory(PeerPlan),
+    /// A console: the stream of the guests' consoles.
+    Console,
+}
+
+impl GuestPlan {
+    /// The consoles among its emulated functions, each with its place among these.
+    pub fn consoles(&self) -> impl Iterator<Item = (usize, &EmulatedPlan)> {
+        self.emulated.iter().enumerate().filter(|(_, function)| function.base == Base::Console)
+    }
+
+    /// What its console of this number is called: 0 is the one at its serial port, and those of its functions
+    /// follow.
+    pub fn console_name(&self, number: usize) -> ConsoleName<'_> {
+        let function = number.checked_sub(1).and_then(|place| self.consoles().nth(place));
+        ConsoleName { guest: &self.name, slot: function.map(|(_, function)| function.slot) }
+    }
+}
+
+/// What a console is called: as its guest, and where it is not the one at the serial port with `:` and the
+/// slot of its function behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConsoleName<'a> {
+    guest: &'a str,
+    slot: Option<DevFn>,
+}
+
+impl fmt::Display for ConsoleName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.slot {
+            None => f.write_str(self.guest),
+            Some(slot) => write!(f, "{}:{slot}", self.guest),
+        }
+    }
 }
 
 /// A port of a network, to which an emulated function is connected.

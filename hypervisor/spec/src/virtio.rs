@@ -5,6 +5,7 @@
 //! here: a queue belongs to two sides that do not trust each other.
 
 pub mod block;
+pub mod console;
 pub mod entropy;
 pub mod net;
 pub mod pci;

@@ -4,6 +4,8 @@
 # Kernel command line: once        no prompt: the shell says what it found, and the guest ends.
 #                      drive       reads the file on the first NVMe drive, which takes no writes.
 #                      ide         reads the same on the IDE disk, by DMA and by PIO.
+#                      rng         reads the entropy device.
+#                      hvc         prints at the virtio console, and reads a line there.
 #                      time=CLOCK  waits until the kernel keeps its time by CLOCK.
 . /lib.sh
 start shell
@@ -45,6 +47,23 @@ fi
 if grep -qw ide /proc/cmdline; then
     verify_ide 1 UDMA/33 XFER_UDMA_2
     verify_ide 0 PIO XFER_PIO_4
+fi
+if grep -qw rng /proc/cmdline; then
+    rng=/sys/class/misc/hw_random/rng_current
+    wait_for 10 grep -q '^virtio_rng' "$rng" || fail "random numbers are of $(cat "$rng")"
+    head -c 4096 /dev/hwrng >/run/random || fail "cannot read random numbers"
+    # What is random has no shorter form.
+    [ "$(gzip -c /run/random | wc -c)" -gt 4096 ] || fail "random numbers repeat themselves"
+    grep virtio /proc/interrupts
+    echo "shell: read $(wc -c </run/random) random bytes of $(cat "$rng")"
+fi
+if grep -qw hvc /proc/cmdline; then
+    wait_for 10 test -c /dev/hvc0 || fail "no /dev/hvc0"
+    # More than the console's queue holds at once.
+    seq -f "line %g of the virtio console" 100 >/dev/hvc0 || fail "cannot print at /dev/hvc0"
+    echo "shell: type a line at hvc0"
+    read -r line </dev/hvc0 || fail "cannot read at /dev/hvc0"
+    echo "shell: read \"$line\" at hvc0"
 fi
 if grep -qw once /proc/cmdline; then
     # The end of a session hangs its terminal up, which throws away what waits to be sent; stty

@@ -107,7 +107,8 @@ fn interrupts(asked: plan::Interrupts, x2apic_opt_out: bool) -> &'static str {
 /// What a guest gets, in one line.
 fn describe(guest: &plan::GuestPlan, x2apic_opt_out: bool) -> String {
     let passed = guest.functions.iter().map(|function| format!("{} ({})", function.path, function.id));
-    let functions: Vec<String> = passed.chain(guest.emulated.iter().map(emulated)).collect();
+    let functions: Vec<String> =
+        passed.chain(guest.emulated.iter().map(|function| emulated(&guest.name, function))).collect();
     let functions = if functions.is_empty() { "no PCI function".to_owned() } else { functions.join(", ") };
     let plural = if guest.apic_ids.len() == 1 { "" } else { "s" };
     // What the guest sees differs from what is usual only where memory is moved.
@@ -130,7 +131,7 @@ fn describe(guest: &plan::GuestPlan, x2apic_opt_out: bool) -> String {
 }
 
 /// An emulated function and what is on it.
-fn emulated(function: &plan::EmulatedPlan) -> String {
+fn emulated(guest: &str, function: &plan::EmulatedPlan) -> String {
     let model = function.model.text();
     let backing = match &function.base {
         plan::Base::Drive(backing) => backing,
@@ -140,6 +141,7 @@ fn emulated(function: &plan::EmulatedPlan) -> String {
             return format!("an emulated {model}, peer {position} of shared memory `{memory}`");
         }
         plan::Base::RandomNumbers => return format!("an emulated {model}"),
+        plan::Base::Console => return format!("an emulated {model} (`{guest}:{}`)", function.slot),
     };
     let contents = match (&backing.disk, &backing.partition) {
         (Some(disk), Some(partition)) => format!("partition {partition} of disk `{disk}`"),

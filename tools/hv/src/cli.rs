@@ -57,7 +57,8 @@ pub enum Command {
 #[derive(Args)]
 #[command(after_help = "\
 Without CONFIG, runs examples/two-linux.toml. Ends with 0 only if every guest ended as its
-configuration expects. Ctrl-T switches which guest is typed to.
+configuration expects. Ctrl-T switches which guest is typed to,
+and which of its consoles where it has several.
 
 Without --cpu and --iommu the machine is the best that this host emulates: nested KVM where a
 processor's flag svm or vmx and KVM's modules allow it, else AMD-V and VT-d in QEMU's TCG.

@@ -11,7 +11,7 @@ pub const FIRMWARE: &str = "firmware";
 /// The hypervisor's own name.
 pub const HYPERVISOR: &str = "hypervisor";
 
-/// Longest owner's name.
+/// Longest name of a guest.
 const LONGEST_NAME: usize = 32;
 /// A line of more bytes is cut here, so that garbage cannot fill memory.
 const LONGEST_LINE: usize = 16 * 1024;
@@ -114,8 +114,17 @@ fn parse(line: &str) -> Option<(&str, &str, bool)> {
     is_name(name).then_some((name, text, ends_line))
 }
 
+/// Whether it is a guest's, or with the slot of a function behind it that of a console of its functions.
 fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let is_slot = |slot: &str| {
+        let digit = |at: usize| slot.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+        slot.len() == 4 && slot.get(2..3) == Some(".") && digit(0) && digit(1) && digit(3)
+    };
+    let name = match name.split_once(':') {
+        Some((guest, slot)) if is_slot(slot) => guest,
+        _ => name,
+    };
     (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(allowed) && name != FIRMWARE
 }
 
@@ -143,6 +152,15 @@ mod tests {
     fn joins_the_pieces_of_a_line_across_other_owners() {
         let input = b"net> log\ndisk| up\nnet> in: \nhypervisor| fault\nnet| root\n";
         let expected = [line("disk", "up"), line("hypervisor", "fault"), line("net", "login: root")];
+        assert_eq!(lines(input), expected);
+    }
+
+    #[test]
+    fn a_guest_may_have_several_consoles() {
+        let input = b"net> log\nnet:1f.0| second\nnet| in\nnet:xx.0| none\nnet:1f| none\n";
+        let none = |text| line(FIRMWARE, text);
+        let expected =
+            [line("net:1f.0", "second"), line("net", "login"), none("net:xx.0| none"), none("net:1f| none")];
         assert_eq!(lines(input), expected);
     }
 

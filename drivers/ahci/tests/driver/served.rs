@@ -134,7 +134,10 @@ struct Guests(Vec<(Endpoint, VecMemory)>);
 impl Clients for Guests {
     fn with(&mut self, guest: usize, _: usize, serve: &mut dyn FnMut(&mut Endpoint, &mut Surroundings<'_>)) {
         let (endpoint, memory) = &mut self.0[guest];
-        serve(endpoint, &mut Surroundings { memory: &*memory, now: 0, send: &mut |_| () });
+        serve(
+            endpoint,
+            &mut Surroundings { memory: &*memory, now: 0, send: &mut |_| (), print: &mut |_| () },
+        );
     }
 }
 
@@ -155,7 +158,7 @@ impl Machine {
             let mut endpoint =
                 Endpoint::new(Box::new(Asker(shared.clone())), Backend::Served, 1, 0x1000, 0x2000);
             let memory = VecMemory::new(MEMORY);
-            let mut around = Surroundings { memory: &memory, now: 0, send: &mut |_| () };
+            let mut around = Surroundings { memory: &memory, now: 0, send: &mut |_| (), print: &mut |_| () };
             endpoint.set_enables(true, true, false, &mut around);
             guests.push((endpoint, memory));
             asked.push(shared);

@@ -89,7 +89,10 @@ struct Guests(Vec<(Endpoint, VecMemory)>);
 impl Clients for Guests {
     fn with(&mut self, guest: usize, _: usize, serve: &mut dyn FnMut(&mut Endpoint, &mut Surroundings<'_>)) {
         if let Some((endpoint, memory)) = self.0.get_mut(guest) {
-            serve(endpoint, &mut Surroundings { memory: &*memory, now: 0, send: &mut |_| () });
+            serve(
+                endpoint,
+                &mut Surroundings { memory: &*memory, now: 0, send: &mut |_| (), print: &mut |_| () },
+            );
         }
     }
 }

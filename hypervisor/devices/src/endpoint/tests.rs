@@ -74,7 +74,7 @@ impl Bench {
             Endpoint::new(device, Backend::Medium(Box::new(ImageMedium(&IMAGE))), 1, TABLE, PENDING);
         let memory = VecMemory::new(0x1000);
         let mut ignore = |_| ();
-        let mut around = Surroundings { memory: &memory, now: 0, send: &mut ignore };
+        let mut around = Surroundings { memory: &memory, now: 0, send: &mut ignore, print: &mut |_| () };
         for (dword, value) in [(0, 0xfee0_0000), (8, 0x55), (12, 0)] {
             endpoint.write(TABLE + dword, Width::Dword, value, &mut around);
         }
@@ -83,7 +83,10 @@ impl Bench {
 
     fn call<R>(&mut self, call: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R) -> R {
         let mut send = |message| self.sent.push(message);
-        call(&mut self.endpoint, &mut Surroundings { memory: &self.memory, now: 0, send: &mut send })
+        call(
+            &mut self.endpoint,
+            &mut Surroundings { memory: &self.memory, now: 0, send: &mut send, print: &mut |_| () },
+        )
     }
 
     fn enable(&mut self, bus_master: bool, masked: bool) {

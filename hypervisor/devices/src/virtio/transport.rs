@@ -88,11 +88,32 @@ pub trait Function: Send {
     /// As after power-up: what is at the medium is not known any more.
     fn reset(&mut self);
 
+    /// See [`Device::output`].
+    ///
+    /// # Errors
+    /// The driver broke a rule.
+    fn output(
+        &mut self,
+        into: &mut [u8],
+        queues: &mut [Queue],
+        context: &mut Context<'_>,
+    ) -> Result<usize, Broken> {
+        let _ = (into, queues, context);
+        Ok(0)
+    }
+    /// See [`Device::input`].
+    ///
+    /// # Errors
+    /// The driver broke a rule.
+    fn input(&mut self, byte: u8, queues: &mut [Queue], context: &mut Context<'_>) -> Result<bool, Broken> {
+        let _ = (byte, queues, context);
+        Ok(false)
+    }
     /// See [`Device::work`].
     fn work(&self) -> Work {
         Work::default()
     }
-    /// Whether the driver is to tell of what it makes available in queue `queue`, once nobody polls.
+    /// Whether the driver is to tell of what it makes available in queue `queue`, where nobody polls.
     fn is_notified(&self, queue: usize) -> bool {
         let _ = queue;
         true
@@ -363,7 +384,10 @@ impl<F: Function> Transport<F> {
     /// Where nobody polls: does all that waits now, and what comes later when the driver notifies of
     /// it, which may be another processor's at the same time: the work is then its own.
     fn do_all(&mut self, context: &mut Context<'_>) {
-        let admitted = self.queues.iter_mut().try_for_each(|queue| queue.admit(context.memory));
+        let mut queues = self.queues.iter_mut().enumerate();
+        let admitted = queues.try_for_each(|(index, queue)| {
+            if self.function.is_notified(index) { queue.admit(context.memory) } else { Ok(()) }
+        });
         match admitted {
             Ok(()) => self.do_admitted(context),
             Err(Broken) => self.fail(context),
@@ -528,6 +552,30 @@ impl<F: Function> Device for Transport<F> {
 
     fn work(&self) -> Work {
         self.function.work()
+    }
+
+    fn output(&mut self, into: &mut [u8], context: &mut Context<'_>) -> usize {
+        if !self.is_running() {
+            return 0;
+        }
+        let bytes = self.function.output(into, &mut self.queues, context).unwrap_or_else(|Broken| {
+            self.fail(context);
+            0
+        });
+        self.tell(context);
+        bytes
+    }
+
+    fn input(&mut self, byte: u8, context: &mut Context<'_>) -> bool {
+        if !self.is_running() {
+            return false;
+        }
+        let taken = self.function.input(byte, &mut self.queues, context).unwrap_or_else(|Broken| {
+            self.fail(context);
+            false
+        });
+        self.tell(context);
+        taken
     }
 
     fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {

@@ -1,38 +1,87 @@
-//! The guest's console: what its serial port sends becomes lines, and what is typed goes there.
+//! The guest's consoles: what its serial port and the consoles among its functions print becomes lines, and
+//! what is typed goes where it was typed to.
 
-use super::{ChipsetState, End, HOUSEKEEPING, LINE_BYTES, Partition};
+use super::{ChipsetState, End, HOUSEKEEPING, Partition};
 use crate::host::Host;
 use crate::mailbox;
 use core::sync::atomic::Ordering::*;
+use spin::mutex::TicketMutex;
 
+/// Longest piece of a line that is written at once.
+const LINE_BYTES: usize = 240;
 /// An unfinished line waits for this part of a second: a prompt shows at once, and a
 /// line that is printed piece by piece stays one.
 const UNFINISHED_LINES_PER_SECOND: u64 = 10;
+/// The console at the serial port of the chipset. Those of the functions follow it.
+pub const SERIAL_PORT: usize = 0;
+
+/// The line of a console that has no end yet.
+pub(super) struct Line {
+    bytes: [u8; LINE_BYTES],
+    used: usize,
+}
+
+impl Line {
+    pub(super) const fn new() -> Self {
+        Self { bytes: [0; LINE_BYTES], used: 0 }
+    }
+
+    fn text(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+
+    pub(super) const fn is_unfinished(&self) -> bool {
+        self.used > 0
+    }
+}
+
+/// A console that is one of the guest's functions.
+pub struct FunctionConsole {
+    /// Its endpoint's number.
+    endpoint: usize,
+    /// It is taken after that endpoint.
+    line: TicketMutex<Line>,
+}
+
+impl FunctionConsole {
+    /// The console behind endpoint `endpoint`.
+    pub const fn new(endpoint: usize) -> Self {
+        Self { endpoint, line: TicketMutex::new(Line::new()) }
+    }
+}
 
 impl<H: Host> Partition<H> {
-    /// Takes a byte of the console. Returns whether the caller has mail by that.
-    pub(super) fn transmit(
-        &self,
-        from: usize,
-        byte: u8,
-        line: &mut [u8; LINE_BYTES],
-        used: &mut usize,
-    ) -> bool {
+    /// Takes a byte of console `console`. Returns whether the caller has mail by that.
+    pub(super) fn transmit(&self, from: usize, console: usize, byte: u8, line: &mut Line) -> bool {
         if byte == b'\n' {
-            let text = line.get(..*used).unwrap_or(&[]);
-            self.host.console(self, text.strip_suffix(b"\r").unwrap_or(text), true);
-            *used = 0;
-            return self.look_for_ready(from, text);
+            let text = line.text();
+            self.host.console(self, console, text.strip_suffix(b"\r").unwrap_or(text), true);
+            let has_mail = self.look_for_ready(from, line.text());
+            line.used = 0;
+            return has_mail;
         }
-        if let Some(place) = line.get_mut(*used) {
+        if let Some(place) = line.bytes.get_mut(line.used) {
             *place = byte;
-            *used += 1;
+            line.used += 1;
         }
-        if *used == LINE_BYTES {
-            self.host.console(self, line, false);
-            *used = 0;
+        if line.used == LINE_BYTES {
+            self.host.console(self, console, line.text(), false);
+            line.used = 0;
         }
         false
+    }
+
+    /// Takes what endpoint `endpoint` prints. Returns whether vCPU `from` has to look at its mail or its
+    /// timers.
+    pub(crate) fn print(&self, from: usize, endpoint: usize, bytes: &[u8]) -> bool {
+        let mut consoles = (SERIAL_PORT + 1..).zip(&self.consoles);
+        let Some((number, console)) = consoles.find(|(_, console)| console.endpoint == endpoint) else {
+            return false;
+        };
+        let mut line = console.line.lock();
+        let has_mail =
+            bytes.iter().fold(false, |own, byte| own | self.transmit(from, number, *byte, &mut line));
+        has_mail | (line.is_unfinished() && self.watch_console(from, true))
     }
 
     /// The guest says that it is up, once: each vCPU counts its exits apart from then on.
@@ -45,10 +94,14 @@ impl<H: Host> Partition<H> {
         (0..self.mailboxes.len()).fold(false, |own, vcpu| own | self.notify(from, vcpu, mailbox::READY))
     }
 
-    /// Sets or clears the time at which an unfinished line is written. Returns whether
+    /// Sets or clears the time at which unfinished lines are written. Returns whether
     /// the caller has to look at its timers.
     pub(super) fn watch_console(&self, from: usize, unfinished: bool) -> bool {
         if !unfinished {
+            // Another console may have one: then nothing is found at that time, or its line.
+            if !self.consoles.is_empty() {
+                return false;
+            }
             let was_set = self.console_deadline.swap(u64::MAX, AcqRel) != u64::MAX;
             return was_set && from == 0 && !self.left_to_housekeeping.load(SeqCst);
         }
@@ -62,24 +115,32 @@ impl<H: Host> Partition<H> {
         self.console_deadline.load(Acquire)
     }
 
-    /// Writes what the guest has printed of a line that it has not ended, such as a
+    /// Writes what the guest has printed of lines that it has not ended, such as a
     /// prompt.
     pub fn flush_console(&self) {
-        let mut guard = self.chipset.lock();
-        let state = &mut *guard;
         self.console_deadline.store(u64::MAX, Release);
-        if state.line_bytes > 0 {
-            self.host.console(self, state.line.get(..state.line_bytes).unwrap_or(&[]), false);
-            state.line_bytes = 0;
+        self.flush_line(SERIAL_PORT, &mut self.chipset.lock().line);
+        for (number, console) in (SERIAL_PORT + 1..).zip(&self.consoles) {
+            self.flush_line(number, &mut console.line.lock());
         }
     }
 
-    /// A byte that was typed to the guest, by the housekeeping CPU. False: it has no room for it now,
-    /// or is frozen, so offer it again later. One that has ended takes everything, for nobody.
+    fn flush_line(&self, console: usize, line: &mut Line) {
+        if line.is_unfinished() {
+            self.host.console(self, console, line.text(), false);
+            line.used = 0;
+        }
+    }
+
+    /// A byte that was typed to console `console` of the guest, by the housekeeping CPU. False: it has no room
+    /// for it now, or is frozen, so offer it again later. One that has ended takes everything, for nobody.
     ///
     /// Whether it has ended is asked under the chipset's lock, so a byte that is taken is in what
     /// is saved of the chipset.
-    pub fn receive(&self, byte: u8) -> bool {
+    pub fn receive(&self, console: usize, byte: u8) -> bool {
+        if let Some(place) = console.checked_sub(SERIAL_PORT + 1) {
+            return self.receive_at(place, byte);
+        }
         self.with_chipset(HOUSEKEEPING, |chipset, effects, _| match self.ended() {
             Some(End::Frozen) => false,
             Some(_) => true,
@@ -88,9 +149,23 @@ impl<H: Host> Partition<H> {
         .0
     }
 
+    /// A console that is not there takes everything.
+    fn receive_at(&self, place: usize, byte: u8) -> bool {
+        let Some(console) = self.consoles.get(place) else { return true };
+        let taken = self.serve_endpoint(console.endpoint, |endpoint, around| match self.ended() {
+            Some(End::Frozen) => false,
+            Some(_) => true,
+            None => endpoint.input(byte, around),
+        });
+        taken.unwrap_or(true)
+    }
+
     /// Nothing of a line waits to be written any more.
     pub(super) fn forget_line(&self, state: &mut ChipsetState) {
         self.console_deadline.store(u64::MAX, Release);
-        state.line_bytes = 0;
+        state.line.used = 0;
+        for console in &self.consoles {
+            console.line.lock().used = 0;
+        }
     }
 }

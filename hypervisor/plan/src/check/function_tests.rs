@@ -45,18 +45,57 @@ fn random_numbers_are_the_processors() {
 }
 
 #[test]
+fn consoles_are_called_by_their_slots() {
+    let console = "emulate = \"virtio-console\"";
+    let plan = plan_on(&q35(), &[console, "emulate = \"virtio-rng\"", console]);
+    assert_eq!(plan.all_problems().count(), 0);
+    let guest = &plan.guests[0];
+    assert!(guest.consoles().map(|(place, _)| place).eq([0, 2]));
+    let names: Vec<_> = (0..4).map(|number| guest.console_name(number).to_string()).collect();
+    assert_eq!(names, ["a", "a:01.0", "a:03.0", "a"]);
+}
+
+/// The stream has no place for more: 16 guests with 15 consoles each beside their own are too many.
+#[test]
+fn all_consoles_have_a_place() {
+    let text = |guests: u32| {
+        let mut text = String::new();
+        for guest in 1..=guests {
+            text += &format!("[guest.g{guest:02}]\ncpus = [{guest}]\nmemory = \"64 MiB\"\nkernel = \"k\"\n");
+            for slot in 1..=15 {
+                text += &format!(
+                    "[[guest.g{guest:02}.pci]]\nslot = \"{slot:02x}.0\"\nemulate = \"virtio-console\"\n"
+                );
+            }
+        }
+        parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).0
+    };
+    let said = |guests| {
+        let problems = crate::check_without_machine(&text(guests), &|_| true);
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(said(15), [""; 0]);
+    assert_eq!(
+        said(16),
+        ["guest.g16.pci: with these the guests have more than 255 consoles; remove some of them"]
+    );
+}
+
+#[test]
 fn keys_of_other_functions_are_none_of_theirs() {
-    let key = |key: &str| format!("emulate = \"virtio-rng\"\n{key}");
+    let models = ["virtio-rng", "virtio-console"];
     for (wrong, says) in [
         ("backing = { image = \"i\" }", "backing: the emulated function is no drive"),
         ("network = \"lan\"", "network: the emulated function has no network"),
         ("isolated = true", "isolated: the emulated function has no network"),
         ("rom = true", "rom: an emulated function has nothing of the kind"),
     ] {
-        assert_eq!(
-            problems_on(&q35(), &[&key(wrong)]),
-            [format!("guest.a.pci[0].{says}; remove the key")],
-            "{wrong}"
-        );
+        for model in models {
+            assert_eq!(
+                problems_on(&q35(), &[&format!("emulate = \"{model}\"\n{wrong}")]),
+                [format!("guest.a.pci[0].{says}; remove the key")],
+                "{model}: {wrong}"
+            );
+        }
     }
 }

@@ -23,6 +23,9 @@ pub const MOST_MEMORY: Memory = Memory::mib(127 << 10);
 const LONGEST_NAME: usize = 32;
 /// What the hypervisor's own lines begin with.
 const RESERVED_NAME: &str = "hypervisor";
+/// Most consoles of all guests, of which each has one and its functions may be more: the console's stream has
+/// 256 owners, and the log is one.
+const MOST_CONSOLES: usize = 255;
 /// Most processors of one guest: its APIC IDs and its I/O APIC's share 8 bits.
 const MOST_PROCESSORS: usize = 254;
 
@@ -52,6 +55,7 @@ pub(crate) fn check_guest(config: &Config, name: &str, guest: &GuestConfig) -> V
     check_slots(guest, &mut report);
     check_sources(config, name, guest, &mut report);
     check_shares(config, name, guest, &mut report);
+    check_consoles(config, name, guest, &mut report);
     check_modules(guest, &mut report);
     check_snapshot(guest, &mut report);
     report.problems
@@ -195,7 +199,7 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
                         ports::check_no_port(index, pci, "the emulated function is a drive", report);
                     }
                     StandsOn::SharedMemory => shared_memory::check(config, index, pci, report),
-                    StandsOn::RandomNumbers => {
+                    StandsOn::RandomNumbers | StandsOn::Console => {
                         ports::check_no_drive(index, pci, report);
                         ports::check_no_port(index, pci, "the emulated function has no network", report);
                     }
@@ -315,6 +319,18 @@ fn check_shares(config: &Config, name: &str, guest: &GuestConfig, report: &mut R
                 "give each partition to one function of one guest",
             );
         }
+    }
+}
+
+/// All guests share one stream, in which each console has its turn.
+fn check_consoles(config: &Config, name: &str, guest: &GuestConfig, report: &mut Report) {
+    let of = |guest: &GuestConfig| {
+        guest.emulated().filter(|(.., model)| model.stands_on() == StandsOn::Console).count()
+    };
+    let earlier: usize = earlier_guests(config, name).map(|(_, other)| 1 + of(other)).sum();
+    if of(guest) > 0 && earlier + 1 + of(guest) > MOST_CONSOLES {
+        let message = alloc::format!("with these the guests have more than {MOST_CONSOLES} consoles");
+        report.add("pci", message, "remove some of them");
     }
 }
 

@@ -15,6 +15,8 @@ const NET: [&str; 5] = ["e1000e", "e1000", "virtio_pci", "virtio_net", "ne2k-pci
 const DISK: [&str; 5] = ["nvme", "virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
 /// What IDE disks need: `shell.cpio` and `appliance.cpio` load it where they are told to.
 const IDE: [&str; 2] = ["sd_mod", "ata_piix"];
+/// What random numbers and consoles need: `shell.cpio` has it.
+const CHARACTER: [&str; 2] = ["virtio-rng", "virtio_console"];
 /// What reads MSRs, one of which counts exits.
 const COUNT: [&str; 1] = ["msr"];
 /// Both vendors': the host has one of them.
@@ -112,7 +114,7 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
         "disk.cpio" => ([&DISK[..], &COUNT[..]].concat(), "disk.sh"),
         "appliance.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "appliance.sh"),
         "bench.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "bench.sh"),
-        _ => ([&NET[..], &DISK[..]].concat(), "shell.sh"),
+        _ => ([&NET[..], &DISK[..], &CHARACTER[..]].concat(), "shell.sh"),
     };
     let mut archive = begin(ingredients, scripts, init, &drivers)?;
     if matches!(init, "shell.sh" | "appliance.sh") {

@@ -78,7 +78,10 @@ impl Bench {
 
     fn call<R>(&mut self, call: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R) -> R {
         let mut ignore = |_| ();
-        call(&mut self.endpoint, &mut Surroundings { memory: &self.memory, now: 0, send: &mut ignore })
+        call(
+            &mut self.endpoint,
+            &mut Surroundings { memory: &self.memory, now: 0, send: &mut ignore, print: &mut |_| () },
+        )
     }
 
     fn receive(&mut self, frame: &mut Frame, tagging: Tagging) -> Reception {

@@ -22,7 +22,10 @@ impl Served {
 
     fn with<R>(&mut self, call: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R) -> R {
         let mut send = |_| panic!("it has no messages");
-        call(&mut self.endpoint, &mut Surroundings { memory: &self.memory, now: 0, send: &mut send })
+        call(
+            &mut self.endpoint,
+            &mut Surroundings { memory: &self.memory, now: 0, send: &mut send, print: &mut |_| () },
+        )
     }
 
     fn command(&mut self, command: u8) {
@@ -95,7 +98,7 @@ fn a_guests_own_address_up_there_is_not_the_buffer_of_a_device_without_one() {
     let mut bench = Bench::new();
     let group = Group::with_capacity(1);
     let mut ignore = |_| ();
-    let around = Surroundings { memory: &bench.memory, now: 0, send: &mut ignore };
+    let around = Surroundings { memory: &bench.memory, now: 0, send: &mut ignore, print: &mut |_| () };
     let copied = bench.endpoint.copy_to_guest(&group, DEVICE_BUFFER, &[1], &around);
     assert_eq!(copied, Err(OutOfBounds));
 }

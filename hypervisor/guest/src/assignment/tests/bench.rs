@@ -380,7 +380,7 @@ impl Host for Around {
     }
     fn wake_io(&self) {}
     fn wake_housekeeping(&self) {}
-    fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
+    fn console(&self, _: &Partition<Self>, _: usize, _: &[u8], _: bool) {}
     fn log(&self, partition: &Partition<Self>, text: fmt::Arguments<'_>) {
         let stop = self.0.with(|state| {
             state.log.push(text.to_string());

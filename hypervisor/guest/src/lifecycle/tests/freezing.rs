@@ -28,7 +28,7 @@ fn a_frozen_guest_goes_on_again_and_again() {
             wait_until_frozen(world);
             assert_eq!((world.life.state_name(), world.life.is_over()), ("frozen", false));
             assert_eq!(world.partition.ended(), Some(End::Frozen));
-            assert!(!world.partition.receive(b'x'), "what is typed waits");
+            assert!(!world.partition.receive(0, b'x'), "what is typed waits");
             go_on(world);
             world.wait_until(|world| world.restores.load(SeqCst) == 2 * round);
             world.wait_until(|world| world.life.state_name() == "running");

@@ -92,7 +92,7 @@ impl Host for QuietHost {
     }
     fn wake_io(&self) {}
     fn wake_housekeeping(&self) {}
-    fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
+    fn console(&self, _: &Partition<Self>, _: usize, _: &[u8], _: bool) {}
     fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {
         self.logged.lock().unwrap().push(text.to_string());
     }

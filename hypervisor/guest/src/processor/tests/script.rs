@@ -26,6 +26,8 @@ pub(super) const IF: u64 = 1 << 9;
 pub(super) struct FakeHost {
     pub(super) now: Cell<u64>,
     pub(super) armed: RefCell<Vec<Option<u64>>>,
+    /// Of which console, what, and whether it ended the line.
+    pub(super) printed: RefCell<Vec<(usize, String, bool)>>,
     pub(super) kicked: RefCell<Vec<usize>>,
     pub(super) logged: RefCell<Vec<String>>,
     /// The machine's pins: in service, and ended.
@@ -93,7 +95,9 @@ impl Host for FakeHost {
     fn wake_housekeeping(&self) {
         self.count(2);
     }
-    fn console(&self, _: &Partition<Self>, _: &[u8], _: bool) {}
+    fn console(&self, _: &Partition<Self>, console: usize, line: &[u8], complete: bool) {
+        self.printed.borrow_mut().push((console, String::from_utf8_lossy(line).into_owned(), complete));
+    }
     fn log(&self, _: &Partition<Self>, text: fmt::Arguments<'_>) {
         self.logged.borrow_mut().push(text.to_string());
     }
