@@ -14,9 +14,12 @@ use spec::Width;
 use spec::virtio::pci::{NO_VECTOR, capability, common, isr, notify_capability, structure};
 use spec::virtio::{feature, status};
 
+mod function;
 pub(super) mod state;
 #[cfg(test)]
 mod tests;
+
+pub use function::Function;
 
 const COMMON: u64 = 0;
 const ISR: u64 = 0x1000;
@@ -46,114 +49,6 @@ const STATUS_BITS: u8 =
 
 /// Features of the transport.
 const FEATURES: u64 = feature::VERSION_1 | feature::INDIRECT_DESCRIPTORS | feature::EVENT_INDEX;
-
-/// What is special about one type of device.
-///
-/// Where it finds the driver broke a rule, it says so, and is not called again before a reset but
-/// for completions.
-pub trait Function: Send {
-    /// The features of the type that it offers.
-    fn features(&self) -> u64;
-    /// How many queues it has, at most [`MOST_QUEUES`], and the most descriptors of each.
-    fn queues(&self) -> (u16, u16);
-    /// The most effects of one call.
-    fn most_effects(&self) -> usize;
-    /// The most requests at the medium.
-    fn most_requests(&self) -> usize {
-        0
-    }
-    /// Byte `offset` of its configuration; 0 behind the end.
-    fn read_config(&self, offset: u64) -> u8;
-    /// The driver agreed on `features` and is set up.
-    fn start(&mut self, features: u64);
-    /// Takes what waits in the queues, as much as there is room for. Whether it took something.
-    ///
-    /// # Errors
-    /// The driver broke a rule.
-    fn poll(&mut self, queues: &mut [Queue], context: &mut Context<'_>) -> Result<bool, Broken>;
-    /// A request is done.
-    ///
-    /// # Errors
-    /// The driver broke a rule.
-    fn complete(
-        &mut self,
-        completion: Completion,
-        queues: &mut [Queue],
-        context: &mut Context<'_>,
-    ) -> Result<(), Broken>;
-    /// Whether nothing of it is at the medium.
-    fn is_idle(&self) -> bool;
-    /// Nobody waits any more for what is at the medium, but it may still come.
-    fn orphan(&mut self);
-    /// As after power-up: what is at the medium is not known any more.
-    fn reset(&mut self);
-
-    /// See [`Device::output`].
-    ///
-    /// # Errors
-    /// The driver broke a rule.
-    fn output(
-        &mut self,
-        into: &mut [u8],
-        queues: &mut [Queue],
-        context: &mut Context<'_>,
-    ) -> Result<usize, Broken> {
-        let _ = (into, queues, context);
-        Ok(0)
-    }
-    /// See [`Device::input`].
-    ///
-    /// # Errors
-    /// The driver broke a rule.
-    fn input(&mut self, byte: u8, queues: &mut [Queue], context: &mut Context<'_>) -> Result<bool, Broken> {
-        let _ = (byte, queues, context);
-        Ok(false)
-    }
-    /// See [`Device::work`].
-    fn work(&self) -> Work {
-        Work::default()
-    }
-    /// Whether the driver is to tell of what it makes available in queue `queue`, where nobody polls.
-    fn is_notified(&self, queue: usize) -> bool {
-        let _ = queue;
-        true
-    }
-    /// See [`Device::transmit`].
-    ///
-    /// # Errors
-    /// The driver broke a rule.
-    fn transmit(
-        &mut self,
-        frame: &mut Frame,
-        queues: &mut [Queue],
-        context: &mut Context<'_>,
-    ) -> Result<bool, Broken> {
-        let _ = (frame, queues, context);
-        Ok(false)
-    }
-    /// See [`Device::accepts`].
-    fn accepts(&self) -> Accepts {
-        Accepts::default()
-    }
-    /// See [`Device::receive`].
-    ///
-    /// # Errors
-    /// The driver broke a rule.
-    fn receive(
-        &mut self,
-        parts: &Parts<'_>,
-        queues: &mut [Queue],
-        context: &mut Context<'_>,
-    ) -> Result<Reception, Broken> {
-        let _ = (parts, queues, context);
-        Ok(Reception::Down)
-    }
-    /// See [`Device::set_link`]. Whether the configuration is another one now.
-    fn set_link(&mut self, is_up: bool) -> bool {
-        let _ = is_up;
-        false
-    }
-}
 
 /// The device.
 pub struct Transport<F> {
