@@ -37,6 +37,7 @@ pub mod pm;
 pub mod random;
 pub mod rate;
 pub mod rtc;
+pub mod serial;
 mod slots;
 pub mod snapshot;
 #[cfg(any(test, feature = "fakes"))]

@@ -5,6 +5,7 @@ mod ide;
 mod ivshmem;
 mod ne2000;
 mod nvme;
+mod serial;
 mod virtio_blk;
 mod virtio_console;
 mod virtio_net;
@@ -109,6 +110,7 @@ fn console(model: Model, slot: Slot, plan: &GuestPlan) -> Result<(EmulatedFuncti
     log::info!("{}: {slot}: {} console, {}:{slot}", plan.name, model.text(), plan.name);
     match model {
         Model::VirtioConsole => Ok(virtio_console::build()),
+        Model::Serial => Ok(serial::build(slot)),
         _ => Err("it is no console".into()),
     }
 }

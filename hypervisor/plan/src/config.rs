@@ -453,6 +453,9 @@ choice! {
         /// at its COM1, behind the name of the guest, `:` and the slot, such as `linux:06.0|`; Ctrl-T `n`
         /// gives it the keyboard, which COM1 has at first
         VirtioConsole = "virtio-console",
+        /// a serial port (16550A) beside COM1, which interrupts by its own line; named and typed to as a
+        /// virtio console
+        Serial = "16550",
     }
 }
 
@@ -479,7 +482,7 @@ impl Model {
             Self::VirtioNet | Self::Ne2000 => StandsOn::Network,
             Self::VirtioRng => StandsOn::RandomNumbers,
             Self::Ivshmem => StandsOn::SharedMemory,
-            Self::VirtioConsole => StandsOn::Console,
+            Self::VirtioConsole | Self::Serial => StandsOn::Console,
         }
     }
 
@@ -494,12 +497,13 @@ impl Model {
             Self::Ne2000 => 32,
             Self::VirtioRng | Self::VirtioConsole => 0x8000,
             Self::Ivshmem => 0x4000,
+            Self::Serial => 8,
         }
     }
 
     /// Whether it interrupts by INTA#.
     pub const fn has_pin(self) -> bool {
-        matches!(self, Self::Ne2000)
+        matches!(self, Self::Ne2000 | Self::Serial)
     }
 
     /// Whether the BAR is one of ports and not of memory.
@@ -507,7 +511,7 @@ impl Model {
         match self {
             Self::Nvme | Self::VirtioBlk | Self::VirtioNet => false,
             Self::VirtioRng | Self::VirtioConsole | Self::Ivshmem => false,
-            Self::Ide | Self::Ne2000 => true,
+            Self::Ide | Self::Ne2000 | Self::Serial => true,
         }
     }
 }

@@ -6,6 +6,7 @@
 #                      ide         reads the same on the IDE disk, by DMA and by PIO.
 #                      rng         reads the entropy device.
 #                      hvc         prints at the virtio console, and reads a line there.
+#                      uart        the same at the serial port that is a function.
 #                      time=CLOCK  waits until the kernel keeps its time by CLOCK.
 . /lib.sh
 start shell
@@ -59,11 +60,30 @@ if grep -qw rng /proc/cmdline; then
 fi
 if grep -qw hvc /proc/cmdline; then
     wait_for 10 test -c /dev/hvc0 || fail "no /dev/hvc0"
+    exec 3<>/dev/hvc0 || fail "cannot open /dev/hvc0"
     # More than the console's queue holds at once.
-    seq -f "line %g of the virtio console" 100 >/dev/hvc0 || fail "cannot print at /dev/hvc0"
+    for number in $(seq 100); do
+        echo "line $number of the virtio console" >&3 || fail "cannot print at /dev/hvc0"
+    done
     echo "shell: type a line at hvc0"
-    read -r line </dev/hvc0 || fail "cannot read at /dev/hvc0"
+    read -r line <&3 || fail "cannot read at /dev/hvc0"
+    exec 3<&-
     echo "shell: read \"$line\" at hvc0"
+fi
+if grep -qw uart /proc/cmdline; then
+    for path in /sys/bus/pci/drivers/serial/*/tty/*; do port=${path##*/}; done
+    [ -c "/dev/$port" ] || fail "8250_pci drives no port"
+    # A port that is opened forgets what was typed before.
+    exec 3<>"/dev/$port" || fail "cannot open $port"
+    stty -F "/dev/$port" 115200 -echo || fail "cannot set $port up"
+    for number in $(seq 20); do
+        echo "line $number of the second port" >&3 || fail "cannot print at $port"
+    done
+    echo "shell: type a line at the second port"
+    read -r line <&3 || fail "cannot read at $port"
+    grep ttyS /proc/interrupts
+    exec 3<&-
+    echo "shell: read \"$line\" at the second port"
 fi
 if grep -qw once /proc/cmdline; then
     # The end of a session hangs its terminal up, which throws away what waits to be sent; stty

@@ -47,7 +47,7 @@ fn random_numbers_are_the_processors() {
 #[test]
 fn consoles_are_called_by_their_slots() {
     let console = "emulate = \"virtio-console\"";
-    let plan = plan_on(&q35(), &[console, "emulate = \"virtio-rng\"", console]);
+    let plan = plan_on(&q35(), &[console, "emulate = \"virtio-rng\"", "emulate = \"16550\""]);
     assert_eq!(plan.all_problems().count(), 0);
     let guest = &plan.guests[0];
     assert!(guest.consoles().map(|(place, _)| place).eq([0, 2]));
@@ -83,7 +83,7 @@ fn all_consoles_have_a_place() {
 
 #[test]
 fn keys_of_other_functions_are_none_of_theirs() {
-    let models = ["virtio-rng", "virtio-console"];
+    let models = ["virtio-rng", "virtio-console", "16550"];
     for (wrong, says) in [
         ("backing = { image = \"i\" }", "backing: the emulated function is no drive"),
         ("network = \"lan\"", "network: the emulated function has no network"),

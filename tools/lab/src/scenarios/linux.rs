@@ -28,18 +28,20 @@ pub fn on(column: Column) -> Vec<Scenario> {
 }
 
 /// A guest without functions of the machine, to its shell on the console. Its drives, NVMe and IDE,
-/// are emulated, over an image of the bundle, as are an entropy device and a second console.
+/// are emulated, over an image of the bundle, as are an entropy device and two more
+/// consoles.
 fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts: &str) -> Scenario {
     let config = format!(
         "[guest.shell]\ncpus = {cpus:?}\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
-         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once drive ide rng hvc\"\n\
+         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once drive ide rng hvc uart\"\n\
          interrupts = {interrupts:?}\nready = \"shell: init after\"\n\
          [[guest.shell.pci]]\nslot = \"04.0\"\n\
          emulate = \"nvme\"\nbacking = {{ image = \"drive.img\" }}\n\
          [[guest.shell.pci]]\nslot = \"05.0\"\n\
          emulate = \"ide\"\nbacking = {{ image = \"drive.img\" }}\n\
          [[guest.shell.pci]]\nslot = \"06.0\"\nemulate = \"virtio-rng\"\n\
-         [[guest.shell.pci]]\nslot = \"07.0\"\nemulate = \"virtio-console\"\n"
+         [[guest.shell.pci]]\nslot = \"07.0\"\nemulate = \"virtio-console\"\n\
+         [[guest.shell.pci]]\nslot = \"08.0\"\nemulate = \"16550\"\n"
     );
     let subject = Subject::Hypervisor(Config::Inline(config));
     Scenario::new(column, feature, &format!("linux/{name}"), subject)
@@ -52,6 +54,11 @@ fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts:
         .types("shell", "shell: type a line at hvc0", b"\x14nto the second console\r")
         .expect("hypervisor", "you type to shell:07.0")
         .expect("shell", "shell: read \"to the second console\" at hvc0")
+        .expect("shell:08.0", "line 1 of the second port")
+        .expect("shell:08.0", "line 20 of the second port")
+        .types("shell", "shell: type a line at the second port", b"\x14nto the third console\r")
+        .expect("hypervisor", "you type to shell:08.0")
+        .expect("shell", "shell: read \"to the third console\" at the second port")
         .expect("shell", &format!("shell: {} processors", cpus.len()))
         .forbid("shell", "FAILED")
         .forbid("hypervisor", "panicked")

@@ -1,0 +1,27 @@
+//! An emulated serial port that is a function of its own.
+
+use alloc::boxed::Box;
+use devices::serial::{PORTS, Serial};
+use devices::{Backend, Endpoint};
+use guest::layout::intx_gsi;
+use plan::Model;
+use vpci::{Conventional, EmulatedFunction, Identity, PortWindow, Slot};
+
+/// QEMU's `pci-serial`: a 16550-compatible controller at one I/O BAR of eight ports. Linux's 8250_pci has
+/// no entry for it and needs none: it takes any function of this class that has one such BAR, as do the
+/// drivers of other systems; those of Windows are bound to the ID by a file of QEMU's.
+const FUNCTION: Conventional = Conventional {
+    identity: Identity { vendor: 0x1b36, device: 0x0002, class: 0x07_0002, revision: 1 },
+    bars: &[PortWindow { place: 0, ports: PORTS as u16, at: 0 }],
+    fixed: &[],
+    has_pin: true,
+    registers: &[],
+};
+const _: () = assert!(Model::Serial.has_ports() && Model::Serial.bar_bytes() == PORTS);
+
+/// The function in `slot`, and what is behind it.
+pub fn build(slot: Slot) -> (EmulatedFunction, Endpoint) {
+    let lines = [Some(intx_gsi(slot.device(), 0)), None];
+    let endpoint = Endpoint::with_lines(Box::new(Serial::new()), Backend::Served, lines);
+    (EmulatedFunction::conventional(&FUNCTION), endpoint)
+}
