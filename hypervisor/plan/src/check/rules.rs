@@ -327,8 +327,10 @@ fn check_consoles(config: &Config, name: &str, guest: &GuestConfig, report: &mut
     let of = |guest: &GuestConfig| {
         guest.emulated().filter(|(.., model)| model.stands_on() == StandsOn::Console).count()
     };
-    let earlier: usize = earlier_guests(config, name).map(|(_, other)| 1 + of(other)).sum();
-    if of(guest) > 0 && earlier + 1 + of(guest) > MOST_CONSOLES {
+    let with_own = |guest| of(guest).saturating_add(1);
+    let earlier =
+        earlier_guests(config, name).map(|(_, other)| with_own(other)).fold(0, usize::saturating_add);
+    if of(guest) > 0 && with_own(guest).saturating_add(earlier) > MOST_CONSOLES {
         let message = alloc::format!("with these the guests have more than {MOST_CONSOLES} consoles");
         report.add("pci", message, "remove some of them");
     }

@@ -49,11 +49,14 @@ impl Device for Teletype {
     fn reset(&mut self) {}
 }
 
+/// What was typed to a teletype.
+type Typed = Arc<Mutex<Vec<u8>>>;
+
 /// A guest whose second and third endpoint are consoles, and what was typed to them.
-fn guest() -> (Partition<FakeHost>, [Arc<Mutex<Vec<u8>>>; 3]) {
-    let typed: [Arc<Mutex<Vec<u8>>>; 3] = Default::default();
+fn guest() -> (Partition<FakeHost>, [Typed; 3]) {
+    let typed: [Typed; 3] = Default::default();
     let mut partition = partition(2);
-    let endpoint = |typed: &Arc<Mutex<Vec<u8>>>| {
+    let endpoint = |typed: &Typed| {
         let device = Teletype { output: VecDeque::new(), typed: typed.clone() };
         TicketMutex::new(Endpoint::with_lines(Box::new(device), Backend::Served, [None; 2]))
     };
