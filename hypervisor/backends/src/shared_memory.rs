@@ -100,7 +100,10 @@ mod tests {
             let Some((endpoint, vectors)) = self.0.get_mut(guest) else { return };
             let memory = VecMemory::new(0);
             let mut send = |message: spec::apic::InterruptMessage| vectors.push(message.vector);
-            serve(endpoint, &mut Surroundings { memory: &memory, now: 0, send: &mut send });
+            serve(
+                endpoint,
+                &mut Surroundings { memory: &memory, now: 0, send: &mut send, print: &mut |_| () },
+            );
         }
     }
 

@@ -30,6 +30,7 @@ fn config() -> Config {
         hypervisor: HypervisorConfig::default(),
         disk: BTreeMap::new(),
         network: BTreeMap::new(),
+        shared_memory: BTreeMap::new(),
         guest: guests,
     }
 }

@@ -137,7 +137,8 @@ impl Bench {
             stations.push(station);
         }
         for (endpoint, memory) in &mut all {
-            let around = &mut Surroundings { memory: &*memory, now: 0, send: &mut |_| () };
+            let around =
+                &mut Surroundings { memory: &*memory, now: 0, send: &mut |_| (), print: &mut |_| () };
             [(0, 0xfee0_0000), (8, 0x40), (12, 0)]
                 .into_iter()
                 .for_each(|(at, value)| endpoint.write(0x1000 + at, Width::Dword, value, around));
