@@ -21,6 +21,17 @@ pub enum Phase {
     },
 }
 
+/// What follows a command that was cut off, once its request moves no data any more.
+#[derive(Clone, Copy)]
+enum Then {
+    /// The reset goes on.
+    Reset,
+    /// The reset is over.
+    Sign,
+    /// The command failed.
+    Abort,
+}
+
 pub struct Channel {
     disk: Option<Disk>,
     /// Count and address, as written last, and before.
@@ -35,11 +46,12 @@ pub struct Channel {
     interrupt: bool,
     phase: Phase,
     pub master: Master,
-    /// The one request that is not complete. A reset forgets the command, not the request, so
-    /// that a guest which resets over and over has one outstanding, and not as many as it likes.
+    /// The one request that is not complete. What cuts the command off does not end the request, so the
+    /// disk is busy until it is complete: it may move data until then, and a guest which resets over and
+    /// over has one outstanding, and not as many as it likes.
     outstanding: Option<u32>,
-    /// The request belongs to a command that is over.
-    stale: bool,
+    /// The request belongs to a command that was cut off.
+    cut_off: Option<Then>,
     /// Bit 0 is the channel; the others count requests.
     tag: u32,
 }
@@ -59,7 +71,7 @@ impl Channel {
             phase: Phase::Idle,
             master: Master::default(),
             outstanding: None,
-            stale: false,
+            cut_off: None,
             tag: number,
         };
         channel.sign();
@@ -78,7 +90,6 @@ impl Channel {
 
     /// What a disk says after a reset (ATA/ATAPI-7 volume 2, section 9.12).
     fn sign(&mut self) {
-        self.cancel();
         self.task = [[1, 0], [1, 0], [0; 2], [0; 2]];
         self.device = 0;
         self.error = 1;
@@ -86,9 +97,22 @@ impl Channel {
         self.interrupt = false;
     }
 
-    fn cancel(&mut self) {
+    /// Forgets the command; `then` comes when nothing of it is under way.
+    fn cut_off(&mut self, then: Then) {
         self.phase = Phase::Idle;
-        self.stale = self.outstanding.is_some();
+        self.status = status::BUSY;
+        match self.outstanding {
+            Some(_) => self.cut_off = Some(then),
+            None => self.settle(then),
+        }
+    }
+
+    fn settle(&mut self, then: Then) {
+        match then {
+            Then::Reset => {}
+            Then::Sign => self.sign(),
+            Then::Abort => self.fail(error::ABORTED),
+        }
     }
 
     const fn is_slave(&self) -> bool {
@@ -211,11 +235,10 @@ impl Channel {
     fn write_control(&mut self, value: u8) {
         let was = core::mem::replace(&mut self.control, value);
         if value & control::RESET != 0 {
-            self.cancel();
             self.interrupt = false;
-            self.status = status::BUSY;
+            self.cut_off(Then::Reset);
         } else if was & control::RESET != 0 {
-            self.sign();
+            self.cut_off(Then::Sign);
         } else if was & control::NO_INTERRUPT != 0 && self.line() {
             self.master.status |= bus_master::INTERRUPT;
         }
@@ -381,8 +404,8 @@ impl Channel {
             return;
         }
         self.outstanding = None;
-        if core::mem::replace(&mut self.stale, false) {
-            return self.advance(context);
+        if let Some(then) = self.cut_off.take() {
+            return self.settle(then);
         }
         match (&mut self.phase, completion.outcome) {
             (Phase::Flush { .. }, Ok(())) => {
@@ -436,8 +459,7 @@ impl Channel {
         self.master.write(at, width, value);
         if was && !self.master.is_started() && matches!(self.phase, Phase::Dma(_)) {
             // The transfer was stopped before it was done: the command cannot end well.
-            self.cancel();
-            self.fail(error::ABORTED);
+            self.cut_off(Then::Abort);
         }
         if !was && self.master.is_started() {
             self.advance(context);

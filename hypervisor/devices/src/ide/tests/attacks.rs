@@ -86,15 +86,52 @@ fn the_data_of_a_write_is_its_own_until_it_is_done() {
     machine.write_string(DATA_PORT, Width::Word, &[1; 512]);
     put(&mut machine, CONTROL, control::RESET);
     put(&mut machine, CONTROL, 0);
-    issue(&mut machine, 0, command::WRITE_SECTORS, 2, 1);
     assert_eq!(get(&mut machine, CONTROL), status::BUSY, "the buffer is not free");
     machine.write_string(DATA_PORT, Width::Word, &[2; 512]);
     machine.serve();
     assert_eq!(machine.medium.bytes[512..1024], [1; 512]);
+    issue(&mut machine, 0, command::WRITE_SECTORS, 2, 1);
     assert_eq!(get(&mut machine, CONTROL), status::READY | status::DATA_REQUEST);
     machine.write_string(DATA_PORT, Width::Word, &[2; 512]);
     machine.serve();
     assert_eq!(machine.medium.bytes[1024..1536], [2; 512]);
+}
+
+/// Whoever waits until the disk is at rest may use the memory of a transfer that was cut off.
+#[test]
+fn a_transfer_that_is_cut_off_is_over_when_the_disk_is_at_rest() {
+    let reset = |machine: &mut Machine| {
+        put(machine, CONTROL, control::RESET);
+        put(machine, CONTROL, 0);
+    };
+    let stop = |machine: &mut Machine| put(machine, BUS_MASTER, 0);
+    let ways: [(&dyn Fn(&mut Machine), u8); 2] =
+        [(&reset, status::READY), (&stop, status::READY | status::ERROR)];
+    for (cut, at_rest) in ways {
+        let mut machine = machine();
+        machine.hold = true;
+        table(&machine, &[(DATA, 512 | master::LAST)]);
+        dma(&mut machine, 0, command::READ_DMA, 0, 1);
+        cut(&mut machine);
+        assert_eq!(get(&mut machine, CONTROL), status::BUSY, "it still moves data");
+        assert!(!machine.line);
+        issue(&mut machine, 0, ata::FLUSH_CACHE, 0, 0);
+        assert_eq!(machine.waiting.len(), 1, "a busy disk takes no command");
+        machine.serve();
+        assert_eq!(get(&mut machine, CONTROL), at_rest);
+        assert_eq!(machine.line, at_rest & status::ERROR != 0, "a reset interrupts nobody");
+    }
+    // It is over while the reset goes on, which is no end of the reset.
+    let mut machine = machine();
+    machine.hold = true;
+    table(&machine, &[(DATA, 512 | master::LAST)]);
+    dma(&mut machine, 0, command::READ_DMA, 0, 1);
+    put(&mut machine, BUS_MASTER, 0);
+    put(&mut machine, CONTROL, control::RESET);
+    machine.serve();
+    assert_eq!(get(&mut machine, CONTROL), status::BUSY);
+    put(&mut machine, CONTROL, 0);
+    assert_eq!(get(&mut machine, CONTROL), status::READY);
 }
 
 #[test]
