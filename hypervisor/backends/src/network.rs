@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Display;
 use devices::device::Reception;
-use network::{Counters, Error, Frame, MacAddress, PortConfig, PortId, Switch};
+use network::{Counters, Error, Frame, LARGEST_BYTES, MacAddress, PortConfig, PortId, Switch};
 use nic::{Link, Nic};
 
 /// Stations that are known behind the uplink at a time.
@@ -56,6 +56,12 @@ pub struct Network {
     spare: Frame,
     /// The member whose turn is first.
     first: usize,
+}
+
+/// What a frame cost, at least one copy.
+struct Cost {
+    copies: usize,
+    bytes: usize,
 }
 
 /// What is left of a port's part of a turn.
@@ -254,8 +260,8 @@ impl Network {
                 break;
             }
             worked = true;
-            let copies = self.deliver(UPLINK_PORT, now_ns, clients);
-            budget.take(copies.max(1), copies.max(1) * self.frame.len());
+            let cost = self.deliver(UPLINK_PORT, now_ns, clients);
+            budget.take(cost.copies, cost.bytes);
         }
         worked
     }
@@ -277,11 +283,12 @@ impl Network {
             worked = true;
             if self.frame.is_empty() {
                 member.unfit = member.unfit.saturating_add(1);
-                budget.take(1, 0);
+                // That it is none may have shown when all of it was copied.
+                budget.take(1, LARGEST_BYTES);
                 continue;
             }
-            let copies = self.deliver(self.port_of(index), now_ns, clients);
-            budget.take(copies.max(1), copies.max(1) * self.frame.len());
+            let cost = self.deliver(self.port_of(index), now_ns, clients);
+            budget.take(cost.copies, cost.bytes);
         }
         worked
     }
@@ -294,13 +301,13 @@ impl Network {
             && self.uplink.as_ref().is_none_or(|uplink| !uplink.is_crowded(member.over_then))
     }
 
-    /// Copies the frame to whom it is for. Returns how many that were.
-    fn deliver(&mut self, from: PortId, now_ns: u64, clients: &mut dyn Clients) -> usize {
-        let mut copies = 0;
+    /// Copies the frame to whom it is for. Returns what that cost, where it was cut by segments.
+    fn deliver(&mut self, from: PortId, now_ns: u64, clients: &mut dyn Clients) -> Cost {
+        let (mut copies, mut receivers) = (0, 0);
         let bytes = self.frame.len();
         let mut way = self.switch.forward(from, &self.frame, now_ns);
         while let Some(delivery) = self.switch.next_delivery(&mut way) {
-            copies += 1;
+            let mut segments = 1;
             let (frame, spare) = (&mut self.frame, &mut self.spare);
             let taken = match &mut self.uplink {
                 Some(uplink) if delivery.port == UPLINK_PORT => {
@@ -318,19 +325,22 @@ impl Network {
                     };
                     let mut taken = false;
                     clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
+                        segments = endpoint.copies_of(frame);
                         taken = endpoint.receive(frame, delivery.tagging, spare, around) == Reception::Taken;
                         member.is_untold |= endpoint.has_held();
                     });
                     taken
                 }
             };
+            copies += segments;
+            receivers += 1;
             if taken {
                 self.switch.delivered(delivery.port, bytes);
             } else {
                 self.switch.refused(delivery.port);
             }
         }
-        copies
+        Cost { copies: copies.max(1), bytes: receivers.max(1) * bytes }
     }
 
     /// What each port may do, in their order.

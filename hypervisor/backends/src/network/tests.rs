@@ -266,6 +266,36 @@ fn large_frames_have_their_part_of_a_turn_too() {
 }
 
 #[test]
+fn frames_that_are_none_have_their_part_of_a_turn_too() {
+    let mut bench = Bench::new(false, 2, |_, _| ());
+    bench.turn();
+    bench.send(0, (0..100).map(|_| Vec::new()));
+    bench.send(1, [frame(mac(0), 1)]);
+    bench.turn();
+    // That it is none may have shown when all of it was copied.
+    assert_eq!(100 - bench.waiting(0), TURN_BYTES.div_ceil(LARGEST_BYTES));
+    assert_eq!(bench.received(0).len(), 1);
+}
+
+#[test]
+fn what_is_cut_is_as_many_copies() {
+    let mut bench = Bench::new(false, 2, |_, _| ());
+    bench.turn();
+    bench.stations[0].lock().unwrap().segmentation =
+        Some(Segmentation { kind: SegmentKind::Tcp4, ecn: false, segment_bytes: 64, header_bytes: 54 });
+    let mut large = large(1, 0);
+    large.truncate(54 + 64 * 2 * TURN_COPIES);
+    bench.send(0, (0..10).map(|_| large.clone()));
+    bench.turn();
+    assert_eq!((bench.waiting(0), bench.received(1).len()), (9, 2 * TURN_COPIES));
+    // Who takes it as it is costs one.
+    bench.stations[1].lock().unwrap().accepts =
+        Accepts { checksum: true, tcp4: true, tcp6: true, largest_bytes: 1518 };
+    bench.turn();
+    assert_eq!((bench.waiting(0), bench.received(1).len()), (0, 9));
+}
+
+#[test]
 fn what_is_over_the_rate_limit_waits() {
     let limit = RateLimit {
         bytes_per_second: NonZero::new(100_000).unwrap(),

@@ -4,8 +4,8 @@
 //! [`Endpoint::send_held`], which whoever carries frames calls once it has carried some.
 
 use super::{Endpoint, Surroundings};
-use crate::device::Reception;
-use network::{Frame, Parts, Tagging};
+use crate::device::{Accepts, Reception};
+use network::{Frame, Parts, Segmentation, Tagging};
 
 impl Endpoint {
     /// Makes the next frame that the guest wants to send of `frame`. Whether there was one; it is
@@ -16,6 +16,13 @@ impl Endpoint {
         let taken = self.with_device(around, |device, context| device.transmit(frame, context));
         self.apply_and_hold(around);
         taken
+    }
+
+    /// Into how many frames [`receive`](Self::receive) would cut this one.
+    pub fn copies_of(&self, frame: &Frame) -> usize {
+        let accepts = self.device.accepts();
+        let cut = frame.offload.segmentation.filter(|cut| must_cut(&accepts, cut));
+        cut.and_then(|_| frame.segments()).map_or(1, |segments| segments.left())
     }
 
     /// Gives the guest a frame, with its tag as `tagging` says, and does before what the device does not
@@ -30,9 +37,7 @@ impl Endpoint {
         around: &mut Surroundings<'_>,
     ) -> Reception {
         let accepts = self.device.accepts();
-        if let Some(cut) = frame.offload.segmentation
-            && (cut.ecn || !accepts.takes_uncut(cut.kind))
-        {
+        if frame.offload.segmentation.is_some_and(|cut| must_cut(&accepts, &cut)) {
             return self.receive_segments(frame, tagging, spare, around);
         }
         if !accepts.checksum && frame.finish_checksum().is_none() {
@@ -81,6 +86,11 @@ impl Endpoint {
         self.apply(around);
         self.holds = false;
     }
+}
+
+/// Whether a frame that its sender left to be cut has to be for such a device.
+const fn must_cut(accepts: &Accepts, cut: &Segmentation) -> bool {
+    cut.ecn || !accepts.takes_uncut(cut.kind)
 }
 
 #[cfg(test)]
