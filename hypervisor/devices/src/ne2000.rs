@@ -361,7 +361,11 @@ impl Device for Ne2000 {
             let at = usize::from(interface.transmit_page) * PAGE_BYTES;
             let bytes = interface.remote.memory.piece(at, length);
             let bytes = bytes.filter(|_| (HEADER_BYTES..=LARGEST_BYTES).contains(&length));
-            let is_sent = bytes.and_then(|bytes| frame.append(bytes)).is_some();
+            let is_there = bytes.and_then(|bytes| frame.append(bytes)).is_some();
+            let is_sent = is_there && frame.fits(PAYLOAD_BYTES);
+            if !is_sent {
+                frame.clear();
+            }
             interface.sent(if is_sent { transmit_status::SENT } else { transmit_status::ABORTED });
         });
         true

@@ -55,6 +55,11 @@ impl Frame {
     pub const fn is_empty(&self) -> bool {
         self.length == 0
     }
+    /// Whether it is no larger than that of a packet of `payload` bytes, with its tag if it has one.
+    pub fn fits(&self, payload: usize) -> bool {
+        let tag = if self.tag().is_some() { TAG_BYTES } else { 0 };
+        self.length <= HEADER_BYTES + tag + payload
+    }
     /// Makes it an empty frame of which nothing is left to do.
     pub fn clear(&mut self) {
         self.length = 0;

@@ -132,7 +132,8 @@ impl Net {
         gather(segments, Header::BYTES, memory, frame.room().get_mut(..bytes)?)?;
         frame.set_len(bytes)?;
         frame.offload = offload;
-        header::can_be_cut(frame).then_some(())
+        let fits = offload.segmentation.is_some() || frame.fits(self.config.mtu.into());
+        (fits && header::can_be_cut(frame)).then_some(())
     }
 
     /// Does the commands that wait. Whether there were some.

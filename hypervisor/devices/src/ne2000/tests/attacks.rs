@@ -113,9 +113,17 @@ fn remote_dma_goes_round_in_the_ring() {
 #[test]
 fn frames_that_cannot_be_sent_are_aborted() {
     let mut card = started().card;
-    for (page, bytes) in
-        [(0x40, 0), (0x40, 13), (0x40, 1519), (0x40, 0xffff), (0, 60), (0x7f, 257), (0xff, 60), (0x3f, 300)]
-    {
+    for (page, bytes) in [
+        (0x40, 0),
+        (0x40, 13),
+        (0x40, 1515),
+        (0x40, 1519),
+        (0x40, 0xffff),
+        (0, 60),
+        (0x7f, 257),
+        (0xff, 60),
+        (0x3f, 300),
+    ] {
         let [low, high] = u16::to_le_bytes(bytes);
         for (port, value) in [(5, low), (6, high), (4, page), (0, 0x26)] {
             out(&mut card, port, value);
