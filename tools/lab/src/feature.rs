@@ -50,8 +50,8 @@ pub enum Feature {
     Networks,
     /// Memory that guests share, with doorbells.
     SharedMemory,
-    /// An emulated drive that is told everything wrong.
-    EmulatedDrives,
+    /// Emulated functions that are told everything wrong.
+    EmulatedFunctions,
     /// Floods, control characters, pastes, the menu.
     Consoles,
     /// Machines that lack something.
@@ -85,7 +85,7 @@ impl Feature {
         Self::Drives,
         Self::Networks,
         Self::SharedMemory,
-        Self::EmulatedDrives,
+        Self::EmulatedFunctions,
         Self::Consoles,
         Self::Machines,
         Self::Expectations,
@@ -118,7 +118,7 @@ impl Feature {
                 "emulated network interfaces, each other and the outside by an 82574L that the hypervisor keeps"
             }
             Self::SharedMemory => "memory that guests share, with doorbells between them",
-            Self::EmulatedDrives => "an emulated NVMe drive under attack",
+            Self::EmulatedFunctions => "emulated functions under attack",
             Self::Consoles => "the console: floods, control characters, pastes, the menu",
             Self::Machines => "machines that lack something",
             Self::Expectations => "the test guest without a hypervisor",

@@ -24,6 +24,8 @@ mod faults;
 #[cfg(target_os = "none")]
 mod frozen;
 #[cfg(target_os = "none")]
+mod functions;
+#[cfg(target_os = "none")]
 mod interrupts;
 #[cfg(target_os = "none")]
 mod intx;
@@ -123,6 +125,8 @@ mod entry {
         ("processor", processor::run),
         ("nvme", nvme::run),
         ("shared-memory", shared_memory::run),
+        ("functions", functions::run),
+        ("functions-neighbour", functions::neighbour::run),
         ("rewrite", rewrite::run),
         ("init-storm", storm::run),
         ("commands", commands::run),

@@ -1,6 +1,7 @@
 //! The innocent beside an attacker: watches its memory, its interrupts and its time.
 
 use crate::Environment;
+use core::ops::Range;
 use support::apic;
 use support::cpu::{read64, wait_for_interrupt, write64};
 use support::println;
@@ -8,7 +9,7 @@ use support::time::Stopwatch;
 use support::trap::hits;
 
 /// The image and its stacks end below.
-const FIRST: u64 = 0x80_0000;
+pub const FIRST: u64 = 0x80_0000;
 /// The neighbour's own timer.
 const TIMER: u8 = 0x40;
 /// Bytes between two canaries.
@@ -18,9 +19,7 @@ const STEP: u64 = 512;
 /// but its own timer's.
 pub fn run(environment: &Environment) {
     let end = environment.memory_end & !0xfff;
-    for address in (FIRST..end).step_by(STEP as usize) {
-        write64(address, canary(address));
-    }
+    mark(FIRST..end);
     start_timer();
     let microseconds = environment.number("seconds", 5) * 1_000_000;
     let (mut watch, mut rounds) = (Stopwatch::start(), 0u64);
@@ -32,11 +31,25 @@ pub fn run(environment: &Environment) {
         }
         rounds += 1;
     }
-    let whole = (FIRST..end).step_by(STEP as usize).all(|address| read64(address) == canary(address));
-    match whole {
+    match is_marked(FIRST..end) {
         true => println!("neighbour: unharmed after {rounds} rounds"),
         false => println!("neighbour: HARMED, memory changed"),
     }
+}
+
+/// Puts a canary over memory.
+pub fn mark(memory: Range<u64>) {
+    memory.step_by(STEP as usize).for_each(|address| write64(address, canary(address)));
+}
+
+/// Whether it is all there.
+pub fn is_marked(memory: Range<u64>) -> bool {
+    memory.step_by(STEP as usize).all(|address| read64(address) == canary(address))
+}
+
+/// An interrupt that came and is not its own timer's.
+pub fn stray_interrupt() -> Option<u8> {
+    (0..=255).filter(|vector| *vector != TIMER).find(|vector| hits(*vector) > 0)
 }
 
 fn canary(address: u64) -> u64 {
@@ -55,7 +68,7 @@ fn check_memory(end: u64, round: u64) -> Option<Harm> {
 }
 
 fn check_interrupts() -> Option<Harm> {
-    (0..=255).filter(|vector| *vector != TIMER).find(|vector| hits(*vector) > 0).map(Harm::Interrupt)
+    stray_interrupt().map(Harm::Interrupt)
 }
 
 fn start_timer() {

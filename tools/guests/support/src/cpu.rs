@@ -195,6 +195,18 @@ pub fn out8_all(port: u16, bytes: &[u8]) {
     };
 }
 ports!(in16, out16, u16, "ax", "2");
+
+/// Reads `words` words of a port to `address`, where no Rust object lies, by one instruction.
+pub fn in16_all(port: u16, address: u64, words: u64) {
+    // SAFETY: callers name addresses without Rust objects.
+    unsafe { asm!("cld; rep insw", in("dx") port, inout("rdi") address => _, inout("rcx") words => _) };
+}
+
+/// Writes `words` words from `address`, where no Rust object lies, to a port by one instruction.
+pub fn out16_all(port: u16, address: u64, words: u64) {
+    // SAFETY: as above; a port does nothing to memory here.
+    unsafe { asm!("cld; rep outsw", in("dx") port, inout("rsi") address => _, inout("rcx") words => _) };
+}
 ports!(in32, out32, u32, "eax", "4");
 
 /// CPUID of a leaf and subleaf.

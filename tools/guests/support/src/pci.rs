@@ -92,7 +92,7 @@ impl Function {
     }
 
     /// Address of memory BAR `index` as [`Function::bar`] tells it, made reachable for this guest.
-    fn reachable_bar(self, index: u16) -> Option<u64> {
+    pub fn reachable_bar(self, index: u16) -> Option<u64> {
         let base = self.bar(index);
         (base != 0 && crate::paging::map(base)).then_some(base)
     }

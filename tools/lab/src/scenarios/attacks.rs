@@ -2,7 +2,7 @@
 //! nothing of it.
 
 use super::{
-    BAD_ACCESS, EDU, EDU_PATH, Guest, OTHER_EDU_PATH, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted,
+    BAD_ACCESS, EDU, EDU_PATH, Guest, IMAGE, OTHER_EDU_PATH, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted,
 };
 use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
@@ -62,7 +62,8 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
             .needs(Need::KeptApic),
         drive(column, ""),
         drive(column, VIRTUAL).needs(Need::KeptApic),
-        served_drive(column),
+        functions(column),
+        served_functions(column),
         processor_state(column),
         fatal(Storms, "nested-faults", TRIPLE_FAULT),
         unmapped_crash(column),
@@ -183,16 +184,56 @@ fn fatal(column: Column, feature: Feature, name: &str, end: &str) -> Scenario {
 /// An emulated drive is told everything wrong, by two processors at once.
 fn drive(column: Column, who: &str) -> Scenario {
     let attacker = of(who, Guest::new("attacker", &[2, 3], "nvme").drive("03.0"));
-    attack_on(column, Feature::EmulatedDrives, &format!("nvme{who}"), attacker, 8)
+    attack_on(column, Feature::EmulatedFunctions, &format!("nvme{who}"), attacker, 8)
 }
 
-/// The same of a drive on a partition of one that the hypervisor keeps, whose other partition is
-/// there too.
-fn served_drive(column: Column) -> Scenario {
-    let attacker = Guest::new("attacker", &[2, 3], "nvme").drive_on("03.0", "system", 2);
-    let mut scenario = attack_on(column, Feature::EmulatedDrives, "nvme-served", attacker, 8);
+/// Each model of an emulated function is told everything wrong, by two processors at once: drives of
+/// images, and a network that leads nowhere. The neighbour has a drive and two interfaces there.
+fn functions(column: Column) -> Scenario {
+    let words = if column == Column::VmxBochs { "rounds=20 flood=300" } else { "" };
+    attacked_functions(column, "functions", words, [IMAGE; 4]).long()
+}
+
+/// The same of parts of a disk that the hypervisor keeps. The neighbour's is behind one of the
+/// attacker's, and before another.
+fn served_functions(column: Column) -> Scenario {
+    let part = |number: u32| format!("{{ disk = \"system\", partition = {number} }}");
+    let [one, two, three, four] = [1, 2, 3, 4].map(part);
+    let mut scenario = attacked_functions(column, "functions-served", "", [&one, &two, &three, &four]);
     scenario.add_keys("[disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\n\n");
-    scenario.needs(Need::PassedFunction).nvme(64).partitions(&[16, 16])
+    scenario.needs(Need::PassedFunction).nvme(32).partitions(&[8, 4, 8, 8])
+}
+
+/// Over these backings: of the attacker's virtio drive, the neighbour's, and the attacker's IDE and NVMe
+/// drives.
+fn attacked_functions(column: Column, name: &str, words: &str, on: [&str; 4]) -> Scenario {
+    let [virtio, neighbours, ide, nvme] = on;
+    let connected = |guest: Guest, slot: &str, model: &str, address: u32| {
+        let mac = format!("\"52:54:00:00:0a:0{address}\"");
+        guest.emulates(slot, model).with("network", "\"lan\"").with("mac", &mac)
+    };
+    let attacker = Guest::new("attacker", &[2, 3], &format!("functions {words}"))
+        .emulates("03.0", "virtio-blk")
+        .with("backing", virtio)
+        .emulates("04.0", "ide")
+        .with("backing", ide)
+        .emulates("05.0", "nvme")
+        .with("backing", nvme);
+    let attacker = connected(connected(attacker, "06.0", "virtio-net", 3), "07.0", "ne2000", 4);
+    let neighbour = Guest::new("neighbour", &[1], "functions-neighbour seconds=240")
+        .emulates("03.0", "virtio-blk")
+        .with("backing", neighbours);
+    let neighbour = connected(connected(neighbour, "04.0", "virtio-net", 1), "05.0", "virtio-net", 2);
+    let mut scenario =
+        hosted(column, Feature::EmulatedFunctions, &format!("attack/{name}"), &[attacker, neighbour]);
+    scenario.add_keys("[network.lan]\n\n");
+    ["nvme", "virtio-blk", "virtio-net", "ide", "ne2000"]
+        .into_iter()
+        .fold(scenario, |scenario, model| scenario.expect("attacker", &format!("attack {model}: held")))
+        .expect("neighbour", "neighbour: unharmed")
+        .ends("attacker", POWER_OFF)
+        .ends("neighbour", POWER_OFF)
+        .within(240)
 }
 
 /// Tries everything that a processor's state can be made to hold, twice: what the first run

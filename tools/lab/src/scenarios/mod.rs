@@ -27,6 +27,9 @@ const STOPPED: &str = "stopped";
 const BAD_ACCESS: &str = "bad-access";
 const INVALID_STATE: &str = "invalid-state";
 
+/// A backing, as TOML writes it, of which it does not matter what is on it: the test guest's own file.
+const IMAGE: &str = "{ image = \"testguest\" }";
+
 /// Vendor and device of QEMU's `edu`.
 const EDU: &str = "1234:11e8";
 /// Where the lab's machine has one, and the other. Their lines end at the inputs 20 and 21.
@@ -94,24 +97,15 @@ impl Guest {
         self
     }
 
-    /// Gives the guest an emulated NVMe drive at `slot`. What is on it does not matter: the test
-    /// guest's own file is.
-    pub fn drive(mut self, slot: &str) -> Self {
-        self.functions.push_str(&format!(
-            "\n[[guest.{}.pci]]\nslot = \"{slot}\"\nemulate = \"nvme\"\nbacking = {{ image = \"testguest\" }}\n",
-            self.name
-        ));
-        self
+    /// Gives the guest an emulated NVMe drive at `slot`, of the test guest's own file.
+    pub fn drive(self, slot: &str) -> Self {
+        self.emulates(slot, "nvme").with("backing", IMAGE)
     }
 
-    /// Gives the guest an emulated NVMe drive at `slot` over a partition of the hypervisor's drive
-    /// `disk`.
-    pub fn drive_on(mut self, slot: &str, disk: &str, partition: u32) -> Self {
-        self.functions.push_str(&format!(
-            "\n[[guest.{}.pci]]\nslot = \"{slot}\"\nemulate = \"nvme\"\n\
-             backing = {{ disk = \"{disk}\", partition = {partition} }}\n",
-            self.name
-        ));
+    /// Gives the guest an emulated function at `slot`.
+    pub fn emulates(mut self, slot: &str, model: &str) -> Self {
+        self.functions
+            .push_str(&format!("\n[[guest.{}.pci]]\nslot = \"{slot}\"\nemulate = \"{model}\"\n", self.name));
         self
     }
 
@@ -124,7 +118,7 @@ impl Guest {
         self
     }
 
-    /// Sets a key of the function that was passed through last.
+    /// Sets a key of the function that was added last.
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.functions.push_str(&format!("{key} = {value}\n"));
         self
