@@ -8,17 +8,18 @@ use crate::mailbox::{self, Mailbox};
 use crate::time::GuestTime;
 use alloc::boxed::Box;
 use alloc::string::String;
-use console::{FunctionConsole, Line, SERIAL_PORT};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
 use devices::{Chipset, Effect, Effects, Endpoint};
 use spin::mutex::TicketMutex;
+use terminal::{FunctionConsole, Line, SERIAL_PORT};
 
-pub mod console;
+mod console;
 mod lines;
 mod ports;
 mod routing;
 mod saved;
+pub mod terminal;
 
 /// How a guest ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

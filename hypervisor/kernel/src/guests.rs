@@ -23,7 +23,7 @@ use guest::holdings::Account;
 use guest::layout::GuestLayout;
 use guest::lifecycle::{Lifecycle, Policy};
 use guest::partition::Partition;
-use guest::partition::console::FunctionConsole;
+use guest::partition::terminal::FunctionConsole;
 use guest::snapshot::Snapshot;
 use iommu::{Iommu, Requester};
 use machine::chipset::config_space::MachineConfigSpace;

@@ -4,7 +4,7 @@ use crate::guests::Guest;
 use crate::host::Machine;
 use consoles::input::Input;
 use consoles::menu::{Action, Menu, Verb};
-use guest::partition::console::SERIAL_PORT;
+use guest::partition::terminal::SERIAL_PORT;
 
 /// How long a guest may read nothing of its console before what is typed to it is dropped,
 /// in seconds.

@@ -1,55 +1,15 @@
 //! The guest's consoles: what its serial port and the consoles among its functions print becomes lines, and
 //! what is typed goes where it was typed to.
 
+use super::terminal::{LINE_BYTES, Line, SERIAL_PORT};
 use super::{ChipsetState, End, HOUSEKEEPING, Partition};
 use crate::host::Host;
 use crate::mailbox;
 use core::sync::atomic::Ordering::*;
-use spin::mutex::TicketMutex;
 
-/// Longest piece of a line that is written at once.
-const LINE_BYTES: usize = 240;
 /// An unfinished line waits for this part of a second: a prompt shows at once, and a
 /// line that is printed piece by piece stays one.
 const UNFINISHED_LINES_PER_SECOND: u64 = 10;
-/// The console at the serial port of the chipset. Those of the functions follow it.
-pub const SERIAL_PORT: usize = 0;
-
-/// The line of a console that has no end yet.
-pub(super) struct Line {
-    bytes: [u8; LINE_BYTES],
-    used: usize,
-}
-
-impl Line {
-    pub(super) const fn new() -> Self {
-        Self { bytes: [0; LINE_BYTES], used: 0 }
-    }
-
-    fn text(&self) -> &[u8] {
-        self.bytes.get(..self.used).unwrap_or_default()
-    }
-
-    pub(super) const fn is_unfinished(&self) -> bool {
-        self.used > 0
-    }
-}
-
-/// A console that is one of the guest's functions.
-pub struct FunctionConsole {
-    /// Its endpoint's number.
-    endpoint: usize,
-    /// It is taken after that endpoint.
-    line: TicketMutex<Line>,
-}
-
-impl FunctionConsole {
-    /// The console behind endpoint `endpoint`.
-    pub const fn new(endpoint: usize) -> Self {
-        Self { endpoint, line: TicketMutex::new(Line::new()) }
-    }
-}
-
 impl<H: Host> Partition<H> {
     /// Takes a byte of console `console`. Returns whether the caller has mail by that.
     pub(super) fn transmit(&self, from: usize, console: usize, byte: u8, line: &mut Line) -> bool {

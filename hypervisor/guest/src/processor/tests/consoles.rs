@@ -3,7 +3,7 @@
 extern crate std;
 
 use super::script::*;
-use crate::partition::console::FunctionConsole;
+use crate::partition::terminal::FunctionConsole;
 use crate::partition::{End, HOUSEKEEPING, Partition};
 use devices::device::{Completion, Context, DeviceEffect};
 use devices::{Backend, Device, Endpoint};
