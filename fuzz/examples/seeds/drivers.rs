@@ -66,6 +66,25 @@ pub fn virtio_blk() -> Seeds {
     ]
 }
 
+/// What the device is, then steps: see the target.
+pub fn virtio_character() -> Seeds {
+    // One segment of 64 bytes, that the device writes or reads.
+    let add = |queue: u8, shape: u8| [11, queue, shape, 0, 0, 64, 0, 0];
+    let random = [&[0_u8, 100, 0][..], &add(0, 8), &add(0, 8), &[6, 0, 0, 1, 0x14], &add(0, 8)].concat();
+    let failing = [&[2_u8, 4, 0][..], &add(0, 8), &[7], &[0xff; 8], &add(0, 8)].concat();
+    let prints = [&[1_u8][..], &add(1, 0), &[4, 40], &add(1, 0), &[4, 255]].concat();
+    let types =
+        [&[1_u8][..], &add(0, 8), &[5, b'x', 5, b'y'], &add(0, 8), &[5, b'z', 6, 1, 9, 0, 7]].concat();
+    let lies = [1_u8, 10, 1, 1, 0, 3, 2, 5, 0, 3, 1, 4, 9, 5, 1, 10, 0, 3, 9, 5, 2, 0, 0, 5, 1];
+    vec![
+        ("random", random),
+        ("failing", failing),
+        ("prints", prints),
+        ("types", types),
+        ("lies", lies.to_vec()),
+    ]
+}
+
 /// A choice of how many slots there are, then steps: see the target.
 pub fn ahci() -> Seeds {
     let begin = [0_u8, 6, 6, 6, 6, 5, 6, 6, 5];

@@ -26,6 +26,7 @@ fn main() -> io::Result<()> {
         ("chipset", chipset()),
         ("nvme", drivers::nvme()),
         ("virtio_blk", drivers::virtio_blk()),
+        ("virtio_character", drivers::virtio_character()),
         ("nvme_driver", drivers::nvme_driver()),
         ("switch", drivers::switch()),
         ("e1000e", drivers::e1000e()),
