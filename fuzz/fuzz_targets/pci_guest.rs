@@ -9,11 +9,13 @@ use fuzz::Input;
 use fuzz::guest_bus::Guest;
 use fuzz::machine::{self, Windows};
 use libfuzzer_sys::fuzz_target;
-use spec::Bdf;
-use vpci::Slot;
+use spec::{Bdf, Hpa};
+use vpci::{BarMemory, Slot};
 
 const FIRST: [Bdf; 4] = [Bdf::new(1, 0, 0), Bdf::new(2, 0, 0), Bdf::new(3, 0, 0), Bdf::new(4, 0, 0)];
 const SECOND: [Bdf; 2] = [Bdf::new(5, 0, 0), Bdf::new(6, 0, 0)];
+/// What both guests share.
+const MEMORY: BarMemory = BarMemory { hpa: Hpa(0x7000_0000), bytes: 1 << 20 };
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
@@ -35,14 +37,14 @@ fuzz_target!(|data: &[u8]| {
     first.give(Slot::new(2, 3), FIRST[2], pin(2), false);
     first.port(Slot::new(3, 0));
     first.give(Slot::behind(1, 0), FIRST[3], pin(3), true);
-    first.emulate(Slot::behind(1, 5), 0);
+    first.emulate(Slot::behind(1, 5), 0, Some(MEMORY));
     let mut second = Guest::new(&config, &SECOND, &windows[1]);
     second.port(Slot::new(1, 0));
     second.port(Slot::new(1, 1));
-    second.emulate(Slot::new(2, 0), 100);
+    second.emulate(Slot::new(2, 0), 100, Some(MEMORY));
     second.give(Slot::behind(1, 0), SECOND[0], pin(4), false);
     second.give(Slot::behind(2, 0), SECOND[1], pin(5), true);
-    second.emulate(Slot::behind(2, 1), 101);
+    second.emulate(Slot::behind(2, 1), 101, None);
     let mut guests = [first, second];
     for guest in &mut guests {
         let _ = guest.bus.place_bars();

@@ -11,8 +11,8 @@ use spec::{Bdf, Gpa, Width};
 use std::collections::BTreeMap;
 use vpci::message::MessageRefused;
 use vpci::{
-    Bar, BarLayout, BarTarget, Description, EmulatedFunction, Enables, Grant, GuestBus, HostMsi, Identity, PassedThrough,
-    PciEffect, PciFunction, Slot,
+    Bar, BarLayout, BarMemory, BarTarget, Description, EmulatedFunction, Enables, Grant, GuestBus, HostMsi,
+    Identity, PassedThrough, PciEffect, PciFunction, Slot,
 };
 
 /// A message that no guest writes.
@@ -99,14 +99,14 @@ impl<'a> Guest<'a> {
         self.slots.push(slot);
     }
 
-    /// Puts an emulated function there.
-    pub fn emulate(&mut self, slot: Slot, endpoint: usize) {
-        let function = EmulatedFunction::new(&Description {
-            identity: IDENTITY,
-            messages: 5,
-            layout: BarLayout::new(0x2000, 5),
-            vendor_specific: &[],
-        });
+    /// Puts an emulated function there, with memory behind a BAR of its own or without.
+    pub fn emulate(&mut self, slot: Slot, endpoint: usize, memory: Option<BarMemory>) {
+        let layout = BarLayout::new(0x2000, 5);
+        let description = Description { identity: IDENTITY, messages: 5, layout, vendor_specific: &[] };
+        let function = match memory {
+            Some(memory) => EmulatedFunction::with_memory(&description, memory),
+            None => EmulatedFunction::new(&description),
+        };
         self.bus.insert(slot, BusFunction::Emulated { function, endpoint }).expect("a free slot");
         self.endpoints.insert(endpoint, Enables { line: true, ..Enables::default() });
         self.slots.push(slot);

@@ -43,7 +43,7 @@ pub struct Config {
     pub can_discard: bool,
     /// See [`can_discard`](Self::can_discard).
     pub can_write_zeroes: bool,
-    /// The most sectors of a range to discard.
+    /// The most sectors of a range to discard, and to write zeroes to if that is less than always.
     pub most_discarded: u32,
     /// How many queues it has, 1 to [`MOST_QUEUES`]; another number is taken for the nearest of these.
     pub queues: u16,
@@ -252,6 +252,11 @@ impl Config {
         if end.is_some() && is_whole { Ok(()) } else { Err(status::IO_ERROR) }
     }
 
+    /// The most sectors of a range to write zeroes to.
+    fn most_zeroed(&self) -> u32 {
+        self.most_discarded.min(MOST_ZEROED)
+    }
+
     /// The bytes of a range that is listed, from where on and how many. Flags that are not known are
     /// an error (section 5.2.6.2).
     fn range(&self, operation: Operation, range: [u8; RANGE_BYTES]) -> Result<(u64, u32), u8> {
@@ -259,7 +264,7 @@ impl Config {
         let (sector, sectors, flags) = (range as u64, (range >> 64) as u32, (range >> 96) as u32);
         let (most, known) = match operation {
             Operation::Discard => (self.most_discarded, 0),
-            _ => (MOST_ZEROED, RANGE_UNMAP),
+            _ => (self.most_zeroed(), RANGE_UNMAP),
         };
         if flags & !known != 0 {
             return Err(status::UNSUPPORTED);
@@ -421,7 +426,7 @@ fn registers(made: &Config) -> [u8; config::BYTES] {
     put(config::MAX_DISCARD_SECTORS, &made.most_discarded.to_le_bytes());
     put(config::MAX_DISCARD_SEG, &(MOST_PIECES as u32).to_le_bytes());
     put(config::DISCARD_ALIGNMENT, &(made.block_bytes >> 9).to_le_bytes());
-    put(config::MAX_ZEROES_SECTORS, &MOST_ZEROED.to_le_bytes());
+    put(config::MAX_ZEROES_SECTORS, &made.most_zeroed().to_le_bytes());
     put(config::MAX_ZEROES_SEG, &(MOST_PIECES as u32).to_le_bytes());
     bytes
 }

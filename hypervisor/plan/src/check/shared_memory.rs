@@ -1,7 +1,7 @@
 //! Memory that guests share.
 
 use super::{Report, ports};
-use crate::config::{Config, GuestConfig, PciConfig};
+use crate::config::{Config, GuestConfig, PciConfig, SharedMemoryConfig};
 use crate::plan::{PeerPlan, Plan, SharedMemoryPlan};
 use crate::problem::Problem;
 use alloc::format;
@@ -14,9 +14,11 @@ const LEAST: Memory = Memory::mib(2);
 /// The most that share one memory.
 const MOST_PEERS: usize = 64;
 
-/// Decides which memories there are.
+/// Decides which memories there are: those that somebody shares and with which nothing is wrong.
 pub(crate) fn choose(config: &Config, plan: &mut Plan) {
-    let planned = config.shared_memory.iter().map(|(name, memory)| SharedMemoryPlan {
+    let right =
+        config.shared_memory.iter().filter(|(name, memory)| problems(config, name, memory).is_empty());
+    let planned = right.map(|(name, memory)| SharedMemoryPlan {
         name: name.clone(),
         bytes: memory.size.bytes(),
         peers: u16::try_from(peers(config, name).count()).unwrap_or(u16::MAX),
@@ -26,23 +28,26 @@ pub(crate) fn choose(config: &Config, plan: &mut Plan) {
 
 /// What is wrong with the tables on any machine.
 pub(crate) fn check_whole(config: &Config) -> Vec<Problem> {
+    config.shared_memory.iter().flat_map(|(name, memory)| problems(config, name, memory)).collect()
+}
+
+/// What is wrong with a table.
+fn problems(config: &Config, name: &str, memory: &SharedMemoryConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (name, memory) in &config.shared_memory {
-        let mut add = |key: &str, message: &str, help: alloc::string::String| {
-            let path = format!("shared_memory.{name}{key}");
-            problems.push(Problem { path, message: message.to_string(), help });
-        };
-        let bytes = memory.size.bytes();
-        if !bytes.is_power_of_two() || bytes < LEAST.bytes() {
-            let right = bytes.max(LEAST.bytes()).checked_next_power_of_two();
-            let right = right.map_or(LEAST, Memory);
-            let message = format!("{} is no power of two from {LEAST} on", memory.size);
-            add(".size", &message, format!("use \"{right}\""));
-        }
-        if peers(config, name).nth(MOST_PEERS).is_some() {
-            let message = format!("more than {MOST_PEERS} functions share it");
-            add("", &message, "give it to fewer".to_string());
-        }
+    let mut add = |key: &str, message: &str, help: alloc::string::String| {
+        let path = format!("shared_memory.{name}{key}");
+        problems.push(Problem { path, message: message.to_string(), help });
+    };
+    let bytes = memory.size.bytes();
+    if !bytes.is_power_of_two() || bytes < LEAST.bytes() {
+        let right = bytes.max(LEAST.bytes()).checked_next_power_of_two();
+        let right = right.map_or(LEAST, Memory);
+        let message = format!("{} is no power of two from {LEAST} on", memory.size);
+        add(".size", &message, format!("use \"{right}\""));
+    }
+    if peers(config, name).nth(MOST_PEERS).is_some() {
+        let message = format!("more than {MOST_PEERS} functions share it");
+        add("", &message, "give it to fewer".to_string());
     }
     problems
 }
@@ -62,7 +67,13 @@ pub(crate) fn check(config: &Config, index: usize, pci: &PciConfig, report: &mut
             format_args!("there is no shared memory `{name}`"),
             format_args!("add a table [shared_memory.{name}] with its size"),
         ),
-        Some(_) => {}
+        Some(name) => {
+            let memory = config.shared_memory.get(name);
+            if memory.is_some_and(|memory| !problems(config, name, memory).is_empty()) {
+                let message = format!("shared memory `{name}` cannot be used");
+                report.add(format_args!("pci[{index}].shared_memory"), message, "see what is said about it");
+            }
+        }
     }
 }
 

@@ -64,10 +64,17 @@ fn what_is_missing_or_too_much_is_said() {
         ["guest.a.pci[0].shared_memory: the function shares no memory; remove the key"]
     );
     for (size, right) in [("3 MiB", "4 MiB"), ("1 MiB", "2 MiB")] {
+        let text = text(&BOARD.replace("2 MiB", size), &[PEER]);
         assert_eq!(
-            problems(&text(&BOARD.replace("2 MiB", size), &[PEER])),
-            [format!("shared_memory.board.size: {size} is no power of two from 2 MiB on; use \"{right}\"")]
+            problems(&text),
+            [
+                format!("shared_memory.board.size: {size} is no power of two from 2 MiB on; use \"{right}\""),
+                "guest.a.pci[0].shared_memory: shared memory `board` cannot be used; see what is said about it".into()
+            ]
         );
+        // What the hypervisor takes memory for is what was found right.
+        let (config, _) = parse(&text).unwrap();
+        assert_eq!(plan(&config, &q35()).shared_memory, []);
     }
 }
 
