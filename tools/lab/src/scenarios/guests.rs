@@ -5,7 +5,7 @@ use super::{EDU, EDU_PATH, Guest, POWER_OFF, bare_machine, hosted, hosted_with, 
 use crate::column::{Column, Need};
 use crate::demux::{FIRMWARE, HYPERVISOR};
 use crate::feature::Feature;
-use crate::scenario::{Scenario, Subject};
+use crate::scenario::{Config, Scenario, Subject};
 
 /// Tests by their command line, and the line that says that all went well.
 const TESTS: &[(&str, &str)] = &[
@@ -112,16 +112,17 @@ pub fn hosted_tests(column: Column) -> Vec<Scenario> {
 fn shared_memory(column: Column) -> Scenario {
     let peer = |name, cpu| Guest::new(name, &[cpu], "shared-memory").shares("02.0", "board");
     let guests = [peer("one", 1), peer("two", 2).set("interrupts", "\"virtual\"")];
-    hosted_with(column, Feature::SharedMemory, "guest/shared-memory", SHARED_BOARD, &guests)
+    let mut scenario = hosted(column, Feature::SharedMemory, "guest/shared-memory", &guests);
+    if let Subject::Hypervisor(Config::Inline(text)) = &mut scenario.subject {
+        text.push_str("[shared_memory.board]\nsize = \"2 MiB\"\n");
+    }
+    scenario
         .expect(HYPERVISOR, "shared memory board: 2048 KiB for 2 functions")
         .expect("one", "attack shared-memory: held")
         .expect("two", "attack shared-memory: held")
         .ends("one", POWER_OFF)
         .ends("two", POWER_OFF)
 }
-
-/// Behind the keys of the hypervisor, the table of the memory.
-const SHARED_BOARD: &str = "[shared_memory.board]\nsize = \"2 MiB\"\n";
 
 /// Frozen in the middle of its work until its neighbour has ended, and again, at once: the guest
 /// looks at everything that it has, and at the time.
