@@ -101,8 +101,13 @@ impl Device for Serial {
     fn output(&mut self, into: &mut [u8], _: &mut Context<'_>) -> usize {
         let count = into.len().min(self.used);
         into.iter_mut().zip(&self.printed).take(count).for_each(|(place, byte)| *place = *byte);
-        self.printed.copy_within(count..self.used, 0);
         self.used -= count;
+        for at in 0..self.used {
+            let byte = self.printed.get(at + count).copied().unwrap_or_default();
+            if let Some(place) = self.printed.get_mut(at) {
+                *place = byte;
+            }
+        }
         count
     }
 
