@@ -248,7 +248,7 @@ fn a_disk_that_stalls_fails_what_it_has_and_is_started_again() {
     assert_eq!(machine.outcomes(0), [(stalled, FAILED)]);
     machine.port(0).holds = false;
     machine.port(0).pending.clear();
-    machine.serve(30 * SECOND);
+    machine.serve(60 * SECOND);
     machine.use_disk(0, 0x44);
     machine.use_disk(1, 0x55);
 }
@@ -271,7 +271,7 @@ fn a_disk_that_is_pulled_is_used_again_when_it_is_back() {
     assert!(told.len() <= 4, "it is looked for now and then: {told:?}");
     machine.use_disk(1, 0x66);
     machine.port(0).signature = Some(signature::ATA);
-    machine.serve(30 * SECOND);
+    machine.serve(60 * SECOND);
     machine.use_disk(0, 0x77);
     machine.use_disk(1, 0x88);
 }
