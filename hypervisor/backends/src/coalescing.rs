@@ -1,8 +1,9 @@
 //! How many requests are done when their guest is interrupted.
 //!
 //! An interrupt costs a guest more than what it does for one request. Where many requests are under way
-//! one interrupt tells of a quarter as many as are left: then a request waits a quarter longer than it took
-//! already, at most, and of one that is alone, or of the last ones, the guest is told at once.
+//! one interrupt tells of a quarter as many: then a request waits a quarter longer than it took already, at
+//! most. Of one that is alone, or the last one, the guest is told at once. How many are under way is
+//! remembered for some interrupts, so that a queue that drains is told of as one that is full.
 
 /// The longest that an interrupt waits for others, in nanoseconds: what is under way may take longer
 /// than what was before.
@@ -14,6 +15,8 @@ pub(crate) struct Coalescing {
     done: usize,
     /// When the first of them was done, in nanoseconds of the clock.
     since_ns: Option<u64>,
+    /// How many were under way at a time lately.
+    depth: usize,
 }
 
 impl Coalescing {
@@ -23,9 +26,10 @@ impl Coalescing {
         self.done += 1;
         let since_ns = *self.since_ns.get_or_insert(now_ns);
         let is_late = now_ns.saturating_sub(since_ns) >= MOST_NS;
-        let waits = self.done.saturating_mul(4) < under_way && !is_late;
+        self.depth = self.depth.max(self.done.saturating_add(under_way));
+        let waits = under_way > 0 && self.done.saturating_mul(4) < self.depth && !is_late;
         if !waits {
-            *self = Self::default();
+            self.tell();
         }
         waits
     }
@@ -34,9 +38,14 @@ impl Coalescing {
     pub fn take_late(&mut self, now_ns: u64) -> bool {
         let is_late = self.deadline_ns().is_some_and(|deadline_ns| deadline_ns <= now_ns);
         if is_late {
-            *self = Self::default();
+            self.tell();
         }
         is_late
+    }
+
+    /// The guest is told.
+    fn tell(&mut self) {
+        *self = Self { depth: self.depth.saturating_sub(self.depth.div_ceil(8)), ..Self::default() };
     }
 
     /// When what waits has waited long enough, if something does.
@@ -50,15 +59,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Interrupts for so many requests of which `depth` are always under way.
+    /// Interrupts for so many requests of a guest that has `depth` under way, or done and not told of.
+    fn of(coalescing: &mut Coalescing, depth: usize, requests: usize) -> usize {
+        let (mut untold, mut interrupts) = (0, 0);
+        for _ in 0..requests {
+            untold += 1;
+            if !coalescing.waits(depth - untold, 0) {
+                (untold, interrupts) = (0, interrupts + 1);
+            }
+        }
+        interrupts
+    }
+
     fn interrupts(depth: usize, requests: usize) -> usize {
-        let mut coalescing = Coalescing::default();
-        (0..requests).filter(|_| !coalescing.waits(depth - 1, 0)).count()
+        of(&mut Coalescing::default(), depth, requests)
     }
 
     #[test]
     fn a_request_that_is_alone_is_told_of_at_once() {
-        for depth in 1..=5 {
+        for depth in 1..=4 {
             assert_eq!(interrupts(depth, 100), 100, "{depth}");
         }
     }
@@ -68,6 +87,18 @@ mod tests {
         assert_eq!(interrupts(8, 100), 50);
         assert_eq!(interrupts(32, 800), 100);
         assert_eq!(interrupts(128, 3200), 100);
+    }
+
+    #[test]
+    fn a_queue_that_drains_is_told_of_as_one_that_is_full() {
+        let mut coalescing = Coalescing::default();
+        for _ in 0..3 {
+            let told = (0..32).rev().filter(|under_way| !coalescing.waits(*under_way, 0)).count();
+            assert!(told <= 6, "{told}");
+        }
+        // Then it is forgotten that it was deep.
+        assert!(of(&mut coalescing, 2, 60) < 60);
+        assert_eq!(of(&mut coalescing, 2, 60), 60);
     }
 
     #[test]
