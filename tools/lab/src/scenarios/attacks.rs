@@ -13,8 +13,12 @@ use crate::scenario::Scenario;
 /// All of them; where there is no IOMMU, attackers without a device.
 pub fn on(column: Column) -> Vec<Scenario> {
     let mut list = by_a_device(column);
-    list.extend(by_the_processor(column));
-    list.extend(by_the_end(column));
+    list.push(served_functions(column));
+    let others = by_the_processor(column).into_iter().chain(by_the_end(column));
+    // These are shown every day on the same processor beside the other IOMMU, with which they have nothing
+    // to do.
+    let is_repeated = column == Column::SvmAmdVi;
+    list.extend(others.map(|scenario| if is_repeated { scenario.long() } else { scenario }));
     list
 }
 
@@ -63,7 +67,6 @@ fn by_the_processor(column: Column) -> Vec<Scenario> {
         drive(column, ""),
         drive(column, VIRTUAL).needs(Need::KeptApic),
         functions(column),
-        served_functions(column),
         processor_state(column),
         fatal(Storms, "nested-faults", TRIPLE_FAULT),
         unmapped_crash(column),
