@@ -11,7 +11,7 @@ use crate::scenario::{Config, Scenario, Subject};
 pub fn on(column: Column) -> Vec<Scenario> {
     let mut list = vec![two_linux(column), mixed(column)];
     if column != Column::SvmAmdVi {
-        list.insert(0, shell(column, Feature::Linux, "one", &[1], "auto"));
+        list.insert(0, one(column));
         list.insert(1, images(column));
     }
     list.push(shared_drive(column));
@@ -21,33 +21,19 @@ pub fn on(column: Column) -> Vec<Scenario> {
     }
     if column.keeps_apics() {
         // Its idle processors sleep in the guest, and wake by what is posted.
-        let virtually = shell(column, Feature::KeptApic, "smp-virtual", &[1, 2], "virtual");
+        let virtually = shell(column, Feature::KeptApic, "smp-virtual", &[1, 2], "virtual", "", "");
         list.push(virtually.steady_without("shell", EXITS_OF_DELIVERY).needs(Need::KeptApic));
     }
     list
 }
 
-/// A guest without functions of the machine, to its shell on the console. Its drives, NVMe and IDE,
-/// are emulated, over an image of the bundle, as are an entropy device and two more
-/// consoles.
-fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts: &str) -> Scenario {
-    let config = format!(
-        "[guest.shell]\ncpus = {cpus:?}\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
-         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once drive ide rng hvc uart\"\n\
-         interrupts = {interrupts:?}\nready = \"shell: init after\"\n\
-         [[guest.shell.pci]]\nslot = \"04.0\"\n\
-         emulate = \"nvme\"\nbacking = {{ image = \"drive.img\" }}\n\
-         [[guest.shell.pci]]\nslot = \"05.0\"\n\
-         emulate = \"ide\"\nbacking = {{ image = \"drive.img\" }}\n\
-         [[guest.shell.pci]]\nslot = \"06.0\"\nemulate = \"virtio-rng\"\n\
-         [[guest.shell.pci]]\nslot = \"07.0\"\nemulate = \"virtio-console\"\n\
-         [[guest.shell.pci]]\nslot = \"08.0\"\nemulate = \"16550\"\n"
-    );
-    let subject = Subject::Hypervisor(Config::Inline(config));
-    Scenario::new(column, feature, &format!("linux/{name}"), subject)
-        .expect("shell", "shell: verified sha256")
-        .expect("shell", "by UDMA/33 on Bulkhead disk")
-        .expect("shell", "by PIO on Bulkhead disk")
+/// A guest with an entropy device and two more consoles besides. The line of one of them is
+/// level-triggered: where interrupts are virtual its ends are exits.
+fn one(column: Column) -> Scenario {
+    let functions = "[[guest.shell.pci]]\nslot = \"06.0\"\nemulate = \"virtio-rng\"\n\
+                     [[guest.shell.pci]]\nslot = \"07.0\"\nemulate = \"virtio-console\"\n\
+                     [[guest.shell.pci]]\nslot = \"08.0\"\nemulate = \"16550\"\n";
+    shell(column, Feature::Linux, "one", &[1], "auto", " rng hvc uart", functions)
         .expect("shell", "shell: read 4096 random bytes of virtio_rng")
         .expect("shell:07.0", "line 1 of the virtio console")
         .expect("shell:07.0", "line 100 of the virtio console")
@@ -59,6 +45,34 @@ fn shell(column: Column, feature: Feature, name: &str, cpus: &[u32], interrupts:
         .types("shell", "shell: type a line at the second port", b"\x14nto the third console\r")
         .expect("hypervisor", "you type to shell:08.0")
         .expect("shell", "shell: read \"to the third console\" at the second port")
+}
+
+/// A guest without functions of the machine, to its shell on the console. Its drives, NVMe and IDE,
+/// are emulated, over an image of the bundle; `words` of its command line are for the `functions` that it
+/// has besides.
+fn shell(
+    column: Column,
+    feature: Feature,
+    name: &str,
+    cpus: &[u32],
+    interrupts: &str,
+    words: &str,
+    functions: &str,
+) -> Scenario {
+    let config = format!(
+        "[guest.shell]\ncpus = {cpus:?}\nmemory = \"256 MiB\"\nkernel = \"vmlinuz-cloud\"\n\
+         initrd = \"shell.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 once drive ide{words}\"\n\
+         interrupts = {interrupts:?}\nready = \"shell: init after\"\n\
+         [[guest.shell.pci]]\nslot = \"04.0\"\n\
+         emulate = \"nvme\"\nbacking = {{ image = \"drive.img\" }}\n\
+         [[guest.shell.pci]]\nslot = \"05.0\"\n\
+         emulate = \"ide\"\nbacking = {{ image = \"drive.img\" }}\n{functions}"
+    );
+    let subject = Subject::Hypervisor(Config::Inline(config));
+    Scenario::new(column, feature, &format!("linux/{name}"), subject)
+        .expect("shell", "shell: verified sha256")
+        .expect("shell", "by UDMA/33 on Bulkhead disk")
+        .expect("shell", "by PIO on Bulkhead disk")
         .expect("shell", &format!("shell: {} processors", cpus.len()))
         .forbid("shell", "FAILED")
         .forbid("hypervisor", "panicked")
