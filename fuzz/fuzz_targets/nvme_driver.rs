@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use nvme::{Controller, Sizes};
 use spec::nvme::Completion;
 use spec::nvme::register::{CAPABILITIES, STATUS};
-use spec::{Gpa, Width};
+use spec::{Gpa, Iova, Width};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -62,7 +62,15 @@ impl RegisterWindow for Registers {
     }
 }
 
+/// Somebody's memory that is lent for one request at a time, and what it holds while it is not.
+const LENT: Iova = Iova(0x9_0000_3000);
+const LENT_BYTES: usize = 4 * 4096;
+const OWN: u8 = 0x5a;
+
 struct World {
+    lent: Option<Tag>,
+    /// The controller has neither made up a completion nor changed a command.
+    is_honest: bool,
     driver: Controller<Registers, FakeDma>,
     registers: Registers,
     domain: Rc<FakeDomain>,
@@ -106,12 +114,14 @@ impl World {
         let mut driver = Controller::new(access, SIZES).expect("there is memory for it");
         let now = 1;
         driver.start(now);
-        Self { driver, registers, domain, now, open: Vec::new() }
+        domain.lend(LENT, LENT_BYTES);
+        domain.fill(LENT, LENT_BYTES, OWN);
+        Self { lent: None, is_honest: true, driver, registers, domain, now, open: Vec::new() }
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
         let now = self.now;
-        match input.u8() % 12 {
+        match input.u8() % 14 {
             0 => {
                 let (first_block, blocks) = (input.u16(), input.u8());
                 let taken = self.driver.read(first_block.into(), blocks.into(), now);
@@ -162,6 +172,8 @@ impl World {
                 }
             }
             10 => self.take_done(),
+            11 => self.lend(input),
+            12 => self.domain.hold(input.u8() % 2 == 0),
             _ => {
                 let mut device = self.registers.device.borrow_mut();
                 device.hold ^= true;
@@ -169,9 +181,44 @@ impl World {
         }
     }
 
+    /// Has a request read or write memory that is lent for it.
+    fn lend(&mut self, input: &mut Input<'_>) {
+        let State::Ready(geometry) = self.driver.status().state else { return };
+        let (operation, block) = (input.pick(&[Operation::Read, Operation::Write]), input.u8());
+        let (offset, bytes) = (usize::from(input.u16()) % 4096, usize::from(input.u16()));
+        let blocks = bytes / geometry.block_bytes as usize;
+        let bytes = blocks * geometry.block_bytes as usize;
+        if self.lent.is_some() || offset + bytes > LENT_BYTES {
+            return;
+        }
+        let Ok(tag) = self.driver.reserve() else { return };
+        let start = LENT + offset as u64;
+        let is_lent = self.driver.lend(tag, &mut core::iter::once((start, bytes)));
+        assert_eq!(is_lent, bytes != 0 && offset.is_multiple_of(4));
+        if !is_lent || self.driver.submit(tag, operation, block.into(), blocks as u64).is_err() {
+            return self.driver.release(tag);
+        }
+        self.driver.kick(self.now);
+        self.lent = Some(tag);
+        self.open.push(tag);
+    }
+
+    /// What was lent is its owner's again, and nobody else writes there.
+    fn take_back(&mut self) {
+        self.lent = None;
+        self.domain.fill(LENT, LENT_BYTES, OWN);
+    }
+
+    fn check_lent(&self) {
+        let is_own = || self.domain.look(LENT, LENT_BYTES).iter().all(|byte| *byte == OWN);
+        assert!(self.lent.is_some() || !self.is_honest || is_own(), "memory that was given back is written");
+    }
+
     /// Changes what the driver's buffers hold: bytes anywhere, or a completion.
     fn change_memory(&mut self, input: &mut Input<'_>) {
-        let buffers = self.domain.buffers();
+        self.is_honest = false;
+        let mut buffers = self.domain.buffers();
+        buffers.retain(|(iova, _)| *iova != LENT);
         let (iova, bytes) = buffers[usize::from(input.u8()) % buffers.len()];
         let place = usize::from(input.u16()) * 16 % bytes;
         let at = Gpa(iova.0 + place as u64);
@@ -215,13 +262,16 @@ impl World {
             let place = self.open.iter().position(|tag| *tag == done.tag).expect("it ends once");
             self.open.swap_remove(place);
             let mut data = vec![0; done.bytes];
-            let is_there = done.operation == Operation::Read && done.outcome.is_ok() && done.bytes > 0;
-            if is_there {
+            let has_data = done.operation == Operation::Read && done.outcome.is_ok() && done.bytes > 0;
+            if self.lent == Some(done.tag) {
+                self.take_back();
+            } else if has_data {
                 self.driver.get(done.tag, 0, &mut data).expect("the data is there");
             }
             self.driver.release(done.tag);
         }
         assert!(self.open.len() <= usize::from(SIZES.requests));
+        self.check_lent();
     }
 
     fn tell_the_truth(&self) {
@@ -231,9 +281,11 @@ impl World {
 
     /// Time passes until nothing is waited for; then nobody lies any more, and all works.
     fn end(mut self) {
+        self.domain.hold(false);
         self.pass();
         self.take_done();
-        assert!(self.open.is_empty(), "a request that never ends");
+        // What could not be taken away from a controller that failed is once it can.
+        assert!(self.open.is_empty() || self.open == self.lent.as_slice(), "a request that never ends");
 
         self.tell_the_truth();
         let mut device = self.registers.device.borrow_mut();
@@ -242,6 +294,8 @@ impl World {
         drop(device);
         self.driver.start(self.now);
         self.pass();
+        self.take_done();
+        assert!(self.open.is_empty(), "a request that never ends");
         assert!(matches!(self.driver.status().state, State::Ready(_)), "{:?}", self.driver.status());
         self.registers.device.borrow_mut().medium.bytes.fill(7);
         let tag = self.driver.read(1, 8, self.now).expect("there is room");

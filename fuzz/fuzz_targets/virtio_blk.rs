@@ -42,6 +42,9 @@ impl GuestMemory for Shifting {
     fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
         self.memory.write(gpa, bytes)
     }
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
+        self.memory.contains(gpa, bytes)
+    }
 }
 
 struct World {

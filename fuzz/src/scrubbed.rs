@@ -37,4 +37,8 @@ impl GuestMemory for ScrubbedMemory {
         self.1.borrow_mut().push(start..end);
         Ok(())
     }
+
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
+        gpa.0.checked_add(bytes).is_some_and(|end| end <= self.0.borrow().len() as u64)
+    }
 }

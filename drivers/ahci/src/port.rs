@@ -153,7 +153,7 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
     /// Nothing in flight is waited for any more.
     fn drop_commands(&mut self) {
         self.flights = Flights::default();
-        self.requests.fail();
+        self.requests.fail(true);
     }
 
     /// Goes on from wherever it is, if it is time.

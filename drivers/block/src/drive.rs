@@ -2,6 +2,7 @@
 
 use crate::{Done, Identity, Operation, Refused, Tag};
 use core::fmt::Display;
+use spec::Iova;
 
 /// What a drive that is ready can be asked for. The default has no blocks and can nothing beside
 /// reading and writing.
@@ -53,7 +54,8 @@ pub struct Status {
 ///
 /// No call waits, and none takes longer than what there are requests for. A drive that fails
 /// ends all that is in flight with [`Fault::Drive`](crate::Fault::Drive), and stays failed until it
-/// is started again; requests that are reserved stay so.
+/// is started again; requests that are reserved stay so. Requests that were [lent](Self::lend) memory end
+/// once the drive cannot reach it any more.
 pub trait Drive {
     /// Who the drive said that it is when it was last started. `None` before it was asked.
     fn identity(&self) -> Option<Identity>;
@@ -87,6 +89,18 @@ pub trait Drive {
     /// bytes from its start. `None`, and nothing is copied, where it is no such request or its
     /// buffer ends before.
     fn put(&mut self, tag: Tag, offset: usize, bytes: &[u8]) -> Option<()>;
+
+    /// Has the data of a request that was reserved be in these parts of somebody else's memory, in their
+    /// order, and not in its buffer. From its submission on the drive reads or writes them, until it is
+    /// [over](Self::next_done): before, whoever lends them neither uses them otherwise nor gives them away,
+    /// whatever becomes of the drive. They are mapped in its domain, and no more than a request may have.
+    ///
+    /// False, and the request keeps its buffer, where the drive cannot: it moves data to its own buffers
+    /// alone, or the parts do not lie as it needs them.
+    fn lend(&mut self, tag: Tag, parts: &mut dyn Iterator<Item = (Iova, usize)>) -> bool {
+        let _ = (tag, parts);
+        false
+    }
 
     /// Submits a request that was reserved, for `blocks` blocks from `first_block` on; a flush has
     /// none, whatever is said, and one that moves no data may have more than fit into a buffer. The drive has it at the next [`kick`](Self::kick) or any other

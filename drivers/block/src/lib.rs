@@ -12,6 +12,7 @@ extern crate alloc;
 mod drive;
 mod fault;
 mod identity;
+mod lent;
 mod request;
 mod requests;
 #[cfg(feature = "fakes")]

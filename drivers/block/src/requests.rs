@@ -1,9 +1,11 @@
-//! The requests of a drive: their buffers, their life, and how they are cut into commands.
+//! The requests of a drive: where their data is, their life, and how they are cut into commands.
 
+use crate::lent::Lent;
 use crate::{Done, Fault, Geometry, Operation, Refused, Tag};
 use access::{DmaBuffer, DmaMemory};
 use alloc::boxed::Box;
 use spec::Iova;
+use spec::address::PAGE_BYTES;
 
 /// Where in its life a request is.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +50,15 @@ struct Slot {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Piece {
     slot: u16,
+    /// Where in its request's data this begins, in bytes.
+    start: u64,
     /// What the command does.
     pub operation: Operation,
     /// Its first block; 0 for a flush.
     pub first_block: u64,
     /// Its blocks; 1 for a flush, which has none.
     pub blocks: u32,
-    /// Where its data is; 0 where it has none.
+    /// Where its data begins; 0 where it has none. How it goes on, [`Requests::page`] tells.
     pub data: Iova,
     /// Bytes of its data; 0 where it has none.
     pub bytes: u64,
@@ -65,6 +69,8 @@ pub struct Piece {
 pub struct Requests<B> {
     slots: Box<[Slot]>,
     data: B,
+    /// Where the data of a slot's request is, if it was lent memory for it.
+    lent: Box<[Lent]>,
     request_bytes: usize,
     /// Counts submissions and ends.
     order: u64,
@@ -84,6 +90,7 @@ impl<B: DmaBuffer> Requests<B> {
         Some(Self {
             slots: core::iter::repeat_n(Slot { turn: 0, life: Life::Free }, requests.into()).collect(),
             data: dma.allocate(bytes, alignment)?,
+            lent: (0..requests).map(|_| Lent::new(request_bytes)).collect(),
             request_bytes,
             order: 0,
         })
@@ -109,13 +116,25 @@ impl<B: DmaBuffer> Requests<B> {
         let free = slots.find(|(slot, _)| matches!(slot.life, Life::Free));
         let (slot, number) = free.ok_or(Refused::Busy)?;
         *slot = Slot { turn: slot.turn.wrapping_add(1), life: Life::Reserved };
-        Ok(Tag { slot: number, turn: slot.turn })
+        let tag = Tag { slot: number, turn: slot.turn };
+        if let Some(lent) = self.lent.get_mut(usize::from(number)) {
+            lent.clear();
+        }
+        Ok(tag)
+    }
+
+    /// See [`Drive::lend`](crate::Drive::lend).
+    pub fn lend(&mut self, tag: Tag, parts: &mut dyn Iterator<Item = (Iova, usize)>) -> bool {
+        let is_reserved = matches!(self.life(tag), Some(Life::Reserved));
+        let lent = self.lent.get_mut(usize::from(tag.slot)).filter(|_| is_reserved);
+        lent.is_some_and(|lent| lent.set(parts))
     }
 
     /// See [`Drive::put`](crate::Drive::put).
     pub fn put(&mut self, tag: Tag, offset: usize, bytes: &[u8]) -> Option<()> {
         let end = offset.checked_add(bytes.len())?;
-        if !matches!(self.life(tag)?, Life::Reserved) || end > self.request_bytes {
+        let is_lent = self.lent(tag.slot).is_some();
+        if !matches!(self.life(tag)?, Life::Reserved) || end > self.request_bytes || is_lent {
             return None;
         }
         self.data.write(self.place(tag.slot) + offset, bytes).ok()
@@ -135,6 +154,9 @@ impl<B: DmaBuffer> Requests<B> {
     ) -> Result<(), Refused> {
         let Some(Life::Reserved) = self.life(tag) else { return Err(Refused::NotReserved) };
         let (first_block, blocks, bytes) = self.check(operation, first_block, blocks, geometry)?;
+        if let Some(lent) = self.lent(tag.slot).filter(|lent| lent.bytes() != bytes) {
+            return Err(Refused::TooLarge(lent.bytes()));
+        }
         self.order += 1;
         let (order, outcome) = (self.order, Ok(()));
         let request =
@@ -189,7 +211,7 @@ impl<B: DmaBuffer> Requests<B> {
         most_blocks: impl FnOnce(Operation) -> u32,
         geometry: Geometry,
     ) -> Option<Piece> {
-        let running = self.slots.iter_mut().zip(0..).filter_map(|(slot, number)| match &mut slot.life {
+        let running = self.slots.iter_mut().zip(0_u16..).filter_map(|(slot, number)| match &mut slot.life {
             Life::Running(request) if request.wants_more() => Some((request, number)),
             _ => None,
         });
@@ -197,16 +219,29 @@ impl<B: DmaBuffer> Requests<B> {
         let operation = request.operation;
         let blocks = (request.blocks - request.issued).min(most_blocks(operation).max(1));
         let first_block = request.first_block + u64::from(request.issued);
-        let (data, bytes) = if operation.moves_data() {
-            let block_bytes = u64::from(geometry.block_bytes);
-            let start = usize::from(slot) * self.request_bytes;
-            let start = start as u64 + u64::from(request.issued) * block_bytes;
-            (Iova(self.data.iova().0 + start), u64::from(blocks) * block_bytes)
-        } else {
-            (Iova(0), 0)
-        };
+        let block_bytes = if operation.moves_data() { u64::from(geometry.block_bytes) } else { 0 };
+        let (start, bytes) = (u64::from(request.issued) * block_bytes, u64::from(blocks) * block_bytes);
         request.issued += blocks;
-        Some(Piece { slot, operation, first_block, blocks, data, bytes })
+        let data = if bytes == 0 { Iova(0) } else { self.data(slot, start) };
+        Some(Piece { slot, start, operation, first_block, blocks, data, bytes })
+    }
+
+    /// Where the data of a slot's request is, from byte `start` of it on.
+    fn data(&self, slot: u16, start: u64) -> Iova {
+        match self.lent(slot) {
+            Some(lent) => lent.at(start),
+            None => Iova(self.data.iova().0 + self.place(slot) as u64 + start),
+        }
+    }
+
+    /// Where page `number` of a piece's data begins: 0 is that in which it begins, and nothing says
+    /// that two pages lie behind each other.
+    pub fn page(&self, piece: &Piece, number: u64) -> Iova {
+        let before = piece.data.page_offset();
+        match number.checked_mul(PAGE_BYTES).and_then(|bytes| bytes.checked_sub(before)) {
+            Some(ahead) => self.data(piece.slot, piece.start.saturating_add(ahead)),
+            None => piece.data.align_down(PAGE_BYTES),
+        }
     }
 
     /// The command of `piece` is done.
@@ -222,10 +257,14 @@ impl<B: DmaBuffer> Requests<B> {
         }
     }
 
-    /// No command will be completed any more: all that were submitted are over.
-    pub fn fail(&mut self) {
-        for slot in &mut self.slots {
-            if let Life::Running(request) = slot.life {
+    /// No command will be completed any more: all that were submitted are over. But where the drive may
+    /// still move data, as `is_quiet` denies, those that were lent memory are not: somebody waits for them
+    /// with the memory. The next time that it is they will be.
+    pub fn fail(&mut self, is_quiet: bool) {
+        for (slot, lent) in self.slots.iter_mut().zip(&self.lent) {
+            if let Life::Running(request) = slot.life
+                && (is_quiet || !lent.is_set())
+            {
                 self.order += 1;
                 let outcome = request.outcome.and(Err(Fault::Drive));
                 slot.life = Life::Over(Request { outcome, order: self.order, ..request });
@@ -247,7 +286,8 @@ impl<B: DmaBuffer> Requests<B> {
     pub fn get(&self, tag: Tag, offset: usize, into: &mut [u8]) -> Option<()> {
         let Life::Over(request) = self.life(tag)? else { return None };
         let end = offset.checked_add(into.len())?;
-        if request.operation != Operation::Read || request.outcome.is_err() || end > request.bytes {
+        let has_it = request.operation == Operation::Read && request.outcome.is_ok() && end <= request.bytes;
+        if !has_it || self.lent(tag.slot).is_some() {
             return None;
         }
         self.data.read(self.place(tag.slot) + offset, into).ok()
@@ -266,6 +306,11 @@ impl<B: DmaBuffer> Requests<B> {
     fn life(&self, tag: Tag) -> Option<Life> {
         let slot = self.slots.get(usize::from(tag.slot)).filter(|slot| slot.turn == tag.turn)?;
         Some(slot.life)
+    }
+
+    /// The memory that a slot's request was lent, if it was.
+    fn lent(&self, slot: u16) -> Option<&Lent> {
+        self.lent.get(usize::from(slot)).filter(|lent| lent.is_set())
     }
 
     /// Where in the memory for data a slot's buffer begins.

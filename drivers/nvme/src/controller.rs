@@ -7,6 +7,7 @@ use crate::start::Step;
 use access::{DeviceAccess, DmaMemory, RegisterWindow};
 use block::{Done, Drive, Geometry, Identity, Operation, Refused, State, Status, Tag};
 use core::fmt::Display;
+use spec::Iova;
 use spec::nvme::identify;
 use spec::nvme::register::{self, csts};
 
@@ -95,7 +96,7 @@ pub struct Controller<R: RegisterWindow, D: DmaMemory> {
     pub(crate) command_bytes: u64,
     /// When to look at the status register again.
     pub(crate) next_look_ns: u64,
-    commands: Commands<D::Buffer>,
+    pub(crate) commands: Commands<D::Buffer>,
 }
 
 impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
@@ -244,11 +245,13 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
         self.status()
     }
 
-    /// Nothing in flight is waited for any more.
+    /// Nothing in flight is waited for any more, and the controller reaches no memory until it is enabled
+    /// again.
     fn drop_commands(&mut self) {
         self.admin.forget();
         self.data.forget();
-        self.commands.fail();
+        let is_quiet = self.dma.block();
+        self.commands.fail(is_quiet);
     }
 }
 
@@ -313,6 +316,10 @@ impl<R: RegisterWindow, D: DmaMemory> Drive for Controller<R, D> {
 
     fn put(&mut self, tag: Tag, offset: usize, bytes: &[u8]) -> Option<()> {
         self.commands.requests.put(tag, offset, bytes)
+    }
+
+    fn lend(&mut self, tag: Tag, parts: &mut dyn Iterator<Item = (Iova, usize)>) -> bool {
+        self.commands.requests.lend(tag, parts)
     }
 
     fn submit(

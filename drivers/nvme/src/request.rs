@@ -59,7 +59,10 @@ impl<B: DmaBuffer> Commands<B> {
         let Piece { first_block, blocks, .. } = piece;
         let page = queue_slot * PAGE_BYTES as usize;
         let transfer = |opcode, prps| Command::transfer(opcode, 0, NAMESPACE, first_block, blocks, prps);
-        let prps = || prp::entries(piece.data, piece.bytes, &self.lists, page);
+        let requests = &self.requests;
+        let prps = || {
+            prp::entries(piece.data, piece.bytes, |number| requests.page(&piece, number), &self.lists, page)
+        };
         Ok(Some(match piece.operation {
             Operation::Read => transfer(nvm::READ, prps()?),
             Operation::Write => transfer(nvm::WRITE, prps()?),
@@ -88,9 +91,9 @@ impl<B: DmaBuffer> Commands<B> {
         }
     }
 
-    /// No command will be completed any more.
-    pub fn fail(&mut self) {
+    /// No command will be completed any more; see [`Requests::fail`].
+    pub fn fail(&mut self, is_quiet: bool) {
         self.pieces.fill(None);
-        self.requests.fail();
+        self.requests.fail(is_quiet);
     }
 }

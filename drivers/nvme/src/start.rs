@@ -80,6 +80,9 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
 
     /// Enables the controller with empty queues.
     fn enable(&mut self, now_ns: u64) -> Result<(), Error> {
+        // It is disabled: of what it was told before nothing is left.
+        self.dma.allow();
+        self.commands.fail(true);
         let stride = cap::doorbell_stride(self.capabilities);
         self.admin.clear(u32::MAX, stride)?;
         self.data.clear(cap::queue_entries(self.capabilities), stride)?;

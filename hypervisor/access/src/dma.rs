@@ -47,6 +47,15 @@ pub trait DmaMemory {
     /// the domain's addresses run out.
     fn allocate(&mut self, bytes: usize, alignment: usize) -> Option<Self::Buffer>;
 
+    /// Takes all memory away from the device: once this is true it reads and writes nothing, whatever it
+    /// still has to do, until [`allow`](Self::allow). False where that could not be made sure of, as where
+    /// the device's domain is not this memory's to change.
+    fn block(&mut self) -> bool {
+        false
+    }
+    /// Gives the device what [`block`](Self::block) took away. Nothing happens where nothing was taken.
+    fn allow(&mut self) {}
+
     /// The device sees what was written to buffers before this no later than what is written after
     /// it, to buffers or registers: between entries of a queue and the doorbell (Linux: `dma_wmb`,
     /// and what `writel` brings).

@@ -35,6 +35,8 @@ pub struct FakeDomain {
     steps: RefCell<Option<Vec<Step>>>,
     unpublished: Cell<bool>,
     refused: Cell<usize>,
+    is_blocked: Cell<bool>,
+    holds: Cell<bool>,
 }
 
 impl FakeDomain {
@@ -49,9 +51,46 @@ impl FakeDomain {
         self.buffers.borrow().iter().map(|(&iova, bytes)| (Iova(iova), bytes.len())).collect()
     }
 
-    /// How many accesses of the device went to where nothing is mapped.
+    /// How many accesses of the device went to where nothing is mapped, while it was not blocked.
     pub fn refused(&self) -> usize {
         self.refused.get()
+    }
+
+    /// Has [`DmaMemory::block`] fail from now on, or not.
+    pub fn hold(&self, holds: bool) {
+        self.holds.set(holds);
+    }
+
+    /// Whether the driver has taken all memory away from the device.
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked.get()
+    }
+
+    /// Maps `bytes` zeroed bytes of somebody else's memory.
+    pub fn lend(&self, iova: Iova, bytes: usize) {
+        self.buffers.borrow_mut().insert(iova.0, std::vec![0; bytes]);
+    }
+
+    /// Fills what is mapped at `iova`, past the device.
+    pub fn fill(&self, iova: Iova, bytes: usize, byte: u8) {
+        self.with(iova.0, bytes, |memory| memory.fill(byte)).expect("it is mapped");
+    }
+
+    /// Copies what is mapped at `iova`, past the device.
+    pub fn look(&self, iova: Iova, bytes: usize) -> Vec<u8> {
+        let mut copy = std::vec![0; bytes];
+        self.with(iova.0, bytes, |memory| copy.copy_from_slice(memory)).expect("it is mapped");
+        copy
+    }
+
+    fn note_refused(&self, done: Result<(), OutOfBounds>) {
+        let is_refused = done.is_err() && !self.is_blocked();
+        self.refused.set(self.refused.get() + usize::from(is_refused));
+    }
+
+    /// Whether the device reaches anything.
+    fn reaches(&self) -> Result<(), OutOfBounds> {
+        if self.is_blocked.get() { Err(OutOfBounds) } else { Ok(()) }
     }
 
     /// Notes what the driver does from now on, and returns what was noted until now.
@@ -83,14 +122,21 @@ impl FakeDomain {
 
 impl GuestMemory for FakeDomain {
     fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
-        let done = self.with(gpa.0, bytes.len(), |memory| bytes.copy_from_slice(memory));
-        self.refused.set(self.refused.get() + usize::from(done.is_err()));
+        let count = bytes.len();
+        let copy = |memory: &mut [u8]| bytes.copy_from_slice(memory);
+        let done = self.reaches().and_then(|()| self.with(gpa.0, count, copy));
+        self.note_refused(done);
         done
     }
     fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
-        let done = self.with(gpa.0, bytes.len(), |memory| memory.copy_from_slice(bytes));
-        self.refused.set(self.refused.get() + usize::from(done.is_err()));
+        let copy = |memory: &mut [u8]| memory.copy_from_slice(bytes);
+        let done = self.reaches().and_then(|()| self.with(gpa.0, bytes.len(), copy));
+        self.note_refused(done);
         done
+    }
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.reaches().and_then(|()| self.with(gpa.0, bytes, |_| ())).is_ok()
     }
 }
 
@@ -100,6 +146,9 @@ impl GuestMemory for Rc<FakeDomain> {
     }
     fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
         (**self).write(gpa, bytes)
+    }
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
+        (**self).contains(gpa, bytes)
     }
 }
 
@@ -129,6 +178,14 @@ impl DmaMemory for FakeDma {
         self.next = iova.checked_add(bytes as u64 + 2 * PAGE_BYTES)?.align_down(PAGE_BYTES).0;
         self.domain.buffers.borrow_mut().insert(iova.0, std::vec![0; bytes]);
         Some(FakeBuffer { domain: Rc::clone(&self.domain), iova, bytes })
+    }
+
+    fn block(&mut self) -> bool {
+        self.domain.is_blocked.set(!self.domain.holds.get());
+        self.domain.is_blocked.get()
+    }
+    fn allow(&mut self) {
+        self.domain.is_blocked.set(false);
     }
 
     fn write_barrier(&self) {

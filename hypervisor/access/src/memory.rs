@@ -15,6 +15,10 @@ pub trait GuestMemory {
     /// Copies to the guest. Nothing is copied when any byte is outside.
     fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds>;
 
+    /// Whether all of `bytes` bytes from `gpa` on are the guest's memory, which a device of the machine may
+    /// then read and write for the guest.
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool;
+
     /// Reads 4 bytes, little-endian.
     fn read32(&self, gpa: Gpa) -> Result<u32, OutOfBounds> {
         let mut bytes = [0; 4];
@@ -49,6 +53,9 @@ impl<T: GuestMemory + ?Sized> GuestMemory for &T {
     fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
         (**self).write(gpa, bytes)
     }
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
+        (**self).contains(gpa, bytes)
+    }
 }
 
 /// Guest memory from gpa 0, in a vector.
@@ -78,5 +85,8 @@ impl GuestMemory for VecMemory {
         let end = start.checked_add(bytes.len()).ok_or(OutOfBounds)?;
         memory.get_mut(start..end).ok_or(OutOfBounds)?.copy_from_slice(bytes);
         Ok(())
+    }
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
+        gpa.0.checked_add(bytes).is_some_and(|end| end <= self.0.borrow().len() as u64)
     }
 }

@@ -15,6 +15,7 @@ use core::fmt::Display;
 use devices::device::{self, MOST_REQUEST_BYTES, RequestFault};
 use devices::endpoint::Group;
 use devices::{Endpoint, Surroundings};
+use spec::Iova;
 
 /// Bytes that are copied at a time.
 const CHUNK_BYTES: usize = 4096;
@@ -52,6 +53,8 @@ struct Flight {
     tag: Option<Tag>,
     part: usize,
     group: Group,
+    /// Its data is read or written in the guest's memory by the drive itself.
+    is_lent: bool,
 }
 
 /// A drive and its parts.
@@ -98,7 +101,8 @@ impl Disk {
         }
         let geometry = bring_up::start(&mut *drive, clock)?;
         let table = bring_up::partitions(&mut *drive, geometry, clock);
-        let flight = |_| Flight { tag: None, part: 0, group: Group::with_capacity(GROUP_REQUESTS) };
+        let group = || Group::with_capacity(GROUP_REQUESTS);
+        let flight = |_| Flight { tag: None, part: 0, group: group(), is_lent: false };
         Ok(Self {
             name,
             identity: drive.identity(),
@@ -108,7 +112,7 @@ impl Disk {
             table,
             parts: Vec::new(),
             flights: (0..requests).map(flight).collect(),
-            group: Group::with_capacity(GROUP_REQUESTS),
+            group: group(),
             chunk: core::iter::repeat_n(0, CHUNK_BYTES).collect(),
             first: 0,
             restarts: Restarts::new(),
@@ -156,6 +160,12 @@ impl Disk {
         }
         self.parts.push(Part::new(guest, endpoint, first_block, blocks));
         Ok(blocks)
+    }
+
+    /// The drive reaches the memory of a guest, gpa 0 at `at` and on: it reads and writes there itself for
+    /// the guest's parts where it can.
+    pub fn reach(&mut self, guest: usize, at: Iova) {
+        self.parts.iter_mut().filter(|part| part.guest == guest).for_each(|part| part.memory = Some(at));
     }
 
     /// Forgets the parts of a guest that is not built after all.
@@ -276,14 +286,16 @@ impl Disk {
         if let Some(flight) = index.and_then(|index| self.flights.get_mut(index)) {
             flight.tag = None;
             let (drive, chunk) = (&*self.drive, &mut self.chunk);
-            let group = &flight.group;
+            let (group, is_lent) = (&flight.group, core::mem::take(&mut flight.is_lent));
             let outcome = done.outcome.map_err(|_| RequestFault::Medium);
             if let Some(part) = self.parts.get_mut(flight.part) {
                 note(done, part, group, self.geometry, &mut self.faults);
                 let waits = part.coalescing.waits(under_way, now_ns);
                 clients.with(part.guest, part.endpoint, &mut |endpoint, around| {
                     let mut outcome = outcome;
-                    if outcome.is_ok() && done.operation == Operation::Read {
+                    if is_lent {
+                        endpoint.take_back();
+                    } else if outcome.is_ok() && done.operation == Operation::Read {
                         outcome = copy_to_guest(drive, done.tag, group, chunk, endpoint, around);
                     }
                     endpoint.finish_for(group, outcome, waits, around);
@@ -362,12 +374,14 @@ impl Disk {
             ),
         };
         match (given, tag) {
-            (Ok(()), Some(_)) => {
+            (Ok(is_lent), Some(_)) => {
                 let flight = self.flights.get_mut(place)?;
                 core::mem::swap(&mut flight.group, &mut self.group);
-                (flight.tag, flight.part) = (tag, index);
+                (flight.tag, flight.part, flight.is_lent) = (tag, index, is_lent);
+                part.counters.lent += u64::from(is_lent);
             }
-            (outcome, tag) => {
+            (given, tag) => {
+                let outcome = given.map(|_| ());
                 tag.into_iter().for_each(|tag| self.drive.release(tag));
                 part.counters.errors += 1;
                 endpoint.finish(&self.group, outcome, around);
@@ -377,7 +391,8 @@ impl Disk {
     }
 }
 
-/// Puts a group's data into the buffer of a request, and submits that.
+/// Puts a group's data into the buffer of a request, or lends the drive the guest's memory, and submits
+/// that. Whether it is lent.
 #[expect(clippy::too_many_arguments, reason = "the parts of a disk are borrowed one by one")]
 fn give(
     drive: &mut dyn Drive,
@@ -388,7 +403,7 @@ fn give(
     chunk: &mut [u8],
     endpoint: &mut Endpoint,
     around: &Surroundings<'_>,
-) -> Result<(), RequestFault> {
+) -> Result<bool, RequestFault> {
     let Some(first) = group.requests().first() else { return Err(RequestFault::Range) };
     let place = part.translate(first.at, group.bytes() as u64, geometry.block_bytes);
     let (block, blocks) = place.ok_or(RequestFault::Range)?;
@@ -399,14 +414,43 @@ fn give(
         device::Operation::Discard => Operation::Discard,
         device::Operation::WriteZeroes => Operation::WriteZeroes,
     };
-    if operation == Operation::Write {
+    let is_lent = operation.moves_data() && lend(drive, tag, part, group, endpoint, around);
+    if operation == Operation::Write && !is_lent {
         copy_from_guest(drive, tag, group, chunk, endpoint, around)?;
     }
-    drive.submit(tag, operation, block, blocks).map_err(|refused| match refused {
+    let submitted = drive.submit(tag, operation, block, blocks);
+    if is_lent && submitted.is_err() {
+        endpoint.take_back();
+    }
+    submitted.map(|()| is_lent).map_err(|refused| match refused {
         Refused::ReadOnly | Refused::Unsupported => RequestFault::ReadOnly,
         Refused::BeyondEnd | Refused::NoBlocks | Refused::TooLarge(_) => RequestFault::Range,
         Refused::NotReady | Refused::Busy | Refused::NotReserved => RequestFault::Medium,
     })
+}
+
+/// Has the drive read or write the guest's memory itself, where it reaches that, and it lies as the drive
+/// needs it. Whether it does.
+fn lend(
+    drive: &mut dyn Drive,
+    tag: Tag,
+    part: &Part,
+    group: &Group,
+    endpoint: &mut Endpoint,
+    around: &Surroundings<'_>,
+) -> bool {
+    let Some(at) = part.memory else { return false };
+    if !endpoint.lend(group, around) {
+        return false;
+    }
+    // The guest has memory there, which is mapped for the drive: this does not overflow.
+    let place =
+        |request: &device::Request| (Iova(at.0.saturating_add(request.gpa.0)), request.bytes as usize);
+    let is_taken = drive.lend(tag, &mut group.requests().iter().map(place));
+    if !is_taken {
+        endpoint.take_back();
+    }
+    is_taken
 }
 
 fn copy_from_guest(

@@ -2,6 +2,7 @@
 
 use block::{Cause, Done, Drive, Fault, Geometry, Identity, Operation, Refused, State, Status, Tag};
 use core::fmt::Display;
+use spec::Iova;
 use std::collections::VecDeque;
 use std::string::String;
 use std::sync::{Arc, Mutex};
@@ -23,6 +24,10 @@ pub struct Script {
     pub kicks: usize,
     /// Operation and first block, in order of their submission.
     pub seen: Vec<(Operation, u64, u64)>,
+    /// Whether it takes memory that is lent to it.
+    pub borrows: bool,
+    /// What was lent to it and is not over: it neither reads nor writes there, that the test sees.
+    pub lent: Vec<Vec<(Iova, usize)>>,
 }
 
 struct Slot {
@@ -134,6 +139,14 @@ impl Drive for FakeDrive {
         let slot = self.slots.iter_mut().find(|slot| slot.tag == tag)?;
         slot.buffer.get_mut(offset..offset + bytes.len())?.copy_from_slice(bytes);
         Some(())
+    }
+    fn lend(&mut self, _: Tag, parts: &mut dyn Iterator<Item = (Iova, usize)>) -> bool {
+        let mut script = self.script.lock().unwrap();
+        let takes = script.borrows;
+        if takes {
+            script.lent.push(parts.collect());
+        }
+        takes
     }
     fn submit(&mut self, tag: Tag, operation: Operation, block: u64, blocks: u64) -> Result<(), Refused> {
         self.script.lock().unwrap().seen.push((operation, block, blocks));

@@ -4,6 +4,7 @@ use crate::coalescing::Coalescing;
 use crate::table::{Partition, TableFault};
 use alloc::string::String;
 use core::fmt;
+use spec::Iova;
 
 /// What was done for a part.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -15,6 +16,8 @@ pub struct Counters {
     pub bytes: u64,
     /// Those of the requests that failed.
     pub errors: u64,
+    /// Those whose data the drive moved to or from the guest's memory itself.
+    pub lent: u64,
 }
 
 /// A part and whose it is.
@@ -29,6 +32,8 @@ pub(crate) struct Part {
     /// What is done and its guest does not know of.
     pub coalescing: Coalescing,
     pub cache: Cache,
+    /// Where the drive finds the guest's gpa 0, if it reaches the guest's memory.
+    pub memory: Option<Iova>,
 }
 
 /// What a drive's cache may hold of a part.
@@ -70,7 +75,7 @@ impl Cache {
 impl Part {
     pub fn new(guest: usize, endpoint: usize, first_block: u64, blocks: u64) -> Self {
         let (counters, coalescing) = (Counters::default(), Coalescing::default());
-        Self { guest, endpoint, first_block, blocks, counters, coalescing, cache: Cache::Clean }
+        Self { guest, endpoint, first_block, blocks, counters, coalescing, cache: Cache::Clean, memory: None }
     }
 
     /// The drive's block behind `at` bytes of the part, if `bytes` bytes from there are whole

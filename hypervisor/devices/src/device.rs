@@ -219,6 +219,11 @@ pub trait Device: Send {
     fn lines(&self) -> [bool; LINES] {
         [self.line(), false]
     }
+    /// Whether the guest is told that its reset, or that of a queue, is over only when no request is at the
+    /// backend any more. Then that may read and write the guest's memory without asking again.
+    fn resets_behind_requests(&self) -> bool {
+        false
+    }
     /// As after power-up, but for what it does not lose. Requests that were submitted may
     /// still complete.
     fn reset(&mut self);

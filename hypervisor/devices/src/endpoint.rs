@@ -12,11 +12,14 @@ use crate::medium::Medium;
 use crate::msix::Messages;
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
-use core::cell::Cell;
 use spec::apic::InterruptMessage;
 use spec::{Gpa, Width};
 
 mod frames;
+mod reach;
+
+pub(crate) use reach::Own;
+use reach::Reach;
 
 /// What an endpoint needs for the time of one call.
 pub struct Surroundings<'a> {
@@ -66,6 +69,8 @@ pub struct Endpoint {
     taken: usize,
     /// How many of both there may be.
     most_requests: usize,
+    /// Groups whose data a drive reads or writes in the guest's memory itself.
+    lent: usize,
     messages: Messages,
     /// Bytes from the start of the BAR to the MSI-X table.
     table: u64,
@@ -135,52 +140,6 @@ impl Group {
     }
 }
 
-/// The guest's memory as far as the function may reach it.
-struct Reach<'a> {
-    memory: &'a dyn GuestMemory,
-    bus_master: bool,
-}
-
-impl GuestMemory for Reach<'_> {
-    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
-        if self.bus_master { self.memory.read(gpa, bytes) } else { Err(OutOfBounds) }
-    }
-    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
-        if self.bus_master { self.memory.write(gpa, bytes) } else { Err(OutOfBounds) }
-    }
-}
-
-/// The device's own buffer.
-pub(crate) struct Own<'a>(&'a [Cell<u8>]);
-
-impl<'a> Own<'a> {
-    pub(crate) fn of(device: &'a mut dyn Device) -> Self {
-        Self(Cell::from_mut(device.buffer()).as_slice_of_cells())
-    }
-
-    fn piece(&self, gpa: Gpa, bytes: usize) -> Result<&[Cell<u8>], OutOfBounds> {
-        let start = gpa.0.checked_sub(DEVICE_BUFFER.0).and_then(|start| usize::try_from(start).ok());
-        let piece = start.and_then(|start| self.0.get(start..start.checked_add(bytes)?));
-        piece.ok_or(OutOfBounds)
-    }
-}
-
-impl GuestMemory for Own<'_> {
-    fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
-        let piece = self.piece(gpa, bytes.len())?;
-        for (to, from) in bytes.iter_mut().zip(piece) {
-            *to = from.get();
-        }
-        Ok(())
-    }
-    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
-        for (to, from) in self.piece(gpa, bytes.len())?.iter().zip(bytes) {
-            to.set(*from);
-        }
-        Ok(())
-    }
-}
-
 impl Endpoint {
     /// The endpoint of `device`, as after reset. Its registers take the first `table` bytes of
     /// the BAR; the table of its `messages` messages is there, and `pending` bytes into the
@@ -199,6 +158,7 @@ impl Endpoint {
             requests: Effects::with_capacity(most_requests),
             taken: 0,
             most_requests,
+            lent: 0,
             messages: Messages::new(messages),
             table,
             pending,
@@ -450,6 +410,29 @@ impl Endpoint {
             return Err(OutOfBounds);
         }
         Own::of(&mut *self.device).write(gpa, bytes)
+    }
+
+    /// Has whoever serves the backend read or write the data of `group` in the guest's memory itself, from
+    /// now until [`take_back`](Self::take_back), whatever becomes of the device meanwhile. Whether it may:
+    /// all of that is memory that the device reaches, and the device's reset waits for its requests.
+    pub fn lend(&mut self, group: &Group, around: &Surroundings<'_>) -> bool {
+        let reach = self.reach(group, around);
+        let is_there = |request: &Request| {
+            request.gpa < DEVICE_BUFFER && reach.contains(request.gpa, request.bytes.into())
+        };
+        let may = self.device.resets_behind_requests() && group.requests().iter().all(is_there);
+        self.lent += usize::from(may);
+        may
+    }
+
+    /// The data of a group is not read or written any more; see [`lend`](Self::lend).
+    pub const fn take_back(&mut self) {
+        self.lent = self.lent.saturating_sub(1);
+    }
+
+    /// Whether a drive may still read or write the guest's memory.
+    pub const fn is_lent(&self) -> bool {
+        self.lent != 0
     }
 
     /// Whether `group` was taken since the device was reset last.

@@ -467,6 +467,10 @@ impl Device for Nvme {
         if self.config.is_polled { self.told } else { self.level() }
     }
 
+    fn resets_behind_requests(&self) -> bool {
+        true
+    }
+
     fn reset(&mut self) {
         self.slots.forget();
         self.forget_queues();

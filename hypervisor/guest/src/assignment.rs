@@ -33,6 +33,10 @@ use vpci::{BARS, GuestBus, HostMsi, MessageChange, PassedThrough, PciEffect, Slo
 /// How many refusals of one guest are logged.
 const REFUSALS_LOGGED: u32 = 16;
 
+/// How long an access that takes an emulated function off the bus waits for a drive that reads or writes
+/// memory for it: a drive that works takes milliseconds.
+const DRIVE_NS: u64 = 1_000_000_000;
+
 /// One function of the guest, apart from what the guest sees of it.
 pub struct Assignment {
     /// Where the guest sees it.
@@ -391,18 +395,33 @@ where
                 );
             }
             PciEffect::Enables(enables) => {
-                if let Some(BusFunction::Emulated { endpoint, .. }) = self.bus.function(slot) {
-                    partition.enable_endpoint(*endpoint, enables);
+                if let Some(&BusFunction::Emulated { endpoint, .. }) = self.bus.function(slot) {
+                    partition.enable_endpoint(endpoint, enables);
+                    if !enables.bus_master {
+                        self.await_drive(partition, slot, endpoint);
+                    }
                 }
             }
             PciEffect::Message(change) => self.message(partition, slot, change),
             PciEffect::ResetRequested => match self.bus.function(slot) {
-                Some(BusFunction::Emulated { endpoint, .. }) => partition.reset_endpoint(*endpoint),
+                Some(&BusFunction::Emulated { endpoint, .. }) => {
+                    partition.reset_endpoint(endpoint);
+                    self.await_drive(partition, slot, endpoint);
+                }
                 _ => self.ask_reset(slot),
             },
             // The function itself lets the guest's bit through, once allowed.
             PciEffect::BusMaster(_) => {}
             PciEffect::InterruptPin(open) => self.switch_line(partition, slot, open),
+        }
+    }
+
+    /// A function that may not master the bus any more writes nothing once its guest's access is over, nor
+    /// does a drive for it. One that takes too long is not waited for: it writes into its own guest.
+    fn await_drive<H: Host<Bus = Self>>(&mut self, partition: &Partition<H>, slot: Slot, endpoint: usize) {
+        if access::wait_until(&self.clock, DRIVE_NS, || !partition.lends_memory_of(endpoint)).is_err() {
+            let text = "a drive still reads or writes memory for it, though it does not master the bus";
+            self.refuse(partition, format_args!("{slot}: {text}"));
         }
     }
 

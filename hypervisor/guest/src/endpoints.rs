@@ -82,6 +82,16 @@ impl<H: Host> Partition<H> {
         self.with_endpoint(HOUSEKEEPING, number, serve).map(|(result, _)| result)
     }
 
+    /// Whether a drive may still read or write the guest's memory for one of its endpoints.
+    pub fn lends_memory(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.lock().is_lent())
+    }
+
+    /// The same of one endpoint.
+    pub(crate) fn lends_memory_of(&self, number: usize) -> bool {
+        self.endpoints.get(number).is_some_and(|endpoint| endpoint.lock().is_lent())
+    }
+
     /// A device has asserted the global system interrupts of `was`, a bit each, and asserts those of
     /// `is` from now on. Returns whether vCPU `from` has to look at its interrupts.
     #[inline(never)]

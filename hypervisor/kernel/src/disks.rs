@@ -2,7 +2,9 @@
 //! write.
 
 use crate::guests::Common;
+use crate::io::DriveReach;
 use crate::owned::{self, Taken};
+use crate::reach::Reach;
 use access::{Clock, wait_until};
 use ahci::Hba;
 use alloc::boxed::Box;
@@ -47,14 +49,24 @@ type AnyDrive = Box<dyn Drive + Send>;
 
 /// Brings up the drives of the Plan, each function's once. What goes wrong with one is said on the
 /// log, and costs those who use it.
-pub fn bring_up(plan: &Plan, platform: &Platform, common: &Common) -> Vec<Disk> {
+pub fn bring_up(plan: &Plan, platform: &Platform, common: &Common) -> (Vec<Disk>, Vec<DriveReach>) {
     let mut disks = Vec::with_capacity(plan.disks.len());
+    let mut reaches = Vec::new();
     for (place, owned) in plan.owned.iter().enumerate() {
         let wanted: Vec<&DiskPlan> = plan.disks.iter().filter(|disk| disk.owned == place).collect();
         if wanted.is_empty() {
             continue;
         }
-        let mut drives = drives(owned, &wanted, platform, common);
+        let (mut drives, reach) = match drives(owned, &wanted, platform, common) {
+            Ok((drives, reach)) => (Ok(drives), Some(reach)),
+            Err(reason) => (Err(reason), None),
+        };
+        // A function of which guests' memory is reached has one drive.
+        if let (Some(reach), [DiskPlan { name, reaches: guests, .. }]) = (reach, wanted.as_slice())
+            && !guests.is_empty()
+        {
+            reaches.push(DriveReach { disk: name.clone(), guests: guests.clone(), reach });
+        }
         for disk in wanted {
             let drive = match &mut drives {
                 Ok(drives) => take(drives, disk),
@@ -66,7 +78,7 @@ pub fn bring_up(plan: &Plan, platform: &Platform, common: &Common) -> Vec<Disk> 
             }
         }
     }
-    disks
+    (disks, reaches)
 }
 
 fn start(disk: &DiskPlan, drive: AnyDrive, common: &Common) -> Result<Disk, String> {
@@ -81,23 +93,27 @@ fn start(disk: &DiskPlan, drive: AnyDrive, common: &Common) -> Result<Disk, Stri
     Ok(disk)
 }
 
-/// The drives of a function that were not started yet, each with its port where it is at one.
+/// Drives, each with its port where it is at one.
+type Drives = Vec<(Option<u32>, AnyDrive)>;
+
+/// The drives of a function that were not started yet, and what it reaches.
 fn drives(
     owned: &OwnedPlan,
     wanted: &[&DiskPlan],
     platform: &Platform,
     common: &Common,
-) -> Result<Vec<(Option<u32>, AnyDrive)>, String> {
+) -> Result<(Drives, Reach), String> {
     let mut taken = owned::take(owned, platform, common)?;
-    match owned.driver {
+    let drives = match owned.driver {
         Driver::Nvme => nvme(&mut taken),
         Driver::Ahci => ahci(&mut taken, wanted, common),
         Driver::E1000e => Err("it is no drive".into()),
-    }
+    }?;
+    Ok((drives, taken.reach()))
 }
 
 /// The drive of a disk: that of its port, or the only one.
-fn take(drives: &mut Vec<(Option<u32>, AnyDrive)>, disk: &DiskPlan) -> Result<AnyDrive, String> {
+fn take(drives: &mut Drives, disk: &DiskPlan) -> Result<AnyDrive, String> {
     let is_its = |(port, _): &(Option<u32>, AnyDrive)| disk.port.is_none() || *port == disk.port;
     let place = drives.iter().position(is_its);
     let place = place.ok_or_else(|| match disk.port {
@@ -107,18 +123,14 @@ fn take(drives: &mut Vec<(Option<u32>, AnyDrive)>, disk: &DiskPlan) -> Result<An
     Ok(drives.swap_remove(place).1)
 }
 
-fn nvme(taken: &mut Taken<'_>) -> Result<Vec<(Option<u32>, AnyDrive)>, String> {
-    let access = taken.access(NVME_BAR, NVME.bytes())?;
+fn nvme(taken: &mut Taken<'_>) -> Result<Drives, String> {
+    let access = taken.guarded_access(NVME_BAR, NVME.bytes())?;
     taken.master_bus();
     let controller = nvme::Controller::new(access, NVME).map_err(|error| error.to_string())?;
     Ok(Vec::from([(None, Box::new(controller) as AnyDrive)]))
 }
 
-fn ahci(
-    taken: &mut Taken<'_>,
-    wanted: &[&DiskPlan],
-    common: &Common,
-) -> Result<Vec<(Option<u32>, AnyDrive)>, String> {
+fn ahci(taken: &mut Taken<'_>, wanted: &[&DiskPlan], common: &Common) -> Result<Drives, String> {
     let named = wanted.iter().filter_map(|disk| disk.port).fold(0, |ports, port| ports | port_bit(port));
     let ports = if named == 0 { first_port(taken, common)? } else { named };
     let hba = adapter(taken, ahci::Sizes { ports, ..AHCI }, common)?;

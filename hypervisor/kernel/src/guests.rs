@@ -14,6 +14,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicBool;
 use devices::{Chipset, ChipsetConfig, Endpoint};
 use guest::assignment::{Assignment, Parts, ResettableBus};
 use guest::budget::{MappedBar, bar_frames};
@@ -64,6 +65,8 @@ pub struct Guest {
     pub overhead_bytes: u64,
     /// Room to freeze it.
     pub room: Option<Room>,
+    /// It has ended, and waits for drives that read or write its memory.
+    pub awaits_drives: AtomicBool,
     /// What it has in common with the others.
     pub common: &'static Common,
 }
@@ -159,6 +162,7 @@ fn try_build(
         .ok_or("there is no memory for its processors")?;
     let (bus, endpoints) =
         build_bus(index, &plan, platform, functions, nested, taken, layout.windows(), common, io)?;
+    io.reach_memory((index, &plan.name), taken, IOMMUS.get());
     let blocks = taken.blocks.clone().into_boxed_slice();
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
@@ -208,6 +212,7 @@ fn try_build(
         lifecycle,
         overhead_bytes,
         room,
+        awaits_drives: AtomicBool::new(false),
         common,
     })
 }
@@ -456,14 +461,19 @@ pub fn domain_frames(plan: &GuestPlan, geometry: Geometry) -> usize {
     if plan.functions.is_empty() {
         return 0;
     }
-    // The guest's memory is in few blocks, but where is not known yet: every 2 MiB
-    // that starts and ends a block may be cut.
-    let extent = Extent { input: 0, output: MIB_2, bytes: plan.memory_bytes };
-    let high = Extent { input: 1 << 32, output: MIB_2, bytes: plan.memory_bytes };
     let reserved = plan.reserved_memory.iter().map(|range| Extent {
         input: range.start.0,
         output: range.start.0,
         bytes: range.bytes,
     });
-    frames_needed(geometry, [extent, high]) * 2 + frames_needed(geometry, reserved) + 64
+    memory_frames(plan, geometry) + frames_needed(geometry, reserved)
+}
+
+/// Frames of tables that map all memory of a guest at most.
+pub fn memory_frames(plan: &GuestPlan, geometry: Geometry) -> usize {
+    // The guest's memory is in few blocks, but where is not known yet: every 2 MiB
+    // that starts and ends a block may be cut.
+    let extent = Extent { input: 0, output: MIB_2, bytes: plan.memory_bytes };
+    let high = Extent { input: 1 << 32, output: MIB_2, bytes: plan.memory_bytes };
+    frames_needed(geometry, [extent, high]) * 2 + 64
 }

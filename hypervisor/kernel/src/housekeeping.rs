@@ -140,6 +140,7 @@ impl Clients for Endpoints<'_> {
     ) {
         if let Some(guest) = self.0.guests.get(guest) {
             guest.partition.serve_endpoint(endpoint, serve);
+            guest.drive_is_done();
         }
     }
 }
@@ -150,7 +151,7 @@ fn report_io(machine: &Machine, io: &Io) {
         for (endpoint, emulated) in guest.plan.emulated.iter().enumerate() {
             let done = guest.partition.serve_endpoint(endpoint, |endpoint, _| {
                 let Work { requests, bytes, errors } = endpoint.work();
-                (endpoint.activity(), Counters { requests, bytes, errors })
+                (endpoint.activity(), Counters { requests, bytes, errors, lent: 0 })
             });
             let (Activity { accesses, messages }, work) = done.unwrap_or_default();
             let (name, slot, model) = (&guest.plan.name, emulated.slot, emulated.model.text());
@@ -163,9 +164,10 @@ fn report_io(machine: &Machine, io: &Io) {
                 continue;
             }
             // An image does its requests itself, of a part of a drive others do them.
-            let Counters { requests, bytes, errors } = io.counters(index, endpoint).unwrap_or(work);
+            let Counters { requests, bytes, errors, lent } = io.counters(index, endpoint).unwrap_or(work);
+            let lent = Lent(lent);
             log::info!(
-                "{name}: {slot}: {model}: {requests} requests, {bytes} bytes, {errors} errors, \
+                "{name}: {slot}: {model}: {requests} requests, {bytes} bytes{lent}, {errors} errors, \
                  {accesses} exits, {messages} interrupts"
             );
         }
@@ -180,6 +182,15 @@ fn report_io(machine: &Machine, io: &Io) {
                  reset {resets} times"
             );
         }
+    }
+}
+
+/// How many requests a drive did in the guest's memory itself, where it did.
+struct Lent(u64);
+
+impl fmt::Display for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, " ({} requests without a copy)", self.0) }
     }
 }
 

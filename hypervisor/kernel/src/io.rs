@@ -1,9 +1,14 @@
 //! The housekeeping CPU's work for emulated devices: it polls them, and serves what they stand on.
 
+use crate::reach::Reach;
 use crate::shared_memory::SharedMemory;
+use crate::taken::Taken;
+use alloc::string::String;
 use alloc::vec::Vec;
 use backends::{Clients, Counters, Disk, Network, Turn};
 use core::fmt::Display;
+use iommu::Iommu;
+use spin::mutex::TicketMutex;
 
 /// The most messages of a function that are used: an admin queue's and an I/O queue's, or that of frames
 /// and that of the link.
@@ -17,10 +22,22 @@ const AWAIT_NS: u64 = 1_000_000;
 /// under another hypervisor or in an emulator.
 const IDLE_TURNS: u32 = 100;
 
+/// The memory of guests that a drive reads and writes itself.
+pub struct DriveReach {
+    /// The drive.
+    pub disk: String,
+    /// The guests.
+    pub guests: Vec<String>,
+    /// Where it finds their memory.
+    pub reach: Reach,
+}
+
 /// All of it.
 pub struct Io {
     /// The drives that the hypervisor keeps.
     pub disks: Vec<Disk>,
+    /// What of them reaches the memory of guests.
+    reaches: Vec<DriveReach>,
     /// The networks that it switches.
     pub networks: Vec<Network>,
     /// The memories that guests share.
@@ -37,15 +54,40 @@ pub struct Io {
 
 impl Io {
     /// The work on these drives, networks and memories.
-    pub const fn new(disks: Vec<Disk>, networks: Vec<Network>, memories: Vec<SharedMemory>) -> Self {
+    pub fn new(
+        (disks, reaches): (Vec<Disk>, Vec<DriveReach>),
+        networks: Vec<Network>,
+        memories: Vec<SharedMemory>,
+    ) -> Self {
         Self {
             disks,
+            reaches,
             networks,
             memories,
             is_told: false,
             worked_at_ns: None,
             idle_turns: IDLE_TURNS,
             deadline_ns: None,
+        }
+    }
+
+    /// Has the drives that reach a guest's memory find it. Where one cannot, its data is copied.
+    pub fn reach_memory(
+        &mut self,
+        (guest, name): (usize, &str),
+        taken: &mut Taken,
+        iommu: Option<&TicketMutex<impl Iommu>>,
+    ) {
+        for DriveReach { disk: drive, guests, reach } in &mut self.reaches {
+            let disk = self.disks.iter_mut().find(|disk| disk.name == *drive);
+            let Some(disk) = disk.filter(|_| guests.iter().any(|guest| guest == name)) else { continue };
+            match reach.map(taken, iommu) {
+                Ok(at) => {
+                    log::info!("disk {drive} reads and writes the memory of {name} itself");
+                    disk.reach(guest, at);
+                }
+                Err(error) => log::warn!("disk {drive}: data of {name} is copied: {error}"),
+            }
         }
     }
 

@@ -96,5 +96,5 @@ fn frames_needed(units: &[UnitDescription<Window>], plan: &Plan, limits: UnitLim
     let geometry = Geometry { coherent: false, ..Geometry::processor(4, PageSize::Size2MiB) };
     let domains: usize =
         plan.guests.iter().map(|guest: &GuestPlan| guests::domain_frames(guest, geometry)).sum();
-    own + domains + owned::domain_frames(plan) + 512
+    own + domains + owned::domain_frames(plan, geometry) + 512
 }

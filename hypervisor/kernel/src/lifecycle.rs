@@ -4,8 +4,10 @@ use crate::guests::{Common, Guest};
 use crate::host::{KernelHost, MACHINE};
 use alloc::format;
 use alloc::string::String;
+use core::sync::atomic::Ordering;
 use devices::Chipset;
 use devices::snapshot::{RestoreFault, SaveFault};
+use guest::host::Host;
 use guest::lifecycle::{Lifecycle, Stage};
 use guest::partition::{End, Partition};
 use guest::start_image::StartImage;
@@ -87,6 +89,7 @@ impl Stage for Guest {
 
     fn take_back(&self) -> bool {
         let clean = self.partition.bus().revoke(&self.partition);
+        self.await_drives();
         if clean {
             self.account.note(self.partition.bus().holdings());
             self.partition.memory.zero_all();
@@ -114,6 +117,26 @@ impl Stage for Guest {
         interrupts::halt_until_interrupt();
         interrupts::take_vectors();
         interrupts::was_kicked();
+    }
+}
+
+impl Guest {
+    /// Waits until no drive reads or writes the guest's memory any more, so that what it writes to the medium
+    /// is the guest's data and not what comes after. The guest's functions are reset, so that none begins.
+    /// It takes as long as a drive may take for a request, or until it failed and reaches no memory.
+    fn await_drives(&self) {
+        self.awaits_drives.store(true, Ordering::SeqCst);
+        while self.partition.lends_memory() {
+            self.sleep();
+        }
+        self.awaits_drives.store(false, Ordering::SeqCst);
+    }
+
+    /// The housekeeping CPU took something back from a drive, which the guest may wait for.
+    pub fn drive_is_done(&self) {
+        if self.awaits_drives.load(Ordering::SeqCst) && !self.partition.lends_memory() {
+            self.partition.host.kick(&self.partition, 0);
+        }
     }
 }
 

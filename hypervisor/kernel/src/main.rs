@@ -31,6 +31,7 @@ mod lines;
 mod networks;
 #[cfg(target_os = "none")]
 mod owned;
+mod reach;
 #[cfg(target_os = "none")]
 mod rom;
 #[cfg(target_os = "none")]

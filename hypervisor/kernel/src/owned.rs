@@ -1,21 +1,26 @@
 //! The functions that stay with the hypervisor, from the Plan to what their drivers are given.
 //!
 //! A function is given to its driver as it would be to a guest: reset with proof, in a domain of its
-//! own in which nothing but the driver's buffers is mapped, with messages that the IOMMU remaps. Where
-//! PCI offers no reset of it, its driver's counts, and until that is done it does not master the bus.
+//! own in which nothing but the driver's buffers is mapped, and where the configuration has it so the
+//! memory of the guests that it serves, with messages that the IOMMU remaps. Where PCI offers no reset
+//! of it, its driver's counts, and until that is done it does not master the bus.
 
-use crate::guests::{Common, checked_bars, enable_access_controls, prepare_bridges, requester};
+use crate::guests::{
+    Common, checked_bars, enable_access_controls, memory_frames, prepare_bridges, requester,
+};
 use crate::host::IOMMUS;
 use crate::io::MOST_MESSAGES;
+use crate::reach::Reach;
 use access::device::MessageInterrupt;
-use access::{ConfigSpace, DeviceAccess, RegisterWindow};
+use access::{ConfigSpace, DeviceAccess, DmaMemory, RegisterWindow};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use guest::host::DEVICE_VECTOR;
-use iommu::{DomainId, Function, Iommu, RemappedInterrupt};
+use iommu::{DomainId, Function, Iommu, RemappedInterrupt, Requester};
 use machine::cpu::apic;
-use machine::memory::dma::DmaRegion;
+use machine::memory::dma::{DmaRange, DmaRegion};
 use machine::memory::frames;
 use machine::memory::mmio::Window;
 use pci::reset::OwnedBus;
@@ -24,8 +29,8 @@ use plan::{FunctionPlan, OwnedPlan, Plan};
 use platform::Platform;
 use spec::apic::DeliveryMode;
 use spec::pci_config::{COMMAND, HEADER_TYPE_BRIDGE, command};
-use spec::{Gpa, Iova};
-use tables::Permissions;
+use spec::{Bdf, Gpa, Iova};
+use tables::{Geometry, Permissions};
 
 /// What memory for a driver's queues and buffers consists of: large pages.
 pub const GRANULE_BYTES: u64 = 2 << 20;
@@ -40,8 +45,11 @@ const DOMAIN_FRAMES: usize = 16;
 const MEMORY_FRAMES: usize = 4;
 
 /// Frames that the domains' tables take at most, for the IOMMUs' pool.
-pub fn domain_frames(plan: &Plan) -> usize {
-    plan.owned.len() * DOMAIN_FRAMES + (plan.disks.len() + plan.networks.len()) * MEMORY_FRAMES
+pub fn domain_frames(plan: &Plan, geometry: Geometry) -> usize {
+    let reached = plan.disks.iter().flat_map(|disk| &disk.reaches);
+    let reached = reached.filter_map(|name| plan.guests.iter().find(|guest| guest.name == *name));
+    let reached: usize = reached.map(|guest| memory_frames(guest, geometry)).sum();
+    plan.owned.len() * DOMAIN_FRAMES + (plan.disks.len() + plan.networks.len()) * MEMORY_FRAMES + reached
 }
 
 /// A function that was taken for its driver. It does not master the bus yet.
@@ -83,6 +91,27 @@ impl Taken<'_> {
         Ok(DeviceAccess { registers, dma: self.memory(bytes)?, interrupt })
     }
 
+    /// As [`access`](Self::access), for a driver that takes all memory away from a function that failed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn guarded_access(
+        &mut self,
+        bar: u8,
+        bytes: usize,
+    ) -> Result<DeviceAccess<Window, GuardedDma>, String> {
+        let DeviceAccess { registers, dma, interrupt } = self.access(bar, bytes)?;
+        let requesters = self.function.requesters.clone().into_boxed_slice();
+        let requester = requester(self.function);
+        let dma = GuardedDma { region: dma, requester, requesters, domain: self.domain, is_blocked: false };
+        Ok(DeviceAccess { registers, dma, interrupt })
+    }
+
+    /// The domain of the function, for memory of the guests that it serves.
+    pub const fn reach(&self) -> Reach {
+        Reach::new(self.domain)
+    }
+
     /// Lets the function reach its driver's memory, and send messages.
     pub fn master_bus(&self) {
         self.common.config.write16(self.function.bdf, COMMAND, DECODE | command::BUS_MASTER);
@@ -100,6 +129,54 @@ impl Taken<'_> {
         let start = core::mem::replace(&mut self.next, end);
         // SAFETY: just taken, for this device alone, and never given back.
         Ok(unsafe { DmaRegion::new(hpa, bytes as usize, start) })
+    }
+}
+
+/// Memory for a driver whose function is attached to its domain only while the driver knows what it does.
+pub struct GuardedDma {
+    region: DmaRegion,
+    requester: Requester,
+    requesters: Box<[Bdf]>,
+    domain: DomainId,
+    is_blocked: bool,
+}
+
+impl DmaMemory for GuardedDma {
+    type Buffer = DmaRange;
+
+    fn allocate(&mut self, bytes: usize, alignment: usize) -> Option<DmaRange> {
+        self.region.allocate(bytes, alignment)
+    }
+
+    fn block(&mut self) -> bool {
+        let is_attached = !self.is_blocked;
+        if let Some(iommus) = IOMMUS.get().filter(|_| is_attached) {
+            let detached = iommus.lock().detach(self.requester);
+            self.is_blocked = detached.is_ok();
+            if let Err(error) = detached {
+                log::error!("{}: its DMA cannot be stopped: {error}", self.requester);
+            }
+        }
+        self.is_blocked
+    }
+
+    fn allow(&mut self) {
+        if let Some(iommus) = IOMMUS.get().filter(|_| self.is_blocked) {
+            let function = Function::new(self.requester, &self.requesters);
+            let attached = iommus.lock().attach(function, self.domain);
+            self.is_blocked = attached.is_err();
+            if let Err(error) = attached {
+                log::error!("{}: it cannot be attached to its domain: {error}", self.requester);
+            }
+        }
+    }
+
+    fn write_barrier(&self) {
+        self.region.write_barrier();
+    }
+
+    fn read_barrier(&self) {
+        self.region.read_barrier();
     }
 }
 

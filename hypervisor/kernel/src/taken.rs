@@ -25,6 +25,8 @@ pub struct Taken {
     pub tables: Option<Range>,
     /// The domain of its functions.
     pub domain: Option<DomainId>,
+    /// What drives of the hypervisor's reach of it: the domain of each, where, and bytes.
+    pub lent: Vec<(DomainId, Gpa, u64)>,
     /// Those of its functions that were granted interrupts.
     pub interrupts: Vec<Requester>,
 }
@@ -58,7 +60,11 @@ impl Taken {
                 let _ = iommu.revoke_interrupts(requester);
             }
             // Memory that a domain may still map is nobody's for good.
-            if self.domain.is_some_and(|domain| iommu.destroy_domain(domain).is_err()) {
+            let mut is_lent = false;
+            for (domain, at, bytes) in self.lent {
+                is_lent |= iommu.unmap(domain, at, bytes).is_err();
+            }
+            if is_lent || self.domain.is_some_and(|domain| iommu.destroy_domain(domain).is_err()) {
                 return;
             }
         }

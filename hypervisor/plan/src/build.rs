@@ -56,6 +56,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
             plan.refused.push(Refusal { name: name.clone(), problems });
         }
     }
+    owned::choose_reach(config, &mut plan);
     plan.warnings.extend(pairs::warnings(&plan.guests, platform));
     plan
 }

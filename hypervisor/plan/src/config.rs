@@ -348,6 +348,20 @@ table! {
         /// The port of the AHCI controller that the disk is at, 0 to 31. Without it, the first port
         /// with a disk.
         pub port: Option<u32> = None,
+        /// Whose memory the drive itself can reach. Without it, an NVMe drive that serves one guest reads
+        /// and writes that guest's memory, and every other drive the hypervisor's buffers alone.
+        pub isolation: Option<Isolation> = None,
+    }
+}
+
+choice! {
+    /// What memory a drive can reach that the hypervisor keeps.
+    pub enum Isolation {
+        /// the hypervisor's buffers, from and to which data is copied
+        Copy = "copy",
+        /// also all memory of all guests that use it (zero copy); NVMe drives only. A drive gone wild could
+        /// read and change that
+        None = "none",
     }
 }
 

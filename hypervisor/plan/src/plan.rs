@@ -220,6 +220,13 @@ impl Driver {
     pub const fn resets_controller(self) -> bool {
         matches!(self, Self::Ahci)
     }
+
+    /// Whether the device can read and write the memory of guests itself. Its driver then takes all
+    /// memory away from it as soon as it fails, which behind an adapter of several drives would be the
+    /// others' too.
+    pub const fn can_reach_guests(self) -> bool {
+        matches!(self, Self::Nvme)
+    }
 }
 
 /// The 82574L (82574 data sheet, section 9.1.2).
@@ -234,6 +241,8 @@ pub struct DiskPlan {
     pub owned: usize,
     /// The port of an AHCI controller, where the configuration names one.
     pub port: Option<u32>,
+    /// The guests whose memory it reaches: it moves their data without a copy.
+    pub reaches: Vec<String>,
 }
 
 /// A physical function that a guest gets.

@@ -199,7 +199,12 @@ fn describe_port(port: &network::PortConfig) -> String {
 fn describe_disk(plan: &plan::Plan, disk: &plan::DiskPlan) -> Option<String> {
     let function = &plan.owned.get(disk.owned)?.function;
     let port = disk.port.map(|port| format!(", port {port}")).unwrap_or_default();
-    Some(format!("disk {}: {} ({}){port}, kept by the hypervisor", disk.name, function.path, function.id))
+    let reach = match disk.reaches.as_slice() {
+        [] => "its data is copied: it reaches no guest's memory".to_string(),
+        guests => format!("it reaches all memory of {}", guests.join(" and ")),
+    };
+    let (name, path, id) = (&disk.name, &function.path, &function.id);
+    Some(format!("disk {name}: {path} ({id}){port}, kept by the hypervisor; {reach}"))
 }
 
 /// Reads a board file.

@@ -108,7 +108,7 @@ fn a_drive_that_fails_ends_what_was_submitted_and_keeps_what_is_reserved() {
     requests.submit(issued, Operation::Read, 0, 1, GEOMETRY).unwrap();
     requests.next_piece(|_| 8, GEOMETRY).unwrap();
     requests.submit(submitted, Operation::Read, 1, 1, GEOMETRY).unwrap();
-    requests.fail();
+    requests.fail(true);
     for _ in 0..2 {
         let done = requests.next_done().unwrap();
         assert_eq!(done.outcome, Err(Fault::Drive));

@@ -464,3 +464,99 @@ proptest! {
         prop_assert_eq!(run.bench.driver.status().deadline_ns, None);
     }
 }
+
+/// Memory of somebody else's that is mapped for the controller: pages in no order.
+const LENT: [u64; 4] = [0x9_0000_3000, 0x9_0000_1000, 0x9_0000_7000, 0x9_0000_5000];
+
+/// The bytes of a request that begins within the first page of [`LENT`] and ends within the last.
+const PARTS: [(u64, usize); 4] =
+    [(LENT[0] + 0xe00, 0x200), (LENT[1], 0x1000), (LENT[2], 0x1000), (LENT[3], 0x600)];
+
+impl Bench {
+    /// Submits a request whose data is in [`PARTS`].
+    fn lend(&mut self, operation: block::Operation, first_block: u64) -> Tag {
+        let tag = self.driver.reserve().expect("one is free");
+        let mut parts = PARTS.iter().map(|&(start, bytes)| (spec::Iova(start), bytes));
+        assert!(self.driver.lend(tag, &mut parts));
+        assert_eq!(self.driver.put(tag, 0, &[1]), None, "it has no buffer any more");
+        let bytes: usize = PARTS.iter().map(|&(_, bytes)| bytes).sum();
+        self.driver.submit(tag, operation, first_block, bytes as u64 / 512).expect("it is ready");
+        self.driver.kick(self.now);
+        tag
+    }
+
+    /// What is over first, whose data is in no buffer.
+    fn ended(&mut self) -> Done {
+        let done = self.driver.next_done().expect("a request is over");
+        assert_eq!(self.driver.get(done.tag, 0, &mut [0]), None);
+        self.driver.release(done.tag);
+        done
+    }
+
+    fn lent(&self) -> Vec<u8> {
+        PARTS.iter().flat_map(|&(start, bytes)| self.domain.look(spec::Iova(start), bytes)).collect()
+    }
+}
+
+fn with_lent_memory() -> Bench {
+    let bench = Bench::new(BlockSize::Bytes512, true);
+    LENT.iter().for_each(|&page| bench.domain.lend(spec::Iova(page), 4096));
+    bench
+}
+
+#[test]
+fn data_moves_between_the_medium_and_memory_that_was_lent() {
+    let mut bench = with_lent_memory();
+    let tag = bench.lend(block::Operation::Read, 3);
+    bench.deliver();
+    let done = bench.ended();
+    assert_eq!((done.tag, done.outcome), (tag, Ok(())));
+    let read = bench.lent();
+    assert_eq!(read, bench.medium(3 * 512..3 * 512 + read.len()));
+    // What is around it is as it was.
+    assert_eq!(bench.domain.look(spec::Iova(LENT[0]), 0xe00), [0; 0xe00]);
+    assert_eq!(bench.domain.look(spec::Iova(LENT[3] + 0x600), 0xa00), [0; 0xa00]);
+    let tag = bench.lend(block::Operation::Write, 100);
+    bench.deliver();
+    assert_eq!((bench.ended().tag, bench.domain.refused()), (tag, 0));
+    assert_eq!(bench.medium(100 * 512..100 * 512 + read.len()), read);
+}
+
+#[test]
+fn a_drive_that_failed_reaches_no_memory_that_was_lent() {
+    let mut bench = with_lent_memory();
+    bench.machine.borrow_mut().hold = true;
+    bench.lend(block::Operation::Read, 3);
+    while let Some(deadline) = bench.driver.status().deadline_ns {
+        bench.now = deadline;
+        bench.driver.poll(bench.now);
+    }
+    assert!(bench.domain.is_blocked());
+    assert_eq!(bench.done().0.outcome, Err(Fault::Drive));
+    // The medium comes too late.
+    bench.machine.borrow_mut().hold = false;
+    while bench.machine.borrow_mut().serve() {}
+    assert_eq!(bench.lent(), vec![0; 0x2800]);
+    bench.start();
+    assert!(!bench.domain.is_blocked());
+    assert_eq!(bench.read(8, 8), bench.medium(4096..8192));
+}
+
+#[test]
+fn memory_is_not_given_back_while_the_drive_may_reach_it() {
+    let mut bench = with_lent_memory();
+    bench.machine.borrow_mut().hold = true;
+    bench.domain.hold(true);
+    let lent = bench.lend(block::Operation::Read, 3);
+    let own = bench.driver.read(0, 8, bench.now).unwrap();
+    bench.driver.start(bench.now);
+    assert_eq!(bench.done().0.tag, own);
+    assert_eq!(bench.driver.next_done(), None);
+    // The controller says that it is disabled once it has ended what it was given.
+    bench.machine.borrow_mut().hold = false;
+    while bench.machine.borrow_mut().serve() {}
+    assert_eq!(bench.driver.next_done(), None);
+    bench.start();
+    let done = bench.done().0;
+    assert_eq!((done.tag, done.outcome), (lent, Err(Fault::Drive)));
+}

@@ -15,6 +15,7 @@ const MEMORY: usize = 0x40_0000;
 struct Asked {
     next: Vec<Request>,
     outcomes: Vec<(u32, Result<(), RequestFault>)>,
+    resets_at_once: bool,
 }
 
 struct Asker(Arc<Mutex<Asked>>);
@@ -36,6 +37,9 @@ impl Device for Asker {
     }
     fn line(&self) -> bool {
         false
+    }
+    fn resets_behind_requests(&self) -> bool {
+        !self.0.lock().unwrap().resets_at_once
     }
     fn reset(&mut self) {}
 }
@@ -145,7 +149,7 @@ fn parts_of_a_command_go_to_the_drive_as_one_and_stay_in_their_part() {
     assert!(bench.memory(0, 0, MEMORY).iter().all(|&byte| byte == 0), "nobody else's memory");
     assert_eq!(bench.turn(), Turn::default());
     let counters = bench.disk.counters(1, 0).unwrap();
-    assert_eq!(counters, Counters { requests: 1, bytes: 1536, errors: 0 });
+    assert_eq!(counters, Counters { requests: 1, bytes: 1536, errors: 0, lent: 0 });
 }
 
 #[test]
@@ -409,3 +413,5 @@ proptest::proptest! {
         }
     }
 }
+
+mod lent;

@@ -401,6 +401,10 @@ impl<F: Function> Device for Transport<F> {
         self.told
     }
 
+    fn resets_behind_requests(&self) -> bool {
+        true
+    }
+
     fn reset(&mut self) {
         self.forget();
         self.told = false;

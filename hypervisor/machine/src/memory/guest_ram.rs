@@ -185,6 +185,11 @@ impl GuestRam {
 }
 
 impl GuestMemory for GuestRam {
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.for_each_piece(gpa, bytes, |_, _, _| ()).is_ok()
+    }
+
     #[inline(always)]
     fn read64(&self, gpa: Gpa) -> Result<u64, OutOfBounds> {
         if gpa.0 < self.low.places {

@@ -48,6 +48,32 @@ fn a_drive_of_several_guests() {
 }
 
 #[test]
+fn whose_memory_a_drive_reaches() {
+    let one = ["{ disk = \"system\", partition = 1 }"];
+    let two = [one[0], "{ disk = \"system\", partition = 2 }"];
+    let of = |disk: String, backings: &[&str]| {
+        let (config, _) = parse(&text(&disk, backings)).unwrap();
+        let plan = plan(&config, &q35());
+        assert_eq!(plan.all_problems().count() != 0, backings.is_empty());
+        plan.disks[0].reaches.clone()
+    };
+    let none = [""; 0];
+    // One that serves a guest alone can do no more harm than if it were passed through.
+    assert_eq!(of(NVME.into(), &one), ["a"]);
+    assert_eq!(of(NVME.into(), &two), none);
+    assert_eq!(of(NVME.into(), &[]), none);
+    assert_eq!(of(format!("{NVME}\nisolation = \"copy\""), &one), none);
+    assert_eq!(of(format!("{NVME}\nisolation = \"none\""), &two), ["a", "b"]);
+    assert_eq!(of(AHCI.into(), &one), none);
+    assert_eq!(of(format!("{AHCI}\nisolation = \"copy\""), &one), none);
+    assert_eq!(
+        problems(&text(&format!("{AHCI}\nisolation = \"none\""), &one))[0],
+        "disk.system.isolation: 00:1f.2 is no NVMe drive: its data is always copied; remove the key, or use an \
+         NVMe drive"
+    );
+}
+
+#[test]
 fn what_a_backing_lacks() {
     let of = |backing: &str| problems(&text(NVME, &[backing]));
     let help = "add backing = { disk = \"...\", partition = 1 }, or backing = { image = \"...\" }";

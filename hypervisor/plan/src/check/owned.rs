@@ -3,9 +3,10 @@
 use super::devices::{check_iommu, check_reset, find};
 use super::request::{Owner, Wanted};
 use super::{Report, bars};
-use crate::config::{Config, DiskConfig};
-use crate::plan::{DiskPlan, Driver, FunctionPlan, OwnedPlan, Plan};
+use crate::config::{Config, DiskConfig, Isolation};
+use crate::plan::{Base, DiskPlan, Driver, FunctionPlan, GuestPlan, OwnedPlan, Plan};
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use platform::{DevFn, Function, Platform};
 use spec::ahci::MOST_PORTS;
 
@@ -82,6 +83,34 @@ fn check_driver(disk: &DiskConfig, function: &Function, driver: Option<Driver>, 
         }
         (Some(_), _) => {}
     }
+    if disk.isolation == Some(Isolation::None) && driver.is_some_and(|driver| !driver.can_reach_guests()) {
+        let message = alloc::format!("{at} is no NVMe drive: its data is always copied");
+        report.add("isolation", message, "remove the key, or use an NVMe drive");
+    }
+}
+
+/// Which guests' memory each drive reaches, once it is known which guests there are: that of all it serves
+/// where it is asked for, or where it serves one alone.
+pub(crate) fn choose_reach(config: &Config, plan: &mut Plan) {
+    let Plan { disks, owned, guests, .. } = plan;
+    for disk in disks {
+        let uses = |guest: &GuestPlan| {
+            let mut drives = guest.emulated.iter().filter_map(|function| match &function.base {
+                Base::Drive(backing) => backing.disk.as_deref(),
+                _ => None,
+            });
+            drives.any(|name| name == disk.name)
+        };
+        let users: Vec<_> =
+            guests.iter().filter(|guest| uses(guest)).map(|guest| guest.name.clone()).collect();
+        let can = owned.get(disk.owned).is_some_and(|owned| owned.driver.can_reach_guests());
+        let isolation = config.disk.get(&disk.name).and_then(|disk| disk.isolation);
+        let is_wanted = match isolation {
+            Some(isolation) => isolation == Isolation::None,
+            None => users.len() == 1,
+        };
+        disk.reaches = if can && is_wanted { users } else { Vec::new() };
+    }
 }
 
 /// Several drives can be at one controller, each at a port of its own.
@@ -102,7 +131,12 @@ fn add(name: &str, disk: &DiskConfig, owned: OwnedPlan, plan: &mut Plan, report:
     if before.is_none() {
         plan.owned.push(owned);
     }
-    plan.disks.push(DiskPlan { name: String::from(name), owned: place, port: disk.port });
+    plan.disks.push(DiskPlan {
+        name: String::from(name),
+        owned: place,
+        port: disk.port,
+        reaches: Vec::new(),
+    });
 }
 
 /// A function as the hypervisor has it: no guest sees it.

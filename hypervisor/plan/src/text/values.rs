@@ -3,8 +3,8 @@
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
     Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
-    ImageMode, Interrupts, Model, NetworkConfig, PartitionName, Passthrough, PciConfig, SerialCard,
-    SharedMemoryConfig, UnmappedAccess,
+    ImageMode, Interrupts, Isolation, Model, NetworkConfig, PartitionName, Passthrough, PciConfig,
+    SerialCard, SharedMemoryConfig, UnmappedAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -132,7 +132,7 @@ macro_rules! chosen {
     )* };
 }
 
-chosen!(Barriers, ConsolePort, EndPolicy, Expect, ImageMode, Interrupts, Model, UnmappedAccess);
+chosen!(Barriers, ConsolePort, EndPolicy, Expect, ImageMode, Interrupts, Isolation, Model, UnmappedAccess);
 
 /// A word for a port of the board, a table for one of a card.
 impl Value for Console {

@@ -202,13 +202,17 @@ fn functions(column: Column) -> Scenario {
     attacked_functions(column, "functions", "", [IMAGE; 4]).long()
 }
 
+/// A drive that reads and writes the memory of both guests itself.
+const DRIVE: &str =
+    "[disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\nisolation = \"none\"\n\n";
+
 /// The same of parts of a disk that the hypervisor keeps. The neighbour's is behind one of the
 /// attacker's, and before another.
 fn served_functions(column: Column) -> Scenario {
     let part = |number: u32| format!("{{ disk = \"system\", partition = {number} }}");
     let [one, two, three, four] = [1, 2, 3, 4].map(part);
     let mut scenario = attacked_functions(column, "functions-served", "", [&one, &two, &three, &four]);
-    scenario.add_keys("[disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\n\n");
+    scenario.add_keys(DRIVE);
     scenario.needs(Need::PassedFunction).nvme(32).partitions(&[8, 4, 8, 8])
 }
 

@@ -181,6 +181,8 @@ fn shared_drive(column: Column) -> Scenario {
         )
         .expect("hypervisor", "disk sata: 2 partitions")
         .expect("hypervisor", "disk system: 2 partitions")
+        .expect("hypervisor", "disk system reads and writes the memory of one itself")
+        .expect("hypervisor", "disk system reads and writes the memory of two itself")
         .expect("one", "disk: verified 2 drives")
         .expect("two", "disk: verified 2 drives")
         .forbid_anywhere("FAILED")

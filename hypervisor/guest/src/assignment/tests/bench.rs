@@ -89,6 +89,9 @@ const PROCESSORS: [u32; 2] = [4, 6];
 pub struct Bell(u64);
 
 impl Device for Bell {
+    fn resets_behind_requests(&self) -> bool {
+        true
+    }
     fn most_effects(&self) -> usize {
         1
     }

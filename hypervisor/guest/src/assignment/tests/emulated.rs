@@ -3,6 +3,7 @@
 use super::bench::{BEHIND, COUNT, EMULATED, Event, PORT, SHARED, SHARED_MEMORY};
 use super::*;
 use access::GuestMemory;
+use devices::endpoint::Group;
 use spec::pci_config::{BAR0, BRIDGE_CONTROL, BRIDGE_CONTROL_SECONDARY_RESET};
 
 /// Where the guest finds the function's BAR.
@@ -147,4 +148,31 @@ fn memory_behind_a_bar_is_nowhere_that_is_not_the_guests() {
         config_write(&guest, SHARED, BAR0 + 12, Width::Dword, 0);
         assert!(machine.with(|state| !state.mapped.contains_key(&at.into())), "{at:#x}");
     }
+}
+
+/// A drive reads or writes memory for the device of the first endpoint.
+fn lend(guest: &Guest) {
+    let is_lent = guest.serve_endpoint(0, |endpoint, around| endpoint.lend(&Group::default(), around));
+    assert_eq!(is_lent, Some(true));
+}
+
+#[test]
+fn what_takes_it_off_the_bus_waits_for_a_drive_and_not_for_ever() {
+    let (machine, guest) = guest();
+    enable(&guest, command::BUS_MASTER);
+    lend(&guest);
+    assert!(guest.lends_memory());
+    // The bench's clock goes on as it is read: what takes a second to the guest takes none here.
+    enable(&guest, 0);
+    let said = machine.with(|state| core::mem::take(&mut state.log));
+    assert!(said.iter().any(|line| line.contains("a drive still reads or writes memory for it")), "{said:?}");
+    // The guest's end does not bring it back, and whoever scrubs memory has to ask.
+    guest.bus().revoke(&guest);
+    assert!(guest.lends_memory());
+    guest.serve_endpoint(0, |endpoint, _| endpoint.take_back());
+    assert!(!guest.lends_memory());
+    machine.with(|state| state.log.clear());
+    enable(&guest, command::BUS_MASTER);
+    enable(&guest, 0);
+    assert!(machine.with(|state| state.log.is_empty()));
 }

@@ -297,6 +297,9 @@ impl GuestMemory for Feeding {
         }
         Ok(())
     }
+    fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
+        self.memory.contains(gpa, bytes)
+    }
 }
 
 /// What one access does where nobody polls is bounded by what the queues held at its begin: another
