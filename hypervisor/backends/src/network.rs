@@ -11,7 +11,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Display;
 use devices::device::Reception;
-use network::{Counters, Error, Frame, LARGEST_BYTES, MacAddress, PortConfig, PortId, Switch};
+use network::{
+    Counters, Cut, Delivery, Error, Frame, LARGEST_BYTES, MacAddress, PortConfig, PortId, Switch, Way,
+};
 use nic::{Link, Nic};
 
 /// Stations that are known behind the uplink at a time.
@@ -33,6 +35,17 @@ struct Member {
     unfit: u64,
     /// The guest is to be interrupted for frames of this turn.
     is_untold: bool,
+    /// What it sent last, and how far that is where there was no time for all of it.
+    frame: Frame,
+    under_way: Option<UnderWay>,
+}
+
+/// A frame on its way: to whom it is being copied, and whom it is for after that.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    way: Way,
+    delivery: Option<Delivery>,
+    cut: Cut,
 }
 
 /// What went through the uplink.
@@ -52,16 +65,25 @@ pub struct Network {
     switch: Switch,
     /// Who is at the ports behind the uplink's, if there is one.
     members: Vec<Member>,
+    /// The frame that is carried, and one of its segments.
     frame: Frame,
     spare: Frame,
     /// The member whose turn is first.
     first: usize,
 }
 
-/// What a frame cost, at least one copy.
-struct Cost {
-    copies: usize,
-    bytes: usize,
+impl UnderWay {
+    const fn new(way: Way) -> Self {
+        Self { way, delivery: None, cut: Cut { told: 0, most: 0, goes_on: false } }
+    }
+}
+
+/// What a guest sends next.
+enum Next {
+    Nothing,
+    /// Something that is no frame.
+    Unfit,
+    Frame(Way),
 }
 
 /// What is left of a port's part of a turn.
@@ -76,6 +98,10 @@ impl Budget {
     }
     const fn is_left(&self) -> bool {
         self.copies > 0 && self.bytes > 0
+    }
+    /// Segments that may be copied at once: one at least, so that a frame that is under way ends.
+    fn copies(&self) -> u16 {
+        u16::try_from(self.copies.max(1)).unwrap_or(u16::MAX)
     }
     const fn take(&mut self, copies: usize, bytes: usize) {
         self.copies = self.copies.saturating_sub(copies);
@@ -115,7 +141,16 @@ impl Network {
         let mut ports: Vec<_> = self.configs().collect();
         ports.push(config);
         self.switch = Switch::new(&ports, LEARNED)?;
-        self.members.push(Member { guest, endpoint, told: None, over_then: 0, unfit: 0, is_untold: false });
+        self.members.push(Member {
+            guest,
+            endpoint,
+            told: None,
+            over_then: 0,
+            unfit: 0,
+            is_untold: false,
+            frame: Frame::new(),
+            under_way: None,
+        });
         self.raise();
         Ok(())
     }
@@ -260,8 +295,9 @@ impl Network {
                 break;
             }
             worked = true;
-            let cost = self.deliver(UPLINK_PORT, now_ns, clients);
-            budget.take(cost.copies, cost.bytes);
+            let way = self.switch.forward(UPLINK_PORT, &self.frame, now_ns);
+            // No frame from outside is cut.
+            let _ = self.deliver(UPLINK_PORT, UnderWay::new(way), &mut budget, clients);
         }
         worked
     }
@@ -269,28 +305,56 @@ impl Network {
     /// Carries what a guest sends. Whether there was something.
     fn take_from_guest(&mut self, index: usize, now_ns: u64, clients: &mut dyn Clients) -> bool {
         let mut budget = Budget::new();
-        let mut worked = false;
-        while budget.is_left() && self.may_send(index, now_ns) {
-            let Some(member) = self.members.get_mut(index) else { break };
-            let (mut taken, frame) = (false, &mut self.frame);
-            clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
-                taken = endpoint.transmit(frame, around);
-                member.is_untold |= endpoint.has_held();
-            });
-            if !taken {
-                break;
+        let Some(member) = self.members.get_mut(index) else { return false };
+        // The frame that is under way is this guest's meanwhile.
+        core::mem::swap(&mut self.frame, &mut member.frame);
+        let mut under_way = member.under_way.take();
+        let mut worked = under_way.is_some();
+        while budget.is_left() {
+            if under_way.is_none() {
+                under_way = match self.next_of_guest(index, now_ns, &mut budget, clients) {
+                    Next::Nothing => break,
+                    Next::Unfit => None,
+                    Next::Frame(way) => Some(UnderWay::new(way)),
+                };
+                worked = true;
             }
-            worked = true;
-            if self.frame.is_empty() {
-                member.unfit = member.unfit.saturating_add(1);
-                // That it is none may have shown when all of it was copied.
-                budget.take(1, LARGEST_BYTES);
-                continue;
+            if let Some(frame) = under_way {
+                under_way = self.deliver(self.port_of(index), frame, &mut budget, clients);
             }
-            let cost = self.deliver(self.port_of(index), now_ns, clients);
-            budget.take(cost.copies, cost.bytes);
+        }
+        if let Some(member) = self.members.get_mut(index) {
+            core::mem::swap(&mut self.frame, &mut member.frame);
+            member.under_way = under_way;
         }
         worked
+    }
+
+    /// Takes the next frame that a guest sends.
+    fn next_of_guest(
+        &mut self,
+        index: usize,
+        now_ns: u64,
+        budget: &mut Budget,
+        clients: &mut dyn Clients,
+    ) -> Next {
+        let may_send = self.may_send(index, now_ns);
+        let Some(member) = self.members.get_mut(index).filter(|_| may_send) else { return Next::Nothing };
+        let (mut taken, frame) = (false, &mut self.frame);
+        clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
+            taken = endpoint.transmit(frame, around);
+            member.is_untold |= endpoint.has_held();
+        });
+        if !taken {
+            return Next::Nothing;
+        }
+        if self.frame.is_empty() {
+            member.unfit = member.unfit.saturating_add(1);
+            // That it is none may have shown when all of it was copied.
+            budget.take(1, LARGEST_BYTES);
+            return Next::Unfit;
+        }
+        Next::Frame(self.switch.forward(self.port_of(index), &self.frame, now_ns))
     }
 
     /// Whether a guest's frames are taken now. Those that its rate limit lets through later stay with
@@ -301,46 +365,73 @@ impl Network {
             && self.uplink.as_ref().is_none_or(|uplink| !uplink.is_crowded(member.over_then))
     }
 
-    /// Copies the frame to whom it is for. Returns what that cost, where it was cut by segments.
-    fn deliver(&mut self, from: PortId, now_ns: u64, clients: &mut dyn Clients) -> Cost {
-        let (mut copies, mut receivers) = (0, 0);
+    /// Copies the frame to whom it is for, those of them that there is budget for. Returns how far it is
+    /// where it is not over.
+    fn deliver(
+        &mut self,
+        from: PortId,
+        mut frame: UnderWay,
+        budget: &mut Budget,
+        clients: &mut dyn Clients,
+    ) -> Option<UnderWay> {
         let bytes = self.frame.len();
-        let mut way = self.switch.forward(from, &self.frame, now_ns);
-        while let Some(delivery) = self.switch.next_delivery(&mut way) {
-            let mut segments = 1;
-            let (frame, spare) = (&mut self.frame, &mut self.spare);
-            let taken = match &mut self.uplink {
-                Some(uplink) if delivery.port == UPLINK_PORT => {
-                    let taken = uplink.send(frame, delivery.tagging, spare);
-                    let sender = member_of(true, from).and_then(|sender| self.members.get_mut(sender));
-                    if let Some(sender) = sender {
-                        sender.over_then = uplink.over_then();
-                    }
-                    taken
+        let mut is_for_nobody = true;
+        while let Some(delivery) = frame.delivery.or_else(|| self.switch.next_delivery(&mut frame.way)) {
+            is_for_nobody = false;
+            let before = frame.cut.told;
+            frame.cut.most = budget.copies();
+            let is_taken = self.copy(from, delivery, &mut frame.cut, clients);
+            let segments = usize::from(frame.cut.told.saturating_sub(before)).max(1);
+            if frame.cut.goes_on {
+                // Its bytes are counted with the last of them.
+                budget.take(segments, 0);
+                frame.delivery = Some(delivery);
+                return Some(frame);
+            }
+            budget.take(segments, bytes);
+            match is_taken {
+                Some(true) => self.switch.delivered(delivery.port, bytes),
+                Some(false) => self.switch.refused(delivery.port),
+                None => {}
+            }
+            frame = UnderWay::new(frame.way);
+        }
+        if is_for_nobody {
+            budget.take(1, bytes);
+        }
+        None
+    }
+
+    /// Copies the frame, or the next of its segments, to one port. Whether that took it; `None` where
+    /// nobody is there.
+    fn copy(
+        &mut self,
+        from: PortId,
+        delivery: Delivery,
+        cut: &mut Cut,
+        clients: &mut dyn Clients,
+    ) -> Option<bool> {
+        let (frame, spare) = (&mut self.frame, &mut self.spare);
+        match &mut self.uplink {
+            Some(uplink) if delivery.port == UPLINK_PORT => {
+                let taken = uplink.send(frame, delivery.tagging, spare, cut);
+                let sender = member_of(true, from).and_then(|sender| self.members.get_mut(sender));
+                if let Some(sender) = sender {
+                    sender.over_then = uplink.over_then();
                 }
-                uplink => {
-                    let member = member_of(uplink.is_some(), delivery.port);
-                    let Some(member) = member.and_then(|member| self.members.get_mut(member)) else {
-                        continue;
-                    };
-                    let mut taken = false;
-                    clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
-                        segments = endpoint.copies_of(frame);
-                        taken = endpoint.receive(frame, delivery.tagging, spare, around) == Reception::Taken;
-                        member.is_untold |= endpoint.has_held();
-                    });
-                    taken
-                }
-            };
-            copies += segments;
-            receivers += 1;
-            if taken {
-                self.switch.delivered(delivery.port, bytes);
-            } else {
-                self.switch.refused(delivery.port);
+                Some(taken)
+            }
+            uplink => {
+                let member = self.members.get_mut(member_of(uplink.is_some(), delivery.port)?)?;
+                let mut taken = false;
+                clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
+                    let reception = endpoint.receive(frame, delivery.tagging, spare, cut, around);
+                    taken = reception == Reception::Taken;
+                    member.is_untold |= endpoint.has_held();
+                });
+                Some(taken)
             }
         }
-        Cost { copies: copies.max(1), bytes: receivers.max(1) * bytes }
     }
 
     /// What each port may do, in their order.

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Display;
-use network::{Frame, Tagging};
+use network::{Cut, Frame, Tagging};
 use nic::{Counters, Link, Nic, State, Status};
 
 /// How long an interface may take until it is ready, in nanoseconds. Its driver has shorter times
@@ -99,9 +99,9 @@ impl Uplink {
         }
     }
 
-    /// Gives the interface a frame, all of it or its segments. Whether it took it.
-    pub fn send(&mut self, frame: &mut Frame, tagging: Tagging, spare: &mut Frame) -> bool {
-        nic::send(&mut *self.nic, frame, tagging, spare).is_ok()
+    /// Gives the interface a frame, all of it or its segments. Whether it took it. See [`nic::send`].
+    pub fn send(&mut self, frame: &mut Frame, tagging: Tagging, spare: &mut Frame, cut: &mut Cut) -> bool {
+        nic::send(&mut *self.nic, frame, tagging, spare, cut).is_ok()
     }
 
     /// How many frames are over, of those that the interface was ever given.

@@ -129,6 +129,10 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
         log::error!("{problem}");
     }
     let disks = disks::bring_up(&plan, &platform, common);
+    let frame_bytes = networks::frame_bytes(&plan);
+    if frame_bytes != 0 && !heap::init(frame_bytes) {
+        return log::error!("there is no memory for {frame_bytes} bytes of frames");
+    }
     let networks = networks::bring_up(&plan, &platform, common);
     let mut io = Io::new(disks, networks, shared_memory::bring_up(&plan));
     let mut refused = plan.refused.len();

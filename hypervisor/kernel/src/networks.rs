@@ -7,14 +7,26 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use backends::Network;
+use network::LARGEST_BYTES;
 use nic::Nic;
-use plan::{Driver, NetworkPlan, OwnedPlan, Plan};
+use plan::{Base, Driver, NetworkPlan, OwnedPlan, Plan};
 use platform::Platform;
+use spec::address::PAGE_BYTES;
 
 /// Frames that an interface has room for, of either kind: as many as its rings have at most.
 const FRAMES: e1000e::Sizes = e1000e::Sizes { transmit: 256, receive: 256 };
 /// The BAR with the registers of an 82574.
 const E1000E_BAR: u8 = 0;
+
+/// Bytes of heap for the frames that are under way: one at each guest's port, and what a network itself
+/// has room for.
+pub fn frame_bytes(plan: &Plan) -> u64 {
+    let functions = plan.guests.iter().flat_map(|guest| &guest.emulated);
+    let ports = functions.filter(|function| matches!(function.base, Base::Port(_))).count();
+    let frames = plan.networks.len().saturating_mul(2).saturating_add(ports);
+    (frames as u64)
+        .saturating_mul((LARGEST_BYTES as u64).next_multiple_of(PAGE_BYTES).saturating_add(PAGE_BYTES))
+}
 
 /// Brings up the networks of the Plan. What goes wrong with one is said on the log, and costs those
 /// who are connected to it.

@@ -35,6 +35,6 @@ pub use mac::{MacAddress, ParseError};
 pub use offload::{Checksum, Offload, SegmentKind, Segmentation};
 pub use port::{PortConfig, PortId, PortVlan};
 pub use rate::RateLimit;
-pub use segments::{SMALLEST_SEGMENT_BYTES, Segments};
+pub use segments::{Cut, SMALLEST_SEGMENT_BYTES, Segments};
 pub use switch::{Delivery, Error, Switch, Way};
 pub use vlan::{Parts, Tagging, Vlan};

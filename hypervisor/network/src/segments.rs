@@ -14,6 +14,43 @@ mod tests;
 /// 1,024. (The least MTU of IPv4's hosts is 576 bytes, RFC 791.)
 pub const SMALLEST_SEGMENT_BYTES: u16 = 64;
 
+/// How far a frame is that is cut into segments over several turns.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Cut {
+    /// Segments that were made of it.
+    pub told: u16,
+    /// How many more may be made now.
+    pub most: u16,
+    /// More are left.
+    pub goes_on: bool,
+}
+
+impl Cut {
+    /// Gives `give` the next segments of `frame`, made in `spare`, until it fails, as many as may be.
+    /// `None` where its headers make no sense.
+    ///
+    /// # Errors
+    /// What `give` failed with; then no more are left.
+    pub fn give<E>(
+        &mut self,
+        frame: &Frame,
+        spare: &mut Frame,
+        mut give: impl FnMut(&mut Frame) -> Result<(), E>,
+    ) -> Option<Result<(), E>> {
+        self.goes_on = false;
+        let mut segments = frame.segments()?.skip(self.told);
+        while self.most > 0 && segments.next_into(spare) {
+            if let Err(error) = give(spare) {
+                return Some(Err(error));
+            }
+            self.told = self.told.saturating_add(1);
+            self.most -= 1;
+        }
+        self.goes_on = segments.left() > 0;
+        Some(Ok(()))
+    }
+}
+
 /// The segments of one frame, one after the other.
 #[derive(Clone, Debug)]
 pub struct Segments<'a> {
@@ -71,6 +108,15 @@ impl<'a> Segments<'a> {
             told: 0,
             told_bytes: 0,
         })
+    }
+
+    /// Leaves out the first `segments` of those that are yet to come.
+    #[must_use]
+    pub fn skip(mut self, segments: u16) -> Self {
+        self.told = self.told.saturating_add(segments);
+        let skipped = self.segment_bytes.get().saturating_mul(segments.into());
+        self.told_bytes = self.told_bytes.saturating_add(skipped).min(self.payload.len());
+        self
     }
 
     /// How many are yet to come, 1,024 at most.

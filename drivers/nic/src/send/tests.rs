@@ -84,12 +84,17 @@ fn frame(payload: usize, segment_bytes: Option<u16>) -> Frame {
     frame
 }
 
+/// As many segments as there are.
+fn all() -> Cut {
+    Cut { most: u16::MAX, ..Cut::default() }
+}
+
 #[test]
 fn a_checksum_is_computed_for_who_cannot() {
     let mut spare = Frame::new();
     for (can, left) in [(false, Checksum::InPlace), (true, Checksum::Missing { start: 34, offset: 16 })] {
         let (mut nic, mut frame) = (Plain::new(can, false, 1), frame(100, None));
-        send(&mut nic, &mut frame, Tagging::Keep, &mut spare).unwrap();
+        send(&mut nic, &mut frame, Tagging::Keep, &mut spare, &mut all()).unwrap();
         assert_eq!((nic.sent[0].0.as_slice(), nic.sent[0].1.checksum), (frame.bytes(), left));
         assert_eq!(frame.bytes()[50..52] == [0, 0], can);
     }
@@ -99,14 +104,14 @@ fn a_checksum_is_computed_for_who_cannot() {
 fn a_large_frame_is_cut_for_who_cannot_and_each_segment_tagged() {
     let (mut spare, vlan) = (Frame::new(), Vlan::new(3).unwrap());
     let mut nic = Plain::new(false, false, 9);
-    send(&mut nic, &mut frame(3000, Some(1400)), Tagging::Insert(vlan), &mut spare).unwrap();
+    send(&mut nic, &mut frame(3000, Some(1400)), Tagging::Insert(vlan), &mut spare, &mut all()).unwrap();
     let sizes: Vec<_> = nic.sent.iter().map(|(bytes, _)| bytes.len()).collect();
     assert_eq!(sizes, [1458, 1458, 258]);
     assert!(
         nic.sent.iter().all(|(bytes, left)| bytes[12..16] == [0x81, 0, 0, 3] && *left == Offload::default())
     );
     let mut nic = Plain::new(true, true, 9);
-    send(&mut nic, &mut frame(3000, Some(1400)), Tagging::Keep, &mut spare).unwrap();
+    send(&mut nic, &mut frame(3000, Some(1400)), Tagging::Keep, &mut spare, &mut all()).unwrap();
     assert_eq!((nic.sent.len(), nic.sent[0].0.len()), (1, 3054));
 }
 
@@ -116,12 +121,21 @@ fn what_makes_no_sense_or_has_no_room_is_refused() {
     let mut nic = Plain::new(false, false, 2);
     let mut outside = frame(100, None);
     outside.offload.checksum = Checksum::Missing { start: 200, offset: 0 };
-    assert_eq!(send(&mut nic, &mut outside, Tagging::Keep, &mut spare), Err(Refused::Senseless));
-    assert_eq!(send(&mut nic, &mut frame(100, None), Tagging::Untag, &mut spare), Err(Refused::Senseless));
-    assert_eq!(send(&mut nic, &mut frame(100, Some(1)), Tagging::Keep, &mut spare), Err(Refused::Senseless));
-    let jumbo = send(&mut nic, &mut frame(9000, Some(4000)), Tagging::Keep, &mut spare);
+    assert_eq!(send(&mut nic, &mut outside, Tagging::Keep, &mut spare, &mut all()), Err(Refused::Senseless));
+    assert_eq!(
+        send(&mut nic, &mut frame(100, None), Tagging::Untag, &mut spare, &mut all()),
+        Err(Refused::Senseless)
+    );
+    assert_eq!(
+        send(&mut nic, &mut frame(100, Some(1)), Tagging::Keep, &mut spare, &mut all()),
+        Err(Refused::Senseless)
+    );
+    let jumbo = send(&mut nic, &mut frame(9000, Some(4000)), Tagging::Keep, &mut spare, &mut all());
     assert_eq!(jumbo, Err(Refused::TooLong(1518)));
     assert!(nic.sent.is_empty());
-    assert_eq!(send(&mut nic, &mut frame(3000, Some(1000)), Tagging::Keep, &mut spare), Err(Refused::Full));
+    assert_eq!(
+        send(&mut nic, &mut frame(3000, Some(1000)), Tagging::Keep, &mut spare, &mut all()),
+        Err(Refused::Full)
+    );
     assert_eq!(nic.sent.len(), 2);
 }

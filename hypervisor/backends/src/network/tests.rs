@@ -284,10 +284,26 @@ fn what_is_cut_is_as_many_copies() {
     bench.stations[0].lock().unwrap().segmentation =
         Some(Segmentation { kind: SegmentKind::Tcp4, ecn: false, segment_bytes: 64, header_bytes: 54 });
     let mut large = large(1, 0);
-    large.truncate(54 + 64 * 2 * TURN_COPIES);
+    large.truncate(54 + 64 * (2 * TURN_COPIES + 1));
     bench.send(0, (0..10).map(|_| large.clone()));
     bench.turn();
-    assert_eq!((bench.waiting(0), bench.received(1).len()), (9, 2 * TURN_COPIES));
+    assert_eq!((bench.waiting(0), bench.received(1).len()), (9, TURN_COPIES));
+    // What another sends is not behind it.
+    bench.send(1, [frame(mac(0), 1)]);
+    bench.turn();
+    assert_eq!((bench.waiting(0), bench.received(1).len()), (9, TURN_COPIES));
+    assert_eq!(bench.received(0), [frame(mac(0), 1)]);
+    assert_eq!(bench.counters(1).received.frames, 0, "it is not over");
+    // What is left of it takes one of the next turn.
+    bench.turn();
+    assert_eq!((bench.waiting(0), bench.received(1).len()), (8, TURN_COPIES));
+    assert_eq!(bench.counters(1).received.frames, 1);
+    // Where the receiver is not there any more the rest is lost, and the next one goes on.
+    bench.stations[1].lock().unwrap().reception = Reception::Down;
+    bench.turn();
+    assert_eq!((bench.waiting(0), bench.received(1)), (0, Vec::new()));
+    bench.stations[1].lock().unwrap().reception = Reception::Taken;
+    bench.send(0, (0..9).map(|_| large.clone()));
     // Who takes it as it is costs one.
     bench.stations[1].lock().unwrap().accepts =
         Accepts { checksum: true, tcp4: true, tcp6: true, largest_bytes: 1518 };

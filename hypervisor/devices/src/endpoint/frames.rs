@@ -5,7 +5,7 @@
 
 use super::{Endpoint, Surroundings};
 use crate::device::{Accepts, Reception};
-use network::{Frame, Parts, Segmentation, Tagging};
+use network::{Cut, Frame, Parts, Segmentation, Tagging};
 
 impl Endpoint {
     /// Makes the next frame that the guest wants to send of `frame`. Whether there was one; it is
@@ -18,27 +18,22 @@ impl Endpoint {
         taken
     }
 
-    /// Into how many frames [`receive`](Self::receive) would cut this one.
-    pub fn copies_of(&self, frame: &Frame) -> usize {
-        let accepts = self.device.accepts();
-        let cut = frame.offload.segmentation.filter(|cut| must_cut(&accepts, cut));
-        cut.and_then(|_| frame.segments()).map_or(1, |segments| segments.left())
-    }
-
     /// Gives the guest a frame, with its tag as `tagging` says, and does before what the device does not
     /// accept of what its sender left to do: a checksum in the frame itself, segments one after the
-    /// other in `spare`. Where not all of the segments are taken the others are lost, as a wire loses
-    /// frames: TCP sends them again.
+    /// other in `spare`, as many as `cut` says; where that goes on, this is to be called again. Where not
+    /// all of the segments are taken the others are lost, as a wire loses frames: TCP sends them again.
     pub fn receive(
         &mut self,
         frame: &mut Frame,
         tagging: Tagging,
         spare: &mut Frame,
+        cut: &mut Cut,
         around: &mut Surroundings<'_>,
     ) -> Reception {
+        cut.goes_on = false;
         let accepts = self.device.accepts();
         if frame.offload.segmentation.is_some_and(|cut| must_cut(&accepts, &cut)) {
-            return self.receive_segments(frame, tagging, spare, around);
+            return self.receive_segments(frame, tagging, spare, cut, around);
         }
         if !accepts.checksum && frame.finish_checksum().is_none() {
             return Reception::Unfit;
@@ -58,16 +53,19 @@ impl Endpoint {
         frame: &Frame,
         tagging: Tagging,
         spare: &mut Frame,
+        cut: &mut Cut,
         around: &mut Surroundings<'_>,
     ) -> Reception {
-        let Some(mut segments) = frame.segments() else { return Reception::Unfit };
-        while segments.next_into(spare) {
-            let reception = self.receive_parts(spare.parts(tagging), around);
-            if reception != Reception::Taken {
-                return reception;
-            }
+        let given =
+            cut.give(frame, spare, |segment| match self.receive_parts(segment.parts(tagging), around) {
+                Reception::Taken => Ok(()),
+                reception => Err(reception),
+            });
+        match given {
+            Some(Ok(())) => Reception::Taken,
+            Some(Err(reception)) => reception,
+            None => Reception::Unfit,
         }
-        Reception::Taken
     }
 
     fn receive_parts(&mut self, parts: Option<Parts<'_>>, around: &mut Surroundings<'_>) -> Reception {

@@ -85,7 +85,11 @@ impl Bench {
     }
 
     fn receive(&mut self, frame: &mut Frame, tagging: Tagging) -> Reception {
-        self.call(|endpoint, around| endpoint.receive(frame, tagging, &mut Frame::new(), around))
+        self.receive_some(frame, tagging, &mut Cut { most: u16::MAX, ..Cut::default() })
+    }
+
+    fn receive_some(&mut self, frame: &mut Frame, tagging: Tagging, cut: &mut Cut) -> Reception {
+        self.call(|endpoint, around| endpoint.receive(frame, tagging, &mut Frame::new(), cut, around))
     }
 
     fn given(&self) -> Vec<(usize, Offload)> {
@@ -152,6 +156,20 @@ fn a_tag_counts_and_what_is_too_large_is_unfit() {
     assert_eq!(bench.receive(&mut frame(1461, None), vlan), Reception::Unfit);
     assert_eq!(bench.receive(&mut frame(1460, None), Tagging::Untag), Reception::Unfit, "it has no tag");
     assert_eq!(bench.given().len(), 1);
+}
+
+#[test]
+fn segments_go_on_where_they_were() {
+    let (mut bench, mut at_once) = (Bench::new(false, false, 99), Bench::new(false, false, 99));
+    let (mut large, mut cut) = (frame(1050, Some(100)), Cut::default());
+    for (most, goes_on) in [(4, true), (1, true), (6, false)] {
+        cut.most = most;
+        assert_eq!(bench.receive_some(&mut large, Tagging::Keep, &mut cut), Reception::Taken);
+        assert_eq!((cut.most, cut.goes_on), (0, goes_on));
+    }
+    assert_eq!(cut.told, 11);
+    at_once.receive(&mut frame(1050, Some(100)), Tagging::Keep);
+    assert_eq!(bench.wire.lock().unwrap().given, at_once.wire.lock().unwrap().given);
 }
 
 #[test]
