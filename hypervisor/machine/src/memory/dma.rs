@@ -2,9 +2,11 @@
 
 use access::{DmaBuffer, DmaMemory, OutOfBounds};
 use core::arch::asm;
+use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{Ordering, fence};
 use spec::{Hpa, Iova};
 
+use crate::memory::guest_ram::copy;
 use crate::memory::layout;
 
 /// Memory for one device, which its domain maps as a whole. Buffers are taken off it while the
@@ -103,20 +105,14 @@ impl DmaBuffer for DmaRange {
         let from = self.address(offset, bytes.len(), 1)?;
         // SAFETY: both ranges are inside what they belong to, and are different memory: the
         // region is nobody's but the device's, to which the compiler sees no reference.
-        unsafe {
-            asm!("rep movsb", inout("rcx") bytes.len() => _, inout("rsi") from => _,
-                 inout("rdi") bytes.as_mut_ptr() => _, options(nostack, preserves_flags));
-        }
+        unsafe { copy(with_exposed_provenance(from as usize), bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
 
     fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), OutOfBounds> {
         let to = self.address(offset, bytes.len(), 1)?;
         // SAFETY: as for `read`.
-        unsafe {
-            asm!("rep movsb", inout("rcx") bytes.len() => _, inout("rsi") bytes.as_ptr() => _,
-                 inout("rdi") to => _, options(nostack, preserves_flags));
-        }
+        unsafe { copy(bytes.as_ptr(), with_exposed_provenance_mut(to as usize), bytes.len()) };
         Ok(())
     }
 

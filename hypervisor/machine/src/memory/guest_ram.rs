@@ -259,8 +259,11 @@ pub(crate) unsafe fn copy(source: *const u8, target: *mut u8, bytes: usize) {
                       out(reg) _, in(reg) source, in(reg) target, options(nostack, preserves_flags)),
             8 => asm!("mov {0}, qword ptr [{1}]", "mov qword ptr [{2}], {0}",
                       out(reg) _, in(reg) source, in(reg) target, options(nostack, preserves_flags)),
-            _ => asm!("rep movsb", inout("rsi") source => _, inout("rdi") target => _,
-                      inout("rcx") bytes => _, options(nostack, preserves_flags)),
+            // 8 bytes at a time: as fast as single ones where the processor has fast strings, and
+            // several times as fast elsewhere, under an emulator for one.
+            _ => asm!("rep movsq", "mov rcx, {rest}", "rep movsb", rest = in(reg) bytes % 8,
+                      inout("rsi") source => _, inout("rdi") target => _,
+                      inout("rcx") bytes / 8 => _, options(nostack, preserves_flags)),
         }
     }
 }
