@@ -22,7 +22,7 @@ const CHUNK_BYTES: usize = 4096;
 /// The most requests of one guest's command that are given to the drive as one.
 const GROUP_REQUESTS: usize = 64;
 /// What one part may give the drive in one turn, so that others wait for it no longer than the
-/// copying of as much takes: requests, and bytes.
+/// copying of as much takes: requests, and bytes. As much is brought back.
 const TURN_REQUESTS: usize = 8;
 const TURN_BYTES: usize = 128 << 10;
 
@@ -213,10 +213,15 @@ impl Disk {
             State::Ready(_) => self.restarts.works(),
             State::Off | State::Starting => {}
         }
-        let mut worked = false;
-        while self.complete_one(now_ns, clients) {
-            worked = true;
+        let (mut requests, mut bytes) = (0, 0);
+        while requests < TURN_REQUESTS
+            && bytes < TURN_BYTES
+            && let Some(copied) = self.complete_one(now_ns, clients)
+        {
+            requests += 1;
+            bytes += copied;
         }
+        let mut worked = requests > 0;
         let late_ns = self.tell_late(now_ns, clients);
         let parts = self.parts.len();
         for step in 0..parts {
@@ -275,9 +280,10 @@ impl Disk {
         }
     }
 
-    /// Tells of the request that was over first. Whether there was one.
-    fn complete_one(&mut self, now_ns: u64, clients: &mut dyn Clients) -> bool {
-        let Some(done) = self.drive.next_done() else { return false };
+    /// Tells of the request that was over first, if there is one. Returns how many bytes of it were copied.
+    fn complete_one(&mut self, now_ns: u64, clients: &mut dyn Clients) -> Option<usize> {
+        let done = self.drive.next_done()?;
+        let mut bytes = 0;
         let index = self.flights.iter().position(|flight| flight.tag == Some(done.tag));
         let whose = index.and_then(|index| self.flights.get(index)).map(|flight| flight.part);
         let under_way =
@@ -287,6 +293,7 @@ impl Disk {
             flight.tag = None;
             let (drive, chunk) = (&*self.drive, &mut self.chunk);
             let (group, is_lent) = (&flight.group, core::mem::take(&mut flight.is_lent));
+            bytes = if is_lent { 0 } else { group.bytes() };
             let outcome = done.outcome.map_err(|_| RequestFault::Medium);
             if let Some(part) = self.parts.get_mut(flight.part) {
                 note(done, part, group, self.geometry, &mut self.faults);
@@ -303,7 +310,7 @@ impl Disk {
             }
         }
         self.drive.release(done.tag);
-        true
+        Some(bytes)
     }
 
     /// Gives the drive what waits at a part, within the turn's bounds. Whether there was something.
