@@ -3,6 +3,7 @@
 
 use crate::guests::Common;
 use crate::io::DriveReach;
+use crate::metered;
 use crate::owned::{self, Taken};
 use crate::reach::Reach;
 use access::{Clock, wait_until};
@@ -127,7 +128,7 @@ fn nvme(taken: &mut Taken<'_>) -> Result<Drives, String> {
     let access = taken.guarded_access(NVME_BAR, NVME.bytes())?;
     taken.master_bus();
     let controller = nvme::Controller::new(access, NVME).map_err(|error| error.to_string())?;
-    Ok(Vec::from([(None, Box::new(controller) as AnyDrive)]))
+    Ok(Vec::from([(None, metered::drive(controller))]))
 }
 
 fn ahci(taken: &mut Taken<'_>, wanted: &[&DiskPlan], common: &Common) -> Result<Drives, String> {
@@ -135,7 +136,7 @@ fn ahci(taken: &mut Taken<'_>, wanted: &[&DiskPlan], common: &Common) -> Result<
     let ports = if named == 0 { first_port(taken, common)? } else { named };
     let hba = adapter(taken, ahci::Sizes { ports, ..AHCI }, common)?;
     let drives = Vec::from(hba.into_drives());
-    Ok(drives.into_iter().map(|drive| (Some(drive.number()), Box::new(drive) as AnyDrive)).collect())
+    Ok(drives.into_iter().map(|drive| (Some(drive.number()), metered::drive(drive))).collect())
 }
 
 /// An AHCI adapter that was reset, with memory for the ports of `sizes`. None of its drives was started.

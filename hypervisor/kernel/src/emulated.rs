@@ -20,6 +20,7 @@ use devices::Endpoint;
 use guest::bus_function::BusFunction;
 use handoff::bundle::Item;
 use machine::chipset::config_space::MachineConfigSpace;
+use machine::memory::heap;
 use machine::memory::mmio::Window;
 use plan::{Backing, Base, EmulatedPlan, GuestPlan, Model, PortPlan};
 use spin::mutex::TicketMutex;
@@ -42,6 +43,7 @@ pub fn build(
 ) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
+        let used = heap::used();
         let whose = (index, number, plan);
         let (function, endpoint) = match &emulated.base {
             Base::Drive(backing) => {
@@ -54,6 +56,8 @@ pub fn build(
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;
+        let bytes = heap::used().saturating_sub(used) + size_of::<TicketMutex<Endpoint>>() as u64;
+        log::info!("{}: {slot}: {} takes {bytes} bytes", plan.name, emulated.model.text());
         Ok(TicketMutex::new(endpoint))
     };
     plan.emulated.iter().enumerate().map(build).collect()

@@ -5,6 +5,7 @@ use crate::guests::{Common, Guest};
 use crate::host::{IOMMUS, Machine};
 use crate::io::Io;
 use crate::keyboard::Keyboard;
+use crate::metered;
 use crate::summary;
 use access::Clock;
 use backends::{Clients, Counters, UplinkCounters};
@@ -72,7 +73,7 @@ pub fn watch(machine: &Machine, common: &Common, io: &mut Io) {
 /// lines of guests whose own processors take no vector of ours. Whether anything else came: a line that interrupts again as soon as its guest has served
 /// it waits for no turn of the console, and does not hide the timer that brings the next one.
 fn wants_turn(machine: &Machine, common: &Common, io: &mut Io) -> bool {
-    let polls = io.turn(&mut Endpoints(machine), common.clock.now_ns());
+    let polls = metered::turn(|| io.turn(&mut Endpoints(machine), common.clock.now_ns()));
     if polls {
         // There is more to do, or soon will be: whatever came is taken without waiting for it.
         interrupts::take_pending();
@@ -139,7 +140,9 @@ impl Clients for Endpoints<'_> {
         serve: &mut dyn FnMut(&mut Endpoint, &mut Surroundings<'_>),
     ) {
         if let Some(guest) = self.0.guests.get(guest) {
-            guest.partition.serve_endpoint(endpoint, serve);
+            guest
+                .partition
+                .serve_endpoint(endpoint, |endpoint, around| metered::serve(serve, endpoint, around));
             guest.drive_is_done();
         }
     }

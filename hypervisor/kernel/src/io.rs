@@ -1,5 +1,6 @@
 //! The housekeeping CPU's work for emulated devices: it polls them, and serves what they stand on.
 
+use crate::metered;
 use crate::reach::Reach;
 use crate::shared_memory::SharedMemory;
 use crate::taken::Taken;
@@ -130,6 +131,7 @@ impl Io {
         for memory in &mut self.memories {
             all.worked |= memory.peers.turn(clients);
         }
+        metered::worked(all.worked);
         self.deadline_ns = all.deadline_ns;
         if all.worked {
             self.worked_at_ns = Some(now_ns);

@@ -28,6 +28,8 @@ mod keyboard;
 mod lifecycle;
 #[cfg(target_os = "none")]
 mod lines;
+#[cfg(target_os = "none")]
+mod metered;
 mod networks;
 #[cfg(target_os = "none")]
 mod owned;

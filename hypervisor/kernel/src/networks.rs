@@ -2,6 +2,7 @@
 //! networks that guests can be connected to.
 
 use crate::guests::Common;
+use crate::metered;
 use crate::owned;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -68,7 +69,7 @@ fn interface(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<
             let access = taken.access(E1000E_BAR, FRAMES.bytes())?;
             taken.master_bus();
             let controller = e1000e::Controller::new(access, FRAMES).map_err(|error| error.to_string())?;
-            Ok(Box::new(controller))
+            Ok(metered::interface(controller))
         }
         Driver::Nvme | Driver::Ahci => Err("it is no network interface".into()),
     }

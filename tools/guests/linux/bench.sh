@@ -8,8 +8,18 @@
 . /measure.sh
 start bench
 
-device=/dev/nvme0n1
+device=$(option disk)
+device=${device:-/dev/nvme0n1}
 wait_for 30 test -b $device || fail "no $device"
+# With `reads` on the command line there is a drive and nothing else.
+case " $(cat /proc/cmdline) " in *" reads "*)
+    measure "4 KiB reads" one_by_one 100 10000
+    measure "4 KiB reads, 32 at a time" deep 10 300
+    measure "64 KiB reads" large 100 3000
+    measure "64 KiB reads, 32 at a time" deep_large 4 60
+    finish
+    ;;
+esac
 interface() { ls -d /sys/class/net/[!l]*; }
 wait_for 20 interface || fail "no network interface"
 interface=$(basename "$(interface | head -n 1)")

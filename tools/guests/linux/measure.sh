@@ -58,10 +58,12 @@ at_once() {
     count=$((32 * $1))
 }
 # 32 at a time, each a process of its own: as many as the guest's processor gets to.
-deep() {
+deep() { many 4096 "$1"; }
+deep_large() { many 65536 "$1"; }
+many() {
     for part in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31; do
-        read_drive 4096 "$1" $((part * $1)) &
+        read_drive "$1" "$2" $((part * $2)) &
     done
     wait
-    count=$((32 * $1))
+    count=$((32 * $2))
 }

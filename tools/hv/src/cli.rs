@@ -210,16 +210,19 @@ pub struct Inspect {
 AMD-V is measured in QEMU and VT-x in Bochs; a number is instructions, the same in every run. Linux + KVM is measured beside Bulkhead, on the same
 emulators with the same guest.
 
-Then come how late timers are, and what a drive and a NIC that are passed through do for Linux: with
-no hypervisor, under Bulkhead, and under Linux + KVM + VFIO.
+Then come what requests and frames of emulated functions take, part by part, and how long a flood of them
+delays others, by a hypervisor that is built to count that; how late timers are; what a drive and a NIC that
+are passed through do for Linux: with no hypervisor, under Bulkhead, and under Linux + KVM + VFIO; what it
+reads from a drive that the hypervisor or Linux + KVM keeps; and frames from guest to guest.
 
-On an idle machine with two processors all of it takes twelve minutes, seven of them for Linux with
-its drive and NIC. The first time Bochs is built before, which takes minutes more.
+On an idle machine with two processors all of it takes half an hour. `--tables` names those that are wanted. The
+first time Bochs is built before, which takes minutes more.
 
 Examples:
   cargo hv bench
   cargo hv bench --cpu amd --no-reference
   cargo hv bench --instructions --no-reference      after a change of an exit path: two minutes
+  cargo hv bench --tables functions,floods           after a change of drivers or models: four minutes
   cargo hv bench --json > bench.json")]
 pub struct Bench {
     /// Measure on processors of this vendor only: AMD-V in QEMU, VT-x in Bochs
@@ -231,9 +234,39 @@ pub struct Bench {
     /// Count instructions and exits only: neither latency nor Linux with its drive and NIC
     #[arg(long)]
     pub instructions: bool,
+    /// Measure for these tables only
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "instructions")]
+    pub tables: Vec<Table>,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `cargo hv bench` can print.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Table {
+    /// Instructions and exits of single operations, and the footprint
+    Exits,
+    /// Instructions that a request or a frame of an emulated function takes, by part
+    Functions,
+    /// How long a flood delays others
+    Floods,
+    /// How late timers are
+    Latency,
+    /// Linux with a drive and a NIC that are passed through
+    Linux,
+    /// What Linux reads from a drive that the hypervisor keeps, beside one that is passed through
+    Drives,
+    /// Frames from guest to guest
+    Frames,
+}
+
+impl Bench {
+    /// Whether a table is wanted.
+    pub fn wants(&self, table: Table) -> bool {
+        let counts = matches!(table, Table::Exits | Table::Functions | Table::Floods);
+        if self.instructions { counts } else { self.tables.is_empty() || self.tables.contains(&table) }
+    }
 }
 
 /// `cargo hv build`

@@ -51,21 +51,22 @@ pub fn prepare(workshop: &Workshop, folder: &Path) -> Result<Host> {
 /// Where QEMU and its firmware are in the host that gives functions to a guest.
 const QEMU_FOLDER: &str = "qemu";
 /// What QEMU reads to start a guest's kernel.
-const QEMU_FIRMWARE: [&str; 3] = ["bios-256k.bin", "linuxboot_dma.bin", "kvmvapic.bin"];
+const QEMU_FIRMWARE: [&str; 4] = ["bios-256k.bin", "linuxboot_dma.bin", "multiboot_dma.bin", "kvmvapic.bin"];
 /// Where Debian has them.
 const FIRMWARE_FOLDERS: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];
 
-/// Makes the files of a host that gives a drive and a NIC to the bench's Linux guest by KVM and
-/// VFIO, with the QEMU that is installed here.
+/// Makes the files of a host that gives drives and NICs to the bench's guests by KVM, with the QEMU that is
+/// installed here.
 ///
 /// # Errors
 /// When something cannot be fetched, read or written.
 pub fn prepare_vfio(workshop: &Workshop, folder: &Path) -> Result<Host> {
     let project = workshop.project();
-    let step = Step::start("packing a Linux host with KVM and VFIO");
+    let testguest = workshop.testguest()?;
+    let step = Step::start("packing a Linux host with KVM");
     let qemu = qemu_files(workshop.qemu()?.program())?;
     let initrd = folder.join("vfio-host.cpio");
-    payload::vfio_host_archive(project, &qemu, &initrd)?;
+    payload::vfio_host_archive(project, &qemu, testguest, &initrd)?;
     step.done("");
     Ok(Host { kernel: payload::prepare(project, false)?.join(payload::FULL_KERNEL), initrd })
 }

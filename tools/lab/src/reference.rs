@@ -43,10 +43,15 @@ const VFIO_MEMORY_MIB: u32 = 1536;
 /// AMD-V with VT-d: a machine with Linux `kernel` as its host, which finds in `initrd` KVM, VFIO,
 /// QEMU and a Linux guest. A NIC and a drive are to be added as Bulkhead's guest has them.
 pub fn with_vfio(qemu: &Qemu, kernel: &Path, initrd: &Path) -> Machine {
+    with_qemu(qemu, kernel, initrd, "")
+}
+
+/// The same where the host gives its guests something else, as `mode` says on its command line.
+pub fn with_qemu(qemu: &Qemu, kernel: &Path, initrd: &Path, mode: &str) -> Machine {
     let boot = Boot::Kernel {
         elf: kernel.to_path_buf(),
         initrd: Some(initrd.to_path_buf()),
-        command_line: format!("{COMMAND_LINE} {VFIO_COMMAND_LINE}"),
+        command_line: format!("{COMMAND_LINE} {VFIO_COMMAND_LINE} {mode}"),
     };
     // One processor for the host and one for the guest, as under Bulkhead.
     Machine::everyday(qemu, boot).cpus(2).memory_mib(VFIO_MEMORY_MIB)

@@ -1,7 +1,7 @@
 //! An emulated IDE controller: its primary master is the drive, and nothing else is there.
 
 use super::contents::{Contents, serial_number};
-use alloc::boxed::Box;
+use crate::metered;
 use alloc::format;
 use alloc::string::String;
 use devices::Endpoint;
@@ -46,6 +46,6 @@ pub fn build(drive: Contents, slot: Slot) -> Result<(EmulatedFunction, Endpoint)
     }
     let disk = Disk { start: 0, sectors: drive.blocks, serial: serial_number(slot) };
     let device = Ide::new([Some(disk), None]);
-    let endpoint = Endpoint::with_lines(Box::new(device), drive.backend, IDE_GSIS.map(Some));
+    let endpoint = Endpoint::with_lines(metered::model(device), drive.backend, IDE_GSIS.map(Some));
     Ok((EmulatedFunction::conventional(&FUNCTION), endpoint))
 }

@@ -1,6 +1,6 @@
 //! An emulated NE2000 of the PCI kind.
 
-use alloc::boxed::Box;
+use crate::metered;
 use devices::ne2000::{Ne2000, WINDOW_BYTES};
 use devices::{Backend, Endpoint};
 use guest::layout::intx_gsi;
@@ -21,6 +21,6 @@ const _: () = assert!(Model::Ne2000.has_ports() && Model::Ne2000.bar_bytes() == 
 /// The function in `slot`, and what is behind it: an interface with the address `mac`.
 pub fn build(mac: MacAddress, slot: Slot) -> (EmulatedFunction, Endpoint) {
     let lines = [Some(intx_gsi(slot.device(), 0)), None];
-    let endpoint = Endpoint::with_lines(Box::new(Ne2000::new(mac)), Backend::Served, lines);
+    let endpoint = Endpoint::with_lines(metered::model(Ne2000::new(mac)), Backend::Served, lines);
     (EmulatedFunction::conventional(&FUNCTION), endpoint)
 }

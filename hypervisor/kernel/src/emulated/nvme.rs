@@ -1,7 +1,7 @@
 //! An emulated NVMe drive.
 
 use super::contents::{Contents, serial_number};
-use alloc::boxed::Box;
+use crate::metered;
 use devices::nvme::{Config, Nvme, WINDOW_BYTES};
 use devices::{Backend, Endpoint};
 use plan::Model;
@@ -22,7 +22,7 @@ const _: () = assert!(LAYOUT.bytes == Model::Nvme.bar_bytes());
 pub fn build(drive: Contents, slot: Slot) -> (EmulatedFunction, Endpoint) {
     let device = Nvme::new(controller(&drive, slot));
     let BarLayout { table, pending, .. } = LAYOUT;
-    let endpoint = Endpoint::new(Box::new(device), drive.backend, MESSAGES, table, pending);
+    let endpoint = Endpoint::new(metered::model(device), drive.backend, MESSAGES, table, pending);
     (EmulatedFunction::new(&FUNCTION), endpoint)
 }
 

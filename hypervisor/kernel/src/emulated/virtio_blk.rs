@@ -1,7 +1,7 @@
 //! An emulated virtio block device.
 
 use super::contents::Contents;
-use alloc::boxed::Box;
+use crate::metered;
 use alloc::string::String;
 use core::fmt::Write as _;
 use devices::device::MOST_REQUEST_BYTES;
@@ -36,7 +36,7 @@ pub fn build(drive: Contents, processors: usize) -> (EmulatedFunction, Endpoint)
     let config = config(&drive, queues, segment_bytes);
     let device = Transport::new(Block::new(config), messages, is_polled);
     let BarLayout { table, pending, .. } = LAYOUT;
-    let endpoint = Endpoint::new(Box::new(device), drive.backend, messages, table, pending);
+    let endpoint = Endpoint::new(metered::model(device), drive.backend, messages, table, pending);
     let function =
         Description { identity: IDENTITY, messages, layout: LAYOUT, vendor_specific: CAPABILITIES };
     (EmulatedFunction::new(&function), endpoint)

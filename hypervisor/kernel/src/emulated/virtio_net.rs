@@ -1,6 +1,6 @@
 //! An emulated virtio network interface.
 
-use alloc::boxed::Box;
+use crate::metered;
 use devices::virtio::net::{Config, Net};
 use devices::virtio::transport::{CAPABILITIES, Transport, WINDOW_BYTES};
 use devices::{Backend, Endpoint};
@@ -27,6 +27,6 @@ pub fn build(mac: MacAddress) -> (EmulatedFunction, Endpoint) {
     let config = Config { mac, mtu: PAYLOAD_BYTES as u16, any_source: false };
     let device = Transport::new(Net::new(config), MESSAGES, true);
     let BarLayout { table, pending, .. } = LAYOUT;
-    let endpoint = Endpoint::new(Box::new(device), Backend::Served, MESSAGES, table, pending);
+    let endpoint = Endpoint::new(metered::model(device), Backend::Served, MESSAGES, table, pending);
     (EmulatedFunction::new(&FUNCTION), endpoint)
 }

@@ -18,6 +18,8 @@ pub struct BootHeap {
     loading: AtomicU64,
     late: AtomicU64,
     bytes: AtomicU64,
+    /// Bytes that were asked for and not given back.
+    used: AtomicU64,
 }
 
 #[cfg_attr(target_os = "none", global_allocator)]
@@ -27,6 +29,7 @@ static HEAP: BootHeap = BootHeap {
     loading: AtomicU64::new(0),
     late: AtomicU64::new(0),
     bytes: AtomicU64::new(0),
+    used: AtomicU64::new(0),
 };
 
 // SAFETY: `Talc` gives blocks of the layout asked for that overlap no other, and the
@@ -36,11 +39,13 @@ unsafe impl GlobalAlloc for BootHeap {
         if self.sealed.load(Ordering::Relaxed) && self.loading.load(Ordering::Relaxed) == 0 {
             self.report_late(layout);
         }
+        self.used.fetch_add(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: `GlobalAlloc` promises a size above 0.
         unsafe { self.talc.lock().allocate(layout) }.map_or(ptr::null_mut(), |block| block.as_ptr())
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        self.used.fetch_sub(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: `GlobalAlloc` promises that the block came from `alloc` with this
         // layout.
         unsafe { self.talc.lock().deallocate(block, layout) };
@@ -104,4 +109,9 @@ pub fn late_allocations() -> u64 {
 /// Bytes that the heap was given.
 pub fn bytes() -> u64 {
     HEAP.bytes.load(Ordering::Relaxed)
+}
+
+/// Bytes that were asked for and not given back, without what keeping them costs.
+pub fn used() -> u64 {
+    HEAP.used.load(Ordering::Relaxed)
 }

@@ -75,7 +75,7 @@ fn settle() {
 }
 
 /// This processor's exits so far; `None` where nobody counts.
-fn exits() -> Option<u64> {
+pub fn exits() -> Option<u64> {
     cpu::try_rdmsr(EXITS).ok()
 }
 

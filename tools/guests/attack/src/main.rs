@@ -32,6 +32,8 @@ mod intx;
 #[cfg(target_os = "none")]
 mod lifecycle;
 #[cfg(target_os = "none")]
+mod loads;
+#[cfg(target_os = "none")]
 mod low_vectors;
 #[cfg(target_os = "none")]
 mod neighbour;
@@ -142,6 +144,11 @@ mod entry {
         ("deliver-string", deliver::string),
         ("bad-entry", wild::entry),
         ("bench", bench::run),
+        ("load", loads::run),
+        ("load-peer", loads::frames::peer),
+        ("load-rate", loads::frames::rate),
+        ("load-flood", loads::flood::run),
+        ("load-beside", loads::flood::beside),
     ];
 
     #[unsafe(no_mangle)]

@@ -4,6 +4,7 @@
 use crate::cpu::{read8, read16, read32, read64, write8, write16, write32, write64};
 use crate::pci::{self, Function};
 use crate::time::wait_until;
+use core::sync::atomic::{Ordering, fence};
 
 /// Registers of the common configuration.
 pub mod register {
@@ -68,11 +69,14 @@ pub struct Virtio {
 }
 
 impl Virtio {
-    /// The `n`th device of a type, which decodes memory and masters the bus from now on.
+    /// The `n`th device of a type, which decodes memory and masters the bus from now on. QEMU's have the
+    /// same registers in the same order behind another BAR.
     pub fn find(kind: u32, n: usize) -> Option<Self> {
+        const OF_QEMU: u16 = 4;
         let function = pci::find((0x1040 + kind) << 16 | 0x1af4, n)?;
         function.command(0, 6);
-        Some(Self { function, base: function.reachable_bar(0)? })
+        let base = function.reachable_bar(0).or_else(|| function.reachable_bar(OF_QEMU))?;
+        Some(Self { function, base })
     }
 
     /// Resets it; whether that ended.
@@ -201,6 +205,28 @@ impl Ring {
         self.next = self.next.wrapping_add(chains);
         let [_, available, _] = self.places();
         write16(available + 2, self.next);
+    }
+
+    /// Whether the device wants to be notified of a chain that was offered since there were `old`, with
+    /// [`EVENT_INDEX`].
+    pub fn wants_kick(&self, old: u16) -> bool {
+        let [_, _, used] = self.places();
+        fence(Ordering::SeqCst);
+        let event = read16(used + 4 + 8 * u64::from(self.size));
+        self.next.wrapping_sub(event).wrapping_sub(1) < self.next.wrapping_sub(old)
+    }
+
+    /// Asks for an interrupt by the next chain that comes back, with [`EVENT_INDEX`].
+    pub fn ask_for_interrupt(&self) {
+        let [_, available, _] = self.places();
+        write16(available + 4 + 2 * u64::from(self.size), self.seen);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether none came back.
+    pub fn is_empty(&self) -> bool {
+        let [_, _, used] = self.places();
+        read16(used + 2) == self.seen
     }
 
     /// The next chain that came back, and how many bytes were written to it.

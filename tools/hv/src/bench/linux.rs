@@ -52,8 +52,8 @@ impl Side {
 
 /// One thing that a guest did many times.
 #[derive(Clone, Debug, PartialEq)]
-struct Measured {
-    name: String,
+pub(super) struct Measured {
+    pub name: String,
     times: u64,
     seconds: f64,
     /// Exits for so many of them, where they are counted.
@@ -61,7 +61,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn per_second(&self) -> f64 {
+    pub(super) fn per_second(&self) -> f64 {
         self.times as f64 / self.seconds
     }
 
@@ -73,10 +73,10 @@ impl Measured {
 
 /// What one guest said.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Account {
+pub(super) struct Account {
     /// From the kernel's start to its init, in seconds.
     init: f64,
-    measured: Vec<Measured>,
+    pub measured: Vec<Measured>,
 }
 
 /// Linux with its drive and its NIC, on each side.
@@ -153,7 +153,7 @@ fn config(side: Side) -> String {
     )
 }
 
-fn account(machine: &Machine, folder: &Path, title: &str) -> Result<Account> {
+pub(super) fn account(machine: &Machine, folder: &Path, title: &str) -> Result<Account> {
     let mut account = Account::default();
     watch(|logs| machine.start(logs), folder, title, |line| account.take(&line.text))?;
     ensure!(
@@ -166,7 +166,7 @@ fn account(machine: &Machine, folder: &Path, title: &str) -> Result<Account> {
 
 impl Account {
     /// Takes the lines `bench: init after T s` and `bench: NAME: N in T s, E exits for M`.
-    fn take(&mut self, text: &str) {
+    pub(super) fn take(&mut self, text: &str) {
         let Some((_, said)) = text.split_once("bench: ") else { return };
         if let Some(init) = said.strip_prefix("init after ").and_then(|rest| rest.strip_suffix(" s")) {
             self.init = init.parse().unwrap_or(0.0);
@@ -266,7 +266,7 @@ impl Linux {
 }
 
 /// Exits each time, in as many digits as tell something.
-fn exits(row: &Measured) -> String {
+pub(super) fn exits(row: &Measured) -> String {
     match row.exits_each() {
         None => "-".to_owned(),
         Some(0.0) => "0".to_owned(),

@@ -1,9 +1,14 @@
-//! `cargo hv bench`: what leaving a guest costs in instructions, beside Linux + KVM, and what
-//! passing a drive and a NIC through to Linux costs in time.
+//! `cargo hv bench`: what leaving a guest and what emulated functions cost in instructions, beside Linux
+//! + KVM, and what passing a drive and a NIC through to Linux costs in time.
 
+mod drives;
 mod exits;
+mod floods;
+mod frames;
+mod functions;
 mod latency;
 mod linux;
+mod spread;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,12 +17,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lab::bench::{Bench, Column};
 use lab::{Boot, Consoles, Line, Machine, Running, Summary, View};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::choice::Cpu;
-use crate::cli;
+use crate::cli::{self, Table};
 use crate::config::Source;
 use crate::emulated;
+use crate::kernel::Profile;
 use crate::progress::Step;
 use crate::project::make_folder;
 use crate::reference;
@@ -34,18 +40,71 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
     workshop.prepare_tools()?;
     let folder = workshop.project().output().join("bench");
     make_folder(&folder)?;
-    let host = if options.no_reference { None } else { Some(reference::prepare(workshop, &folder)?) };
-    let mut columns = Vec::new();
-    let mut summary = None;
-    let mut cpus = Vec::new();
-    for cpu in [Cpu::Amd, Cpu::Intel] {
-        if options.cpu.is_some_and(|wanted| wanted != cpu) {
-            continue;
+    let mut results = Map::new();
+    // Each table is printed when it is known: the next ones take minutes.
+    let mut say = |name: &str, table: &str, value: Value| {
+        if !options.json {
+            println!("{table}");
         }
-        let measured = exits::measure(workshop, &folder, cpu, host.as_ref())
-            .and_then(|measured| Ok((measured, exits::measure_direct(workshop, &folder, cpu)?)))
+        results.insert(name.to_owned(), value);
+    };
+    let mut cpus = vec![Cpu::Amd, Cpu::Intel];
+    cpus.retain(|cpu| options.cpu.is_none_or(|wanted| wanted == *cpu));
+    if options.wants(Table::Exits) {
+        let (columns, summary) = exits(workshop, &folder, options, &mut cpus)?;
+        let counts = [lab::bench::table(&columns), lab::bench::exits_table(&columns)];
+        say("instructions", &counts.join("\n"), columns_to_json(&columns));
+        say("footprint", &footprint(&summary), summary.to_json());
+    }
+    // Functions are passed through and drives kept where there is an IOMMU.
+    if options.cpu != Some(Cpu::Intel) {
+        let metered = Workshop::new(workshop.project(), Profile::Metered);
+        if options.wants(Table::Functions) {
+            let functions = functions::measure(&metered, &folder)?;
+            say("functions", &functions.table(), functions.to_json());
+        }
+        if options.wants(Table::Floods) {
+            let floods = floods::measure(&metered, &folder)?;
+            say("floods", &floods.table(), floods.to_json());
+        }
+    }
+    if options.wants(Table::Latency) {
+        let latency = latency::measure(workshop, &folder, &cpus)?;
+        say("latency", &latency.table(), latency.to_json());
+    }
+    if options.wants(Table::Linux) && options.cpu != Some(Cpu::Intel) {
+        let linux = linux::measure(workshop, &folder, !options.no_reference)?;
+        say("linux", &linux.table(), linux.to_json());
+    }
+    if options.wants(Table::Drives) && options.cpu != Some(Cpu::Intel) {
+        let drives = drives::measure(workshop, &folder, !options.no_reference)?;
+        say("drives", &drives.table(), drives.to_json());
+    }
+    if options.wants(Table::Frames) && options.cpu != Some(Cpu::Intel) {
+        let frames = frames::measure(workshop, &folder, !options.no_reference)?;
+        say("frames", &frames.table(), frames.to_json());
+    }
+    if options.json {
+        println!("{:#}", Value::Object(results));
+    }
+    Ok(())
+}
+
+/// Instructions and exits of single operations, and the footprint. Of `cpus` those stay that were
+/// measured.
+fn exits(
+    workshop: &Workshop,
+    folder: &Path,
+    options: &cli::Bench,
+    cpus: &mut Vec<Cpu>,
+) -> Result<(Vec<Column>, Summary)> {
+    let host = if options.no_reference { None } else { Some(reference::prepare(workshop, folder)?) };
+    let (mut columns, mut summary) = (Vec::new(), None);
+    for cpu in std::mem::take(cpus) {
+        let measured = exits::measure(workshop, folder, cpu, host.as_ref())
+            .and_then(|measured| Ok((measured, exits::measure_direct(workshop, folder, cpu)?)))
             .and_then(|(measured, direct)| {
-                Ok((measured, [direct, exits::measure_guarded(workshop, &folder, cpu)?]))
+                Ok((measured, [direct, exits::measure_guarded(workshop, folder, cpu)?]))
             });
         match measured {
             Ok(((column, account), others)) => {
@@ -61,32 +120,7 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-    let summary = summary.unwrap_or_default();
-    // Each table is printed when it is known: the next ones take minutes.
-    let print = |table: String| {
-        if !options.json {
-            println!("{table}")
-        }
-    };
-    print(lab::bench::table(&columns));
-    print(lab::bench::exits_table(&columns));
-    print(footprint(&summary));
-    let latency = match options.instructions {
-        true => None,
-        false => Some(latency::measure(workshop, &folder, &cpus)?),
-    };
-    latency.iter().for_each(|latency| print(latency.table()));
-    // Functions are passed through where there is an IOMMU.
-    let linux = match options.cpu {
-        _ if options.instructions => None,
-        Some(Cpu::Intel) => None,
-        _ => Some(linux::measure(workshop, &folder, !options.no_reference)?),
-    };
-    linux.iter().for_each(|linux| print(linux.table()));
-    if options.json {
-        println!("{:#}", as_json(&columns, &summary, latency.as_ref(), linux.as_ref()));
-    }
-    Ok(())
+    Ok((columns, summary.unwrap_or_default()))
 }
 
 /// Packs `config`; gives it, and the bundle.
@@ -156,33 +190,20 @@ fn footprint(summary: &Summary) -> String {
     )
 }
 
-fn as_json(
-    columns: &[Column],
-    summary: &Summary,
-    latency: Option<&latency::Latency>,
-    linux: Option<&linux::Linux>,
-) -> Value {
+fn columns_to_json(columns: &[Column]) -> Value {
     let results = |bench: &Bench| -> Value {
         bench.results.iter().map(|(name, count)| (name.clone(), json!(count))).collect()
     };
     let exits = |bench: &Bench| -> Value {
         bench.exits.iter().map(|(name, ..)| (name.clone(), json!(bench.exits_each(name)))).collect()
     };
-    let instructions: Value = columns
-        .iter()
-        .map(|column| {
-            let both = json!({
-                "bulkhead": results(&column.ours),
-                "linux_kvm": column.reference.as_ref().map(results),
-                "bulkhead_exits_each": exits(&column.ours),
-            });
-            (column.title.clone(), both)
-        })
-        .collect();
-    json!({
-        "instructions": instructions,
-        "footprint": summary.to_json(),
-        "latency": latency.map(latency::Latency::to_json),
-        "linux": linux.map(linux::Linux::to_json),
-    })
+    let column = |column: &Column| {
+        let both = json!({
+            "bulkhead": results(&column.ours),
+            "linux_kvm": column.reference.as_ref().map(results),
+            "bulkhead_exits_each": exits(&column.ours),
+        });
+        (column.title.clone(), both)
+    };
+    columns.iter().map(column).collect()
 }

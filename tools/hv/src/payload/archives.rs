@@ -21,8 +21,8 @@ const CHARACTER: [&str; 2] = ["virtio-rng", "virtio_console"];
 const COUNT: [&str; 1] = ["msr"];
 /// Both vendors': the host has one of them.
 const KVM: [&str; 2] = ["kvm_amd", "kvm_intel"];
-/// What gives a function to a guest of KVM's.
-const VFIO: [&str; 3] = ["kvm_amd", "vfio_iommu_type1", "vfio-pci"];
+/// What gives a function to a guest of KVM's, or drives it and gives what is like it.
+const KVM_HOST: [&str; 7] = ["kvm_amd", "vfio_iommu_type1", "vfio-pci", "nvme", "tun", "bridge", "vhost_net"];
 
 /// Everything an archive is made of but the scripts.
 pub struct Ingredients {
@@ -88,6 +88,8 @@ pub struct VfioHost<'a> {
     pub kernel: &'a [u8],
     /// The guest's initial file system.
     pub initrd: &'a [u8],
+    /// The bare-metal guest.
+    pub testguest: &'a [u8],
 }
 
 /// Makes the archive of such a host.
@@ -95,12 +97,13 @@ pub struct VfioHost<'a> {
 /// # Errors
 /// As `build`.
 pub fn vfio_host(parts: &VfioHost<'_>, ingredients: &Ingredients, scripts: &Scripts) -> Result<Vec<u8>> {
-    let mut archive = begin(ingredients, scripts, "host.sh", &VFIO)?;
+    let mut archive = begin(ingredients, scripts, "host.sh", &KVM_HOST)?;
     for (path, content) in parts.qemu {
         archive.file(path, 0o755, content);
     }
     archive.file("vmlinuz", 0o644, parts.kernel);
     archive.file("bench.cpio", 0o644, parts.initrd);
+    archive.file("testguest", 0o644, parts.testguest);
     Ok(archive.finish())
 }
 

@@ -79,12 +79,17 @@ pub fn host_archive(project: &Project, program: &Path, guest: &Path, output: &Pa
     write(output, &archives::host(&read(program)?, &read(guest)?, &modules)?)
 }
 
-/// Makes the initial file system of a host that gives a drive and a NIC to the bench's guest by
-/// KVM and VFIO, at `output`. `qemu` are the files of the emulator that runs the guest there.
+/// Makes the initial file system of a host that gives drives and NICs to the bench's guests by KVM, at
+/// `output`. `qemu` are the files of the emulator that runs the guests there, `testguest` is one of them.
 ///
 /// # Errors
 /// As `host_archive`.
-pub fn vfio_host_archive(project: &Project, qemu: &[(String, Vec<u8>)], output: &Path) -> Result<()> {
+pub fn vfio_host_archive(
+    project: &Project,
+    qemu: &[(String, Vec<u8>)],
+    testguest: &Path,
+    output: &Path,
+) -> Result<()> {
     let folder = prepare(project, false)?;
     let scripts = archives::Scripts::read(&project.root().join("tools/guests/linux"))?;
     let unpacked = unpack(project)?;
@@ -92,6 +97,7 @@ pub fn vfio_host_archive(project: &Project, qemu: &[(String, Vec<u8>)], output: 
         qemu,
         kernel: &read(&folder.join(FULL_KERNEL))?,
         initrd: &read(&folder.join("bench.cpio"))?,
+        testguest: &read(testguest)?,
     };
     write(output, &archives::vfio_host(&parts, &ingredients(&unpacked)?, &scripts)?)
 }

@@ -1,0 +1,173 @@
+//! What Linux reads from one NVMe drive: passed through alone, by virtio over the hypervisor's own driver,
+//! and by virtio of Linux + KVM + QEMU over Linux's driver.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use lab::{Boot, Machine};
+use serde_json::{Value, json};
+
+use super::linux::{self, Account};
+use super::pack;
+use super::spread::{ROUNDS, Spread};
+use crate::emulated;
+use crate::payload;
+use crate::reference::{self, Host};
+use crate::workshop::Workshop;
+
+const SLOT: u8 = 3;
+const DRIVE_BYTES: u64 = 256 << 20;
+/// Told to Linux: that there is nothing but a drive, and where.
+const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 reads";
+
+/// Who drives the drive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    PassedThrough,
+    Virtio,
+    Kvm,
+}
+
+impl Side {
+    const ALL: [Self; 3] = [Self::PassedThrough, Self::Virtio, Self::Kvm];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::PassedThrough => "passed through",
+            Self::Virtio => "virtio",
+            Self::Kvm => "Linux + KVM, virtio",
+        }
+    }
+}
+
+/// What each side did, each time.
+pub struct Drives(Vec<(Side, Vec<Account>)>);
+
+/// Measures all sides; Linux + KVM with `reference`.
+///
+/// # Errors
+/// When something cannot be built, or a guest does not come to its end.
+pub fn measure(workshop: &Workshop, folder: &Path, reference: bool) -> Result<Drives> {
+    let image = folder.join("drive.img");
+    let file = std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
+    file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
+    payload::prepare(workshop.project(), false)?;
+    let host = if reference { Some(reference::prepare_vfio(workshop, folder)?) } else { None };
+    let wanted = Side::ALL.into_iter().filter(|side| reference || *side != Side::Kvm);
+    let mut sides: Vec<_> = wanted.map(|side| (side, Vec::new())).collect();
+    for round in 1..=ROUNDS {
+        for (side, accounts) in &mut sides {
+            let title = format!("Linux reads from a drive, {} ({round} of {ROUNDS})", side.title());
+            let machine = machine(workshop, folder, *side, host.as_ref())?.nvme(SLOT, &image, false);
+            accounts.push(linux::account(&machine, folder, &title)?);
+        }
+    }
+    Ok(Drives(sides))
+}
+
+/// The machine without its drive.
+fn machine(workshop: &Workshop, folder: &Path, side: Side, host: Option<&Host>) -> Result<Machine> {
+    if let (Side::Kvm, Some(host)) = (side, host) {
+        return Ok(lab::reference::with_qemu(workshop.qemu()?, &host.kernel, &host.initrd, "mode=blk"));
+    }
+    let (source, bundle) = pack(workshop, &config(side), folder)?;
+    let boot = Boot::Kernel {
+        elf: workshop.hypervisor()?.clone(),
+        initrd: Some(bundle),
+        command_line: String::new(),
+    };
+    let machine = Machine::everyday(workshop.qemu()?, boot);
+    Ok(machine.cpus(2).memory_mib(emulated::memory_mib_of(&source.config)))
+}
+
+fn config(side: Side) -> String {
+    let (kept, function, disk) = match side {
+        Side::Virtio => (
+            format!("[disk.nvme]\ndevice = {{ path = \"00:{SLOT:02x}.0\", id = \"1b36:0010\" }}\n"),
+            "emulate = \"virtio-blk\"\nbacking = { disk = \"nvme\" }".to_owned(),
+            "/dev/vda",
+        ),
+        Side::PassedThrough | Side::Kvm => (
+            String::new(),
+            format!("passthrough = {{ path = \"00:{SLOT:02x}.0\", id = \"1b36:0010\" }}"),
+            "/dev/nvme0n1",
+        ),
+    };
+    format!(
+        "{kept}[guest.bench]\ncpus = [1]\nmemory = \"512 MiB\"\nkernel = \"{}\"\ninitrd = \"bench.cpio\"\n\
+         command_line = \"{COMMAND_LINE} disk={disk}\"\n\
+         [[guest.bench.pci]]\nslot = \"{SLOT:02x}.0\"\n{function}\n",
+        payload::FULL_KERNEL,
+    )
+}
+
+impl Drives {
+    fn names(&self) -> Vec<&str> {
+        let first = self.0.first().and_then(|(_, accounts)| accounts.first());
+        first.map_or(Vec::new(), |account| account.measured.iter().map(|row| row.name.as_str()).collect())
+    }
+
+    fn rate(accounts: &[Account], name: &str) -> Option<Spread> {
+        let rows = accounts.iter().flat_map(|account| &account.measured).filter(|row| row.name == name);
+        Spread::of(rows.map(linux::Measured::per_second))
+    }
+
+    /// As Markdown: medians and spreads, and the medians as a part of the first side's.
+    pub fn table(&self) -> String {
+        let mut text = "| reads a second, by |".to_owned();
+        for (number, (side, _)) in self.0.iter().enumerate() {
+            let _ = write!(text, " {} |{}", side.title(), if number > 0 { " |" } else { "" });
+        }
+        let _ = writeln!(text, "\n|---|{}", "---:|".repeat((2 * self.0.len()).saturating_sub(1)));
+        for name in self.names() {
+            let _ = write!(text, "| {name} |");
+            let rates: Vec<_> = self.0.iter().map(|(_, accounts)| Self::rate(accounts, name)).collect();
+            for (number, rate) in rates.iter().enumerate() {
+                let Some(rate) = rate else { continue };
+                let _ = write!(text, " {} |", rate.text());
+                if let (1.., Some(Some(first))) = (number, rates.first()) {
+                    let _ = write!(text, " {:.2} |", rate.median / first.median);
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The same as JSON.
+    pub fn to_json(&self) -> Value {
+        let side = |(side, accounts): &(Side, Vec<Account>)| {
+            let row =
+                |name: &&str| ((*name).to_owned(), json!(Self::rate(accounts, name).map(Spread::to_json)));
+            (side.title().to_owned(), self.names().iter().map(row).collect::<Value>())
+        };
+        self.0.iter().map(side).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    #[test]
+    fn the_configurations_are_some() {
+        for side in [Side::PassedThrough, Side::Virtio] {
+            assert!(Source::parse(config(side), "x".to_owned()).is_ok(), "{side:?}");
+        }
+    }
+
+    #[test]
+    fn medians_are_compared_with_the_drive_passed_through() {
+        let said = |seconds: u32| {
+            let mut account = Account::default();
+            account.take(&format!("bench: reads: 100 in {seconds} s, 0 exits for 100"));
+            account
+        };
+        let passed = vec![said(1), said(4), said(2)];
+        let drives = Drives(vec![(Side::PassedThrough, passed), (Side::Virtio, vec![said(4)])]);
+        let row = "| reads | 50 (25 to 100) | 25 (25 to 25) | 0.50 |\n";
+        assert!(drives.table().ends_with(row), "{}", drives.table());
+    }
+}
