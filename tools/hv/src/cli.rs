@@ -237,6 +237,9 @@ pub struct Bench {
     /// Measure for these tables only
     #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "instructions")]
     pub tables: Vec<Table>,
+    /// How often drives and frames are measured on each side, one after the other in turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..100))]
+    pub rounds: usize,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,

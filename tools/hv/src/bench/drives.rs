@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::linux::{self, Account};
 use super::pack;
-use super::spread::{ROUNDS, Spread};
+use super::spread::Spread;
 use crate::emulated;
 use crate::payload;
 use crate::reference::{self, Host};
@@ -44,11 +44,11 @@ impl Side {
 /// What each side did, each time.
 pub struct Drives(Vec<(Side, Vec<Account>)>);
 
-/// Measures all sides; Linux + KVM with `reference`.
+/// Measures all sides `rounds` times; Linux + KVM with `reference`.
 ///
 /// # Errors
 /// When something cannot be built, or a guest does not come to its end.
-pub fn measure(workshop: &Workshop, folder: &Path, reference: bool) -> Result<Drives> {
+pub fn measure(workshop: &Workshop, folder: &Path, reference: bool, rounds: usize) -> Result<Drives> {
     let image = folder.join("drive.img");
     let file = std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
     file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
@@ -56,9 +56,9 @@ pub fn measure(workshop: &Workshop, folder: &Path, reference: bool) -> Result<Dr
     let host = if reference { Some(reference::prepare_vfio(workshop, folder)?) } else { None };
     let wanted = Side::ALL.into_iter().filter(|side| reference || *side != Side::Kvm);
     let mut sides: Vec<_> = wanted.map(|side| (side, Vec::new())).collect();
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         for (side, accounts) in &mut sides {
-            let title = format!("Linux reads from a drive, {} ({round} of {ROUNDS})", side.title());
+            let title = format!("Linux reads from a drive, {} ({round} of {rounds})", side.title());
             let machine = machine(workshop, folder, *side, host.as_ref())?.nvme(SLOT, &image, false);
             accounts.push(linux::account(&machine, folder, &title)?);
         }

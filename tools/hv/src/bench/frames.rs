@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use lab::Machine;
 use serde_json::{Value, json};
 
-use super::spread::{ROUNDS, Spread};
+use super::spread::Spread;
 use super::{hypervisor_with, watch};
 use crate::reference::{self, Host};
 use crate::workshop::Workshop;
@@ -53,20 +53,20 @@ type Rates = Vec<(String, f64)>;
 /// What each side did, each time.
 pub struct Frames(Vec<(&'static str, Vec<Rates>)>);
 
-/// Measures; Linux + KVM with `reference`.
+/// Measures `rounds` times; Linux + KVM with `reference`.
 ///
 /// # Errors
 /// When something cannot be built, or a guest does not come to its end.
-pub fn measure(workshop: &Workshop, folder: &Path, reference: bool) -> Result<Frames> {
+pub fn measure(workshop: &Workshop, folder: &Path, reference: bool, rounds: usize) -> Result<Frames> {
     let host = if reference { Some(reference::prepare_vfio(workshop, folder)?) } else { None };
     let mut sides = vec![("a switch of the hypervisor's", Vec::new())];
     if host.is_some() {
         sides.push(("Linux + KVM, vhost and a bridge", Vec::new()));
     }
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         for (number, (title, runs)) in sides.iter_mut().enumerate() {
             let host = if number == 0 { None } else { host.as_ref() };
-            let title = format!("frames between guests, {title} ({round} of {ROUNDS})");
+            let title = format!("frames between guests, {title} ({round} of {rounds})");
             runs.push(rates(&machine(workshop, folder, host)?, folder, &title)?);
         }
     }

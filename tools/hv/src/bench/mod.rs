@@ -77,11 +77,11 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
         say("linux", &linux.table(), linux.to_json());
     }
     if options.wants(Table::Drives) && options.cpu != Some(Cpu::Intel) {
-        let drives = drives::measure(workshop, &folder, !options.no_reference)?;
+        let drives = drives::measure(workshop, &folder, !options.no_reference, options.rounds)?;
         say("drives", &drives.table(), drives.to_json());
     }
     if options.wants(Table::Frames) && options.cpu != Some(Cpu::Intel) {
-        let frames = frames::measure(workshop, &folder, !options.no_reference)?;
+        let frames = frames::measure(workshop, &folder, !options.no_reference, options.rounds)?;
         say("frames", &frames.table(), frames.to_json());
     }
     if options.json {

@@ -2,9 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// How often each side of a comparison is measured, one after the other in turn.
-pub(super) const ROUNDS: usize = 5;
-
 /// The median, and between what the others were.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Spread {

@@ -211,7 +211,7 @@ fn read_address(at: u64) -> Address {
     core::array::from_fn(|byte| read8(at + byte as u64))
 }
 
-/// The headers of a TCP segment over IPv4 in `bytes` bytes. From no address, so that nobody answers.
+/// The headers of a TCP segment over IPv4 in `bytes` bytes.
 fn write_segment(at: u64, bytes: u32) {
     let [_, _, high, low] = bytes.to_be_bytes();
     let ip = [0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2];
@@ -269,7 +269,8 @@ pub fn run() {
         (0..256).all(|_| ask_peer(&mut interface).is_some())
     });
     if let Some(address) = outside(&mut interface) {
-        for (size, bytes) in SIZES {
+        // QEMU's network would answer each segment of the largest.
+        for (size, bytes) in SIZES.into_iter().filter(|(_, bytes)| *bytes < CUT_BYTES) {
             (0..DEPTH).for_each(|slot| interface.write(slot, address, bytes, NOTHING, 0));
             let name = super::Name::of(&["virtio-net, ", size, ", outside, alone"]);
             phase(name.text(), 128, || (0..128).all(|_| interface.send(1, bytes)));
