@@ -9,6 +9,7 @@ pub mod console;
 mod copy;
 pub mod entropy;
 pub mod net;
+mod places;
 pub mod queue;
 pub mod split;
 #[cfg(any(test, feature = "fakes"))]
@@ -16,7 +17,8 @@ pub mod split;
 pub mod testing;
 pub mod transport;
 
-pub use chain::{Chain, Segment};
+pub use chain::{Chain, Segment, Taken};
+pub use places::Places;
 pub use queue::Queue;
 pub use split::Split;
 pub use transport::Transport;

@@ -6,6 +6,7 @@ mod ivshmem;
 mod ne2000;
 mod nvme;
 mod serial;
+mod virtio;
 mod virtio_blk;
 mod virtio_console;
 mod virtio_net;

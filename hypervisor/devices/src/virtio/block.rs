@@ -1,7 +1,7 @@
 //! A virtio block device (section 5.2).
 
 use super::transport::{Function, MOST_QUEUES};
-use super::{Broken, Chain, Queue, Segment};
+use super::{Broken, Chain, Queue, Segment, Taken};
 use crate::device::{Completion, Context, DeviceEffect, MOST_REQUEST_BYTES, Operation, Request};
 use crate::slots::{SLOTS, Slots};
 use access::GuestMemory;
@@ -55,7 +55,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug)]
 struct Work {
     queue: usize,
-    head: u16,
+    taken: Taken,
     /// Where its status goes.
     status: Gpa,
     /// Bytes that the device may write before the status.
@@ -128,7 +128,7 @@ impl Block {
         let last = self.chain.writable().last().ok_or(Broken)?;
         let status = Gpa(last.gpa.0 + u64::from(last.bytes) - 1);
         let room = data as u32;
-        let mut work = Work { queue: index, head: self.chain.head, status, room, written: 0, flush: false };
+        let mut work = Work { queue: index, taken: self.chain.taken, status, room, written: 0, flush: false };
         match self.start(&mut work, context) {
             Ok(true) => Ok(()),
             Ok(false) => answer(&work, queue, status::OK, context.memory),
@@ -365,7 +365,7 @@ fn answer(work: &Work, queue: &mut Queue, code: u8, memory: &dyn GuestMemory) ->
     memory.write(work.status, &[code]).map_err(|_| Broken)?;
     let written = if code == status::OK { work.written } else { 0 };
     let with_status = if written == work.room { written.saturating_add(1) } else { written };
-    queue.put(memory, work.head, with_status)
+    queue.put(memory, work.taken, with_status)
 }
 
 /// Copies `bytes` to `places`, as many as fit; `None` where that is not memory.

@@ -14,12 +14,23 @@ pub struct Segment {
     pub bytes: u32,
 }
 
+/// What it takes to give a chain back to the driver.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Taken {
+    /// What the driver knows it by: the number of its first descriptor, or in a packed queue its ID,
+    /// which is any.
+    pub head: u16,
+    /// The entries that it has of the ring in which it was made available: one, or in a packed queue one
+    /// for each descriptor that is in the ring.
+    pub(super) entries: u16,
+}
+
 /// A chain. It is made once, with room for the longest that the queue can have, and filled again
-/// for each ([`Split::take`](super::Split::take)).
+/// for each ([`Queue::take`](super::Queue::take)).
 #[derive(Debug)]
 pub struct Chain {
-    /// What the driver knows it by: the number of its first descriptor.
-    pub head: u16,
+    /// What it is given back by.
+    pub taken: Taken,
     segments: Vec<Segment>,
     /// How many of the segments the device reads; it writes those behind them.
     readable: usize,
@@ -30,7 +41,7 @@ pub struct Chain {
 impl Chain {
     /// An empty chain, with room for `segments` segments.
     pub fn with_capacity(segments: u16) -> Self {
-        Self { head: 0, segments: Vec::with_capacity(segments.into()), readable: 0, total: 0 }
+        Self { taken: Taken::default(), segments: Vec::with_capacity(segments.into()), readable: 0, total: 0 }
     }
 
     /// What the device reads, in order.
@@ -43,9 +54,9 @@ impl Chain {
         self.segments.get(self.readable..).unwrap_or_default()
     }
 
-    /// Begins the chain of `head`, without a segment.
-    pub(super) fn begin(&mut self, head: u16) {
-        self.head = head;
+    /// Begins a chain without a segment.
+    pub(super) fn begin(&mut self) {
+        self.taken = Taken::default();
         self.segments.clear();
         self.readable = 0;
         self.total = 0;

@@ -6,7 +6,7 @@
 
 use super::transport::Function;
 use super::{Broken, Chain, Queue};
-use crate::device::{Completion, Context, DeviceEffect, Work};
+use crate::device::{Context, DeviceEffect, Work};
 use crate::virtio::copy::{gather, scatter, total};
 use spec::virtio::console::{QUEUES, queue};
 
@@ -60,7 +60,7 @@ impl Console {
             if printed + now == bytes {
                 self.printed = None;
                 self.work.requests += 1;
-                queue.put(context.memory, self.chain.head, 0)?;
+                queue.put(context.memory, self.chain.taken, 0)?;
             }
         }
         Ok(filled)
@@ -71,7 +71,7 @@ impl Console {
             return Ok(false);
         }
         scatter(self.buffer.writable(), 0, context.memory, &[byte]).ok_or(Broken)?;
-        queue.put(context.memory, self.buffer.head, 1)?;
+        queue.put(context.memory, self.buffer.taken, 1)?;
         self.work.requests += 1;
         self.work.bytes += 1;
         Ok(true)
@@ -84,11 +84,8 @@ impl Default for Console {
     }
 }
 
+/// Its configuration is there only with features that it does not have (section 5.3.4).
 impl Function for Console {
-    fn features(&self) -> u64 {
-        0
-    }
-
     fn queues(&self) -> (u16, u16) {
         (QUEUES, QUEUE_SIZE)
     }
@@ -96,13 +93,6 @@ impl Function for Console {
     fn most_effects(&self) -> usize {
         1
     }
-
-    /// What is there only with features that it does not have (section 5.3.4).
-    fn read_config(&self, _: u64) -> u8 {
-        0
-    }
-
-    fn start(&mut self, _: u64) {}
 
     /// Nothing is taken yet: it is printed once whoever calls has let the device go.
     fn poll(&mut self, _: &mut [Queue], context: &mut Context<'_>) -> Result<bool, Broken> {
@@ -130,10 +120,6 @@ impl Function for Console {
 
     fn is_notified(&self, queue: usize) -> bool {
         queue == queue::TRANSMIT
-    }
-
-    fn complete(&mut self, _: Completion, _: &mut [Queue], _: &mut Context<'_>) -> Result<(), Broken> {
-        Ok(())
     }
 
     fn is_idle(&self) -> bool {

@@ -5,7 +5,7 @@
 
 use super::transport::Function;
 use super::{Broken, Chain, Queue};
-use crate::device::{Completion, Context, Work};
+use crate::device::{Context, Work};
 use crate::random::Tested;
 use crate::virtio::copy::scatter;
 use spec::virtio::entropy::QUEUES;
@@ -52,23 +52,9 @@ impl Entropy {
 }
 
 impl Function for Entropy {
-    fn features(&self) -> u64 {
-        0
-    }
-
     fn queues(&self) -> (u16, u16) {
         (QUEUES, QUEUE_SIZE)
     }
-
-    fn most_effects(&self) -> usize {
-        0
-    }
-
-    fn read_config(&self, _: u64) -> u8 {
-        0
-    }
-
-    fn start(&mut self, _: u64) {}
 
     /// Fills one buffer. One without room for a byte, or with something to read, is one that no driver
     /// may give (section 5.4.6.1).
@@ -83,21 +69,9 @@ impl Function for Entropy {
         let written = self.fill(context).inspect_err(|Broken| self.work.errors += 1)?;
         self.work.requests += 1;
         self.work.bytes += u64::from(written);
-        queue.put(context.memory, self.chain.head, written)?;
+        queue.put(context.memory, self.chain.taken, written)?;
         Ok(true)
     }
-
-    fn complete(&mut self, _: Completion, _: &mut [Queue], _: &mut Context<'_>) -> Result<(), Broken> {
-        Ok(())
-    }
-
-    fn is_idle(&self) -> bool {
-        true
-    }
-
-    fn orphan(&mut self) {}
-
-    fn reset(&mut self) {}
 
     fn work(&self) -> Work {
         self.work

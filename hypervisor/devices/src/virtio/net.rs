@@ -11,8 +11,8 @@
 
 use super::copy::{gather, place, scatter, total};
 use super::transport::Function;
-use super::{Broken, Chain, Queue};
-use crate::device::{Accepts, Completion, Context, Reception};
+use super::{Broken, Chain, Queue, Taken};
+use crate::device::{Accepts, Context, Reception};
 use access::GuestMemory;
 use alloc::boxed::Box;
 use filter::Filter;
@@ -80,7 +80,7 @@ pub struct Net {
     /// The chain in work.
     chain: Chain,
     /// The chains of one frame that is received, and the bytes written to each.
-    received: Box<[(u16, u32)]>,
+    received: Box<[(Taken, u32)]>,
     command: Box<[u8]>,
     /// Frames since commands were looked for.
     frames: u32,
@@ -103,7 +103,7 @@ impl Net {
             features: 0,
             link_is_up: false,
             chain: Chain::with_capacity(QUEUE_SIZE),
-            received: core::iter::repeat_n((0, 0), QUEUE_SIZE.into()).collect(),
+            received: core::iter::repeat_n(Default::default(), QUEUE_SIZE.into()).collect(),
             command: core::iter::repeat_n(0, COMMAND_BYTES).collect(),
             frames: 0,
         }
@@ -147,7 +147,7 @@ impl Net {
             let answer = self.do_command(memory);
             let place = place(self.chain.writable(), 0).ok_or(Broken)?;
             memory.write(place, &[answer]).map_err(|_| Broken)?;
-            queue.put(memory, self.chain.head, 1)?;
+            queue.put(memory, self.chain.taken, 1)?;
         }
         Ok(true)
     }
@@ -192,11 +192,11 @@ impl Net {
         while done < frame.bytes() {
             let slot = self.received.get_mut(chains).filter(|_| chains < most);
             let Some(slot) = slot else {
-                queue.untake(chains as u16)?;
+                queue.untake(self.received.get(..chains).unwrap_or_default())?;
                 return Ok(Reception::Unfit);
             };
             if !queue.take(memory, &mut self.chain)? {
-                queue.untake(chains as u16)?;
+                queue.untake(self.received.get(..chains).unwrap_or_default())?;
                 return Ok(Reception::NoRoom);
             }
             let buffer = self.chain.writable();
@@ -209,7 +209,7 @@ impl Net {
             }
             let bytes = total(buffer).min(frame.bytes() - done);
             frame.copy(done, bytes, |at, piece| scatter(buffer, at, memory, piece)).ok_or(Broken)?;
-            *slot = (self.chain.head, bytes as u32);
+            *slot = (self.chain.taken, bytes as u32);
             done += bytes;
             chains += 1;
         }
@@ -261,10 +261,6 @@ impl Function for Net {
         (2 * self.pairs.count() + 1, QUEUE_SIZE)
     }
 
-    fn most_effects(&self) -> usize {
-        0
-    }
-
     fn read_config(&self, offset: u64) -> u8 {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let field = |start: usize, bytes: &[u8]| bytes.get(offset - start).copied().unwrap_or(0);
@@ -294,16 +290,6 @@ impl Function for Net {
     fn poll(&mut self, queues: &mut [Queue], context: &mut Context<'_>) -> Result<bool, Broken> {
         self.do_commands(queues, context.memory)
     }
-
-    fn complete(&mut self, _: Completion, _: &mut [Queue], _: &mut Context<'_>) -> Result<(), Broken> {
-        Ok(())
-    }
-
-    fn is_idle(&self) -> bool {
-        true
-    }
-
-    fn orphan(&mut self) {}
 
     fn reset(&mut self) {
         self.features = 0;
@@ -343,7 +329,7 @@ impl Function for Net {
             } else if active > 1 {
                 self.steering.learn(frame.bytes().get(TYPE..).unwrap_or_default(), pair);
             }
-            queue.put(memory, self.chain.head, 0)?;
+            queue.put(memory, self.chain.taken, 0)?;
             return Ok(true);
         }
         self.do_commands(queues, memory)?;

@@ -1,7 +1,7 @@
 //! A queue as the common configuration shows it, and its ring once it is enabled.
 
-use super::split::{Places, Progress};
-use super::{Broken, Chain, Split};
+use super::places::{Places, Progress};
+use super::{Broken, Chain, Split, Taken};
 use access::GuestMemory;
 use serde::{Deserialize, Serialize};
 use spec::Gpa;
@@ -84,8 +84,8 @@ impl Queue {
         Places {
             size: self.size,
             descriptors: Gpa(self.descriptors),
-            available: Gpa(self.driver),
-            used: Gpa(self.device),
+            driver: Gpa(self.driver),
+            device: Gpa(self.device),
             indirect: features & feature::INDIRECT_DESCRIPTORS != 0,
             event_index: features & feature::EVENT_INDEX != 0,
         }
@@ -104,30 +104,32 @@ impl Queue {
         self.ring.as_mut().map_or(Ok(false), |ring| ring.take(memory, chain))
     }
 
-    /// See [`Split::put`].
+    /// Gives one chain back, as [`put_all`](Self::put_all) does.
     ///
     /// # Errors
-    /// See there; and the queue is not enabled.
-    pub fn put(&mut self, memory: &dyn GuestMemory, head: u16, written: u32) -> Result<(), Broken> {
-        self.ring.as_mut().ok_or(Broken)?.put(memory, head, written)
+    /// See there.
+    pub fn put(&mut self, memory: &dyn GuestMemory, taken: Taken, written: u32) -> Result<(), Broken> {
+        self.put_all(memory, &[(taken, written)])
     }
 
     /// See [`Split::put_all`].
     ///
     /// # Errors
     /// See there; and the queue is not enabled.
-    pub fn put_all(&mut self, memory: &dyn GuestMemory, chains: &[(u16, u32)]) -> Result<(), Broken> {
+    pub fn put_all(&mut self, memory: &dyn GuestMemory, chains: &[(Taken, u32)]) -> Result<(), Broken> {
         self.ring.as_mut().ok_or(Broken)?.put_all(memory, chains)
     }
 
-    /// See [`Split::untake`].
+    /// Has the chains that were taken last, and not put, be taken again later. Nothing of them is
+    /// remembered: the driver may have changed them by then.
     ///
     /// # Errors
-    /// See there; and the queue is not enabled.
-    pub fn untake(&mut self, chains: u16) -> Result<(), Broken> {
+    /// Where so many are not outstanding.
+    pub fn untake(&mut self, chains: &[(Taken, u32)]) -> Result<(), Broken> {
+        let entries = chains.iter().fold(0_u16, |all, (taken, _)| all.saturating_add(taken.entries));
         match &mut self.ring {
-            Some(ring) => ring.untake(chains),
-            None if chains == 0 => Ok(()),
+            Some(ring) => ring.untake(entries),
+            None if chains.is_empty() => Ok(()),
             None => Err(Broken),
         }
     }

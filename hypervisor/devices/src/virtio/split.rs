@@ -1,9 +1,9 @@
 //! A split virtqueue, from the device's side (section 2.7).
 
-use super::{Broken, Chain, Segment};
+use super::places::{Places, Progress, at};
+use super::{Broken, Chain, Segment, Taken};
 use access::GuestMemory;
 use core::sync::atomic::{Ordering, fence};
-use serde::{Deserialize, Serialize};
 use spec::Gpa;
 use spec::virtio::split::{
     AVAILABLE_ALIGN, AVAILABLE_ENTRY_BYTES, AVAILABLE_NO_INTERRUPT, DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT,
@@ -13,32 +13,6 @@ use spec::virtio::split::{
 
 const DESCRIPTOR_BYTES: u64 = Descriptor::BYTES as u64;
 
-/// Where the driver put a queue, and what was agreed on about it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Places {
-    /// Its descriptors.
-    pub size: u16,
-    /// Where the descriptor table is.
-    pub descriptors: Gpa,
-    /// Where the available ring is.
-    pub available: Gpa,
-    /// Where the used ring is.
-    pub used: Gpa,
-    /// Whether a descriptor may stand for a table of them (VIRTIO_F_INDIRECT_DESC).
-    pub indirect: bool,
-    /// Whether the sides tell by an index when they want to be told (VIRTIO_F_EVENT_IDX).
-    pub event_index: bool,
-}
-
-/// How far a queue is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Progress {
-    pub(super) next_available: u16,
-    pub(super) next_used: u16,
-    pub(super) told_used: u16,
-    pub(super) outstanding: u16,
-}
-
 /// A queue that is enabled. What the driver said about it does not change any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Split {
@@ -47,8 +21,8 @@ pub struct Split {
     next_available: u16,
     /// Of the used ring: the entry to put next.
     next_used: u16,
-    /// What `next_used` was when it was last decided on an interrupt.
-    told_used: u16,
+    /// Chains that were put since it was last decided on an interrupt.
+    untold: u16,
     /// Chains that were taken and not put yet.
     outstanding: u16,
     /// Of the available ring: the entry before which taking ends, where it does.
@@ -70,20 +44,27 @@ impl Split {
         let used = RING_ENTRIES + USED_ENTRY_BYTES * size + EVENT_BYTES;
         for (gpa, align, bytes) in [
             (places.descriptors, DESCRIPTORS_ALIGN, DESCRIPTOR_BYTES * size),
-            (places.available, AVAILABLE_ALIGN, available),
-            (places.used, USED_ALIGN, used),
+            (places.driver, AVAILABLE_ALIGN, available),
+            (places.device, USED_ALIGN, used),
         ] {
             if !gpa.is_aligned(align) || gpa.0.checked_add(bytes).is_none() {
                 return Err(Broken);
             }
         }
-        Ok(Self { places, next_available: 0, next_used: 0, told_used: 0, outstanding: 0, admitted: None })
+        Ok(Self { places, next_available: 0, next_used: 0, untold: 0, outstanding: 0, admitted: None })
     }
 
     /// How far it is.
     pub(super) const fn progress(&self) -> Progress {
-        let Self { next_available, next_used, told_used, outstanding, .. } = *self;
-        Progress { next_available, next_used, told_used, outstanding }
+        let Self { next_available, next_used, untold, outstanding, .. } = *self;
+        Progress { next_available, next_used, untold, outstanding }
+    }
+
+    /// Whether a queue of `size` descriptors that works can be so far: what was taken and not put is
+    /// outstanding.
+    pub(super) const fn is_at_rest(progress: &Progress, size: u16) -> bool {
+        let Progress { next_available, next_used, untold, outstanding } = *progress;
+        next_available.wrapping_sub(next_used) == outstanding && untold <= size
     }
 
     /// The queue at `places` that is so far.
@@ -91,11 +72,11 @@ impl Split {
     /// # Errors
     /// As [`new`](Self::new), and where more chains are outstanding than there are.
     pub(super) fn restored(places: Places, progress: Progress) -> Result<Self, Broken> {
-        let Progress { next_available, next_used, told_used, outstanding } = progress;
+        let Progress { next_available, next_used, untold, outstanding } = progress;
         if outstanding > places.size {
             return Err(Broken);
         }
-        Ok(Self { next_available, next_used, told_used, outstanding, ..Self::new(places)? })
+        Ok(Self { next_available, next_used, untold, outstanding, ..Self::new(places)? })
     }
 
     /// How many chains were taken and not put yet. It is never more than the queue has descriptors.
@@ -138,46 +119,38 @@ impl Split {
         // What the index tells of is read after the index.
         fence(Ordering::Acquire);
         let entry = self.entry(self.next_available);
-        let head =
-            self.read_u16(memory, self.places.available, RING_ENTRIES + entry * AVAILABLE_ENTRY_BYTES)?;
-        chain.begin(head);
-        self.follow(memory, chain)?;
+        let head = self.read_u16(memory, self.places.driver, RING_ENTRIES + entry * AVAILABLE_ENTRY_BYTES)?;
+        chain.begin();
+        self.follow(memory, head, chain)?;
+        chain.taken = Taken { head, entries: 1 };
         self.next_available = self.next_available.wrapping_add(1);
         self.outstanding += 1;
         Ok(true)
     }
 
-    /// Gives a chain that was taken back to the driver, with the bytes that the device wrote to the
-    /// start of its writable part. Whether the driver is to be interrupted is another question
-    /// ([`take_interrupt`](Self::take_interrupt)).
+    /// Gives chains that were taken back to the driver, which sees all of them at once, each with the
+    /// bytes that the device wrote to the start of its writable part. Whether the driver is to be
+    /// interrupted is another question ([`take_interrupt`](Self::take_interrupt)).
     ///
     /// # Errors
-    /// Where no chain is outstanding, or the used ring is not in memory.
-    pub fn put(&mut self, memory: &dyn GuestMemory, head: u16, written: u32) -> Result<(), Broken> {
-        self.put_all(memory, &[(head, written)])
-    }
-
-    /// As [`put`](Self::put), for several chains, which the driver sees at once.
-    ///
-    /// # Errors
-    /// As there; where so many are not outstanding.
-    pub fn put_all(&mut self, memory: &dyn GuestMemory, chains: &[(u16, u32)]) -> Result<(), Broken> {
+    /// Where so many are not outstanding, or the used ring is not in memory.
+    pub fn put_all(&mut self, memory: &dyn GuestMemory, chains: &[(Taken, u32)]) -> Result<(), Broken> {
         let count = u16::try_from(chains.len()).map_err(|_| Broken)?;
         self.outstanding = self.outstanding.checked_sub(count).ok_or(Broken)?;
-        for &(head, written) in chains {
+        self.untold = self.untold.saturating_add(count);
+        for &(taken, written) in chains {
             let entry = self.entry(self.next_used);
-            let value = u64::from(head) | u64::from(written) << 32;
-            let gpa = at(self.places.used, RING_ENTRIES + entry * USED_ENTRY_BYTES)?;
+            let value = u64::from(taken.head) | u64::from(written) << 32;
+            let gpa = at(self.places.device, RING_ENTRIES + entry * USED_ENTRY_BYTES)?;
             memory.write(gpa, &value.to_le_bytes()).map_err(|_| Broken)?;
             self.next_used = self.next_used.wrapping_add(1);
         }
         // The entries, and the data before them, are there before the index tells of them.
         fence(Ordering::Release);
-        self.write_u16(memory, self.places.used, RING_INDEX, self.next_used)
+        self.write_u16(memory, self.places.device, RING_INDEX, self.next_used)
     }
 
-    /// Has the chains that were taken last, and not put, be taken again later. Nothing of them is
-    /// remembered: the driver may have changed them by then.
+    /// Has that many chains be taken again later: those that were taken last, and not put.
     ///
     /// # Errors
     /// Where so many are not outstanding.
@@ -188,13 +161,13 @@ impl Split {
     }
 
     /// Whether the driver wants an interrupt for what was put since this was last asked. It has to be
-    /// asked after at most 65535 chains.
+    /// asked after fewer than 65535 chains.
     ///
     /// # Errors
     /// Where the available ring is not in memory.
     pub fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
-        let told = core::mem::replace(&mut self.told_used, self.next_used);
-        if told == self.next_used {
+        let untold = core::mem::take(&mut self.untold);
+        if untold == 0 {
             return Ok(false);
         }
         // The index is there before the driver's wish is read: the driver writes its wish, and then
@@ -202,9 +175,10 @@ impl Split {
         fence(Ordering::SeqCst);
         if self.places.event_index {
             let event = RING_ENTRIES + u64::from(self.places.size) * AVAILABLE_ENTRY_BYTES;
-            return Ok(passed(self.read_u16(memory, self.places.available, event)?, told, self.next_used));
+            let told = self.next_used.wrapping_sub(untold);
+            return Ok(passed(self.read_u16(memory, self.places.driver, event)?, told, self.next_used));
         }
-        Ok(self.read_u16(memory, self.places.available, RING_FLAGS)? & AVAILABLE_NO_INTERRUPT == 0)
+        Ok(self.read_u16(memory, self.places.driver, RING_FLAGS)? & AVAILABLE_NO_INTERRUPT == 0)
     }
 
     /// Tells the driver whether to notify of the next chain that it makes available. Whether one is
@@ -219,7 +193,7 @@ impl Split {
             return Ok(self.waiting(memory)? != 0);
         }
         if !self.places.event_index {
-            self.write_u16(memory, self.places.used, RING_FLAGS, USED_NO_NOTIFY)?;
+            self.write_u16(memory, self.places.device, RING_FLAGS, USED_NO_NOTIFY)?;
         }
         Ok(false)
     }
@@ -228,9 +202,9 @@ impl Split {
     fn ask(&self, next: u16, memory: &dyn GuestMemory) -> Result<(), Broken> {
         if self.places.event_index {
             let event = RING_ENTRIES + u64::from(self.places.size) * USED_ENTRY_BYTES;
-            self.write_u16(memory, self.places.used, event, next)?;
+            self.write_u16(memory, self.places.device, event, next)?;
         } else {
-            self.write_u16(memory, self.places.used, RING_FLAGS, 0)?;
+            self.write_u16(memory, self.places.device, RING_FLAGS, 0)?;
         }
         // The wish is there before the index is read: the driver writes the index, and then looks
         // at the wish.
@@ -240,17 +214,17 @@ impl Split {
 
     /// How many chains wait to be taken.
     fn waiting(&self, memory: &dyn GuestMemory) -> Result<u16, Broken> {
-        let index = self.read_u16(memory, self.places.available, RING_INDEX)?;
+        let index = self.read_u16(memory, self.places.driver, RING_INDEX)?;
         let waiting = index.wrapping_sub(self.next_available);
         if waiting > self.places.size { Err(Broken) } else { Ok(waiting) }
     }
 
-    /// Copies the descriptors from the head of `chain` on. A chain has no more of them than the queue
+    /// Copies the descriptors from `head` on. A chain has no more of them than the queue
     /// (section 2.7.5.3.1), those of an indirect table counted: that also ends one in a circle.
-    fn follow(&self, memory: &dyn GuestMemory, chain: &mut Chain) -> Result<(), Broken> {
+    fn follow(&self, memory: &dyn GuestMemory, head: u16, chain: &mut Chain) -> Result<(), Broken> {
         let mut table = self.places.descriptors;
         let mut entries = self.places.size;
-        let mut index = chain.head;
+        let mut index = head;
         let mut left = self.places.size;
         let mut in_indirect = false;
         loop {
@@ -312,10 +286,6 @@ fn read_descriptor(
     let mut bytes = [0; Descriptor::BYTES];
     memory.read(at(table, u64::from(index) * DESCRIPTOR_BYTES)?, &mut bytes).map_err(|_| Broken)?;
     Ok(Descriptor::decode(bytes))
-}
-
-fn at(start: Gpa, offset: u64) -> Result<Gpa, Broken> {
-    start.0.checked_add(offset).map(Gpa).ok_or(Broken)
 }
 
 #[cfg(test)]

@@ -1,27 +1,22 @@
 //! An emulated virtio block device.
 
 use super::contents::Contents;
-use crate::metered;
+use super::virtio::Kind;
 use alloc::string::String;
 use core::fmt::Write as _;
 use devices::device::MOST_REQUEST_BYTES;
 use devices::virtio::block::{Block, Config};
-use devices::virtio::transport::{CAPABILITIES, Transport, WINDOW_BYTES};
 use devices::{Backend, Endpoint};
 use plan::Model;
 use spec::virtio::block::{DEVICE_TYPE, ID_BYTES};
-use spec::virtio::pci::{DEVICE_BASE, REVISION, VENDOR};
-use vpci::{BarLayout, Description, EmulatedFunction, Identity};
+use vpci::EmulatedFunction;
 
 /// The most queues: more processors share them.
 const MOST_QUEUES: u16 = 4;
 /// A mass storage controller that no other class says more of.
-const IDENTITY: Identity =
-    Identity { vendor: VENDOR, device: DEVICE_BASE + DEVICE_TYPE, class: 0x01_8000, revision: REVISION };
+const KIND: Kind = Kind::new(DEVICE_TYPE, 0x01_8000, MOST_QUEUES, Model::VirtioBlk);
 /// The most bytes of a segment of a drive that nobody polls.
 const PAGE_BYTES: u32 = 4096;
-const LAYOUT: BarLayout = BarLayout::new(WINDOW_BYTES, 1 + MOST_QUEUES);
-const _: () = assert!(LAYOUT.bytes == Model::VirtioBlk.bar_bytes());
 
 /// The function, and what is behind it, for a guest of so many processors: a queue for each, and a
 /// message for each queue and for the configuration.
@@ -32,14 +27,8 @@ pub fn build(drive: Contents, processors: usize) -> (EmulatedFunction, Endpoint)
     let most_queues = if is_polled { MOST_QUEUES } else { 1 };
     let segment_bytes = if is_polled { MOST_REQUEST_BYTES } else { PAGE_BYTES };
     let queues = u16::try_from(processors).unwrap_or(most_queues).clamp(1, most_queues);
-    let messages = 1 + queues;
     let config = config(&drive, queues, segment_bytes);
-    let device = Transport::new(Block::new(config), messages, is_polled);
-    let BarLayout { table, pending, .. } = LAYOUT;
-    let endpoint = Endpoint::new(metered::model(device), drive.backend, messages, table, pending);
-    let function =
-        Description { identity: IDENTITY, messages, layout: LAYOUT, vendor_specific: CAPABILITIES };
-    (EmulatedFunction::new(&function), endpoint)
+    KIND.build(Block::new(config), is_polled, drive.backend)
 }
 
 /// The device is known by its contents.

@@ -1,28 +1,20 @@
 //! An emulated virtio entropy device.
 
+use super::virtio::Kind;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use devices::random::{Fault, Source, Tested};
 use devices::virtio::entropy::Entropy;
-use devices::virtio::transport::{CAPABILITIES, Transport, WINDOW_BYTES};
 use devices::{Backend, Endpoint};
 use machine::cpu::random::Generator;
 use plan::Model;
 use spec::virtio::entropy::{DEVICE_TYPE, QUEUES};
-use spec::virtio::pci::{DEVICE_BASE, REVISION, VENDOR};
-use vpci::{BarLayout, Description, EmulatedFunction, Identity, Slot};
+use vpci::{EmulatedFunction, Slot};
 
-/// Messages of a device: that of the configuration, and that of its queue.
-const MESSAGES: u16 = 1 + QUEUES;
 /// A function of a class that there was no name for (PCI Code and ID Assignment Specification, section
 /// 1.1), as QEMU's is.
-const IDENTITY: Identity =
-    Identity { vendor: VENDOR, device: DEVICE_BASE + DEVICE_TYPE, class: 0x00_ff00, revision: REVISION };
-const LAYOUT: BarLayout = BarLayout::new(WINDOW_BYTES, MESSAGES);
-const FUNCTION: Description<'static> =
-    Description { identity: IDENTITY, messages: MESSAGES, layout: LAYOUT, vendor_specific: CAPABILITIES };
-const _: () = assert!(LAYOUT.bytes == Model::VirtioRng.bar_bytes());
+const KIND: Kind = Kind::new(DEVICE_TYPE, 0x00_ff00, QUEUES, Model::VirtioRng);
 
 /// The processor's generator, as one guest uses it.
 struct Processors {
@@ -54,8 +46,5 @@ pub fn build(guest: &str, slot: Slot) -> Result<(EmulatedFunction, Endpoint), St
     let source = Box::new(Processors { generator, guest: guest.into(), slot });
     let source = Tested::new(source)
         .map_err(|fault| format!("{slot}: the processor's random numbers are not used: {fault}"))?;
-    let device = Transport::new(Entropy::new(source), MESSAGES, false);
-    let BarLayout { table, pending, .. } = LAYOUT;
-    let endpoint = Endpoint::new(Box::new(device), Backend::Served, MESSAGES, table, pending);
-    Ok((EmulatedFunction::new(&FUNCTION), endpoint))
+    Ok(KIND.build(Entropy::new(source), false, Backend::Served))
 }

@@ -226,7 +226,7 @@ fn what_no_device_can_be_is_refused() {
     let state = guest.bench.device.registers().unwrap();
     let encode = |state: &crate::virtio::transport::state::Registers| {
         let mut bytes = [0; STATE_BYTES];
-        let length = crate::snapshot::encode(1, state, &mut bytes).unwrap();
+        let length = crate::snapshot::encode(2, state, &mut bytes).unwrap();
         bytes[..length].to_vec()
     };
     let mut taken = state;
@@ -248,7 +248,7 @@ fn what_no_device_can_be_is_refused() {
     (queue.descriptors, queue.driver, queue.device) = (u64::MAX, u64::MAX, u64::MAX);
     let progress = queue.progress.as_mut().unwrap();
     (progress.next_available, progress.next_used) = (u16::MAX, u16::MAX);
-    (progress.told_used, progress.outstanding) = (u16::MAX, u16::MAX);
+    (progress.untold, progress.outstanding) = (u16::MAX, u16::MAX);
     encode(&long);
     assert_eq!(guest.bench.device.restore(&[]), Err(RestoreFault::Malformed));
 }

@@ -14,8 +14,8 @@ fn places(indirect: bool, event_index: bool) -> Places {
     Places {
         size: SIZE,
         descriptors: Gpa(DESCRIPTORS),
-        available: Gpa(AVAILABLE),
-        used: Gpa(USED),
+        driver: Gpa(AVAILABLE),
+        device: Gpa(USED),
         indirect,
         event_index,
     }
@@ -129,6 +129,10 @@ fn queue(indirect: bool, event_index: bool) -> (Split, Driver, Chain) {
     (split, Driver::new(event_index), Chain::with_capacity(SIZE))
 }
 
+fn of(head: u16) -> Taken {
+    Taken { head, entries: 1 }
+}
+
 fn buffer(number: u64) -> Segment {
     Segment { gpa: Gpa(0x6000 + number * 0x100), bytes: 0x100 }
 }
@@ -151,9 +155,9 @@ fn a_queue_is_only_where_it_can_be() {
         Places { size: 0, ..good },
         Places { size: 7, ..good },
         Places { descriptors: Gpa(8), ..good },
-        Places { available: Gpa(1), ..good },
-        Places { used: Gpa(2), ..good },
-        Places { used: Gpa(u64::MAX - 3), ..good },
+        Places { driver: Gpa(1), ..good },
+        Places { device: Gpa(2), ..good },
+        Places { device: Gpa(u64::MAX - 3), ..good },
         Places { descriptors: Gpa(u64::MAX - 15), ..good },
     ] {
         assert_eq!(Split::new(bad), Err(Broken), "{bad:?}");
@@ -236,16 +240,16 @@ fn what_is_untaken_is_taken_again_and_several_are_seen_at_once() {
     let heads = [0, 1, 2].map(|place| driver.add(&[buffer(place)], 1, false).unwrap());
     for head in [heads[0], heads[1]] {
         assert_eq!(split.take(&driver.memory, &mut chain), Ok(true));
-        assert_eq!(chain.head, head);
+        assert_eq!(chain.taken.head, head);
     }
     assert_eq!(split.untake(3), Err(Broken), "two were taken");
     split.untake(1).unwrap();
     for head in [heads[1], heads[2]] {
         assert_eq!(split.take(&driver.memory, &mut chain), Ok(true));
-        assert_eq!(chain.head, head);
+        assert_eq!(chain.taken.head, head);
     }
-    assert_eq!(split.put_all(&driver.memory, &[(0, 0); 4]), Err(Broken), "three were taken");
-    split.put_all(&driver.memory, &heads.map(|head| (head, 7))).unwrap();
+    assert_eq!(split.put_all(&driver.memory, &[(of(0), 0); 4]), Err(Broken), "three were taken");
+    split.put_all(&driver.memory, &heads.map(|head| (of(head), 7))).unwrap();
     assert_eq!(split.outstanding(), 0);
     for head in heads {
         assert_eq!(driver.take_used(), Some((head, 7)));
@@ -255,7 +259,7 @@ fn what_is_untaken_is_taken_again_and_several_are_seen_at_once() {
 #[test]
 fn nothing_can_be_put_that_was_not_taken() {
     let (mut split, driver, _) = queue(true, true);
-    assert_eq!(split.put(&driver.memory, 0, 0), Err(Broken));
+    assert_eq!(split.put_all(&driver.memory, &[(of(0), 0)]), Err(Broken));
     assert_eq!(driver.get(USED + RING_INDEX), 0);
 }
 
@@ -268,7 +272,7 @@ fn flags_suppress_where_there_are_no_event_indexes() {
     assert_eq!(split.want_notifications(true, &driver.memory), Ok(true), "it came before");
     assert_eq!(split.take(&driver.memory, &mut chain), Ok(true));
     driver.set(AVAILABLE + RING_FLAGS, AVAILABLE_NO_INTERRUPT);
-    split.put(&driver.memory, head, 3).unwrap();
+    split.put_all(&driver.memory, &[(of(head), 3)]).unwrap();
     assert_eq!(split.take_interrupt(&driver.memory), Ok(false));
     assert_eq!(driver.take_used(), Some((head, 3)));
     driver.set(AVAILABLE + RING_FLAGS, 0);
@@ -276,7 +280,7 @@ fn flags_suppress_where_there_are_no_event_indexes() {
     driver.add(&[buffer(0)], 1, false).unwrap();
     assert!(driver.must_notify());
     assert_eq!(split.take(&driver.memory, &mut chain), Ok(true));
-    split.put(&driver.memory, chain.head, 0).unwrap();
+    split.put_all(&driver.memory, &[(of(chain.taken.head), 0)]).unwrap();
     assert_eq!(split.take_interrupt(&driver.memory), Ok(true));
 }
 
@@ -292,7 +296,7 @@ proptest! {
         steps in proptest::collection::vec((0_u8..3, 1_usize..6, any::<prop::sample::Index>(), any::<bool>()), 0..200),
     ) {
         let (mut split, mut driver, mut chain) = queue(true, event_index);
-        (split.next_available, split.next_used, split.told_used) = (start, start, start);
+        (split.next_available, split.next_used) = (start, start);
         (driver.available, driver.used, driver.notified) = (start, start, start);
         driver.set(AVAILABLE + RING_INDEX, start);
         driver.set(USED + RING_INDEX, start);
@@ -308,7 +312,7 @@ proptest! {
                     let Some(head) = driver.add(&segments, writable, indirect) else { continue };
                     prop_assert!(driver.must_notify(), "the device sleeps");
                     prop_assert_eq!(split.take(&driver.memory, &mut chain), Ok(true));
-                    prop_assert_eq!(chain.head, head);
+                    prop_assert_eq!(chain.taken.head, head);
                     let (readable, written) = segments.split_at(segments.len() - writable);
                     prop_assert_eq!(chain.readable(), readable);
                     prop_assert_eq!(chain.writable(), written);
@@ -318,7 +322,7 @@ proptest! {
                 }
                 1 if !taken.is_empty() => {
                     let head = taken.swap_remove(which.index(taken.len()));
-                    split.put(&driver.memory, head, segments as u32).unwrap();
+                    split.put_all(&driver.memory, &[(of(head), segments as u32)]).unwrap();
                     let slept = expected.is_empty();
                     expected.push_back((head, segments as u32));
                     prop_assert_eq!(split.take_interrupt(&driver.memory), Ok(slept || !event_index));
@@ -345,7 +349,7 @@ proptest! {
         let (_, driver, mut chain) = queue(true, event_index);
         // All parts lie in the same garbage, so what is put changes what is taken.
         let mut at = places(true, event_index);
-        (at.descriptors, at.available, at.used) = (Gpa(0x1000), Gpa(0x1080), Gpa(0x10c0));
+        (at.descriptors, at.driver, at.device) = (Gpa(0x1000), Gpa(0x1080), Gpa(0x10c0));
         for (place, chunk) in bytes.chunks(16).enumerate() {
             // Few bits are set, so that chains go on.
             let mut descriptor = Descriptor::decode(chunk.try_into().unwrap());
@@ -372,7 +376,7 @@ proptest! {
                     break;
                 }
             }
-            split.put(&driver.memory, chain.head, 0).unwrap();
+            split.put_all(&driver.memory, &[(of(chain.taken.head), 0)]).unwrap();
             let _ = split.take_interrupt(&driver.memory);
             let _ = split.want_notifications(true, &driver.memory);
         }

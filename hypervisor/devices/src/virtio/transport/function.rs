@@ -10,19 +10,28 @@ use network::{Frame, Parts};
 /// for completions.
 pub trait Function: Send {
     /// The features of the type that it offers.
-    fn features(&self) -> u64;
+    fn features(&self) -> u64 {
+        0
+    }
     /// How many queues it has, at most [`MOST_QUEUES`](super::MOST_QUEUES), and the most descriptors of each.
     fn queues(&self) -> (u16, u16);
     /// The most effects of one call.
-    fn most_effects(&self) -> usize;
+    fn most_effects(&self) -> usize {
+        0
+    }
     /// The most requests at the medium.
     fn most_requests(&self) -> usize {
         0
     }
     /// Byte `offset` of its configuration; 0 behind the end.
-    fn read_config(&self, offset: u64) -> u8;
+    fn read_config(&self, offset: u64) -> u8 {
+        let _ = offset;
+        0
+    }
     /// The driver agreed on `features` and is set up.
-    fn start(&mut self, features: u64);
+    fn start(&mut self, features: u64) {
+        let _ = features;
+    }
     /// Takes what waits in the queues, as much as there is room for. Whether it took something.
     ///
     /// # Errors
@@ -37,13 +46,18 @@ pub trait Function: Send {
         completion: Completion,
         queues: &mut [Queue],
         context: &mut Context<'_>,
-    ) -> Result<(), Broken>;
+    ) -> Result<(), Broken> {
+        let _ = (completion, queues, context);
+        Ok(())
+    }
     /// Whether nothing of it is at the medium.
-    fn is_idle(&self) -> bool;
+    fn is_idle(&self) -> bool {
+        true
+    }
     /// Nobody waits any more for what is at the medium, but it may still come.
-    fn orphan(&mut self);
+    fn orphan(&mut self) {}
     /// As after power-up: what is at the medium is not known any more.
-    fn reset(&mut self);
+    fn reset(&mut self) {}
 
     /// See [`Device::output`](crate::Device::output).
     ///

@@ -2,9 +2,8 @@
 
 use super::{Function, MOST_QUEUES, STATUS_BITS, Transport};
 use crate::snapshot::{RestoreFault, SaveFault, has};
-use crate::virtio::Queue;
 use crate::virtio::queue::QueueState;
-use crate::virtio::split::Progress;
+use crate::virtio::{Queue, Split};
 use serde::{Deserialize, Serialize};
 use spec::virtio::pci::{NO_VECTOR, isr};
 use spec::virtio::status;
@@ -106,7 +105,7 @@ impl<F: Function> Transport<F> {
             has(self.is_vector(queue.vector), "a vector is of no message")?;
             has(queue.size.is_power_of_two() && queue.size <= most, "a queue has a size that none has")?;
             has(is_agreed || queue.progress.is_none(), "a queue is enabled without features")?;
-            let is_far = |progress| is_broken || is_at_rest(progress, queue.size);
+            let is_far = |progress| is_broken || Split::is_at_rest(progress, queue.size);
             has(queue.progress.as_ref().is_none_or(is_far), "a queue is not as far as it can be")?;
             let restored = Queue::restored(queue, most, features);
             has(restored.is_ok(), "a queue is where none can be")?;
@@ -118,11 +117,4 @@ impl<F: Function> Transport<F> {
     const fn is_vector(&self, vector: u16) -> bool {
         vector == NO_VECTOR || vector < self.messages
     }
-}
-
-/// Whether a queue that works is so far: what was taken and not put is outstanding, and the driver was
-/// told of all but the last.
-const fn is_at_rest(progress: &Progress, size: u16) -> bool {
-    let Progress { next_available, next_used, told_used, outstanding } = *progress;
-    next_available.wrapping_sub(next_used) == outstanding && next_used.wrapping_sub(told_used) <= size
 }

@@ -11,7 +11,7 @@ fn save(device: &Transport<Console>) -> Vec<u8> {
 
 fn encode(state: &Registers) -> Vec<u8> {
     let mut bytes = [0; STATE_BYTES];
-    let length = crate::snapshot::encode(1, state, &mut bytes).unwrap();
+    let length = crate::snapshot::encode(2, state, &mut bytes).unwrap();
     bytes[..length].to_vec()
 }
 
@@ -70,7 +70,7 @@ fn every_state_fits() {
         (queue.descriptors, queue.driver, queue.device) = (u64::MAX, u64::MAX, u64::MAX);
         let progress = queue.progress.as_mut().unwrap();
         (progress.next_available, progress.next_used) = (u16::MAX, u16::MAX);
-        (progress.told_used, progress.outstanding) = (u16::MAX, u16::MAX);
+        (progress.untold, progress.outstanding) = (u16::MAX, u16::MAX);
     }
     encode(&state);
 }

@@ -1,0 +1,38 @@
+//! Where a queue is, and how far: what both kinds of ring have in common.
+
+use super::Broken;
+use serde::{Deserialize, Serialize};
+use spec::Gpa;
+
+/// Where the driver put a queue, and what was agreed on about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Places {
+    /// Its descriptors.
+    pub size: u16,
+    /// Where the descriptors are.
+    pub descriptors: Gpa,
+    /// Where the driver's area is, which the device reads: the available ring.
+    pub driver: Gpa,
+    /// Where the device's area is, which the driver reads: the used ring.
+    pub device: Gpa,
+    /// Whether a descriptor may stand for a table of them (VIRTIO_F_INDIRECT_DESC).
+    pub indirect: bool,
+    /// Whether the sides tell by an index when they want to be told (VIRTIO_F_EVENT_IDX).
+    pub event_index: bool,
+}
+
+/// How far a queue is: where it takes and puts next, and how many entries of the ring it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Progress {
+    pub(super) next_available: u16,
+    pub(super) next_used: u16,
+    /// Entries that were put since it was last decided on an interrupt.
+    pub(super) untold: u16,
+    /// Entries that were taken and not put.
+    pub(super) outstanding: u16,
+}
+
+/// `offset` bytes behind the start of a part.
+pub(super) fn at(start: Gpa, offset: u64) -> Result<Gpa, Broken> {
+    start.0.checked_add(offset).map(Gpa).ok_or(Broken)
+}
