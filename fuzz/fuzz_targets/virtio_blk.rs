@@ -8,11 +8,12 @@ use devices::Device;
 use devices::device::{Completion, Request, RequestFault};
 use devices::testing::VecMedium;
 use devices::virtio::block::{Block, Config, STATE_BYTES};
-use devices::virtio::testing::{DATA, Guest, MEMORY, describe};
+use devices::virtio::testing::{DATA, Guest, MEMORY};
 use devices::virtio::transport::{Transport, WINDOW_BYTES};
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
 use spec::virtio::block::{feature, request, status as outcome};
+use spec::virtio::feature as common_feature;
 use spec::virtio::split::Descriptor;
 use spec::{Gpa, Width};
 use std::cell::RefCell;
@@ -51,6 +52,8 @@ struct World {
     guest: Guest<Block, Shifting>,
     config: Config,
     is_polled: bool,
+    /// The features that its driver takes, mostly.
+    features: u64,
     /// Requests from before a reset from outside.
     stale: Vec<Request>,
 }
@@ -75,9 +78,10 @@ fuzz_target!(|data: &[u8]| {
     let memory = Shifting { memory: VecMemory::new(MEMORY), shifts: RefCell::default() };
     let device = Transport::new(Block::new(config), 3, is_polled);
     let guest = Guest::with_memory(device, memory, medium);
-    let mut world = World { guest, config, is_polled, stale: Vec::new() };
+    let features = if shape & 128 == 0 { !common_feature::RING_PACKED } else { u64::MAX };
+    let mut world = World { guest, config, is_polled, features, stale: Vec::new() };
     if shape & 32 == 0 {
-        world.start(u64::MAX);
+        world.start(features);
     }
     while !input.is_empty() {
         world.step(&mut input);
@@ -110,9 +114,9 @@ impl World {
                 let index = u16::from(input.u8()) % SIZE;
                 let (queue, kind) = (input.u8(), input.u8() & 7);
                 let descriptor = self.descriptor(kind, input);
-                if let Some(ring) = self.ring(queue) {
-                    let table = ring.descriptors();
-                    describe(&self.guest.bench.memory, table, index, descriptor);
+                let Guest { bench, rings } = &self.guest;
+                if let Some(ring) = rings.get(usize::from(queue) % rings.len().max(1)) {
+                    ring.describe(&bench.memory, index, descriptor);
                 }
             }
             5 => {
@@ -161,14 +165,18 @@ impl World {
                 }
             }
             5 => self.guest.bench.hold = !self.guest.bench.hold,
-            6 => self.restore(input),
-            _ => drop(self.start(u64::MAX)),
+            6 if input.u8() & 1 == 0 => self.restore(input),
+            6 => self.reset_queue(u16::from(input.u8() & 1), input.u8()),
+            _ => drop(self.start(self.features)),
         }
     }
 
-    fn ring(&mut self, queue: u8) -> Option<&mut devices::virtio::testing::Ring> {
-        let count = self.guest.rings.len().max(1);
-        self.guest.rings.get_mut(usize::from(queue) % count)
+    /// Resets a queue, and mostly enables it again if that is over.
+    fn reset_queue(&mut self, queue: u16, size: u8) {
+        if self.guest.reset_queue(queue) && size != 0 && usize::from(queue) < self.guest.rings.len() {
+            let features = self.guest.taken();
+            self.guest.enable(queue, u16::from(size) % SIZE + 1, queue, features);
+        }
     }
 
     fn offer(&mut self, queue: u8, head: u16) {
@@ -200,15 +208,17 @@ impl World {
         let sector = if input.u8() == 0xff { input.u64() } else { u64::from(input.u8()) };
         let count = u16::from(input.u8() & 0x4f) % 70;
         let (gpa, unit) = (address(input), 128 * u32::from(input.u8()));
-        let Some(ring) = self.ring(queue) else { return };
-        let (table, header) = (ring.descriptors(), ring.header(head));
-        let memory = &self.guest.bench.memory;
+        let Guest { bench, rings } = &self.guest;
+        let Some(ring) = rings.get(usize::from(queue) % rings.len().max(1)) else { return };
+        let (size, memory) = (ring.size, &bench.memory);
+        let head = head % size;
+        let (first, header) = (ring.first(head), ring.header(head));
         let bytes = u128::from(kind) | u128::from(sector) << 64;
         let _ = memory.write(Gpa(header), &bytes.to_le_bytes());
-        let number = |place: u16| (head + place) % SIZE;
+        let number = |place: u16| (first + place) % size;
         let put = |place: u16, gpa: u64, bytes: u32, flags: u16| {
-            let next = number(place + 1);
-            describe(memory, table, number(place), Descriptor { gpa: Gpa(gpa), bytes, flags, next });
+            let next = if ring.is_packed { head } else { number(place + 1) };
+            ring.describe(memory, number(place), Descriptor { gpa: Gpa(gpa), bytes, flags, next });
         };
         let writes = if matches!(kind, request::IN | request::GET_ID) { 3 } else { 1 };
         put(0, header, 16, 1);
@@ -271,7 +281,7 @@ impl World {
         self.guest.bench.medium.fault = None;
         self.guest.bench.hold = false;
         while self.guest.bench.serve() {}
-        assert!(self.start(u64::MAX), "the reset does not end");
+        assert!(self.start(self.features), "the reset does not end");
         let flush = self.guest.offered() & feature::FLUSH != 0;
         assert_eq!(flush, self.config.writable);
         let Guest { bench, rings } = &mut self.guest;

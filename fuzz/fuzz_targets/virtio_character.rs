@@ -9,7 +9,7 @@ use devices::snapshot::{RestoreFault, SaveFault};
 use devices::testing::{RandomWords, VecMedium, random_words};
 use devices::virtio::console::{self, Console};
 use devices::virtio::entropy::{self, Entropy};
-use devices::virtio::testing::{DATA, Guest, describe};
+use devices::virtio::testing::{DATA, Guest};
 use devices::virtio::transport::Function;
 use devices::virtio::{Transport, transport};
 use fuzz::Input;
@@ -88,7 +88,7 @@ fn start<F: Saved>(guest: &mut Guest<F>, features: u64) {
 }
 
 fn step<F: Saved>(guest: &mut Guest<F>, input: &mut Input<'_>) {
-    match input.u8() % 12 {
+    match input.u8() % 13 {
         0 => _ = guest.bench.read(u64::from(input.u16() & 0x7fff), input.width()),
         1 => guest.bench.write(u64::from(input.u16() & 0x7fff), input.width(), input.u64()),
         2 => guest.bench.write(u64::from(input.u8() & 0x3f), input.width(), input.u64()),
@@ -110,18 +110,25 @@ fn step<F: Saved>(guest: &mut Guest<F>, input: &mut Input<'_>) {
             _ = guest.bench.memory.write(Gpa(at), &[input.u8()]);
         }
         10 => describe_any(guest, input),
+        11 => {
+            let queue = u16::from(input.u8()) % guest.rings.len() as u16;
+            if guest.reset_queue(queue) {
+                let features = guest.taken();
+                guest.enable(queue, F::SIZE, 1, features);
+            }
+        }
         _ => add_any(guest, input),
     }
 }
 
 fn describe_any<F: Saved>(guest: &mut Guest<F>, input: &mut Input<'_>) {
     let place = usize::from(input.u8()) % guest.rings.len();
-    let table = guest.rings[place].descriptors();
-    let gpa = Gpa(input.pick(&[table, DATA, 0x3f_fff0, 0xffff_ffff_ffff_ff00]) + u64::from(input.u8()));
+    let ring = &guest.rings[place];
+    let gpa = Gpa(input.pick(&[ring.descriptors(), DATA, 0x3f_fff0, 0xffff_ffff_ffff_ff00]) + u64::from(input.u8()));
     let bytes = input.pick(&[0, 1, 16, 64, 5000, 0xffff_ffff]);
     let (flags, next) = (u16::from(input.u8() & 7), u16::from(input.u8() % 20));
     let index = u16::from(input.u8()) % F::SIZE;
-    describe(&guest.bench.memory, table, index, Descriptor { gpa, bytes, flags, next });
+    ring.describe(&guest.bench.memory, index, Descriptor { gpa, bytes, flags, next });
     if flags & 1 == 0 {
         guest.rings[place].offer(&guest.bench.memory, index);
     }

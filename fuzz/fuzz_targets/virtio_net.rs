@@ -7,7 +7,7 @@ use devices::device::Reception;
 use devices::testing::VecMedium;
 use devices::virtio::Transport;
 use devices::virtio::net::{Config, Net};
-use devices::virtio::testing::{DATA, Guest, describe};
+use devices::virtio::testing::{DATA, Guest};
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
 use network::{Checksum, Frame, MacAddress, Offload, SegmentKind, Segmentation, Tagging};
@@ -47,7 +47,7 @@ impl World {
 
     fn step(&mut self, input: &mut Input<'_>) {
         let queue = usize::from(input.u8() % 3);
-        match input.u8() % 12 {
+        match input.u8() % 13 {
             0..3 => self.add_any(queue, input),
             3 => self.add_frame(input),
             4 => self.describe_any(queue, input),
@@ -65,6 +65,10 @@ impl World {
                     device.set_link(wanted, context);
                     device.want_notifications(wanted, context)
                 });
+            }
+            11 if self.guest.reset_queue(queue as u16) => {
+                let features = self.guest.taken();
+                self.guest.enable(queue as u16, SIZE, 1, features);
             }
             _ => self.transmit(),
         }
@@ -102,12 +106,12 @@ impl World {
     }
 
     fn describe_any(&mut self, queue: usize, input: &mut Input<'_>) {
-        let table = self.guest.rings[queue].descriptors();
-        let gpa = Gpa(input.pick(&[table, DATA, 0x3f_fff0, 0xffff_ffff_ffff_ff00]) + u64::from(input.u8()));
+        let ring = &self.guest.rings[queue];
+        let gpa = Gpa(input.pick(&[ring.descriptors(), DATA, 0x3f_fff0, 0xffff_ffff_ffff_ff00]) + u64::from(input.u8()));
         let bytes = input.pick(&[0, 1, 12, 16, 64, 2048, 0x1_0000, 0xffff_ffff]);
         let (flags, next) = (u16::from(input.u8() & 7), u16::from(input.u8() % 20));
         let index = u16::from(input.u8()) % SIZE;
-        describe(&self.guest.bench.memory, table, index, Descriptor { gpa, bytes, flags, next });
+        ring.describe(&self.guest.bench.memory, index, Descriptor { gpa, bytes, flags, next });
     }
 
     /// What is sent is bounded, and what is left to do of it is in it.

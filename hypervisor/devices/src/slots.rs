@@ -78,6 +78,16 @@ impl<W: Copy> Slots<W> {
         Some((slot.work, slot.fault))
     }
 
+    /// What the commands at the medium are for that somebody waits for.
+    pub(crate) fn works(&self) -> impl Iterator<Item = &W> {
+        self.slots.iter().filter(|slot| slot.pieces != 0).filter_map(|slot| slot.work.as_ref())
+    }
+
+    /// As [`works`](Self::works).
+    pub(crate) fn works_mut(&mut self) -> impl Iterator<Item = &mut W> {
+        self.slots.iter_mut().filter(|slot| slot.pieces != 0).filter_map(|slot| slot.work.as_mut())
+    }
+
     /// Nobody waits any more for what is at the medium, but it still counts.
     pub(crate) fn orphan(&mut self) {
         for slot in &mut self.slots {

@@ -9,8 +9,10 @@ pub mod console;
 mod copy;
 pub mod entropy;
 pub mod net;
+pub mod packed;
 mod places;
 pub mod queue;
+pub mod ring;
 pub mod split;
 #[cfg(any(test, feature = "fakes"))]
 #[allow(clippy::indexing_slicing, clippy::expect_used, reason = "what a test gets wrong shall fail it")]
@@ -18,8 +20,10 @@ pub mod testing;
 pub mod transport;
 
 pub use chain::{Chain, Segment, Taken};
+pub use packed::Packed;
 pub use places::Places;
 pub use queue::Queue;
+pub use ring::Ring;
 pub use split::Split;
 pub use transport::Transport;
 

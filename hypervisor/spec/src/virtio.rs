@@ -8,6 +8,7 @@ pub mod block;
 pub mod console;
 pub mod entropy;
 pub mod net;
+pub mod packed;
 pub mod pci;
 pub mod split;
 
@@ -35,4 +36,12 @@ pub mod feature {
     pub const EVENT_INDEX: u64 = 1 << 29;
     /// The device is not one of before version 1.0.
     pub const VERSION_1: u64 = 1 << 32;
+    /// Queues are packed.
+    pub const RING_PACKED: u64 = 1 << 34;
+    /// Chains are used in the order in which they were made available.
+    pub const IN_ORDER: u64 = 1 << 35;
+    /// A notification says how far the driver is.
+    pub const NOTIFICATION_DATA: u64 = 1 << 38;
+    /// A queue can be reset alone.
+    pub const RING_RESET: u64 = 1 << 40;
 }

@@ -64,6 +64,8 @@ struct Work {
     written: u32,
     /// Whether it is done only when it is flushed.
     flush: bool,
+    /// Nobody waits for it any more: its queue was reset.
+    is_forgotten: bool,
 }
 
 /// What a request asks of the medium.
@@ -128,7 +130,8 @@ impl Block {
         let last = self.chain.writable().last().ok_or(Broken)?;
         let status = Gpa(last.gpa.0 + u64::from(last.bytes) - 1);
         let room = data as u32;
-        let mut work = Work { queue: index, taken: self.chain.taken, status, room, written: 0, flush: false };
+        let (taken, written) = (self.chain.taken, 0);
+        let mut work = Work { queue: index, taken, status, room, written, flush: false, is_forgotten: false };
         match self.start(&mut work, context) {
             Ok(true) => Ok(()),
             Ok(false) => answer(&work, queue, status::OK, context.memory),
@@ -332,6 +335,9 @@ impl Function for Block {
         context: &mut Context<'_>,
     ) -> Result<(), Broken> {
         let Some((Some(work), fault)) = self.slots.finish(completion) else { return Ok(()) };
+        if work.is_forgotten {
+            return Ok(());
+        }
         let queue = queues.get_mut(work.queue).ok_or(Broken)?;
         if work.flush && fault.is_none() && self.flush(Work { flush: false, ..work }, context).is_ok() {
             return Ok(());
@@ -350,6 +356,15 @@ impl Function for Block {
 
     fn orphan(&mut self) {
         self.slots.orphan();
+    }
+
+    fn orphan_queue(&mut self, queue: usize) {
+        let works = self.slots.works_mut().filter(|work| work.queue == queue);
+        works.for_each(|work| work.is_forgotten = true);
+    }
+
+    fn is_queue_idle(&self, queue: usize) -> bool {
+        self.slots.works().all(|work| work.queue != queue)
     }
 
     fn reset(&mut self) {

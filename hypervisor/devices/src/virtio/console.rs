@@ -9,6 +9,7 @@ use super::{Broken, Chain, Queue};
 use crate::device::{Context, DeviceEffect, Work};
 use crate::virtio::copy::{gather, scatter, total};
 use spec::virtio::console::{QUEUES, queue};
+use spec::virtio::feature;
 
 mod state;
 #[cfg(test)]
@@ -86,6 +87,10 @@ impl Default for Console {
 
 /// Its configuration is there only with features that it does not have (section 5.3.4).
 impl Function for Console {
+    fn features(&self) -> u64 {
+        feature::IN_ORDER
+    }
+
     fn queues(&self) -> (u16, u16) {
         (QUEUES, QUEUE_SIZE)
     }
@@ -128,6 +133,12 @@ impl Function for Console {
 
     fn orphan(&mut self) {
         self.printed = None;
+    }
+
+    fn orphan_queue(&mut self, queue: usize) {
+        if queue == queue::TRANSMIT {
+            self.printed = None;
+        }
     }
 
     fn reset(&mut self) {

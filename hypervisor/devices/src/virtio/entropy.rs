@@ -9,6 +9,7 @@ use crate::device::{Context, Work};
 use crate::random::Tested;
 use crate::virtio::copy::scatter;
 use spec::virtio::entropy::QUEUES;
+use spec::virtio::feature;
 
 mod state;
 #[cfg(test)]
@@ -52,6 +53,10 @@ impl Entropy {
 }
 
 impl Function for Entropy {
+    fn features(&self) -> u64 {
+        feature::IN_ORDER
+    }
+
     fn queues(&self) -> (u16, u16) {
         (QUEUES, QUEUE_SIZE)
     }

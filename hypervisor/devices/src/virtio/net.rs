@@ -19,6 +19,7 @@ use filter::Filter;
 use network::{Frame, LARGEST_BYTES, MacAddress, Parts};
 use serde::{Deserialize, Serialize};
 use spec::ethernet::{HEADER_BYTES, TAG_BYTES, TYPE};
+use spec::virtio::feature::IN_ORDER;
 use spec::virtio::net::{Header, config, control, feature, queue};
 
 mod filter;
@@ -43,7 +44,8 @@ const COMMANDS_A_CALL: usize = 16;
 const FRAMES_A_TURN: u32 = 32;
 
 /// Features that each interface offers.
-const FEATURES: u64 = feature::CHECKSUM
+const FEATURES: u64 = IN_ORDER
+    | feature::CHECKSUM
     | feature::GUEST_CHECKSUM
     | feature::MTU
     | feature::MAC

@@ -11,9 +11,9 @@ pub struct Places {
     pub size: u16,
     /// Where the descriptors are.
     pub descriptors: Gpa,
-    /// Where the driver's area is, which the device reads: the available ring.
+    /// Where the driver's area is, which the device reads: the available ring, or event suppression.
     pub driver: Gpa,
-    /// Where the device's area is, which the driver reads: the used ring.
+    /// Where the device's area is, which the driver reads: the used ring, or event suppression.
     pub device: Gpa,
     /// Whether a descriptor may stand for a table of them (VIRTIO_F_INDIRECT_DESC).
     pub indirect: bool,

@@ -1,7 +1,8 @@
 //! A queue as the common configuration shows it, and its ring once it is enabled.
 
 use super::places::{Places, Progress};
-use super::{Broken, Chain, Split, Taken};
+use super::ring::is_packed;
+use super::{Broken, Chain, Ring, Taken};
 use access::GuestMemory;
 use serde::{Deserialize, Serialize};
 use spec::Gpa;
@@ -19,18 +20,46 @@ pub struct Queue {
     descriptors: u64,
     driver: u64,
     device: u64,
-    ring: Option<Split>,
+    ring: Option<Ring>,
+    /// A reset waits for the medium.
+    is_resetting: bool,
 }
 
 impl Queue {
     /// A queue of `most` descriptors as after reset.
     pub(super) const fn new(most: u16) -> Self {
-        Self { most, size: most, vector: NO_VECTOR, descriptors: 0, driver: 0, device: 0, ring: None }
+        let (descriptors, driver, device) = (0, 0, 0);
+        Self {
+            most,
+            size: most,
+            vector: NO_VECTOR,
+            descriptors,
+            driver,
+            device,
+            ring: None,
+            is_resetting: false,
+        }
     }
 
     /// As after reset.
     pub(super) const fn reset(&mut self) {
         *self = Self::new(self.most);
+    }
+
+    /// Takes nothing any more, and is as after reset once the medium has nothing of it (section 2.6.1).
+    pub(super) const fn begin_reset(&mut self) {
+        self.ring = None;
+        self.is_resetting = true;
+    }
+
+    /// Whether a reset waits for the medium.
+    pub(super) const fn is_resetting(&self) -> bool {
+        self.is_resetting
+    }
+
+    /// Whether the driver may say where it is.
+    const fn can_be_placed(&self) -> bool {
+        self.ring.is_none() && !self.is_resetting
     }
 
     /// The register at `offset`, of 8 bytes where it is an address.
@@ -39,6 +68,7 @@ impl Queue {
             common::QUEUE_SIZE => self.size.into(),
             common::QUEUE_VECTOR => self.vector.into(),
             common::QUEUE_ENABLE => self.ring.is_some().into(),
+            common::QUEUE_RESET => self.is_resetting.into(),
             common::QUEUE_DESCRIPTORS => self.descriptors,
             common::QUEUE_DRIVER => self.driver,
             common::QUEUE_DEVICE => self.device,
@@ -47,36 +77,41 @@ impl Queue {
     }
 
     /// Where the size or the place of the queue is kept, of which an enabled one changes neither
-    /// (section 4.1.4.3.2). The size is a power of two.
-    pub(super) fn set_size(&mut self, size: u16) {
-        if self.ring.is_none() && size.is_power_of_two() && size <= self.most {
+    /// (section 4.1.4.3.2). The size is a power of two unless the queue is packed.
+    pub(super) fn set_size(&mut self, size: u16, features: u64) {
+        if self.can_be_placed() && is_size(size, features) && size <= self.most {
             self.size = size;
         }
     }
 
     /// Writes 4 bytes of an address, at `offset`.
     pub(super) const fn set_address(&mut self, offset: u64, value: u32) {
+        if !self.can_be_placed() {
+            return;
+        }
         let place = match offset & !7 {
             common::QUEUE_DESCRIPTORS => &mut self.descriptors,
             common::QUEUE_DRIVER => &mut self.driver,
             common::QUEUE_DEVICE => &mut self.device,
             _ => return,
         };
-        if self.ring.is_none() {
-            let shift = 8 * (offset & 4);
-            *place = *place & !(0xffff_ffff << shift) | (value as u64) << shift;
-        }
+        let shift = 8 * (offset & 4);
+        *place = *place & !(0xffff_ffff << shift) | (value as u64) << shift;
     }
 
-    /// Enables the queue where the driver put it.
+    /// Enables the queue where the driver put it. If it is held nothing is taken before
+    /// [`admit`](Self::admit).
     ///
     /// # Errors
     /// It cannot be there.
-    pub(super) fn enable(&mut self, features: u64) -> Result<(), Broken> {
-        if self.ring.is_some() {
-            return Ok(());
+    pub(super) fn enable(&mut self, features: u64, is_held: bool) -> Result<(), Broken> {
+        if self.can_be_placed() {
+            let mut ring = Ring::new(self.places(features), features)?;
+            if is_held {
+                ring.hold();
+            }
+            self.ring = Some(ring);
         }
-        self.ring = Some(Split::new(self.places(features))?);
         Ok(())
     }
 
@@ -91,12 +126,12 @@ impl Queue {
         }
     }
 
-    /// See [`Split::admit`].
+    /// See [`Ring::admit`].
     pub(super) fn admit(&mut self, memory: &dyn GuestMemory) -> Result<(), Broken> {
         self.ring.as_mut().map_or(Ok(()), |ring| ring.admit(memory))
     }
 
-    /// See [`Split::take`]. A queue that is not enabled has nothing.
+    /// See [`Ring::take`]. A queue that is not enabled has nothing.
     ///
     /// # Errors
     /// See there.
@@ -112,7 +147,7 @@ impl Queue {
         self.put_all(memory, &[(taken, written)])
     }
 
-    /// See [`Split::put_all`].
+    /// See [`Ring::put_all`].
     ///
     /// # Errors
     /// See there; and the queue is not enabled.
@@ -134,12 +169,12 @@ impl Queue {
         }
     }
 
-    /// See [`Split::take_interrupt`].
+    /// See [`Ring::take_interrupt`].
     pub(super) fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
         self.ring.as_mut().map_or(Ok(false), |ring| ring.take_interrupt(memory))
     }
 
-    /// See [`Split::want_notifications`].
+    /// See [`Ring::want_notifications`].
     pub(super) fn want_notifications(
         &mut self,
         wanted: bool,
@@ -147,6 +182,11 @@ impl Queue {
     ) -> Result<bool, Broken> {
         self.ring.as_mut().map_or(Ok(false), |ring| ring.want_notifications(wanted, memory))
     }
+}
+
+/// Whether a queue can have so many descriptors.
+pub(super) const fn is_size(size: u16, features: u64) -> bool {
+    size.is_power_of_two() || size != 0 && is_packed(features)
 }
 
 /// A queue as it is saved.
@@ -170,7 +210,7 @@ impl Queue {
             descriptors: self.descriptors,
             driver: self.driver,
             device: self.device,
-            progress: self.ring.as_ref().map(Split::progress),
+            progress: self.ring.as_ref().map(Ring::progress),
         }
     }
 
@@ -180,9 +220,10 @@ impl Queue {
     /// It cannot be there, or not be so far.
     pub(super) fn restored(state: &QueueState, most: u16, features: u64) -> Result<Self, Broken> {
         let QueueState { size, vector, descriptors, driver, device, progress } = *state;
-        let mut queue = Self { most, size, vector, descriptors, driver, device, ring: None };
+        let mut queue =
+            Self { most, size, vector, descriptors, driver, device, ring: None, is_resetting: false };
         if let Some(progress) = progress {
-            queue.ring = Some(Split::restored(queue.places(features), progress)?);
+            queue.ring = Some(Ring::restored(queue.places(features), features, progress)?);
         }
         Ok(queue)
     }

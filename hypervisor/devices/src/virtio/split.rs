@@ -103,6 +103,11 @@ impl Split {
         Err(Broken)
     }
 
+    /// Lets nothing be taken until [`admit`](Self::admit).
+    pub const fn hold(&mut self) {
+        self.admitted = Some(self.next_available);
+    }
+
     /// Takes the next chain that the driver made available. Whether there was one.
     ///
     /// # Errors

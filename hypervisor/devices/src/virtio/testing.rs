@@ -1,190 +1,22 @@
-//! The driver's side of a virtio device, for tests of the device's: rings in the order in which Linux
-//! writes and reads them, and the registers.
+//! The driver's side of a virtio device, for tests of the device's: its queues, and the registers.
 
 use super::transport::{Function, Transport};
 use crate::testing::{Bench, VecMedium};
 use access::GuestMemory;
 use access::memory::VecMemory;
 use spec::virtio::pci::common;
-use spec::virtio::split::{
-    AVAILABLE_NO_INTERRUPT, DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT, DESCRIPTOR_WRITE, Descriptor, RING_ENTRIES,
-    RING_FLAGS, RING_INDEX, USED_NO_NOTIFY, passed,
-};
-use spec::virtio::{feature, status};
+use spec::virtio::status;
 use spec::{Gpa, Width};
 use std::vec::Vec;
+
+mod ring;
+
+pub use ring::{RING_BYTES, Ring, describe};
 
 /// Bytes of the guest's memory.
 pub const MEMORY: usize = 0x40_0000;
 /// Where the data of requests may be, to the end of the memory.
 pub const DATA: u64 = 0x30_0000;
-/// Where the rings are; each has so many bytes.
-const RINGS: u64 = 0x1_0000;
-const RING_BYTES: u64 = 0x2000;
-/// Where a chain has place for its header and its status.
-const HEADERS: u64 = 0x4_0000;
-/// Where the indirect table of a chain is.
-const TABLES: u64 = 0x10_0000;
-const TABLE_BYTES: u64 = 0x800;
-/// The most descriptors of a queue.
-const MOST: u64 = 128;
-
-/// One queue, as its driver has it.
-#[derive(Clone, Debug)]
-pub struct Ring {
-    number: u64,
-    /// Its descriptors.
-    pub size: u16,
-    /// Whether event indexes were agreed on.
-    pub event_index: bool,
-    free: Vec<u16>,
-    /// The descriptors of each chain, by its head.
-    chains: Vec<Vec<u16>>,
-    available: u16,
-    used: u16,
-    notified: u16,
-}
-
-impl Ring {
-    /// Queue `number` (0 to 3), of `size` descriptors (a power of two up to 128).
-    pub fn new(number: u16, size: u16, event_index: bool) -> Self {
-        Self {
-            number: number.into(),
-            size,
-            event_index,
-            free: (0..size).collect(),
-            chains: std::vec![Vec::new(); size.into()],
-            available: 0,
-            used: 0,
-            notified: 0,
-        }
-    }
-
-    /// Where its descriptor table is.
-    pub const fn descriptors(&self) -> u64 {
-        RINGS + self.number * RING_BYTES
-    }
-
-    /// Where its available ring is.
-    pub const fn available(&self) -> u64 {
-        self.descriptors() + 0x800
-    }
-
-    /// Where its used ring is.
-    pub const fn used(&self) -> u64 {
-        self.descriptors() + 0x1000
-    }
-
-    /// 16 bytes for the header of chain `head`, and behind them its status.
-    pub fn header(&self, head: u16) -> u64 {
-        HEADERS + (self.number * MOST + u64::from(head)) * 0x20
-    }
-
-    /// The head that the next chain gets, which has so many segments; `None` where it has no place.
-    pub fn next_head(&self, segments: usize, indirect: bool) -> Option<u16> {
-        let own = if indirect { 1 } else { segments };
-        self.free.get(self.free.len().checked_sub(own)?).copied()
-    }
-
-    /// Whether all chains came back.
-    pub fn is_idle(&self) -> bool {
-        self.free.len() == usize::from(self.size)
-    }
-
-    /// Makes a chain of segments available, each an address and bytes, the last `writable` of them for
-    /// the device to write.
-    pub fn add(
-        &mut self,
-        memory: &dyn GuestMemory,
-        segments: &[(u64, u32)],
-        writable: usize,
-        indirect: bool,
-    ) -> Option<u16> {
-        let head = self.next_head(segments.len(), indirect)?;
-        let own = if indirect { 1 } else { segments.len() };
-        let numbers = self.free.split_off(self.free.len() - own);
-        let place = TABLES + (self.number * MOST + u64::from(head)) * TABLE_BYTES;
-        let table = if indirect { place } else { self.descriptors() };
-        for (place, &(gpa, bytes)) in segments.iter().enumerate() {
-            let number = |place: usize| if indirect { place as u16 } else { numbers[place] };
-            let last = place + 1 == segments.len();
-            let mut flags = if last { 0 } else { DESCRIPTOR_NEXT };
-            flags |= if place + writable >= segments.len() { DESCRIPTOR_WRITE } else { 0 };
-            let next = if last { 0xffff } else { number(place + 1) };
-            describe(memory, table, number(place), Descriptor { gpa: Gpa(gpa), bytes, flags, next });
-        }
-        if indirect {
-            let bytes = (segments.len() * Descriptor::BYTES) as u32;
-            let descriptor = Descriptor { gpa: Gpa(table), bytes, flags: DESCRIPTOR_INDIRECT, next: 0 };
-            describe(memory, self.descriptors(), head, descriptor);
-        }
-        self.chains[usize::from(head)] = numbers;
-        self.offer(memory, head);
-        Some(head)
-    }
-
-    /// Makes the chain that begins at `head` available, whatever it is.
-    pub fn offer(&mut self, memory: &dyn GuestMemory, head: u16) {
-        let entry = self.available() + RING_ENTRIES + u64::from(self.available % self.size) * 2;
-        set(memory, entry, head);
-        self.available = self.available.wrapping_add(1);
-        set(memory, self.available() + RING_INDEX, self.available);
-    }
-
-    /// Whether the device is to be told of what was made available since this was last asked.
-    pub fn must_notify(&mut self, memory: &dyn GuestMemory) -> bool {
-        let old = core::mem::replace(&mut self.notified, self.available);
-        if self.event_index {
-            let event = get(memory, self.used() + RING_ENTRIES + u64::from(self.size) * 8);
-            passed(event, old, self.available)
-        } else {
-            old != self.available && get(memory, self.used() + RING_FLAGS) & USED_NO_NOTIFY == 0
-        }
-    }
-
-    /// Takes what was used next: head and bytes.
-    pub fn take_used(&mut self, memory: &dyn GuestMemory) -> Option<(u16, u32)> {
-        if get(memory, self.used() + RING_INDEX) == self.used {
-            return None;
-        }
-        let place = self.used() + RING_ENTRIES + u64::from(self.used % self.size) * 8;
-        let entry = memory.read64(Gpa(place)).expect("a ring in memory");
-        self.used = self.used.wrapping_add(1);
-        let head = entry as u16;
-        let numbers = core::mem::take(&mut self.chains[usize::from(head)]);
-        assert!(!numbers.is_empty(), "chain {head} was not the device's");
-        self.free.extend(numbers);
-        Some((head, (entry >> 32) as u32))
-    }
-
-    /// Asks for an interrupt with the next chain that is used, or for none.
-    pub fn want_interrupt(&self, memory: &dyn GuestMemory, wanted: bool) {
-        if self.event_index {
-            // No interrupt is the one that is longest ago.
-            let event = if wanted { self.used } else { self.used.wrapping_sub(1) };
-            set(memory, self.available() + RING_ENTRIES + u64::from(self.size) * 2, event);
-        } else {
-            let flags = if wanted { 0 } else { AVAILABLE_NO_INTERRUPT };
-            set(memory, self.available() + RING_FLAGS, flags);
-        }
-    }
-}
-
-/// Writes descriptor `index` of the table at `table`.
-pub fn describe(memory: &dyn GuestMemory, table: u64, index: u16, descriptor: Descriptor) {
-    let at = Gpa(table + u64::from(index) * Descriptor::BYTES as u64);
-    memory.write(at, &descriptor.encode()).expect("a table in memory");
-}
-
-fn get(memory: &dyn GuestMemory, at: u64) -> u16 {
-    let mut bytes = [0; 2];
-    memory.read(Gpa(at), &mut bytes).expect("a ring in memory");
-    u16::from_le_bytes(bytes)
-}
-
-fn set(memory: &dyn GuestMemory, at: u64, value: u16) {
-    memory.write(Gpa(at), &value.to_le_bytes()).expect("a ring in memory");
-}
 
 /// A device with its driver.
 pub struct Guest<F: Function, M = VecMemory> {
@@ -236,6 +68,14 @@ impl<F: Function, M: GuestMemory> Guest<F, M> {
         })
     }
 
+    /// The features that the driver took.
+    pub fn taken(&mut self) -> u64 {
+        (0..2).fold(0, |all, select| {
+            self.set_common(common::DRIVER_FEATURE_SELECT, Width::Dword, select);
+            all | self.common(common::DRIVER_FEATURE, Width::Dword) << (32 * select)
+        })
+    }
+
     /// Takes features. Whether the device agrees.
     pub fn negotiate(&mut self, features: u64) -> bool {
         self.add_status(status::ACKNOWLEDGE);
@@ -249,15 +89,15 @@ impl<F: Function, M: GuestMemory> Guest<F, M> {
     }
 
     /// Puts a queue where it belongs and enables it.
-    pub fn enable(&mut self, number: u16, size: u16, vector: u16, event_index: bool) {
-        let ring = Ring::new(number, size, event_index);
+    pub fn enable(&mut self, number: u16, size: u16, vector: u16, features: u64) {
+        let ring = Ring::new(number, size, features);
         self.set_common(common::QUEUE_SELECT, Width::Word, number.into());
         self.set_common(common::QUEUE_SIZE, Width::Word, size.into());
         self.set_common(common::QUEUE_VECTOR, Width::Word, vector.into());
         for (offset, gpa) in [
             (common::QUEUE_DESCRIPTORS, ring.descriptors()),
-            (common::QUEUE_DRIVER, ring.available()),
-            (common::QUEUE_DEVICE, ring.used()),
+            (common::QUEUE_DRIVER, ring.driver_area()),
+            (common::QUEUE_DEVICE, ring.device_area()),
         ] {
             self.set_common(offset, Width::Dword, gpa & 0xffff_ffff);
             self.set_common(offset + 4, Width::Dword, gpa >> 32);
@@ -279,7 +119,7 @@ impl<F: Function, M: GuestMemory> Guest<F, M> {
         }
         for number in 0..queues {
             let vector = if has_messages { 1 + number } else { spec::virtio::pci::NO_VECTOR };
-            self.enable(number, size, vector, features & feature::EVENT_INDEX != 0);
+            self.enable(number, size, vector, features);
         }
         self.add_status(status::DRIVER_OK);
     }
@@ -298,6 +138,13 @@ impl<F: Function, M: GuestMemory> Guest<F, M> {
     pub fn kick(&mut self, queue: u16) {
         let notify = super::transport::NOTIFY + u64::from(queue) * 4;
         self.bench.write(notify, Width::Word, queue.into());
+    }
+
+    /// Resets one queue alone. Whether that is over.
+    pub fn reset_queue(&mut self, queue: u16) -> bool {
+        self.set_common(common::QUEUE_SELECT, Width::Word, queue.into());
+        self.set_common(common::QUEUE_RESET, Width::Word, 1);
+        self.common(common::QUEUE_RESET, Width::Word) == 0
     }
 
     /// Writes 0 to `device_status`. Whether the reset is over.

@@ -48,12 +48,19 @@ const STATUS_BITS: u8 =
     status::ACKNOWLEDGE | status::DRIVER | status::DRIVER_OK | status::FEATURES_OK | status::FAILED;
 
 /// Features of the transport.
-const FEATURES: u64 = feature::VERSION_1 | feature::INDIRECT_DESCRIPTORS | feature::EVENT_INDEX;
+const FEATURES: u64 = feature::VERSION_1
+    | feature::INDIRECT_DESCRIPTORS
+    | feature::EVENT_INDEX
+    | feature::RING_PACKED
+    | feature::NOTIFICATION_DATA
+    | feature::RING_RESET;
 
 /// The device.
 pub struct Transport<F> {
     pub(super) function: F,
     queues: Box<[Queue]>,
+    /// Features of the transport that it offers.
+    features: u64,
     /// Messages that the PCI function has.
     messages: u16,
     /// Somebody polls.
@@ -83,6 +90,7 @@ impl<F: Function> Transport<F> {
         Self {
             queues: core::iter::repeat_n(Queue::new(most), usize::from(queues).min(MOST_QUEUES)).collect(),
             function,
+            features: FEATURES,
             messages: messages.min(MOST_MESSAGES),
             is_polled,
             status: 0,
@@ -99,8 +107,14 @@ impl<F: Function> Transport<F> {
         }
     }
 
+    /// The same without packed queues.
+    pub const fn with_split_queues(mut self) -> Self {
+        self.features &= !feature::RING_PACKED;
+        self
+    }
+
     fn features(&self) -> u64 {
-        FEATURES | self.function.features()
+        self.features | self.function.features()
     }
 
     /// Whether the queues are used.
@@ -147,7 +161,11 @@ impl<F: Function> Transport<F> {
             (common::CONFIG_VECTOR, Width::Word) => self.config_vector = self.vector(word),
             (common::STATUS, Width::Byte) => self.set_status(value as u8, context),
             (common::QUEUE_SELECT, Width::Word) => self.queue_select = word,
-            (common::QUEUE_SIZE, Width::Word) => self.queue_mut().into_iter().for_each(|q| q.set_size(word)),
+            (common::QUEUE_SIZE, Width::Word) => {
+                let features = self.driver_features;
+                self.queue_mut().into_iter().for_each(|queue| queue.set_size(word, features));
+            }
+            (common::QUEUE_RESET, Width::Word) if word == 1 => self.reset_queue(),
             (common::QUEUE_VECTOR, Width::Word) => {
                 let vector = self.vector(word);
                 self.queue_mut().into_iter().for_each(|queue| queue.vector = vector);
@@ -188,8 +206,25 @@ impl<F: Function> Transport<F> {
             return;
         }
         let features = self.driver_features;
-        if self.queue_mut().is_some_and(|queue| queue.enable(features).is_err()) {
+        // Where nobody polls, what is taken was notified of.
+        let is_held = !self.is_polled && self.function.is_notified(self.queue_select.into());
+        if self.queue_mut().is_some_and(|queue| queue.enable(features, is_held).is_err()) {
             self.fail(context);
+        }
+    }
+
+    /// The driver resets one queue. That is over when the medium has nothing of it any more: until then
+    /// the register does not read 0, for which the driver waits (section 4.1.4.3.1).
+    fn reset_queue(&mut self) {
+        let is_agreed = self.status & status::FEATURES_OK != 0;
+        if !is_agreed || self.driver_features & feature::RING_RESET == 0 || self.is_resetting {
+            return;
+        }
+        let index = usize::from(self.queue_select);
+        if let Some(queue) = self.queue_mut() {
+            queue.begin_reset();
+            self.function.orphan_queue(index);
+            self.settle();
         }
     }
 
@@ -227,8 +262,16 @@ impl<F: Function> Transport<F> {
     /// A reset is over when the medium has nothing of the driver's any more: until then the status
     /// does not read 0, for which the driver waits (section 4.1.4.3.2).
     fn settle(&mut self) {
-        if self.is_resetting && self.function.is_idle() {
-            self.forget();
+        if self.is_resetting {
+            if self.function.is_idle() {
+                self.forget();
+            }
+            return;
+        }
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            if queue.is_resetting() && self.function.is_queue_idle(index) {
+                queue.reset();
+            }
         }
     }
 

@@ -36,7 +36,7 @@ impl Kind {
     ) -> (EmulatedFunction, Endpoint) {
         let Self { identity, layout, .. } = self;
         let messages = self.messages.min(1 + device.queues().0);
-        let device = Transport::new(device, messages, is_polled);
+        let device = Transport::new(device, messages, is_polled).with_split_queues();
         let endpoint = Endpoint::new(metered::model(device), backend, messages, layout.table, layout.pending);
         let function = Description { identity, messages, layout, vendor_specific: CAPABILITIES };
         (EmulatedFunction::new(&function), endpoint)

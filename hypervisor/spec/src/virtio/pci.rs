@@ -51,10 +51,12 @@ pub mod common {
     pub const QUEUE_NOTIFY: u64 = 0x1e;
     /// Where its descriptor table is; 8 bytes, also as two of 4.
     pub const QUEUE_DESCRIPTORS: u64 = 0x20;
-    /// Where its available ring is; 8 bytes.
+    /// Where its available ring is, or the driver's event suppression; 8 bytes.
     pub const QUEUE_DRIVER: u64 = 0x28;
-    /// Where its used ring is; 8 bytes.
+    /// Where its used ring is, or the device's event suppression; 8 bytes.
     pub const QUEUE_DEVICE: u64 = 0x30;
+    /// Whether it is being reset; 2 bytes.
+    pub const QUEUE_RESET: u64 = 0x3a;
 }
 
 /// The interrupt status (section 4.1.4.5).

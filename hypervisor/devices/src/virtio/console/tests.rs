@@ -265,9 +265,11 @@ proptest! {
     fn everything_arrives_in_order(
         steps in prop::collection::vec((0_usize..900, 1_usize..300, any::<bool>(), any::<bool>()), 1..60),
         event_index: bool,
+        is_packed: bool,
         piece in 1_usize..400,
     ) {
         let features = if event_index { USUAL } else { USUAL & !feature::EVENT_INDEX };
+        let features = if is_packed { features | feature::RING_PACKED } else { features };
         let mut terminal = Terminal::with(features);
         let (mut sent, mut shown, mut typed, mut read) = (vec![], vec![], vec![], vec![]);
         for (number, (bytes, cut, notifies, types)) in steps.into_iter().enumerate() {

@@ -262,10 +262,12 @@ proptest! {
     fn each_buffer_comes_back(
         sizes in prop::collection::vec(prop::collection::vec(1_u32..200, 1..5), 1..40),
         event_index: bool,
+        is_packed: bool,
         every in 1_usize..9,
     ) {
         let (mut guest, _) = guest_with(words());
         let features = if event_index { USUAL } else { USUAL & !feature::EVENT_INDEX };
+        let features = if is_packed { features | feature::RING_PACKED } else { features };
         guest.start(features, QUEUE_SIZE, true);
         let mut flights: Vec<(u16, u32)> = vec![];
         for (number, sizes) in sizes.iter().enumerate() {

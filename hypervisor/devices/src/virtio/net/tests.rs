@@ -20,6 +20,9 @@ const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 const CONFIG: Config = Config { mac: MAC, mtu: 1500, any_source: false };
 const COMMON: u64 =
     common_feature::VERSION_1 | common_feature::INDIRECT_DESCRIPTORS | common_feature::EVENT_INDEX;
+/// What the transport offers besides.
+const OTHERS: u64 =
+    common_feature::RING_PACKED | common_feature::NOTIFICATION_DATA | common_feature::RING_RESET;
 /// What Linux takes.
 const USUAL: u64 = COMMON | FEATURES;
 /// Messages: the configuration's, and the queues'.

@@ -56,6 +56,15 @@ pub trait Function: Send {
     }
     /// Nobody waits any more for what is at the medium, but it may still come.
     fn orphan(&mut self) {}
+    /// Nobody waits any more for what is at the medium for queue `queue`, but it may still come.
+    fn orphan_queue(&mut self, queue: usize) {
+        let _ = queue;
+    }
+    /// Whether nothing of queue `queue` is at the medium.
+    fn is_queue_idle(&self, queue: usize) -> bool {
+        let _ = queue;
+        true
+    }
     /// As after power-up: what is at the medium is not known any more.
     fn reset(&mut self) {}
 

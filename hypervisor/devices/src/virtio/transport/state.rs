@@ -2,8 +2,9 @@
 
 use super::{Function, MOST_QUEUES, STATUS_BITS, Transport};
 use crate::snapshot::{RestoreFault, SaveFault, has};
-use crate::virtio::queue::QueueState;
-use crate::virtio::{Queue, Split};
+use crate::virtio::Queue;
+use crate::virtio::queue::{QueueState, is_size};
+use crate::virtio::ring::is_at_rest;
 use serde::{Deserialize, Serialize};
 use spec::virtio::pci::{NO_VECTOR, isr};
 use spec::virtio::status;
@@ -103,9 +104,9 @@ impl<F: Function> Transport<F> {
             has(queue.is_some() == (place < count), "there are more queues, or fewer")?;
             let Some(queue) = queue else { continue };
             has(self.is_vector(queue.vector), "a vector is of no message")?;
-            has(queue.size.is_power_of_two() && queue.size <= most, "a queue has a size that none has")?;
+            has(is_size(queue.size, features) && queue.size <= most, "a queue has a size that none has")?;
             has(is_agreed || queue.progress.is_none(), "a queue is enabled without features")?;
-            let is_far = |progress| is_broken || Split::is_at_rest(progress, queue.size);
+            let is_far = |progress| is_broken || is_at_rest(progress, queue.size, features);
             has(queue.progress.as_ref().is_none_or(is_far), "a queue is not as far as it can be")?;
             let restored = Queue::restored(queue, most, features);
             has(restored.is_ok(), "a queue is where none can be")?;

@@ -6,6 +6,7 @@ use super::*;
 use crate::Device;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use spec::virtio::pci::common;
 
 const SECTORS: u64 = 512;
 /// Where the data of a request is: a place of so many bytes.
@@ -43,6 +44,8 @@ enum Step {
     Sleep,
     Fault(bool),
     Reset,
+    /// The driver resets one queue.
+    ResetQueue(u16),
     /// The device is saved, and restored into another one.
     Move,
 }
@@ -77,6 +80,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Sleep),
         1 => any::<bool>().prop_map(Step::Fault),
         1 => Just(Step::Reset),
+        1 => (0..2_u16).prop_map(Step::ResetQueue),
         3 => Just(Step::Move),
     ]
 }
@@ -134,6 +138,7 @@ impl World {
                 self.drive.guest.bench.medium.fault = fails.then_some(RequestFault::Medium);
             }
             Step::Reset => self.reset(),
+            Step::ResetQueue(queue) => self.reset_queue(queue),
             Step::Move if self.drive.guest.bench.waiting.is_empty() => self.replace(),
             Step::Serve(_) | Step::Poll | Step::Sleep | Step::Move => {}
         }
@@ -327,6 +332,30 @@ impl World {
         self.drive.guest.start(self.features, 128, true);
     }
 
+    /// The driver resets a queue and enables it again: its requests may be done or not, and those of the other go
+    /// on. It waits as a driver does, meanwhile the medium answers in any order.
+    fn reset_queue(&mut self, queue: u16) {
+        let is_over = self.drive.guest.reset_queue(queue);
+        let mut answered = 0;
+        while !is_over && self.drive.guest.common(common::QUEUE_RESET, Width::Word) != 0 {
+            let waiting = self.drive.guest.bench.waiting.len();
+            assert_ne!(waiting, 0, "the reset does not end");
+            self.serve(answered * 7 % waiting);
+            answered += 1;
+        }
+        assert_eq!(self.drive.guest.common(common::QUEUE_ENABLE, Width::Word), 0);
+        assert_eq!(self.drive.guest.common(common::QUEUE_DESCRIPTORS, Width::Qword), 0);
+        let (own, others) = self.flights.drain(..).partition(|flight| flight.order.queue == queue);
+        self.flights = others;
+        let own: Vec<Flight> = own;
+        for flight in own {
+            let range = Self::range(&flight.order);
+            self.model[range.clone()].copy_from_slice(self.drive.medium(range.start, range.len()));
+            self.places.push(flight.place);
+        }
+        self.drive.guest.enable(queue, 128, 1 + queue, self.features);
+    }
+
     /// Everything ends, by what was asked for alone: notifications, wakes and interrupts.
     fn end(&mut self) {
         self.drive.guest.bench.medium.fault = None;
@@ -394,12 +423,15 @@ proptest! {
         is_polled: bool,
         hold: bool,
         event_index: bool,
+        is_packed: bool,
         flushes: bool,
         steps in proptest::collection::vec(step(), 1..300),
     ) {
         let with = |is_so: bool, feature: u64| if is_so { feature } else { 0 };
         let features = INDIRECT
             | with(event_index, common_feature::EVENT_INDEX)
+            | with(is_packed, common_feature::RING_PACKED)
+            | common_feature::RING_RESET
             | with(flushes, feature::FLUSH);
         let mut world = World::new(features, is_polled, hold);
         for step in steps {

@@ -6,7 +6,13 @@ use crate::virtio::testing::{MEMORY, Ring, describe};
 use access::OutOfBounds;
 use access::memory::VecMemory;
 use core::cell::Cell;
+use spec::virtio::pci::common;
 use spec::virtio::split::Descriptor;
+
+/// Either kind of ring, with event indexes and without.
+const EACH_RING: [u64; 4] = [USUAL, INDIRECT, USUAL | PACKED, INDIRECT | PACKED];
+const PACKED: u64 = common_feature::RING_PACKED;
+const RESET: u64 = common_feature::RING_RESET;
 
 fn wants(drive: &mut Drive, wanted: bool) -> bool {
     drive.guest.bench.with(|device, context| device.want_notifications(wanted, context))
@@ -36,7 +42,7 @@ fn what_has_no_room_goes_on_later() {
 /// As many requests as a queue holds that are answered without the medium, with one notification.
 #[test]
 fn a_full_queue_of_answers_needs_one_notification() {
-    for features in [USUAL, INDIRECT] {
+    for features in EACH_RING {
         let mut drive = Drive::with(config(), features, false);
         for _ in 0..2 {
             for _ in 0..128 {
@@ -51,7 +57,7 @@ fn a_full_queue_of_answers_needs_one_notification() {
 /// Where nobody polls, the driver has to know that it must tell of each chain.
 #[test]
 fn without_a_poller_every_request_is_noticed() {
-    for features in [USUAL, INDIRECT] {
+    for features in EACH_RING {
         let mut drive = Drive::with(config(), features, false);
         for sector in 0..300 {
             assert_eq!(drive.outcome(request::IN, sector, &[], &[(DATA, 512)]), (status::OK, 513));
@@ -63,7 +69,7 @@ fn without_a_poller_every_request_is_noticed() {
 /// Where somebody polls, a notification wakes, and nothing else happens before the poll.
 #[test]
 fn a_notification_wakes_whoever_polls() {
-    for features in [USUAL, INDIRECT] {
+    for features in EACH_RING {
         let mut drive = Drive::with(config(), features, true);
         assert!(!wants(&mut drive, true));
         let before = drive.guest.bench.wakes;
@@ -84,7 +90,7 @@ fn a_notification_wakes_whoever_polls() {
 /// there meanwhile is forgotten.
 #[test]
 fn while_somebody_polls_nothing_is_told() {
-    for features in [USUAL, INDIRECT] {
+    for features in EACH_RING {
         let mut drive = Drive::with(config(), features, true);
         assert!(!wants(&mut drive, true));
         drive.send(0, request::IN, 0, &[], &[(DATA, 512)]);
@@ -112,7 +118,7 @@ fn while_somebody_polls_nothing_is_told() {
 /// A driver that is busy asks for no interrupt, and one for many is enough.
 #[test]
 fn interrupts_come_as_the_driver_wants_them() {
-    for features in [USUAL, INDIRECT] {
+    for features in EACH_RING {
         let mut drive = Drive::with(config(), features, true);
         drive.guest.bench.hold = true;
         for sector in 0..32 {
@@ -341,10 +347,67 @@ fn an_access_ends_while_another_processor_fills_the_queue() {
             }
             guest.kick(0);
             assert_eq!(used(&guest).wrapping_sub(before), 200);
-            let event = guest.rings[0].event_index;
-            guest.rings[0] = Ring::new(0, 128, event);
+            guest.rings[0] = Ring::new(0, 128, features);
             assert!(guest.reset());
             guest.start(features, 128, true);
         }
     }
+}
+
+/// Section 2.6.1: what the medium has of a queue is done before its reset is over, the driver hears nothing
+/// of it, the other queue goes on, and the queue works again once it is enabled.
+#[test]
+fn a_reset_of_a_queue_waits_for_the_medium() {
+    for (features, is_polled) in EACH_RING.into_iter().flat_map(|all| [(all, false), (all, true)]) {
+        let mut drive = Drive::with(config(), features | RESET, is_polled);
+        drive.guest.bench.hold = true;
+        for queue in [0, 1, 0] {
+            drive.send(queue, request::IN, 3, &[], &[(DATA, 512), (DATA + 0x1000, 512)]);
+        }
+        drive.guest.bench.poll();
+        assert_eq!(drive.guest.bench.waiting.len(), 6);
+        assert!(!drive.guest.reset_queue(0));
+        assert!(!drive.guest.reset_queue(0), "a second time changes nothing");
+        for served in 1..=6 {
+            // Nothing is enabled while it waits.
+            drive.guest.set_common(common::QUEUE_DESCRIPTORS, Width::Qword, 0x5000);
+            drive.guest.set_common(common::QUEUE_ENABLE, Width::Word, 1);
+            assert_eq!(drive.guest.common(common::QUEUE_RESET, Width::Word), 1, "{served}");
+            assert_eq!(drive.guest.common(common::QUEUE_ENABLE, Width::Word), 0);
+            assert!(drive.guest.bench.serve());
+            drive.guest.bench.poll();
+        }
+        assert_eq!(drive.guest.common(common::QUEUE_RESET, Width::Word), 0);
+        assert_eq!(drive.guest.common(common::QUEUE_ENABLE, Width::Word), 0);
+        assert_eq!(drive.guest.common(common::QUEUE_DESCRIPTORS, Width::Qword), 0);
+        assert_eq!(drive.guest.common(common::QUEUE_VECTOR, Width::Word), 0xffff);
+        assert_eq!((drive.take(0), drive.take(1).map(|done| done.status)), (None, Some(status::OK)));
+        assert_eq!(drive.guest.bench.messages, [2]);
+        drive.guest.enable(0, 64, 1, features);
+        drive.guest.bench.hold = false;
+        drive.send(0, request::IN, 3, &[], &[(DATA, 512)]);
+        drive.guest.bench.poll();
+        assert_eq!(drive.take(0).map(|done| done.status), Some(status::OK));
+        drive.guest.bench.poll();
+        assert_eq!(drive.guest.bench.messages, [2, 1]);
+        assert!(!drive.needs_reset());
+    }
+}
+
+/// Without the feature there is no such register, and a reset of the device is over all.
+#[test]
+fn a_reset_of_a_queue_is_agreed_on() {
+    let mut drive = Drive::with(config(), USUAL, false);
+    drive.guest.reset_queue(0);
+    assert_eq!(drive.guest.common(common::QUEUE_ENABLE, Width::Word), 1);
+    let mut drive = Drive::with(config(), USUAL | RESET, false);
+    drive.guest.bench.hold = true;
+    drive.send(0, request::IN, 3, &[], &[(DATA, 512)]);
+    assert!(!drive.guest.reset_queue(0));
+    assert!(!drive.guest.reset());
+    drive.guest.bench.serve();
+    assert_eq!(drive.guest.status(), 0);
+    drive.guest.set_common(common::QUEUE_SELECT, Width::Word, 0);
+    assert_eq!(drive.guest.common(common::QUEUE_RESET, Width::Word), 0);
+    assert!(drive.guest.bench.messages.is_empty());
 }

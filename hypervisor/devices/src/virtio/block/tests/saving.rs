@@ -144,7 +144,7 @@ fn states_that_no_device_has() {
         (|state| state.registers.status = device_status::NEEDS_RESET, "without features"),
         (|state| state.registers.status = device_status::ACKNOWLEDGE, "is not set up"),
         (|state| state.registers.driver_features = 0, "features"),
-        (|state| state.registers.driver_features |= 1 << 40, "features"),
+        (|state| state.registers.driver_features |= 1 << 41, "features"),
         (|state| state.registers.isr = 4, "the ISR"),
         (|state| state.registers.unsent = 8, "a message"),
         (|state| state.registers.config_vector = 3, "a vector"),
@@ -192,6 +192,35 @@ fn states_that_no_device_has() {
     }
     drive.guest.bench.poll();
     assert_eq!(drive.take(1).unwrap().status, status::OK);
+}
+
+/// Places of a packed queue are counted through two laps.
+#[test]
+fn states_that_no_packed_queue_has() {
+    let mut drive = Drive::with(config(), USUAL | common_feature::RING_PACKED, false);
+    let size = drive.guest.rings[1].size;
+    for _ in 0..size + 3 {
+        drive.outcome(request::GET_ID, 0, &[], &[(DATA, 20)]);
+    }
+    let good = drive.guest.bench.device.state().unwrap();
+    let at = |next_available, next_used| Progress { next_available, next_used, untold: 0, outstanding: 0 };
+    assert_eq!(good.registers.queues[0].unwrap().progress, Some(at(size + 3, size + 3)));
+    let untold = |untold| Progress { untold, ..at(size + 3, size + 3) };
+    for (bad, said) in [
+        (at(2 * size, 2 * size), "where none"),
+        (at(u16::MAX, u16::MAX), "where none"),
+        (at(size + 4, size + 3), "as far"),
+        (at(3, size + 3), "as far"),
+        (untold(size + 1), "as far"),
+    ] {
+        let mut state = good;
+        state.registers.queues[0].as_mut().unwrap().progress = Some(bad);
+        let mut bytes = [0; STATE_BYTES];
+        let length = snapshot::encode(3, &state, &mut bytes).unwrap();
+        let fault = drive.guest.bench.device.restore(&bytes[..length]).expect_err(said);
+        assert!(matches!(fault, RestoreFault::Impossible(what) if what.contains(said)), "{fault}: {bad:?}");
+    }
+    assert_eq!(drive.guest.bench.device.state().unwrap(), good);
 }
 
 #[test]

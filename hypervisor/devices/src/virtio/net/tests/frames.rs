@@ -10,7 +10,7 @@ fn the_configuration_is_as_it_was_made() {
     assert_eq!(mac, MAC.0);
     assert_eq!((card.config(config::STATUS, Width::Word), card.config(config::MTU, Width::Word)), (1, 1500));
     assert_eq!((card.config(config::PAIRS, Width::Word), card.config(config::BYTES, Width::Dword)), (1, 0));
-    assert_eq!(card.guest.offered(), USUAL);
+    assert_eq!(card.guest.offered(), USUAL | OTHERS);
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn card(features: u64) -> Card {
     let mut card = Card { guest: Guest::new(device, VecMedium::new(0)) };
     assert!(card.guest.negotiate(features));
     for queue in 0..4 {
-        card.guest.enable(queue, 128, 1 + queue, true);
+        card.guest.enable(queue, 128, 1 + queue, features);
     }
     card.guest.add_status(status::DRIVER_OK);
     card.set_link(true);
@@ -28,7 +28,7 @@ fn set_pairs(card: &mut Card, pairs: u16) -> Option<()> {
 fn the_configuration_says_how_many_there_are() {
     let mut card = card(BOTH);
     assert_eq!(card.config(config::PAIRS, Width::Word), 2);
-    assert_eq!(card.guest.offered(), BOTH);
+    assert_eq!(card.guest.offered(), BOTH | OTHERS);
     assert_eq!(card.guest.common(spec::virtio::pci::common::QUEUES, Width::Word), 5);
     for pairs in [0, 3, 0xffff] {
         assert_eq!(set_pairs(&mut card, pairs), None);

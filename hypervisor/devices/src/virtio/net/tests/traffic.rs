@@ -12,10 +12,12 @@ proptest! {
     #[test]
     fn frames_come_as_they_are(
         merges: bool,
+        is_packed: bool,
         steps in prop::collection::vec((0_u8..3, 14_usize..1500, 13_u32..3000), 0..120),
     ) {
         let features = if merges { USUAL } else { USUAL & !feature::MERGEABLE };
-        let mut card = Card::with(features);
+        let packed = if is_packed { common_feature::RING_PACKED } else { 0 };
+        let mut card = Card::with(features | packed);
         let mut buffers = VecDeque::new();
         let mut at = 0_u64;
         for (step, length, size) in steps {
