@@ -230,7 +230,7 @@ impl Disk {
         }
         self.first = if parts == 0 { 0 } else { (self.first + 1) % parts };
         let status = self.drive.kick(now_ns);
-        let in_flight = self.flights.iter().any(|flight| flight.tag.is_some());
+        let in_flight = self.parts.iter().any(|part| part.under_way > 0);
         let deadline_ns = status.deadline_ns.into_iter().chain(late_ns).min();
         Turn { worked, in_flight, deadline_ns }
     }
@@ -284,12 +284,7 @@ impl Disk {
     fn complete_one(&mut self, now_ns: u64, clients: &mut dyn Clients) -> Option<usize> {
         let done = self.drive.next_done()?;
         let mut bytes = 0;
-        let index = self.flights.iter().position(|flight| flight.tag == Some(done.tag));
-        let whose = index.and_then(|index| self.flights.get(index)).map(|flight| flight.part);
-        let under_way =
-            self.flights.iter().filter(|flight| flight.tag.is_some() && Some(flight.part) == whose);
-        let under_way = under_way.count().saturating_sub(1);
-        if let Some(flight) = index.and_then(|index| self.flights.get_mut(index)) {
+        if let Some(flight) = self.flights.iter_mut().find(|flight| flight.tag == Some(done.tag)) {
             flight.tag = None;
             let (drive, chunk) = (&*self.drive, &mut self.chunk);
             let (group, is_lent) = (&flight.group, core::mem::take(&mut flight.is_lent));
@@ -297,7 +292,8 @@ impl Disk {
             let outcome = done.outcome.map_err(|_| RequestFault::Medium);
             if let Some(part) = self.parts.get_mut(flight.part) {
                 note(done, part, group, self.geometry, &mut self.faults);
-                let waits = part.coalescing.waits(under_way, now_ns);
+                part.under_way = part.under_way.saturating_sub(1);
+                let waits = part.coalescing.waits(part.under_way, now_ns);
                 clients.with(part.guest, part.endpoint, &mut |endpoint, around| {
                     let mut outcome = outcome;
                     if is_lent {
@@ -317,7 +313,7 @@ impl Disk {
     fn submit(&mut self, index: usize, clients: &mut dyn Clients) -> bool {
         let mut worked = false;
         let (mut requests, mut bytes) = (0, 0);
-        let Some(&Part { guest, endpoint, .. }) = self.parts.get(index) else { return false };
+        let Some(&Part { guest, endpoint, under_way, .. }) = self.parts.get(index) else { return false };
         clients.with(guest, endpoint, &mut |endpoint, around| {
             worked |= endpoint.poll(around);
             // What the device was given before its reset may still be written, and must not be
@@ -325,7 +321,7 @@ impl Disk {
             let is_old = |flight: &Flight| {
                 flight.tag.is_some() && flight.part == index && !endpoint.is_current(&flight.group)
             };
-            if self.flights.iter().any(is_old) {
+            if under_way > 0 && self.flights.iter().any(is_old) {
                 return;
             }
             while endpoint.has_requests() && requests < TURN_REQUESTS && bytes < TURN_BYTES {
@@ -386,6 +382,7 @@ impl Disk {
                 core::mem::swap(&mut flight.group, &mut self.group);
                 (flight.tag, flight.part, flight.is_lent) = (tag, index, is_lent);
                 part.counters.lent += u64::from(is_lent);
+                part.under_way += 1;
             }
             (given, tag) => {
                 let outcome = given.map(|_| ());

@@ -29,6 +29,8 @@ pub(crate) struct Part {
     pub first_block: u64,
     pub blocks: u64,
     pub counters: Counters,
+    /// Requests that the drive has.
+    pub under_way: usize,
     /// What is done and its guest does not know of.
     pub coalescing: Coalescing,
     pub cache: Cache,
@@ -75,7 +77,8 @@ impl Cache {
 impl Part {
     pub fn new(guest: usize, endpoint: usize, first_block: u64, blocks: u64) -> Self {
         let (counters, coalescing) = (Counters::default(), Coalescing::default());
-        Self { guest, endpoint, first_block, blocks, counters, coalescing, cache: Cache::Clean, memory: None }
+        let (cache, memory) = (Cache::Clean, None);
+        Self { guest, endpoint, first_block, blocks, counters, under_way: 0, coalescing, cache, memory }
     }
 
     /// The drive's block behind `at` bytes of the part, if `bytes` bytes from there are whole

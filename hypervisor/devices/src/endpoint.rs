@@ -331,14 +331,18 @@ impl Endpoint {
     }
 
     /// Prints a piece of what the guest has given the device for that. Whether there may be more.
+    #[inline]
     pub fn print(&mut self, around: &mut Surroundings<'_>) -> bool {
-        if self.has_output {
-            let mut piece = [0; PIECE_BYTES];
-            let bytes = self.with_device(around, |device, context| device.output(&mut piece, context));
-            self.has_output = bytes == PIECE_BYTES;
-            self.apply(around);
-            (around.print)(piece.get(..bytes).unwrap_or_default());
-        }
+        self.has_output && self.print_piece(around)
+    }
+
+    #[inline(never)]
+    fn print_piece(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let mut piece = [0; PIECE_BYTES];
+        let bytes = self.with_device(around, |device, context| device.output(&mut piece, context));
+        self.has_output = bytes == PIECE_BYTES;
+        self.apply(around);
+        (around.print)(piece.get(..bytes).unwrap_or_default());
         self.has_output
     }
 
