@@ -147,7 +147,7 @@ impl World {
     }
 
     fn rare(&mut self, input: &mut Input<'_>) {
-        match input.u8() & 7 {
+        match input.u8() % 9 {
             0 => {
                 self.stale.extend(self.guest.bench.waiting.drain(..));
                 self.guest.bench.reset();
@@ -165,8 +165,8 @@ impl World {
                 }
             }
             5 => self.guest.bench.hold = !self.guest.bench.hold,
-            6 if input.u8() & 1 == 0 => self.restore(input),
-            6 => self.reset_queue(u16::from(input.u8() & 1), input.u8()),
+            6 => self.restore(input),
+            8 => self.reset_queue(u16::from(input.u8() & 1), input.u8()),
             _ => drop(self.start(self.features)),
         }
     }

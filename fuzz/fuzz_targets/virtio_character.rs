@@ -110,21 +110,23 @@ fn step<F: Saved>(guest: &mut Guest<F>, input: &mut Input<'_>) {
             _ = guest.bench.memory.write(Gpa(at), &[input.u8()]);
         }
         10 => describe_any(guest, input),
-        11 => {
+        11 => add_any(guest, input),
+        _ => {
             let queue = u16::from(input.u8()) % guest.rings.len() as u16;
             if guest.reset_queue(queue) {
                 let features = guest.taken();
                 guest.enable(queue, F::SIZE, 1, features);
             }
         }
-        _ => add_any(guest, input),
     }
 }
 
 fn describe_any<F: Saved>(guest: &mut Guest<F>, input: &mut Input<'_>) {
     let place = usize::from(input.u8()) % guest.rings.len();
     let ring = &guest.rings[place];
-    let gpa = Gpa(input.pick(&[ring.descriptors(), DATA, 0x3f_fff0, 0xffff_ffff_ffff_ff00]) + u64::from(input.u8()));
+    let gpa = Gpa(
+        input.pick(&[ring.descriptors(), DATA, 0x3f_fff0, 0xffff_ffff_ffff_ff00]) + u64::from(input.u8())
+    );
     let bytes = input.pick(&[0, 1, 16, 64, 5000, 0xffff_ffff]);
     let (flags, next) = (u16::from(input.u8() & 7), u16::from(input.u8() % 20));
     let index = u16::from(input.u8()) % F::SIZE;

@@ -107,7 +107,9 @@ impl World {
 
     fn describe_any(&mut self, queue: usize, input: &mut Input<'_>) {
         let ring = &self.guest.rings[queue];
-        let gpa = Gpa(input.pick(&[ring.descriptors(), DATA, 0x3f_fff0, 0xffff_ffff_ffff_ff00]) + u64::from(input.u8()));
+        let gpa =
+            Gpa(input.pick(&[ring.descriptors(), DATA, 0x3f_fff0, 0xffff_ffff_ffff_ff00])
+                + u64::from(input.u8()));
         let bytes = input.pick(&[0, 1, 12, 16, 64, 2048, 0x1_0000, 0xffff_ffff]);
         let (flags, next) = (u16::from(input.u8() & 7), u16::from(input.u8() % 20));
         let index = u16::from(input.u8()) % SIZE;
