@@ -47,13 +47,11 @@ pub fn build(
         let used = heap::used();
         let whose = (index, number, plan);
         let (function, endpoint) = match &emulated.base {
-            Base::Drive(backing) => {
-                drive(emulated.model, slot, backing, whose, (items, &mut *io, &mut *taken))?
-            }
-            Base::Port(port) => interface(emulated.model, slot, port, whose, io)?,
+            Base::Drive(backing) => drive(emulated, slot, backing, whose, (items, &mut *io, &mut *taken))?,
+            Base::Port(port) => interface(emulated, slot, port, whose, io)?,
             Base::SharedMemory(peer) => ivshmem::build(&mut io.memories, peer, (index, number))?,
-            Base::RandomNumbers => virtio_rng::build(&plan.name, slot)?,
-            Base::Console => console(emulated.model, slot, plan)?,
+            Base::RandomNumbers => virtio_rng::build(&plan.name, slot, emulated.ring)?,
+            Base::Console => console(emulated, slot, plan)?,
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;
@@ -69,7 +67,7 @@ type Whose<'a> = (usize, usize, &'a GuestPlan);
 
 /// A drive, and what is on it.
 fn drive(
-    model: Model,
+    &EmulatedPlan { model, ring, .. }: &EmulatedPlan,
     slot: Slot,
     backing: &Backing,
     whose: Whose<'_>,
@@ -84,14 +82,14 @@ fn drive(
     match model {
         Model::Nvme => Ok(nvme::build(drive, slot)),
         Model::Ide => ide::build(drive, slot),
-        Model::VirtioBlk => Ok(virtio_blk::build(drive, plan.config.cpus.len())),
+        Model::VirtioBlk => Ok(virtio_blk::build(drive, plan.config.cpus.len(), ring)),
         _ => Err("it is no drive".into()),
     }
 }
 
 /// A network interface, and the port that it is connected to.
 fn interface(
-    model: Model,
+    &EmulatedPlan { model, ring, .. }: &EmulatedPlan,
     slot: Slot,
     port: &PortPlan,
     (index, number, plan): Whose<'_>,
@@ -104,17 +102,21 @@ fn interface(
     let mac = config.mac.ok_or("it has no address")?;
     log::info!("{}: {slot}: {} interface {mac} on network {name}", plan.name, model.text());
     match model {
-        Model::VirtioNet => Ok(virtio_net::build(mac)),
+        Model::VirtioNet => Ok(virtio_net::build(mac, ring)),
         Model::Ne2000 => Ok(ne2000::build(mac, slot)),
         _ => Err("it is no network interface".into()),
     }
 }
 
 /// A console.
-fn console(model: Model, slot: Slot, plan: &GuestPlan) -> Result<(EmulatedFunction, Endpoint), String> {
+fn console(
+    &EmulatedPlan { model, ring, .. }: &EmulatedPlan,
+    slot: Slot,
+    plan: &GuestPlan,
+) -> Result<(EmulatedFunction, Endpoint), String> {
     log::info!("{}: {slot}: {} console, {}:{slot}", plan.name, model.text(), plan.name);
     match model {
-        Model::VirtioConsole => Ok(virtio_console::build()),
+        Model::VirtioConsole => Ok(virtio_console::build(ring)),
         Model::Serial => Ok(serial::build(slot)),
         _ => Err("it is no console".into()),
     }

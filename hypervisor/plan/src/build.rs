@@ -91,7 +91,7 @@ fn plan_guest(config: &Config, name: &str, guest: &GuestConfig, platform: &Platf
             .emulated()
             .map(|(index, pci, model)| {
                 let base = base(config, (name, index), pci, model);
-                EmulatedPlan { slot: pci.slot, model, base }
+                EmulatedPlan { slot: pci.slot, model, base, ring: pci.ring.unwrap_or_default() }
             })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),

@@ -89,7 +89,7 @@ macro_rules! choice {
 
 mod model;
 
-pub use model::{Model, StandsOn};
+pub use model::{Model, Ring, StandsOn};
 
 table! {
     /// A whole configuration.
@@ -311,6 +311,8 @@ table! {
         /// The guest does not reach the other guests of the network that have this key, but the
         /// uplink and the guests without it.
         pub isolated: bool = false,
+        /// How the queues of a virtio function may lie in memory. Without it, as `packed`.
+        pub ring: Option<Ring> = None,
         /// The memory that an `ivshmem` function shares, by name.
         pub shared_memory: Option<String> = None,
         /// Accept a function that the firmware still uses for transfers of its own

@@ -38,7 +38,7 @@ pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_
 pub use config::{
     Backing, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig,
     HypervisorConfig, ImageMode, Interrupts, Isolation, Kept, Model, NetworkConfig, PartitionName,
-    Passthrough, PciConfig, SerialCard, SharedMemoryConfig, StandsOn, UnmappedAccess,
+    Passthrough, PciConfig, Ring, SerialCard, SharedMemoryConfig, StandsOn, UnmappedAccess,
 };
 pub use plan::{
     Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan,

@@ -1,6 +1,6 @@
 //! The Plan: what each guest gets.
 
-use crate::config::{Backing, GuestConfig, Model};
+use crate::config::{Backing, GuestConfig, Model, Ring};
 use crate::problem::Problem;
 use crate::reserved::ReservedRange;
 use alloc::string::String;
@@ -90,6 +90,8 @@ pub struct EmulatedPlan {
     pub model: Model,
     /// What it stands on.
     pub base: Base,
+    /// The queues that it offers, if it is a virtio device.
+    pub ring: Ring,
 }
 
 /// What an emulated function stands on.

@@ -3,7 +3,7 @@
 use crate::metered;
 use devices::virtio::transport::{CAPABILITIES, Function, Transport, WINDOW_BYTES};
 use devices::{Backend, Endpoint};
-use plan::Model;
+use plan::{Model, Ring};
 use spec::virtio::pci::{DEVICE_BASE, REVISION, VENDOR};
 use vpci::{BarLayout, Description, EmulatedFunction, Identity};
 
@@ -27,16 +27,22 @@ impl Kind {
         Self { identity: Identity { vendor: VENDOR, device, class, revision: REVISION }, layout, messages }
     }
 
-    /// The function of a device, and what is behind it. Somebody polls it where that `is_polled`.
+    /// The function of a device, and what is behind it, with the queues of `ring`. Somebody polls it where
+    /// that `is_polled`.
     pub fn build<F: Function + 'static>(
         self,
         device: F,
+        ring: Ring,
         is_polled: bool,
         backend: Backend,
     ) -> (EmulatedFunction, Endpoint) {
         let Self { identity, layout, .. } = self;
         let messages = self.messages.min(1 + device.queues().0);
-        let device = Transport::new(device, messages, is_polled).with_split_queues();
+        let device = Transport::new(device, messages, is_polled);
+        let device = match ring {
+            Ring::Split => device.with_split_queues(),
+            Ring::Packed => device,
+        };
         let endpoint = Endpoint::new(metered::model(device), backend, messages, layout.table, layout.pending);
         let function = Description { identity, messages, layout, vendor_specific: CAPABILITIES };
         (EmulatedFunction::new(&function), endpoint)

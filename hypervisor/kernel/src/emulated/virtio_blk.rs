@@ -7,7 +7,7 @@ use core::fmt::Write as _;
 use devices::device::MOST_REQUEST_BYTES;
 use devices::virtio::block::{Block, Config};
 use devices::{Backend, Endpoint};
-use plan::Model;
+use plan::{Model, Ring};
 use spec::virtio::block::{DEVICE_TYPE, ID_BYTES};
 use vpci::EmulatedFunction;
 
@@ -20,7 +20,7 @@ const PAGE_BYTES: u32 = 4096;
 
 /// The function, and what is behind it, for a guest of so many processors: a queue for each, and a
 /// message for each queue and for the configuration.
-pub fn build(drive: Contents, processors: usize) -> (EmulatedFunction, Endpoint) {
+pub fn build(drive: Contents, processors: usize, ring: Ring) -> (EmulatedFunction, Endpoint) {
     let is_polled = matches!(drive.backend, Backend::Served);
     // Without a processor that polls one access does all that the queues hold: 128 requests, then, of
     // at most 256 KiB.
@@ -28,7 +28,7 @@ pub fn build(drive: Contents, processors: usize) -> (EmulatedFunction, Endpoint)
     let segment_bytes = if is_polled { MOST_REQUEST_BYTES } else { PAGE_BYTES };
     let queues = u16::try_from(processors).unwrap_or(most_queues).clamp(1, most_queues);
     let config = config(&drive, queues, segment_bytes);
-    KIND.build(Block::new(config), is_polled, drive.backend)
+    KIND.build(Block::new(config), ring, is_polled, drive.backend)
 }
 
 /// The device is known by its contents.

@@ -3,7 +3,7 @@
 use super::virtio::Kind;
 use devices::virtio::console::Console;
 use devices::{Backend, Endpoint};
-use plan::Model;
+use plan::{Model, Ring};
 use spec::virtio::console::{DEVICE_TYPE, QUEUES};
 use vpci::EmulatedFunction;
 
@@ -11,6 +11,6 @@ use vpci::EmulatedFunction;
 const KIND: Kind = Kind::new(DEVICE_TYPE, 0x07_8000, QUEUES, Model::VirtioConsole);
 
 /// The function, and what is behind it.
-pub fn build() -> (EmulatedFunction, Endpoint) {
-    KIND.build(Console::new(), false, Backend::Served)
+pub fn build(ring: Ring) -> (EmulatedFunction, Endpoint) {
+    KIND.build(Console::new(), ring, false, Backend::Served)
 }

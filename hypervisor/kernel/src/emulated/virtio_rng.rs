@@ -8,7 +8,7 @@ use devices::random::{Fault, Source, Tested};
 use devices::virtio::entropy::Entropy;
 use devices::{Backend, Endpoint};
 use machine::cpu::random::Generator;
-use plan::Model;
+use plan::{Model, Ring};
 use spec::virtio::entropy::{DEVICE_TYPE, QUEUES};
 use vpci::{EmulatedFunction, Slot};
 
@@ -38,7 +38,7 @@ impl Source for Processors {
 ///
 /// # Errors
 /// A sentence about the processor that has no random numbers, or whose numbers fail their tests.
-pub fn build(guest: &str, slot: Slot) -> Result<(EmulatedFunction, Endpoint), String> {
+pub fn build(guest: &str, slot: Slot, ring: Ring) -> Result<(EmulatedFunction, Endpoint), String> {
     let generator = Generator::detect();
     let generator =
         generator.ok_or_else(|| format!("{slot}: the processor has neither RDSEED nor RDRAND"))?;
@@ -46,5 +46,5 @@ pub fn build(guest: &str, slot: Slot) -> Result<(EmulatedFunction, Endpoint), St
     let source = Box::new(Processors { generator, guest: guest.into(), slot });
     let source = Tested::new(source)
         .map_err(|fault| format!("{slot}: the processor's random numbers are not used: {fault}"))?;
-    Ok(KIND.build(Entropy::new(source), false, Backend::Served))
+    Ok(KIND.build(Entropy::new(source), ring, false, Backend::Served))
 }

@@ -2,7 +2,7 @@
 
 use super::tests::{plan, q35};
 use crate::text::parse;
-use crate::{Base, Plan};
+use crate::{Base, Plan, Ring};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -42,6 +42,23 @@ fn random_numbers_are_the_processors() {
         ]
     );
     assert_eq!(plan_on(&board, &[]).all_problems().count(), 0, "who wants none is not refused");
+}
+
+#[test]
+fn virtio_functions_offer_the_queues_that_were_asked_for() {
+    let functions = [
+        "emulate = \"virtio-rng\"",
+        "emulate = \"virtio-console\"\nring = \"split\"",
+        "emulate = \"virtio-rng\"\nring = \"packed\"",
+    ];
+    let plan = plan_on(&q35(), &functions);
+    assert_eq!(plan.all_problems().count(), 0);
+    let rings: Vec<_> = plan.guests[0].emulated.iter().map(|function| function.ring).collect();
+    assert_eq!(rings, [Ring::default(), Ring::Split, Ring::Packed]);
+    assert_eq!(
+        problems_on(&q35(), &["emulate = \"16550\"\nring = \"split\""]),
+        ["guest.a.pci[0].ring: only virtio functions have queues; remove the key"]
+    );
 }
 
 #[test]

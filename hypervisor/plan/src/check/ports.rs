@@ -1,7 +1,7 @@
 //! The ports of networks that guests have.
 
 use super::{Report, earlier_guests};
-use crate::config::{Config, GuestConfig, PciConfig, StandsOn};
+use crate::config::{Config, GuestConfig, Model, PciConfig, StandsOn};
 use crate::plan::PortPlan;
 use alloc::format;
 use core::num::NonZero;
@@ -26,6 +26,13 @@ pub(crate) fn check_no_drive(index: usize, pci: &PciConfig, report: &mut Report)
 pub(crate) fn check_no_port(index: usize, pci: &PciConfig, why: &str, report: &mut Report) {
     for (key, _) in pci.port_keys().iter().filter(|(_, given)| *given) {
         report.add(format_args!("pci[{index}].{key}"), why, "remove the key");
+    }
+}
+
+/// The queues of a virtio function, for what is none.
+pub(crate) fn check_ring(index: usize, pci: &PciConfig, report: &mut Report) {
+    if pci.ring.is_some() && !pci.emulate.is_some_and(Model::is_virtio) {
+        report.add(format_args!("pci[{index}].ring"), "only virtio functions have queues", "remove the key");
     }
 }
 

@@ -171,6 +171,7 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
             let key = alloc::format!("pci[{index}].shared_memory");
             report.add(key, "the function shares no memory", "remove the key");
         }
+        ports::check_ring(index, pci, report);
         match (&pci.passthrough, pci.emulate) {
             (Some(_), None) => {
                 if pci.backing.is_some() {

@@ -528,7 +528,7 @@ proptest::proptest! {
                     vlan: None,
                     rate_limit: None,
                     isolated: false,
-                    shared_memory: None,
+                    ring: None, shared_memory: None,
                     allow_reserved_memory: false,
                     gsi: None,
                     rom: false,

@@ -30,6 +30,24 @@ choice! {
     }
 }
 
+choice! {
+    /// The queues that a virtio function offers (virtio 1.2, sections 2.7 and 2.8).
+    pub enum Ring {
+        /// as every driver knows them
+        Split = "split",
+        /// packed where the driver knows them, so that fewer cache lines pass between it and the device;
+        /// else split
+        Packed = "packed",
+    }
+}
+
+impl Default for Ring {
+    /// What costs the guest least.
+    fn default() -> Self {
+        Self::Packed
+    }
+}
+
 /// What a kind of emulated function stands on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StandsOn {
@@ -70,6 +88,11 @@ impl Model {
             Self::Ivshmem => 0x4000,
             Self::Serial => 8,
         }
+    }
+
+    /// Whether it is a virtio device.
+    pub const fn is_virtio(self) -> bool {
+        matches!(self, Self::VirtioBlk | Self::VirtioNet | Self::VirtioRng | Self::VirtioConsole)
     }
 
     /// Whether it interrupts by INTA#.

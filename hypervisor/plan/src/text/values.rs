@@ -3,7 +3,7 @@
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
     Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
-    ImageMode, Interrupts, Isolation, Model, NetworkConfig, PartitionName, Passthrough, PciConfig,
+    ImageMode, Interrupts, Isolation, Model, NetworkConfig, PartitionName, Passthrough, PciConfig, Ring,
     SerialCard, SharedMemoryConfig, UnmappedAccess,
 };
 use alloc::format;
@@ -132,7 +132,18 @@ macro_rules! chosen {
     )* };
 }
 
-chosen!(Barriers, ConsolePort, EndPolicy, Expect, ImageMode, Interrupts, Isolation, Model, UnmappedAccess);
+chosen!(
+    Barriers,
+    ConsolePort,
+    EndPolicy,
+    Expect,
+    ImageMode,
+    Interrupts,
+    Isolation,
+    Model,
+    Ring,
+    UnmappedAccess
+);
 
 /// A word for a port of the board, a table for one of a card.
 impl Value for Console {
