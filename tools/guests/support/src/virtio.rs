@@ -28,6 +28,8 @@ pub mod register {
     pub const QUEUE_ENABLE: u64 = 0x1c;
     /// Descriptors, available ring, used ring; 8 bytes each.
     pub const QUEUE_PLACES: u64 = 0x20;
+    /// 2 bytes.
+    pub const QUEUE_RESET: u64 = 0x3a;
 }
 use register::*;
 
@@ -48,6 +50,10 @@ pub const INDIRECT_DESCRIPTORS: u64 = 1 << 28;
 pub const EVENT_INDEX: u64 = 1 << 29;
 /// What every driver has to take.
 pub const VERSION_1: u64 = 1 << 32;
+/// Queues are packed.
+pub const RING_PACKED: u64 = 1 << 34;
+/// A queue can be reset alone.
+pub const RING_RESET: u64 = 1 << 40;
 
 /// Flag of a descriptor: it goes on.
 pub const NEXT: u16 = 1;
@@ -55,6 +61,10 @@ pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 /// Flag of a descriptor: it is a table of descriptors.
 pub const INDIRECT: u16 = 4;
+/// Flag of a descriptor of a packed queue: made available in an odd lap.
+pub const AVAILABLE: u16 = 1 << 7;
+/// Flag of a descriptor of a packed queue: used in an odd lap, or made available in an even one.
+pub const USED: u16 = 1 << 15;
 
 /// How long a reset may take, in microseconds.
 const PATIENCE: u64 = 10_000_000;
@@ -138,6 +148,13 @@ impl Virtio {
     /// Says that the driver is set up.
     pub fn start(&self) {
         write8(self.base + STATUS, RUNNING);
+    }
+
+    /// Resets one queue; whether that ended.
+    pub fn reset_queue(&self, queue: u16) -> bool {
+        write16(self.base + QUEUE_SELECT, queue);
+        write16(self.base + QUEUE_RESET, 1);
+        wait_until(PATIENCE, || read16(self.base + QUEUE_RESET) == 0 && read16(self.base + QUEUE_ENABLE) == 0)
     }
 
     /// Notifies of a queue.

@@ -5,8 +5,10 @@ use super::{ARENA, NOWHERE, Numbers, Outcome, PATIENCE, hold, nowhere, second};
 use support::cpu::{write8, write16, write32};
 use support::println;
 use support::time::wait_until;
-use support::virtio::register::{QUEUE_ENABLE, QUEUE_PLACES, QUEUE_SELECT, QUEUE_SIZE, QUEUE_VECTOR, STATUS};
-use support::virtio::{INDIRECT, NEXT, NOTIFY, Part, Ring, Virtio, WRITE, describe};
+use support::virtio::register::{
+    QUEUE_ENABLE, QUEUE_PLACES, QUEUE_RESET, QUEUE_SELECT, QUEUE_SIZE, QUEUE_VECTOR, STATUS,
+};
+use support::virtio::{AVAILABLE, INDIRECT, NEXT, NOTIFY, Part, Ring, USED, Virtio, WRITE, describe};
 
 /// The queue that is attacked.
 pub const RING: u64 = ARENA;
@@ -87,6 +89,29 @@ fn offer_table(ring: &mut Ring, table: u64, bytes: u32, more: u16) {
     ring.offer(0);
 }
 
+/// Those of a packed queue: what its first descriptors are, each an address, bytes and flags. Those behind are
+/// as the last one.
+const PACKED_BREAKS: &[(&str, &[(u64, u32, u16)])] = &[
+    ("a list without an end", &[(DATA, 1, AVAILABLE | NEXT)]),
+    ("a list of nothing without an end", &[(DATA, 0, AVAILABLE | NEXT)]),
+    ("a list of which only the start is available", &[(DATA, 16, AVAILABLE | NEXT), (DATA, 1, 0)]),
+    ("a list that goes on in another lap", &[(DATA, 16, AVAILABLE | NEXT), (DATA, 1, USED)]),
+    ("a list that goes on in what is used", &[(DATA, 16, AVAILABLE | NEXT), (DATA, 1, AVAILABLE | USED)]),
+    ("what is read behind what is written", &[(DATA, 16, AVAILABLE | NEXT | WRITE), (DATA, 16, AVAILABLE)]),
+    ("an end beyond every address", &[(u64::MAX - 3, 16, AVAILABLE), (0, 0, 0)]),
+    ("lengths that overflow", &[(DATA, u32::MAX, AVAILABLE | NEXT), (DATA, u32::MAX, AVAILABLE), (0, 0, 0)]),
+    ("a table that goes on", &[(TABLE, 16, AVAILABLE | INDIRECT | NEXT), (DATA, 16, AVAILABLE), (0, 0, 0)]),
+    (
+        "a table behind a buffer",
+        &[(DATA, 16, AVAILABLE | NEXT), (TABLE, 16, AVAILABLE | INDIRECT), (0, 0, 0)],
+    ),
+    ("a table of nothing", &[(TABLE, 0, AVAILABLE | INDIRECT), (0, 0, 0)]),
+    ("a table and a half", &[(TABLE, 24, AVAILABLE | INDIRECT), (0, 0, 0)]),
+    ("a table larger than the queue", &[(TABLE, 16 * 257, AVAILABLE | INDIRECT), (0, 0, 0)]),
+    ("a table of 4 GiB", &[(TABLE, 0xffff_fff0, AVAILABLE | INDIRECT), (0, 0, 0)]),
+    ("a table beyond every address", &[(u64::MAX - 7, 16, AVAILABLE | INDIRECT), (0, 0, 0)]),
+];
+
 /// What is attacked.
 pub struct Target<'a> {
     pub device: Virtio,
@@ -154,6 +179,40 @@ pub fn run(target: &Target<'_>, is_well: &mut dyn FnMut() -> bool) -> Outcome {
     unaligned(target, good)?;
     geometry(target, good)?;
     hold(is_well(), "what is written to a queue's registers broke it")
+}
+
+/// The same for packed queues, which `target` agrees on.
+pub fn run_packed(target: &Target<'_>, is_well: &mut dyn FnMut() -> bool) -> Outcome {
+    let good = Ring::new(RING, target.size).places();
+    for (what, descriptors) in PACKED_BREAKS {
+        let offer = |ring: &mut Ring| {
+            // The first one is written last.
+            for index in (0..ring.size).rev() {
+                let place = usize::from(index).min(descriptors.len() - 1);
+                let (gpa, bytes, flags) = descriptors[place];
+                // What stands there for the next one is the flags, and the ID before it.
+                ring.describe(index, gpa, bytes, 0xffff, flags);
+            }
+        };
+        hold(target.is_refused(good, offer), what)?;
+        hold(!target.uses_each || is_well(), what)?;
+    }
+    for part in 0..3 {
+        for place in nowhere(target.device.base) {
+            let mut places = good;
+            places[part] = place;
+            let offer = |ring: &mut Ring| {
+                for (index, (gpa, bytes, written)) in target.good.iter().enumerate().rev() {
+                    let more = if index + 1 < target.good.len() { NEXT } else { 0 };
+                    let direction = if *written { WRITE } else { 0 };
+                    ring.describe(index as u16, *gpa, *bytes, 0, AVAILABLE | more | direction);
+                }
+            };
+            hold(target.is_refused(places, offer), "a packed queue where nothing is")?;
+        }
+        hold(is_well(), "a packed queue where nothing is broke it")?;
+    }
+    Ok(())
 }
 
 /// Where a queue cannot begin, it is refused when it is enabled.
@@ -250,7 +309,10 @@ fn rewrite_registers() -> ! {
             2 => write8(base + STATUS, numbers.one_of(&[0, 0, 4, 15, 0x80])),
             3 => write16(base + QUEUE_SELECT, numbers.one_of(&[0, queue, queue, 0xffff])),
             4 => write16(base + QUEUE_SIZE, numbers.one_of(&[0, 1, size, 0x8000])),
-            5 => write16(base + QUEUE_ENABLE, 1),
+            5 => {
+                write16(base + QUEUE_ENABLE, 1);
+                write16(base + QUEUE_RESET, value as u16 & 1);
+            }
             6 => write16(base + QUEUE_VECTOR, value as u16),
             7 => write32(base + QUEUE_PLACES + (value >> 16 & 0x1c), numbers.one_of(&[RING as u32, 0])),
             // MSI-X on and off, masked and not; and its table.

@@ -6,7 +6,10 @@ use super::{Outcome, PATIENCE, PATTERN, fill, hold, is_filled, nowhere, second};
 use crate::Environment;
 use support::cpu::{read8, read32, write8, write32, write64};
 use support::time::{wait_until, wait_us};
-use support::virtio::{EVENT_INDEX, INDIRECT_DESCRIPTORS, Part, Ring, VERSION_1, Virtio, config64, describe};
+use support::virtio::{
+    EVENT_INDEX, INDIRECT_DESCRIPTORS, Part, RING_PACKED, RING_RESET, Ring, VERSION_1, Virtio, config64,
+    describe,
+};
 
 const KIND: u32 = 2;
 const READ_ONLY: u64 = 1 << 5;
@@ -154,6 +157,8 @@ fn queues(disk: &mut Disk, environment: &Environment) -> Outcome {
             provoke: &|| {},
         };
         rings::run(&target, &mut || disk.is_well())?;
+        let prepare = || device.agree(VERSION_1 | INDIRECT_DESCRIPTORS | RING_PACKED | features);
+        rings::run_packed(&Target { prepare: &prepare, ..target }, &mut || disk.is_well())?;
     }
     // What has no byte for an answer.
     for parts in [&[(HEADER, 16, false)][..], &[(HEADER, 16, false), (PAGE, 512, false)], &[(PAGE, 0, true)]]
@@ -259,13 +264,13 @@ fn unfreed(disk: &mut Disk) -> Outcome {
     hold(disk.is_well(), "a queue that is never emptied broke it")
 }
 
-/// Reads that are under way when the drive is reset, or may not master the bus any more: from then on
-/// no byte of them may come.
+/// Reads that are under way when the drive or its queue is reset, or may not master the bus any more: from
+/// then on no byte of them may come.
 fn resets(disk: &mut Disk) -> Outcome {
     let device = disk.device;
     let count = SIZE / 4;
     for round in 0..40 {
-        hold(disk.restart(0), "it does not start after a reset")?;
+        hold(disk.restart(RING_RESET), "it does not start after a reset")?;
         disk.header(IN, 0);
         for number in 0..count {
             let memory = PAGE + u64::from(number % 8) * 0x1000;
@@ -273,10 +278,10 @@ fn resets(disk: &mut Disk) -> Outcome {
             disk.ring.offer(4 * number);
         }
         device.kick(0);
-        if round % 2 == 0 {
-            hold(device.reset(), "a reset does not end")?;
-        } else {
-            device.function.write_ecam(4, 2);
+        match round % 3 {
+            0 => hold(device.reset(), "a reset does not end")?,
+            1 => hold(device.reset_queue(0), "a reset of a queue does not end")?,
+            _ => device.function.write_ecam(4, 2),
         }
         fill(DATA, 0x9000, PATTERN);
         wait_us(3000);
@@ -292,7 +297,8 @@ fn by_two(disk: &mut Disk, environment: &Environment) -> Outcome {
         let started = rings::start_disturbance(&disk.device, 0, SIZE, registers);
         hold(started, "the second processor did not come")?;
         for round in 0..rounds {
-            disk.agree(if round % 2 == 0 { EVENT_INDEX } else { 0 });
+            let ring = if round % 4 < 2 { RING_RESET } else { RING_RESET | RING_PACKED };
+            disk.agree(if round % 2 == 0 { ring | EVENT_INDEX } else { ring });
             disk.ring = Ring::new(RING, SIZE);
             disk.device.enable(0, SIZE, disk.ring.places());
             disk.device.start();
