@@ -102,7 +102,7 @@ fn interface(
     let mac = config.mac.ok_or("it has no address")?;
     log::info!("{}: {slot}: {} interface {mac} on network {name}", plan.name, model.text());
     match model {
-        Model::VirtioNet => Ok(virtio_net::build(mac, ring)),
+        Model::VirtioNet => Ok(virtio_net::build(mac, plan.config.cpus.len(), ring)),
         Model::Ne2000 => Ok(ne2000::build(mac, slot)),
         _ => Err("it is no network interface".into()),
     }

@@ -61,7 +61,9 @@ cross() {
     first=${1##*/}
     second=${2##*/}
     for interface in "$first" "$second"; do
-        echo "net: $interface is driven by $(basename "$(readlink "/sys/class/net/$interface/device/driver")")"
+        driver=$(basename "$(readlink "/sys/class/net/$interface/device/driver")")
+        queues=$(ls -d "/sys/class/net/$interface/queues/tx-"* | wc -l)
+        echo "net: $interface is driven by $driver with $queues queues"
     done
     # In there: waits for its interface, serves a file, and fetches one.
     unshare -n sh -c "

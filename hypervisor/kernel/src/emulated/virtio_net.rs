@@ -9,14 +9,15 @@ use spec::ethernet::PAYLOAD_BYTES;
 use spec::virtio::net::DEVICE_TYPE;
 use vpci::EmulatedFunction;
 
-/// Queues of an interface: to receive, to send, and for commands.
-const QUEUES: u16 = 3;
-/// An Ethernet controller.
-const KIND: Kind = Kind::new(DEVICE_TYPE, 0x02_0000, QUEUES, Model::VirtioNet);
+/// The most pairs of queues, to receive and to send: more processors share them.
+const MOST_PAIRS: u16 = 4;
+/// An Ethernet controller, with a queue for commands beside its pairs.
+const KIND: Kind = Kind::new(DEVICE_TYPE, 0x02_0000, 2 * MOST_PAIRS + 1, Model::VirtioNet);
 
-/// The function, and what is behind it: an interface with the address `mac`, from which alone its
-/// port lets it send.
-pub fn build(mac: MacAddress, ring: Ring) -> (EmulatedFunction, Endpoint) {
+/// The function, and what is behind it, for a guest of so many processors: an interface with the address
+/// `mac`, from which alone its port lets it send, and a pair of queues for each processor.
+pub fn build(mac: MacAddress, processors: usize, ring: Ring) -> (EmulatedFunction, Endpoint) {
     let config = Config { mac, mtu: PAYLOAD_BYTES as u16, any_source: false };
-    KIND.build(Net::new(config), ring, true, Backend::Served)
+    let pairs = u16::try_from(processors).unwrap_or(MOST_PAIRS).clamp(1, MOST_PAIRS);
+    KIND.build(Net::with_pairs(config, pairs), ring, true, Backend::Served)
 }

@@ -111,6 +111,7 @@ fn images(column: Column) -> Scenario {
         .expect("images", "disk: /dev/nvme0n1: is full: No space left")
         .expect("images", "disk: /dev/vda: is full: I")
         .expect("images", "disk: /dev/vda: has room again")
+        .expect("images", "is driven by virtio_net with 2 queues")
         .expect("images", "net: verified what eth")
         .expect(
             "hypervisor",
