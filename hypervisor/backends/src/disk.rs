@@ -24,7 +24,7 @@ const GROUP_REQUESTS: usize = 64;
 /// What one part may give the drive in one turn, so that others wait for it no longer than the
 /// copying of as much takes: requests, and bytes. As much is brought back.
 const TURN_REQUESTS: usize = 8;
-const TURN_BYTES: usize = 128 << 10;
+const TURN_BYTES: usize = 64 << 10;
 
 /// How the devices of the guests are reached.
 pub trait Clients {

@@ -20,7 +20,7 @@ use nic::{Link, Nic};
 const LEARNED: usize = 1024;
 /// What one port may send in one turn, so that others wait for it no longer than the copying of as
 /// much takes: copies of frames, and their bytes.
-const TURN_COPIES: usize = 16;
+const TURN_COPIES: usize = 10;
 const TURN_BYTES: usize = 128 << 10;
 
 /// A guest's device at a port.

@@ -347,7 +347,7 @@ fn who_fills_the_uplink_waits_for_it_and_nobody_else_does() {
     bench.turn();
     assert_eq!((bench.received(0).len(), bench.waiting(1)), (1, 0));
     bench.nic.lock().unwrap().hold = false;
-    for _ in 0..100 {
+    for _ in 0..200 {
         bench.turn();
     }
     assert_eq!(bench.sent().len(), 1001, "nothing is lost");
