@@ -29,6 +29,7 @@ fuzz_target!(|data: &[u8]| {
         initrd: (shape & 1 != 0).then_some(&initrd[..]),
         modules: &modules[..usize::from(shape >> 1 & 3)],
         command_line,
+        has_display: shape & 0x80 != 0,
     };
     let vcpus = if shape & 8 == 0 { 1 } else { 254 };
     let layout = GuestLayout::new(MEMORY_BYTES as u64, vcpus).expect("a layout");

@@ -12,6 +12,8 @@ pub struct GuestFiles<'a> {
     pub modules: &'a [(&'a str, &'a [u8])],
     /// The command line.
     pub command_line: &'a str,
+    /// The guest has a display, which shows VGA's text mode 3 when it starts. Linux alone is told.
+    pub has_display: bool,
 }
 
 /// Number of the kernel's file.

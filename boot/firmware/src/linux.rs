@@ -38,6 +38,7 @@ mod header {
 
 /// Offsets in the zero page outside the header.
 mod zero_page {
+    pub const SCREEN_INFO: u64 = 0x000;
     pub const ACPI_RSDP: u64 = 0x070;
     pub const E820_ENTRIES: u64 = 0x1e8;
     pub const E820_TABLE: u64 = 0x2d0;
@@ -55,6 +56,10 @@ const LOADED_HIGH: u8 = 1 << 0;
 const LOADER_UNDEFINED: u8 = 0xff;
 /// Video mode: leave it as it is.
 const VIDEO_NORMAL: u16 = 0xffff;
+
+/// `struct screen_info` (Linux `include/uapi/linux/screen_info.h`) of VGA's text mode 3, up to the lines of a
+/// character: 80 columns and 25 rows of a color VGA with 256 KiB of memory, the cursor at the upper left.
+const TEXT_SCREEN: [u8; 18] = [0, 0, 0, 0, 0, 0, 3, 80, 0, 0, 3, 0, 0, 0, 25, 1, 16, 0];
 
 /// Whether the file has Linux's setup header.
 pub(crate) fn is_bzimage(file: &[u8]) -> bool {
@@ -176,6 +181,9 @@ pub(crate) fn load(space: &mut Space, files: GuestFiles<'_>) -> Result<Entry, Lo
     space.write(at(header::RAMDISK_IMAGE), &(initrd.0.0 as u32).to_le_bytes())?;
     space.write(at(header::RAMDISK_SIZE), &(initrd.1 as u32).to_le_bytes())?;
     space.write(at(header::COMMAND_LINE), &(COMMAND_LINE.0 as u32).to_le_bytes())?;
+    if files.has_display {
+        space.write(at(zero_page::SCREEN_INFO), &TEXT_SCREEN)?;
+    }
     space.write(at(zero_page::ACPI_RSDP), &ACPI_AREA.0.to_le_bytes())?;
 
     space.write_map_size(at(zero_page::E820_ENTRIES), 1, 1)?;

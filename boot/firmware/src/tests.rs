@@ -20,7 +20,7 @@ fn guest() -> (VecMemory, GuestLayout) {
 }
 
 fn files<'a>(kernel: &'a [u8]) -> GuestFiles<'a> {
-    GuestFiles { kernel, initrd: None, modules: &[], command_line: "console=ttyS0" }
+    GuestFiles { kernel, initrd: None, modules: &[], command_line: "console=ttyS0", has_display: false }
 }
 
 fn refused(kernel: &[u8]) -> LoadError {
@@ -131,6 +131,17 @@ fn bzimage_gets_its_zero_page() {
     assert_eq!(read64(&memory, page + 0x2d0 + 20 * 3), MIB);
     assert_eq!(read64(&memory, page + 0x2d0 + 20 * 3 + 8), 15 * MIB);
     assert_eq!(read32(&memory, page + 0x2d0 + 20 * 3 + 16), 1);
+    assert_eq!(bytes(&memory, page, 0x40), [0; 0x40], "there is no screen");
+}
+
+#[test]
+fn linux_is_told_of_the_screen_that_there_is() {
+    let (memory, layout) = guest();
+    load(&memory, &layout, GuestFiles { has_display: true, ..files(&bzimage()) }).unwrap();
+    let screen = bytes(&memory, START_INFO.0, 0x40);
+    // Mode, columns, no monochrome adapter, rows, VGA, lines of a character.
+    assert_eq!((screen[6], screen[7], screen[10], screen[14], screen[15], screen[16]), (3, 80, 3, 25, 1, 16));
+    assert_eq!(read64(&memory, START_INFO.0 + 0x70), ACPI_AREA.0);
 }
 
 #[test]

@@ -424,7 +424,8 @@ fn loader() -> Seeds {
 fn start_image() -> Seeds {
     let layout = GuestLayout::new(4 << 20, 2).expect("a layout");
     let image = |kernel: &[u8]| {
-        let files = GuestFiles { kernel, initrd: None, modules: &[], command_line: "quiet" };
+        let files =
+            GuestFiles { kernel, initrd: None, modules: &[], command_line: "quiet", has_display: true };
         let prepared = firmware::prepare(&layout, files).expect("a kernel that loads");
         [&[2][..], &prepared.into_image()].concat()
     };

@@ -10,6 +10,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod code_page;
 pub mod filter;
 pub mod input;
 pub mod menu;

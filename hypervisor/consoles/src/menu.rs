@@ -5,6 +5,7 @@
 //! | a guest's number | the keyboard is that guest's |
 //! | Ctrl-T | the keyboard is the next guest's |
 //! | `n` | the keyboard is the next console's of the same guest |
+//! | `d` | the screen shows that guest's display, or the log again |
 //! | `s` and a number, then `y` | that guest is stopped |
 //! | `r` and a number, then `y` | that guest starts again |
 //! | `f` and a number, then `y` | that guest is frozen |
@@ -54,6 +55,8 @@ pub enum Action {
     Next,
     /// Give the keyboard to the next console of the guest that has it.
     NextConsole,
+    /// Show the display of the guest that has the keyboard on the screen, or the log again.
+    Display,
     /// Do this with the guest of this number, from 0.
     Do(Verb, usize),
     /// Ask for the number of a guest.
@@ -101,6 +104,7 @@ impl Menu {
             (State::Open, KEY) => (State::Closed, Action::Next),
             (State::Open, b't' | b'T') => (State::Closed, Action::Type(KEY)),
             (State::Open, b'n' | b'N') => (State::Closed, Action::NextConsole),
+            (State::Open, b'd' | b'D') => (State::Closed, Action::Display),
             (State::Open, b'0'..=b'9') => self.digit(Verb::Focus, 0, byte),
             (State::Open, letter) => Verb::of(letter).map_or((State::Closed, Action::Close), |verb| {
                 (State::Number(verb, 0), Action::AskWhich(verb))
@@ -156,6 +160,7 @@ mod tests {
         assert_eq!(keys(2, b"\x142x"), [Action::Show, Action::Do(Verb::Focus, 1), Action::Type(b'x')]);
         assert_eq!(keys(2, b"\x14\x14x"), [Action::Show, Action::Next, Action::Type(b'x')]);
         assert_eq!(keys(2, b"\x14nx"), [Action::Show, Action::NextConsole, Action::Type(b'x')]);
+        assert_eq!(keys(2, b"\x14dx"), [Action::Show, Action::Display, Action::Type(b'x')]);
         assert_eq!(keys(2, b"\x143"), [Action::Show, Action::Close]);
         assert_eq!(keys(2, b"\x140"), [Action::Show, Action::Close]);
     }

@@ -7,6 +7,7 @@
 //! applies it asks [`Device::line`].
 
 use crate::effect::Effects;
+use crate::picture::Picture;
 use access::GuestMemory;
 use network::{Frame, Parts, SegmentKind};
 use spec::{Gpa, Width};
@@ -290,6 +291,11 @@ pub trait Device: Send {
 
     /// Takes a doorbell that the guest rang, which is to be carried to its peer.
     fn take_doorbell(&mut self) -> Option<Doorbell> {
+        None
+    }
+
+    /// What it shows, where it is a display.
+    fn picture(&self) -> Option<Picture> {
         None
     }
 

@@ -17,6 +17,7 @@ use spec::{Gpa, Width};
 
 mod frames;
 mod reach;
+mod shown;
 
 pub(crate) use reach::Own;
 use reach::Reach;

@@ -20,6 +20,7 @@ extern crate std;
 
 pub mod chipset;
 pub mod device;
+pub mod display;
 pub mod effect;
 pub mod endpoint;
 pub mod i8042;
@@ -32,6 +33,7 @@ pub mod msix;
 pub mod ne2000;
 pub mod nvme;
 pub mod pic;
+pub mod picture;
 pub mod pit;
 pub mod pm;
 pub mod random;

@@ -1,5 +1,6 @@
 //! The emulated functions of a guest: each in its slot of the bus, and the device behind it.
 
+mod bochs_display;
 mod contents;
 mod ide;
 mod ivshmem;
@@ -12,6 +13,7 @@ mod virtio_console;
 mod virtio_net;
 mod virtio_rng;
 
+use crate::display::Display;
 use crate::io::Io;
 use crate::taken::Taken;
 use alloc::boxed::Box;
@@ -52,6 +54,12 @@ pub fn build(
             Base::SharedMemory(peer) => ivshmem::build(&mut io.memories, peer, (index, number))?,
             Base::RandomNumbers => virtio_rng::build(&plan.name, slot, emulated.ring)?,
             Base::Console => console(emulated, slot, plan)?,
+            Base::Display { video_memory_bytes } => {
+                let (function, endpoint, memory) = bochs_display::build(*video_memory_bytes, taken)?;
+                taken.display = Some(Display { endpoint: number, memory });
+                log::info!("{}: {slot}: a display with {} KiB", plan.name, video_memory_bytes >> 10);
+                (function, endpoint)
+            }
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;

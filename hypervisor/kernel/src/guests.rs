@@ -1,6 +1,7 @@
 //! From a guest's Plan to everything that it needs at run time, all of it allocated
 //! here.
 
+use crate::display::Display;
 use crate::emulated;
 use crate::freeze::Room;
 use crate::host::{Bus, IOMMUS, Iommus, KernelHost};
@@ -67,6 +68,8 @@ pub struct Guest {
     pub room: Option<Room>,
     /// It has ended, and waits for drives that read or write its memory.
     pub awaits_drives: AtomicBool,
+    /// Its display.
+    pub display: Option<Display>,
     /// What it has in common with the others.
     pub common: &'static Common,
 }
@@ -213,6 +216,7 @@ fn try_build(
         overhead_bytes,
         room,
         awaits_drives: AtomicBool::new(false),
+        display: taken.display.take(),
         common,
     })
 }
@@ -319,13 +323,18 @@ fn map_memory(
             aligned: bar.host.is_some_and(|host| host.is_aligned(bar.size)),
         })
     });
-    let shared = plan.emulated.iter().filter_map(|emulated| {
-        let Base::SharedMemory(peer) = &emulated.base else { return None };
-        let memory = io.memories.iter().find(|memory| memory.peers.name == peer.memory)?;
-        Some(MappedBar { bytes: memory.at.bytes, trapped: 0, aligned: true })
+    let emulated = plan.emulated.iter().filter_map(|emulated| {
+        let bytes = match &emulated.base {
+            Base::SharedMemory(peer) => {
+                io.memories.iter().find(|memory| memory.peers.name == peer.memory)?.at.bytes
+            }
+            Base::Display { video_memory_bytes } => *video_memory_bytes,
+            _ => return None,
+        };
+        Some(MappedBar { bytes, trapped: 0, aligned: true })
     });
     let frames =
-        frames_needed(geometry.of(Permissions::ALL), memory) + bar_frames(geometry, bars.chain(shared));
+        frames_needed(geometry.of(Permissions::ALL), memory) + bar_frames(geometry, bars.chain(emulated));
     let pool = Pool::new(frames).ok_or_else(|| format!("there is no memory for {frames} table frames"))?;
     taken.tables = Some(pool.range());
     let mut nested = common.virtualization.nested_tables(pool)?;

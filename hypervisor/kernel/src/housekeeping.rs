@@ -60,12 +60,14 @@ pub fn watch(machine: &Machine, common: &Common, io: &mut Io) {
         let chipsets = machine.guests.iter().filter_map(|guest| guest.partition.look_after_chipset());
         // Machine checks wake nobody.
         let look = now.saturating_add(tsc_hz);
+        let next = next.min(keyboard.draw(now));
         let drivers = io.deadline_ns().map_or(u64::MAX, |at_ns| common.clock.tsc_at(at_ns));
         timer::arm_timer(chipsets.fold(next.min(look).min(drivers), u64::min));
         while !wants_turn(machine, common, io) {}
     }
     timer::disarm_timer();
     drain_faults(machine, &mut logged);
+    console::picture::show_log();
     console::take_from_housekeeping();
 }
 

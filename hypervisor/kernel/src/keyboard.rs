@@ -2,6 +2,7 @@
 
 use crate::guests::Guest;
 use crate::host::Machine;
+use crate::viewer::Viewer;
 use consoles::input::Input;
 use consoles::menu::{Action, Menu, Verb};
 use guest::partition::terminal::SERIAL_PORT;
@@ -19,6 +20,8 @@ pub struct Keyboard<'m> {
     focus: usize,
     /// Which console of that guest.
     console: usize,
+    /// What shows the guests' displays.
+    viewer: Viewer<'m>,
 }
 
 impl<'m> Keyboard<'m> {
@@ -26,7 +29,12 @@ impl<'m> Keyboard<'m> {
     pub fn new(machine: &'m Machine, tsc_hz: u64) -> Self {
         let (menu, input) =
             (Menu::new(machine.guests.len()), Input::new(tsc_hz.saturating_mul(PATIENCE_SECONDS)));
-        Self { machine, menu, input, focus: 0, console: SERIAL_PORT }
+        Self { machine, menu, input, focus: 0, console: SERIAL_PORT, viewer: Viewer::new(machine, tsc_hz) }
+    }
+
+    /// Draws a piece of the display that is shown. When that is to be done again.
+    pub fn draw(&mut self, now: u64) -> u64 {
+        self.viewer.turn(now)
     }
 
     /// Whether more may be typed; else the other side has to wait.
@@ -59,6 +67,7 @@ impl<'m> Keyboard<'m> {
             Action::Type(_) | Action::None => {}
             Action::Show => self.show(),
             Action::Next => self.give((self.focus + 1) % self.machine.guests.len().max(1), SERIAL_PORT),
+            Action::Display => self.viewer.switch(self.focus),
             Action::NextConsole => self.give(self.focus, self.next_console()),
             Action::Do(Verb::Focus, guest) => self.give(guest, SERIAL_PORT),
             Action::Do(verb, guest) => self.change(verb, guest),
@@ -82,6 +91,7 @@ impl<'m> Keyboard<'m> {
         }
         log::info!("a number: its keyboard; Ctrl-T: the next one's; s: stop, r: restart one; t: type Ctrl-T");
         log::info!("f: freeze one, c: let it go on; n: the next console of the guest you type to");
+        log::info!("d: that guest's display on the screen, or the log again");
     }
 
     /// The console behind the one that has the keyboard, in a circle.
@@ -94,6 +104,9 @@ impl<'m> Keyboard<'m> {
     fn give(&mut self, guest: usize, console: usize) {
         if (guest, console) != (self.focus, self.console) {
             self.input.clear();
+        }
+        if guest != self.focus {
+            self.viewer.follow(guest);
         }
         (self.focus, self.console) = (guest, console);
         self.tell_focus();

@@ -1,5 +1,6 @@
 //! What a guest's life ([`guest::lifecycle`]) asks of this machine.
 
+use crate::display::Display;
 use crate::guests::{Common, Guest};
 use crate::host::{KernelHost, MACHINE};
 use alloc::format;
@@ -37,6 +38,7 @@ impl Stage for Guest {
         let _loading = heap::loading();
         let partition = &self.partition;
         partition.memory.zero_all();
+        self.display.iter().for_each(Display::scrub);
         let bundle = BUNDLE.get().ok_or("there is no bundle")?;
         let name = &partition.name;
         let item = bundle.find(ItemKind::Start, name).ok_or("its start image is not in the bundle")?;
@@ -93,6 +95,7 @@ impl Stage for Guest {
         if clean {
             self.account.note(self.partition.bus().holdings());
             self.partition.memory.zero_all();
+            self.display.iter().for_each(Display::scrub);
             // What was frozen is forgotten with the guest.
             if let Some(room) = &self.room {
                 room.memory.zero_all();

@@ -10,6 +10,8 @@ mod boot;
 #[cfg(target_os = "none")]
 mod disks;
 #[cfg(target_os = "none")]
+mod display;
+#[cfg(target_os = "none")]
 mod emulated;
 mod freeze;
 #[cfg(target_os = "none")]
@@ -44,6 +46,8 @@ mod shared_memory;
 mod summary;
 #[cfg(target_os = "none")]
 mod taken;
+#[cfg(target_os = "none")]
+mod viewer;
 #[cfg(target_os = "none")]
 mod virtualization;
 

@@ -1,5 +1,6 @@
 //! What is taken for a guest while it is built.
 
+use crate::display::Display;
 use alloc::vec::Vec;
 use guest::layout::GuestLayout;
 use iommu::{DomainId, Iommu, Requester};
@@ -21,6 +22,8 @@ pub struct Taken {
     room: Vec<Block>,
     /// What changes of the images of its drives.
     stores: Vec<Block>,
+    /// Its display, whose memory is among the stores.
+    pub display: Option<Display>,
     /// Its nested tables.
     pub tables: Option<Range>,
     /// The domain of its functions.
@@ -49,6 +52,15 @@ impl Taken {
         let start = self.stores.len();
         take(Gpa(0), bytes, &mut self.stores)?;
         memory(&self.stores, start)
+    }
+
+    /// Takes `bytes` bytes in one piece, at a multiple of its size, a power of two: where they are, and how
+    /// they are reached from address 0 on.
+    pub fn take_piece(&mut self, bytes: u64) -> Option<(Hpa, GuestRam)> {
+        let start = self.stores.len();
+        let hpa = frames::take(bytes, bytes.max(PIECE))?;
+        self.stores.push(Block { gpa: Gpa(0), hpa, bytes });
+        Some((hpa, memory(&self.stores, start)?))
     }
 
     /// Nothing that was made of it is left: the guest's tables and functions are dropped, no

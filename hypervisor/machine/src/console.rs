@@ -13,6 +13,7 @@ pub mod history;
 pub mod log;
 #[cfg(target_os = "none")]
 pub mod panic;
+pub mod picture;
 pub mod serial;
 pub mod symbols;
 
@@ -532,6 +533,9 @@ fn write_anyway(pieces: &[&[u8]]) {
     if let Some(mut shown) = SHOWN.try_lock()
         && let Some(screen) = &mut shown.screen
     {
+        if MODE.load(Acquire) == PANIC {
+            screen.show_log();
+        }
         pieces.iter().for_each(|piece| screen.put(piece));
         screen.refresh(usize::MAX);
     }

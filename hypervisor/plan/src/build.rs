@@ -2,7 +2,7 @@
 
 use crate::check::Report;
 use crate::check::{
-    console, devices, files, guest_memory, lines, machine, networks, owned, pairs, ports, rules,
+    console, devices, display, files, guest_memory, lines, machine, networks, owned, pairs, ports, rules,
     shared_memory,
 };
 use crate::config::{Config, GuestConfig, Model, PciConfig, StandsOn};
@@ -107,6 +107,7 @@ fn base(config: &Config, (name, index): (&str, usize), pci: &PciConfig, model: M
         StandsOn::Console => Some(Base::Console),
         StandsOn::Network => port(),
         StandsOn::SharedMemory => peer(),
+        StandsOn::VideoMemory => Some(Base::Display { video_memory_bytes: display::bytes(pci) }),
         StandsOn::Drive => None,
     };
     base.unwrap_or_else(|| Base::Drive(pci.backing.clone().unwrap_or_default()))

@@ -9,6 +9,9 @@ mod console_tests;
 pub(crate) mod devices;
 #[cfg(test)]
 mod disk_tests;
+pub(crate) mod display;
+#[cfg(all(test, feature = "toml"))]
+mod display_tests;
 pub(crate) mod files;
 mod firmware_memory;
 #[cfg(test)]

@@ -315,6 +315,9 @@ table! {
         pub ring: Option<Ring> = None,
         /// The memory that an `ivshmem` function shares, by name.
         pub shared_memory: Option<String> = None,
+        /// How much video memory a `bochs-display` has, a power of two from "4 MiB" to "256 MiB"; without it
+        /// "16 MiB". A picture of 1920 by 1080 dots takes 8 MiB, and Linux wants room for two.
+        pub video_memory: Option<Memory> = None,
         /// Accept a function that the firmware still uses for transfers of its own
         /// (its tables reserve that memory: RMRR, IVMD).
         pub allow_reserved_memory: bool = false,

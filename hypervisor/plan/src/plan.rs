@@ -107,6 +107,11 @@ pub enum Base {
     SharedMemory(PeerPlan),
     /// A console: the stream of the guests' consoles.
     Console,
+    /// A display.
+    Display {
+        /// Bytes of its video memory, a power of two.
+        video_memory_bytes: u64,
+    },
 }
 
 impl GuestPlan {

@@ -20,6 +20,7 @@ pub mod ahci;
 pub mod amdvi;
 pub mod apic;
 pub mod ata;
+pub mod display;
 pub mod dp8390;
 pub mod e1000e;
 pub mod ethernet;

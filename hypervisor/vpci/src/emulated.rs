@@ -9,9 +9,11 @@
 //! [`PciEffect::Enables`]: crate::PciEffect::Enables
 
 mod conventional;
+mod display;
 mod ports;
 
 pub use conventional::{Conventional, OwnRegister};
+pub use display::DisplayDescription;
 pub use ports::PortWindow;
 
 use spec::address::PAGE_BYTES;

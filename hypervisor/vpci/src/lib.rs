@@ -44,7 +44,8 @@ pub use bar::{BARS, Bar, TrappedRegion};
 pub use bus::{BarTarget, FIXED, GuestBus, Windows};
 pub use effect::{Enables, PciEffect, PciEffects, Refusal};
 pub use emulated::{
-    BarLayout, BarMemory, Conventional, Description, EmulatedFunction, Identity, OwnRegister, PortWindow,
+    BarLayout, BarMemory, Conventional, Description, DisplayDescription, EmulatedFunction, Identity,
+    OwnRegister, PortWindow,
 };
 pub use function::PciFunction;
 pub use message::{GuestMsi, HostMsi, MessageChange};

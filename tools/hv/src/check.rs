@@ -140,6 +140,9 @@ fn emulated(guest: &str, function: &plan::EmulatedPlan) -> String {
             let plan::PeerPlan { memory, position } = peer;
             return format!("an emulated {model}, peer {position} of shared memory `{memory}`");
         }
+        plan::Base::Display { video_memory_bytes } => {
+            return format!("an emulated {model} with {} of video memory", plan::Memory(*video_memory_bytes));
+        }
         plan::Base::RandomNumbers => return format!("an emulated {model}"),
         plan::Base::Console => return format!("an emulated {model} (`{guest}:{}`)", function.slot),
     };

@@ -69,6 +69,7 @@ impl Files {
             initrd: self.initrd.as_deref(),
             modules: &modules,
             command_line: &guest.command_line,
+            has_display: guest.emulated().any(|(.., model)| model == plan::Model::BochsDisplay),
         };
         firmware::prepare(layout, files)
     }

@@ -4,6 +4,8 @@ use super::Partition;
 use crate::host::{BusAccess, Host, Reply};
 use crate::layout::PCI_CONFIG_PORT;
 use spec::Width;
+use spec::display::registers::VGA_PORTS;
+use spec::display::vga;
 
 impl<H: Host> Partition<H> {
     /// Reads a port of the bus or the chipset. Returns the value, and whether the
@@ -61,9 +63,14 @@ impl<H: Host> Partition<H> {
 }
 
 /// Whether the PCI bus may have something at `port`: configuration mechanism 1, the window for I/O
-/// BARs, or the ports of IDE channels.
+/// BARs, or the ports of IDE channels and of VGA.
 const fn is_bus_port(port: u16) -> bool {
-    port & !7 == PCI_CONFIG_PORT || port >= IO_BAR_WINDOW || is_ide_port(port)
+    port & !7 == PCI_CONFIG_PORT || port >= IO_BAR_WINDOW || is_ide_port(port) || is_vga_port(port)
+}
+
+/// Whether it is one of VGA's in colors: 0x3c0 to 0x3df.
+const fn is_vga_port(port: u16) -> bool {
+    port & !(VGA_PORTS - 1) == vga::PORTS
 }
 
 /// Whether it is one of the two channels' of IDE controllers in compatibility mode: 0x1f0 to 0x1f7
@@ -83,7 +90,9 @@ mod tests {
     fn the_bus_is_asked_for_its_ports_only() {
         let asked: alloc::vec::Vec<u16> = (0..IO_BAR_WINDOW).filter(|&port| is_bus_port(port)).collect();
         let ide = (0x170..0x178).chain(0x1f0..0x1f8).chain([0x376, 0x3f6]);
-        assert!(asked.into_iter().eq(ide.chain(0xcf8..0xd00)));
+        let mut expected: alloc::vec::Vec<u16> = ide.chain(0x3c0..0x3e0).chain(0xcf8..0xd00).collect();
+        expected.sort_unstable();
+        assert_eq!(asked, expected);
         assert!((IO_BAR_WINDOW..=u16::MAX).all(is_bus_port));
     }
 }

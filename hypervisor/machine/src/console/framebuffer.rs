@@ -5,6 +5,10 @@
 //! and redraws only the characters that differ. A row at a time, the log of one Linux would
 //! cost an emulated machine more than Linux itself.
 
+mod picture;
+
+pub use picture::{CHARACTER, Letter};
+
 use bootloader_api::info::{FrameBufferInfo, PixelFormat};
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use spec::Hpa;
@@ -27,6 +31,13 @@ const WIDE_PIXELS: usize = 2560;
 pub trait Dots {
     /// Stores `value` at byte `offset`.
     fn store(&mut self, offset: usize, value: u8);
+
+    /// Stores the four bytes of `value` from byte `offset` on, the lowest first.
+    fn store_four(&mut self, offset: usize, value: u32) {
+        for (place, byte) in (offset..).zip(value.to_le_bytes()) {
+            self.store(place, byte);
+        }
+    }
 }
 
 /// The mapped framebuffer.
@@ -40,12 +51,32 @@ pub struct Mapped {
 // its users.
 unsafe impl Send for Mapped {}
 
+impl Mapped {
+    /// Stores a value where all of it is inside, and aligned. Whether it is.
+    #[inline]
+    fn write<T>(&mut self, offset: usize, value: T) -> bool {
+        let is_inside = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.bytes);
+        let is_aligned = self.start.addr().wrapping_add(offset).is_multiple_of(align_of::<T>());
+        if is_inside && is_aligned {
+            // SAFETY: just looked at: inside the window that `Screen::map` mapped writable, and aligned;
+            // nothing but the screen reads it.
+            unsafe { self.start.add(offset).cast::<T>().write_volatile(value) };
+        }
+        is_inside && is_aligned
+    }
+}
+
 impl Dots for Mapped {
     fn store(&mut self, offset: usize, value: u8) {
-        if offset < self.bytes {
-            // SAFETY: inside the window that `Screen::map` mapped writable; nothing
-            // but the screen reads it.
-            unsafe { self.start.add(offset).write_volatile(value) };
+        self.write(offset, value);
+    }
+
+    #[inline]
+    fn store_four(&mut self, offset: usize, value: u32) {
+        if !self.write(offset, value) {
+            for (place, byte) in (offset..).zip(value.to_le_bytes()) {
+                self.store(place, byte);
+            }
         }
     }
 }
@@ -66,6 +97,10 @@ pub struct Screen<D = Mapped> {
     column: usize,
     row: usize,
     escape: Escape,
+    /// A picture is shown instead.
+    shows_picture: bool,
+    /// Bytes from the start that are black, where all of them are to be.
+    wiped: usize,
 }
 
 /// Terminal control sequences are swallowed (ECMA-48 section 5.4).
@@ -131,8 +166,10 @@ impl<D: Dots> Screen<D> {
             column: 0,
             row: 0,
             escape: Escape::None,
+            shows_picture: false,
+            wiped: 0,
         };
-        screen.clear();
+        screen.wipe(usize::MAX);
         screen
     }
 
@@ -145,14 +182,6 @@ impl<D: Dots> Screen<D> {
     pub fn scrub(&mut self) {
         (0..self.info.byte_len).for_each(|offset| self.dots.store(offset, 0));
         self.cells = [[0; MAX_COLUMNS]; MAX_ROWS];
-    }
-
-    fn clear(&mut self) {
-        let row_bytes = self.info.width.saturating_mul(self.info.bytes_per_pixel);
-        for y in 0..self.info.height {
-            let start = y.saturating_mul(self.info.stride).saturating_mul(self.info.bytes_per_pixel);
-            (0..row_bytes).for_each(|offset| self.dots.store(start.saturating_add(offset), 0));
-        }
     }
 
     /// Takes text; line ends and tabs move, other control characters are ignored.
@@ -223,8 +252,15 @@ impl<D: Dots> Screen<D> {
         words.find_map(|(index, word)| (*word != 0).then(|| index * 64 + word.trailing_zeros() as usize))
     }
 
-    /// Draws at most `most` characters of what changed, from the top; whether more is left.
+    /// Draws at most `most` characters of what changed, from the top, or makes as much black first where
+    /// something else was shown; whether more is left. Nothing while a picture is shown.
     pub fn refresh(&mut self, most: usize) -> bool {
+        if self.shows_picture {
+            return false;
+        }
+        if self.wipe(most.saturating_mul(GLYPH_WIDTH * GLYPH_HEIGHT)) {
+            return true;
+        }
         let mut drawn = 0;
         while self.stale_from < self.rows {
             while let Some(column) = self.first_stale(self.stale_from) {
@@ -296,7 +332,12 @@ mod tests {
         }
     }
 
-    fn screen(width: usize, height: usize, stride: usize, bytes_per_pixel: usize) -> Screen<Vec<u8>> {
+    pub(super) fn screen(
+        width: usize,
+        height: usize,
+        stride: usize,
+        bytes_per_pixel: usize,
+    ) -> Screen<Vec<u8>> {
         let byte_len = stride * height * bytes_per_pixel;
         let info = FrameBufferInfo {
             byte_len,

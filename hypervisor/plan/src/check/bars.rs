@@ -2,7 +2,7 @@
 //! BARs of a guest's functions must fit where its PCI bus has room.
 
 use super::request::Wanted;
-use super::{Report, shared_memory};
+use super::{Report, display, shared_memory};
 use crate::config::{Config, GuestConfig};
 use alloc::format;
 use alloc::string::String;
@@ -99,6 +99,10 @@ pub(crate) fn check_room(config: &Config, guest: &GuestConfig, platform: &Platfo
             format!("pci[{index}].shared_memory"),
             "the BAR of the shared memory".into(),
         ));
+    }
+    for (index, bytes) in display::of(guest) {
+        let key = format!("pci[{index}].video_memory");
+        wanted.push((bytes, BarKind::Memory32 { prefetchable: true }, key, "the video memory".into()));
     }
     wanted.sort_by_key(|(bytes, ..)| core::cmp::Reverse(*bytes));
     let mut room = Allocator::new(windows.clone());

@@ -1,6 +1,6 @@
 //! Processors and memory of this machine.
 
-use super::{Count, Report};
+use super::{Count, Report, display};
 use crate::check::rules::MEMORY_GRANULE;
 use crate::config::{GuestConfig, StandsOn};
 use crate::plan::{GuestPlan, SharedMemoryPlan};
@@ -143,7 +143,8 @@ impl MemoryBudget {
         let bytes = guest.memory.bytes();
         let snapshot = if guest.snapshot { bytes } else { 0 };
         let of_memory = if self.small_code_pages { bytes.div_ceil(512) } else { 0 };
-        let tables = of_memory.saturating_add(bar_tables(guest, platform)).saturating_add(overlays(guest));
+        let tables =
+            of_memory.saturating_add(bar_tables(guest, platform)).saturating_add(of_functions(guest));
         let granule = MEMORY_GRANULE.bytes();
         tables
             .checked_next_multiple_of(granule)
@@ -155,7 +156,7 @@ impl MemoryBudget {
     fn largest(&self, guest: &GuestConfig, platform: &Platform) -> u64 {
         let tables = if self.small_code_pages { self.left.div_ceil(512) } else { 0 };
         let granule = MEMORY_GRANULE.bytes();
-        let tables = tables.saturating_add(bar_tables(guest, platform)).saturating_add(overlays(guest));
+        let tables = tables.saturating_add(bar_tables(guest, platform)).saturating_add(of_functions(guest));
         let tables = tables.checked_next_multiple_of(granule).unwrap_or(u64::MAX);
         let left = self.left.saturating_sub(tables);
         let most = if guest.snapshot { left / 2 } else { left };
@@ -199,9 +200,10 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes of what its guest changes of images.
-fn overlays(guest: &GuestConfig) -> u64 {
-    guest.overlays().fold(0, |sum: u64, (_, overlay)| sum.saturating_add(overlay.bytes()))
+/// Bytes of what its guest changes of images, and of its display's video memory.
+fn of_functions(guest: &GuestConfig) -> u64 {
+    let overlays = guest.overlays().map(|(_, overlay)| overlay.bytes());
+    overlays.chain(display::of(guest).map(|(_, bytes)| bytes)).fold(0, u64::saturating_add)
 }
 
 /// Bytes of nested tables for a guest's large BARs. A guest may put a BAR where no large page

@@ -1,6 +1,6 @@
 //! What must hold on any machine.
 
-use super::{Report, earlier_guests, ports, shared_memory};
+use super::{Report, display, earlier_guests, ports, shared_memory};
 use crate::config::{
     Backing, Config, GuestConfig, ImageMode, Interrupts, Model, PartitionName, PciConfig, StandsOn,
 };
@@ -172,6 +172,7 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
             report.add(key, "the function shares no memory", "remove the key");
         }
         ports::check_ring(index, pci, report);
+        display::check_none(index, pci, report);
         match (&pci.passthrough, pci.emulate) {
             (Some(_), None) => {
                 if pci.backing.is_some() {
@@ -200,6 +201,7 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
                         ports::check_no_port(index, pci, "the emulated function is a drive", report);
                     }
                     StandsOn::SharedMemory => shared_memory::check(config, index, pci, report),
+                    StandsOn::VideoMemory => display::check(guest, index, pci, report),
                     StandsOn::RandomNumbers | StandsOn::Console => {
                         ports::check_no_drive(index, pci, report);
                         ports::check_no_port(index, pci, "the emulated function has no network", report);

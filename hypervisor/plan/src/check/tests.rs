@@ -528,7 +528,7 @@ proptest::proptest! {
                     vlan: None,
                     rate_limit: None,
                     isolated: false,
-                    ring: None, shared_memory: None,
+                    ring: None, shared_memory: None, video_memory: None,
                     allow_reserved_memory: false,
                     gsi: None,
                     rom: false,
@@ -593,8 +593,7 @@ fn tables_for_large_bars_are_part_of_the_memory() {
     };
     drive.bars[0].bytes = 64 << 20;
     assert_eq!(of_memory(&board), 0);
-    // One of 64 GiB takes 384 MiB.
     let drive = board.functions.iter_mut().find(|function| function.id.to_string() == "1b36:0010").unwrap();
-    drive.bars[0].bytes = 64 << 30;
+    drive.bars[0].bytes = 64 << 30; // That takes 384 MiB.
     assert_eq!(of_memory(&board), 1);
 }

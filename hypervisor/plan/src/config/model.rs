@@ -27,6 +27,9 @@ choice! {
         /// a serial port (16550A) beside COM1, which interrupts by its own line; named and typed to as a
         /// virtio console
         Serial = "16550",
+        /// a display: the linear framebuffer of Bochs and QEMU with dots of 32 bits, and VGA's text mode 3
+        /// (80 by 25) from the kernel's first line on. Ctrl-T `d` shows it on the machine's screen
+        BochsDisplay = "bochs-display",
     }
 }
 
@@ -61,6 +64,8 @@ pub enum StandsOn {
     SharedMemory,
     /// The stream of the guests' consoles.
     Console,
+    /// Video memory, of which the machine's screen may show something.
+    VideoMemory,
 }
 
 impl Model {
@@ -72,10 +77,11 @@ impl Model {
             Self::VirtioRng => StandsOn::RandomNumbers,
             Self::Ivshmem => StandsOn::SharedMemory,
             Self::VirtioConsole | Self::Serial => StandsOn::Console,
+            Self::BochsDisplay => StandsOn::VideoMemory,
         }
     }
 
-    /// Bytes of its BAR, but for shared memory: its registers, the MSI-X table and the pending bits, each on pages
+    /// Bytes of its BAR, but for shared and video memory: its registers, the MSI-X table and the pending bits, each on pages
     /// of their own; or its ports.
     pub const fn bar_bytes(self) -> u64 {
         match self {
@@ -87,6 +93,7 @@ impl Model {
             Self::VirtioRng | Self::VirtioConsole => 0x8000,
             Self::Ivshmem => 0x4000,
             Self::Serial => 8,
+            Self::BochsDisplay => 0x1000,
         }
     }
 
@@ -104,7 +111,7 @@ impl Model {
     pub const fn has_ports(self) -> bool {
         match self {
             Self::Nvme | Self::VirtioBlk | Self::VirtioNet => false,
-            Self::VirtioRng | Self::VirtioConsole | Self::Ivshmem => false,
+            Self::VirtioRng | Self::VirtioConsole | Self::Ivshmem | Self::BochsDisplay => false,
             Self::Ide | Self::Ne2000 | Self::Serial => true,
         }
     }
