@@ -31,6 +31,7 @@ pub mod runner;
 pub mod running;
 pub mod scenario;
 pub mod scenarios;
+pub mod screen;
 pub mod session;
 pub mod summary;
 pub mod terminal;

@@ -61,6 +61,14 @@ impl Qmp {
         self.execute("screendump", json!({ "filename": file, "format": "png" })).map(drop)
     }
 
+    /// Writes the first display's contents to `file` as a portable pixmap.
+    ///
+    /// # Errors
+    /// As [`screenshot`](Self::screenshot).
+    pub fn pixmap(&mut self, file: &Path) -> Result<()> {
+        self.execute("screendump", json!({ "filename": file, "format": "ppm" })).map(drop)
+    }
+
     /// Runs a command of the human monitor and gives its text.
     ///
     /// # Errors

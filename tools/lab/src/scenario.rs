@@ -8,6 +8,7 @@ use crate::feature::Feature;
 use crate::machine::Machine;
 use crate::power_cuts::PowerCuts;
 use crate::qemu::Qemu;
+use crate::screen::Screen;
 use crate::summary::Summary;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -126,6 +127,7 @@ pub struct Scenario {
     pub(crate) typed: Vec<Typed>,
     pub(crate) reads_slowly: Option<Duration>,
     pub(crate) incidents: Vec<Incident>,
+    pub(crate) looks: Vec<Look>,
     /// Its drives lie on logs, of which power cuts are made afterwards.
     pub(crate) power_cuts: Option<PowerCuts>,
 }
@@ -137,6 +139,17 @@ pub(crate) struct Incident {
     pub after: Expected,
     /// Commands of QEMU's human monitor.
     pub commands: &'static [&'static str],
+}
+
+/// What the screen has to show, and after which line.
+#[derive(Clone)]
+pub(crate) struct Look {
+    /// The line.
+    pub after: Expected,
+    /// What is wrong with what it shows.
+    pub check: fn(&Screen) -> Result<(), String>,
+    /// What is typed when it shows that.
+    pub bytes: Vec<u8>,
 }
 
 /// What is typed, and after which line.
@@ -194,6 +207,7 @@ impl Scenario {
             typed: Vec::new(),
             reads_slowly: None,
             incidents: Vec::new(),
+            looks: Vec::new(),
             power_cuts: None,
         }
     }
@@ -347,6 +361,20 @@ impl Scenario {
     pub fn incident(mut self, owner: &str, text: &str, commands: &'static [&'static str]) -> Self {
         let after = Expected { owner: Some(owner.to_owned()), text: text.to_owned() };
         self.incidents.push(Incident { after, commands });
+        self
+    }
+
+    /// Has `check` look at the screen once `owner` has written a line with `text` in it, and what was to be
+    /// seen before was, until it finds nothing wrong; then types `bytes`.
+    pub fn sees(
+        mut self,
+        owner: &str,
+        text: &str,
+        check: fn(&Screen) -> Result<(), String>,
+        bytes: &[u8],
+    ) -> Self {
+        let after = Expected { owner: Some(owner.to_owned()), text: text.to_owned() };
+        self.looks.push(Look { after, check, bytes: bytes.to_owned() });
         self
     }
 

@@ -13,12 +13,14 @@ use crate::qmp::Qmp;
 use crate::runner::Outcome;
 use crate::running::Ended;
 use crate::scenario::{Config, ImageKind, Judge, Scenario, Subject, Workshop};
+use crate::screen::Screen;
 use crate::session;
 use anyhow::{Context, Result};
 use std::cell::OnceCell;
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Makes what scenarios need.
 pub(crate) struct Bench<'a> {
@@ -54,7 +56,9 @@ impl Trial<'_> {
         let time = scenario.time();
         let (mut typed, mut input) = (scenario.typed.iter().peekable(), running.input()?);
         let mut incidents = scenario.incidents.iter().peekable();
-        let mut monitor = if scenario.incidents.is_empty() { None } else { running.take_qmp() };
+        let mut looks = scenario.looks.iter().enumerate().peekable();
+        let has_orders = !scenario.incidents.is_empty() || !scenario.looks.is_empty();
+        let mut monitor = if has_orders { running.take_qmp() } else { None };
         let mut complaint = None;
         scenario.reads_slowly.into_iter().for_each(|time| running.read_slowly(time));
         let ended = session::run(&mut running, &mut consoles, Some(time), false, |line| {
@@ -67,6 +71,12 @@ impl Trial<'_> {
             }
             if let Some(next) = incidents.next_if(|next| next.after.matches(line)) {
                 complaint = next.commands.iter().find_map(|command| refused(monitor.as_mut(), command));
+            }
+            if let Some((number, next)) = looks.next_if(|(_, next)| next.after.matches(line)) {
+                match look(monitor.as_mut(), &folder, number, next.check) {
+                    Ok(()) => drop(input.as_mut().map(|input| input.write_all(&next.bytes))),
+                    Err(why) => complaint = Some(format!("the screen {:?}: {why}", next.after.text)),
+                }
             }
             let over = complaint.is_some() || judge.is_lost() || scenario.may_run_on && judge.is_satisfied();
             if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -105,6 +115,36 @@ fn cut(folder: &Path, drives: &[LoggedDrive], wanted: PowerCuts) -> Result<Outco
         }
         Err(why) => Ok(Outcome::Failed(format!("{why:#}"))),
     }
+}
+
+/// How long a screen may take to show what it has to.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked at: nothing tells of what changes there.
+const LOOKS: Duration = Duration::from_millis(250);
+
+/// Looks at the screen until nothing is wrong. What it showed last is in the logs, as picture `number`.
+fn look(
+    monitor: Option<&mut Qmp>,
+    folder: &Path,
+    number: usize,
+    check: fn(&Screen) -> Result<(), String>,
+) -> Result<(), String> {
+    let monitor = monitor.ok_or("this emulator shows no screen")?;
+    let (end, file) = (Instant::now() + PATIENCE, folder.join("screen.ppm"));
+    let mut once = || -> Result<Result<(), String>> {
+        monitor.pixmap(&file)?;
+        Ok(check(&Screen::parse(&std::fs::read(&file)?)?))
+    };
+    let outcome = loop {
+        match once() {
+            Ok(Err(_)) if Instant::now() < end => std::thread::sleep(LOOKS),
+            Ok(outcome) => break outcome,
+            Err(error) => break Err(format!("{error:#}")),
+        }
+    };
+    let _ = std::fs::remove_file(&file);
+    let kept = monitor.screenshot(&folder.join(format!("screen-{number}.png")));
+    outcome.and(kept.map_err(|error| format!("{error:#}")))
 }
 
 /// What the emulator has against a command, if anything.

@@ -8,7 +8,8 @@ use super::cpio::Archive;
 use super::modules::Modules;
 
 /// The archives, by the names that configurations use.
-pub const NAMES: [&str; 5] = ["net.cpio", "disk.cpio", "appliance.cpio", "shell.cpio", "bench.cpio"];
+pub const NAMES: [&str; 6] =
+    ["net.cpio", "disk.cpio", "appliance.cpio", "shell.cpio", "bench.cpio", "display.cpio"];
 
 /// Drivers by archive. `crc32c_generic` is what ext4 asks for by an alias only.
 const NET: [&str; 5] = ["e1000e", "e1000", "virtio_pci", "virtio_net", "ne2k-pci"];
@@ -17,6 +18,8 @@ const DISK: [&str; 5] = ["nvme", "virtio_pci", "virtio_blk", "crc32c_generic", "
 const IDE: [&str; 2] = ["sd_mod", "ata_piix"];
 /// What random numbers and consoles need: `shell.cpio` has it.
 const CHARACTER: [&str; 2] = ["virtio-rng", "virtio_console"];
+/// What displays need: `display.cpio` loads it where text was seen. The cloud kernel has none of it.
+const DISPLAY: [&str; 1] = ["bochs"];
 /// What reads MSRs, one of which counts exits.
 const COUNT: [&str; 1] = ["msr"];
 /// Both vendors': the host has one of them.
@@ -44,7 +47,7 @@ pub struct Scripts {
 impl Scripts {
     /// What the first program of an archive is made of.
     const PARTS: [&'static str; 5] = ["lib.sh", "measure.sh", "drives.sh", "network.sh", "faults.sh"];
-    const FILES: [&'static str; 12] = [
+    const FILES: [&'static str; 13] = [
         "lib.sh",
         "measure.sh",
         "drives.sh",
@@ -57,6 +60,7 @@ impl Scripts {
         "shell.sh",
         "bench.sh",
         "host.sh",
+        "display.sh",
     ];
 
     /// Reads them.
@@ -116,10 +120,16 @@ pub fn build(name: &str, ingredients: &Ingredients, scripts: &Scripts) -> Result
         "net.cpio" => (NET.to_vec(), "net.sh"),
         "disk.cpio" => ([&DISK[..], &COUNT[..]].concat(), "disk.sh"),
         "appliance.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "appliance.sh"),
+        "display.cpio" => (Vec::new(), "display.sh"),
         "bench.cpio" => ([&NET[..], &DISK[..], &COUNT[..]].concat(), "bench.sh"),
         _ => ([&NET[..], &DISK[..], &CHARACTER[..]].concat(), "shell.sh"),
     };
     let mut archive = begin(ingredients, scripts, init, &drivers)?;
+    if init == "display.sh" {
+        let folder = ingredients.modules.first().context("there is no kernel")?;
+        let into = format!("lib/display/{}", version(folder)?);
+        add_modules(&mut archive, &Modules::list(folder)?, &DISPLAY, &into)?;
+    }
     if matches!(init, "shell.sh" | "appliance.sh") {
         for folder in &ingredients.modules {
             add_modules(

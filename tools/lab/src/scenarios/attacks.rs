@@ -230,7 +230,8 @@ fn attacked_functions(column: Column, name: &str, words: &str, on: [&str; 4]) ->
         .emulates("04.0", "ide")
         .with("backing", ide)
         .emulates("05.0", "nvme")
-        .with("backing", nvme);
+        .with("backing", nvme)
+        .emulates("08.0", "bochs-display");
     let attacker = connected(connected(attacker, "06.0", "virtio-net", 3), "07.0", "ne2000", 4);
     let neighbour = Guest::new("neighbour", &[1], "functions-neighbour seconds=240")
         .emulates("03.0", "virtio-blk")
@@ -239,7 +240,7 @@ fn attacked_functions(column: Column, name: &str, words: &str, on: [&str; 4]) ->
     let mut scenario =
         hosted(column, Feature::EmulatedFunctions, &format!("attack/{name}"), &[attacker, neighbour]);
     scenario.add_keys("[network.lan]\n\n");
-    ["nvme", "virtio-blk", "virtio-net", "ide", "ne2000"]
+    ["nvme", "virtio-blk", "virtio-net", "ide", "ne2000", "display"]
         .into_iter()
         .fold(scenario, |scenario, model| scenario.expect("attacker", &format!("attack {model}: held")))
         .expect("neighbour", "neighbour: unharmed")

@@ -5,6 +5,7 @@ use crate::column::Column;
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
 use crate::scenario::{ImageKind, Scenario, Subject};
+use crate::screen::Screen;
 use sha2::{Digest, Sha256};
 
 /// All of them; on Bochs the one entry point that it has.
@@ -33,6 +34,9 @@ pub fn on(column: Column) -> Vec<Scenario> {
 fn from_image(column: Column, name: &str, kind: ImageKind) -> Scenario {
     let (test, done) = if column.passes_functions() { ("msi", "msi: done") } else { ("ipi", "ipi: done") };
     let two = Guest::new("two", &[2, 3], test).passes_on(column, "01.0", EDU_PATH, EDU);
+    if kind == ImageKind::Iso {
+        return displayed(column, two, done);
+    }
     let subject = Subject::Image(kind, config(&[Guest::new("one", &[1], "hello"), two]));
     no_failure(Scenario::new(column, Feature::Boots, &format!("boot/{name}"), subject))
         .on(|machine| lab_machine(machine.vga()))
@@ -42,6 +46,32 @@ fn from_image(column: Column, name: &str, kind: ImageKind) -> Scenario {
         .ends("two", POWER_OFF)
         .all_as_expected()
         .within(120)
+}
+
+/// By GRUB, which gives a screen: beside `two`, that says `done`, is Linux with a display, which shows text,
+/// then what its driver of the display draws; then the screen shows the log again.
+fn displayed(column: Column, two: Guest, done: &str) -> Scenario {
+    let display = Guest::new("display", &[1], "console=tty0 console=ttyS0 panic=-1")
+        .set("memory", "\"256 MiB\"")
+        .set("kernel", "\"vmlinuz\"")
+        .set("initrd", "\"display.cpio\"")
+        .emulates("03.0", "bochs-display");
+    let subject = Subject::Image(ImageKind::Iso, config(&[display, two]));
+    no_failure(Scenario::new(column, Feature::Boots, "boot/iso", subject))
+        .on(|machine| lab_machine(machine.vga()))
+        .types("display", "display: text is shown", b"\x14d")
+        .sees("hypervisor", "the screen shows what display shows", Screen::is_text_on_blue, b"\r")
+        .sees("display", "dots is shown by bochs-drm", Screen::is_in_thirds, b"\x14d")
+        .sees("hypervisor", "the screen shows the log", Screen::is_log, b"\r")
+        .expect("display", "Console: colour VGA+ 80x25")
+        .expect("display", "display: a picture of")
+        .expect("hypervisor", "the screen shows the log")
+        .expect("two", done)
+        .forbid("display", "FAILED")
+        .ends("display", POWER_OFF)
+        .ends("two", POWER_OFF)
+        .all_as_expected()
+        .within(180)
 }
 
 /// The hypervisor must say that its bundle is not in order, start nothing of it, and

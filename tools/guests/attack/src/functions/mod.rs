@@ -2,6 +2,7 @@
 //! that make no sense or change while they are read, resets and moves in the middle of work. A
 //! [`neighbour`] with functions on the same disk and the same network sees that nothing of it reaches it.
 
+pub mod display;
 pub mod frames;
 pub mod ide;
 pub mod ne2000;
@@ -89,11 +90,12 @@ pub fn run(environment: &Environment) {
         println!("attack functions: BROKEN, nobody is at the network");
         return;
     }
-    let attacks: [(&str, fn(&Environment) -> Outcome); 4] = [
+    let attacks: [(&str, fn(&Environment) -> Outcome); 5] = [
         ("virtio-blk", virtio_blk::run),
         ("virtio-net", virtio_net::run),
         ("ide", ide::run),
         ("ne2000", ne2000::run),
+        ("display", display::run),
     ];
     if !environment.has("quick") {
         nvme::run(environment);
