@@ -19,7 +19,7 @@ use spec::display::vga::{COLUMNS, ROWS};
 /// Pictures that are copied in a second, at most.
 const PICTURES_PER_SECOND: u64 = 25;
 /// Dots that are copied in a turn, and at once.
-const DOTS_PER_TURN: usize = 4096;
+const DOTS_PER_TURN: usize = 2048;
 const DOTS_AT_ONCE: usize = 512;
 /// Characters that are looked at and drawn in a turn.
 const LOOKS_PER_TURN: usize = 640;
