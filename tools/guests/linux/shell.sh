@@ -6,6 +6,7 @@
 #                      ide         reads the same on the IDE disk, by DMA and by PIO.
 #                      rng         reads the entropy device.
 #                      hvc         prints at the virtio console, and reads a line there.
+#                      vga         wants the kernel to show text as VGA does.
 #                      uart        the same at the serial port that is a function.
 #                      time=CLOCK  waits until the kernel keeps its time by CLOCK.
 . /lib.sh
@@ -84,6 +85,11 @@ if grep -qw uart /proc/cmdline; then
     grep ttyS /proc/interrupts
     exec 3<&-
     echo "shell: read \"$line\" at the second port"
+fi
+if grep -qw vga /proc/cmdline; then
+    text=$(grep -ho 'VGA+' /sys/class/vtconsole/*/name) || fail "text is shown by $(cat /sys/class/vtconsole/*/name)"
+    echo "to be seen" >/dev/tty0 || fail "cannot print at /dev/tty0"
+    echo "shell: text is shown by $text"
 fi
 if grep -qw once /proc/cmdline; then
     # The end of a session hangs its terminal up, which throws away what waits to be sent; stty

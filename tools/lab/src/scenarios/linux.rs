@@ -28,13 +28,15 @@ pub fn on(column: Column) -> Vec<Scenario> {
     list
 }
 
-/// A guest with an entropy device and two more consoles besides. The line of one of them is
-/// level-triggered: where interrupts are virtual its ends are exits.
+/// A guest with an entropy device, a display, on which this kernel shows text, and two more consoles
+/// besides. The line of one of them is level-triggered: where interrupts are virtual its ends are exits.
 fn one(column: Column) -> Scenario {
     let functions = "[[guest.shell.pci]]\nslot = \"06.0\"\nemulate = \"virtio-rng\"\n\
                      [[guest.shell.pci]]\nslot = \"07.0\"\nemulate = \"virtio-console\"\n\
-                     [[guest.shell.pci]]\nslot = \"08.0\"\nemulate = \"16550\"\n";
-    shell(column, Feature::Linux, "one", &[1], "auto", " rng hvc uart", functions)
+                     [[guest.shell.pci]]\nslot = \"08.0\"\nemulate = \"16550\"\n\
+                     [[guest.shell.pci]]\nslot = \"09.0\"\nemulate = \"bochs-display\"\n";
+    let words = " rng hvc uart vga console=tty0 console=ttyS0";
+    shell(column, Feature::Linux, "one", &[1], "auto", words, functions)
         .expect("shell", "shell: read 4096 random bytes of virtio_rng")
         .expect("shell:07.0", "line 1 of the virtio console")
         .expect("shell:07.0", "line 100 of the virtio console")
@@ -46,6 +48,7 @@ fn one(column: Column) -> Scenario {
         .types("shell", "shell: type a line at the second port", b"\x14nto the third console\r")
         .expect("hypervisor", "you type to shell:08.0")
         .expect("shell", "shell: read \"to the third console\" at the second port")
+        .expect("shell", "shell: text is shown by VGA+")
         .expect("shell", "shell: 1 processors")
 }
 
