@@ -334,7 +334,7 @@ impl Disk {
         worked
     }
 
-    /// Gives the drive the next requests of an endpoint as one. Returns their bytes, or `None` where
+    /// Gives the drive the next requests of an endpoint as one. Returns their bytes that are copied, or `None` where
     /// the drive takes none now.
     fn submit_one(
         &mut self,
@@ -383,6 +383,8 @@ impl Disk {
                 (flight.tag, flight.part, flight.is_lent) = (tag, index, is_lent);
                 part.counters.lent += u64::from(is_lent);
                 part.under_way += 1;
+                // Nobody copies what is lent.
+                return Some(if is_lent { 0 } else { bytes });
             }
             (given, tag) => {
                 let outcome = given.map(|_| ());

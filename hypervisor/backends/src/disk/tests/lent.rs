@@ -84,3 +84,22 @@ fn memory_stays_lent_over_a_reset_until_the_drive_is_done() {
     assert!(!bench.is_lent(1));
     assert_eq!(bench.outcomes(1), []);
 }
+
+#[test]
+fn what_is_not_copied_takes_none_of_the_turns_bytes() {
+    let mut bench = bench(32, 2);
+    bench.script.lock().unwrap().borrows = true;
+    bench.script.lock().unwrap().hold = true;
+    bench.disk.reach(1, Iova(AT));
+    // Each is a command of its own.
+    let large = |tag: u32| request(tag, Read, 0, 0x1_0000 * u64::from(tag), 64 << 10);
+    let all: Vec<_> = (0..10).map(large).collect();
+    bench.ask(0, &all);
+    bench.ask(1, &all);
+    bench.turn();
+    let given = [0, 1].map(|guest: u64| {
+        let of = |(_, block, _): &&(_, u64, _)| (*block >= 1024) == (guest == 1);
+        bench.script.lock().unwrap().seen.iter().filter(of).count()
+    });
+    assert_eq!(given, [TURN_BYTES / (64 << 10), TURN_REQUESTS]);
+}
