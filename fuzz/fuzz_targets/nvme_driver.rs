@@ -69,7 +69,7 @@ const OWN: u8 = 0x5a;
 
 struct World {
     lent: Option<Tag>,
-    /// The controller has neither made up a completion nor changed a command.
+    /// The controller has neither made up a completion or its state nor changed a command.
     is_honest: bool,
     driver: Controller<Registers, FakeDma>,
     registers: Registers,
@@ -155,14 +155,22 @@ impl World {
             }
             7 => self.change_memory(input),
             8 => match input.u8() % 4 {
-                0 => self.registers.status.set(Some(input.u32())),
+                0 => {
+                    // It may say that it is disabled, and go on.
+                    self.is_honest = false;
+                    self.registers.status.set(Some(input.u32()));
+                }
                 1 => self.registers.capabilities.set(Some(input.u64())),
                 _ => self.tell_the_truth(),
             },
             9 => {
                 let kind = input.u8() % 4;
                 match kind {
-                    0 => self.registers.device.borrow_mut().reset(),
+                    0 => {
+                        // What the medium has is not reset with it.
+                        self.is_honest = false;
+                        self.registers.device.borrow_mut().reset();
+                    }
                     1 => {
                         self.driver.interrupt(input.u16(), now);
                     }
