@@ -18,6 +18,7 @@ pub mod feature;
 pub mod host;
 pub mod http;
 mod late;
+mod look;
 pub mod machine;
 pub mod matrix;
 pub mod partitions;

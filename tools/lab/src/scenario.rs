@@ -5,10 +5,10 @@ use crate::bochs::CpuModel;
 use crate::column::{Column, Need};
 use crate::demux::Line;
 use crate::feature::Feature;
+use crate::look::Look;
 use crate::machine::Machine;
 use crate::power_cuts::PowerCuts;
 use crate::qemu::Qemu;
-use crate::screen::Screen;
 use crate::summary::Summary;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -139,17 +139,6 @@ pub(crate) struct Incident {
     pub after: Expected,
     /// Commands of QEMU's human monitor.
     pub commands: &'static [&'static str],
-}
-
-/// What the screen has to show, and after which line.
-#[derive(Clone)]
-pub(crate) struct Look {
-    /// The line.
-    pub after: Expected,
-    /// What is wrong with what it shows.
-    pub check: fn(&Screen) -> Result<(), String>,
-    /// What is typed when it shows that.
-    pub bytes: Vec<u8>,
 }
 
 /// What is typed, and after which line.
@@ -361,20 +350,6 @@ impl Scenario {
     pub fn incident(mut self, owner: &str, text: &str, commands: &'static [&'static str]) -> Self {
         let after = Expected { owner: Some(owner.to_owned()), text: text.to_owned() };
         self.incidents.push(Incident { after, commands });
-        self
-    }
-
-    /// Has `check` look at the screen once `owner` has written a line with `text` in it, and what was to be
-    /// seen before was, until it finds nothing wrong; then types `bytes`.
-    pub fn sees(
-        mut self,
-        owner: &str,
-        text: &str,
-        check: fn(&Screen) -> Result<(), String>,
-        bytes: &[u8],
-    ) -> Self {
-        let after = Expected { owner: Some(owner.to_owned()), text: text.to_owned() };
-        self.looks.push(Look { after, check, bytes: bytes.to_owned() });
         self
     }
 
