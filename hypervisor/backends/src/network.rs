@@ -155,7 +155,8 @@ impl Network {
         Ok(())
     }
 
-    /// Forgets the ports of a guest that is not built after all.
+    /// Forgets the ports of a guest that is not built after all, and what is under way: the other ports
+    /// have other numbers afterwards.
     pub fn remove_ports(&mut self, guest: usize) {
         let members = core::mem::take(&mut self.members);
         let first = self.first_member();
@@ -170,6 +171,7 @@ impl Network {
         }
         self.members = members;
         self.members.retain(|member| member.guest != guest);
+        self.members.iter_mut().for_each(|member| member.under_way = None);
         self.raise();
     }
 

@@ -509,6 +509,24 @@ fn ports_are_those_of_guests_that_are_built() {
 }
 
 #[test]
+fn what_is_under_way_when_ports_are_removed_comes_to_nobody_else() {
+    let mut bench = Bench::new(false, 4, |_, _| ());
+    bench.turn();
+    bench.stations[1].lock().unwrap().segmentation =
+        Some(Segmentation { kind: SegmentKind::Tcp4, ecn: false, segment_bytes: 64, header_bytes: 54 });
+    bench.send(1, [large(2, 1)]);
+    bench.turn();
+    assert_eq!(bench.received(2).len(), TURN_COPIES);
+    // Port 2 is guest 3's from now on.
+    bench.network.remove_ports(0);
+    assert!(!bench.turn().worked);
+    assert_eq!([2, 3].map(|guest| bench.received(guest)), [Vec::<Vec<u8>>::new(), Vec::new()]);
+    bench.send(1, [large(2, 1)]);
+    bench.turn();
+    assert_eq!(bench.received(2).len(), TURN_COPIES, "the next one goes on");
+}
+
+#[test]
 fn an_interface_that_never_starts_is_no_uplink() {
     let nic = Arc::new(Mutex::new(Script { broken: Some("it burns".into()), ..Script::default() }));
     let network =
