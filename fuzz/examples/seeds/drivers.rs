@@ -164,3 +164,40 @@ pub fn switch() -> Seeds {
         .map(|(name, steps)| (name, [&ports[..], &up, &steps].concat()))
         .into()
 }
+
+/// What the network is, its ports, then steps: see the target.
+pub fn network_backend() -> Seeds {
+    let room = |guest: u8| [0, guest, 4, 15];
+    let send = |guest: u8, to: u8| [&[0, guest, 0, 0, to, 0, 10][..], &[7; 10]].concat();
+    // A packet of TCP of 5,000 bytes, in segments of 64.
+    let large = |guest: u8, to: u8| [0, guest, 0, 4, to, 0, 0, 0, 0, 0x88, 0x13, 5];
+    let comes = |to: u8| [&[8, 0, to, 0, 10][..], &[7; 10], &[3]].concat();
+    let turns = [&room(0)[..], &[12], &room(1), &[12], &room(2), &[12], &room(1), &[12]].concat();
+    let all = |has: &[u8], behind: &[u8]| {
+        let frames = [send(0, 1), send(1, 2), send(2, 8), send(0, 12), comes(0), comes(2)].concat();
+        let rooms = [room(0), room(1), room(2)].concat();
+        [has, &rooms, &frames, &turns, behind, &turns].concat()
+    };
+    let plain = [2_u8, 0, 0, 0, 0, 0, 0];
+    let vlans = [2_u8, 7, 0, 0, 1, 16, 1];
+    let limited = [3_u8, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0];
+    // The second guest is to have everything cut.
+    let cut = [&[0x82_u8, 0, 0][..], &[255; 8], &[0, 0], &[0; 8], &[0, 0], &[255; 8]].concat();
+    let larges = [large(0, 1), large(2, 8), large(0, 8), large(2, 12), large(1, 8)].concat();
+    let reboots =
+        [&larges[..], &[12, 0, 1, 7, 1], &[255; 8], &room(1), &[12, 6, 0, 5, 7, 1], &[255; 6]].concat();
+    let lies =
+        [7, 0, 12, 12, 7, 1, 12, 7, 2, 2, 12, 10, 200, 12, 7, 7, 1, 7, 5, 2, 12, 10, 200, 7, 6].to_vec();
+    let polled = [&[9, 1, 12][..], &send(0, 1), &[9, 0, 12, 0, 1, 9, 0, 12, 9, 1]].concat();
+    vec![
+        ("plain", all(&plain, &larges)),
+        ("vlans", all(&vlans, &larges)),
+        ("limited", all(&limited, &send(0, 1))),
+        ("cut", all(&cut, &larges)),
+        ("reboots", all(&cut, &reboots)),
+        ("removed", all(&cut, &[&larges[..], &[12, 12, 10, 0xaa, 0]].concat())),
+        ("cards", all(&[0x1a, 0, 0, 0, 0, 0, 0], &larges)),
+        ("lies", all(&plain, &lies)),
+        ("polled", all(&plain, &polled)),
+    ]
+}

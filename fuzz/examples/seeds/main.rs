@@ -29,6 +29,7 @@ fn main() -> io::Result<()> {
         ("virtio_character", drivers::virtio_character()),
         ("nvme_driver", drivers::nvme_driver()),
         ("switch", drivers::switch()),
+        ("network_backend", drivers::network_backend()),
         ("e1000e", drivers::e1000e()),
         ("ahci", drivers::ahci()),
         ("vtd", vtd()),
