@@ -230,8 +230,9 @@ impl World {
             None => self.script.lock().expect("nobody panicked").incoming.push_back(frame),
         }
         let came = |one: &Crossing| matches!(one, Crossing::Got(who, _, true) if *who == to);
-        // It may wait for what its sender sent before, and then says until when.
-        let is_there = (0..3).any(|_| {
+        // It may wait for what its sender sent before, and each of the others for what it did; the turn says
+        // until when.
+        let is_there = (0..2 + self.configs.len()).any(|_| {
             let (turn, crossings) = self.turn();
             if !turn.worked {
                 self.now_ns = turn.deadline_ns.expect("the next turn is at some time");
