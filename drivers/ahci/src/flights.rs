@@ -26,6 +26,10 @@ struct Flight {
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
     slots: [Option<Flight>; SLOTS],
+    /// Those that are used.
+    occupied: u32,
+    /// No command is late before this; none is in flight without it.
+    deadline_ns: Option<u64>,
     /// Those that the drive has, and whether they are queued.
     pub issued: u32,
     pub is_queued: bool,
@@ -34,21 +38,18 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
-    fn occupied(&self) -> u32 {
-        self.slots.iter().zip(0..).filter(|(slot, _)| slot.is_some()).map(|(_, bit)| 1 << bit).sum()
-    }
-
-    /// When the first command is late.
-    pub fn deadline(&self) -> Option<u64> {
-        self.slots.iter().flatten().map(|flight| flight.until_ns).min()
+    /// When [`check_late`](Self::check_late) is due: no later than the first command is late.
+    pub const fn deadline(&self) -> Option<u64> {
+        self.deadline_ns
     }
 
     /// The command that is late at `now_ns`, as an error.
-    pub fn check_late(&self, now_ns: u64) -> Result<(), Error> {
-        match self.slots.iter().flatten().find(|flight| flight.until_ns <= now_ns) {
-            Some(flight) => Err(Error::Late(flight.command)),
-            None => Ok(()),
+    pub fn check_late(&mut self, now_ns: u64) -> Result<(), Error> {
+        if let Some(flight) = self.slots.iter().flatten().find(|flight| flight.until_ns <= now_ns) {
+            return Err(Error::Late(flight.command));
         }
+        self.deadline_ns = self.slots.iter().flatten().map(|flight| flight.until_ns).min();
+        Ok(())
     }
 
     /// Whether one more can be issued: queued ones beside queued ones, any other alone.
@@ -56,9 +57,21 @@ impl Flights {
         self.issued == 0 || is_queued && self.is_queued
     }
 
+    fn put(&mut self, slot: u32, flight: Flight) -> Result<(), Error> {
+        *self.slots.get_mut(slot as usize).ok_or(Error::Buffer)? = Some(flight);
+        self.occupied |= 1 << slot;
+        self.deadline_ns = self.deadline_ns.into_iter().chain([flight.until_ns]).min();
+        Ok(())
+    }
+
     fn take(&mut self, slot: u32) -> Option<Piece> {
         self.issued &= !(1 << slot);
-        Some(self.slots.get_mut(slot as usize)?.take()?.piece)
+        let flight = self.slots.get_mut(slot as usize)?.take()?;
+        self.occupied &= !(1 << slot);
+        if self.occupied == 0 {
+            self.deadline_ns = None;
+        }
+        Some(flight.piece)
     }
 }
 
@@ -77,7 +90,7 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
     pub(crate) fn issue(&mut self, now_ns: u64) -> Result<(), Error> {
         let (Stage::Running, Some(facts)) = (self.stage, self.facts) else { return Ok(()) };
         let before = self.flights.issued;
-        let occupied = self.flights.occupied();
+        let occupied = self.flights.occupied;
         self.flights.one_at_a_time &= occupied != 0;
         let is_complete = self.issue_again(occupied & !before, &facts, now_ns)?;
         if is_complete {
@@ -123,7 +136,7 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
             }
             let queued_slots = self.queued_slots(facts, operation);
             let slots = queued_slots.unwrap_or(1);
-            let free = (!self.flights.occupied()).trailing_zeros();
+            let free = (!self.flights.occupied).trailing_zeros();
             if !self.flights.allows(queued_slots.is_some()) || free >= slots {
                 break;
             }
@@ -156,7 +169,7 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
         };
         self.memory.put(slot as usize, &command)?;
         let flight = Flight { piece, command: command.code(), until_ns: now_ns.saturating_add(time_ns) };
-        *self.flights.slots.get_mut(slot as usize).ok_or(Error::Buffer)? = Some(flight);
+        self.flights.put(slot, flight)?;
         self.flights.issued |= 1 << slot;
         self.flights.is_queued = is_queued;
         Ok(())

@@ -156,6 +156,18 @@ impl<R: RegisterWindow, D: DmaMemory> Port<R, D> {
         self.requests.fail(true);
     }
 
+    /// Whether something may have happened: a port tells of all that it does by a cause of an interrupt,
+    /// and of what is not awaited by the interrupt itself. Reading a register takes as long as hundreds of
+    /// instructions, so whoever polls has one read and no more.
+    fn may_have_news(&self, now_ns: u64) -> Result<bool, Error> {
+        if self.stage != Stage::Running {
+            return Ok(true);
+        }
+        let is_awaited = self.flights.issued != 0;
+        Ok(is_awaited
+            && (now_ns >= self.next_look_ns || self.registers.read_there(port::INTERRUPT_STATUS)? != 0))
+    }
+
     /// Goes on from wherever it is, if it is time.
     fn look(&mut self, now_ns: u64) -> Result<(), Error> {
         match self.stage {
@@ -208,7 +220,11 @@ impl<R: RegisterWindow, D: DmaMemory> Drive for Port<R, D> {
 
     fn poll(&mut self, now_ns: u64) -> Status {
         self.attempt(|port| {
-            port.completions(now_ns)?;
+            if port.may_have_news(now_ns)? {
+                port.completions(now_ns)?;
+            } else {
+                port.issue(now_ns)?;
+            }
             port.look(now_ns)
         })
     }

@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod drive;
 mod fault;
+mod fifo;
 mod identity;
 mod lent;
 mod request;

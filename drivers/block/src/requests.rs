@@ -1,5 +1,6 @@
 //! The requests of a drive: where their data is, their life, and how they are cut into commands.
 
+use crate::fifo::Fifo;
 use crate::lent::Lent;
 use crate::{Done, Fault, Geometry, Operation, Refused, Tag};
 use access::{DmaBuffer, DmaMemory};
@@ -28,8 +29,6 @@ struct Request {
     bytes: usize,
     /// The first thing that went wrong.
     outcome: Result<(), Fault>,
-    /// Its place in the order of submission while it runs, then of those that are over.
-    order: u64,
 }
 
 impl Request {
@@ -64,16 +63,20 @@ pub struct Piece {
     pub bytes: u64,
 }
 
-/// All requests of a drive, with the buffers for their data.
+/// All requests of a drive, with the buffers for their data. Nothing that is done for one of them looks
+/// at the others, for this is asked in each turn.
 #[derive(Debug)]
 pub struct Requests<B> {
     slots: Box<[Slot]>,
+    /// Those that are free, those for which commands may be made in the order of submission, and those
+    /// that are over in the order in which they were.
+    free: Fifo,
+    waiting: Fifo,
+    over: Fifo,
     data: B,
     /// Where the data of a slot's request is, if it was lent memory for it.
     lent: Box<[Lent]>,
     request_bytes: usize,
-    /// Counts submissions and ends.
-    order: u64,
 }
 
 impl<B: DmaBuffer> Requests<B> {
@@ -89,10 +92,12 @@ impl<B: DmaBuffer> Requests<B> {
         let bytes = usize::from(requests).checked_mul(request_bytes)?;
         Some(Self {
             slots: core::iter::repeat_n(Slot { turn: 0, life: Life::Free }, requests.into()).collect(),
+            free: Fifo::full(requests),
+            waiting: Fifo::new(requests),
+            over: Fifo::new(requests),
             data: dma.allocate(bytes, alignment)?,
             lent: (0..requests).map(|_| Lent::new(request_bytes)).collect(),
             request_bytes,
-            order: 0,
         })
     }
 
@@ -112,9 +117,8 @@ impl<B: DmaBuffer> Requests<B> {
     /// # Errors
     /// [`Refused::Busy`].
     pub fn reserve(&mut self) -> Result<Tag, Refused> {
-        let mut slots = self.slots.iter_mut().zip(0..);
-        let free = slots.find(|(slot, _)| matches!(slot.life, Life::Free));
-        let (slot, number) = free.ok_or(Refused::Busy)?;
+        let number = self.free.pop().ok_or(Refused::Busy)?;
+        let slot = self.slots.get_mut(usize::from(number)).ok_or(Refused::Busy)?;
         *slot = Slot { turn: slot.turn.wrapping_add(1), life: Life::Reserved };
         let tag = Tag { slot: number, turn: slot.turn };
         if let Some(lent) = self.lent.get_mut(usize::from(number)) {
@@ -157,12 +161,11 @@ impl<B: DmaBuffer> Requests<B> {
         if let Some(lent) = self.lent(tag.slot).filter(|lent| lent.bytes() != bytes) {
             return Err(Refused::TooLarge(lent.bytes()));
         }
-        self.order += 1;
-        let (order, outcome) = (self.order, Ok(()));
         let request =
-            Request { operation, first_block, blocks, issued: 0, finished: 0, bytes, outcome, order };
+            Request { operation, first_block, blocks, issued: 0, finished: 0, bytes, outcome: Ok(()) };
         if let Some(slot) = self.slots.get_mut(usize::from(tag.slot)) {
             slot.life = Life::Running(request);
+            self.waiting.push(tag.slot);
         }
         Ok(())
     }
@@ -197,11 +200,10 @@ impl<B: DmaBuffer> Requests<B> {
 
     /// What the next piece does, if there is one.
     pub fn next_operation(&self) -> Option<Operation> {
-        let running = self.slots.iter().filter_map(|slot| match &slot.life {
-            Life::Running(request) if request.wants_more() => Some(request),
+        match self.slots.get(usize::from(self.waiting.front()?))?.life {
+            Life::Running(request) => Some(request.operation),
             _ => None,
-        });
-        running.min_by_key(|request| request.order).map(|request| request.operation)
+        }
     }
 
     /// The next piece of the request that was submitted first and has one left. It has at most as
@@ -211,17 +213,17 @@ impl<B: DmaBuffer> Requests<B> {
         most_blocks: impl FnOnce(Operation) -> u32,
         geometry: Geometry,
     ) -> Option<Piece> {
-        let running = self.slots.iter_mut().zip(0_u16..).filter_map(|(slot, number)| match &mut slot.life {
-            Life::Running(request) if request.wants_more() => Some((request, number)),
-            _ => None,
-        });
-        let (request, slot) = running.min_by_key(|(request, _)| request.order)?;
+        let slot = self.waiting.front()?;
+        let Life::Running(request) = &mut self.slots.get_mut(usize::from(slot))?.life else { return None };
         let operation = request.operation;
         let blocks = (request.blocks - request.issued).min(most_blocks(operation).max(1));
         let first_block = request.first_block + u64::from(request.issued);
         let block_bytes = if operation.moves_data() { u64::from(geometry.block_bytes) } else { 0 };
         let (start, bytes) = (u64::from(request.issued) * block_bytes, u64::from(blocks) * block_bytes);
         request.issued += blocks;
+        if !request.wants_more() {
+            self.waiting.pop();
+        }
         let data = if bytes == 0 { Iova(0) } else { self.data(slot, start) };
         Some(Piece { slot, start, operation, first_block, blocks, data, bytes })
     }
@@ -248,12 +250,17 @@ impl<B: DmaBuffer> Requests<B> {
     pub fn finish(&mut self, piece: Piece, outcome: Result<(), Fault>) {
         let Some(slot) = self.slots.get_mut(usize::from(piece.slot)) else { return };
         let Life::Running(request) = &mut slot.life else { return };
+        let wanted_more = request.wants_more();
         request.finished = request.finished.saturating_add(piece.blocks);
         request.outcome = request.outcome.and(outcome);
+        let wants_more = request.wants_more();
         // Once a command failed no more are made, and the request is over with the last of them.
-        if request.finished >= request.issued && !request.wants_more() {
-            self.order += 1;
-            slot.life = Life::Over(Request { order: self.order, ..*request });
+        if request.finished >= request.issued && !wants_more {
+            slot.life = Life::Over(*request);
+            self.over.push(piece.slot);
+        }
+        if wanted_more && !wants_more {
+            self.waiting.remove(piece.slot);
         }
     }
 
@@ -261,24 +268,27 @@ impl<B: DmaBuffer> Requests<B> {
     /// still move data, as `is_quiet` denies, those that were lent memory are not: somebody waits for them
     /// with the memory. The next time that it is they will be.
     pub fn fail(&mut self, is_quiet: bool) {
-        for (slot, lent) in self.slots.iter_mut().zip(&self.lent) {
+        for ((slot, lent), number) in self.slots.iter_mut().zip(&self.lent).zip(0..) {
             if let Life::Running(request) = slot.life
                 && (is_quiet || !lent.is_set())
             {
-                self.order += 1;
                 let outcome = request.outcome.and(Err(Fault::Drive));
-                slot.life = Life::Over(Request { outcome, order: self.order, ..request });
+                slot.life = Life::Over(Request { outcome, ..request });
+                self.over.push(number);
             }
         }
+        let slots = &self.slots;
+        self.waiting.retain(|number| {
+            slots.get(usize::from(number)).is_some_and(|slot| matches!(slot.life, Life::Running(_)))
+        });
     }
 
     /// See [`Drive::next_done`](crate::Drive::next_done).
     pub fn next_done(&self) -> Option<Done> {
-        let over = self.slots.iter().zip(0..).filter_map(|(slot, number)| match slot.life {
-            Life::Over(request) => Some((Tag { slot: number, turn: slot.turn }, request)),
-            _ => None,
-        });
-        let (tag, first) = over.min_by_key(|(_, request)| request.order)?;
+        let number = self.over.front()?;
+        let slot = self.slots.get(usize::from(number))?;
+        let Life::Over(first) = slot.life else { return None };
+        let tag = Tag { slot: number, turn: slot.turn };
         Some(Done { tag, operation: first.operation, bytes: first.bytes, outcome: first.outcome })
     }
 
@@ -295,10 +305,14 @@ impl<B: DmaBuffer> Requests<B> {
 
     /// See [`Drive::release`](crate::Drive::release).
     pub fn release(&mut self, tag: Tag) {
-        if let Some(Life::Reserved | Life::Over(_)) = self.life(tag)
-            && let Some(slot) = self.slots.get_mut(usize::from(tag.slot))
-        {
+        match self.life(tag) {
+            Some(Life::Reserved) => {}
+            Some(Life::Over(_)) => self.over.remove(tag.slot),
+            _ => return,
+        }
+        if let Some(slot) = self.slots.get_mut(usize::from(tag.slot)) {
             slot.life = Life::Free;
+            self.free.push(tag.slot);
         }
     }
 

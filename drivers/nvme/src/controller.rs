@@ -187,15 +187,15 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
 
     /// Looks at the controller if it is time, and for commands that are late.
     fn look(&mut self, now_ns: u64) -> Result<(), Error> {
-        let queue = match self.stage {
+        let deadline_ns = match self.stage {
             Stage::Off | Stage::Failed(_) => return Ok(()),
             Stage::Settling { .. } | Stage::Disabling { .. } | Stage::Enabling { .. } => {
                 return self.look_ready(now_ns);
             }
-            Stage::Starting(_) => &self.admin,
-            Stage::Ready(_) => &self.data,
+            Stage::Starting(_) => self.admin.deadline(),
+            Stage::Ready(_) => self.data.deadline(),
         };
-        let Some(until_ns) = queue.deadline() else { return Ok(()) };
+        let Some(until_ns) = deadline_ns else { return Ok(()) };
         if now_ns < until_ns.min(self.next_look_ns) {
             return Ok(());
         }
@@ -208,7 +208,10 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             let is_there = self.registers.read32(register::VERSION as usize) != 0;
             return Err(if is_there { Error::Reset } else { Error::Removed });
         }
-        queue.check_late(now_ns)?;
+        match self.stage {
+            Stage::Starting(_) => self.admin.check_late(now_ns)?,
+            _ => self.data.check_late(now_ns)?,
+        }
         self.watch(now_ns);
         Ok(())
     }

@@ -29,6 +29,11 @@ pub(crate) struct Queue<B> {
     phase: bool,
     doorbells: [usize; 2],
     flights: Box<[Option<Flight>]>,
+    /// How many there are, and which slots have one, by bits: what is asked in each turn looks at no list.
+    in_flight: u16,
+    taken: [u64; 4],
+    /// No command is late before this; none is in flight without it.
+    deadline_ns: Option<u64>,
     /// Counts commands, so that two of one slot differ in their identifiers.
     turn: u8,
 }
@@ -60,6 +65,9 @@ impl<B: DmaBuffer> Queue<B> {
             phase: true,
             doorbells: [0; 2],
             flights: core::iter::repeat_n(None, usize::from(entries.saturating_sub(1))).collect(),
+            in_flight: 0,
+            taken: [0; 4],
+            deadline_ns: None,
             turn: 0,
         })
     }
@@ -81,6 +89,7 @@ impl<B: DmaBuffer> Queue<B> {
     /// Has nothing in flight any more.
     pub fn forget(&mut self) {
         self.flights.fill(None);
+        (self.in_flight, self.taken, self.deadline_ns) = (0, [0; 4], None);
     }
 
     /// Where the submission and the completion queue are, and how many entries each has.
@@ -89,28 +98,30 @@ impl<B: DmaBuffer> Queue<B> {
     }
 
     /// How many commands are in flight.
-    pub fn in_flight(&self) -> usize {
-        self.flights.iter().flatten().count()
+    pub const fn in_flight(&self) -> u16 {
+        self.in_flight
     }
 
-    /// When the first command is late.
-    pub fn deadline(&self) -> Option<u64> {
-        self.flights.iter().flatten().map(|flight| flight.until_ns).min()
+    /// When [`check_late`](Self::check_late) is due: no later than the first command is late.
+    pub const fn deadline(&self) -> Option<u64> {
+        self.deadline_ns
     }
 
     /// The command that is late at `now_ns`, as an error.
-    pub fn check_late(&self, now_ns: u64) -> Result<(), Error> {
-        match self.flights.iter().flatten().find(|flight| flight.until_ns <= now_ns) {
-            Some(flight) => Err(Error::Late { queue: self.number, opcode: flight.opcode }),
-            None => Ok(()),
+    pub fn check_late(&mut self, now_ns: u64) -> Result<(), Error> {
+        if let Some(flight) = self.flights.iter().flatten().find(|flight| flight.until_ns <= now_ns) {
+            return Err(Error::Late { queue: self.number, opcode: flight.opcode });
         }
+        self.deadline_ns = self.flights.iter().flatten().map(|flight| flight.until_ns).min();
+        Ok(())
     }
 
     /// A slot for one more command. One entry of a queue stays empty, so that a full one is
     /// none; and what was completed was fetched, in order, so the entry is free too.
     pub fn free_slot(&self) -> Option<usize> {
-        let slots = usize::from(self.entries.saturating_sub(1));
-        self.flights.iter().take(slots).position(Option::is_none)
+        let (word, taken) = self.taken.iter().enumerate().find(|(_, taken)| **taken != u64::MAX)?;
+        let slot = word * 64 + taken.trailing_ones() as usize;
+        (slot + 1 < self.entries.into()).then_some(slot)
     }
 
     /// Puts `command` into the queue under an identifier of `slot`, which is free, for the
@@ -119,7 +130,14 @@ impl<B: DmaBuffer> Queue<B> {
         self.turn = self.turn.wrapping_add(1);
         command.identifier = u16::from_le_bytes([slot as u8, self.turn]);
         let flight = self.flights.get_mut(slot).ok_or(Error::Buffer)?;
-        *flight = Some(Flight { identifier: command.identifier, opcode: command.opcode, until_ns });
+        if flight
+            .replace(Flight { identifier: command.identifier, opcode: command.opcode, until_ns })
+            .is_none()
+        {
+            self.in_flight += 1;
+        }
+        self.mark(slot, true);
+        self.deadline_ns = self.deadline_ns.into_iter().chain([until_ns]).min();
         self.submissions.write(usize::from(self.tail) * command::ENTRY_BYTES, &command.encode())?;
         self.tail = next(self.tail, self.entries);
         Ok(())
@@ -164,8 +182,23 @@ impl<B: DmaBuffer> Queue<B> {
         let identifier = completion.identifier;
         let [slot, _] = identifier.to_le_bytes().map(usize::from);
         match self.flights.get_mut(slot).and_then(|flight| flight.take_if(|f| f.identifier == identifier)) {
-            Some(_) => Ok(slot),
+            Some(_) => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                if self.in_flight == 0 {
+                    self.deadline_ns = None;
+                }
+                self.mark(slot, false);
+                Ok(slot)
+            }
             None => Err(Error::UnknownCommand { queue, identifier }),
+        }
+    }
+
+    /// Whether a command has the slot.
+    fn mark(&mut self, slot: usize, is_taken: bool) {
+        if let Some(word) = self.taken.get_mut(slot / 64) {
+            let bit = 1 << (slot % 64);
+            *word = if is_taken { *word | bit } else { *word & !bit };
         }
     }
 

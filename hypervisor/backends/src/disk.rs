@@ -313,15 +313,14 @@ impl Disk {
     fn submit(&mut self, index: usize, clients: &mut dyn Clients) -> bool {
         let mut worked = false;
         let (mut requests, mut bytes) = (0, 0);
-        let Some(&Part { guest, endpoint, under_way, .. }) = self.parts.get(index) else { return false };
+        let Some(&Part { guest, endpoint, under_way, life, .. }) = self.parts.get(index) else {
+            return false;
+        };
         clients.with(guest, endpoint, &mut |endpoint, around| {
             worked |= endpoint.poll(around);
             // What the device was given before its reset may still be written, and must not be
             // written over what comes after.
-            let is_old = |flight: &Flight| {
-                flight.tag.is_some() && flight.part == index && !endpoint.is_current(&flight.group)
-            };
-            if under_way > 0 && self.flights.iter().any(is_old) {
+            if under_way > 0 && life != endpoint.life() {
                 return;
             }
             while endpoint.has_requests() && requests < TURN_REQUESTS && bytes < TURN_BYTES {
@@ -383,6 +382,7 @@ impl Disk {
                 (flight.tag, flight.part, flight.is_lent) = (tag, index, is_lent);
                 part.counters.lent += u64::from(is_lent);
                 part.under_way += 1;
+                part.life = endpoint.life();
                 // Nobody copies what is lent.
                 return Some(if is_lent { 0 } else { bytes });
             }

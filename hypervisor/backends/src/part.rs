@@ -31,6 +31,8 @@ pub(crate) struct Part {
     pub counters: Counters,
     /// Requests that the drive has.
     pub under_way: usize,
+    /// The life of the device in which they were given to it, all of them in the same.
+    pub life: u32,
     /// What is done and its guest does not know of.
     pub coalescing: Coalescing,
     pub cache: Cache,
@@ -78,7 +80,18 @@ impl Part {
     pub fn new(guest: usize, endpoint: usize, first_block: u64, blocks: u64) -> Self {
         let (counters, coalescing) = (Counters::default(), Coalescing::default());
         let (cache, memory) = (Cache::Clean, None);
-        Self { guest, endpoint, first_block, blocks, counters, under_way: 0, coalescing, cache, memory }
+        Self {
+            guest,
+            endpoint,
+            first_block,
+            blocks,
+            counters,
+            under_way: 0,
+            life: 0,
+            coalescing,
+            cache,
+            memory,
+        }
     }
 
     /// The drive's block behind `at` bytes of the part, if `bytes` bytes from there are whole

@@ -440,6 +440,11 @@ impl Endpoint {
         self.lent != 0
     }
 
+    /// The life of the device: another one after each reset.
+    pub const fn life(&self) -> u32 {
+        self.life
+    }
+
     /// Whether `group` was taken since the device was reset last.
     pub const fn is_current(&self, group: &Group) -> bool {
         group.life == self.life

@@ -96,6 +96,7 @@ pub struct Bent {
     /// Messages that it sent and nobody took.
     pub messages: usize,
     pub writes: usize,
+    pub reads: usize,
 }
 
 /// A handle on it; clones are the same HBA.
@@ -253,6 +254,7 @@ impl Fake {
             ports: (0..ports).map(|_| FakePort::new()).collect(),
             messages: 0,
             writes: 0,
+            reads: 0,
         };
         Self { domain, state: Rc::new(RefCell::new(state)) }
     }
@@ -460,6 +462,7 @@ pub fn block_bytes(port: &FakePort) -> usize {
 impl RegisterWindow for Fake {
     fn read32(&self, offset: usize) -> u32 {
         let mut state = self.state();
+        state.reads += 1;
         if state.is_gone {
             return u32::MAX;
         }

@@ -47,6 +47,38 @@ fn queued_commands_are_in_flight_at_the_same_time_and_end_in_any_order() {
     assert_eq!(ended, [3, 0, 5, 2, 1, 4].map(|place: usize| tags[place]));
 }
 
+/// A read of a register takes as long as hundreds of instructions, and a drive that is polled beside others
+/// is polled in each turn.
+#[test]
+fn a_drive_that_is_polled_reads_no_more_than_one_register_until_something_is_done() {
+    for is_simple in [false, true] {
+        let mut bench = Bench::bent(|port| {
+            if is_simple {
+                port.set_simple();
+            }
+        });
+        let reads = |bench: &mut Bench, times| {
+            let before = bench.fake.state().reads;
+            for _ in 0..times {
+                let now = bench.now;
+                bench.drive().poll(now);
+                bench.drive().kick(now);
+            }
+            bench.fake.state().reads - before
+        };
+        assert_eq!(reads(&mut bench, 10), 0, "it has nothing to do");
+        bench.fake.port().holds = true;
+        let tag = bench.submit_read(3, 1);
+        assert_eq!(reads(&mut bench, 10), 10);
+        bench.fake.complete(0, 0);
+        bench.fake.state().messages = 0;
+        assert!(reads(&mut bench, 1) > 1);
+        assert_eq!(bench.done().tag, tag, "its message was lost");
+        bench.now += 10 * SECOND;
+        assert_eq!(reads(&mut bench, 10), 0);
+    }
+}
+
 #[test]
 fn several_requests_cost_one_doorbell() {
     let mut bench = Bench::ready();

@@ -185,3 +185,79 @@ proptest! {
         prop_assert!(tags.is_empty() && pieces.is_empty());
     }
 }
+
+/// What a run does next with requests.
+#[derive(Clone, Debug)]
+enum Step {
+    Reserve,
+    Lend(usize),
+    Submit(usize, u64),
+    Issue(u32),
+    Finish(usize, bool),
+    Fail(bool),
+    Release(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let at = any::<usize>;
+    prop_oneof![
+        4 => Just(Step::Reserve),
+        1 => at().prop_map(Step::Lend),
+        4 => (at(), 1_u64..=16).prop_map(|(at, blocks)| Step::Submit(at, blocks)),
+        6 => (1_u32..20).prop_map(Step::Issue),
+        6 => (at(), proptest::bool::weighted(0.2)).prop_map(|(at, fails)| Step::Finish(at, fails)),
+        1 => any::<bool>().prop_map(Step::Fail),
+        3 => at().prop_map(Step::Release),
+    ]
+}
+
+proptest! {
+    /// The queues of slots say what the slots themselves do, each once, whatever happened to them.
+    #[test]
+    fn each_slot_is_where_its_life_is(steps in proptest::collection::vec(step(), 0..200)) {
+        let mut requests = requests(5);
+        let (mut tags, mut pieces): (Vec<Tag>, Vec<Piece>) = Default::default();
+        let any_of = |tags: &[Tag], at: usize| tags.get(at.checked_rem(tags.len()).unwrap_or(0)).copied();
+        for step in steps {
+            match step {
+                Step::Reserve => tags.extend(requests.reserve().ok()),
+                Step::Lend(at) => {
+                    if let Some(tag) = any_of(&tags, at) {
+                        requests.lend(tag, &mut core::iter::once((Iova(0x1000), 4096)));
+                    }
+                }
+                Step::Submit(at, blocks) => {
+                    if let Some(tag) = any_of(&tags, at) {
+                        let _ = requests.submit(tag, Operation::Read, 0, blocks, GEOMETRY);
+                    }
+                }
+                Step::Issue(most) => {
+                    let operation = requests.next_operation();
+                    let piece = requests.next_piece(|_| most, GEOMETRY);
+                    prop_assert_eq!(operation, piece.map(|piece| piece.operation));
+                    pieces.extend(piece);
+                }
+                Step::Finish(at, fails) if !pieces.is_empty() => {
+                    let piece = pieces.swap_remove(at % pieces.len());
+                    requests.finish(piece, if fails { Err(FAULT) } else { Ok(()) });
+                }
+                Step::Finish(..) => {}
+                Step::Fail(is_quiet) => {
+                    pieces.clear();
+                    requests.fail(is_quiet);
+                }
+                Step::Release(at) => any_of(&tags, at).into_iter().for_each(|tag| requests.release(tag)),
+            }
+            for (slot, number) in requests.slots.iter().zip(0_u16..) {
+                let places = [&requests.free, &requests.waiting, &requests.over].map(|fifo| fifo.count(number));
+                let expected = match &slot.life {
+                    Life::Free => [1, 0, 0],
+                    Life::Reserved => [0, 0, 0],
+                    Life::Running(request) => [0, usize::from(request.wants_more()), 0],
+                    Life::Over(_) => [0, 0, 1],
+                };
+                prop_assert_eq!(places, expected, "slot {} is {:?}", number, slot.life);
+            }
+        }
+    }
+}
