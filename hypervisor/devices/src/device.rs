@@ -270,6 +270,13 @@ pub trait Device: Send {
         Reception::Down
     }
 
+    /// Interrupts the guest for the frames that it gave and got since it was called last, if it wants to
+    /// know of them: whoever carries frames calls this after some, so that what an interrupt takes is not
+    /// asked for each.
+    fn tell(&mut self, context: &mut Context<'_>) {
+        let _ = context;
+    }
+
     /// Takes the next piece of what the guest prints, as much as `into` has room for. How many bytes
     /// there were; fewer than there is room for are the last ones for now.
     fn output(&mut self, into: &mut [u8], context: &mut Context<'_>) -> usize {

@@ -91,6 +91,8 @@ pub struct Endpoint {
     has_output: bool,
     /// Counts resets: what was taken before one is nobody's any more.
     life: u32,
+    /// Frames were carried of which the device has not told its guest.
+    untold: bool,
     /// Messages of what is being finished wait.
     holds: bool,
     /// Those that wait, a bit each.
@@ -171,6 +173,7 @@ impl Endpoint {
             wants_service: false,
             has_output: false,
             life: 0,
+            untold: false,
             holds: false,
             held: 0,
         }
@@ -499,13 +502,14 @@ impl Endpoint {
         self.send(vector, around);
     }
 
-    /// Whether messages wait.
+    /// Whether messages wait, or frames of which there may be some.
     pub const fn has_held(&self) -> bool {
-        self.held != 0
+        self.held != 0 || self.untold
     }
 
     /// Sends the messages that wait.
     pub fn send_held(&mut self, around: &mut Surroundings<'_>) {
+        self.tell_of_frames(around);
         let mut held = core::mem::take(&mut self.held);
         while held != 0 {
             self.send(held.trailing_zeros() as u16, around);

@@ -92,7 +92,7 @@ fn wants_turn(machine: &Machine, common: &Common, io: &mut Io) -> bool {
     if came_by_line {
         machine.guests.iter().for_each(|guest| guest.partition.take_lines_as_housekeeping());
     }
-    !(polls || came_by_device || came_by_line) || was_kicked || vectors != [0; 4]
+    !(polls || came_by_device || came_by_line) || was_kicked || vectors.iter().any(|word| *word != 0)
 }
 
 /// Takes a vector out of a bitmap. Whether it was in it.

@@ -14,6 +14,7 @@ impl Endpoint {
     pub fn transmit(&mut self, frame: &mut Frame, around: &mut Surroundings<'_>) -> bool {
         frame.clear();
         let taken = self.with_device(around, |device, context| device.transmit(frame, context));
+        self.untold |= taken;
         self.apply_and_hold(around);
         taken
     }
@@ -75,8 +76,17 @@ impl Endpoint {
             return Reception::Unfit;
         }
         let reception = self.with_device(around, |device, context| device.receive(&parts, context));
+        self.untold |= reception == Reception::Taken;
         self.apply_and_hold(around);
         reception
+    }
+
+    /// Asks the device for the messages of the frames that were carried.
+    pub(super) fn tell_of_frames(&mut self, around: &mut Surroundings<'_>) {
+        if core::mem::take(&mut self.untold) {
+            self.with_device(around, |device, context| device.tell(context));
+            self.apply_and_hold(around);
+        }
     }
 
     fn apply_and_hold(&mut self, around: &mut Surroundings<'_>) {

@@ -315,7 +315,7 @@ impl<F: Function> Transport<F> {
     /// Takes what waits, and tells of what is done. Whether it took something.
     fn go_on(&mut self, context: &mut Context<'_>) -> bool {
         let took = self.take(context);
-        self.tell(context);
+        self.tell_queues(context);
         took
     }
 
@@ -335,7 +335,7 @@ impl<F: Function> Transport<F> {
     /// What has no room now goes on with a completion.
     fn do_admitted(&mut self, context: &mut Context<'_>) {
         while self.take(context) {}
-        self.tell(context);
+        self.tell_queues(context);
     }
 
     /// Takes what waits. Whether there was something that was taken.
@@ -350,7 +350,7 @@ impl<F: Function> Transport<F> {
     }
 
     /// Interrupts for each queue whose driver wants to know of what was put there.
-    fn tell(&mut self, context: &mut Context<'_>) {
+    fn tell_queues(&mut self, context: &mut Context<'_>) {
         if self.is_running() {
             for index in 0..self.queues.len() {
                 let Some(queue) = self.queues.get_mut(index) else { break };
@@ -484,7 +484,7 @@ impl<F: Function> Device for Transport<F> {
             self.fail(context);
             false
         });
-        self.tell(context);
+        self.notify(context);
         taken
     }
 
@@ -504,7 +504,7 @@ impl<F: Function> Device for Transport<F> {
             self.fail(context);
             0
         });
-        self.tell(context);
+        self.tell_queues(context);
         bytes
     }
 
@@ -516,7 +516,7 @@ impl<F: Function> Device for Transport<F> {
             self.fail(context);
             false
         });
-        self.tell(context);
+        self.tell_queues(context);
         taken
     }
 
@@ -528,8 +528,12 @@ impl<F: Function> Device for Transport<F> {
             self.fail(context);
             Reception::Down
         });
-        self.tell(context);
+        self.notify(context);
         reception
+    }
+
+    fn tell(&mut self, context: &mut Context<'_>) {
+        self.tell_queues(context);
     }
 
     /// A driver that is set up is told that the configuration changed (section 2.5).

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use block::{Done, Drive, Identity, Operation, Tag};
 use core::fmt::Display;
 use devices::device::{Accepts, Completion, Context, Doorbell, LINES, Reception, Work};
+use devices::picture::Picture;
 use devices::{Device, Endpoint, Surroundings};
 use network::{Frame, MacAddress, Parts};
 use nic::{Capabilities, Counters, Link, Nic, Queue};
@@ -224,6 +225,9 @@ impl<T: Device> Device for Metered<T> {
     fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {
         within(Part::Model, || self.0.receive(parts, context))
     }
+    fn tell(&mut self, context: &mut Context<'_>) {
+        within(Part::Model, || self.0.tell(context));
+    }
     fn output(&mut self, into: &mut [u8], context: &mut Context<'_>) -> usize {
         self.0.output(into, context)
     }
@@ -232,6 +236,9 @@ impl<T: Device> Device for Metered<T> {
     }
     fn work(&self) -> Work {
         self.0.work()
+    }
+    fn picture(&self) -> Option<Picture> {
+        self.0.picture()
     }
     fn take_doorbell(&mut self) -> Option<Doorbell> {
         self.0.take_doorbell()

@@ -16,6 +16,7 @@ struct Wire {
     given: Vec<(Vec<u8>, Offload)>,
     to_send: Vec<Vec<u8>>,
     is_up: bool,
+    tells: usize,
 }
 
 /// An interface whose guest is the test.
@@ -54,6 +55,10 @@ impl Device for Plain {
         }
         wire.given.push((parts.pieces().concat(), parts.offload));
         Reception::Taken
+    }
+    fn tell(&mut self, context: &mut Context<'_>) {
+        self.0.lock().unwrap().tells += 1;
+        context.effects.push(DeviceEffect::Msi(0));
     }
     fn set_link(&mut self, is_up: bool, _: &mut Context<'_>) {
         self.0.lock().unwrap().is_up = is_up;
@@ -177,6 +182,25 @@ fn segments_end_where_there_is_no_room() {
     let mut bench = Bench::new(false, false, 2);
     assert_eq!(bench.receive(&mut frame(9000, Some(100)), Tagging::Keep), Reception::NoRoom);
     assert_eq!(bench.given().len(), 2);
+}
+
+#[test]
+fn the_device_is_asked_once_for_the_messages_of_many_frames() {
+    let mut bench = Bench::new(false, false, 99);
+    assert!(!bench.endpoint.has_held());
+    bench.call(Endpoint::send_held);
+    assert_eq!(bench.wire.lock().unwrap().tells, 0);
+    bench.receive(&mut frame(1050, Some(100)), Tagging::Keep);
+    bench.wire.lock().unwrap().to_send = [Vec::from([1; 60])].into();
+    assert!(bench.call(|endpoint, around| endpoint.transmit(&mut frame(10, None), around)));
+    assert_eq!(bench.wire.lock().unwrap().tells, 0, "the turn is not over");
+    assert!(bench.endpoint.has_held());
+    for _ in 0..2 {
+        bench.call(Endpoint::send_held);
+        assert_eq!(bench.wire.lock().unwrap().tells, 1);
+        assert!(!bench.endpoint.has_held());
+    }
+    assert_eq!(bench.endpoint.activity().messages, 0, "no message was set up, and none waits");
 }
 
 #[test]

@@ -106,6 +106,11 @@ impl Card {
         self.guest.bench.with(|device, context| device.receive(&parts, context))
     }
 
+    /// What the device is asked for after some frames.
+    fn tell(&mut self) {
+        self.guest.bench.with(|device, context| device.tell(context));
+    }
+
     /// The frame that is at the start of the buffers, and its header, as [`offer`](Self::offer) laid them
     /// out.
     fn received(&mut self) -> Option<(Header, Vec<u8>)> {

@@ -70,6 +70,9 @@ fn one_frame_is_received_into_one_buffer_or_several() {
         let (header, received) = card.received().unwrap();
         assert_eq!((header.flags, header.cut), (0, 0));
         assert_eq!(received, bytes);
+        assert_eq!(card.guest.bench.messages, [], "who carries frames may carry more");
+        card.tell();
+        card.tell();
         assert_eq!(card.guest.bench.messages, [1]);
     }
 }

@@ -76,6 +76,7 @@ fn frames_are_sent_in_turns_and_answers_come_where_they_went() {
     card.transmit().unwrap();
     assert_eq!(card.receive(&frame(&bytes(1), PLAIN)), Reception::Taken);
     assert!(card.guest.rings[2].take_used(&card.guest.bench.memory).is_some());
+    card.tell();
     assert!(card.guest.bench.messages.contains(&3), "by the message of its queue");
     set_pairs(&mut card, 1).unwrap();
     assert_eq!(card.receive(&frame(&bytes(1), PLAIN)), Reception::NoRoom, "the first pair has no buffer");
