@@ -212,8 +212,8 @@ emulators with the same guest.
 
 Then come what requests and frames of emulated functions take, part by part, and how long a flood of them
 delays others, by a hypervisor that is built to count that; how late timers are; what a drive and a NIC that
-are passed through do for Linux: with no hypervisor, under Bulkhead, and under Linux + KVM + VFIO; what it
-reads from a drive that the hypervisor or Linux + KVM keeps; and frames from guest to guest.
+are passed through do for Linux: with no hypervisor, under Bulkhead, and under Linux + KVM + VFIO; what
+it does with those that the hypervisor or Linux + KVM keeps; and frames from guest to guest.
 
 On an idle machine with two processors all of it takes half an hour. `--tables` names those that are wanted. The
 first time Bochs is built before, which takes minutes more.
@@ -258,7 +258,7 @@ pub enum Table {
     Latency,
     /// Linux with a drive and a NIC that are passed through
     Linux,
-    /// What Linux reads from a drive that the hypervisor keeps, beside one that is passed through
+    /// What Linux does with a drive and a NIC that the hypervisor keeps, beside those that are passed through
     Drives,
     /// Frames from guest to guest
     Frames,

@@ -1,10 +1,11 @@
-//! What Linux reads from one NVMe drive: passed through alone, by virtio over the hypervisor's own driver,
-//! and by virtio of Linux + KVM + QEMU over Linux's driver.
+//! What Linux does with one NVMe drive and one NIC: passed through, by virtio over the hypervisor's own
+//! drivers, and by virtio of Linux + KVM + QEMU over Linux's drivers, with vhost and a bridge for the NIC.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use lab::http::PayloadServer;
 use lab::{Boot, Machine};
 use serde_json::{Value, json};
 
@@ -17,11 +18,12 @@ use crate::reference::{self, Host};
 use crate::workshop::Workshop;
 
 const SLOT: u8 = 3;
+const NIC_SLOT: u8 = 2;
 const DRIVE_BYTES: u64 = 256 << 20;
-/// Told to Linux: that there is nothing but a drive, and where.
-const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 reads";
+/// Told to Linux: that this is what it is to measure.
+const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 kept";
 
-/// Who drives the drive.
+/// Who drives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Side {
     PassedThrough,
@@ -53,23 +55,27 @@ pub fn measure(workshop: &Workshop, folder: &Path, reference: bool, rounds: usiz
     let file = std::fs::File::create(&image).with_context(|| format!("cannot make {}", image.display()))?;
     file.set_len(DRIVE_BYTES).with_context(|| format!("cannot size {}", image.display()))?;
     payload::prepare(workshop.project(), false)?;
+    let server = PayloadServer::start()?;
     let host = if reference { Some(reference::prepare_vfio(workshop, folder)?) } else { None };
     let wanted = Side::ALL.into_iter().filter(|side| reference || *side != Side::Kvm);
     let mut sides: Vec<_> = wanted.map(|side| (side, Vec::new())).collect();
     for round in 1..=rounds {
         for (side, accounts) in &mut sides {
-            let title = format!("Linux reads from a drive, {} ({round} of {rounds})", side.title());
-            let machine = machine(workshop, folder, *side, host.as_ref())?.nvme(SLOT, &image, false);
+            let title =
+                format!("Linux, a drive and a NIC that are kept, {} ({round} of {rounds})", side.title());
+            let machine = machine(workshop, folder, *side, host.as_ref())?
+                .e1000e_to(NIC_SLOT, server.port())
+                .nvme(SLOT, &image, false);
             accounts.push(linux::account(&machine, folder, &title)?);
         }
     }
     Ok(Drives(sides))
 }
 
-/// The machine without its drive.
+/// The machine without its drive and its NIC.
 fn machine(workshop: &Workshop, folder: &Path, side: Side, host: Option<&Host>) -> Result<Machine> {
     if let (Side::Kvm, Some(host)) = (side, host) {
-        return Ok(lab::reference::with_qemu(workshop.qemu()?, &host.kernel, &host.initrd, "mode=blk"));
+        return Ok(lab::reference::with_qemu(workshop.qemu()?, &host.kernel, &host.initrd, "mode=virtio"));
     }
     let (source, bundle) = pack(workshop, &config(side), folder)?;
     let boot = Boot::Kernel {
@@ -82,22 +88,27 @@ fn machine(workshop: &Workshop, folder: &Path, side: Side, host: Option<&Host>) 
 }
 
 fn config(side: Side) -> String {
-    let (kept, function, disk) = match side {
+    let drive = format!("{{ path = \"00:{SLOT:02x}.0\", id = \"1b36:0010\" }}");
+    let nic = format!("{{ path = \"00:{NIC_SLOT:02x}.0/00.0\", id = \"8086:10d3\" }}");
+    let (kept, [drive, nic], disk) = match side {
         Side::Virtio => (
-            format!("[disk.nvme]\ndevice = {{ path = \"00:{SLOT:02x}.0\", id = \"1b36:0010\" }}\n"),
-            "emulate = \"virtio-blk\"\nbacking = { disk = \"nvme\" }".to_owned(),
+            format!("[disk.nvme]\ndevice = {drive}\n[network.lan]\nuplink = {nic}\n"),
+            [
+                "emulate = \"virtio-blk\"\nbacking = { disk = \"nvme\" }",
+                "emulate = \"virtio-net\"\nnetwork = \"lan\"",
+            ]
+            .map(str::to_owned),
             "/dev/vda",
         ),
-        Side::PassedThrough | Side::Kvm => (
-            String::new(),
-            format!("passthrough = {{ path = \"00:{SLOT:02x}.0\", id = \"1b36:0010\" }}"),
-            "/dev/nvme0n1",
-        ),
+        Side::PassedThrough | Side::Kvm => {
+            (String::new(), [drive, nic].map(|device| format!("passthrough = {device}")), "/dev/nvme0n1")
+        }
     };
     format!(
         "{kept}[guest.bench]\ncpus = [1]\nmemory = \"512 MiB\"\nkernel = \"{}\"\ninitrd = \"bench.cpio\"\n\
          command_line = \"{COMMAND_LINE} disk={disk}\"\n\
-         [[guest.bench.pci]]\nslot = \"{SLOT:02x}.0\"\n{function}\n",
+         [[guest.bench.pci]]\nslot = \"{SLOT:02x}.0\"\n{drive}\n\
+         [[guest.bench.pci]]\nslot = \"{NIC_SLOT:02x}.0\"\n{nic}\n",
         payload::FULL_KERNEL,
     )
 }
@@ -115,7 +126,7 @@ impl Drives {
 
     /// As Markdown: medians and spreads, and the medians as a part of the first side's.
     pub fn table(&self) -> String {
-        let mut text = "| reads a second, by |".to_owned();
+        let mut text = "| Linux, a second, by |".to_owned();
         for (number, (side, _)) in self.0.iter().enumerate() {
             let _ = write!(text, " {} |{}", side.title(), if number > 0 { " |" } else { "" });
         }

@@ -25,7 +25,8 @@ const COUNT: [&str; 1] = ["msr"];
 /// Both vendors': the host has one of them.
 const KVM: [&str; 2] = ["kvm_amd", "kvm_intel"];
 /// What gives a function to a guest of KVM's, or drives it and gives what is like it.
-const KVM_HOST: [&str; 7] = ["kvm_amd", "vfio_iommu_type1", "vfio-pci", "nvme", "tun", "bridge", "vhost_net"];
+const KVM_HOST: [&str; 8] =
+    ["kvm_amd", "vfio_iommu_type1", "vfio-pci", "nvme", "e1000e", "tun", "bridge", "vhost_net"];
 
 /// Everything an archive is made of but the scripts.
 pub struct Ingredients {
