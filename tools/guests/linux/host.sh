@@ -15,6 +15,8 @@ bridge() {
 # Puts the interface $1 at the bridge.
 join() {
     wait_for 30 test -d "/sys/class/net/$1" || fail "no $1"
+    # What is lost there comes again after a second.
+    echo 10000 >"/sys/class/net/$1/tx_queue_len"
     ip link set "$1" master br0 && ip link set "$1" up || fail "$1 is not at the bridge"
 }
 
