@@ -5,7 +5,7 @@
 use access::memory::VecMemory;
 use access::{GuestMemory, OutOfBounds};
 use devices::Device;
-use devices::device::{Completion, Request, RequestFault};
+use devices::device::{CONFIG_REGISTERS, Completion, Request, RequestFault};
 use devices::testing::VecMedium;
 use devices::virtio::block::{Block, Config, STATE_BYTES};
 use devices::virtio::testing::{DATA, Guest, MEMORY};
@@ -108,7 +108,12 @@ impl World {
                 assert_eq!(self.guest.bench.read(offset, width) & !width.mask(), 0);
             }
             1 => self.guest.bench.write(u64::from(input.u8() & 0x3f), input.width(), input.u64()),
-            2 => self.guest.bench.write(input.u64() % (WINDOW_BYTES + 16), input.width(), input.u64()),
+            2 => {
+                // Behind the window there are the registers in configuration space.
+                let at = input.u64() % (WINDOW_BYTES + 16);
+                let offset = at.checked_sub(WINDOW_BYTES).map_or(at, |at| CONFIG_REGISTERS + at);
+                self.guest.bench.write(offset, input.width(), input.u64());
+            }
             3 => self.guest.kick(0),
             4 => {
                 let index = u16::from(input.u8()) % SIZE;

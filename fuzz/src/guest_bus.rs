@@ -102,7 +102,13 @@ impl<'a> Guest<'a> {
     /// Puts an emulated function there, with memory behind a BAR of its own or without.
     pub fn emulate(&mut self, slot: Slot, endpoint: usize, memory: Option<BarMemory>) {
         let layout = BarLayout::new(0x2000, 5);
-        let description = Description { identity: IDENTITY, messages: 5, layout, vendor_specific: &[] };
+        let description = Description {
+            identity: IDENTITY,
+            messages: 5,
+            layout,
+            vendor_specific: &[],
+            device_registers: 0,
+        };
         let function = match memory {
             Some(memory) => EmulatedFunction::with_memory(&description, memory),
             None => EmulatedFunction::new(&description),

@@ -75,6 +75,10 @@ pub const MOST_REQUEST_BYTES: u32 = 128 << 10;
 /// own buffer ([`Device::buffer`]), which starts here. No guest has memory at such an address.
 pub const DEVICE_BUFFER: Gpa = Gpa(1 << 63);
 
+/// From here on a device finds accesses to registers that it has in configuration space, instead of in its
+/// register window. No BAR is so large.
+pub const CONFIG_REGISTERS: u64 = 1 << 48;
+
 /// A request to a medium: one range of it, and one of the guest's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Request {

@@ -5,7 +5,8 @@
 //! meanwhile. The effects of one endpoint apply in order.
 
 use crate::device::{
-    Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, Doorbell, LINES, Request, RequestFault, Work,
+    CONFIG_REGISTERS, Completion, Context, DEVICE_BUFFER, Device, DeviceEffect, Doorbell, LINES, Request,
+    RequestFault, Work,
 };
 use crate::effect::Effects;
 use crate::medium::Medium;
@@ -204,11 +205,11 @@ impl Endpoint {
     /// Reads `width` bytes, `offset` bytes into the BAR.
     pub fn read(&mut self, offset: u64, width: Width, around: &mut Surroundings<'_>) -> u64 {
         self.activity.accesses += 1;
-        if offset >= self.pending {
-            return self.messages.read_pending(offset - self.pending, width);
-        }
-        if offset >= self.table {
-            return self.messages.read(offset - self.table, width);
+        if offset >= self.table && offset < CONFIG_REGISTERS {
+            return match offset.checked_sub(self.pending) {
+                Some(offset) => self.messages.read_pending(offset, width),
+                None => self.messages.read(offset - self.table, width),
+            };
         }
         let value = self.with_device(around, |device, context| device.read(offset, width, context));
         self.apply(around);
@@ -218,11 +219,11 @@ impl Endpoint {
     /// Writes `width` bytes, `offset` bytes into the BAR.
     pub fn write(&mut self, offset: u64, width: Width, value: u64, around: &mut Surroundings<'_>) {
         self.activity.accesses += 1;
-        if offset >= self.pending {
+        if offset >= self.table && offset < CONFIG_REGISTERS {
+            if offset < self.pending {
+                self.messages.write(offset - self.table, width, value, &mut *around.send);
+            }
             return;
-        }
-        if offset >= self.table {
-            return self.messages.write(offset - self.table, width, value, &mut *around.send);
         }
         self.with_device(around, |device, context| device.write(offset, width, value, context));
         self.apply(around);

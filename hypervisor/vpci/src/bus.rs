@@ -248,6 +248,23 @@ impl<F: PciFunction> GuestBus<F> {
         }
     }
 
+    /// The function and the register that an access to a port of configuration mechanism 1 reaches.
+    pub fn port_register(&self, port: u16, width: Width) -> Option<(&F, u16)> {
+        let (slot, offset, bytes) = self.port_target(port, width)?;
+        if bytes == width.bytes() { Some((self.answering(slot?)?, offset)) } else { None }
+    }
+
+    /// The same of an access to the ECAM window.
+    pub fn ecam_register(&self, offset: u64) -> Option<(&F, u16)> {
+        let (slot, register) = self.ecam_target(offset)?;
+        Some((self.answering(slot)?, register))
+    }
+
+    /// The function in `slot`, where it answers accesses to configuration space.
+    fn answering(&self, slot: Slot) -> Option<&F> {
+        if slot.function() == 0 || self.is_there(slot.first()) { self.function(slot) } else { None }
+    }
+
     /// Reads configuration space; absent functions read ones, and so do those of a device without
     /// a function 0.
     pub fn config_read(&mut self, slot: Slot, offset: u16, width: Width) -> u32 {

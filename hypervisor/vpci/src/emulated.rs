@@ -16,6 +16,7 @@ pub use conventional::{Conventional, OwnRegister};
 pub use display::DisplayDescription;
 pub use ports::PortWindow;
 
+use core::ops::Range;
 use spec::address::PAGE_BYTES;
 use spec::pci_capability::{id, msix};
 use spec::pci_config::{
@@ -87,6 +88,9 @@ pub struct Description<'a> {
     /// What its vendor-specific capabilities hold behind their length byte (PCI Local Bus
     /// Specification 3.0, section 6.8). One for which there is no room any more is left out.
     pub vendor_specific: &'a [&'a [u8]],
+    /// How many bytes at the end of the last of them are registers of the device's, which answers accesses to
+    /// them itself ([`EmulatedFunction::device_register`]).
+    pub device_registers: u16,
 }
 
 /// Memory of the machine's that is behind a BAR: the guest reaches it as it does its own.
@@ -110,6 +114,8 @@ pub struct EmulatedFunction {
     windows: &'static [PortWindow<u8>],
     /// Ports that it has without a BAR.
     fixed: &'static [PortWindow<u16>],
+    /// Where the device has registers in configuration space.
+    device_registers: Range<u16>,
 }
 
 impl EmulatedFunction {
@@ -123,12 +129,22 @@ impl EmulatedFunction {
         image.set(STATUS, Width::Word, status::CAPABILITY_LIST.into());
         image.set(CAPABILITIES, Width::Byte, MSIX.into());
         add_msix(&mut image, description.messages, layout);
-        add_vendor_specific(&mut image, description.vendor_specific);
+        let end = add_vendor_specific(&mut image, description.vendor_specific);
+        let device_registers = end.saturating_sub(description.device_registers)..end;
         let mut bars = GuestBars::none();
         let kind = BarKind::Memory64 { prefetchable: false };
         bars.add(&mut image, REGISTERS_BAR, kind, layout.bytes, None);
         let told = Enables { line: true, ..Enables::default() };
-        Self { image, bars, told, forwarded: true, has_messages: true, windows: &[], fixed: &[] }
+        Self {
+            image,
+            bars,
+            told,
+            forwarded: true,
+            has_messages: true,
+            windows: &[],
+            fixed: &[],
+            device_registers,
+        }
     }
 
     /// The same with memory behind a BAR of its own, number 2.
@@ -142,6 +158,14 @@ impl EmulatedFunction {
     /// Whether memory is behind this BAR, and not the device.
     pub fn is_memory(&self, bar: u8) -> bool {
         self.bars.host(bar).is_some()
+    }
+
+    /// How many bytes into the device's registers in configuration space an access is, if all of it is there.
+    /// Of any other the function answers all, and as if nothing were there.
+    pub fn device_register(&self, offset: u16, width: Width) -> Option<u64> {
+        let Range { start, end } = self.device_registers;
+        let is_inside = offset >= start && u64::from(offset) + width.bytes() <= end.into();
+        is_inside.then(|| u64::from(offset - start))
     }
 
     fn command(&self) -> u16 {
@@ -201,13 +225,14 @@ fn add_msix(image: &mut ConfigImage, messages: u16, layout: BarLayout) {
     image.set(MSIX + msix::PENDING, Width::Dword, layout.pending as u32 | u32::from(REGISTERS_BAR));
 }
 
-/// Links capabilities behind MSI-X, each at the next doubleword.
-fn add_vendor_specific(image: &mut ConfigImage, contents: &[&[u8]]) {
-    let (mut last, mut next) = (MSIX, MSIX + msix::BYTES);
+/// Links capabilities behind MSI-X, each at the next doubleword. Where the last one ends; 0 if it is left
+/// out.
+fn add_vendor_specific(image: &mut ConfigImage, contents: &[&[u8]]) -> u16 {
+    let (mut last, mut next, mut end) = (MSIX, MSIX + msix::BYTES, 0);
     for contents in contents {
         let bytes = VENDOR_HEADER_BYTES + contents.len() as u16;
         if next.saturating_add(bytes) > CONFIG_BYTES {
-            return;
+            return 0;
         }
         image.set(last + 1, Width::Byte, next.into());
         image.set(next, Width::Byte, id::VENDOR_SPECIFIC.into());
@@ -215,8 +240,10 @@ fn add_vendor_specific(image: &mut ConfigImage, contents: &[&[u8]]) {
         for (at, byte) in (next + VENDOR_HEADER_BYTES..).zip(*contents) {
             image.set(at, Width::Byte, u32::from(*byte));
         }
-        (last, next) = (next, (next + bytes).next_multiple_of(4));
+        end = next + bytes;
+        (last, next) = (next, end.next_multiple_of(4));
     }
+    end
 }
 
 impl PciFunction for EmulatedFunction {

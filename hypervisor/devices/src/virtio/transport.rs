@@ -7,19 +7,24 @@
 //! completes meanwhile interrupts once, when they poll next. Otherwise the access does everything.
 
 use super::{Broken, Queue};
-use crate::device::{Accepts, Completion, Context, Device, DeviceEffect, Reception, Work};
+use crate::device::{Accepts, CONFIG_REGISTERS, Completion, Context, Device, DeviceEffect, Reception, Work};
 use alloc::boxed::Box;
 use network::{Frame, Parts};
 use spec::Width;
-use spec::virtio::pci::{NO_VECTOR, capability, common, isr, notify_capability, structure};
+use spec::virtio::pci::{
+    NO_VECTOR, capability, common, config_access_capability, isr, notify_capability, structure,
+};
 use spec::virtio::{feature, status};
 
+mod config_access;
 mod function;
 pub(super) mod state;
 #[cfg(test)]
 mod tests;
 
+use config_access::ConfigAccess;
 pub use function::Function;
+pub use spec::virtio::pci::config_access::BYTES as CONFIG_ACCESS_BYTES;
 
 const COMMON: u64 = 0;
 const ISR: u64 = 0x1000;
@@ -35,12 +40,14 @@ pub const MOST_MESSAGES: u16 = 32;
 /// The most queues.
 pub const MOST_QUEUES: usize = 16;
 
-/// The vendor-specific capabilities that tell the driver of the window, which is BAR 0.
+/// The vendor-specific capabilities that tell the driver of the window, which is BAR 0. The last
+/// [`CONFIG_ACCESS_BYTES`] of the last one are registers of the device's, at [`CONFIG_REGISTERS`].
 pub const CAPABILITIES: &[&[u8]] = &[
     &capability(structure::COMMON, 0, COMMON as u32, PAGE_BYTES),
     &capability(structure::ISR, 0, ISR as u32, PAGE_BYTES),
     &capability(structure::DEVICE, 0, DEVICE as u32, PAGE_BYTES),
     &notify_capability(0, NOTIFY as u32, PAGE_BYTES, NOTIFY_BYTES),
+    &config_access_capability(),
 ];
 
 /// What the driver can add to `device_status`.
@@ -80,6 +87,8 @@ pub struct Transport<F> {
     unsent: u32,
     /// The level of the line that the last effect was about.
     told: bool,
+    /// Its registers in configuration space, which no reset by the driver changes.
+    access: ConfigAccess,
 }
 
 impl<F: Function> Transport<F> {
@@ -104,6 +113,7 @@ impl<F: Function> Transport<F> {
             isr: 0,
             unsent: 0,
             told: false,
+            access: ConfigAccess::default(),
         }
     }
 
@@ -393,6 +403,27 @@ impl<F: Function> Transport<F> {
         let byte = |index| u64::from(self.function.read_config(offset.saturating_add(index))) << (8 * index);
         (0..width.bytes()).fold(0, |value, index| value | byte(index))
     }
+
+    /// Reads the registers in configuration space. Where they name nothing, the data is 0.
+    fn read_through(&mut self, at: u64, width: Width, context: &mut Context<'_>) -> u64 {
+        if ConfigAccess::has_data(at, width) {
+            let value = self
+                .access
+                .target(WINDOW_BYTES)
+                .map_or(0, |(offset, width)| self.read(offset, width, context));
+            self.access.set_data(value);
+        }
+        self.access.read(at, width)
+    }
+
+    fn write_through(&mut self, at: u64, width: Width, value: u64, context: &mut Context<'_>) {
+        self.access.write(at, width, value);
+        if ConfigAccess::has_data(at, width)
+            && let Some((offset, width)) = self.access.target(WINDOW_BYTES)
+        {
+            self.write(offset, width, self.access.data() & width.mask(), context);
+        }
+    }
 }
 
 impl<F: Function> Device for Transport<F> {
@@ -414,6 +445,7 @@ impl<F: Function> Device for Transport<F> {
             }
             DEVICE..NOTIFY => self.read_config(offset - DEVICE, width),
             COMMON..ISR => self.common(offset) & width.mask(),
+            CONFIG_REGISTERS.. => self.read_through(offset - CONFIG_REGISTERS, width, context),
             WINDOW_BYTES.. => width.mask(),
             _ => 0,
         }
@@ -426,6 +458,7 @@ impl<F: Function> Device for Transport<F> {
                 self.write_common(offset, width, value, context);
                 self.notify(context);
             }
+            CONFIG_REGISTERS.. => self.write_through(offset - CONFIG_REGISTERS, width, value, context),
             _ => {}
         }
     }
@@ -451,6 +484,7 @@ impl<F: Function> Device for Transport<F> {
     fn reset(&mut self) {
         self.forget();
         self.told = false;
+        self.access = ConfigAccess::default();
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> bool {

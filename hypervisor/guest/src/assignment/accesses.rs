@@ -6,6 +6,7 @@ use crate::host::{BusAccess, Host, Reply};
 use crate::layout;
 use crate::partition::Partition;
 use access::{Clock, ConfigSpace, RegisterWindow};
+use devices::device::CONFIG_REGISTERS;
 use iommu::Iommu;
 use spec::{Gpa, Width};
 use vpci::GuestBus;
@@ -21,7 +22,7 @@ where
     fn port_read(&mut self, partition: &Partition<H>, port: u16, width: Width) -> Reply<u32> {
         self.catch_up(partition);
         match self.bus.port_read(port, width) {
-            Some(value) => Reply::Done(value),
+            Some(value) => by_device(self.bus.port_register(port, width), width, value),
             None => at_port(&self.bus, port, width.mask() as u32),
         }
     }
@@ -32,7 +33,7 @@ where
             return at_port(&self.bus, port, ());
         }
         self.apply_effects(partition);
-        Reply::Done(())
+        by_device(self.bus.port_register(port, width), width, ())
     }
 
     fn port_endpoint(&self, port: u16) -> Option<(usize, u64)> {
@@ -49,7 +50,8 @@ where
     fn memory_read(&mut self, partition: &Partition<H>, gpa: Gpa, width: Width) -> Reply<u64> {
         self.catch_up(partition);
         if let Some(offset) = ecam_offset(gpa) {
-            return Reply::Done(self.bus.ecam_read(offset, width));
+            let value = self.bus.ecam_read(offset, width);
+            return by_device(self.bus.ecam_register(offset), width, value);
         }
         let Some(target) = self.bus.memory_target(gpa) else { return Reply::Nothing };
         let reply = self.bus.with_bar(target, |function, bar, offset, _| match function {
@@ -66,7 +68,7 @@ where
         if let Some(offset) = ecam_offset(gpa) {
             self.bus.ecam_write(offset, width, value);
             self.apply_effects(partition);
-            return Reply::Done(());
+            return by_device(self.bus.ecam_register(offset), width, ());
         }
         let Some(target) = self.bus.memory_target(gpa) else { return Reply::Nothing };
         let reply = self.bus.with_bar(target, |function, bar, offset, asked| match function {
@@ -96,6 +98,21 @@ fn at_port<C: ConfigSpace, W: RegisterWindow, T>(
         }
         Some(BusFunction::PassedThrough(_)) | None => Reply::Done(nobody),
     }
+}
+
+/// Who answers an access to configuration space: the device, where all of it is in registers of the
+/// device's. What the bus did before with a reply of its own is nothing then.
+fn by_device<C: ConfigSpace, W: RegisterWindow, T>(
+    register: Option<(&BusFunction<C, W>, u16)>,
+    width: Width,
+    reply: T,
+) -> Reply<T> {
+    if let Some((BusFunction::Emulated { function, endpoint }, offset)) = register
+        && let Some(at) = function.device_register(offset, width)
+    {
+        return Reply::Endpoint { number: *endpoint, offset: CONFIG_REGISTERS + at };
+    }
+    Reply::Done(reply)
 }
 
 fn ecam_offset(gpa: Gpa) -> Option<u64> {

@@ -12,8 +12,13 @@ use vpci::{BarLayout, Description, EmulatedFunction, Identity};
 
 const IDENTITY: Identity = Identity { vendor: VENDOR, device: DEVICE, class: CLASS, revision: REVISION };
 const LAYOUT: BarLayout = BarLayout::new(register::BYTES, VECTORS);
-const FUNCTION: Description<'static> =
-    Description { identity: IDENTITY, messages: VECTORS, layout: LAYOUT, vendor_specific: &[] };
+const FUNCTION: Description<'static> = Description {
+    identity: IDENTITY,
+    messages: VECTORS,
+    layout: LAYOUT,
+    vendor_specific: &[],
+    device_registers: 0,
+};
 const _: () = assert!(LAYOUT.bytes == Model::Ivshmem.bar_bytes());
 
 /// The function, and what is behind it, of this peer; it is endpoint `number` of guest `index`.

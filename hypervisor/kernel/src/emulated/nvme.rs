@@ -14,8 +14,13 @@ const IDENTITY: Identity = Identity { vendor: 0x1b36, device: 0x0010, class: 0x0
 const MESSAGES: u16 = 5;
 /// Where things are in its BAR, for which the Plan left room.
 const LAYOUT: BarLayout = BarLayout::new(WINDOW_BYTES, MESSAGES);
-const FUNCTION: Description<'static> =
-    Description { identity: IDENTITY, messages: MESSAGES, layout: LAYOUT, vendor_specific: &[] };
+const FUNCTION: Description<'static> = Description {
+    identity: IDENTITY,
+    messages: MESSAGES,
+    layout: LAYOUT,
+    vendor_specific: &[],
+    device_registers: 0,
+};
 const _: () = assert!(LAYOUT.bytes == Model::Nvme.bar_bytes());
 
 /// The function in `slot`, and what is behind it.

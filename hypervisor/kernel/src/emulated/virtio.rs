@@ -1,7 +1,7 @@
 //! What emulated virtio functions of every type are made of.
 
 use crate::metered;
-use devices::virtio::transport::{CAPABILITIES, Function, Transport, WINDOW_BYTES};
+use devices::virtio::transport::{CAPABILITIES, CONFIG_ACCESS_BYTES, Function, Transport, WINDOW_BYTES};
 use devices::{Backend, Endpoint};
 use plan::{Model, Ring};
 use spec::virtio::pci::{DEVICE_BASE, REVISION, VENDOR};
@@ -44,7 +44,13 @@ impl Kind {
             Ring::Packed => device,
         };
         let endpoint = Endpoint::new(metered::model(device), backend, messages, layout.table, layout.pending);
-        let function = Description { identity, messages, layout, vendor_specific: CAPABILITIES };
+        let function = Description {
+            identity,
+            messages,
+            layout,
+            vendor_specific: CAPABILITIES,
+            device_registers: CONFIG_ACCESS_BYTES,
+        };
         (EmulatedFunction::new(&function), endpoint)
     }
 }

@@ -19,6 +19,23 @@ pub mod structure {
     pub const ISR: u8 = 3;
     /// The configuration of the type of device.
     pub const DEVICE: u8 = 4;
+    /// Access to any of them through configuration space.
+    pub const CONFIG_ACCESS: u8 = 5;
+}
+
+/// Registers in configuration space by which a driver reaches BARs that it cannot map: bytes from the
+/// first of them, which is behind `cfg_type` (section 4.1.4.9).
+pub mod config_access {
+    /// Number of the BAR; 1 byte, and 3 that are reserved.
+    pub const BAR: u64 = 0;
+    /// Bytes from the start of the BAR; 4 bytes.
+    pub const OFFSET: u64 = 4;
+    /// How wide the access is: 1, 2 or 4; 4 bytes.
+    pub const LENGTH: u64 = 8;
+    /// Makes the access when it is read or written; 4 bytes.
+    pub const DATA: u64 = 12;
+    /// Bytes of all of them.
+    pub const BYTES: u16 = 16;
 }
 
 /// Registers of the common configuration: bytes from its start (section 4.1.4.3).
@@ -81,3 +98,12 @@ pub const fn notify_capability(bar: u8, offset: u32, bytes: u32, multiplier: u32
     let [w, x, y, z] = multiplier.to_le_bytes();
     [a, b, c, d, e, f, g, h, i, j, k, l, m, w, x, y, z]
 }
+
+/// As [`capability`], with the registers of [`config_access`] behind the type.
+pub const fn config_access_capability() -> [u8; 17] {
+    let mut contents = [0; 17];
+    contents[0] = structure::CONFIG_ACCESS;
+    contents
+}
+
+const _: () = assert!(config_access_capability().len() == 1 + config_access::BYTES as usize);

@@ -56,7 +56,16 @@ impl EmulatedFunction {
             bars.add(&mut image, window.place, BarKind::Io, window.ports.into(), None);
         }
         let told = Enables { line: true, ..Enables::default() };
-        Self { image, bars, told, forwarded: true, has_messages: false, windows, fixed }
+        Self {
+            image,
+            bars,
+            told,
+            forwarded: true,
+            has_messages: false,
+            windows,
+            fixed,
+            device_registers: 0..0,
+        }
     }
 
     /// Where in the device's space of offsets an access is that the bus found `offset` bytes into

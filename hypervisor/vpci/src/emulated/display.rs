@@ -41,7 +41,16 @@ impl EmulatedFunction {
         let kind = BarKind::Memory32 { prefetchable: false };
         bars.add(&mut image, REGISTERS_BAR, kind, register_bytes, None);
         let told = Enables { line: true, ..Enables::default() };
-        Self { image, bars, told, forwarded: true, has_messages: false, windows: &[], fixed }
+        Self {
+            image,
+            bars,
+            told,
+            forwarded: true,
+            has_messages: false,
+            windows: &[],
+            fixed,
+            device_registers: 0..0,
+        }
     }
 }
 

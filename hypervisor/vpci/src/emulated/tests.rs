@@ -11,8 +11,13 @@ fn function() -> EmulatedFunction {
 }
 
 fn with(vendor_specific: &[&[u8]]) -> EmulatedFunction {
+    with_registers(vendor_specific, 0)
+}
+
+fn with_registers(vendor_specific: &[&[u8]], device_registers: u16) -> EmulatedFunction {
     let layout = BarLayout::new(0x2000, 5);
-    EmulatedFunction::new(&Description { identity: NVME, messages: 5, layout, vendor_specific })
+    let description = Description { identity: NVME, messages: 5, layout, vendor_specific, device_registers };
+    EmulatedFunction::new(&description)
 }
 
 fn write(function: &mut EmulatedFunction, offset: u16, width: Width, value: u32) -> Vec<PciEffect> {
@@ -92,4 +97,26 @@ fn vendor_specific_capabilities_follow_each_other_and_end_with_the_room() {
     let before = function.config_read(0x50, Width::Dword);
     write(&mut function, 0x50, Width::Dword, u32::MAX);
     assert_eq!(function.config_read(0x50, Width::Dword), before);
+}
+
+#[test]
+fn registers_of_the_device_are_at_the_end_of_its_last_capability() {
+    let none = function();
+    assert!((0..0x1000).all(|offset| none.device_register(offset, Width::Byte).is_none()));
+    let mut function = with_registers(&[&[1; 5], &[5, 0, 0, 0, 0, 0, 0, 0, 0]], 8);
+    // The first capability is at 0x4c and ends at 0x54, where the second one is.
+    assert_eq!(function.config_read(0x54, Width::Dword), 0x050c_0009);
+    for (width, bytes) in [(Width::Byte, 1), (Width::Word, 2), (Width::Dword, 4), (Width::Qword, 8)] {
+        for offset in 0..0x1000 {
+            let is_inside = offset >= 0x58 && offset + bytes <= 0x60;
+            let expected = is_inside.then(|| u64::from(offset) - 0x58);
+            assert_eq!(function.device_register(offset, width), expected, "{width:?} at {offset:#x}");
+        }
+    }
+    // What is not the device's alone finds nothing there.
+    write(&mut function, 0x56, Width::Dword, u32::MAX);
+    assert_eq!(function.config_read(0x56, Width::Dword), 0x050c);
+    // Those that have no room are nowhere.
+    let left_out = with_registers(&[&[7; 0xa0], &[5; 17]], 16);
+    assert!((0..0x1000).all(|offset| left_out.device_register(offset, Width::Byte).is_none()));
 }

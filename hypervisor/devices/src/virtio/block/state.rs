@@ -7,7 +7,7 @@ use crate::virtio::transport::state::Registers;
 use serde::{Deserialize, Serialize};
 
 /// Changes with each change of [`State`] or of what it holds.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// Every state fits in so many bytes.
 pub const STATE_BYTES: usize = 1024;
 

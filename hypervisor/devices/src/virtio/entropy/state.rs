@@ -7,7 +7,7 @@ use crate::virtio::Transport;
 use crate::virtio::transport::state::Registers;
 
 /// Changes with each change of [`Registers`].
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Every state fits in so many bytes.
 pub const STATE_BYTES: usize = 128;
 

@@ -226,7 +226,7 @@ fn what_no_device_can_be_is_refused() {
     let state = guest.bench.device.registers().unwrap();
     let encode = |state: &crate::virtio::transport::state::Registers| {
         let mut bytes = [0; STATE_BYTES];
-        let length = crate::snapshot::encode(2, state, &mut bytes).unwrap();
+        let length = crate::snapshot::encode(3, state, &mut bytes).unwrap();
         bytes[..length].to_vec()
     };
     let mut taken = state;

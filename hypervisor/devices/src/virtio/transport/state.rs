@@ -1,6 +1,6 @@
 //! The state of the transport, as it is saved: the registers, and how far each queue is.
 
-use super::{Function, MOST_QUEUES, STATUS_BITS, Transport};
+use super::{ConfigAccess, Function, MOST_QUEUES, STATUS_BITS, Transport};
 use crate::snapshot::{RestoreFault, SaveFault, has};
 use crate::virtio::Queue;
 use crate::virtio::queue::{QueueState, is_size};
@@ -20,6 +20,7 @@ pub(in crate::virtio) struct Registers {
     pub(in crate::virtio) queue_select: u16,
     pub(in crate::virtio) isr: u8,
     pub(in crate::virtio) unsent: u32,
+    pub(in crate::virtio) access: ConfigAccess,
     pub(in crate::virtio) queues: [Option<QueueState>; MOST_QUEUES],
 }
 
@@ -53,6 +54,7 @@ impl<F: Function> Transport<F> {
             queue_select: self.queue_select,
             isr: self.isr,
             unsent: self.unsent,
+            access: self.access,
             queues,
         })
     }
@@ -76,6 +78,7 @@ impl<F: Function> Transport<F> {
         self.isr = state.isr;
         self.unsent = state.unsent;
         self.told = state.isr != 0;
+        self.access = state.access;
         if state.status & status::DRIVER_OK != 0 {
             self.function.start(state.driver_features);
         }
@@ -98,6 +101,7 @@ impl<F: Function> Transport<F> {
         )?;
         has(is_set_up || isr == 0 && unsent == 0, "a driver is interrupted that is not set up")?;
         has(self.is_vector(state.config_vector), "a vector is of no message")?;
+        has(state.access.is_possible(), "what is reserved in configuration space is written")?;
         let (count, most) = (self.queues.len(), self.function.queues().1);
         let mut queues = [None; MOST_QUEUES];
         for (place, (queue, into)) in state.queues.iter().zip(&mut queues).enumerate() {

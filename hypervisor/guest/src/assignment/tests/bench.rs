@@ -438,7 +438,8 @@ pub fn guest() -> (Machine, Partition<Around>) {
     }
     let layout = BarLayout::new(0x1000, 1);
     let identity = Identity { vendor: 0x1b36, device: 0x10, class: 0x01_0802, revision: 0 };
-    let description = Description { identity, messages: 1, layout, vendor_specific: &[] };
+    let description =
+        Description { identity, messages: 1, layout, vendor_specific: &[&[0; 5]], device_registers: 4 };
     bus.insert_port(PORT).unwrap();
     for (slot, endpoint, memory) in [(EMULATED, 0, None), (BEHIND, 1, None), (SHARED, 4, Some(SHARED_MEMORY))]
     {

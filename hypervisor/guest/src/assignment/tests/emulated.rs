@@ -2,7 +2,9 @@
 
 use super::bench::{BEHIND, COUNT, EMULATED, Event, PORT, SHARED, SHARED_MEMORY};
 use super::*;
+use crate::layout;
 use access::GuestMemory;
+use devices::device::CONFIG_REGISTERS;
 use devices::endpoint::Group;
 use spec::pci_config::{BAR0, BRIDGE_CONTROL, BRIDGE_CONTROL_SECONDARY_RESET};
 
@@ -66,6 +68,41 @@ fn it_reaches_memory_and_interrupts_as_the_guest_allows_it() {
     assert_eq!(mail(&guest), [0x51], "the message that waited");
     assert_eq!(write(&guest, bar(&guest), 1), Some(true), "its own interrupt");
     assert_eq!((guest.memory.read64(COUNT), mail(&guest)), (Ok(2), Vec::from([0x51])));
+}
+
+/// Registers of the device's in configuration space, by either mechanism: the device answers what lies in
+/// them, and the bus what does not.
+#[test]
+fn its_registers_in_configuration_space_are_the_devices() {
+    let (_, guest) = guest();
+    let registers = layout::ECAM + u64::from(EMULATED.0) * 0x1000 + 0x50;
+    let offset = |at: u64| CONFIG_REGISTERS + at;
+    let address = 0x8000_0000 | u32::from(EMULATED.0) << 8 | 0x50;
+    guest.bus().port_write(&guest, 0xcf8, Width::Dword, address);
+    for (at, width) in [(0, Width::Dword), (0, Width::Byte), (2, Width::Word), (3, Width::Byte)] {
+        let port = 0xcfc + at as u16;
+        let written = Reply::Endpoint { number: 0, offset: offset(at) };
+        assert_eq!(guest.bus().memory_write(&guest, registers + at, width, 1), written);
+        assert_eq!(guest.bus().port_write(&guest, port, width, 1), written);
+        let read = guest.bus().memory_read(&guest, registers + at, width);
+        assert_eq!(read, Reply::Endpoint { number: 0, offset: offset(at) });
+        let read = guest.bus().port_read(&guest, port, width);
+        assert_eq!(read, Reply::Endpoint { number: 0, offset: offset(at) });
+    }
+    // What begins before them, ends behind them, or leaves the port.
+    for (by, width) in [(-1, Width::Word), (-4, Width::Qword), (2, Width::Dword), (0, Width::Qword)] {
+        let gpa = Gpa(registers.0.wrapping_add_signed(by));
+        assert!(matches!(guest.bus().memory_read(&guest, gpa, width), Reply::Done(_)), "{by}");
+        assert_eq!(guest.bus().memory_write(&guest, gpa, width, u64::MAX), Reply::Done(()));
+    }
+    assert!(matches!(guest.bus().port_read(&guest, 0xcff, Width::Word), Reply::Done(_)));
+    // They need no decode, and are no table of messages.
+    assert_eq!(guest.endpoint_read(0, 0, offset(0), Width::Dword), (0, false));
+    assert!(!guest.endpoint_write(0, 0, offset(0), Width::Dword, 7));
+    assert_eq!(guest.endpoint_read(0, 0, offset(0), Width::Dword), (1, false));
+    // A function without such registers has none there.
+    let other = layout::ECAM + u64::from(super::bench::IDE.0) * 0x1000 + 0x50;
+    assert_eq!(guest.bus().memory_read(&guest, other, Width::Dword), Reply::Done(0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! that make no sense or change while they are read, resets and moves in the middle of work. A
 //! [`neighbour`] with functions on the same disk and the same network sees that nothing of it reaches it.
 
+mod config_access;
 pub mod display;
 pub mod frames;
 pub mod ide;

@@ -2,7 +2,7 @@
 //! them, and a second processor that rewrites both.
 
 use super::rings::{self, DATA, DATA_BYTES, RING, Target};
-use super::{Outcome, PATIENCE, PATTERN, fill, hold, is_filled, nowhere, second};
+use super::{Outcome, PATIENCE, PATTERN, config_access, fill, hold, is_filled, nowhere, second};
 use crate::Environment;
 use support::cpu::{read8, read32, write8, write32, write64};
 use support::time::{wait_until, wait_us};
@@ -140,6 +140,8 @@ pub fn run(environment: &Environment) -> Outcome {
     hold(disk.is_well(), "a request broke the drive")?;
     unfreed(&mut disk)?;
     resets(&mut disk)?;
+    config_access::run(&disk.device, environment.number("rounds", 200))?;
+    hold(disk.is_well(), "its registers in configuration space broke it")?;
     by_two(&mut disk, environment)
 }
 

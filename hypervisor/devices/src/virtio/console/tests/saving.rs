@@ -11,7 +11,7 @@ fn save(device: &Transport<Console>) -> Vec<u8> {
 
 fn encode(state: &Registers) -> Vec<u8> {
     let mut bytes = [0; STATE_BYTES];
-    let length = crate::snapshot::encode(2, state, &mut bytes).unwrap();
+    let length = crate::snapshot::encode(3, state, &mut bytes).unwrap();
     bytes[..length].to_vec()
 }
 

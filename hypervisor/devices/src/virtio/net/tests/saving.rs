@@ -43,7 +43,7 @@ fn what_no_device_can_be_is_refused() {
     let good = card.guest.bench.device.state().unwrap();
     let restore = |state: &State| {
         let mut bytes = vec![0; STATE_BYTES];
-        let length = encode(3, state, &mut bytes).unwrap();
+        let length = encode(4, state, &mut bytes).unwrap();
         let mut other = device(CONFIG);
         let before = other.state();
         let outcome = other.restore(&bytes[..length]);
