@@ -40,19 +40,12 @@ impl Packed {
     /// Where it has no descriptors or too many, or a part of the queue is not aligned or ends beyond the
     /// address space.
     pub fn new(places: Places) -> Result<Self, Broken> {
-        let Places { size, descriptors, driver, device, .. } = places;
+        let Places { size, .. } = places;
         if size == 0 || size > MOST_DESCRIPTORS {
             return Err(Broken);
         }
-        for (gpa, align, bytes) in [
-            (descriptors, DESCRIPTORS_ALIGN, DESCRIPTOR_BYTES * u64::from(size)),
-            (driver, EVENT_ALIGN, EVENT_BYTES),
-            (device, EVENT_ALIGN, EVENT_BYTES),
-        ] {
-            if !gpa.is_aligned(align) || gpa.0.checked_add(bytes).is_none() {
-                return Err(Broken);
-            }
-        }
+        let event = (EVENT_ALIGN, EVENT_BYTES);
+        places.check([(DESCRIPTORS_ALIGN, DESCRIPTOR_BYTES * u64::from(size)), event, event])?;
         Ok(Self { places, next_available: 0, next_used: 0, untold: 0, outstanding: 0, admitted: None })
     }
 

@@ -21,6 +21,21 @@ pub struct Places {
     pub event_index: bool,
 }
 
+impl Places {
+    /// Whether a queue can be there, of whose descriptors, driver's area and device's area these are the
+    /// alignments and the bytes: each is aligned and does not end beyond the address space.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(super) fn check(&self, parts: [(u64, u64); 3]) -> Result<(), Broken> {
+        let fits = |(gpa, (align, bytes)): (Gpa, (u64, u64))| {
+            gpa.is_aligned(align) && gpa.0.checked_add(bytes).is_some()
+        };
+        let places = [self.descriptors, self.driver, self.device];
+        if places.into_iter().zip(parts).all(fits) { Ok(()) } else { Err(Broken) }
+    }
+}
+
 /// How far a queue is: where it takes and puts next, and how many entries of the ring it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Progress {

@@ -42,15 +42,11 @@ impl Split {
         }
         let available = RING_ENTRIES + AVAILABLE_ENTRY_BYTES * size + EVENT_BYTES;
         let used = RING_ENTRIES + USED_ENTRY_BYTES * size + EVENT_BYTES;
-        for (gpa, align, bytes) in [
-            (places.descriptors, DESCRIPTORS_ALIGN, DESCRIPTOR_BYTES * size),
-            (places.driver, AVAILABLE_ALIGN, available),
-            (places.device, USED_ALIGN, used),
-        ] {
-            if !gpa.is_aligned(align) || gpa.0.checked_add(bytes).is_none() {
-                return Err(Broken);
-            }
-        }
+        places.check([
+            (DESCRIPTORS_ALIGN, DESCRIPTOR_BYTES * size),
+            (AVAILABLE_ALIGN, available),
+            (USED_ALIGN, used),
+        ])?;
         Ok(Self { places, next_available: 0, next_used: 0, untold: 0, outstanding: 0, admitted: None })
     }
 
