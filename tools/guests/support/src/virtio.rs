@@ -176,22 +176,29 @@ impl Virtio {
 /// A part of a chain: address, bytes, whether the device writes it.
 pub type Part = (u64, u32, bool);
 
-/// A split queue in three pages of memory.
+/// A queue in three pages of memory, split or packed. Of a packed one chains are written to a fourth page, as
+/// if that were a split one's table, and copied from there to the ring's next places when they are offered.
 #[derive(Clone, Copy)]
 pub struct Ring {
     at: u64,
     /// Descriptors.
     pub size: u16,
-    /// The available ring's index.
+    /// The available ring's index; of a packed queue the next place, counted through two laps.
     pub next: u16,
     seen: u16,
+    is_packed: bool,
 }
 
 impl Ring {
     /// An empty queue of so many descriptors (256 at most) there.
     pub fn new(at: u64, size: u16) -> Self {
         (at..at + 0x3000).step_by(8).for_each(|place| write64(place, 0));
-        Self { at, size, next: 0, seen: 0 }
+        Self { at, size, next: 0, seen: 0, is_packed: false }
+    }
+
+    /// The same of the kind that was agreed on with these features.
+    pub fn agreed(at: u64, size: u16, features: u64) -> Self {
+        Self { is_packed: features & RING_PACKED != 0, ..Self::new(at, size) }
     }
 
     /// Where its three parts are.
@@ -199,22 +206,70 @@ impl Ring {
         [self.at, self.at + 0x1000, self.at + 0x2000]
     }
 
+    /// Where chains are written.
+    const fn table(&self) -> u64 {
+        if self.is_packed { self.at + 0x3000 } else { self.at }
+    }
+
     /// Writes a descriptor.
     pub fn describe(&self, index: u16, gpa: u64, bytes: u32, flags: u16, next: u16) {
-        describe(self.at, index, gpa, bytes, flags, next);
+        describe(self.table(), index, gpa, bytes, flags, next);
     }
 
     /// Writes a chain into the descriptors from `first` on.
     pub fn chain(&self, first: u16, parts: &[Part]) {
-        chain(self.at, first, parts);
+        chain(self.table(), first, parts);
     }
 
     /// Makes the chain of `head` available.
     pub fn offer(&mut self, head: u16) {
+        if self.is_packed {
+            return self.offer_list(head);
+        }
         let [_, available, _] = self.places();
         write16(available + 4 + 2 * u64::from(self.next % self.size), head);
         self.next = self.next.wrapping_add(1);
         write16(available + 2, self.next);
+    }
+
+    /// Copies the chain of `head`, whose descriptors follow each other, to a packed ring, the first one last.
+    fn offer_list(&mut self, head: u16) {
+        let count = self.descriptors_of(head);
+        for index in (0..count).rev() {
+            let from = self.table() + 16 * u64::from(head + index);
+            let (place, is_odd_lap) = self.place(self.next, index);
+            let lap = if is_odd_lap { AVAILABLE } else { USED };
+            let flags = read16(from + 12) | lap;
+            describe(self.at, place, read64(from), read32(from + 8), head, flags);
+        }
+        self.next = (self.next + count) % (2 * self.size);
+    }
+
+    /// How many descriptors the chain of `head` has.
+    fn descriptors_of(&self, head: u16) -> u16 {
+        let goes_on = |index: &u16| read16(self.table() + 16 * u64::from(*index) + 12) & NEXT != 0;
+        1 + (head..self.size - 1).take_while(goes_on).count() as u16
+    }
+
+    /// The place in a packed ring `by` behind one that is counted through two laps, and whether it is in the
+    /// first of the two.
+    const fn place(&self, from: u16, by: u16) -> (u16, bool) {
+        let place = (from + by) % (2 * self.size);
+        (place % self.size, place < self.size)
+    }
+
+    /// The next list of a packed ring that came back.
+    fn used_list(&mut self) -> Option<(u16, u32)> {
+        let (place, is_odd_lap) = self.place(self.seen, 0);
+        let at = self.at + 16 * u64::from(place);
+        let flags = read16(at + 14) & (AVAILABLE | USED);
+        if flags != if is_odd_lap { AVAILABLE | USED } else { 0 } {
+            return None;
+        }
+        let (bytes, head) = (read32(at + 8), read16(at + 12));
+        let count = self.descriptors_of(head % self.size);
+        self.seen = (self.seen + count) % (2 * self.size);
+        Some((head, bytes))
     }
 
     /// Says that so many more chains are available.
@@ -248,6 +303,9 @@ impl Ring {
 
     /// The next chain that came back, and how many bytes were written to it.
     pub fn used(&mut self) -> Option<(u16, u32)> {
+        if self.is_packed {
+            return self.used_list();
+        }
         let [_, _, used] = self.places();
         if read16(used + 2) == self.seen {
             return None;

@@ -121,8 +121,8 @@ impl Station {
         if !self.device.agree(features | MAC | VERSION_1) {
             return false;
         }
-        self.receive = Ring::new(self.at, SIZE);
-        self.transmit = Ring::new(self.at + 0x4000, SIZE);
+        self.receive = Ring::agreed(self.at, SIZE, features);
+        self.transmit = Ring::agreed(self.at + 0x4000, SIZE, features);
         if left_out != RECEIVE {
             self.device.enable(RECEIVE, SIZE, self.receive.places());
             for index in 0..SIZE {

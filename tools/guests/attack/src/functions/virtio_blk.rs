@@ -74,7 +74,7 @@ impl Disk {
         if !self.agree(features) {
             return false;
         }
-        self.ring = Ring::new(RING, SIZE);
+        self.ring = Ring::agreed(RING, SIZE, features);
         self.device.enable(0, SIZE, self.ring.places());
         self.device.start();
         true
@@ -300,8 +300,9 @@ fn by_two(disk: &mut Disk, environment: &Environment) -> Outcome {
         hold(started, "the second processor did not come")?;
         for round in 0..rounds {
             let ring = if round % 4 < 2 { RING_RESET } else { RING_RESET | RING_PACKED };
-            disk.agree(if round % 2 == 0 { ring | EVENT_INDEX } else { ring });
-            disk.ring = Ring::new(RING, SIZE);
+            let features = if round % 2 == 0 { ring | EVENT_INDEX } else { ring };
+            disk.agree(features);
+            disk.ring = Ring::agreed(RING, SIZE, features);
             disk.device.enable(0, SIZE, disk.ring.places());
             disk.device.start();
             for number in 0..16 {

@@ -12,7 +12,7 @@ use core::cell::RefCell;
 use support::cpu::{read8, write8, write16, write32, write64};
 use support::println;
 use support::time::{Stopwatch, wait_until, wait_us};
-use support::virtio::{EVENT_INDEX, INDIRECT_DESCRIPTORS, Part, Ring};
+use support::virtio::{EVENT_INDEX, INDIRECT_DESCRIPTORS, Part, RING_PACKED, Ring};
 
 const CHECKSUM: u64 = 1;
 const CUTS: u64 = 1 << 11 | 1 << 12;
@@ -52,7 +52,7 @@ pub fn run(environment: &Environment) -> Outcome {
     frames::send(&mut station)?;
     // Cuts and checksums that were not agreed on, and then those that were.
     frames::lie(&mut station)?;
-    hold(station.restart(CHECKSUM | CUTS), "it does not start")?;
+    hold(station.restart(CHECKSUM | CUTS | RING_PACKED), "it does not start")?;
     frames::lie(&mut station)?;
     buffers(&mut station)?;
     commands(&mut station)?;
@@ -87,10 +87,19 @@ fn queues(station: &mut Station, environment: &Environment) -> Outcome {
                     }
                 },
             };
-            rings::run(&target, &mut || {
+            let is_well = |features| {
                 let mut station = station.borrow_mut();
                 station.restart(features) && station.is_answered(100)
-            })?;
+            };
+            rings::run(&target, &mut || is_well(features))?;
+            // The packed ones once, with all of it.
+            if features & EVENT_INDEX == 0 {
+                continue;
+            }
+            let features = features | INDIRECT_DESCRIPTORS | RING_PACKED;
+            let prepare = || station.borrow_mut().prepare(features, queue);
+            let target = Target { prepare: &prepare, uses_each: false, ..target };
+            rings::run_packed(&target, &mut || is_well(features))?;
         }
     }
     Ok(())
@@ -100,7 +109,7 @@ fn queues(station: &mut Station, environment: &Environment) -> Outcome {
 /// reset.
 fn with_buffers(station: &mut Station, features: u64, parts: &[Part]) -> Result<bool, &'static str> {
     hold(station.prepare(features, RECEIVE), "it does not start")?;
-    let mut ring = Ring::new(RING, SIZE);
+    let mut ring = Ring::agreed(RING, SIZE, features);
     station.device.enable(RECEIVE, SIZE, ring.places());
     station.device.start();
     if !parts.is_empty() {
@@ -116,7 +125,7 @@ fn with_buffers(station: &mut Station, features: u64, parts: &[Part]) -> Result<
 
 /// Buffers that are none, too few, too small, and never given at all.
 fn buffers(station: &mut Station) -> Outcome {
-    for features in [0, MERGEABLE] {
+    for features in [0, MERGEABLE | RING_PACKED] {
         for bytes in [1, 11] {
             let is_refused = with_buffers(station, features, &[(DATA, bytes, true)])?;
             hold(is_refused, "a buffer smaller than a header")?;
@@ -164,7 +173,8 @@ fn commands(station: &mut Station) -> Outcome {
 fn resets(station: &mut Station) -> Outcome {
     let device = station.device;
     for round in 0..40 {
-        hold(station.restart(0), "it does not start after a reset")?;
+        let is_started = station.restart(if round % 4 < 2 { 0 } else { RING_PACKED });
+        hold(is_started, "it does not start after a reset")?;
         for number in 0..SIZE {
             let at = DATA + u64::from(number) * 0x100;
             (0..HEADER).step_by(4).for_each(|byte| write32(at + byte, 0));
@@ -250,9 +260,10 @@ fn by_two(station: &mut Station, environment: &Environment) -> Outcome {
         let started = rings::start_disturbance(&device, queue, SIZE, registers);
         hold(started, "the second processor did not come")?;
         for round in 0..rounds {
-            station
-                .prepare(CONTROLS | if round % 2 == 0 { EVENT_INDEX } else { INDIRECT_DESCRIPTORS }, queue);
-            let mut ring = Ring::new(RING, SIZE);
+            let kind = if round % 4 < 2 { 0 } else { RING_PACKED };
+            let features = CONTROLS | kind | if round % 2 == 0 { EVENT_INDEX } else { INDIRECT_DESCRIPTORS };
+            station.prepare(features, queue);
+            let mut ring = Ring::agreed(RING, SIZE, features);
             device.enable(queue, SIZE, ring.places());
             device.start();
             if queue == RECEIVE {
