@@ -5,24 +5,12 @@
 use super::rings::{DATA, DATA_BYTES};
 use super::{ARENA, NOWHERE, Numbers, Outcome, PATIENCE, PATTERN, fill, hold, is_filled, second};
 use crate::Environment;
-use support::cpu::{
-    in8, in16, in16_all, in32, out8, out16, out16_all, out32, read8, read16, read32, write32,
-};
-use support::pci::{self, Function};
+use support::cpu::{in8, in16, in32, out8, out16, out32, read8, read16, read32, write32};
+use support::ide::master::{EVENTS, START, TO_MEMORY};
+use support::ide::register::{COMMAND, CONTROL, COUNT, DEVICE, ERROR, TASK};
+use support::ide::{BUSY, Controller, FAILED, LAST, READY, REQUEST, master, write_entry};
+use support::pci::Function;
 use support::time::{wait_until, wait_us};
-
-const ID: u32 = 0x7111_8086;
-const TASK: u16 = 0x1f0;
-const CONTROL: u16 = 0x3f6;
-const ERROR: u16 = TASK + 1;
-const COUNT: u16 = TASK + 2;
-const DEVICE: u16 = TASK + 6;
-const COMMAND: u16 = TASK + 7;
-
-const BUSY: u8 = 0x80;
-const READY: u8 = 0x40;
-const REQUEST: u8 = 8;
-const FAILED: u8 = 1;
 
 const READ: u8 = 0x20;
 const WRITE: u8 = 0x30;
@@ -34,11 +22,6 @@ const READ_DMA_LONG: u8 = 0x25;
 const FLUSH: u8 = 0xe7;
 const IDENTIFY: u8 = 0xec;
 
-/// Of the bus master's command.
-const START: u8 = 1;
-const TO_MEMORY: u8 = 8;
-/// Of a table's entry.
-const LAST: u32 = 1 << 31;
 /// Where the table is.
 const TABLE: u64 = ARENA;
 const TABLE_BYTES: u64 = 0x1000;
@@ -46,9 +29,7 @@ const SECTOR: u64 = 512;
 
 /// The primary channel's disk.
 struct Disk {
-    function: Function,
-    /// The bus master's ports.
-    master: u16,
+    controller: Controller,
     sectors: u32,
     is_writable: bool,
     turn: u32,
@@ -56,16 +37,14 @@ struct Disk {
 
 impl Disk {
     fn find() -> Option<Self> {
-        let function = pci::find(ID, 0)?;
-        function.command(0, 5);
-        let master = (function.read(0x20) & !3) as u16;
-        let mut disk = Self { function, master, sectors: 0, is_writable: false, turn: 0 };
+        let controller = Controller::find()?;
+        let mut disk = Self { controller, sectors: 0, is_writable: false, turn: 0 };
         disk.reset();
         disk.issue(IDENTIFY, 0, 1);
-        if !disk.waits() || status() & REQUEST == 0 {
+        if !disk.waits() || disk.status() & REQUEST == 0 {
             return None;
         }
-        in16_all(TASK, DATA, SECTOR / 2);
+        controller.get_words(DATA, SECTOR / 2);
         disk.sectors = read32(DATA + 120);
         // The last sector, as it is: whoever takes no writes refuses it.
         disk.dma(READ_DMA, disk.sectors - 1, 1, &[(DATA, 512)]);
@@ -75,44 +54,43 @@ impl Disk {
 
     /// Resets the disk and stops the bus master. Whether that ended.
     fn reset(&self) -> bool {
-        out8(self.master, 0);
-        out8(self.master + 2, 6);
-        out8(CONTROL, 4);
-        out8(CONTROL, 0);
-        self.waits() && status() == READY
+        self.stop();
+        self.controller.write_master(master::STATUS, EVENTS);
+        self.controller.reset();
+        self.waits() && self.status() == READY
+    }
+
+    /// Stops the bus master.
+    fn stop(&self) {
+        self.controller.write_master(master::COMMAND, 0);
+    }
+
+    /// Of the disk, without answering its interrupt.
+    fn status(&self) -> u8 {
+        self.controller.status()
     }
 
     /// Waits until it is at rest, or wants data.
     fn waits(&self) -> bool {
-        wait_until(PATIENCE, || status() & BUSY == 0)
+        wait_until(PATIENCE, || self.status() & BUSY == 0)
     }
 
     fn issue(&self, command: u8, sector: u32, count: u8) {
-        let [a, b, c, d] = sector.to_le_bytes();
-        out8(DEVICE, 0xe0 | d & 15);
-        for (register, value) in (COUNT..).zip([count, a, b, c]) {
-            out8(register, value);
-        }
-        out8(COMMAND, command);
+        self.controller.select(sector, count);
+        self.controller.command(command);
     }
 
-    /// The same of a long command: the sector has 48 bits.
     fn issue_long(&self, command: u8, sector: u64, count: u16) {
-        let [a, b, c, d, e, f, ..] = sector.to_le_bytes();
-        let [low, high] = count.to_le_bytes();
-        out8(DEVICE, 0xe0);
-        for values in [[high, d, e, f], [low, a, b, c]] {
-            (COUNT..).zip(values).for_each(|(register, value)| out8(register, value));
-        }
-        out8(COMMAND, command);
+        self.controller.select_long(sector, count);
+        self.controller.command(command);
     }
 
     /// Starts the bus master with the table at `table`.
     fn start(&self, table: u32, direction: u8) {
-        out32(self.master + 4, table);
-        out8(self.master + 2, 6);
-        out8(self.master, direction);
-        out8(self.master, direction | START);
+        self.controller.set_table(table);
+        self.controller.write_master(master::STATUS, EVENTS);
+        self.controller.write_master(master::COMMAND, direction);
+        self.controller.write_master(master::COMMAND, direction | START);
     }
 
     fn direction(command: u8) -> u8 {
@@ -125,7 +103,7 @@ impl Disk {
         self.issue(command, sector, count);
         self.start(TABLE as u32, Self::direction(command));
         let is_over = self.waits();
-        out8(self.master, 0);
+        self.stop();
         if is_over { in8(COMMAND) } else { BUSY }
     }
 
@@ -141,7 +119,7 @@ impl Disk {
             fill(DATA, 0x1000, self.turn);
             let is_written = self.dma(WRITE_DMA, sector, 8, &[(DATA, 0x1000)]) == READY;
             self.issue(FLUSH, 0, 0);
-            if !is_written || !self.waits() || status() != READY {
+            if !is_written || !self.waits() || self.status() != READY {
                 return false;
             }
         }
@@ -149,36 +127,20 @@ impl Disk {
         let is_read = self.dma(READ_DMA, sector, 8, &[(DATA, 0x800), (DATA + 0x800, 0x800)]) == READY;
         self.issue(READ, sector, 8);
         for number in 0..8 {
-            if !self.waits() || status() & REQUEST == 0 {
+            if !self.waits() || self.status() & REQUEST == 0 {
                 return false;
             }
-            in16_all(TASK, other + number * SECTOR, SECTOR / 2);
+            self.controller.get_words(other + number * SECTOR, SECTOR / 2);
         }
         let is_same = (0..0x1000).step_by(4).all(|at| read32(DATA + at) == read32(other + at));
         is_read && is_same && (!self.is_writable || is_filled(DATA, 0x1000, self.turn))
     }
 }
 
-/// Of the disk, without answering its interrupt.
-fn status() -> u8 {
-    in8(CONTROL)
-}
-
 /// Entries of these bytes; behind the last nothing is memory.
 fn write_table(memory: &[(u64, u32)]) {
     (TABLE..TABLE + TABLE_BYTES).step_by(8).for_each(|at| write_entry(at, NOWHERE[0] as u32, 0x1_0000));
-    for (at, (gpa, bytes)) in (TABLE..).step_by(8).zip(memory) {
-        write_entry(at, *gpa as u32, *bytes);
-    }
-    if !memory.is_empty() {
-        let last = TABLE + 8 * (memory.len() as u64 - 1) + 4;
-        write32(last, read32(last) | LAST);
-    }
-}
-
-fn write_entry(at: u64, gpa: u32, bytes: u32) {
-    write32(at, gpa);
-    write32(at + 4, bytes & 0xffff);
+    support::ide::write_table(TABLE, memory);
 }
 
 /// Tries it all; the disk must work as at first afterwards.
@@ -205,8 +167,8 @@ fn commands(disk: &mut Disk) -> Outcome {
         out8(COMMAND, command);
         disk.start(TABLE as u32, numbers.one_of(&[0, TO_MEMORY]));
         for _ in 0..3 {
-            in16_all(TASK, DATA, 200);
-            out16_all(TASK, DATA, 300);
+            disk.controller.get_words(DATA, 200);
+            disk.controller.put_words(DATA, 300);
             let _ = (in8(TASK), in32(TASK), in32(COMMAND - 3), in8(COMMAND));
             out8(TASK, command);
             out16(COUNT, u16::from(command) * 0x101);
@@ -223,7 +185,7 @@ fn commands(disk: &mut Disk) -> Outcome {
 /// Sectors past the end, in every way that there is to say them.
 fn ranges(disk: &mut Disk) -> Outcome {
     let end = disk.sectors;
-    let fails = |what| hold(disk.waits() && status() & (FAILED | REQUEST) == FAILED, what);
+    let fails = |what| hold(disk.waits() && disk.status() & (FAILED | REQUEST) == FAILED, what);
     for command in [READ, WRITE, VERIFY, READ_DMA, WRITE_DMA, 0xc4, 0xc5, 0x21, 0x31] {
         for (sector, count) in [(end - 1, 2), (end, 1), (end - 255, 0), (0x0fff_ffff, 1), (0x0fff_ffff, 0)] {
             disk.issue(command, sector, count);
@@ -252,7 +214,7 @@ fn ranges(disk: &mut Disk) -> Outcome {
     // A slave that is not there does nothing.
     out8(DEVICE, 0xf0);
     out8(COMMAND, READ);
-    hold(status() == 0, "a disk that is not there")?;
+    hold(disk.status() == 0, "a disk that is not there")?;
     hold(disk.is_well(), "sectors past the end broke it")
 }
 
@@ -261,26 +223,26 @@ fn pio(disk: &mut Disk) -> Outcome {
     disk.issue(READ, 0, 1);
     hold(disk.waits(), "it does not read")?;
     fill(DATA, 0x4000, PATTERN);
-    in16_all(TASK, DATA, 0x1000);
+    disk.controller.get_words(DATA, 0x1000);
     hold(is_filled(DATA + 512, 0x1e00, 0), "there is more data than a sector")?;
     hold(is_filled(DATA + 0x2000, 0x2000, PATTERN), "there is more data than was asked for")?;
-    hold(status() == READY, "it is not done")?;
+    hold(disk.status() == READY, "it is not done")?;
     // Less of it, and then a command: it is still at the first one.
     disk.issue(READ, 0, 2);
     hold(disk.waits(), "it does not read")?;
-    in16_all(TASK, DATA, 10);
-    out16_all(TASK, DATA, 0x1000);
+    disk.controller.get_words(DATA, 10);
+    disk.controller.put_words(DATA, 0x1000);
     disk.issue(IDENTIFY, 0, 1);
-    hold(status() & REQUEST != 0, "it forgot its data")?;
+    hold(disk.status() & REQUEST != 0, "it forgot its data")?;
     (0..500).for_each(|_| _ = in8(TASK));
     let _ = in32(TASK);
-    hold(disk.reset() && status() & REQUEST == 0, "it has data after a reset")?;
+    hold(disk.reset() && disk.status() & REQUEST == 0, "it has data after a reset")?;
     hold(in16(TASK) == 0, "there is data that nobody asked for")?;
     // A write without its data.
     for bytes in [0, 1, 255, 256] {
         disk.issue(WRITE, disk.sectors - 2, 2);
         hold(disk.waits(), "it does not write")?;
-        out16_all(TASK, DATA, bytes);
+        disk.controller.put_words(DATA, bytes);
         let _ = in16(TASK);
         hold(disk.reset(), "a reset does not end")?;
     }
@@ -316,8 +278,8 @@ fn tables(disk: &mut Disk, environment: &Environment) -> Outcome {
         write_table(&[(DATA, 0x1000)]);
         disk.issue(READ_DMA, 0, 8);
         disk.start(place as u32, direction);
-        hold(disk.waits() && status() & FAILED != 0, "a table that is nowhere")?;
-        out8(disk.master, 0);
+        hold(disk.waits() && disk.status() & FAILED != 0, "a table that is nowhere")?;
+        disk.stop();
     }
     hold(disk.is_well(), "a table that is nowhere broke it")
 }
@@ -337,25 +299,24 @@ fn resets(disk: &mut Disk) -> Outcome {
                 "it moved data after a reset"
             }
             1 => {
-                out8(CONTROL, 4);
-                out8(CONTROL, 0);
+                disk.controller.reset();
                 hold(disk.waits(), "a reset does not end")?;
                 "it moved data after a reset with the bus master on"
             }
             2 => {
-                out8(disk.master, 0);
+                disk.stop();
                 hold(disk.waits(), "a transfer that is stopped does not end")?;
                 "it moved data after the bus master was stopped"
             }
             _ => {
-                disk.function.write_ecam(4, 1);
+                disk.controller.function.write_ecam(4, 1);
                 "it moved data when it might not any more"
             }
         };
         fill(DATA, DATA_BYTES, PATTERN);
         wait_us(3000);
         hold(is_filled(DATA, DATA_BYTES, PATTERN), what)?;
-        disk.function.write_ecam(4, 5);
+        disk.controller.function.write_ecam(4, 5);
     }
     hold(disk.is_well(), "transfers that were cut off broke it")
 }
@@ -363,7 +324,8 @@ fn resets(disk: &mut Disk) -> Outcome {
 /// Registers of both kinds, the table, and the function's own.
 fn rewrite() -> ! {
     let [master, function, ..] = second::words();
-    let (master, function) = (master as u16, Function(function as u16));
+    let controller = Controller { function: Function(function as u16), master: master as u16 };
+    let function = controller.function;
     let mut numbers = Numbers::new(0x7111);
     let home = function.read_ecam(0x20);
     while second::goes_on() {
@@ -371,12 +333,14 @@ fn rewrite() -> ! {
         let place = numbers.one_of(&[DATA as u32, DATA as u32 + 0xf001, 0x3000_0000, 0xfee0_0000]);
         match value >> 8 & 15 {
             0 => out8(CONTROL, numbers.one_of(&[0, 2, 4, 0x80])),
-            1 => out8(master, value as u8),
-            2 => out8(master + 2, value as u8),
-            3 => out32(master + 4, numbers.one_of(&[TABLE as u32, TABLE as u32 + 8, 0x3000_0000, u32::MAX])),
+            1 => controller.write_master(master::COMMAND, value as u8),
+            2 => controller.write_master(master::STATUS, value as u8),
+            3 => {
+                controller.set_table(numbers.one_of(&[TABLE as u32, TABLE as u32 + 8, 0x3000_0000, u32::MAX]))
+            }
             4 => out8(COMMAND, numbers.one_of(&[READ, READ_DMA, READ_LONG, IDENTIFY, FLUSH, 0xc6, 0x90])),
-            5 => in16_all(TASK, DATA + 0x1_8000, value >> 16 & 0x1ff),
-            6 => out16_all(TASK, DATA + 0x1_8000, value >> 16 & 0x1ff),
+            5 => controller.get_words(DATA + 0x1_8000, value >> 16 & 0x1ff),
+            6 => controller.put_words(DATA + 0x1_8000, value >> 16 & 0x1ff),
             7 => [0, 1, 4, 5].into_iter().for_each(|command| function.write_ecam(4, command)),
             8 => {
                 function.write_ecam(0x20, 0x1f1);
@@ -396,14 +360,14 @@ fn rewrite() -> ! {
 }
 
 fn by_two(disk: &mut Disk, environment: &Environment) -> Outcome {
-    let words = [disk.master.into(), disk.function.0.into(), 0, 0];
+    let words = [disk.controller.master.into(), disk.controller.function.0.into(), 0, 0];
     hold(second::start(words, rewrite), "the second processor did not come")?;
     for round in 0..environment.number("rounds", 200) * 2 {
         out8(CONTROL, 0);
         write_table(&[(DATA, 0x1000), (DATA + 0x8000, 0x1000)]);
         disk.issue(if round % 2 == 0 { READ_DMA } else { WRITE_DMA }, 8, 16);
         disk.start(TABLE as u32, if round % 2 == 0 { TO_MEMORY } else { 0 });
-        in16_all(TASK, DATA + 0x1_8000, 256);
+        disk.controller.get_words(DATA + 0x1_8000, 256);
         let _ = (in8(COMMAND), read8(DATA), read16(DATA));
     }
     hold(second::stop(), "the second processor did nothing")?;

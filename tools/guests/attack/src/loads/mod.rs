@@ -11,10 +11,9 @@ mod nvme;
 
 use crate::Environment;
 use crate::bench::exits;
-use core::sync::atomic::{AtomicU64, Ordering};
 use support::cpu::{self, enable_interrupts, rdtsc};
 use support::trap::hits;
-use support::{apic, println};
+use support::{apic, ports, println};
 
 /// Where rings and tables are, for each device in turn: nothing of the image is there.
 const ARENA: u64 = 0x100_0000;
@@ -28,14 +27,6 @@ const TIMER: u8 = 0x62;
 /// How long a rest is, in ticks of a timer at 1 GHz: until whatever was printed is sent, and nobody polls
 /// any more.
 const REST: u32 = 40_000_000;
-
-/// Instructions at ports since the start, a string being one.
-static PORT_INSTRUCTIONS: AtomicU64 = AtomicU64::new(0);
-
-/// Counts an instruction at a port.
-fn count_port() {
-    PORT_INSTRUCTIONS.store(PORT_INSTRUCTIONS.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-}
 
 /// Sleeps.
 fn rest() {
@@ -56,14 +47,14 @@ fn rest() {
 fn phase(name: &str, count: u64, run: impl FnOnce() -> bool) {
     println!("load: {name}: starting");
     rest();
-    let ports = PORT_INSTRUCTIONS.load(Ordering::Relaxed);
+    let executed = ports::executed();
     let (before, left, start) = (hits(VECTOR), exits(), rdtsc());
     let is_done = run();
     let ticks = rdtsc() - start;
     // The first look is among what the second one counts.
     let left = exits().zip(left).map_or(0, |(now, before)| now - before - 1);
     let interrupts = hits(VECTOR) - before;
-    let ports = PORT_INSTRUCTIONS.load(Ordering::Relaxed) - ports;
+    let ports = ports::executed() - executed;
     rest();
     if is_done {
         println!(
