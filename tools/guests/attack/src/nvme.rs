@@ -3,23 +3,16 @@
 use crate::Environment;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use support::cpu::{read32, write8, write32};
-use support::pci::{self, Function};
+use support::nvme::command::{IDENTIFY, READ};
+use support::nvme::register::{CONFIGURATION, DOORBELLS, STATUS};
+use support::nvme::{Command, Controller, FATAL, Queue};
+use support::pci::Function;
 use support::time::wait_until;
 use support::{apic, println, smp};
 
-const NVME: u32 = 0x0010_1b36;
-const CONFIGURATION: u64 = 0x14;
-const STATUS: u64 = 0x1c;
-const ADMIN_ATTRIBUTES: u64 = 0x24;
-const ADMIN_SUBMISSION: u64 = 0x28;
-const ADMIN_COMPLETION: u64 = 0x30;
-const DOORBELLS: u64 = 0x1000;
-const READY: u32 = 1;
-const FATAL: u32 = 2;
-/// Entries of 64 and of 16 bytes; enabled.
-const ENABLE: u32 = 4 << 20 | 6 << 16 | 1;
-/// Entries of the admin queues, less one.
-const LAST: u32 = 15;
+const VECTOR: u8 = 0x61;
+/// Entries of each queue.
+const SIZE: u32 = 16;
 const SUBMISSION: u64 = 0x60_0000;
 const COMPLETION: u64 = 0x60_1000;
 const DATA: u64 = 0x60_2000;
@@ -38,84 +31,63 @@ const PAGES: u64 = 5;
 /// What is in them when no transfer may reach them any more.
 const PATTERN: u32 = 0x0bad_f00d;
 
-const CREATE_SUBMISSIONS: u32 = 1;
-const READ: u32 = 2;
-const CREATE_COMPLETIONS: u32 = 5;
-const IDENTIFY: u32 = 6;
+/// In the first dword of an identify command: the controller.
 const CONTROLLER: u32 = 1;
 
-/// The controller as its driver sees it.
+/// The drive with its queues.
 struct Drive {
-    base: u64,
-    tail: u32,
-    head: u32,
-    phase: bool,
+    controller: Controller,
+    admin: Queue,
+    data: Queue,
 }
 
 impl Drive {
-    /// Enables the controller with its admin queues there; whether it got ready.
-    fn enable(&mut self, submission: u64, completion: u64) -> bool {
-        self.disable();
-        (0..0x1000).step_by(4).for_each(|at| write32(COMPLETION + at, 0));
-        (self.tail, self.head, self.phase) = (0, 0, true);
-        write32(self.base + ADMIN_ATTRIBUTES, LAST << 16 | LAST);
-        for (register, value) in [(ADMIN_SUBMISSION, submission), (ADMIN_COMPLETION, completion)] {
-            write32(self.base + register, value as u32);
-            write32(self.base + register + 4, (value >> 32) as u32);
-        }
-        write32(self.base + CONFIGURATION, ENABLE);
-        wait_until(SECOND, || read32(self.base + STATUS) & READY != 0)
+    fn find() -> Option<Self> {
+        let admin = Queue::new(0, SUBMISSION, COMPLETION, SIZE);
+        let data = Queue::new(1, IO_SUBMISSION, IO_COMPLETION, SIZE);
+        Some(Self { controller: Controller::find(VECTOR)?, admin, data })
     }
 
-    fn disable(&self) {
-        write32(self.base + CONFIGURATION, 0);
-        wait_until(SECOND, || read32(self.base + STATUS) & READY == 0);
+    /// Enables the controller with its admin queues there; whether it got ready.
+    fn enable(&mut self, submission: u64, completion: u64) -> bool {
+        self.controller.disable();
+        self.admin.clear();
+        self.controller.enable(submission, completion, SIZE)
     }
 
     /// Puts a command into the admin queue and rings its doorbell.
-    fn submit(&mut self, opcode: u32, namespace: u32, prp: [u64; 2], dwords: [u32; 2]) {
-        let at = SUBMISSION + 64 * u64::from(self.tail);
-        (0..64).step_by(4).for_each(|place| write32(at + place, 0));
-        write32(at, opcode);
-        write32(at + 4, namespace);
-        for (place, value) in [(24, prp[0]), (32, prp[1])] {
-            write32(at + place, value as u32);
-            write32(at + place + 4, (value >> 32) as u32);
-        }
-        write32(at + 40, dwords[0]);
-        write32(at + 44, dwords[1]);
-        self.tail = (self.tail + 1) & LAST;
-        write32(self.base + DOORBELLS, self.tail);
+    fn submit(&mut self, command: Command) {
+        self.admin.put(command);
+        self.controller.ring(&self.admin);
     }
 
     /// The status of the next answer, if one comes.
     fn answer(&mut self) -> Option<u32> {
-        let at = COMPLETION + 16 * u64::from(self.head) + 12;
-        let expected = u32::from(self.phase);
-        if !wait_until(SECOND, || read32(at) >> 16 & 1 == expected) {
-            return None;
+        let mut status = None;
+        wait_until(SECOND, || {
+            status = self.admin.answer();
+            status.is_some()
+        });
+        if status.is_some() {
+            self.controller.ring_back(&self.admin);
         }
-        let status = read32(at) >> 17;
-        self.head = (self.head + 1) & LAST;
-        self.phase ^= self.head == 0;
-        write32(self.base + DOORBELLS + 4, self.head);
-        Some(status)
+        status
     }
 
     fn status_of(&mut self, opcode: u32, namespace: u32, prp: [u64; 2], dwords: [u32; 2]) -> Option<u32> {
-        self.submit(opcode, namespace, prp, dwords);
+        self.submit((opcode, namespace, prp, [dwords[0], dwords[1], 0]));
         self.answer()
     }
 
     /// Asks for the queues of data, and waits for no answer.
     fn ask_for_queues(&mut self) {
-        self.submit(CREATE_COMPLETIONS, 0, [IO_COMPLETION, 0], [LAST << 16 | 1, 1]);
-        self.submit(CREATE_SUBMISSIONS, 0, [IO_SUBMISSION, 0], [LAST << 16 | 1, 1 << 16 | 1]);
+        self.submit(self.data.create_completions(None));
+        self.submit(self.data.create_submissions());
     }
 
     /// Enables the controller with queues of data. Whether it has them.
     fn enable_for_data(&mut self) -> bool {
-        (0..0x1000).step_by(4).for_each(|at| write32(IO_COMPLETION + at, 0));
+        self.data.clear();
         if !self.enable(SUBMISSION, COMPLETION) {
             return false;
         }
@@ -125,25 +97,22 @@ impl Drive {
 
     /// Puts a read of 8 blocks into place `place` of the queue.
     fn put_read(&self, place: u32, memory: u64, block: u32) {
-        let at = IO_SUBMISSION + 64 * u64::from(place);
-        (0..64).step_by(4).for_each(|dword| write32(at + dword, 0));
-        write32(at, place << 16 | READ);
-        write32(at + 4, 1);
-        write32(at + 24, memory as u32);
-        write32(at + 28, (memory >> 32) as u32);
-        write32(at + 40, block);
-        write32(at + 48, 7);
+        self.data.put_at(place, (place << 16 | READ, 1, [memory, 0], [block, 0, 7]));
     }
 
     /// Has it take what is in the queue up to `tail`.
     fn ring_for_data(&self, tail: u32) {
-        write32(self.base + DOORBELLS + 8, tail);
+        self.controller.write(DOORBELLS + 8, tail);
     }
 
     /// The status of the answer in place `place`, if one comes.
     fn data_answer(&self, place: u32) -> Option<u32> {
-        let at = IO_COMPLETION + 16 * u64::from(place) + 12;
-        wait_until(SECOND, || read32(at) >> 16 & 1 == 1).then(|| read32(at) >> 17)
+        let mut status = None;
+        wait_until(SECOND, || {
+            status = self.data.answer_at(place);
+            status.is_some()
+        });
+        status
     }
 
     /// Whether it is as it should be, after everything.
@@ -182,16 +151,13 @@ fn disturb() -> ! {
 
 /// Tries it all; then the drive must answer as at first, and nothing else have changed.
 pub fn run(environment: &Environment) {
-    let Some(function) = pci::find(NVME, 0) else {
+    let Some(mut drive) = Drive::find() else {
         println!("attack nvme: BROKEN, no drive to attack");
         return;
     };
-    let base = function.bar(0);
+    let function = drive.controller.function;
     write32(CANARY_PLACE, CANARY);
     let version = apic::read(apic::VERSION);
-    function.command(0, 6);
-    function.enable_msix(pci::msi_address(0), 0x61);
-    let mut drive = Drive { base, tail: 0, head: 0, phase: true };
     let broken = by_one(&mut drive)
         .or_else(|| transfers(function, &mut drive))
         .or_else(|| by_two(function, &mut drive, environment))
@@ -210,7 +176,8 @@ fn by_one(drive: &mut Drive) -> Option<&'static str> {
         return Some("the drive does not work to begin with");
     }
     // Data and lists that are nowhere: an error, and the next command works.
-    for place in NOWHERE.into_iter().chain([drive.base, drive.base + 0x2000, DATA + 1]) {
+    for place in NOWHERE.into_iter().chain([drive.controller.base, drive.controller.base + 0x2000, DATA + 1])
+    {
         if drive.status_of(IDENTIFY, 0, [place, place], [CONTROLLER, 0]) == Some(0) && place != DATA + 1 {
             return Some("it wrote where nothing is");
         }
@@ -226,8 +193,8 @@ fn by_one(drive: &mut Drive) -> Option<&'static str> {
     // Queues that are nowhere: the controller is dead until its reset.
     for place in NOWHERE {
         drive.enable(place, place);
-        write32(drive.base + DOORBELLS, 3);
-        if read32(drive.base + STATUS) & FATAL == 0 {
+        write32(drive.controller.base + DOORBELLS, 3);
+        if drive.controller.read(STATUS) & FATAL == 0 {
             return Some("it read a queue where nothing is");
         }
         if !drive.is_well() {
@@ -237,9 +204,9 @@ fn by_one(drive: &mut Drive) -> Option<&'static str> {
     // Every register in turn, of every width.
     for value in [0, u32::MAX, 0x8000_0001, 0x0f0f_0f0f] {
         for offset in (0..0x4000).step_by(4) {
-            write32(drive.base + offset, value);
-            write8(drive.base + offset + 1, value as u8);
-            let _ = read32(drive.base + offset);
+            write32(drive.controller.base + offset, value);
+            write8(drive.controller.base + offset + 1, value as u8);
+            let _ = read32(drive.controller.base + offset);
         }
         if !drive.is_well() {
             return Some("a register broke the drive");
@@ -269,10 +236,11 @@ fn transfers(function: Function, drive: &mut Drive) -> Option<&'static str> {
         if !drive.enable_for_data() {
             return Some("it has no queues for data after a reset");
         }
-        (0..LAST).for_each(|place| drive.put_read(place, DATA + u64::from(place) % PAGES * 0x1000, place));
-        drive.ring_for_data(LAST);
+        (0..SIZE - 1)
+            .for_each(|place| drive.put_read(place, DATA + u64::from(place) % PAGES * 0x1000, place));
+        drive.ring_for_data(SIZE - 1);
         if round % 2 == 0 {
-            drive.disable();
+            drive.controller.disable();
         } else {
             function.write_ecam(4, 2);
         }
@@ -289,18 +257,15 @@ fn transfers(function: Function, drive: &mut Drive) -> Option<&'static str> {
 
 fn by_two(function: Function, drive: &mut Drive, environment: &Environment) -> Option<&'static str> {
     FUNCTION.store(function.0.into(), Ordering::Relaxed);
-    HOME.store(drive.base, Ordering::Relaxed);
+    HOME.store(drive.controller.base, Ordering::Relaxed);
     if !smp::start(1, disturb) {
         return Some("the second processor did not come");
     }
     for _ in 0..environment.number("rounds", 200) {
         // No wait for answers: the drive is mostly off, or elsewhere.
-        write32(drive.base + ADMIN_ATTRIBUTES, LAST << 16 | LAST);
-        write32(drive.base + ADMIN_SUBMISSION, SUBMISSION as u32);
-        write32(drive.base + ADMIN_COMPLETION, COMPLETION as u32);
-        write32(drive.base + CONFIGURATION, ENABLE);
+        drive.controller.start(SUBMISSION, COMPLETION, SIZE);
         for place in [DATA, NOWHERE[1]] {
-            drive.submit(IDENTIFY, 0, [place, 0], [CONTROLLER, 0]);
+            drive.submit((IDENTIFY, 0, [place, 0], [CONTROLLER, 0, 0]));
         }
         drive.ask_for_queues();
         (0..4).for_each(|place| drive.put_read(place, DATA, place));
@@ -309,7 +274,7 @@ fn by_two(function: Function, drive: &mut Drive, environment: &Environment) -> O
     STOP.store(true, Ordering::Relaxed);
     let rounds = ROUNDS.load(Ordering::Relaxed);
     let settled = wait_until(SECOND, || {
-        function.write_ecam(0x10, drive.base as u32);
+        function.write_ecam(0x10, drive.controller.base as u32);
         function.write_ecam(4, 6);
         drive.is_well()
     });

@@ -15,6 +15,7 @@ pub mod ide;
 pub mod ioapic;
 pub mod multiboot;
 pub mod ne2000;
+pub mod nvme;
 pub mod paging;
 pub mod pci;
 pub mod ports;
