@@ -63,6 +63,7 @@ impl World {
                 let wanted = input.u8() & 1 == 1;
                 self.guest.bench.with(|device, context| {
                     device.set_link(wanted, context);
+                    device.tell(context);
                     device.want_notifications(wanted, context)
                 });
             }

@@ -86,6 +86,9 @@ impl<D: Device> Device for Watched<D> {
         crossing::note(Crossing::Got(self.who, copy, reception == Reception::Taken));
         reception
     }
+    fn tell(&mut self, context: &mut Context<'_>) {
+        self.device.tell(context);
+    }
     fn set_link(&mut self, is_up: bool, context: &mut Context<'_>) {
         self.device.set_link(is_up, context);
     }

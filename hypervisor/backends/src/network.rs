@@ -341,7 +341,12 @@ impl Network {
         clients: &mut dyn Clients,
     ) -> Next {
         let may_send = self.may_send(index, now_ns);
-        let Some(member) = self.members.get_mut(index).filter(|_| may_send) else { return Next::Nothing };
+        let Some(member) = self.members.get_mut(index) else { return Next::Nothing };
+        if !may_send {
+            // Its frames wait. Its driver's commands do not: a processor spins until they are answered.
+            clients.with(member.guest, member.endpoint, &mut |endpoint, around| _ = endpoint.poll(around));
+            return Next::Nothing;
+        }
         let (mut taken, frame) = (false, &mut self.frame);
         clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
             taken = endpoint.transmit(frame, around);

@@ -24,6 +24,8 @@ struct Station {
     wanted: Vec<bool>,
     /// What [`Device::want_notifications`] gives back.
     missed: bool,
+    /// How often the device was asked for what it does besides frames.
+    polls: usize,
 }
 
 impl Default for Station {
@@ -37,6 +39,7 @@ impl Default for Station {
             link: Vec::new(),
             wanted: Vec::new(),
             missed: false,
+            polls: 0,
         }
     }
 }
@@ -60,6 +63,10 @@ impl Device for Interface {
         let mut station = self.0.lock().unwrap();
         station.wanted.push(wanted);
         station.missed
+    }
+    fn poll(&mut self, _: &mut Context<'_>) -> bool {
+        self.0.lock().unwrap().polls += 1;
+        false
     }
     fn transmit(&mut self, frame: &mut Frame, _: &mut Context<'_>) -> bool {
         let mut station = self.0.lock().unwrap();
@@ -324,6 +331,7 @@ fn what_is_over_the_rate_limit_waits() {
     bench.send(0, (0..5).map(|_| frame(mac(1), 0)));
     bench.turn();
     assert_eq!((bench.received(1).len(), bench.waiting(0)), (3, 2));
+    assert_eq!(bench.stations[0].lock().unwrap().polls, 1, "what its driver asks for besides does not wait");
     // The next byte is earned in less than half a millisecond.
     let deadline = bench.turn().deadline_ns.unwrap();
     assert!((bench.now..bench.now + 600_000).contains(&deadline), "{deadline}");
