@@ -518,7 +518,12 @@ impl<F: Function> Device for Transport<F> {
             self.fail(context);
             false
         });
-        self.notify(context);
+        // Of frames tells who carries them; of what was done besides, nobody else.
+        if taken {
+            self.notify(context)
+        } else {
+            self.tell_queues(context)
+        }
         taken
     }
 

@@ -148,6 +148,7 @@ fn commands_set_the_filter() {
     let mut other = tcp4(10);
     other[5] = 7;
     assert_eq!(card.command(&[0, 0, 0]), control::OK);
+    assert_eq!(card.guest.bench.messages, [3], "no frame comes that would tell of the answer");
     assert_eq!(card.receive(&frame(&other, PLAIN)), Reception::Taken);
     assert_eq!(card.received(), None, "it was for somebody else");
     assert_eq!(card.command(&[0, 0, 1]), control::OK);
