@@ -154,6 +154,7 @@ fn queues(disk: &mut Disk, environment: &Environment) -> Outcome {
             size: SIZE,
             good: &[(HEADER, 16, false), (ANSWER, 1, true)],
             uses_each: true,
+            stops_polling: true,
             memory_end: environment.memory_end,
             prepare: &|| device.agree(VERSION_1 | features),
             provoke: &|| {},
