@@ -124,8 +124,8 @@ pub struct Target<'a> {
     pub good: &'a [Part],
     /// Whether the device is used after each of them; it is reset after each in any case.
     pub uses_each: bool,
-    /// Whether the device soon writes when it wants to be notified, as it does where it stops polling: it does
-    /// not while the attack itself has frames come.
+    /// Whether the device soon writes when it wants to be notified, as it does where it stops polling: it
+    /// need not while frames come and go, of the attack or of others.
     pub stops_polling: bool,
     /// Where the guest's memory ends.
     pub memory_end: u64,

@@ -78,7 +78,7 @@ fn queues(station: &mut Station, environment: &Environment) -> Outcome {
                 size: SIZE,
                 good,
                 uses_each: features & EVENT_INDEX == 0,
-                stops_polling: queue != RECEIVE,
+                stops_polling: false,
                 memory_end: environment.memory_end,
                 prepare: &|| station.borrow_mut().prepare(features, queue),
                 provoke: &|| {
