@@ -1,6 +1,6 @@
 //! A virtio network interface with the offloads that Linux takes, and the peer that it sends to.
 
-use super::{ARENA, DEPTH, VECTOR, phase, spin_until};
+use super::{ARENA, DEPTH, VECTOR, phase, spin, spin_until};
 use crate::Environment;
 use core::sync::atomic::{AtomicU64, Ordering};
 use support::cpu::{
@@ -188,8 +188,13 @@ impl Interface {
 
     /// Waits for a frame for this interface: the number in it.
     pub fn answer(&mut self) -> Option<u32> {
+        self.answer_within(200_000_000)
+    }
+
+    /// The same, where it is looked for so often at most.
+    fn answer_within(&mut self, times: u64) -> Option<u32> {
         let (own, mut number) = (self.address, None);
-        spin_until(|| {
+        spin(times, || {
             self.take(u16::MAX, |at, _| {
                 if read_address(at) == own {
                     number = Some(read32(at + NUMBER));
@@ -246,10 +251,13 @@ fn outside(interface: &mut Interface) -> Option<Address> {
 /// How many frames the peer had when it was asked last.
 static PEER_GOT: AtomicU64 = AtomicU64::new(0);
 
-/// Asks the peer how many frames it has got.
+/// Asks the peer how many frames it has got. The question is lost where its interface is not started yet, or has no room
+/// behind a flood: then it is asked again.
 fn ask_peer(interface: &mut Interface) -> Option<u32> {
-    interface.write(0, PEER, 60, ANSWER, 0);
-    let number = if interface.send(1, 60) { interface.answer() } else { None };
+    let number = (0..1000).find_map(|_| {
+        interface.write(0, PEER, 60, ANSWER, 0);
+        if interface.send(1, 60) { interface.answer_within(1_000_000) } else { None }
+    });
     PEER_GOT.store(number.unwrap_or(0).into(), Ordering::Relaxed);
     number
 }
@@ -257,8 +265,7 @@ fn ask_peer(interface: &mut Interface) -> Option<u32> {
 /// Frames to the peer, of each size, alone and at once; there and back; and outside.
 pub fn run() {
     let Some(mut interface) = Interface::start(0, true) else { return };
-    let is_there = (0..1000).any(|_| ask_peer(&mut interface).is_some());
-    if !is_there {
+    if ask_peer(&mut interface).is_none() {
         println!("load: FAILED, nobody is at the network");
         return;
     }
@@ -356,7 +363,7 @@ pub fn rate(environment: &Environment) {
         println!("load: FAILED, there is no interface");
         return;
     };
-    if !(0..1000).any(|_| ask_peer(&mut interface).is_some()) {
+    if ask_peer(&mut interface).is_none() {
         println!("load: FAILED, nobody is at the network");
         return;
     }

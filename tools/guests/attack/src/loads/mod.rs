@@ -113,8 +113,13 @@ impl Name {
 }
 
 /// Waits until `done`; gives up after a while.
-fn spin_until(mut done: impl FnMut() -> bool) -> bool {
-    for _ in 0..200_000_000_u64 {
+fn spin_until(done: impl FnMut() -> bool) -> bool {
+    spin(200_000_000, done)
+}
+
+/// Looks so often whether it is `done`, at most.
+fn spin(times: u64, mut done: impl FnMut() -> bool) -> bool {
+    for _ in 0..times {
         if done() {
             return true;
         }
