@@ -81,6 +81,8 @@ impl UnderWay {
 /// What a guest sends next.
 enum Next {
     Nothing,
+    /// No frame, but it asked its device for something besides.
+    Command,
     /// Something that is no frame.
     Unfit,
     Frame(Way),
@@ -316,6 +318,10 @@ impl Network {
             if under_way.is_none() {
                 under_way = match self.next_of_guest(index, now_ns, &mut budget, clients) {
                     Next::Nothing => break,
+                    Next::Command => {
+                        worked = true;
+                        break;
+                    }
                     Next::Unfit => None,
                     Next::Frame(way) => Some(UnderWay::new(way)),
                 };
@@ -342,18 +348,15 @@ impl Network {
     ) -> Next {
         let may_send = self.may_send(index, now_ns);
         let Some(member) = self.members.get_mut(index) else { return Next::Nothing };
-        if !may_send {
-            // Its frames wait. Its driver's commands do not: a processor spins until they are answered.
-            clients.with(member.guest, member.endpoint, &mut |endpoint, around| _ = endpoint.poll(around));
-            return Next::Nothing;
-        }
-        let (mut taken, frame) = (false, &mut self.frame);
+        let (mut taken, mut commanded, frame) = (false, false, &mut self.frame);
         clients.with(member.guest, member.endpoint, &mut |endpoint, around| {
-            taken = endpoint.transmit(frame, around);
+            taken = may_send && endpoint.transmit(frame, around);
+            // Its driver's commands wait for no frame: a processor spins until they are answered.
+            commanded = !taken && endpoint.poll(around);
             member.is_untold |= endpoint.has_held();
         });
         if !taken {
-            return Next::Nothing;
+            return if commanded { Next::Command } else { Next::Nothing };
         }
         if self.frame.is_empty() {
             member.unfit = member.unfit.saturating_add(1);

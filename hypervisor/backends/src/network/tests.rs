@@ -26,6 +26,7 @@ struct Station {
     missed: bool,
     /// How often the device was asked for what it does besides frames.
     polls: usize,
+    has_command: bool,
 }
 
 impl Default for Station {
@@ -40,6 +41,7 @@ impl Default for Station {
             wanted: Vec::new(),
             missed: false,
             polls: 0,
+            has_command: false,
         }
     }
 }
@@ -65,8 +67,9 @@ impl Device for Interface {
         station.missed
     }
     fn poll(&mut self, _: &mut Context<'_>) -> bool {
-        self.0.lock().unwrap().polls += 1;
-        false
+        let mut station = self.0.lock().unwrap();
+        station.polls += 1;
+        core::mem::take(&mut station.has_command)
     }
     fn transmit(&mut self, frame: &mut Frame, _: &mut Context<'_>) -> bool {
         let mut station = self.0.lock().unwrap();
@@ -331,7 +334,6 @@ fn what_is_over_the_rate_limit_waits() {
     bench.send(0, (0..5).map(|_| frame(mac(1), 0)));
     bench.turn();
     assert_eq!((bench.received(1).len(), bench.waiting(0)), (3, 2));
-    assert_eq!(bench.stations[0].lock().unwrap().polls, 1, "what its driver asks for besides does not wait");
     // The next byte is earned in less than half a millisecond.
     let deadline = bench.turn().deadline_ns.unwrap();
     assert!((bench.now..bench.now + 600_000).contains(&deadline), "{deadline}");
@@ -339,6 +341,28 @@ fn what_is_over_the_rate_limit_waits() {
     bench.turn();
     assert_eq!((bench.received(1).len(), bench.waiting(0)), (1, 1));
     assert_eq!(bench.counters(0).dropped(Dropped::RateLimit), 0);
+}
+
+/// Who has done something is polled on, and asks to be told again after that: what a driver was told holds for
+/// one command.
+#[test]
+fn a_command_is_work_whether_frames_wait_or_there_are_none() {
+    let limit = RateLimit {
+        bytes_per_second: NonZero::new(100_000).unwrap(),
+        burst_bytes: NonZero::new(250).unwrap(),
+    };
+    let mut bench = Bench::new(false, 2, |_, config| config.rate_limit = Some(limit));
+    bench.turn();
+    assert!(!bench.turn().worked);
+    bench.stations[0].lock().unwrap().has_command = true;
+    assert!(bench.turn().worked);
+    assert!(!bench.turn().worked);
+    bench.send(0, (0..5).map(|_| frame(mac(1), 0)));
+    bench.turn();
+    assert!(!bench.turn().worked, "its frames wait");
+    bench.stations[0].lock().unwrap().has_command = true;
+    assert!(bench.turn().worked);
+    assert_eq!(bench.waiting(0), 2);
 }
 
 #[test]

@@ -334,7 +334,6 @@ impl Function for Net {
             queue.put(memory, self.chain.taken, 0)?;
             return Ok(true);
         }
-        self.do_commands(queues, memory)?;
         Ok(false)
     }
 

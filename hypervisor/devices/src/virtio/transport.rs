@@ -518,12 +518,7 @@ impl<F: Function> Device for Transport<F> {
             self.fail(context);
             false
         });
-        // Of frames tells who carries them; of what was done besides, nobody else.
-        if taken {
-            self.notify(context)
-        } else {
-            self.tell_queues(context)
-        }
+        self.notify(context);
         taken
     }
 

@@ -88,6 +88,9 @@ impl Card {
         let mut frame = Frame::new();
         let taken = self.guest.bench.with(|device, context| device.transmit(&mut frame, context));
         assert!(taken || frame.is_empty());
+        if !taken {
+            self.guest.bench.with(|device, context| device.poll(context));
+        }
         taken.then_some(frame)
     }
 
