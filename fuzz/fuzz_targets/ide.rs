@@ -1,10 +1,11 @@
-//! The emulated IDE controller: any registers, any strings, any tables in memory, a medium that answers late.
+//! The emulated IDE controller: any registers, any strings, any tables in memory, a medium that answers
+//! late, and in the middle of it states that are saved, forged and taken over.
 #![no_main]
 
 use access::GuestMemory;
 use access::memory::VecMemory;
 use devices::Device;
-use devices::ide::{CONTROL, Disk, Ide};
+use devices::ide::{CONTROL, Disk, Ide, STATE_BYTES};
 use devices::testing::{Bench, VecMedium};
 use fuzz::Input;
 use libfuzzer_sys::fuzz_target;
@@ -25,6 +26,7 @@ fuzz_target!(|data: &[u8]| {
     while !input.is_empty() {
         let (kind, at, value) = (input.u8(), input.u8(), input.u8());
         match kind & 7 {
+            0 if at & 0xc0 == 0xc0 => move_on(&mut bench, &mut input),
             0 => _ = bench.read(u64::from(at & 0x3f), Width::Dword),
             1 => _ = bench.serve(),
             2 => bench.write(
@@ -57,3 +59,32 @@ fuzz_target!(|data: &[u8]| {
     bench.write(CONTROL, Width::Byte, 0);
     assert_eq!(bench.read(CONTROL, Width::Byte), u64::from(status::READY));
 });
+
+/// Goes on with another controller, which is as this one is, or as somebody made its state.
+fn move_on(bench: &mut Bench<Ide, VecMemory>, input: &mut Input<'_>) {
+    while bench.serve() {}
+    let good = saved(&bench.device);
+    let (mut bytes, forgeries) = (good.clone(), input.u8() & 3);
+    for _ in 0..forgeries {
+        // What is behind the first bytes are buffers, which hold anything.
+        let place = usize::from(input.u8()) % bytes.len();
+        bytes[place] = input.u8();
+    }
+    bench.device.reset();
+    let before = saved(&bench.device);
+    let outcome = bench.device.restore(&bytes);
+    assert!(outcome.is_ok() || forgeries > 0, "its own state is refused");
+    assert!(outcome.is_err() || forgeries > 0 || saved(&bench.device) == good);
+    if outcome.is_err() {
+        assert!(saved(&bench.device) == before, "what is refused has changed something");
+        bench.device.restore(&good).expect("its own state is taken");
+    }
+    bench.line = bench.device.line();
+}
+
+fn saved(device: &Ide) -> Vec<u8> {
+    let mut bytes = vec![0; STATE_BYTES];
+    let used = device.save(&mut bytes).expect("nothing is at the medium");
+    bytes.truncate(used);
+    bytes
+}

@@ -14,6 +14,7 @@ mod dma;
 mod identify;
 mod pio;
 mod ports;
+mod state;
 
 use crate::device::{self, Completion, Context, Device, DeviceEffect};
 use alloc::boxed::Box;
@@ -24,6 +25,7 @@ use ports::END;
 pub use ports::{BUS_MASTER, CHANNEL_STRIDE, COMMAND, CONTROL};
 use spec::Width;
 use spec::ide::register;
+pub use state::STATE_BYTES;
 
 /// The controller.
 pub struct Ide {

@@ -10,6 +10,10 @@ use alloc::boxed::Box;
 use spec::Width;
 use spec::ivshmem::{doorbell, register};
 
+mod state;
+
+pub use state::STATE_BYTES;
+
 /// How many messages a peer has.
 pub const VECTORS: u16 = 8;
 
@@ -102,6 +106,7 @@ impl Device for Ivshmem {
 mod tests {
     use super::*;
     use crate::effect::Effects;
+    use crate::snapshot::{RestoreFault, SaveFault};
     use access::memory::VecMemory;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
@@ -146,7 +151,60 @@ mod tests {
         assert_eq!(device.take_doorbell(), None);
     }
 
+    fn save(device: &Ivshmem) -> Vec<u8> {
+        let mut bytes = std::vec![0; STATE_BYTES + device.rung.len()];
+        let length = device.save(&mut bytes).unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    #[test]
+    fn a_state_is_taken_as_a_whole_or_not_at_all() {
+        let mut device = Ivshmem::new(u16::MAX, 3);
+        write(&mut device, register::INTERRUPT_MASK, Width::Dword, u32::MAX.into());
+        write(&mut device, register::DOORBELL, Width::Dword, 2 << 16 | 7);
+        let bytes = save(&device);
+        let mut other = Ivshmem::new(u16::MAX, 3);
+        let before = save(&other);
+        for length in 0..bytes.len() {
+            assert!(other.restore(&bytes[..length]).is_err(), "{length}");
+        }
+        assert_eq!(other.restore(&[&[2], &bytes[1..]].concat()), Err(RestoreFault::Version(2)));
+        assert_eq!(other.restore(&[&bytes[..], &[0]].concat()), Err(RestoreFault::Malformed));
+        assert_eq!(save(&other), before);
+        assert_eq!(Ivshmem::new(1, 3).restore(&bytes), Err(RestoreFault::Configuration));
+        for room in 0..bytes.len() {
+            assert_eq!(device.save(&mut std::vec![0; room]), Err(SaveFault::TooLong));
+        }
+        assert_eq!(other.restore(&bytes), Ok(()));
+        assert_eq!(read(&mut other, register::INTERRUPT_MASK, Width::Dword), u32::MAX.into());
+        assert_eq!(other.take_doorbell(), Some(Doorbell { peer: 2, vector: 7 }));
+        assert_eq!(other.take_doorbell(), None);
+    }
+
     proptest! {
+        /// Whatever was rung is rung of what is restored; and no bytes ring what is not there.
+        #[test]
+        fn any_state_comes_back(
+            peers in 0_u16..5,
+            writes in prop::collection::vec((0_u64..0x10, any::<u32>()), 0..50),
+            damage in prop::collection::vec(any::<u8>(), 0..12),
+        ) {
+            let mut device = Ivshmem::new(0, peers);
+            for (offset, value) in writes {
+                write(&mut device, offset, Width::Dword, u64::from(value & 0x3_000f));
+            }
+            let mut other = Ivshmem::new(0, peers);
+            other.restore(&save(&device)).unwrap();
+            prop_assert_eq!(save(&other), save(&device));
+            if other.restore(&damage).is_err() {
+                prop_assert_eq!(save(&other), save(&device));
+            }
+            while let Some(Doorbell { peer, vector }) = other.take_doorbell() {
+                prop_assert!(peer < peers && vector < VECTORS);
+            }
+        }
+
         /// Whatever is written where, only doorbells that there are ring, each once.
         #[test]
         fn nobody_rings_what_is_not_there(

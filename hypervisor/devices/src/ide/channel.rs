@@ -6,11 +6,15 @@ use super::identify::identify;
 use super::pio::{BUFFER_BYTES, Data, MOST_BLOCK_SECTORS, Pio};
 use super::ports::CONTROL;
 use crate::device::{Completion, Context, DEVICE_BUFFER, DeviceEffect, Operation, Request, RequestFault};
+use serde::{Deserialize, Serialize};
 use spec::ata::{command as ata, error, status};
 use spec::ide::{DEVICE_SLAVE, bus_master, command, control, register};
 use spec::{Gpa, Width, ata::DEVICE_LBA};
 
+mod state;
+
 /// What the disk is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Phase {
     Idle,
     Pio(Pio),
@@ -22,7 +26,7 @@ pub enum Phase {
 }
 
 /// What follows a command that was cut off, once its request moves no data any more.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Then {
     /// The reset goes on.
     Reset,
@@ -32,27 +36,31 @@ enum Then {
     Abort,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Channel {
     disk: Option<Disk>,
     /// Count and address, as written last, and before.
     task: [[u8; 2]; 4],
     device: u8,
-    control: u8,
-    status: u8,
-    error: u8,
+    pub(super) control: u8,
+    pub(super) status: u8,
+    pub(super) error: u8,
     features: u8,
     /// Sectors of a block of READ MULTIPLE and WRITE MULTIPLE; 0 where they are not to be used.
-    multiple: u8,
-    interrupt: bool,
-    phase: Phase,
+    pub(super) multiple: u8,
+    pub(super) interrupt: bool,
+    pub(super) phase: Phase,
     pub master: Master,
     /// The one request that is not complete. What cuts the command off does not end the request, so the
     /// disk is busy until it is complete: it may move data until then, and a guest which resets over and
     /// over has one outstanding, and not as many as it likes.
+    #[serde(skip)]
     outstanding: Option<u32>,
     /// The request belongs to a command that was cut off.
+    #[serde(skip)]
     cut_off: Option<Then>,
     /// Bit 0 is the channel; the others count requests.
+    #[serde(skip)]
     tag: u32,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::device::MOST_REQUEST_BYTES;
 use access::GuestMemory;
+use serde::{Deserialize, Serialize};
 use spec::ide::bus_master::{
     ACTIVE, CAPABLE, COMMAND, ERROR, INTERRUPT, LAST, START, STATUS, TABLE, TO_MEMORY,
 };
@@ -10,7 +11,11 @@ use spec::{Gpa, Width};
 /// The most entries that one request is put together from.
 const MOST_ENTRIES: usize = 256;
 
+/// The most bytes of an entry.
+const MOST_ENTRY_BYTES: u32 = 0x1_0000;
+
 /// What is left of a command that moves data by DMA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Transfer {
     pub write: bool,
     /// The next sector of the disk.
@@ -20,7 +25,7 @@ pub struct Transfer {
     pub submitted: u32,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Master {
     command: u8,
     pub status: u8,
@@ -121,10 +126,32 @@ impl Master {
         let entry = u64::from_le_bytes(bytes);
         let (address, flags) = (entry as u32 & !1, (entry >> 32) as u32);
         let bytes = match flags & 0xfffe {
-            0 => 0x1_0000,
+            0 => MOST_ENTRY_BYTES,
             bytes => bytes,
         };
-        let fits = (address & 0xffff) + bytes <= 0x1_0000;
+        let fits = (address & 0xffff) + bytes <= MOST_ENTRY_BYTES;
         fits.then_some((address.into(), bytes, flags & LAST != 0))
+    }
+
+    /// Whether it can be so between two requests.
+    pub const fn is_possible(&self) -> bool {
+        let (start, bytes) = self.run;
+        let is_active = self.status & ACTIVE != 0;
+        let end = start.saturating_add(bytes as u64);
+        self.command & !(START | TO_MEMORY) == 0
+            && self.status & !(ACTIVE | ERROR | INTERRUPT | CAPABLE) == 0
+            && (!is_active || self.is_started())
+            && self.table & 3 == 0
+            && self.next & 3 == 0
+            && start & 1 == 0
+            && bytes & 1 == 0
+            && bytes < MOST_REQUEST_BYTES + MOST_ENTRY_BYTES
+            && end <= 1 << 32
+    }
+
+    /// As none may be.
+    #[cfg(test)]
+    pub const fn forge(&mut self, command: u8, next: u32, run: (u64, u32)) {
+        (self.command, self.next, self.run) = (command, next, run);
     }
 }

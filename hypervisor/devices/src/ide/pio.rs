@@ -2,15 +2,18 @@
 //! (ATA/ATAPI-7 volume 2, the PIO data-in and data-out protocols).
 
 use core::ops::Range;
+use serde::{Deserialize, Serialize};
 
 /// The most sectors of a block, which READ MULTIPLE and WRITE MULTIPLE move at a time.
 pub const MOST_BLOCK_SECTORS: u32 = 16;
 /// Bytes of a channel's buffer.
 pub const BUFFER_BYTES: usize = SECTOR * MOST_BLOCK_SECTORS as usize;
 const SECTOR: usize = 512;
+/// The most sectors of a command, which is that of a count of 16 bits.
+pub const MOST_SECTORS: u32 = 0x1_0000;
 
 /// What moves.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Data {
     /// What IDENTIFY DEVICE gives.
     Identify,
@@ -21,6 +24,7 @@ pub enum Data {
 }
 
 /// A command that moves data by PIO.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pio {
     pub data: Data,
     /// The sector of the disk that the next request starts at.
@@ -91,5 +95,24 @@ impl Pio {
         self.sectors = self.sectors.saturating_sub(sectors);
         let bytes = if self.data == Data::Write { self.next_block() } else { SECTOR * sectors as usize };
         self.open(bytes);
+    }
+
+    /// Whether a disk of `sectors` sectors can be so while it waits for the port, with blocks of one sector
+    /// or of `multiple`.
+    pub fn is_possible(&self, sectors: u64, multiple: u8) -> bool {
+        let Self { data, block, filled, at, end, .. } = *self;
+        let is_block = block == SECTOR || block == SECTOR * usize::from(multiple) && multiple != 0;
+        if !is_block || filled == 0 || filled > BUFFER_BYTES || end > filled || at >= end {
+            return false;
+        }
+        let start = (end - 1) / block * block;
+        let is_in_block = at >= start && (end == filled || end.is_multiple_of(block));
+        let is_there = self.first.checked_add(self.sectors.into()).is_some_and(|end| end <= sectors);
+        let is_filled = match data {
+            Data::Identify => (self.first, self.sectors, block, filled) == (0, 0, SECTOR, SECTOR),
+            Data::Read => filled.is_multiple_of(SECTOR) && self.first >= (filled / SECTOR) as u64,
+            Data::Write => filled == self.next_block(),
+        };
+        is_in_block && is_there && is_filled && self.sectors <= MOST_SECTORS
     }
 }

@@ -13,6 +13,7 @@ use std::vec::Vec;
 
 mod attacks;
 mod pio;
+mod saving;
 
 const SECTORS: u64 = 1024;
 const TABLE: u64 = 0x1000;
@@ -185,24 +186,44 @@ fn a_reset_in_mid_request_cancels_it() {
     assert_eq!(machine.medium.flushes, 1);
 }
 
+/// What a driver does.
+type Step = (u64, u8, u8);
+
+/// Steps, of which most are to a register of the controller's.
+fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec((0..0x34_u64, any::<u8>(), 0..6_u8), 0..most)
+}
+
+/// A controller to take them. Requests wait, and a table is in its memory.
+fn stepped() -> Machine {
+    let mut machine = machine();
+    machine.hold = true;
+    table(&machine, &[(DATA, 1024), (DATA + 0x800, 0x4000 | master::LAST)]);
+    machine
+}
+
+fn step(machine: &mut Machine, (at, value, kind): Step) {
+    let commands =
+        [0xc8, 0xca, 0x25, 0x35, 0xec, 0xe7, 0x90, 0x40, 0x20, 0x30, 0x24, 0x34, 0xc4, 0xc5, 0xc6, 0x39];
+    let string = 64 * usize::from(value & 15);
+    match kind {
+        0 => _ = machine.read(at, Width::Dword),
+        1 => _ = machine.serve(),
+        2 => put(machine, at, value),
+        3 => _ = machine.read_string(at & 0x1f, Width::Word, &mut std::vec![0; string]),
+        4 => _ = machine.write_string(at & 0x1f, Width::Word, &std::vec![value; string]),
+        _ => dma(machine, at & 1, commands[usize::from(value & 15)], value.into(), value >> 4),
+    }
+}
+
 proptest! {
     /// Whatever is accessed, and however late requests are done, no more than one of each channel
     /// is outstanding, none leaves the medium (which the bench asserts), and a reset revives them.
     #[test]
-    fn survives_any_accesses(steps in prop::collection::vec((0..0x34_u64, any::<u8>(), 0..6_u8), 0..200)) {
-        let commands = [0xc8, 0xca, 0x25, 0x35, 0xec, 0xe7, 0x90, 0x40, 0x20, 0x30, 0x24, 0x34, 0xc4, 0xc5, 0xc6, 0x39];
-        let mut machine = machine();
-        machine.hold = true;
-        table(&machine, &[(DATA, 1024), (DATA + 0x800, 0x4000 | master::LAST)]);
-        for (at, value, kind) in steps {
-            match kind {
-                0 => _ = machine.read(at, Width::Dword),
-                1 => _ = machine.serve(),
-                2 => put(&mut machine, at, value),
-                3 => _ = machine.read_string(at & 0x1f, Width::Word, &mut std::vec![0; 64 * usize::from(value & 15)]),
-                4 => _ = machine.write_string(at & 0x1f, Width::Word, &std::vec![value; 64 * usize::from(value & 15)]),
-                _ => dma(&mut machine, at & 1, commands[usize::from(value & 15)], value.into(), value >> 4),
-            }
+    fn survives_any_accesses(steps in steps(200)) {
+        let mut machine = stepped();
+        for next in steps {
+            step(&mut machine, next);
             prop_assert!(machine.waiting.len() <= machine.device.most_requests());
         }
         while machine.serve() {}

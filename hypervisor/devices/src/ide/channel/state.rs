@@ -1,0 +1,71 @@
+//! What a channel can be between two requests, and how it becomes one that was saved.
+
+use super::{Channel, Phase};
+use crate::ide::pio::{MOST_BLOCK_SECTORS, MOST_SECTORS};
+use crate::snapshot::{RestoreFault, has, is_of};
+use spec::ata::{error, status};
+use spec::ide::control;
+
+impl Channel {
+    /// Whether a request is at the medium, of a command or of one that was cut off.
+    pub const fn is_busy(&self) -> bool {
+        self.outstanding.is_some()
+    }
+
+    /// This channel as `saved` says. It goes on to count its own requests, so that one which it has
+    /// forgotten is none of the new ones when it completes.
+    pub const fn restored(&self, saved: Self) -> Self {
+        Self { tag: self.tag, outstanding: None, cut_off: None, ..saved }
+    }
+
+    /// Whether a channel with the disk of `own` can be as this one says, while no request is at the medium.
+    pub fn check(&self, own: &Self) -> Result<(), RestoreFault> {
+        is_of(self.disk == own.disk)?;
+        has(self.master.is_possible(), "a bus master cannot be as it is")?;
+        let Some(disk) = self.disk else {
+            let untouched = Self { master: self.master, ..Self::new(None, own.tag & 1) };
+            return has(
+                own.restored(*self) == own.restored(untouched),
+                "a channel without a disk did something",
+            );
+        };
+        has(is_block(self.multiple), "blocks have a size that they cannot have")?;
+        self.check_status()?;
+        match self.phase {
+            Phase::Idle => Ok(()),
+            Phase::Pio(pio) => has(pio.is_possible(disk.sectors, self.multiple), "data is where none can be"),
+            Phase::Dma(transfer) => {
+                let end = transfer.first.checked_add(transfer.sectors.into());
+                let is_there = end.is_some_and(|end| end <= disk.sectors);
+                let is_some = (1..=MOST_SECTORS).contains(&transfer.sectors) && transfer.submitted == 0;
+                has(is_there && is_some, "a transfer is of sectors that are not there")?;
+                has(!self.master.is_started(), "a transfer waits that nothing holds up")
+            }
+            Phase::Flush { .. } => has(false, "a flush waits for nothing"),
+        }
+    }
+
+    /// What the status and the error say fits to what the disk is at.
+    fn check_status(&self) -> Result<(), RestoreFault> {
+        let is_reset = self.control & control::RESET != 0;
+        let (ready, failed) = (status::READY, status::READY | status::ERROR);
+        let is_right = match self.phase {
+            Phase::Idle if is_reset => self.status == status::BUSY,
+            Phase::Idle => self.status == ready || self.status == failed,
+            Phase::Pio(_) => !is_reset && self.status == ready | status::DATA_REQUEST,
+            Phase::Dma(_) | Phase::Flush { .. } => !is_reset && self.status == status::BUSY,
+        };
+        has(is_right, "the status is not that of what the disk is at")?;
+        has(self.status != status::BUSY || !self.interrupt, "a busy disk interrupts")?;
+        let is_failure = matches!(self.error, error::ABORTED | error::NOT_FOUND | error::UNCORRECTABLE);
+        // After a reset, and after a diagnosis, the error says that the disk is well.
+        let is_none = self.error == 0 || self.error == 1 && self.phase == Phase::Idle;
+        let fits = if self.status == failed { is_failure } else { is_none || is_reset && is_failure };
+        has(fits, "the error is not that of the status")
+    }
+}
+
+/// Whether SET MULTIPLE MODE takes so many sectors.
+const fn is_block(sectors: u8) -> bool {
+    sectors == 0 || sectors.is_power_of_two() && sectors as u32 <= MOST_BLOCK_SECTORS
+}
