@@ -44,7 +44,7 @@ pub enum Link {
     Down,
     /// Somebody is.
     Up {
-        /// Its speed in megabits a second.
+        /// Its speed in megabits a second; 0 where nobody says.
         megabits: u32,
         /// Whether both ends may send at once.
         full_duplex: bool,
@@ -55,6 +55,7 @@ impl Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Down => f.write_str("link down"),
+            Self::Up { megabits: 0, .. } => f.write_str("link up"),
             Self::Up { megabits, full_duplex: true } => write!(f, "link up, {megabits} Mb/s"),
             Self::Up { megabits, full_duplex: false } => write!(f, "link up, {megabits} Mb/s half duplex"),
         }

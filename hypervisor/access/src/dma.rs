@@ -63,4 +63,7 @@ pub trait DmaMemory {
     /// What is read from buffers after this is no older than what was read before it: between
     /// the field that says an entry is there and the entry (Linux: `dma_rmb`).
     fn read_barrier(&self);
+    /// What is read from buffers after this is no older than what the device could see before it of what
+    /// was written: between telling the device of something and asking whether it sleeps (Linux: `mb`).
+    fn full_barrier(&self);
 }

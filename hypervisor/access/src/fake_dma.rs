@@ -26,6 +26,8 @@ pub enum Step {
     ReadBarrier,
     /// A write barrier.
     WriteBarrier,
+    /// A full barrier.
+    FullBarrier,
 }
 
 /// The device's side: what its domain maps.
@@ -101,7 +103,7 @@ impl FakeDomain {
     fn note(&self, step: Step) {
         match step {
             Step::Write(..) => self.unpublished.set(true),
-            Step::WriteBarrier => self.unpublished.set(false),
+            Step::WriteBarrier | Step::FullBarrier => self.unpublished.set(false),
             Step::Read(..) | Step::ReadBarrier => {}
         }
         if let Some(steps) = &mut *self.steps.borrow_mut() {
@@ -193,6 +195,9 @@ impl DmaMemory for FakeDma {
     }
     fn read_barrier(&self) {
         self.domain.note(Step::ReadBarrier);
+    }
+    fn full_barrier(&self) {
+        self.domain.note(Step::FullBarrier);
     }
 }
 

@@ -34,6 +34,8 @@ const SEARCH_NS: u64 = 60_000_000_000;
 /// The sizes of what one drive has, each kind's.
 const NVME: nvme::Sizes =
     nvme::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
+const VIRTIO: virtio_blk::Sizes =
+    virtio_blk::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
 const AHCI: ahci::Sizes = ahci::Sizes { ports: 0, requests: REQUESTS, request_bytes: REQUEST_BYTES };
 /// A driver that only looks for drives, at all ports.
 const SEARCH: ahci::Sizes = ahci::Sizes { ports: u32::MAX, requests: 1, request_bytes: 4096 };
@@ -43,6 +45,7 @@ const _: () = {
     let (rest, page) = (plan::DRIVE_MEMORY.bytes() as usize, owned::GRANULE_BYTES as usize);
     let search = (SEARCH.port_bytes() * MOST_PORTS as usize).next_multiple_of(page);
     assert!(NVME.bytes().next_multiple_of(page) <= rest);
+    assert!(VIRTIO.bytes().next_multiple_of(page) <= rest);
     assert!(AHCI.port_bytes().next_multiple_of(page) + search <= rest);
 };
 
@@ -108,7 +111,8 @@ fn drives(
     let drives = match owned.driver {
         Driver::Nvme => nvme(&mut taken),
         Driver::Ahci => ahci(&mut taken, wanted, common),
-        Driver::E1000e => Err("it is no drive".into()),
+        Driver::VirtioBlock => virtio(&mut taken),
+        Driver::E1000e | Driver::VirtioNet => Err("it is no drive".into()),
     }?;
     Ok((drives, taken.reach()))
 }
@@ -129,6 +133,14 @@ fn nvme(taken: &mut Taken<'_>) -> Result<Drives, String> {
     taken.master_bus();
     let controller = nvme::Controller::new(access, NVME).map_err(|error| error.to_string())?;
     Ok(Vec::from([(None, metered::drive(controller))]))
+}
+
+fn virtio(taken: &mut Taken<'_>) -> Result<Drives, String> {
+    let layout = taken.virtio_layout()?;
+    let access = taken.guarded_access(layout.bar, VIRTIO.bytes())?;
+    taken.master_bus();
+    let device = virtio_blk::Device::new(access, layout, VIRTIO).map_err(|error| error.to_string())?;
+    Ok(Vec::from([(None, metered::drive(device))]))
 }
 
 fn ahci(taken: &mut Taken<'_>, wanted: &[&DiskPlan], common: &Common) -> Result<Drives, String> {

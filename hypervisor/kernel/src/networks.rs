@@ -16,6 +16,7 @@ use spec::address::PAGE_BYTES;
 
 /// Frames that an interface has room for, of either kind: as many as its rings have at most.
 const FRAMES: e1000e::Sizes = e1000e::Sizes { transmit: 256, receive: 256 };
+const VIRTIO_FRAMES: virtio_net::Sizes = virtio_net::Sizes { transmit: 256, receive: 256 };
 /// The BAR with the registers of an 82574.
 const E1000E_BAR: u8 = 0;
 
@@ -71,6 +72,13 @@ fn interface(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<
             let controller = e1000e::Controller::new(access, FRAMES).map_err(|error| error.to_string())?;
             Ok(metered::interface(controller))
         }
-        Driver::Nvme | Driver::Ahci => Err("it is no network interface".into()),
+        Driver::VirtioNet => {
+            let layout = taken.virtio_layout()?;
+            let access = taken.access(layout.bar, VIRTIO_FRAMES.bytes())?;
+            taken.master_bus();
+            let interface = virtio_net::Interface::new(access, layout, VIRTIO_FRAMES);
+            Ok(metered::interface(interface.map_err(|error| error.to_string())?))
+        }
+        Driver::Nvme | Driver::Ahci | Driver::VirtioBlock => Err("it is no network interface".into()),
     }
 }

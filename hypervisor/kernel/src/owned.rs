@@ -31,6 +31,7 @@ use spec::apic::DeliveryMode;
 use spec::pci_config::{COMMAND, HEADER_TYPE_BRIDGE, command};
 use spec::{Bdf, Gpa, Iova};
 use tables::{Geometry, Permissions};
+use virtio::Layout;
 
 /// What memory for a driver's queues and buffers consists of: large pages.
 pub const GRANULE_BYTES: u64 = 2 << 20;
@@ -107,6 +108,16 @@ impl Taken<'_> {
         Ok(DeviceAccess { registers, dma, interrupt })
     }
 
+    /// Where a virtio function has its registers: behind which BAR, and where there.
+    ///
+    /// # Errors
+    /// It does not say so, or they are nowhere where they can be.
+    pub fn virtio_layout(&self) -> Result<Layout, String> {
+        let bars = || self.function.bars.iter().filter(|bar| bar.is_memory());
+        let bytes = |index| bars().find(|bar| bar.index == index).map(|bar| bar.bytes);
+        Layout::find(self.common.config, self.function.bdf, bytes).map_err(|error| error.to_string())
+    }
+
     /// The domain of the function, for memory of the guests that it serves.
     pub const fn reach(&self) -> Reach {
         Reach::new(self.domain)
@@ -177,6 +188,10 @@ impl DmaMemory for GuardedDma {
 
     fn read_barrier(&self) {
         self.region.read_barrier();
+    }
+
+    fn full_barrier(&self) {
+        self.region.full_barrier();
     }
 }
 

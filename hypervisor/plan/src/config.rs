@@ -345,16 +345,17 @@ table! {
 }
 
 table! {
-    /// A drive that the hypervisor drives itself: NVMe, or a SATA disk at an AHCI controller. Several
-    /// disks of one controller are tables of their own, each with its port.
+    /// A drive that the hypervisor drives itself: NVMe, a SATA disk at an AHCI controller, or a virtio block
+    /// device that goes through the IOMMU. Several disks of one controller are tables of their own, each with
+    /// its port.
     pub struct DiskConfig {
         /// The function that it is, or that it is at. It belongs to no guest.
         pub device: Passthrough,
         /// The port of the AHCI controller that the disk is at, 0 to 31. Without it, the first port
         /// with a disk.
         pub port: Option<u32> = None,
-        /// Whose memory the drive itself can reach. Without it, an NVMe drive that serves one guest reads
-        /// and writes that guest's memory, and every other drive the hypervisor's buffers alone.
+        /// Whose memory the drive itself can reach. Without it, an NVMe or virtio drive that serves one guest
+        /// reads and writes that guest's memory, and every other drive the hypervisor's buffers alone.
         pub isolation: Option<Isolation> = None,
     }
 }
@@ -364,8 +365,8 @@ choice! {
     pub enum Isolation {
         /// the hypervisor's buffers, from and to which data is copied
         Copy = "copy",
-        /// also all memory of all guests that use it (zero copy); NVMe drives only. A drive gone wild could
-        /// read and change that
+        /// also all memory of all guests that use it (zero copy); NVMe and virtio drives only. A drive gone
+        /// wild could read and change that
         None = "none",
     }
 }

@@ -11,6 +11,7 @@ use platform::acpi::{SerialAddress, SerialInterrupt, SerialRate};
 use platform::names::{DevFn, DeviceId, DevicePath};
 use platform::pci::Bar;
 use platform::{AccessControl, MessageSource};
+use spec::virtio::pci as virtio;
 use spec::{Bdf, Hpa};
 
 /// What each guest gets on this machine.
@@ -199,23 +200,32 @@ pub enum Driver {
     Nvme,
     /// Serial ATA controllers by AHCI, which have a drive at each of their ports.
     Ahci,
+    /// Virtio block devices, each of which is one drive.
+    VirtioBlock,
     /// Intel's 82574 network interfaces.
     E1000e,
+    /// Virtio network interfaces.
+    VirtioNet,
 }
 
 impl Driver {
     /// The driver of network interfaces with this identity: what they have in common is not enough
     /// to drive one.
     pub fn of_interface(id: DeviceId) -> Option<Self> {
-        (id == INTEL_82574L).then_some(Self::E1000e)
+        match (id.vendor, id.device) {
+            _ if id == INTEL_82574L => Some(Self::E1000e),
+            (virtio::VENDOR, VIRTIO_NET | virtio::TRANSITIONAL_NET) => Some(Self::VirtioNet),
+            _ => None,
+        }
     }
 
-    /// The driver of functions of this class code (PCI Code and ID Assignment Specification,
-    /// section 1).
-    pub const fn of_class(class: u32) -> Option<Self> {
-        match class {
-            spec::pci::class::NVME => Some(Self::Nvme),
-            spec::pci::class::AHCI => Some(Self::Ahci),
+    /// The driver of drives with this identity and class code (PCI Code and ID Assignment Specification,
+    /// section 1), which says nothing of virtio devices.
+    pub const fn of_drive(id: DeviceId, class: u32) -> Option<Self> {
+        match (id.vendor, id.device, class) {
+            (virtio::VENDOR, VIRTIO_BLOCK | virtio::TRANSITIONAL_BLOCK, _) => Some(Self::VirtioBlock),
+            (_, _, spec::pci::class::NVME) => Some(Self::Nvme),
+            (_, _, spec::pci::class::AHCI) => Some(Self::Ahci),
             _ => None,
         }
     }
@@ -232,9 +242,13 @@ impl Driver {
     /// memory away from it as soon as it fails, which behind an adapter of several drives would be the
     /// others' too.
     pub const fn can_reach_guests(self) -> bool {
-        matches!(self, Self::Nvme)
+        matches!(self, Self::Nvme | Self::VirtioBlock)
     }
 }
+
+/// A virtio block device, and a network interface (section 4.1.2).
+const VIRTIO_BLOCK: u16 = virtio::DEVICE_BASE + spec::virtio::block::DEVICE_TYPE;
+const VIRTIO_NET: u16 = virtio::DEVICE_BASE + spec::virtio::net::DEVICE_TYPE;
 
 /// The 82574L (82574 data sheet, section 9.1.2).
 const INTEL_82574L: DeviceId = DeviceId { vendor: 0x8086, device: 0x10d3 };

@@ -36,10 +36,15 @@ pub mod feature {
     pub const EVENT_INDEX: u64 = 1 << 29;
     /// The device is not one of before version 1.0.
     pub const VERSION_1: u64 = 1 << 32;
+    /// The device reaches memory as the platform lets it, through the IOMMU, and not all of it as it
+    /// is. It does not work with a driver that does not take this.
+    pub const ACCESS_PLATFORM: u64 = 1 << 33;
     /// Queues are packed.
     pub const RING_PACKED: u64 = 1 << 34;
     /// Chains are used in the order in which they were made available.
     pub const IN_ORDER: u64 = 1 << 35;
+    /// Memory is accessed in the order that the platform has, not in that of a processor.
+    pub const ORDER_PLATFORM: u64 = 1 << 36;
     /// A notification says how far the driver is.
     pub const NOTIFICATION_DATA: u64 = 1 << 38;
     /// A queue can be reset alone.

@@ -10,15 +10,16 @@ use plan::DevicePath;
 const LEAST_CPUS: u32 = 4;
 /// For the hypervisor, the firmware and the bundle, in MiB.
 const SPARE_MIB: u64 = 512;
-/// Size of an emulated NVMe drive or SATA disk: a file with a hole of this size.
+/// Size of an emulated drive: a file with a hole of this size.
 const DRIVE_BYTES: u64 = 256 << 20;
 
 /// How QEMU calls a device, by what the device says it is.
-const MODELS: [(&str, Model); 5] = [
+const MODELS: [(&str, Model); 6] = [
     ("8086:10d3", Model::Network("e1000e")),
     ("8086:100e", Model::Network("e1000")),
     ("1af4:1041", Model::Network("virtio-net-pci,iommu_platform=on,disable-legacy=on")),
-    ("1b36:0010", Model::Nvme),
+    ("1b36:0010", Model::Drive("nvme")),
+    ("1af4:1042", Model::Drive("virtio-blk-pci,iommu_platform=on,disable-legacy=on")),
     ("1234:11e8", Model::Edu),
 ];
 
@@ -32,7 +33,8 @@ const ADAPTER_PORT: u32 = 1;
 enum Model {
     /// A NIC on a network of its own.
     Network(&'static str),
-    Nvme,
+    /// A drive over a file of its own.
+    Drive(&'static str),
     Edu,
 }
 
@@ -142,7 +144,7 @@ fn add(
     Ok(match model {
         // The whole address space: by default the device would mask addresses to 28 bits.
         Model::Edu => machine.device(&format!("edu,{at},dma_mask=0xffffffffffffffff")),
-        Model::Nvme => {
+        Model::Drive(model) => {
             let image = drive(folder, &name, partitions)?;
             let snapshot = if keep { "off" } else { "on" };
             // In a list of options QEMU takes two commas for one.
@@ -150,7 +152,7 @@ fn add(
             machine
                 .argument("-drive")
                 .argument(format!("if=none,id=drive{name},format=raw,snapshot={snapshot},file={file}"))
-                .device(&format!("nvme,serial=bulkhead{name},drive=drive{name},{at}"))
+                .device(&format!("{model},serial=bulkhead{name},drive=drive{name},{at}"))
         }
         // The boot file name tells the guest `net` where the payload is.
         Model::Network(model) => machine

@@ -79,6 +79,11 @@ impl DmaMemory for DmaRegion {
     fn read_barrier(&self) {
         fence(Ordering::Acquire);
     }
+
+    // A processor reads before others see what it wrote (section 9.2.2), so this is an instruction.
+    fn full_barrier(&self) {
+        fence(Ordering::SeqCst);
+    }
 }
 
 impl DmaRange {

@@ -68,8 +68,8 @@ fn whose_memory_a_drive_reaches() {
     assert_eq!(of(format!("{AHCI}\nisolation = \"copy\""), &one), none);
     assert_eq!(
         problems(&text(&format!("{AHCI}\nisolation = \"none\""), &one))[0],
-        "disk.system.isolation: 00:1f.2 is no NVMe drive: its data is always copied; remove the key, or use an \
-         NVMe drive"
+        "disk.system.isolation: 00:1f.2 is no NVMe or virtio drive: its data is always copied; remove the key, or \
+         use an NVMe or virtio drive"
     );
 }
 
@@ -178,8 +178,8 @@ fn a_drive_that_cannot_be_serves_nobody() {
     assert_eq!(
         problems(&text(nic, &["{ disk = \"system\" }"])),
         [
-            "disk.system.device.id: 00:02.0 is of class 020000, for which there is no driver; use an NVMe drive, or \
-             a SATA drive behind AHCI",
+            "disk.system.device.id: 00:02.0 is of class 020000, for which there is no driver; use an NVMe drive, a \
+             SATA drive behind AHCI, or a virtio block device",
             "guest.a.pci[0].backing.disk: disk `system` cannot be used; see what is said about it"
         ]
     );
@@ -253,6 +253,38 @@ fn ports_are_those_of_a_sata_controller() {
     );
     let (config, _) = parse(&text(&format!("{AHCI}\nport = 31"), &[])).unwrap();
     assert_eq!(plan(&config, &q35()).disks[0].port, Some(31));
+}
+
+/// The machine with the NVMe drive's place taken by a function of another identity and class.
+fn board_with(id: &str, class: u32) -> platform::Platform {
+    let mut board = q35();
+    for function in board.functions.iter_mut().filter(|function| function.path.to_string() == "00:03.0") {
+        (function.id, function.class) = (id.parse().unwrap(), class);
+    }
+    board
+}
+
+#[test]
+fn a_virtio_block_device_is_a_drive() {
+    for id in ["1af4:1042", "1af4:1001"] {
+        let device = format!("device = {{ path = \"00:03.0\", id = \"{id}\" }}");
+        let backings = ["{ disk = \"system\", partition = 1 }"];
+        let (config, _) = parse(&text(&device, &backings)).unwrap();
+        let plan = plan(&config, &board_with(id, 0x01_0000));
+        assert_eq!(plan.all_problems().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+        assert_eq!(plan.owned[0].driver, Driver::VirtioBlock);
+        assert_eq!(plan.disks[0].reaches, ["a"], "it moves its guest's data without a copy");
+        let (config, _) = parse(&text(&format!("{device}\nport = 1"), &backings)).unwrap();
+        let problems = super::tests::plan(&config, &board_with(id, 0x01_0000)).problems;
+        let problem = "disk.system.port: 00:03.0 is a virtio drive, which is at no port; remove the key";
+        assert_eq!(problems[0].to_string(), problem);
+    }
+    // What has its class, and no identity that is known, is no drive; nor is another virtio device.
+    for id in ["8086:1042", "1af4:1041", "1af4:1048"] {
+        let device = format!("device = {{ path = \"00:03.0\", id = \"{id}\" }}");
+        let (config, _) = parse(&text(&device, &[])).unwrap();
+        assert!(plan(&config, &board_with(id, 0x01_0000)).owned.is_empty(), "{id}");
+    }
 }
 
 #[test]

@@ -67,6 +67,20 @@ fn a_network_with_an_uplink_and_two_guests() {
 }
 
 #[test]
+fn a_virtio_interface_can_be_an_uplink() {
+    for id in ["1af4:1041", "1af4:1000"] {
+        let mut board = q35();
+        for function in board.functions.iter_mut().filter(|function| function.path.to_string() == "00:02.0") {
+            function.id = id.parse().unwrap();
+        }
+        let (config, _) = parse(&text(&UPLINK.replace("8086:10d3", id), &[LAN])).unwrap();
+        let plan = plan(&config, &board);
+        assert_eq!(plan.all_problems().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+        assert_eq!((plan.owned.len(), plan.owned[0].driver), (1, Driver::VirtioNet));
+    }
+}
+
+#[test]
 fn a_network_can_do_without_an_uplink() {
     let plan = plan_of(&text("", &[LAN, LAN]));
     assert_eq!(plan.all_problems().count(), 0);
@@ -156,7 +170,7 @@ fn an_uplink_that_cannot_be_serves_nobody() {
         problems(&text(nvme, &[LAN])),
         [
             "network.lan.uplink.id: 00:03.0 is 1b36:0010, for which there is no network driver; use an Intel 82574L \
-             (8086:10d3)",
+             (8086:10d3) or a virtio interface",
             "guest.a.pci[0].network: network `lan` cannot be used; see what is said about it"
         ]
     );

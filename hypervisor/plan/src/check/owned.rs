@@ -34,7 +34,7 @@ fn check<'p>(
     let (device, owner) = (&disk.device, Owner::Hypervisor(config));
     let asked = Wanted { platform, device, owner, prefix: "device".to_string() };
     let function = find(&asked, report)?;
-    let driver = Driver::of_class(function.class);
+    let driver = Driver::of_drive(function.id, function.class);
     check_function(&asked, function, driver, "drive", report);
     check_driver(disk, function, driver, report);
     report.problems.is_empty().then_some((function, driver?))
@@ -71,10 +71,14 @@ fn check_driver(disk: &DiskConfig, function: &Function, driver: Option<Driver>, 
         (None, _) => {
             let message =
                 alloc::format!("{at} is of class {:06x}, for which there is no driver", function.class);
-            report.add("device.id", message, "use an NVMe drive, or a SATA drive behind AHCI");
+            let help = "use an NVMe drive, a SATA drive behind AHCI, or a virtio block device";
+            report.add("device.id", message, help);
         }
         (Some(Driver::Nvme), Some(_)) => {
             report.add("port", format_args!("{at} is an NVMe drive, which is at no port"), "remove the key");
+        }
+        (Some(Driver::VirtioBlock), Some(_)) => {
+            report.add("port", format_args!("{at} is a virtio drive, which is at no port"), "remove the key");
         }
         (Some(Driver::Ahci), Some(port)) if port >= MOST_PORTS => {
             let message =
@@ -84,8 +88,8 @@ fn check_driver(disk: &DiskConfig, function: &Function, driver: Option<Driver>, 
         (Some(_), _) => {}
     }
     if disk.isolation == Some(Isolation::None) && driver.is_some_and(|driver| !driver.can_reach_guests()) {
-        let message = alloc::format!("{at} is no NVMe drive: its data is always copied");
-        report.add("isolation", message, "remove the key, or use an NVMe drive");
+        let message = alloc::format!("{at} is no NVMe or virtio drive: its data is always copied");
+        report.add("isolation", message, "remove the key, or use an NVMe or virtio drive");
     }
 }
 

@@ -4,6 +4,11 @@
 pub const VENDOR: u16 = 0x1af4;
 /// What the PCI device ID of a device of type 0 would be (section 4.1.2).
 pub const DEVICE_BASE: u16 = 0x1040;
+/// PCI device IDs of devices that can also do as those of before version 1.0: of a network interface and
+/// of a block device (section 4.1.2.1).
+pub const TRANSITIONAL_NET: u16 = 0x1000;
+/// See [`TRANSITIONAL_NET`].
+pub const TRANSITIONAL_BLOCK: u16 = 0x1001;
 /// The least PCI revision of a device that is not transitional (section 4.1.2.1).
 pub const REVISION: u8 = 1;
 /// No message: what a vector register reads that has none (section 4.1.4.3).
@@ -21,6 +26,26 @@ pub mod structure {
     pub const DEVICE: u8 = 4;
     /// Access to any of them through configuration space.
     pub const CONFIG_ACCESS: u8 = 5;
+}
+
+/// Fields of a capability that says where a structure is: bytes from its start (section 4.1.4).
+pub mod structure_capability {
+    /// Bytes of the capability; 1 byte.
+    pub const LENGTH: u16 = 2;
+    /// [`structure`](super::structure); 1 byte.
+    pub const STRUCTURE: u16 = 3;
+    /// Number of the BAR; 1 byte.
+    pub const BAR: u16 = 4;
+    /// Bytes from the start of the BAR; 4 bytes.
+    pub const OFFSET: u16 = 8;
+    /// Bytes of the structure; 4 bytes.
+    pub const STRUCTURE_BYTES: u16 = 12;
+    /// Of where the driver notifies: bytes from one queue to the next, in units of `QUEUE_NOTIFY`; 4 bytes.
+    pub const MULTIPLIER: u16 = 16;
+    /// Bytes of all.
+    pub const BYTES: u16 = 16;
+    /// Bytes of all, of where the driver notifies.
+    pub const NOTIFY_BYTES: u16 = 20;
 }
 
 /// Registers in configuration space by which a driver reaches BARs that it cannot map: bytes from the
@@ -72,6 +97,8 @@ pub mod common {
     pub const QUEUE_DRIVER: u64 = 0x28;
     /// Where its used ring is, or the device's event suppression; 8 bytes.
     pub const QUEUE_DEVICE: u64 = 0x30;
+    /// Bytes of the registers that every device has: up to here.
+    pub const BYTES: u32 = 0x38;
     /// Whether it is being reset; 2 bytes.
     pub const QUEUE_RESET: u64 = 0x3a;
 }

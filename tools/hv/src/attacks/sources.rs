@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Where crates with tests on the host are.
-const FOLDERS: [&str; 3] = ["hypervisor", "boot", "tools"];
+const FOLDERS: [&str; 4] = ["hypervisor", "drivers", "boot", "tools"];
 
 /// Names of tests as `cargo hv test --list` has them, without `host/`.
 pub struct HostTests(BTreeSet<String>);
