@@ -1,10 +1,30 @@
 //! The drives of a QEMU machine, and what they lie on.
 
 use crate::machine::{Machine, escaped};
+use crate::scenario::Scenario;
 use std::ffi::OsString;
 use std::path::Path;
 
+impl Scenario {
+    /// Adds a virtio drive with an empty disk of this size at 00:05.0/00.0.
+    pub fn virtio_drive(mut self, mib: u64) -> Self {
+        self.virtio_mib = Some(mib);
+        self
+    }
+}
+
 impl Machine {
+    /// A virtio drive that goes through the IOMMU, over the raw image `image`, whose contents are not kept;
+    /// at 00:`slot`.0/00.0, for it has an FLR only behind a port.
+    pub fn virtio_blk(self, slot: u8, image: &Path) -> Self {
+        let mut drive = OsString::from(format!("if=none,id=virtio{slot:x},format=raw,snapshot=on,file="));
+        drive.push(escaped(image));
+        self.root_port(slot).argument("-drive").argument(drive).device(&format!(
+            "virtio-blk-pci,iommu_platform=on,disable-legacy=on,serial=bulkhead{slot:x},drive=virtio{slot:x},\
+             bus=port{slot:x},addr=0"
+        ))
+    }
+
     /// An NVMe drive at 00:`slot`.0 over the raw image `image`, whose contents are
     /// kept only with `keep`.
     pub fn nvme(self, slot: u8, image: &Path, keep: bool) -> Self {

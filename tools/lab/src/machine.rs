@@ -224,11 +224,22 @@ impl Machine {
         self.e1000e_on(slot, &format!(",bootfile=http://10.0.2.2:{port}/payload"))
     }
 
+    /// A virtio NIC that goes through the IOMMU, with a network as [`Machine::e1000e_to`] makes it; at
+    /// 00:`slot`.0/00.0, for it has an FLR only behind a port.
+    pub fn virtio_net_to(self, slot: u8, port: u16) -> Self {
+        let model = "virtio-net-pci,iommu_platform=on,disable-legacy=on";
+        self.nic_behind_a_port(slot, model, &format!(",bootfile=http://10.0.2.2:{port}/payload"))
+    }
+
     fn e1000e_on(self, slot: u8, network: &str) -> Self {
+        self.nic_behind_a_port(slot, "e1000e", network)
+    }
+
+    fn nic_behind_a_port(self, slot: u8, model: &str, network: &str) -> Self {
         self.root_port(slot)
             .argument("-netdev")
             .argument(format!("user,id=net{slot:x}{network}"))
-            .device(&format!("e1000e,netdev=net{slot:x},bus=port{slot:x},addr=0"))
+            .device(&format!("{model},netdev=net{slot:x},bus=port{slot:x},addr=0"))
     }
 
     /// A virtio NIC at 00:`slot`.0 on a NAT network of its own.

@@ -121,6 +121,7 @@ pub struct Scenario {
     pub(crate) partitions_mib: Vec<u64>,
     /// A SATA disk: its size in MiB, and those of its partitions.
     pub(crate) sata_mib: Option<(u64, Vec<u64>)>,
+    pub(crate) virtio_mib: Option<u64>,
     pub(crate) skip: Option<&'static str>,
     pub(crate) long: bool,
     pub(crate) damage: Option<fn(&mut Vec<u8>)>,
@@ -190,6 +191,7 @@ impl Scenario {
             drive_mib: None,
             partitions_mib: Vec::new(),
             sata_mib: None,
+            virtio_mib: None,
             skip: None,
             long: false,
             damage: None,
@@ -298,9 +300,9 @@ impl Scenario {
         self
     }
 
-    /// The same to two of them, at 00:02.0 and 00:04.0.
-    pub fn serves_http_to_two(mut self) -> Self {
-        self.serves_http = Some(|machine, port| machine.e1000e_to(2, port).e1000e_to(4, port));
+    /// The same to the NICs that `add` adds to a machine, of which each is told that TCP port.
+    pub fn serves_http_by(mut self, add: fn(Machine, u16) -> Machine) -> Self {
+        self.serves_http = Some(add);
         self
     }
 

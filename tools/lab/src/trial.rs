@@ -245,6 +245,9 @@ impl<'a> Bench<'a> {
                 }
             };
         }
+        if let Some(mib) = scenario.virtio_mib {
+            machine = machine.virtio_blk(5, &drive(folder, "virtio.img", mib, &[])?);
+        }
         Ok(Ok((scenario.shape)(machine).into()))
     }
 

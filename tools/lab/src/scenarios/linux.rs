@@ -170,10 +170,23 @@ interrupts = "virtual"
 /// An NVMe drive and a SATA disk that the hypervisor keeps, of which two guests have a partition each,
 /// by number and by name, as an NVMe drive and as a virtio drive; one of them has its interrupts virtual,
 /// the other counts the exits of its reads. Nothing says at which port of the
-/// adapter the disk is, and PCI has no reset for that adapter.
+/// adapter the disk is, and PCI has no reset for that adapter. One guest has a virtio drive of the
+/// machine's beside them, whole, which reads and writes its memory itself.
 fn shared_drive(column: Column) -> Scenario {
-    let config = Config::File("examples/shared-drive.toml".to_owned());
-    Scenario::new(column, Feature::Drives, "linux/shared-drive", Subject::Hypervisor(config))
+    let disks = "disk=/dev/nvme0n1,/dev/vda mib=16\"\n";
+    let mut text = include_str!("../../../../examples/shared-drive.toml")
+        .replace(disks, &disks.replace("vda", "vda,/dev/vdb"));
+    text += r#"
+[[guest.two.pci]]
+slot = "05.0"
+emulate = "virtio-blk"
+backing = { disk = "virtio" }
+
+[disk.virtio]
+device = { path = "00:05.0/00.0", id = "1af4:1042" }
+"#;
+    let subject = Subject::Hypervisor(Config::Inline(text));
+    Scenario::new(column, Feature::Drives, "linux/shared-drive", subject)
         .needs(Need::PassedFunction)
         .memory_mib(1024)
         .nvme(256)
@@ -185,10 +198,13 @@ fn shared_drive(column: Column) -> Scenario {
         )
         .expect("hypervisor", "disk sata: 2 partitions")
         .expect("hypervisor", "disk system: 2 partitions")
+        .virtio_drive(64)
+        .expect("hypervisor", "disk virtio: virtio block device, serial number bulkhead5")
         .expect("hypervisor", "disk system reads and writes the memory of one itself")
         .expect("hypervisor", "disk system reads and writes the memory of two itself")
+        .expect("hypervisor", "disk virtio reads and writes the memory of two itself")
         .expect("one", "disk: verified 2 drives")
-        .expect("two", "disk: verified 2 drives")
+        .expect("two", "disk: verified 3 drives")
         .forbid_anywhere("FAILED")
         .forbid("hypervisor", "panicked")
         .ends("one", POWER_OFF)
@@ -199,14 +215,25 @@ fn shared_drive(column: Column) -> Scenario {
 
 /// Four guests on a SATA disk, an NVMe drive and a network whose uplink are the hypervisor's, and an
 /// interface passed through: each has another model of a drive or of an interface. One is reset in the
-/// middle, and two fetch from each other.
+/// middle, and two fetch from each other. With AMD's IOMMU the uplink is a virtio interface.
 fn appliance(column: Column) -> Scenario {
-    let config = Config::File("examples/appliance.toml".to_owned());
+    let uplink = "uplink = { path = \"00:02.0/00.0\", id = \"8086:10d3\" }";
+    let text = include_str!("../../../../examples/appliance.toml");
+    assert!(text.contains(uplink), "the example has another uplink");
+    let (config, nics): (_, fn(Machine, u16) -> Machine) = match column {
+        Column::SvmAmdVi => (
+            Config::Inline(text.replace(uplink, &uplink.replace("8086:10d3", "1af4:1041"))),
+            |machine, port| machine.virtio_net_to(2, port).e1000e_to(4, port),
+        ),
+        _ => (Config::File("examples/appliance.toml".to_owned()), |machine, port| {
+            machine.e1000e_to(2, port).e1000e_to(4, port)
+        }),
+    };
     Scenario::new(column, Feature::Networks, "linux/appliance", Subject::Hypervisor(config))
         .needs(Need::PassedFunction)
         .cpus(5)
         .memory_mib(1792)
-        .serves_http_to_two()
+        .serves_http_by(nics)
         .nvme(128)
         .partitions(&[60, 60])
         .sata(128, &[60, 60])
