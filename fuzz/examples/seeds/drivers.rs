@@ -141,6 +141,13 @@ pub fn e1000e() -> Seeds {
     vec![("good", good), ("hung", hung), ("lies", lies), ("late", late)]
 }
 
+/// The same for an 82576, and one whose link is to be negotiated while its semaphores lie.
+pub fn igb() -> Seeds {
+    let begin = [&[0_u8, 11, 8][..], &[2; 6]].concat();
+    let negotiates = [&begin[..], &[10, 6, 1, 0, 0, 0], &[2; 90], &[13, 6, 0], &[2; 8]].concat();
+    [e1000e(), vec![("negotiates", negotiates)]].concat()
+}
+
 /// Two guests, one in a VLAN, an isolated one, and two uplinks; frames, tagged ones, and a large one.
 pub fn switch() -> Seeds {
     let ports = [0_u8, 0, 0, 1, 16, 0, 7, 0, 7, 0];

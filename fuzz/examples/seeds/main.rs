@@ -31,6 +31,7 @@ fn main() -> io::Result<()> {
         ("switch", drivers::switch()),
         ("network_backend", drivers::network_backend()),
         ("e1000e", drivers::e1000e()),
+        ("igb", drivers::igb()),
         ("ahci", drivers::ahci()),
         ("vtd", vtd()),
         ("amdvi", amdvi()),

@@ -112,7 +112,7 @@ fn drives(
         Driver::Nvme => nvme(&mut taken),
         Driver::Ahci => ahci(&mut taken, wanted, common),
         Driver::VirtioBlock => virtio(&mut taken),
-        Driver::E1000e | Driver::VirtioNet => Err("it is no drive".into()),
+        Driver::E1000e | Driver::Igb | Driver::VirtioNet => Err("it is no drive".into()),
     }?;
     Ok((drives, taken.reach()))
 }

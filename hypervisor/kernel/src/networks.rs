@@ -17,8 +17,8 @@ use spec::address::PAGE_BYTES;
 /// Frames that an interface has room for, of either kind: as many as its rings have at most.
 const FRAMES: e1000e::Sizes = e1000e::Sizes { transmit: 256, receive: 256 };
 const VIRTIO_FRAMES: virtio_net::Sizes = virtio_net::Sizes { transmit: 256, receive: 256 };
-/// The BAR with the registers of an 82574.
-const E1000E_BAR: u8 = 0;
+/// The BAR with the registers of an 82574, or an 82576.
+const REGISTERS_BAR: u8 = 0;
 
 /// Bytes of heap for the frames that are under way: one at each guest's port, and what a network itself
 /// has room for.
@@ -67,9 +67,15 @@ fn interface(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<
     let mut taken = owned::take(owned, platform, common)?;
     match owned.driver {
         Driver::E1000e => {
-            let access = taken.access(E1000E_BAR, FRAMES.bytes())?;
+            let access = taken.access(REGISTERS_BAR, FRAMES.bytes())?;
             taken.master_bus();
             let controller = e1000e::Controller::new(access, FRAMES).map_err(|error| error.to_string())?;
+            Ok(metered::interface(controller))
+        }
+        Driver::Igb => {
+            let access = taken.access(REGISTERS_BAR, FRAMES.bytes())?;
+            taken.master_bus();
+            let controller = igb::Controller::new(access, FRAMES).map_err(|error| error.to_string())?;
             Ok(metered::interface(controller))
         }
         Driver::VirtioNet => {

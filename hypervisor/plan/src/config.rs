@@ -375,8 +375,8 @@ table! {
     /// A network of the guests' emulated network interfaces.
     pub struct NetworkConfig {
         /// The network interface of the machine that leads to the outside, which the hypervisor
-        /// drives itself: an Intel 82574. It belongs to no guest. Without it the network only joins
-        /// guests.
+        /// drives itself: an Intel 82574 or 82576, or a virtio interface. It belongs to no guest. Without
+        /// it the network only joins guests.
         pub uplink: Option<Passthrough> = None,
     }
 }

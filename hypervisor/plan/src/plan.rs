@@ -204,6 +204,8 @@ pub enum Driver {
     VirtioBlock,
     /// Intel's 82574 network interfaces.
     E1000e,
+    /// The physical functions of Intel's 82576 network interfaces.
+    Igb,
     /// Virtio network interfaces.
     VirtioNet,
 }
@@ -214,6 +216,7 @@ impl Driver {
     pub fn of_interface(id: DeviceId) -> Option<Self> {
         match (id.vendor, id.device) {
             _ if id == INTEL_82574L => Some(Self::E1000e),
+            _ if id == INTEL_82576 => Some(Self::Igb),
             (virtio::VENDOR, VIRTIO_NET | virtio::TRANSITIONAL_NET) => Some(Self::VirtioNet),
             _ => None,
         }
@@ -252,6 +255,8 @@ const VIRTIO_NET: u16 = virtio::DEVICE_BASE + spec::virtio::net::DEVICE_TYPE;
 
 /// The 82574L (82574 data sheet, section 9.1.2).
 const INTEL_82574L: DeviceId = DeviceId { vendor: 0x8086, device: 0x10d3 };
+/// The 82576 with copper ports (82576 data sheet, section 9.4.2).
+const INTEL_82576: DeviceId = DeviceId { vendor: 0x8086, device: 0x10c9 };
 
 /// A drive of the hypervisor's.
 #[derive(Clone, PartialEq, Eq, Debug)]

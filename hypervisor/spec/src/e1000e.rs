@@ -3,14 +3,8 @@
 //! Offsets are in bytes from BAR 0; registers have 32 bits (section 10.2). What the data sheet
 //! leaves to the errata is marked so (82574 specification update).
 
-/// CTRL: device control.
-pub const CONTROL: u64 = 0x0000;
-/// STATUS: device status.
-pub const STATUS: u64 = 0x0008;
-/// EECD: EEPROM and flash control.
-pub const EEPROM_CONTROL: u64 = 0x0010;
-/// CTRL_EXT: extended device control.
-pub const CONTROL_EXTENDED: u64 = 0x0018;
+pub use crate::gigabit::*;
+
 /// ICR: causes that came; a read clears them unless masked ones are among them, writing ones clears.
 pub const INTERRUPT_CAUSE: u64 = 0x00c0;
 /// EIAC: causes that a message clears, and masks.
@@ -24,10 +18,6 @@ pub const INTERRUPT_ALLOCATION: u64 = 0x00e4;
 /// EITR of message 0: the least time between two, in units of 256 ns; one for each message, 4 bytes
 /// apart.
 pub const INTERRUPT_THROTTLE: u64 = 0x00e8;
-/// RCTL: receive control.
-pub const RECEIVE_CONTROL: u64 = 0x0100;
-/// TCTL: transmit control.
-pub const TRANSMIT_CONTROL: u64 = 0x0400;
 /// TIPG: the gap between frames.
 pub const TRANSMIT_GAP: u64 = 0x0410;
 /// EXTCNF_CTRL: who has the PHY's bus.
@@ -56,63 +46,19 @@ pub const TRANSMIT_TAIL: u64 = 0x3818;
 pub const TRANSMIT_DESCRIPTORS: [u64; 2] = [0x3828, 0x3928];
 /// TARC of queue 0: how queues are arbitrated.
 pub const TRANSMIT_ARBITRATION: u64 = 0x3840;
-/// MPC: frames that were missed for want of a descriptor; a read clears it.
-pub const MISSED: u64 = 0x4010;
-/// RXCSUM: checksums of what is received.
-pub const RECEIVE_CHECKSUM: u64 = 0x5000;
 /// RFCTL: receive filter control.
 pub const RECEIVE_FILTER: u64 = 0x5008;
-/// RAL of place 0: the first four bytes of the controller's own address, lowest first.
-pub const ADDRESS_LOW: u64 = 0x5400;
-/// RAH of place 0: the other two bytes.
-pub const ADDRESS_HIGH: u64 = 0x5404;
-/// GCR: PCI Express control.
-pub const PCIE_CONTROL: u64 = 0x5b00;
 /// GCR2: PCI Express control.
 pub const PCIE_CONTROL_2: u64 = 0x5b64;
 
 /// Fields of CTRL.
 pub mod ctrl {
-    /// FD: full duplex, where it is forced.
-    pub const FULL_DUPLEX: u32 = 1 << 0;
-    /// GIO master disable: no new requests to memory.
-    pub const MASTER_DISABLE: u32 = 1 << 2;
-    /// SLU: set link up.
-    pub const LINK_UP: u32 = 1 << 6;
-    /// FRCSPD: the speed is forced.
-    pub const FORCE_SPEED: u32 = 1 << 11;
-    /// FRCDPLX: the duplex mode is forced.
-    pub const FORCE_DUPLEX: u32 = 1 << 12;
-    /// RST: resets all but the PHY.
-    pub const RESET: u32 = 1 << 26;
-    /// RFCE and TFCE: pause frames are obeyed and sent.
-    pub const FLOW_CONTROL: u32 = 3 << 27;
+    pub use crate::gigabit::ctrl::*;
+
     /// Reserved, and to be clear by the errata.
     pub const ERRATA_CLEAR: u32 = 1 << 29;
-    /// VME: tags are taken out of frames.
-    pub const VLAN_MODE: u32 = 1 << 30;
 }
 
-/// Fields of STATUS.
-pub mod status {
-    /// FD: the link is full duplex.
-    pub const FULL_DUPLEX: u32 = 1 << 0;
-    /// LU: the link is up.
-    pub const LINK_UP: u32 = 1 << 1;
-    /// SPEED: in megabits a second; bits 6 and 7.
-    pub const fn megabits(status: u32) -> u32 {
-        match status >> 6 & 3 {
-            0 => 10,
-            1 => 100,
-            _ => 1000,
-        }
-    }
-    /// GIO master enable status: requests to memory may be under way.
-    pub const MASTER_ENABLED: u32 = 1 << 19;
-}
-
-/// EECD: the configuration was read from the EEPROM.
-pub const EEPROM_AUTO_READ: u32 = 1 << 9;
 /// EXTCNF_CTRL: software has the PHY's bus, which sticks if firmware has not.
 pub const SOFTWARE_HAS_MDIO: u32 = 1 << 5;
 
@@ -139,7 +85,7 @@ pub mod cause {
     /// RXT0: frames came; not with MSI-X.
     pub const RECEIVE_TIMER: u32 = 1 << 7;
     /// LSC: the link changed.
-    pub const LINK: u32 = 1 << 2;
+    pub const LINK: u32 = crate::gigabit::LINK_CHANGED;
     /// RXQ0: frames came.
     pub const RECEIVE: u32 = 1 << 20;
     /// TXQ0: frames were sent.
@@ -160,33 +106,6 @@ pub const fn interrupt_allocation(receive: u8, transmit: u8, other: u8) -> u32 {
     field(receive) | field(transmit) << 8 | field(other) << 16 | 1 << 31
 }
 
-/// Fields of RCTL. The size of buffers is 2048 bytes where its fields are zero.
-pub mod rctl {
-    /// EN: frames are received.
-    pub const ENABLE: u32 = 1 << 1;
-    /// UPE: from and to any station.
-    pub const ALL_STATIONS: u32 = 1 << 3;
-    /// MPE: to any group.
-    pub const ALL_GROUPS: u32 = 1 << 4;
-    /// BAM: broadcasts too.
-    pub const BROADCAST: u32 = 1 << 15;
-    /// SECRC: the frame check sequence is left out.
-    pub const STRIP_CHECK: u32 = 1 << 26;
-}
-/// Bytes of a receive buffer.
-pub const RECEIVE_BUFFER_BYTES: usize = 2048;
-
-/// Fields of TCTL.
-pub mod tctl {
-    /// EN: frames are sent.
-    pub const ENABLE: u32 = 1 << 1;
-    /// PSP: short frames are padded.
-    pub const PAD: u32 = 1 << 3;
-    /// CT and COLD: attempts and distance of half duplex, as the data sheet recommends.
-    pub const COLLISIONS: u32 = 15 << 4 | 63 << 12;
-    /// RTLC: a late collision is retried.
-    pub const RETRY_LATE: u32 = 1 << 24;
-}
 /// TIPG: the gaps that the data sheet recommends.
 pub const GAP: u32 = 8 | 8 << 10 | 6 << 20;
 
@@ -205,8 +124,6 @@ pub mod txdctl {
 pub const ARBITRATION_SET: u32 = 1 << 26;
 /// TARC0: to be clear by the errata.
 pub const ARBITRATION_CLEAR: u32 = 0xf << 27;
-/// RXCSUM: IPOFL and TUOFL, checksums of IPv4, TCP and UDP are checked.
-pub const CHECKSUM_CHECK: u32 = 3 << 8;
 /// RFCTL: ACK_DIS, by the errata: TCP acknowledgements interrupt as all else does.
 pub const FILTER_NO_ACK: u32 = 1 << 12;
 /// GCR: to be set by the errata.
@@ -215,13 +132,6 @@ pub const PCIE_SET: u32 = 1 << 22;
 pub const PCIE_L1_WITHOUT_L0S: u32 = 1 << 27;
 /// GCR2: to be set by the errata, for completions while ASPM saves power.
 pub const PCIE_2_SET: u32 = 1 << 0;
-/// RAH: AV, the address is valid.
-pub const ADDRESS_VALID: u32 = 1 << 31;
-
-/// Bytes of a descriptor of either kind.
-pub const DESCRIPTOR_BYTES: usize = 16;
-/// Descriptors of a ring come in groups of so many.
-pub const DESCRIPTOR_GROUP: u16 = 8;
 
 /// Legacy receive descriptors (section 7.1.4): the buffer's iova in bytes 0 to 7, and this in bytes 8 to 15.
 pub mod receive {
@@ -245,10 +155,8 @@ pub mod receive {
 
 /// Legacy transmit descriptors (section 7.2): the buffer's iova in bytes 0 to 7, and this in bytes 8 to 15.
 pub mod transmit {
-    /// Where in the descriptor its status is, 32 bits.
-    pub const STATUS: usize = 12;
-    /// DD in the status: the controller is done with it.
-    pub const DONE: u32 = 1 << 0;
+    pub use crate::gigabit::TRANSMIT_DONE as DONE;
+
     /// The second half of a descriptor for a whole frame of `bytes` bytes, which is to be reported
     /// when it is done: EOP, IFCS and RS.
     pub const fn whole(bytes: u16) -> u64 {

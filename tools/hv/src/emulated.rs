@@ -14,8 +14,9 @@ const SPARE_MIB: u64 = 512;
 const DRIVE_BYTES: u64 = 256 << 20;
 
 /// How QEMU calls a device, by what the device says it is.
-const MODELS: [(&str, Model); 6] = [
+const MODELS: [(&str, Model); 7] = [
     ("8086:10d3", Model::Network("e1000e")),
+    ("8086:10c9", Model::Network("igb")),
     ("8086:100e", Model::Network("e1000")),
     ("1af4:1041", Model::Network("virtio-net-pci,iommu_platform=on,disable-legacy=on")),
     ("1b36:0010", Model::Drive("nvme")),

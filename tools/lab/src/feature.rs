@@ -115,7 +115,8 @@ impl Feature {
             Self::Commands => "what a local APIC of one's own can be told",
             Self::Drives => "emulated drives on partitions of drives that the hypervisor keeps",
             Self::Networks => {
-                "emulated network interfaces, each other and the outside by an 82574L that the hypervisor keeps"
+                "emulated network interfaces, each other and the outside by an 82574L, an 82576 or a virtio interface \
+                 that the hypervisor keeps"
             }
             Self::SharedMemory => "memory that guests share, with doorbells between them",
             Self::EmulatedFunctions => "emulated functions under attack",

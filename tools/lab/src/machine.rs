@@ -215,27 +215,28 @@ impl Machine {
     /// An 82574L (MSI-X) on a NAT network of its own, where 10.0.2.2 is the host's
     /// loopback; at 00:`slot`.0/00.0, for it has no FLR and keeps its state in D3hot.
     pub fn e1000e(self, slot: u8) -> Self {
-        self.e1000e_on(slot, "")
+        self.behind_port("e1000e", slot, "")
     }
 
     /// The same, and DHCP tells the guest by its boot file's name that the payload is
     /// served at this TCP port of the host.
     pub fn e1000e_to(self, slot: u8, port: u16) -> Self {
-        self.e1000e_on(slot, &format!(",bootfile=http://10.0.2.2:{port}/payload"))
+        self.behind_port("e1000e", slot, &format!(",bootfile=http://10.0.2.2:{port}/payload"))
     }
 
     /// A virtio NIC that goes through the IOMMU, with a network as [`Machine::e1000e_to`] makes it; at
     /// 00:`slot`.0/00.0, for it has an FLR only behind a port.
     pub fn virtio_net_to(self, slot: u8, port: u16) -> Self {
         let model = "virtio-net-pci,iommu_platform=on,disable-legacy=on";
-        self.nic_behind_a_port(slot, model, &format!(",bootfile=http://10.0.2.2:{port}/payload"))
+        self.behind_port(model, slot, &format!(",bootfile=http://10.0.2.2:{port}/payload"))
     }
 
-    fn e1000e_on(self, slot: u8, network: &str) -> Self {
-        self.nic_behind_a_port(slot, "e1000e", network)
+    /// The same, but an 82576, whose virtual functions are off.
+    pub fn igb_to(self, slot: u8, port: u16) -> Self {
+        self.behind_port("igb", slot, &format!(",bootfile=http://10.0.2.2:{port}/payload"))
     }
 
-    fn nic_behind_a_port(self, slot: u8, model: &str, network: &str) -> Self {
+    fn behind_port(self, model: &str, slot: u8, network: &str) -> Self {
         self.root_port(slot)
             .argument("-netdev")
             .argument(format!("user,id=net{slot:x}{network}"))

@@ -164,13 +164,24 @@ fn two_ports_of_one_address() {
 }
 
 #[test]
+fn an_uplink_has_the_driver_of_what_it_is() {
+    let mut board = q35();
+    let uplink = board.functions.iter_mut().find(|function| function.path.to_string() == "00:02.0").unwrap();
+    uplink.id.device = 0x10c9;
+    let (config, _) = parse(&text(&UPLINK.replace("10d3", "10c9"), &[LAN])).unwrap();
+    let plan = plan(&config, &board);
+    assert_eq!(plan.all_problems().count(), 0);
+    assert_eq!(plan.owned[0].driver, Driver::Igb);
+}
+
+#[test]
 fn an_uplink_that_cannot_be_serves_nobody() {
     let nvme = "uplink = { path = \"00:03.0\", id = \"1b36:0010\" }";
     assert_eq!(
         problems(&text(nvme, &[LAN])),
         [
             "network.lan.uplink.id: 00:03.0 is 1b36:0010, for which there is no network driver; use an Intel 82574L \
-             (8086:10d3) or a virtio interface",
+             (8086:10d3), 82576 (8086:10c9) or a virtio interface",
             "guest.a.pci[0].network: network `lan` cannot be used; see what is said about it"
         ]
     );

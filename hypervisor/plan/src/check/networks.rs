@@ -50,7 +50,8 @@ fn check_uplink(
     }
     if driver.is_none() {
         let message = format!("{} is {}, for which there is no network driver", function.path, function.id);
-        report.add(asked.key("id"), message, "use an Intel 82574L (8086:10d3) or a virtio interface");
+        let help = "use an Intel 82574L (8086:10d3), 82576 (8086:10c9) or a virtio interface";
+        report.add(asked.key("id"), message, help);
     }
     let planned = plan_function(function, platform);
     report.problems.is_empty().then_some((planned?, driver?))

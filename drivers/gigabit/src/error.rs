@@ -17,6 +17,8 @@ pub enum Error {
     Removed,
     /// It did not read its configuration (EECD.AUTO_RD) after a reset.
     NoConfiguration,
+    /// It did not enable its queues.
+    NoQueues,
     /// It has no address of its own, or one that no station can have.
     NoAddress(MacAddress),
     /// A receive descriptor says a length that its buffer has not.
@@ -37,6 +39,7 @@ impl fmt::Display for Error {
             Self::NoMessages => f.write_str("it has no interrupt message"),
             Self::Removed => f.write_str("its registers read ones: it is not there any more"),
             Self::NoConfiguration => f.write_str("it did not read its configuration after a reset"),
+            Self::NoQueues => f.write_str("it did not enable its queues"),
             Self::NoAddress(mac) => write!(f, "it has no address of its own, but {mac}"),
             Self::Length(bytes) => write!(f, "it says to have received a frame of {bytes} bytes"),
             Self::Split => f.write_str("it split a frame that fits a buffer"),

@@ -1,14 +1,14 @@
-//! An 82574 as the driver sees it: registers, and rings in its domain. It does what it is told,
-//! when it is told, and lies where a test wants it to.
+//! A controller as the driver sees it: registers, and rings in its domain. It does what it is told,
+//! when it is told, and lies where a test wants it to. What its model differs in is in `twin`.
 
+use crate::twin::{self, Controller, Sizes};
 use access::device::MessageInterrupt;
 use access::fake_dma::{FakeDma, FakeDomain};
 use access::{DeviceAccess, GuestMemory, RegisterWindow};
-use e1000e::{Controller, Sizes};
 use network::Frame;
 use nic::{Nic, State};
 use spec::Gpa;
-use spec::e1000e::*;
+use spec::gigabit::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -18,13 +18,19 @@ pub const MAC: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
 pub const SECOND: u64 = 1_000_000_000;
 
 /// The controller's state.
-pub struct State82574 {
+pub struct FakeState {
     registers: BTreeMap<u64, u32>,
     /// It reads as gone.
     pub is_gone: bool,
     /// It never gets to what the driver waits for.
     pub never_quiet: bool,
     pub never_configured: bool,
+    /// Firmware never gives up what it shares.
+    pub never_shared: bool,
+    /// A reset costs it its link.
+    pub loses_link: bool,
+    /// Which of its chip's ports it is.
+    pub port: u32,
     /// What registers are read as, whatever they hold.
     pub lies: BTreeMap<u64, u32>,
     /// Every register that was written.
@@ -38,7 +44,7 @@ pub struct State82574 {
 #[derive(Clone)]
 pub struct Fake {
     pub domain: Rc<FakeDomain>,
-    pub state: Rc<RefCell<State82574>>,
+    pub state: Rc<RefCell<FakeState>>,
 }
 
 pub type Driver = Controller<Fake, FakeDma>;
@@ -46,11 +52,14 @@ pub type Driver = Controller<Fake, FakeDma>;
 impl Fake {
     pub fn new(messages: u16) -> (Self, Driver) {
         let (dma, domain) = FakeDma::new(1 << 20);
-        let state = State82574 {
+        let state = FakeState {
             registers: BTreeMap::new(),
             is_gone: false,
             never_quiet: false,
             never_configured: false,
+            never_shared: false,
+            loses_link: false,
+            port: 0,
             lies: BTreeMap::new(),
             writes: Vec::new(),
             is_published: true,
@@ -80,15 +89,16 @@ impl Fake {
         let mut state = self.state.borrow_mut();
         state.registers.clear();
         let [a, b, c, d, e, f] = MAC;
+        let link = if state.loses_link { 0 } else { status::LINK_UP };
+        let status = link | status::FULL_DUPLEX | state.port << 2 | 2 << 6 | status::MASTER_ENABLED;
         let values = [
-            (STATUS, status::LINK_UP | status::FULL_DUPLEX | 2 << 6 | status::MASTER_ENABLED),
+            (STATUS, status),
             (EEPROM_CONTROL, EEPROM_AUTO_READ),
             (ADDRESS_LOW, u32::from_le_bytes([a, b, c, d])),
             (ADDRESS_HIGH, u32::from_le_bytes([e, f, 0, 0]) | ADDRESS_VALID),
-            (CONTROL, ctrl::FLOW_CONTROL | ctrl::ERRATA_CLEAR),
-            (TRANSMIT_ARBITRATION, 0x403 | ARBITRATION_CLEAR),
         ];
         state.registers.extend(values);
+        state.registers.extend(twin::AFTER_RESET);
         if state.never_configured {
             state.registers.insert(EEPROM_CONTROL, 0);
         }
@@ -101,16 +111,10 @@ impl Fake {
     pub fn set(&self, register: u64, value: u32) {
         self.state.borrow_mut().registers.insert(register, value);
     }
-    /// A frame came or was sent: whether a message tells of it, which masks its cause.
-    pub fn message(&self, cause: u32) -> bool {
-        let mask = self.get(INTERRUPT_MASK_SET);
-        self.set(INTERRUPT_MASK_SET, mask & !(cause & self.get(INTERRUPT_AUTO_CLEAR)));
-        mask & cause != 0
-    }
     pub fn set_link(&self, is_up: bool) {
         let status = self.get(STATUS);
         self.set(STATUS, if is_up { status | status::LINK_UP } else { status & !status::LINK_UP });
-        self.set(INTERRUPT_CAUSE, cause::OTHER | cause::LINK);
+        twin::raise_link(self);
     }
 
     /// Where descriptor `place` of a ring is.
@@ -118,40 +122,49 @@ impl Fake {
         let base = u64::from(self.get(base_low + 4)) << 32 | u64::from(self.get(base_low));
         Gpa(base + u64::from(place) * DESCRIPTOR_BYTES as u64)
     }
+    /// Says that it sent what descriptor `place` has.
+    pub fn sent(&self, place: u32) {
+        let at = self.descriptor(twin::TRANSMIT_BASE_LOW, place);
+        self.domain.write32(Gpa(at.0 + 12), TRANSMIT_DONE).unwrap();
+    }
+    /// Says this of the frame that descriptor `place` has.
+    pub fn received(&self, place: u32, what: u64) {
+        let at = self.descriptor(twin::RECEIVE_BASE_LOW, place);
+        self.domain.write64(Gpa(at.0 + 8), what).unwrap();
+    }
 
     /// Sends the next frame that it was told of.
     pub fn send_one(&self) -> Option<Vec<u8>> {
-        let (head, tail) = (self.get(TRANSMIT_HEAD), self.get(TRANSMIT_TAIL));
+        let (head, tail) = (self.get(twin::TRANSMIT_HEAD), self.get(twin::TRANSMIT_TAIL));
         if head == tail || self.get(TRANSMIT_CONTROL) & tctl::ENABLE == 0 {
             return None;
         }
-        let at = self.descriptor(TRANSMIT_BASE_LOW, head);
+        let at = self.descriptor(twin::TRANSMIT_BASE_LOW, head);
         let (buffer, what) = (self.domain.read64(at).unwrap(), self.domain.read64(Gpa(at.0 + 8)).unwrap());
-        assert_eq!(what, transmit::whole(what as u16), "another descriptor");
+        assert_eq!(what, twin::transmit::whole(what as u16), "another descriptor");
         let mut bytes = vec![0; usize::from(what as u16)];
         self.domain.read(Gpa(buffer), &mut bytes).expect("the buffer is mapped");
-        self.domain.write32(Gpa(at.0 + 12), transmit::DONE).unwrap();
-        self.set(TRANSMIT_HEAD, (head + 1) % (self.get(TRANSMIT_BYTES) / 16));
+        self.sent(head);
+        self.set(twin::TRANSMIT_HEAD, (head + 1) % (self.get(twin::TRANSMIT_BYTES) / 16));
         Some(bytes)
     }
 
     /// Receives a frame, if the driver gave it a descriptor.
     pub fn receive(&self, bytes: &[u8]) -> bool {
-        self.receive_as(bytes, bytes.len() as u16, receive::DONE | receive::END)
+        self.receive_as(bytes, bytes.len() as u16, twin::WHOLE)
     }
 
     /// Receives a frame and says this of it.
     pub fn receive_as(&self, bytes: &[u8], length: u16, what: u64) -> bool {
-        let (head, tail) = (self.get(RECEIVE_HEAD), self.get(RECEIVE_TAIL));
+        let (head, tail) = (self.get(twin::RECEIVE_HEAD), self.get(twin::RECEIVE_TAIL));
         if head == tail || self.get(RECEIVE_CONTROL) & rctl::ENABLE == 0 {
             self.set(MISSED, self.get(MISSED) + 1);
             return false;
         }
-        let at = self.descriptor(RECEIVE_BASE_LOW, head);
-        let buffer = self.domain.read64(at).unwrap();
+        let buffer = self.domain.read64(self.descriptor(twin::RECEIVE_BASE_LOW, head)).unwrap();
         self.domain.write(Gpa(buffer), bytes).expect("the buffer is mapped");
-        self.domain.write64(Gpa(at.0 + 8), u64::from(length) | what).unwrap();
-        self.set(RECEIVE_HEAD, (head + 1) % (self.get(RECEIVE_BYTES) / 16));
+        self.received(head, twin::with_length(length) | what);
+        self.set(twin::RECEIVE_HEAD, (head + 1) % (self.get(twin::RECEIVE_BYTES) / 16));
         true
     }
 }
@@ -171,6 +184,7 @@ impl RegisterWindow for Fake {
         if register == MISSED {
             self.set(register, 0);
         }
+        twin::was_read(self, register);
         value
     }
     fn write32(&self, offset: usize, value: u32) {
@@ -178,7 +192,7 @@ impl RegisterWindow for Fake {
         let mut state = self.state.borrow_mut();
         assert!(!state.is_gone, "a controller that is gone was written to");
         state.writes.push((register, value));
-        if matches!(register, RECEIVE_TAIL | TRANSMIT_TAIL) {
+        if matches!(register, twin::RECEIVE_TAIL | twin::TRANSMIT_TAIL) {
             state.is_published &= self.domain.is_published();
         }
         let never_quiet = state.never_quiet;
@@ -191,10 +205,8 @@ impl RegisterWindow for Fake {
                     self.set(STATUS, self.get(STATUS) & !status::MASTER_ENABLED);
                 }
             }
-            INTERRUPT_MASK_SET => self.set(INTERRUPT_MASK_SET, self.get(INTERRUPT_MASK_SET) | value),
-            INTERRUPT_MASK_CLEAR => self.set(INTERRUPT_MASK_SET, self.get(INTERRUPT_MASK_SET) & !value),
-            INTERRUPT_CAUSE => self.set(INTERRUPT_CAUSE, self.get(INTERRUPT_CAUSE) & !value),
             STATUS | EEPROM_CONTROL => panic!("{register:#x} is not the driver's to write"),
+            _ if twin::was_written(self, register, value) => {}
             _ => self.set(register, value),
         }
     }

@@ -1,10 +1,11 @@
 //! The ring of what is received, and its buffers.
 
 use crate::error::Error;
+use crate::model::{Model, Received, Ring};
 use access::{DmaBuffer, DmaMemory};
 use network::{Checksum, Frame};
-use spec::e1000e::{DESCRIPTOR_BYTES, RECEIVE_BUFFER_BYTES, receive};
 use spec::ethernet::HEADER_BYTES;
+use spec::gigabit::{DESCRIPTOR_BYTES, RECEIVE_BUFFER_BYTES};
 
 /// After so many frames their buffers are given back, for one write of a register.
 const BATCH: u16 = 8;
@@ -46,10 +47,14 @@ impl<B: DmaBuffer> Receiver<B> {
         self.entries
     }
 
-    /// The iova of the ring, its bytes, and the first tail.
-    pub fn place(&self) -> (u64, u32, u32) {
-        let bytes = u32::from(self.entries) * DESCRIPTOR_BYTES as u32;
-        (self.ring.iova().0, bytes, u32::from(self.entries.saturating_sub(1)))
+    /// Where the ring is.
+    pub fn place(&self) -> Ring {
+        Ring { iova: self.ring.iova().0, bytes: u32::from(self.entries) * DESCRIPTOR_BYTES as u32 }
+    }
+
+    /// The tail of a ring that is all the controller's.
+    pub fn first_tail(&self) -> u32 {
+        self.entries.saturating_sub(1).into()
     }
 
     /// Gives all descriptors to a controller that was reset.
@@ -59,27 +64,26 @@ impl<B: DmaBuffer> Receiver<B> {
     }
 
     /// Takes the next frame, if it is there.
-    pub fn take<D: DmaMemory>(&mut self, dma: &D, into: &mut Frame) -> Result<Taken, Error> {
+    pub fn take<M: Model>(&mut self, dma: &impl DmaMemory, into: &mut Frame) -> Result<Taken, Error> {
         // Length and status in one access: nothing of the descriptor is read again.
         let descriptor = self.ring.read64(usize::from(self.next) * DESCRIPTOR_BYTES + 8)?;
-        if descriptor & receive::DONE == 0 {
-            return Ok(Taken::Nothing);
-        }
-        if descriptor & receive::END == 0 {
+        let Some(received) = M::received(descriptor) else { return Ok(Taken::Nothing) };
+        let Received { length, is_whole, is_damaged, is_checked } = received;
+        if !is_whole {
             return Err(Error::Split);
         }
-        let length = receive::length(descriptor);
         let bytes = usize::from(length);
         if bytes == 0 || bytes > RECEIVE_BUFFER_BYTES {
             return Err(Error::Length(length));
         }
         dma.read_barrier();
-        let is_damaged = descriptor & receive::DAMAGED != 0 || bytes < HEADER_BYTES;
+        let is_damaged = is_damaged || bytes < HEADER_BYTES;
         if !is_damaged {
             let room = into.room().get_mut(..bytes).ok_or(Error::Buffer)?;
             self.buffers.read(usize::from(self.next) * RECEIVE_BUFFER_BYTES, room)?;
             into.set_len(bytes).ok_or(Error::Buffer)?;
-            into.offload.checksum = checksum(descriptor);
+            // A wrong one is the receiver's to find.
+            into.offload.checksum = if is_checked { Checksum::Good } else { Checksum::InPlace };
         }
         self.give(self.next)?;
         self.next = if self.next + 1 < self.entries { self.next + 1 } else { 0 };
@@ -106,10 +110,4 @@ impl<B: DmaBuffer> Receiver<B> {
         self.ring.write64(at, self.buffers.iova().0.wrapping_add(buffer))?;
         Ok(self.ring.write64(at + 8, 0)?)
     }
-}
-
-/// What the controller says of a frame's checksum. A wrong one is the receiver's to find.
-fn checksum(descriptor: u64) -> Checksum {
-    let is_checked = descriptor & receive::CHECKED != 0 && descriptor & receive::NO_CHECKSUM == 0;
-    if is_checked && descriptor & receive::WRONG_CHECKSUM == 0 { Checksum::Good } else { Checksum::InPlace }
 }

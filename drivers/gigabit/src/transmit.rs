@@ -1,12 +1,13 @@
 //! The ring of what is sent, and its buffers.
 
 use crate::error::Error;
+use crate::model::{Model, Ring};
 use access::{DmaBuffer, DmaMemory};
 use alloc::boxed::Box;
 use network::Parts;
 use nic::Queue;
-use spec::e1000e::{DESCRIPTOR_BYTES, transmit};
 use spec::ethernet::SMALLEST_BYTES;
+use spec::gigabit::{DESCRIPTOR_BYTES, TRANSMIT_DONE, TRANSMIT_STATUS};
 
 /// Bytes of a buffer, of which a page has whole ones.
 pub(crate) const BUFFER_BYTES: usize = 2048;
@@ -35,9 +36,9 @@ impl<B: DmaBuffer> Transmitter<B> {
         Ok(Self { ring, buffers, lengths, entries, head: 0, tail: 0, told: 0 })
     }
 
-    /// The iova of the ring and its bytes.
-    pub fn place(&self) -> (u64, u32) {
-        (self.ring.iova().0, u32::from(self.entries) * DESCRIPTOR_BYTES as u32)
+    /// Where the ring is.
+    pub fn place(&self) -> Ring {
+        Ring { iova: self.ring.iova().0, bytes: u32::from(self.entries) * DESCRIPTOR_BYTES as u32 }
     }
 
     /// Makes it empty, for a controller that was reset.
@@ -76,8 +77,8 @@ impl<B: DmaBuffer> Transmitter<B> {
     }
 
     /// Puts in a frame of at most [`BUFFER_BYTES`], which is padded to what the wire carries: the
-    /// controller hangs on frames that are much too short (data sheet, TCTL.PSP). There is room.
-    pub fn put(&mut self, parts: &Parts<'_>) -> Result<(), Error> {
+    /// controller hangs on frames that are much too short (82574 data sheet, TCTL.PSP). There is room.
+    pub fn put<M: Model>(&mut self, parts: &Parts<'_>) -> Result<(), Error> {
         let start = usize::from(self.tail) * BUFFER_BYTES;
         let mut bytes = 0;
         for piece in parts.pieces() {
@@ -92,7 +93,7 @@ impl<B: DmaBuffer> Transmitter<B> {
         *self.lengths.get_mut(usize::from(self.tail)).ok_or(Error::Buffer)? = length;
         let at = usize::from(self.tail) * DESCRIPTOR_BYTES;
         self.ring.write64(at, self.buffers.iova().0.wrapping_add(start as u64))?;
-        self.ring.write64(at + 8, transmit::whole(length))?;
+        self.ring.write64(at + 8, M::whole(length))?;
         self.tail = self.next(self.tail);
         Ok(())
     }
@@ -111,7 +112,7 @@ impl<B: DmaBuffer> Transmitter<B> {
             return Ok(None);
         }
         let at = usize::from(self.head) * DESCRIPTOR_BYTES;
-        if self.ring.read32(at + transmit::STATUS)? & transmit::DONE == 0 {
+        if self.ring.read32(at + TRANSMIT_STATUS)? & TRANSMIT_DONE == 0 {
             return Ok(None);
         }
         let length = self.lengths.get(usize::from(self.head)).copied().ok_or(Error::Buffer)?;

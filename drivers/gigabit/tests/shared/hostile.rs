@@ -1,12 +1,15 @@
 //! A controller that lies.
 
 use crate::fake::*;
+use crate::twin::{DAMAGE, LIES, SPLIT, WHOLE, with_length};
+use crate::twin::{RECEIVE_BASE_LOW, RECEIVE_BYTES, RECEIVE_HEAD, RECEIVE_TAIL};
+use crate::twin::{TRANSMIT_BASE_LOW, TRANSMIT_BYTES, TRANSMIT_HEAD, TRANSMIT_TAIL};
 use access::GuestMemory;
 use network::{Frame, Tagging};
 use nic::{Link, Nic, Refused, State};
 use proptest::prelude::*;
 use spec::Gpa;
-use spec::e1000e::*;
+use spec::gigabit::*;
 
 fn words(driver: &Driver) -> String {
     assert_eq!((driver.status().state, driver.link()), (State::Failed, Link::Down));
@@ -17,7 +20,7 @@ fn words(driver: &Driver) -> String {
 fn a_length_that_no_buffer_has_fails_the_controller() {
     for length in [0, 2049, u16::MAX] {
         let (fake, mut driver, now) = Fake::ready();
-        fake.receive_as(&[1; 60], length, receive::DONE | receive::END);
+        fake.receive_as(&[1; 60], length, WHOLE);
         let mut into = frame(100, 7);
         assert!(!driver.receive(&mut into) && into.is_empty());
         assert_eq!(words(&driver), format!("it says to have received a frame of {length} bytes"));
@@ -31,7 +34,7 @@ fn a_length_that_no_buffer_has_fails_the_controller() {
 #[test]
 fn a_frame_that_is_split_fails_the_controller() {
     let (fake, mut driver, _) = Fake::ready();
-    fake.receive_as(&[1; 60], 60, receive::DONE);
+    fake.receive_as(&[1; 60], 60, SPLIT);
     assert!(!driver.receive(&mut Frame::new()));
     assert_eq!(words(&driver), "it split a frame that fits a buffer");
 }
@@ -43,15 +46,14 @@ fn descriptors_that_are_done_out_of_order_wait_for_their_turn() {
         driver.transmit(&frame(60, byte).parts(Tagging::Keep).unwrap()).unwrap();
     }
     driver.kick(now);
-    fake.domain.write32(Gpa(fake.descriptor(TRANSMIT_BASE_LOW, 1).0 + 12), transmit::DONE).unwrap();
+    fake.sent(1);
     driver.poll(now);
     assert_eq!(driver.counters().sent.frames, 0);
-    fake.domain.write32(Gpa(fake.descriptor(TRANSMIT_BASE_LOW, 0).0 + 12), transmit::DONE).unwrap();
+    fake.sent(0);
     driver.poll(now);
     assert_eq!(driver.counters().sent.frames, 2);
     // So do received ones.
-    let late = fake.descriptor(RECEIVE_BASE_LOW, 3);
-    fake.domain.write64(Gpa(late.0 + 8), 60 | receive::DONE | receive::END).unwrap();
+    fake.received(3, with_length(60) | WHOLE);
     assert!(!driver.receive(&mut Frame::new()));
 }
 
@@ -60,7 +62,7 @@ fn descriptors_that_it_was_not_told_of_are_not_done() {
     let (fake, mut driver, now) = Fake::ready();
     driver.transmit(&frame(60, 1).parts(Tagging::Keep).unwrap()).unwrap();
     for place in 0..8 {
-        fake.domain.write32(Gpa(fake.descriptor(TRANSMIT_BASE_LOW, place).0 + 12), transmit::DONE).unwrap();
+        fake.sent(place);
     }
     driver.poll(now);
     assert_eq!(driver.counters().sent.frames, 0);
@@ -79,7 +81,7 @@ fn addresses_that_it_writes_into_descriptors_are_never_used() {
     driver.kick(now);
     assert_eq!(fake.send_one(), Some(vec![9; 60]));
     let first = fake.descriptor(RECEIVE_BASE_LOW, 0);
-    fake.domain.write64(Gpa(first.0 + 8), 60 | receive::DONE | receive::END).unwrap();
+    fake.received(0, with_length(60) | WHOLE);
     let mut into = Frame::new();
     assert!(driver.receive(&mut into));
     assert_eq!(into.len(), 60);
@@ -106,8 +108,7 @@ fn one_that_is_pulled_out_is_found_and_left_alone() {
 fn a_flood_of_damaged_frames_ends_a_call() {
     let (fake, mut driver, _) = Fake::ready();
     for place in 0..16 {
-        let at = fake.descriptor(RECEIVE_BASE_LOW, place);
-        fake.domain.write64(Gpa(at.0 + 8), 60 | receive::DONE | receive::END | receive::DAMAGED).unwrap();
+        fake.received(place, with_length(60) | WHOLE | DAMAGE[0]);
     }
     assert!(!driver.receive(&mut Frame::new()));
     assert_eq!(driver.counters().damaged, 16);
@@ -139,10 +140,10 @@ fn any_step() -> impl Strategy<Value = Step> {
         Just(Step::Send),
         (0..1600_usize, any::<u16>(), any::<u64>())
             .prop_map(|(bytes, length, what)| Step::Frame(bytes, length, what)),
-        (1..1600_usize).prop_map(|bytes| Step::Frame(bytes, bytes as u16, receive::DONE | receive::END)),
+        (1..1600_usize).prop_map(|bytes| Step::Frame(bytes, bytes as u16, WHOLE)),
         (any::<u8>(), any::<u16>(), any::<u64>())
             .prop_map(|(buffer, at, value)| Step::Memory(buffer, at, value)),
-        (0..6_usize, any::<u32>()).prop_map(|(register, value)| Step::Lie(register, value)),
+        (0..LIES.len(), any::<u32>()).prop_map(|(register, value)| Step::Lie(register, value)),
         Just(Step::Truth),
     ]
 }
@@ -176,8 +177,7 @@ proptest! {
                 Step::Send => {
                     let is_mine = fake.get(TRANSMIT_BYTES) != 0;
                     if is_mine && fake.get(TRANSMIT_HEAD) != fake.get(TRANSMIT_TAIL) {
-                        let at = fake.descriptor(TRANSMIT_BASE_LOW, fake.get(TRANSMIT_HEAD));
-                        fake.domain.write32(Gpa(at.0 + 12), transmit::DONE).unwrap();
+                        fake.sent(fake.get(TRANSMIT_HEAD));
                         fake.set(TRANSMIT_HEAD, (fake.get(TRANSMIT_HEAD) + 1) % 8);
                     }
                 }
@@ -186,7 +186,8 @@ proptest! {
                         let at = fake.descriptor(RECEIVE_BASE_LOW, fake.get(RECEIVE_HEAD));
                         let buffer = fake.domain.read64(at).unwrap();
                         let _ = fake.domain.write(Gpa(buffer), &vec![2; bytes]);
-                        fake.domain.write64(Gpa(at.0 + 8), u64::from(length) | what & !0xffff).unwrap();
+                        let what = what & !with_length(u16::MAX);
+                        fake.received(fake.get(RECEIVE_HEAD), with_length(length) | what);
                         fake.set(RECEIVE_HEAD, (fake.get(RECEIVE_HEAD) + 1) % 16);
                     }
                 }
@@ -197,8 +198,7 @@ proptest! {
                     fake.domain.write64(Gpa(iova.0 + at as u64), value).unwrap();
                 }
                 Step::Lie(register, value) => {
-                    let register = [STATUS, EEPROM_CONTROL, INTERRUPT_CAUSE, CONTROL, RECEIVE_CONTROL, MISSED][register];
-                    fake.state.borrow_mut().lies.insert(register, value);
+                    fake.state.borrow_mut().lies.insert(LIES[register], value);
                 }
                 Step::Truth => fake.state.borrow_mut().lies.clear(),
             }

@@ -1,18 +1,18 @@
 //! A controller: its stages, its deadlines, and the frames that it is given and gives.
 
 use crate::error::Error;
+use crate::model::{Model, Setup, read, write};
 use crate::receive::{Receiver, Taken};
 use crate::transmit::{self, Transmitter};
 use access::{DeviceAccess, DmaMemory, RegisterWindow};
 use core::fmt::Display;
 use network::{Checksum, Frame, MacAddress, Offload, Parts};
 use nic::{Capabilities, Counters, Link, Nic, Queue, Refused, State, Status};
-use spec::e1000e::{CONTROL, INTERRUPT_CAUSE, INTERRUPT_MASK_CLEAR, INTERRUPT_MASK_SET, STATUS, ctrl};
-use spec::e1000e::{
-    DESCRIPTOR_BYTES, DESCRIPTOR_GROUP, MISSED, RECEIVE_BUFFER_BYTES, RECEIVE_CONTROL, RECEIVE_TAIL,
-    TRANSMIT_TAIL, cause, rctl, status,
-};
 use spec::ethernet::{HEADER_BYTES, PAYLOAD_BYTES, TAG_BYTES};
+use spec::gigabit::{
+    CONTROL, DESCRIPTOR_BYTES, DESCRIPTOR_GROUP, LINK_CHANGED, MISSED, RECEIVE_BUFFER_BYTES, RECEIVE_CONTROL,
+    STATUS, ctrl, rctl, status,
+};
 
 /// How often a controller is looked at, whatever interrupts come: one that is gone, hangs, or
 /// whose interrupt was lost is found after this.
@@ -64,15 +64,22 @@ pub(crate) enum Stage {
     Resetting {
         until_ns: u64,
     },
-    /// It has read it, and sets its PHY up.
-    Settling,
+    /// It has read it, and its PHY is set up.
+    Settling {
+        until_ns: u64,
+    },
+    /// It was told all, and enables its queues.
+    Enabling {
+        until_ns: u64,
+    },
     Ready,
     Failed(Error),
 }
 
-/// An 82574 controller, with one queue each way.
+/// A controller of some model, with one queue each way.
 #[derive(Debug)]
-pub struct Controller<R: RegisterWindow, D: DmaMemory> {
+pub struct Controller<M: Model, R: RegisterWindow, D: DmaMemory> {
+    pub(crate) model: M,
     pub(crate) registers: R,
     pub(crate) dma: D,
     pub(crate) messages: u16,
@@ -92,7 +99,7 @@ pub struct Controller<R: RegisterWindow, D: DmaMemory> {
     counters: Counters,
 }
 
-impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
+impl<M: Model, R: RegisterWindow, D: DmaMemory> Controller<M, R, D> {
     /// Allocates all that the driver needs. No register is touched before [`start`](Nic::start).
     ///
     /// # Errors
@@ -104,6 +111,7 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             return Err(Error::NoMessages);
         }
         Ok(Self {
+            model: M::default(),
             receiver: Receiver::new(&mut dma, sizes.receive)?,
             transmitter: Transmitter::new(&mut dma, sizes.transmit)?,
             registers,
@@ -120,16 +128,14 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
         })
     }
 
-    pub(crate) fn read(&self, register: u64) -> u32 {
-        self.registers.read32(register as usize)
-    }
-    pub(crate) fn write(&self, register: u64, value: u32) {
-        self.registers.write32(register as usize, value);
+    /// How the controller is to work.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup { receive: self.receiver.place(), transmit: self.transmitter.place(), messages: self.messages }
     }
 
     /// STATUS, unless the controller is gone.
     pub(crate) fn status_register(&self) -> Result<u32, Error> {
-        match self.read(STATUS) {
+        match read(&self.registers, STATUS) {
             u32::MAX => Err(Error::Removed),
             status => Ok(status),
         }
@@ -144,7 +150,8 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             Stage::Off | Stage::Failed(_) => Ok(()),
             Stage::Quieting { until_ns } => self.look_quiet(until_ns, now_ns),
             Stage::Resetting { until_ns } => self.look_reset(until_ns, now_ns),
-            Stage::Settling => self.program(now_ns),
+            Stage::Settling { until_ns } => self.look_settled(until_ns, now_ns),
+            Stage::Enabling { until_ns } => self.look_enabled(until_ns, now_ns),
             Stage::Ready => self.watch(now_ns),
         }
     }
@@ -153,15 +160,21 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
     fn watch(&mut self, now_ns: u64) -> Result<(), Error> {
         self.next_look_ns = now_ns.saturating_add(WATCH_NS);
         self.look_link()?;
-        let missed = self.read(MISSED);
+        let missed = read(&self.registers, MISSED);
         self.counters.missed = self.counters.missed.saturating_add(missed.into());
         self.sent(now_ns)?;
         let is_late = now_ns.saturating_sub(self.sent_ns) >= SEND_NS;
-        if is_late || self.read(RECEIVE_CONTROL) & rctl::ENABLE == 0 {
+        let is_open = read(&self.registers, RECEIVE_CONTROL) & rctl::ENABLE != 0;
+        if is_late || !is_open || !self.model.is_enabled(&self.registers) {
             return self.recover(now_ns);
         }
         self.arm();
         Ok(())
+    }
+
+    /// Lets causes send messages.
+    pub(crate) fn arm(&self) {
+        self.model.arm(&self.registers, &self.setup(), !self.is_quiet);
     }
 
     /// Resets a controller that hangs. Where the link is down, it is no wonder that nothing is
@@ -219,10 +232,10 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             return Ok(false);
         }
         for _ in 0..self.receiver.entries() {
-            let taken = self.receiver.take(&self.dma, into)?;
+            let taken = self.receiver.take::<M>(&self.dma, into)?;
             if let Some(tail) = self.receiver.tail(taken == Taken::Nothing) {
                 self.dma.write_barrier();
-                self.write(RECEIVE_TAIL, tail);
+                write(&self.registers, M::RECEIVE_TAIL, tail);
             }
             match taken {
                 Taken::Nothing => return Ok(false),
@@ -246,8 +259,8 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
             // It is reset, so that it asks nothing more of memory; one that reads as gone is not
             // touched.
             if error != Error::Removed {
-                self.write(INTERRUPT_MASK_CLEAR, cause::ALL);
-                self.write(CONTROL, ctrl::RESET);
+                self.model.silence(&self.registers);
+                write(&self.registers, CONTROL, ctrl::RESET);
             }
             self.stage = Stage::Failed(error);
             self.lose();
@@ -256,7 +269,7 @@ impl<R: RegisterWindow, D: DmaMemory> Controller<R, D> {
     }
 }
 
-impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
+impl<M: Model, R: RegisterWindow, D: DmaMemory> Nic for Controller<M, R, D> {
     fn start(&mut self, now_ns: u64) -> Status {
         self.resets = 0;
         self.attempt(|controller| controller.begin(now_ns))
@@ -274,15 +287,15 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
             if !matches!(controller.stage, Stage::Ready) {
                 return Ok(());
             }
-            if message == controller.other_message().into() {
+            if message == controller.setup().other_message().into() {
                 // Frames that came meanwhile are found in the ring, whatever the cause.
-                let cause = controller.read(INTERRUPT_CAUSE);
+                let cause = read(&controller.registers, M::CAUSE);
                 if cause == u32::MAX {
                     controller.status_register()?;
                 }
                 // Not every read clears: one while masked causes are there does not.
-                controller.write(INTERRUPT_CAUSE, cause);
-                if cause & cause::LINK != 0 {
+                write(&controller.registers, M::CAUSE, cause);
+                if cause & LINK_CHANGED != 0 {
                     controller.look_link()?;
                 }
             }
@@ -295,7 +308,10 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
     fn status(&self) -> Status {
         let (state, is_watched) = match self.stage {
             Stage::Off => (State::Off, false),
-            Stage::Quieting { .. } | Stage::Resetting { .. } | Stage::Settling => (State::Starting, true),
+            Stage::Quieting { .. }
+            | Stage::Resetting { .. }
+            | Stage::Settling { .. }
+            | Stage::Enabling { .. } => (State::Starting, true),
             Stage::Ready => (State::Ready, true),
             Stage::Failed(_) => (State::Failed, false),
         };
@@ -340,7 +356,7 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
         if self.transmitter.is_full() {
             return Err(Refused::Full);
         }
-        self.attempt(|controller| controller.transmitter.put(parts));
+        self.attempt(|controller| controller.transmitter.put::<M>(parts));
         Ok(())
     }
 
@@ -357,7 +373,7 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
             controller.sent(now_ns)?;
             if let Some(tail) = controller.transmitter.tail() {
                 controller.dma.write_barrier();
-                controller.write(TRANSMIT_TAIL, tail);
+                write(&controller.registers, M::TRANSMIT_TAIL, tail);
             }
             Ok(())
         })
@@ -367,10 +383,7 @@ impl<R: RegisterWindow, D: DmaMemory> Nic for Controller<R, D> {
         if is_quiet != self.is_quiet {
             self.is_quiet = is_quiet;
             if matches!(self.stage, Stage::Ready) {
-                self.write(
-                    if is_quiet { INTERRUPT_MASK_CLEAR } else { INTERRUPT_MASK_SET },
-                    self.frame_causes(),
-                );
+                if is_quiet { self.model.mute(&self.registers, &self.setup()) } else { self.arm() }
             }
         }
     }
