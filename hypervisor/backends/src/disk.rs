@@ -175,8 +175,7 @@ impl Disk {
 
     /// What was done for an endpoint.
     pub fn counters(&self, guest: usize, endpoint: usize) -> Option<Counters> {
-        let is_it = |part: &&Part| (part.guest, part.endpoint) == (guest, endpoint);
-        self.parts.iter().find(is_it).map(|part| part.counters)
+        self.part_of((guest, endpoint)).and_then(|part| self.parts.get(part)).map(|part| part.counters)
     }
 
     /// Tells `report` why the drive failed, and how often it has, once for each time that it did.
@@ -233,6 +232,24 @@ impl Disk {
         let in_flight = self.parts.iter().any(|part| part.under_way > 0);
         let deadline_ns = status.deadline_ns.into_iter().chain(late_ns).min();
         Turn { worked, in_flight, deadline_ns }
+    }
+
+    /// Whether an endpoint, of a guest's number and its own, has a part of it.
+    pub fn serves(&self, whose: (usize, usize)) -> bool {
+        self.part_of(whose).is_some()
+    }
+
+    fn part_of(&self, whose: (usize, usize)) -> Option<usize> {
+        self.parts.iter().position(|part| (part.guest, part.endpoint) == whose)
+    }
+
+    /// Gives the drive what waits at one endpoint and nothing else, for the guest that told of it. What
+    /// is over it leaves to [`turn`](Self::turn), which is due at once where this says that it has a deadline.
+    pub fn turn_of(&mut self, whose: (usize, usize), now_ns: u64, clients: &mut dyn Clients) -> Turn {
+        let Some(part) = self.part_of(whose) else { return Turn::default() };
+        let worked = self.submit(part, clients);
+        let has_failed = self.drive.kick(now_ns).state == State::Failed;
+        Turn { worked, in_flight: false, deadline_ns: has_failed.then_some(now_ns) }
     }
 
     /// Has the devices interrupt their guests where that has waited long enough. When the next one will

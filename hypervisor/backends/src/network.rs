@@ -184,8 +184,7 @@ impl Network {
 
     /// What went through the port of an endpoint, and how many frames its guest gave that were none.
     pub fn counters(&self, guest: usize, endpoint: usize) -> Option<(Counters, u64)> {
-        let is_it = |member: &Member| (member.guest, member.endpoint) == (guest, endpoint);
-        let index = self.members.iter().position(is_it)?;
+        let index = self.member_of((guest, endpoint))?;
         let counters = self.switch.counters(self.port_of(index))?;
         Some((*counters, self.members.get(index)?.unfit))
     }
@@ -265,6 +264,28 @@ impl Network {
             deadline_ns = deadline_ns.into_iter().chain(status.deadline_ns).min();
         }
         Turn { worked, in_flight: false, deadline_ns }
+    }
+
+    /// Whether an endpoint, of a guest's number and its own, is connected to it.
+    pub fn serves(&self, whose: (usize, usize)) -> bool {
+        self.member_of(whose).is_some()
+    }
+
+    fn member_of(&self, whose: (usize, usize)) -> Option<usize> {
+        self.members.iter().position(|member| (member.guest, member.endpoint) == whose)
+    }
+
+    /// Carries the frames that wait at one endpoint and no others, for the guest that told of them. Where
+    /// this says that it has a deadline, some may be taken then and not now.
+    pub fn turn_of(&mut self, whose: (usize, usize), now_ns: u64, clients: &mut dyn Clients) -> Turn {
+        let Some(index) = self.member_of(whose) else { return Turn::default() };
+        let ready_ns = self.switch.ready_ns(self.port_of(index));
+        let worked = self.take_from_guest(index, now_ns, clients);
+        self.tell(clients);
+        if let Some(uplink) = &mut self.uplink {
+            uplink.nic.kick(now_ns);
+        }
+        Turn { worked, in_flight: false, deadline_ns: (ready_ns > now_ns).then_some(ready_ns) }
     }
 
     /// Interrupts the guests once for all the frames of a turn.

@@ -40,6 +40,11 @@ impl SharedMemory {
         place.map(|place| *place = Some((guest, endpoint))).is_some()
     }
 
+    /// Whether an endpoint, of a guest's number and its own, is one of them.
+    pub fn serves(&self, whose: (usize, usize)) -> bool {
+        self.peers.contains(&Some(whose))
+    }
+
     /// Forgets the peers of a guest that is not built after all.
     pub fn remove_peers(&mut self, guest: usize) {
         let theirs = self.peers.iter_mut().filter(|peer| peer.is_some_and(|(other, _)| other == guest));

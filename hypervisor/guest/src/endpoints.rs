@@ -14,7 +14,7 @@ impl<H: Host> Partition<H> {
     /// whether vCPU `from`, which reads, has to look at its interrupts.
     #[inline(never)]
     pub fn endpoint_read(&self, from: usize, number: usize, offset: u64, width: Width) -> (u64, bool) {
-        self.with_endpoint(from, number, |endpoint, around| endpoint.read(offset, width, around))
+        self.access_endpoint(from, number, |endpoint, around| endpoint.read(offset, width, around))
             .unwrap_or((width.mask(), false))
     }
 
@@ -22,7 +22,7 @@ impl<H: Host> Partition<H> {
     /// `from`, which writes, has to look at its interrupts.
     #[inline(never)]
     pub fn endpoint_write(&self, from: usize, number: usize, offset: u64, width: Width, value: u64) -> bool {
-        self.with_endpoint(from, number, |endpoint, around| endpoint.write(offset, width, value, around))
+        self.access_endpoint(from, number, |endpoint, around| endpoint.write(offset, width, value, around))
             .is_some_and(|((), own)| own)
     }
 
@@ -37,7 +37,7 @@ impl<H: Host> Partition<H> {
         width: Width,
         bytes: &mut [u8],
     ) -> bool {
-        self.with_endpoint(from, number, |endpoint, around| {
+        self.access_endpoint(from, number, |endpoint, around| {
             endpoint.read_string(offset, width, bytes, around)
         })
         .is_some_and(|((), own)| own)
@@ -53,7 +53,7 @@ impl<H: Host> Partition<H> {
         width: Width,
         bytes: &[u8],
     ) -> bool {
-        self.with_endpoint(from, number, |endpoint, around| {
+        self.access_endpoint(from, number, |endpoint, around| {
             endpoint.write_string(offset, width, bytes, around)
         })
         .is_some_and(|((), own)| own)
@@ -82,6 +82,17 @@ impl<H: Host> Partition<H> {
         self.with_endpoint(HOUSEKEEPING, number, serve).map(|(result, _)| result)
     }
 
+    /// The same on the processor of vCPU `from`, which nobody has to kick. Whether it has to look at its
+    /// interrupts.
+    pub fn serve_endpoint_on(
+        &self,
+        from: usize,
+        number: usize,
+        serve: &mut dyn FnMut(&mut Endpoint, &mut Surroundings<'_>),
+    ) -> bool {
+        self.with_endpoint(from, number, serve).is_some_and(|((), own)| own)
+    }
+
     /// Whether a drive may still read or write the guest's memory for one of its endpoints.
     pub fn lends_memory(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.lock().is_lent())
@@ -108,30 +119,59 @@ impl<H: Host> Partition<H> {
         own
     }
 
-    /// Lets `access` use an endpoint, then prints what it has to print: a piece at a time, for nobody waits
-    /// for the endpoint longer than one takes.
+    /// Lets vCPU `from` access an endpoint, and has it served then where that asks for it.
+    fn access_endpoint<R>(
+        &self,
+        from: usize,
+        number: usize,
+        access: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
+    ) -> Option<(R, bool)> {
+        let Used { result, mut own, wants_service, .. } = self.use_endpoint(from, number, access)?;
+        if wants_service {
+            own |= self.host.serve_io(self, from, number);
+        }
+        Some((result, own))
+    }
+
+    /// Lets `access` use an endpoint for somebody who may serve it: what it asks for besides is the
+    /// housekeeping CPU's.
     fn with_endpoint<R>(
         &self,
         from: usize,
         number: usize,
         access: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
     ) -> Option<(R, bool)> {
-        let (result, mut own, mut more) = self.with_locked_endpoint(from, number, access)?;
-        while more {
-            let piece = self.with_locked_endpoint(from, number, |_, _| ())?;
-            (own, more) = (own | piece.1, piece.2);
+        let Used { result, own, wants_service, .. } = self.use_endpoint(from, number, access)?;
+        if wants_service {
+            self.host.wake_io();
         }
         Some((result, own))
     }
 
-    /// What `access` gave, whether vCPU `from` has to look at its interrupts, and whether more is to be
-    /// printed.
+    /// Lets `access` use an endpoint, then prints what it has to print: a piece at a time, for nobody waits
+    /// for the endpoint longer than one takes.
+    fn use_endpoint<R>(
+        &self,
+        from: usize,
+        number: usize,
+        access: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
+    ) -> Option<Used<R>> {
+        let mut used = self.with_locked_endpoint(from, number, access)?;
+        while used.prints_more {
+            let piece = self.with_locked_endpoint(from, number, |_, _| ())?;
+            used.own |= piece.own;
+            used.wants_service |= piece.wants_service;
+            used.prints_more = piece.prints_more;
+        }
+        Some(used)
+    }
+
     fn with_locked_endpoint<R>(
         &self,
         from: usize,
         number: usize,
         access: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
-    ) -> Option<(R, bool, bool)> {
+    ) -> Option<Used<R>> {
         let mut endpoint = self.endpoints.get(number)?.lock();
         let own = Cell::new(false);
         let mut send = |message| own.set(own.get() | self.route(from, message));
@@ -139,7 +179,7 @@ impl<H: Host> Partition<H> {
         let mut around =
             Surroundings { memory: &self.memory, now: self.now(), send: &mut send, print: &mut print };
         let result = access(&mut endpoint, &mut around);
-        let more = endpoint.print(&mut around);
+        let prints_more = endpoint.print(&mut around);
         let mut own = own.get();
         if let Some((was, is)) = endpoint.take_line_change() {
             own |= self.drive_lines(from, was, is);
@@ -147,9 +187,18 @@ impl<H: Host> Partition<H> {
         if endpoint.has_failed() {
             self.fail_device("emulated function");
         }
-        if endpoint.take_wants_service() {
-            self.host.wake_io();
-        }
-        Some((result, own, more))
+        Some(Used { result, own, prints_more, wants_service: endpoint.take_wants_service() })
     }
+}
+
+/// What using an endpoint left.
+struct Used<R> {
+    /// What the use gave.
+    result: R,
+    /// The vCPU that used it has to look at its interrupts.
+    own: bool,
+    /// There is more to print.
+    prints_more: bool,
+    /// Somebody has to serve it.
+    wants_service: bool,
 }

@@ -45,6 +45,13 @@ pub trait Host: Sized {
     /// Makes the housekeeping CPU look at the emulated devices that it polls and serves
     /// ([`Partition::serve_endpoint`]).
     fn wake_io(&self);
+    /// vCPU `vcpu`, which runs on this processor, told of something by an endpoint that others serve: it is
+    /// served now, or by the housekeeping CPU soon. No lock is held. Whether the vCPU has to look at its interrupts.
+    fn serve_io(&self, partition: &Partition<Self>, vcpu: usize, endpoint: usize) -> bool {
+        let _ = (partition, vcpu, endpoint);
+        self.wake_io();
+        false
+    }
     /// Writes part of a line of the guest's console `console`, of which the one at its serial port is 0;
     /// `complete` ends the line.
     fn console(&self, partition: &Partition<Self>, console: usize, line: &[u8], complete: bool);

@@ -3,11 +3,12 @@
 //! Deny-all comes before anything that could let a device or a guest do something;
 //! what is allocated is allocated here.
 
+use crate::backings::Backings;
 use crate::disks;
 use crate::guests::{self, Common, Guest};
 use crate::host::{IOMMUS, MACHINE, Machine};
 use crate::housekeeping;
-use crate::io::Io;
+use crate::io::{IO, Io};
 use crate::iommus;
 use crate::lifecycle::{self, BUNDLE, COMMON};
 use crate::lines;
@@ -128,18 +129,19 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     for problem in &plan.problems {
         log::error!("{problem}");
     }
-    let disks = disks::bring_up(&plan, &platform, common);
+    let (disks, reaches) = disks::bring_up(&plan, &platform, common);
     let frame_bytes = networks::frame_bytes(&plan);
     if frame_bytes != 0 && !heap::init(frame_bytes) {
         return log::error!("there is no memory for {frame_bytes} bytes of frames");
     }
     let networks = networks::bring_up(&plan, &platform, common);
-    let mut io = Io::new(disks, networks, shared_memory::bring_up(&plan));
+    let memories = shared_memory::bring_up(&plan);
+    let mut backings = Backings { disks, reaches, networks, memories };
     let mut refused = plan.refused.len();
     let mut built: Vec<Guest> = Vec::with_capacity(plan.guests.len());
     for guest_plan in plan.guests {
         let name = guest_plan.name.clone();
-        match guests::build(built.len(), guest_plan, &platform, common, &mut io) {
+        match guests::build(built.len(), guest_plan, &platform, common, &mut backings) {
             Ok(guest) => built.push(guest),
             Err(reason) => {
                 refused += 1;
@@ -154,11 +156,14 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     log::info!("{running} processors, {} guests, {refused} refused", built.len());
     name_consoles(&mut built);
     console::leave_to_housekeeping(KICK_VECTOR, common.tsc_hz);
+    let by = bundle.config().hypervisor.io;
+    let endpoints = built.iter().map(|guest| guest.plan.emulated.len());
+    let io = IO.call_once(|| Io::new(backings, by, endpoints));
     // The other processors wait for this.
     let machine =
         MACHINE.call_once(|| Machine { guests: built.into_boxed_slice(), refused_as_expected, refused });
-    housekeeping::watch(machine, common, &mut io);
-    housekeeping::finish(machine, &io);
+    housekeeping::watch(machine, common, io);
+    housekeeping::finish(machine, io);
     match off {
         Some(off) => power::power_off(&off),
         None => log::warn!("the firmware does not say how to turn the machine off"),

@@ -1,8 +1,8 @@
 //! The drives that the hypervisor keeps, from functions that it has taken to drives that read and
 //! write.
 
+use crate::backings::DriveReach;
 use crate::guests::Common;
-use crate::io::DriveReach;
 use crate::metered;
 use crate::owned::{self, Taken};
 use crate::reach::Reach;

@@ -13,8 +13,8 @@ mod virtio_console;
 mod virtio_net;
 mod virtio_rng;
 
+use crate::backings::Backings;
 use crate::display::Display;
-use crate::io::Io;
 use crate::taken::Taken;
 use alloc::boxed::Box;
 use alloc::format;
@@ -41,7 +41,7 @@ pub fn build(
     plan: &GuestPlan,
     bus: &mut GuestBus<BusFunction<&'static MachineConfigSpace, Window>>,
     items: &'static [Item<'static>],
-    io: &mut Io,
+    backings: &mut Backings,
     taken: &mut Taken,
 ) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
@@ -49,9 +49,11 @@ pub fn build(
         let used = heap::used();
         let whose = (index, number, plan);
         let (function, endpoint) = match &emulated.base {
-            Base::Drive(backing) => drive(emulated, slot, backing, whose, (items, &mut *io, &mut *taken))?,
-            Base::Port(port) => interface(emulated, slot, port, whose, io)?,
-            Base::SharedMemory(peer) => ivshmem::build(&mut io.memories, peer, (index, number))?,
+            Base::Drive(backing) => {
+                drive(emulated, slot, backing, whose, (items, &mut *backings, &mut *taken))?
+            }
+            Base::Port(port) => interface(emulated, slot, port, whose, backings)?,
+            Base::SharedMemory(peer) => ivshmem::build(&mut backings.memories, peer, (index, number))?,
             Base::RandomNumbers => virtio_rng::build(&plan.name, slot, emulated.ring)?,
             Base::Console => console(emulated, slot, plan)?,
             Base::Display { video_memory_bytes } => {
@@ -79,11 +81,13 @@ fn drive(
     slot: Slot,
     backing: &Backing,
     whose: Whose<'_>,
-    (items, io, taken): (&'static [Item<'static>], &mut Io, &mut Taken),
+    (items, backings, taken): (&'static [Item<'static>], &mut Backings, &mut Taken),
 ) -> Result<(EmulatedFunction, Endpoint), String> {
     let (index, number, plan) = whose;
     let drive = match &backing.disk {
-        Some(disk) => contents::of_disk(&mut io.disks, disk, (index, number), backing.partition.as_ref())?,
+        Some(disk) => {
+            contents::of_disk(&mut backings.disks, disk, (index, number), backing.partition.as_ref())?
+        }
         None => contents::of_image(items, (&plan.name, slot), backing, taken)?,
     };
     log::info!("{}: {slot}: {} drive of {} KiB, {}", plan.name, model.text(), drive.kib(), drive.what);
@@ -101,10 +105,10 @@ fn interface(
     slot: Slot,
     port: &PortPlan,
     (index, number, plan): Whose<'_>,
-    io: &mut Io,
+    backings: &mut Backings,
 ) -> Result<(EmulatedFunction, Endpoint), String> {
     let PortPlan { network: name, config } = port;
-    let network = io.networks.iter_mut().find(|network| network.name == *name);
+    let network = backings.networks.iter_mut().find(|network| network.name == *name);
     let network = network.ok_or_else(|| format!("its network {name} cannot be used"))?;
     network.add_port(index, number, *config).map_err(|error| format!("network {name}: {error}"))?;
     let mac = config.mac.ok_or("it has no address")?;

@@ -1,11 +1,11 @@
 //! From a guest's Plan to everything that it needs at run time, all of it allocated
 //! here.
 
+use crate::backings::Backings;
 use crate::display::Display;
 use crate::emulated;
 use crate::freeze::Room;
 use crate::host::{Bus, IOMMUS, Iommus, KernelHost};
-use crate::io::Io;
 use crate::lifecycle::BUNDLE;
 use crate::lines::{self, Line};
 use crate::rom;
@@ -111,14 +111,14 @@ pub fn build(
     plan: GuestPlan,
     platform: &Platform,
     common: &'static Common,
-    io: &mut Io,
+    backings: &mut Backings,
 ) -> Result<Guest, String> {
     let mut taken = Taken::default();
-    let built = try_build(index, plan, platform, common, io, &mut taken);
+    let built = try_build(index, plan, platform, common, backings, &mut taken);
     match &built {
         Ok(guest) => release_screen(guest),
         Err(_) => {
-            io.remove(index);
+            backings.remove(index);
             taken.give_back(IOMMUS.get());
         }
     }
@@ -140,7 +140,7 @@ fn try_build(
     plan: GuestPlan,
     platform: &Platform,
     common: &'static Common,
-    io: &mut Io,
+    backings: &mut Backings,
     taken: &mut Taken,
 ) -> Result<Guest, String> {
     let before = frames::free_bytes();
@@ -155,7 +155,7 @@ fn try_build(
     enable_access_controls(&plan.functions, common.config)?;
     let functions = discover_functions(&plan, platform, common)?;
     taken.take_memory(&layout).ok_or("there is not enough memory in pieces of 2 MiB")?;
-    let nested = map_memory(&plan, &functions, common, io, taken)?;
+    let nested = map_memory(&plan, &functions, common, backings, taken)?;
     if !plan.functions.is_empty() {
         create_domain(&plan, taken)?;
     }
@@ -164,8 +164,8 @@ fn try_build(
         .processors(vcpus, nested.root())
         .ok_or("there is no memory for its processors")?;
     let (bus, endpoints) =
-        build_bus(index, &plan, platform, functions, nested, taken, layout.windows(), common, io)?;
-    io.reach_memory((index, &plan.name), taken, IOMMUS.get());
+        build_bus(index, &plan, platform, functions, nested, taken, layout.windows(), common, backings)?;
+    backings.reach_memory((index, &plan.name), taken, IOMMUS.get());
     let blocks = taken.blocks.clone().into_boxed_slice();
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
@@ -304,7 +304,7 @@ fn map_memory(
     plan: &GuestPlan,
     functions: &[(Function, ResetPath)],
     common: &Common,
-    io: &Io,
+    backings: &Backings,
     taken: &mut Taken,
 ) -> Result<Box<dyn NestedTables>, String> {
     use vpci::PciFunction;
@@ -326,7 +326,7 @@ fn map_memory(
     let emulated = plan.emulated.iter().filter_map(|emulated| {
         let bytes = match &emulated.base {
             Base::SharedMemory(peer) => {
-                io.memories.iter().find(|memory| memory.peers.name == peer.memory)?.at.bytes
+                backings.memories.iter().find(|memory| memory.peers.name == peer.memory)?.at.bytes
             }
             Base::Display { video_memory_bytes } => *video_memory_bytes,
             _ => return None,
@@ -380,7 +380,7 @@ fn build_bus(
     taken: &mut Taken,
     windows: Windows,
     common: &Common,
-    io: &mut Io,
+    backings: &mut Backings,
 ) -> Result<(Bus, Endpoints), String> {
     let iommu: &'static TicketMutex<Iommus> = IOMMUS.get().ok_or("there is no IOMMU")?;
     let mut bus = GuestBus::new(windows, functions.len() + plan.emulated.len());
@@ -409,7 +409,7 @@ fn build_bus(
         assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
     let items = BUNDLE.get().map_or(&[][..], |bundle| bundle.items());
-    let endpoints = emulated::build(index, plan, &mut bus, items, io, taken)?;
+    let endpoints = emulated::build(index, plan, &mut bus, items, backings, taken)?;
     bus.place_bars().map_err(|error| format!("{error}"))?;
     let bus = Bus::new(Parts {
         bus,

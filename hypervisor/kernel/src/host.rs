@@ -106,6 +106,10 @@ impl Host for KernelHost {
         crate::housekeeping::wake_io();
     }
 
+    fn serve_io(&self, partition: &Partition<Self>, vcpu: usize, endpoint: usize) -> bool {
+        crate::clients::serve(partition, vcpu, endpoint)
+    }
+
     fn wake_housekeeping(&self) {
         crate::housekeeping::wake();
     }

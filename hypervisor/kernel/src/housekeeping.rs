@@ -1,19 +1,19 @@
 //! What the boot processor does while the guests run: the console, IOMMU faults, and the
 //! end.
 
+use crate::clients::Endpoints;
 use crate::guests::{Common, Guest};
 use crate::host::{IOMMUS, Machine};
-use crate::io::Io;
+use crate::io::{Io, Polling};
 use crate::keyboard::Keyboard;
 use crate::metered;
 use crate::summary;
 use access::Clock;
-use backends::{Clients, Counters, UplinkCounters};
+use backends::{Counters, UplinkCounters};
 use consoles::input::AT_ONCE;
 use core::fmt;
 use devices::device::Work;
 use devices::endpoint::Activity;
-use devices::{Endpoint, Surroundings};
 use guest::host::{DEVICE_VECTOR, KICK_VECTOR, LINE_VECTOR};
 use guest::partition::End;
 use iommu::{Fault, FaultKind, Iommu};
@@ -45,11 +45,12 @@ pub fn wake_io() {
 
 /// Watches over the guests until all are over.
 #[inline(never)]
-pub fn watch(machine: &Machine, common: &Common, io: &mut Io) {
+pub fn watch(machine: &Machine, common: &Common, io: &Io) {
     let tsc_hz = common.tsc_hz;
     let mut keyboard = Keyboard::new(machine, tsc_hz);
     let mut typed = [0; AT_ONCE];
     let mut logged = alloc::vec![0u32; machine.guests.len() + 1];
+    let mut polling = Polling::new();
     heap::seal();
     while !machine.guests.iter().all(|guest| guest.lifecycle.is_over()) {
         let now = registers::read_tsc();
@@ -61,9 +62,9 @@ pub fn watch(machine: &Machine, common: &Common, io: &mut Io) {
         // Machine checks wake nobody.
         let look = now.saturating_add(tsc_hz);
         let next = next.min(keyboard.draw(now));
-        let drivers = io.deadline_ns().map_or(u64::MAX, |at_ns| common.clock.tsc_at(at_ns));
-        timer::arm_timer(chipsets.fold(next.min(look).min(drivers), u64::min));
-        while !wants_turn(machine, common, io) {}
+        let mut armed = chipsets.fold(next.min(look), u64::min);
+        timer::arm_timer(armed);
+        while !wants_turn(machine, common, io, &mut polling, &mut armed) {}
     }
     timer::disarm_timer();
     drain_faults(machine, &mut logged);
@@ -74,8 +75,14 @@ pub fn watch(machine: &Machine, common: &Common, io: &mut Io) {
 /// Serves the emulated devices, waits for an interrupt where there is no more to serve, and takes the
 /// lines of guests whose own processors take no vector of ours. Whether anything else came: a line that interrupts again as soon as its guest has served
 /// it waits for no turn of the console, and does not hide the timer that brings the next one.
-fn wants_turn(machine: &Machine, common: &Common, io: &mut Io) -> bool {
-    let polls = metered::turn(|| io.turn(&mut Endpoints(machine), common.clock.now_ns()));
+fn wants_turn(machine: &Machine, common: &Common, io: &Io, polling: &mut Polling, armed: &mut u64) -> bool {
+    let polls = metered::turn(|| io.turn(polling, &mut Endpoints(machine), common.clock.now_ns()));
+    // What a driver waits for may be nearer than what the timer is set to.
+    let due = polling.deadline_ns().map_or(u64::MAX, |at_ns| common.clock.tsc_at(at_ns));
+    if !polls && due < *armed {
+        *armed = due;
+        timer::arm_timer(due);
+    }
     if polls {
         // There is more to do, or soon will be: whatever came is taken without waiting for it.
         interrupts::take_pending();
@@ -131,25 +138,6 @@ fn owns(guest: &Guest, id: Bdf) -> bool {
     guest.plan.functions.iter().any(|function| function.requesters.contains(&id))
 }
 
-/// The guests' endpoints.
-struct Endpoints<'a>(&'a Machine);
-
-impl Clients for Endpoints<'_> {
-    fn with(
-        &mut self,
-        guest: usize,
-        endpoint: usize,
-        serve: &mut dyn FnMut(&mut Endpoint, &mut Surroundings<'_>),
-    ) {
-        if let Some(guest) = self.0.guests.get(guest) {
-            guest
-                .partition
-                .serve_endpoint(endpoint, |endpoint, around| metered::serve(serve, endpoint, around));
-            guest.drive_is_done();
-        }
-    }
-}
-
 /// Says what was done for each emulated function.
 fn report_io(machine: &Machine, io: &Io) {
     for (index, guest) in machine.guests.iter().enumerate() {
@@ -161,7 +149,7 @@ fn report_io(machine: &Machine, io: &Io) {
             let (Activity { accesses, messages }, work) = done.unwrap_or_default();
             let (name, slot, model) = (&guest.plan.name, emulated.slot, emulated.model.text());
             if let Base::Port(_) = emulated.base {
-                let ports = io.networks.iter().filter_map(|network| network.counters(index, endpoint));
+                let ports = io.networks.iter().filter_map(|network| network.lock().counters(index, endpoint));
                 ports.for_each(|(port, unfit)| {
                     report_port(format_args!("{name}: {slot}: {model}"), &port, unfit);
                 });
@@ -178,6 +166,7 @@ fn report_io(machine: &Machine, io: &Io) {
         }
     }
     for network in &io.networks {
+        let network = network.lock();
         if let Some(UplinkCounters { port, nic }) = network.uplink_counters() {
             let name = &network.name;
             report_port(format_args!("network {name}: its uplink"), &port, 0);

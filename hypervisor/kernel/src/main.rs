@@ -6,7 +6,11 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod backings;
+#[cfg(target_os = "none")]
 mod boot;
+#[cfg(target_os = "none")]
+mod clients;
 #[cfg(target_os = "none")]
 mod disks;
 #[cfg(target_os = "none")]

@@ -118,12 +118,34 @@ table! {
         pub share_cores: bool = false,
         /// Which barriers against speculation are issued between a guest and the hypervisor.
         pub barriers: Barriers = Barriers::Auto,
+        /// Which processor does the work for emulated functions on drives and networks that the hypervisor
+        /// keeps.
+        pub io: IoProcessor = IoProcessor::Housekeeping,
     }
 }
 
 impl Default for HypervisorConfig {
     fn default() -> Self {
-        Self { console: Console::Named(ConsolePort::Auto), share_cores: false, barriers: Barriers::Auto }
+        Self {
+            console: Console::Named(ConsolePort::Auto),
+            share_cores: false,
+            barriers: Barriers::Auto,
+            io: IoProcessor::Housekeeping,
+        }
+    }
+}
+
+choice! {
+    /// Which processor does the work for emulated functions on drives and networks that the hypervisor
+    /// keeps.
+    pub enum IoProcessor {
+        /// the housekeeping CPU, which looks for more while there is some: no exit for each request, but
+        /// it is busy meanwhile, and all guests share it
+        Housekeeping = "housekeeping",
+        /// the guest's own, in the exit by which it tells of requests or frames: an exit for each time that it
+        /// tells, no polling, and who asks for much spends its own time; what is over, and what comes from outside,
+        /// is the housekeeping CPU's
+        Guest = "guest",
     }
 }
 

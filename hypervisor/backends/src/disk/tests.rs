@@ -415,3 +415,44 @@ proptest::proptest! {
 }
 
 mod lent;
+
+/// In the exit of a guest only what is that guest's is given to the drive, and what is over waits for a whole turn.
+#[test]
+fn an_exit_takes_what_its_endpoint_has_and_no_more() {
+    let mut bench = bench(8, 2);
+    bench.turn();
+    assert!(bench.disk.serves((1, 0)) && !bench.disk.serves((1, 1)) && !bench.disk.serves((2, 0)));
+    bench.ask(0, &[request(1, Read, 0, 0, 512)]);
+    bench.ask(1, &[request(2, Read, 0, 0, 512)]);
+    let kicks = bench.script.lock().unwrap().kicks;
+    let found = bench.disk.turn_of((1, 0), bench.now, &mut bench.guests);
+    assert_eq!(found, Turn { worked: true, ..Turn::default() });
+    {
+        let script = bench.script.lock().unwrap();
+        assert_eq!(
+            (script.seen.as_slice(), script.kicks),
+            ([(Operation::Read, 1024, 1)].as_slice(), kicks + 1)
+        );
+    }
+    assert_eq!(bench.disk.turn_of((1, 0), bench.now, &mut bench.guests), Turn::default(), "nothing is left");
+    assert_eq!((bench.outcomes(0).len(), bench.outcomes(1).len()), (0, 0), "nobody looked");
+    bench.turn();
+    bench.turn();
+    assert_eq!([0, 1].map(|guest| bench.outcomes(guest)), [[(1, Ok(()))], [(2, Ok(()))]]);
+    assert_eq!(bench.disk.turn_of((1, 1), bench.now, &mut bench.guests), Turn::default(), "it has no part");
+}
+
+/// A drive that fails under the request of an exit wants a turn at once, which says so.
+#[test]
+fn a_drive_that_fails_in_an_exit_is_seen_to_at_once() {
+    let mut bench = bench(8, 1);
+    bench.turn();
+    bench.script.lock().unwrap().broken = Some("it is gone".into());
+    bench.ask(0, &[request(1, Read, 0, 0, 512)]);
+    let found = bench.disk.turn_of((0, 0), bench.now, &mut bench.guests);
+    assert_eq!(found.deadline_ns, Some(bench.now));
+    assert_eq!(bench.failure(), None, "that is for a whole turn to say");
+    bench.turn();
+    assert_eq!(bench.failure(), Some(("it is gone".into(), 1)));
+    assert_eq!(bench.outcomes(0), [(1, Err(RequestFault::Medium))]);
+}

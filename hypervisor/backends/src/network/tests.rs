@@ -343,6 +343,32 @@ fn what_is_over_the_rate_limit_waits() {
     assert_eq!(bench.counters(0).dropped(Dropped::RateLimit), 0);
 }
 
+/// In the exit of a guest only that guest's frames are carried, to whoever they are for.
+#[test]
+fn an_exit_carries_what_its_endpoint_sends_and_no_more() {
+    let limit = RateLimit {
+        bytes_per_second: NonZero::new(100_000).unwrap(),
+        burst_bytes: NonZero::new(250).unwrap(),
+    };
+    let mut bench = Bench::new(true, 2, |guest, config| config.rate_limit = (guest == 0).then_some(limit));
+    bench.turn();
+    bench.send(0, [frame(mac(1), 0), frame(mac(OUTSIDE), 0)]);
+    bench.send(1, [frame(mac(0), 1)]);
+    bench.comes([frame(mac(1), OUTSIDE)]);
+    let (now, mac_of_1) = (bench.now, bench.interrupts(1));
+    let found = bench.network.turn_of((0, 0), now, &mut bench.guests);
+    assert_eq!(found, Turn { worked: true, ..Turn::default() });
+    assert_eq!(bench.received(1), [frame(mac(1), 0)], "and nothing that came from outside");
+    assert_eq!((bench.interrupts(1) - mac_of_1, bench.sent().len()), (1, 1));
+    assert_eq!((bench.received(0).len(), bench.waiting(1)), (0, 1));
+    // What its rate limit keeps is taken when it is time, by whoever can wait for that.
+    bench.send(0, (0..3).map(|_| frame(mac(1), 0)));
+    let found = [0; 2].map(|_| bench.network.turn_of((0, 0), now, &mut bench.guests));
+    assert!(found[1].deadline_ns.is_some_and(|at_ns| at_ns > now) && !found[1].worked, "{found:?}");
+    assert!(bench.waiting(0) > 0);
+    assert_eq!(bench.network.turn_of((2, 0), now, &mut bench.guests), Turn::default(), "it has no port");
+}
+
 /// Who has done something is polled on, and asks to be told again after that: what a driver was told holds for
 /// one command.
 #[test]

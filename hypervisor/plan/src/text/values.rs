@@ -3,8 +3,8 @@
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
     Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
-    ImageMode, Interrupts, Isolation, Model, NetworkConfig, PartitionName, Passthrough, PciConfig, Ring,
-    SerialCard, SharedMemoryConfig, UnmappedAccess,
+    ImageMode, Interrupts, IoProcessor, Isolation, Model, NetworkConfig, PartitionName, Passthrough,
+    PciConfig, Ring, SerialCard, SharedMemoryConfig, UnmappedAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -134,6 +134,7 @@ macro_rules! chosen {
 
 chosen!(
     Barriers,
+    IoProcessor,
     ConsolePort,
     EndPolicy,
     Expect,

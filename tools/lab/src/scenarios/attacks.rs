@@ -206,6 +206,9 @@ fn functions(column: Column) -> Scenario {
 const DRIVE: &str =
     "[disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\nisolation = \"none\"\n\n";
 
+/// Who asks for something does it, in the exit by which that is told.
+pub(super) const BY_GUESTS: &str = "[hypervisor]\nio = \"guest\"\n\n";
+
 /// The same of parts of a disk that the hypervisor keeps. The neighbour's is behind one of the
 /// attacker's, and before another.
 fn served_functions(column: Column) -> Scenario {
@@ -213,6 +216,10 @@ fn served_functions(column: Column) -> Scenario {
     let [one, two, three, four] = [1, 2, 3, 4].map(part);
     let mut scenario = attacked_functions(column, "functions-served", "", [&one, &two, &three, &four]);
     scenario.add_keys(DRIVE);
+    // On one of the columns the attacker's own processors do the work.
+    if column == Column::SvmAmdVi {
+        scenario.add_keys(BY_GUESTS);
+    }
     scenario.needs(Need::PassedFunction).nvme(32).partitions(&[8, 4, 8, 8])
 }
 

@@ -15,6 +15,9 @@ use std::string::String;
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
 
+/// A write there tells of something that others serve.
+const WAKE: u64 = 0x8000;
+
 /// A device that prints each byte written to it as often as its offset says, and keeps what is typed.
 struct Teletype {
     output: VecDeque<u8>,
@@ -29,6 +32,10 @@ impl Device for Teletype {
         0
     }
     fn write(&mut self, offset: u64, _: Width, value: u64, context: &mut Context<'_>) {
+        if offset == WAKE {
+            context.effects.push(DeviceEffect::Wake);
+            return;
+        }
         self.output.extend((0..offset).map(|_| value as u8));
         context.effects.push(DeviceEffect::Output);
     }
@@ -166,4 +173,18 @@ fn a_restart_forgets_lines() {
     partition.endpoint_write(HOUSEKEEPING, 1, 1, Width::Byte, b'n'.into());
     partition.flush_console();
     assert_eq!(printed(&partition), [line(1, "n", false)]);
+}
+
+/// A vCPU that tells of something has it served once its access is over; who serves, and asks for more, leaves
+/// that to the housekeeping CPU, or it would never end.
+#[test]
+fn what_a_vcpu_tells_of_is_served_when_its_access_is_over() {
+    let (partition, _) = guest();
+    partition.endpoint_write(1, 2, WAKE, Width::Byte, 0);
+    assert_eq!(partition.host.served.take(), [(Some(1), 2)]);
+    partition.serve_endpoint(2, |endpoint, around| endpoint.write(WAKE, Width::Byte, 0, around));
+    partition.serve_endpoint_on(1, 2, &mut |endpoint, around| endpoint.write(WAKE, Width::Byte, 0, around));
+    assert_eq!(partition.host.served.take(), [(None, 0); 2]);
+    partition.endpoint_write(1, 2, 1, Width::Byte, b'x'.into());
+    assert_eq!(partition.host.served.take(), [], "it told of nothing");
 }

@@ -40,6 +40,8 @@ pub(super) struct FakeHost {
     pub(super) apic_writes: RefCell<Vec<(u8, u64)>>,
     /// How often the local APIC was given, taken back, and the housekeeping CPU woken.
     pub(super) handed: Cell<[usize; 3]>,
+    /// The endpoints that were to be served, each with the vCPU that told of something; nobody by one that served.
+    pub(super) served: RefCell<Vec<(Option<usize>, usize)>>,
     /// Machine checks that were looked at, and whether a guest survives them.
     pub(super) machine_checks: Cell<usize>,
     pub(super) survives: Cell<bool>,
@@ -91,7 +93,17 @@ impl Host for FakeHost {
     fn housekeeping_cpu(&self) -> u32 {
         99
     }
-    fn wake_io(&self) {}
+    fn wake_io(&self) {
+        self.served.borrow_mut().push((None, 0));
+    }
+    /// Whoever serves uses the endpoint, so nobody may have it locked.
+    fn serve_io(&self, partition: &Partition<Self>, vcpu: usize, endpoint: usize) -> bool {
+        self.served.borrow_mut().push((Some(vcpu), endpoint));
+        let mut has_run = false;
+        let own = partition.serve_endpoint_on(vcpu, endpoint, &mut |_, _| has_run = true);
+        assert!(has_run);
+        own
+    }
     fn wake_housekeeping(&self) {
         self.count(2);
     }
