@@ -59,7 +59,7 @@ impl<R: RegisterWindow, D: DmaMemory> Device<R, D> {
     /// The device said who it is, or that it does not.
     pub(crate) fn identified(&mut self, serial: [u8; ID_BYTES]) {
         self.identity =
-            Some(Identity { serial: Text(serial), model: Text(*MODEL), firmware: Text([b' '; 8]) });
+            Some(Identity { serial: Text(serial), model: Text(*MODEL), firmware: Text(*b"unknown ") });
         self.stage = Stage::Ready;
     }
 }

@@ -208,9 +208,7 @@ impl<R: RegisterWindow, D: DmaMemory> Interface<R, D> {
 
     /// Nothing that was to be sent is any more.
     pub(crate) fn lose(&mut self) {
-        if self.is_ready() {
-            self.counters.lost = self.counters.lost.saturating_add(self.transmitter.in_flight().into());
-        }
+        self.counters.lost = self.counters.lost.saturating_add(self.transmitter.in_flight().into());
         self.link = Link::Down;
         self.transmitter.forget();
     }

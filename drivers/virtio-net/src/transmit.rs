@@ -21,9 +21,10 @@ pub(crate) struct Transmitter<B> {
     held: Held,
     /// Bytes of the frame in each buffer.
     lengths: Box<[u16]>,
-    /// The buffers that are free: so many from the start on.
+    /// The buffers that are free: so many from the start on, of those that are used.
     free: Box<[u16]>,
     room: u16,
+    usable: u16,
 }
 
 impl<B: DmaBuffer> Transmitter<B> {
@@ -37,12 +38,13 @@ impl<B: DmaBuffer> Transmitter<B> {
             lengths: core::iter::repeat_n(0, entries.into()).collect(),
             free: (0..entries).collect(),
             room: 0,
+            usable: 0,
         })
     }
 
     /// Has nothing to send any more, and takes nothing.
     pub fn forget(&mut self) {
-        (self.held, self.room) = (Held::default(), 0);
+        (self.held, self.room, self.usable) = (Held::default(), 0, 0);
     }
 
     /// Has room for as many frames as the queue has descriptors, which was cleared.
@@ -52,11 +54,12 @@ impl<B: DmaBuffer> Transmitter<B> {
             *place = buffer;
             self.room += 1;
         }
+        self.usable = self.room;
     }
 
-    /// How many frames are not sent yet, of a queue that is open.
-    pub fn in_flight(&self) -> u16 {
-        self.queue.size().saturating_sub(self.room)
+    /// How many frames are not sent yet.
+    pub const fn in_flight(&self) -> u16 {
+        self.usable.saturating_sub(self.room)
     }
 
     /// How many more it takes.

@@ -109,6 +109,13 @@ fn one_that_is_gone_is_failed_and_not_touched() {
     assert_eq!(bench.error(), Error::Removed);
     bench.driver.start(bench.now);
     assert_eq!(bench.error(), Error::Removed);
+    assert_eq!(bench.driver.counters().lost, 0);
+    // Nor does one that was there lose what nobody gave it.
+    let mut other = Bench::new();
+    other.send(&frame(60, 1)).unwrap();
+    other.registers.lies.is_gone.set(true);
+    other.driver.start(other.now);
+    assert_eq!((other.error(), other.driver.counters().lost), (Error::Removed, 1));
     bench.registers.lies.is_gone.set(false);
     check_comes_back(&mut bench);
 }
