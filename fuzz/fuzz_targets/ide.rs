@@ -21,7 +21,9 @@ fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
     let disk = Disk { start: 0, sectors: SECTORS, serial: *b"B-0001              " };
     let medium = VecMedium::new(512 * SECTORS as usize);
-    let mut bench = Bench::new(Ide::new([Some(disk), Some(disk)]), VecMemory::new(0x1_0000), medium);
+    // Both channels with both devices, or a master and a slave that are alone.
+    let disks = if input.u8() & 1 == 0 { [[Some(disk); 2]; 2] } else { [[Some(disk), None], [None, Some(disk)]] };
+    let mut bench = Bench::new(Ide::new(disks), VecMemory::new(0x1_0000), medium);
     bench.hold = true;
     while !input.is_empty() {
         let (kind, at, value) = (input.u8(), input.u8(), input.u8());

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use block::{Done, Drive, Geometry, Identity, Operation, Refused, State, Tag};
 use core::fmt::Display;
 use devices::device::{self, MOST_REQUEST_BYTES, RequestFault};
-use devices::endpoint::Group;
+use devices::endpoint::{Group, Which};
 use devices::{Endpoint, Surroundings};
 use spec::Iova;
 
@@ -143,6 +143,18 @@ impl Disk {
     /// # Errors
     /// There is no such partition, or somebody has blocks of it.
     pub fn add_part(&mut self, guest: usize, endpoint: usize, name: Option<&str>) -> Result<u64, PartFault> {
+        self.add_part_of((guest, endpoint, Which::First), name)
+    }
+
+    /// The same for one of an endpoint's drives: its guest, its own number, and which of them.
+    ///
+    /// # Errors
+    /// As of [`add_part`](Self::add_part).
+    pub fn add_part_of(
+        &mut self,
+        whose: (usize, usize, Which),
+        name: Option<&str>,
+    ) -> Result<u64, PartFault> {
         let (first_block, blocks) = match name {
             None => (0, self.geometry.blocks),
             Some(name) => {
@@ -158,7 +170,7 @@ impl Disk {
         if self.parts.iter().any(is_over) {
             return Err(PartFault::Taken(name.unwrap_or("(all of it)").into()));
         }
-        self.parts.push(Part::new(guest, endpoint, first_block, blocks));
+        self.parts.push(Part::new(whose, first_block, blocks));
         Ok(blocks)
     }
 
@@ -175,7 +187,8 @@ impl Disk {
 
     /// What was done for an endpoint.
     pub fn counters(&self, guest: usize, endpoint: usize) -> Option<Counters> {
-        self.part_of((guest, endpoint)).and_then(|part| self.parts.get(part)).map(|part| part.counters)
+        let is_it = |part: &&Part| (part.guest, part.endpoint) == (guest, endpoint);
+        self.parts.iter().filter(is_it).map(|part| part.counters).reduce(Counters::plus)
     }
 
     /// Tells `report` why the drive failed, and how often it has, once for each time that it did.
@@ -234,9 +247,9 @@ impl Disk {
         Turn { worked, in_flight, deadline_ns }
     }
 
-    /// Whether an endpoint, of a guest's number and its own, has a part of it.
-    pub fn serves(&self, whose: (usize, usize)) -> bool {
-        self.part_of(whose).is_some()
+    /// How many parts of it an endpoint has, of a guest's number and its own.
+    pub fn parts_of(&self, whose: (usize, usize)) -> usize {
+        self.parts.iter().filter(|part| (part.guest, part.endpoint) == whose).count()
     }
 
     fn part_of(&self, whose: (usize, usize)) -> Option<usize> {
@@ -330,7 +343,7 @@ impl Disk {
     fn submit(&mut self, index: usize, clients: &mut dyn Clients) -> bool {
         let mut worked = false;
         let (mut requests, mut bytes) = (0, 0);
-        let Some(&Part { guest, endpoint, under_way, life, .. }) = self.parts.get(index) else {
+        let Some(&Part { guest, endpoint, which, under_way, life, .. }) = self.parts.get(index) else {
             return false;
         };
         clients.with(guest, endpoint, &mut |endpoint, around| {
@@ -340,7 +353,7 @@ impl Disk {
             if under_way > 0 && life != endpoint.life() {
                 return;
             }
-            while endpoint.has_requests() && requests < TURN_REQUESTS && bytes < TURN_BYTES {
+            while endpoint.has_requests(which) && requests < TURN_REQUESTS && bytes < TURN_BYTES {
                 let Some(taken) = self.submit_one(index, endpoint, around) else { break };
                 worked = true;
                 requests += 1;
@@ -369,9 +382,9 @@ impl Disk {
             Err(Refused::NotReady) if self.drive.status().state == State::Failed => None,
             Err(_) => return None,
         };
-        endpoint.take_requests(self.drive.request_bytes(), &mut self.group);
-        let bytes = self.group.bytes();
         let part = self.parts.get_mut(index)?;
+        endpoint.take_requests(part.which, self.drive.request_bytes(), &mut self.group);
+        let bytes = self.group.bytes();
         part.counters.requests += 1;
         if self.group.moves_data() {
             part.counters.bytes += bytes as u64;

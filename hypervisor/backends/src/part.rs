@@ -4,6 +4,7 @@ use crate::coalescing::Coalescing;
 use crate::table::{Partition, TableFault};
 use alloc::string::String;
 use core::fmt;
+use devices::endpoint::Which;
 use spec::Iova;
 
 /// What was done for a part.
@@ -20,12 +21,26 @@ pub struct Counters {
     pub lent: u64,
 }
 
+impl Counters {
+    /// What was done for two parts.
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            bytes: self.bytes.saturating_add(other.bytes),
+            errors: self.errors.saturating_add(other.errors),
+            lent: self.lent.saturating_add(other.lent),
+        }
+    }
+}
+
 /// A part and whose it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     /// The device: its guest's number, and its own among the guest's endpoints.
     pub guest: usize,
     pub endpoint: usize,
+    /// Which of the device's drives.
+    pub which: Which,
     pub first_block: u64,
     pub blocks: u64,
     pub counters: Counters,
@@ -77,12 +92,13 @@ impl Cache {
 }
 
 impl Part {
-    pub fn new(guest: usize, endpoint: usize, first_block: u64, blocks: u64) -> Self {
+    pub fn new((guest, endpoint, which): (usize, usize, Which), first_block: u64, blocks: u64) -> Self {
         let (counters, coalescing) = (Counters::default(), Coalescing::default());
         let (cache, memory) = (Cache::Clean, None);
         Self {
             guest,
             endpoint,
+            which,
             first_block,
             blocks,
             counters,

@@ -108,6 +108,11 @@ impl<E: Copy + Default> Effects<E> {
         self.len == 0
     }
 
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
     /// How many more effects fit.
     pub const fn room(&self) -> usize {
         self.ring.len() - self.len

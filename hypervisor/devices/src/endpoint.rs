@@ -9,17 +9,21 @@ use crate::device::{
     RequestFault, Work,
 };
 use crate::effect::Effects;
-use crate::medium::Medium;
 use crate::msix::Messages;
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
 use spec::apic::InterruptMessage;
 use spec::{Gpa, Width};
 
+mod backend;
 mod frames;
+mod group;
 mod reach;
 mod shown;
 
+use backend::Second;
+pub use backend::{Backend, Which};
+pub use group::Group;
 pub(crate) use reach::Own;
 use reach::Reach;
 
@@ -38,15 +42,6 @@ pub struct Surroundings<'a> {
 /// The most bytes that are printed at once.
 const PIECE_BYTES: usize = 256;
 
-/// What a device's requests go to.
-pub enum Backend {
-    /// A medium that does each at once, where the device is accessed.
-    Medium(Box<dyn Medium>),
-    /// Somebody else, who takes them ([`Endpoint::take_requests`]) and tells when they are done
-    /// ([`Endpoint::finish`]).
-    Served,
-}
-
 /// What a guest's use of a device cost it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Activity {
@@ -64,12 +59,14 @@ pub struct Endpoint {
     done: Work,
     device: Box<dyn Device>,
     backend: Backend,
+    /// What is behind it on the device's medium.
+    second: Option<Second>,
     effects: Effects<DeviceEffect>,
     /// Requests that nobody has taken yet.
     requests: Effects<Request>,
     /// Requests that are taken and not done.
     taken: usize,
-    /// How many of both there may be.
+    /// How many of all of them there may be.
     most_requests: usize,
     /// Groups whose data a drive reads or writes in the guest's memory itself.
     lent: usize,
@@ -100,66 +97,20 @@ pub struct Endpoint {
     held: u64,
 }
 
-/// Requests that were taken together: parts of one command, each behind the other on the medium.
-/// Made with room for as many as one transfer of the backend can have.
-#[derive(Default)]
-pub struct Group {
-    room: Box<[Request]>,
-    count: usize,
-    /// The life of the device in which they were taken.
-    life: u32,
-}
-
-impl Group {
-    /// Room for `requests` requests.
-    pub fn with_capacity(requests: usize) -> Self {
-        let room = core::iter::repeat_n(Request::default(), requests).collect();
-        Self { room, count: 0, life: 0 }
-    }
-
-    /// They, in order.
-    pub fn requests(&self) -> &[Request] {
-        self.room.get(..self.count).unwrap_or_default()
-    }
-
-    /// Whether they move data.
-    pub fn moves_data(&self) -> bool {
-        self.requests().first().is_some_and(|request| request.operation.moves_data())
-    }
-
-    /// Bytes of all of them.
-    pub fn bytes(&self) -> usize {
-        self.requests().iter().map(|request| request.bytes as usize).sum()
-    }
-
-    /// Adds one behind the others. Whether there was room.
-    fn push(&mut self, request: Request) -> bool {
-        let place = self.room.get_mut(self.count);
-        let has_room = place.is_some();
-        if let Some(place) = place {
-            *place = request;
-            self.count += 1;
-        }
-        has_room
-    }
-}
-
 impl Endpoint {
     /// The endpoint of `device`, as after reset. Its registers take the first `table` bytes of
     /// the BAR; the table of its `messages` messages is there, and `pending` bytes into the
     /// BAR are their pending bits.
     pub fn new(device: Box<dyn Device>, backend: Backend, messages: u16, table: u64, pending: u64) -> Self {
-        let most_requests = match backend {
-            Backend::Medium(_) => 0,
-            Backend::Served => device.most_requests(),
-        };
+        let most_requests = device.most_requests();
         Self {
             activity: Activity::default(),
             done: Work::default(),
             effects: Effects::with_capacity(device.most_effects()),
             device,
+            requests: backend.requests(most_requests),
             backend,
-            requests: Effects::with_capacity(most_requests),
+            second: None,
             taken: 0,
             most_requests,
             lent: 0,
@@ -184,6 +135,11 @@ impl Endpoint {
     /// guest's global system interrupts.
     pub fn with_lines(device: Box<dyn Device>, backend: Backend, lines: [Option<u8>; LINES]) -> Self {
         Self { lines, ..Self::new(device, backend, 0, u64::MAX, u64::MAX) }
+    }
+
+    /// The same with another backend, for what is from byte `start` of the device's medium on.
+    pub fn with_second(self, start: u64, backend: Backend) -> Self {
+        Self { second: Some(Second::new(start, backend, self.most_requests)), ..self }
     }
 
     /// Lets the function assert its lines, or not.
@@ -287,6 +243,7 @@ impl Endpoint {
         self.messages.reset();
         self.effects.clear();
         self.requests.clear();
+        self.second.iter_mut().for_each(Second::clear);
         self.taken = 0;
         self.bus_master = false;
         self.line_enabled = true;
@@ -302,11 +259,11 @@ impl Endpoint {
         self.activity
     }
 
-    /// What the device or its medium have done of that themselves.
+    /// What the device or its media have done of that themselves.
     pub fn work(&self) -> Work {
         match self.backend {
-            Backend::Medium(_) => self.done,
-            Backend::Served => self.device.work(),
+            Backend::Served if self.second.is_none() => self.device.work(),
+            Backend::Medium(_) | Backend::Served => self.done,
         }
     }
 
@@ -358,25 +315,33 @@ impl Endpoint {
         taken
     }
 
-    /// Whether requests wait for whoever serves the backend.
-    pub fn has_requests(&self) -> bool {
-        !self.requests.is_empty()
+    /// Whether requests wait for whoever serves this backend.
+    pub fn has_requests(&self, of: Which) -> bool {
+        match (of, &self.second) {
+            (Which::First, _) => !self.requests.is_empty(),
+            (Which::Second, second) => second.as_ref().is_some_and(|second| !second.requests.is_empty()),
+        }
     }
 
-    /// Takes the oldest request, and those behind it that go on where it ends, up to `most_bytes`
-    /// (at least [`MOST_REQUEST_BYTES`](crate::device::MOST_REQUEST_BYTES)) and to the room of `group`,
-    /// which is empty if none waits.
-    pub fn take_requests(&mut self, most_bytes: usize, group: &mut Group) {
+    /// Takes the oldest request to this backend, and those behind it that go on where it ends, up to
+    /// `most_bytes` (at least [`MOST_REQUEST_BYTES`](crate::device::MOST_REQUEST_BYTES)) and to the room
+    /// of `group`, which is empty if none waits.
+    pub fn take_requests(&mut self, of: Which, most_bytes: usize, group: &mut Group) {
         (group.count, group.life) = (0, self.life);
+        let requests = match (of, &mut self.second) {
+            (Which::First, _) => &mut self.requests,
+            (Which::Second, Some(second)) => &mut second.requests,
+            (Which::Second, None) => return,
+        };
         let mut bytes = 0;
-        while let Some(next) = self.requests.peek() {
+        while let Some(next) = requests.peek() {
             bytes += next.bytes as usize;
             let last = group.requests().last();
             let goes_on = last.is_none_or(|last| follows(last, &next) && bytes <= most_bytes);
             if !goes_on || !group.push(next) {
                 break;
             }
-            self.requests.pop();
+            requests.pop();
             self.taken += 1;
         }
     }
@@ -552,8 +517,17 @@ impl Endpoint {
         self.failed |= self.effects.take_overflow();
     }
 
-    fn submit(&mut self, request: Request, around: &mut Surroundings<'_>) {
-        let outcome = match &mut self.backend {
+    fn submit(&mut self, mut request: Request, around: &mut Surroundings<'_>) {
+        let behind = self.second.as_ref().map_or(0, |second| second.requests.len());
+        let waiting = self.requests.len() + behind;
+        let (backend, requests) = match &mut self.second {
+            Some(second) if request.at >= second.start => {
+                request.at -= second.start;
+                (&mut second.backend, &mut second.requests)
+            }
+            _ => (&mut self.backend, &mut self.requests),
+        };
+        let outcome = match backend {
             Backend::Medium(medium) if request.gpa >= DEVICE_BUFFER => {
                 medium.perform(&request, &Own::of(&mut *self.device))
             }
@@ -562,10 +536,9 @@ impl Endpoint {
                 medium.perform(&request, &reach)
             }
             Backend::Served => {
-                let waiting = self.most_requests - self.requests.room();
                 self.failed |= waiting + self.taken >= self.most_requests;
                 if !self.failed {
-                    self.requests.push(request);
+                    requests.push(request);
                     self.wants_service = true;
                 }
                 return;

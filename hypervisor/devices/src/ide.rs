@@ -1,5 +1,7 @@
-//! An IDE controller of the PIIX4 kind with a hard disk as the master of each channel, or none.
-//! No slave is there.
+//! An IDE controller of the PIIX4 kind with up to four hard disks: the master and the slave of each channel.
+//!
+//! All of them are on one medium, each from where it starts there; whoever gives the controller its medium
+//! can make it of several.
 //!
 //! A [`Device`] has one space of offsets, the controller several windows of ports; so they are laid
 //! out behind one another: [`COMMAND`] and [`CONTROL`] of the primary channel, those of the secondary
@@ -11,10 +13,12 @@
 mod channel;
 mod disk;
 mod dma;
+mod geometry;
 mod identify;
 mod pio;
 mod ports;
 mod state;
+mod unit;
 
 use crate::device::{self, Completion, Context, Device, DeviceEffect};
 use alloc::boxed::Box;
@@ -35,8 +39,9 @@ pub struct Ide {
 }
 
 impl Ide {
-    /// As after power-up, with these disks on the primary and the secondary channel.
-    pub fn new(disks: [Option<Disk>; 2]) -> Self {
+    /// As after power-up, with these disks on the primary and the secondary channel, each with its master
+    /// and its slave.
+    pub fn new(disks: [[Option<Disk>; 2]; 2]) -> Self {
         let [first, second] = disks;
         let channels = [Channel::new(first, 0), Channel::new(second, 1)];
         let buffer = core::iter::repeat_n(0, channels.len() * BUFFER_BYTES).collect();

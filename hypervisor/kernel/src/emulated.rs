@@ -20,6 +20,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use devices::Endpoint;
+use devices::endpoint::Which;
 use guest::bus_function::BusFunction;
 use handoff::bundle::Item;
 use machine::chipset::config_space::MachineConfigSpace;
@@ -75,26 +76,33 @@ pub fn build(
 /// A guest's function: its guest's number, its own among the endpoints, and its guest.
 type Whose<'a> = (usize, usize, &'a GuestPlan);
 
-/// A drive, and what is on it.
+/// A drive, and what is on it; or two at one controller.
 fn drive(
-    &EmulatedPlan { model, ring, .. }: &EmulatedPlan,
+    emulated: &EmulatedPlan,
     slot: Slot,
     backing: &Backing,
-    whose: Whose<'_>,
+    (index, number, plan): Whose<'_>,
     (items, backings, taken): (&'static [Item<'static>], &mut Backings, &mut Taken),
 ) -> Result<(EmulatedFunction, Endpoint), String> {
-    let (index, number, plan) = whose;
-    let drive = match &backing.disk {
-        Some(disk) => {
-            contents::of_disk(&mut backings.disks, disk, (index, number), backing.partition.as_ref())?
-        }
-        None => contents::of_image(items, (&plan.name, slot), backing, taken)?,
+    let model = emulated.model;
+    let mut contents = |which, backing: &Backing| {
+        let drive = match &backing.disk {
+            Some(disk) => {
+                let whose = (index, number, which);
+                contents::of_disk(&mut backings.disks, disk, whose, backing.partition.as_ref())?
+            }
+            None => contents::of_image(items, (&plan.name, slot), backing, taken)?,
+        };
+        log::info!("{}: {slot}: {} drive of {} KiB, {}", plan.name, model.text(), drive.kib(), drive.what);
+        Ok::<_, String>(drive)
     };
-    log::info!("{}: {slot}: {} drive of {} KiB, {}", plan.name, model.text(), drive.kib(), drive.what);
+    let drive = contents(Which::First, backing)?;
+    let second = emulated.second_backing.as_ref();
+    let second = second.map(|backing| contents(Which::Second, backing)).transpose()?;
     match model {
         Model::Nvme => Ok(nvme::build(drive, slot)),
-        Model::Ide => ide::build(drive, slot),
-        Model::VirtioBlk => Ok(virtio_blk::build(drive, plan.config.cpus.len(), ring)),
+        Model::Ide => ide::build(drive, second, slot),
+        Model::VirtioBlk => Ok(virtio_blk::build(drive, plan.config.cpus.len(), emulated.ring)),
         _ => Err("it is no drive".into()),
     }
 }

@@ -156,8 +156,14 @@ fn report_io(machine: &Machine, io: &Io) {
                 log::info!("{name}: {slot}: {model}: {accesses} exits, {messages} interrupts");
                 continue;
             }
-            // An image does its requests itself, of a part of a drive others do them.
-            let Counters { requests, bytes, errors, lent } = io.counters(index, endpoint).unwrap_or(work);
+            // An image does its requests itself, of a part of a drive others do them; of two drives, both may.
+            let served = io.counters(index, endpoint);
+            let own = if served.is_none() || emulated.second_backing.is_some() {
+                work
+            } else {
+                Counters::default()
+            };
+            let Counters { requests, bytes, errors, lent } = own.plus(served.unwrap_or_default());
             let lent = Lent(lent);
             log::info!(
                 "{name}: {slot}: {model}: {requests} requests, {bytes} bytes{lent}, {errors} errors, \

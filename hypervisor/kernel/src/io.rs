@@ -56,7 +56,12 @@ impl Io {
     pub fn new(built: Backings, by: IoProcessor, guests: impl Iterator<Item = usize>) -> Self {
         let Backings { disks, networks, memories, .. } = built;
         let place = |whose| {
-            let disk = disks.iter().position(|disk| disk.serves(whose)).map(Place::Disk);
+            let parts: usize = disks.iter().map(|disk| disk.parts_of(whose)).sum();
+            // What two parts have to do is left to the housekeeping CPU: an exit has a turn of one.
+            if parts > 1 {
+                return None;
+            }
+            let disk = disks.iter().position(|disk| disk.parts_of(whose) > 0).map(Place::Disk);
             let network = || networks.iter().position(|network| network.serves(whose)).map(Place::Network);
             let memory = || memories.iter().position(|memory| memory.peers.serves(whose)).map(Place::Memory);
             disk.or_else(network).or_else(memory)
@@ -156,7 +161,7 @@ impl Io {
 
     /// What was done for a drive of a guest: its endpoint.
     pub fn counters(&self, guest: usize, endpoint: usize) -> Option<Counters> {
-        self.disks.iter().find_map(|disk| disk.lock().counters(guest, endpoint))
+        self.disks.iter().filter_map(|disk| disk.lock().counters(guest, endpoint)).reduce(Counters::plus)
     }
 }
 

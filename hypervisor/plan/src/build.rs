@@ -91,7 +91,8 @@ fn plan_guest(config: &Config, name: &str, guest: &GuestConfig, platform: &Platf
             .emulated()
             .map(|(index, pci, model)| {
                 let base = base(config, (name, index), pci, model);
-                EmulatedPlan { slot: pci.slot, model, base, ring: pci.ring.unwrap_or_default() }
+                let (second_backing, ring) = (pci.second_backing.clone(), pci.ring.unwrap_or_default());
+                EmulatedPlan { slot: pci.slot, model, base, second_backing, ring }
             })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),
@@ -116,11 +117,11 @@ fn base(config: &Config, (name, index): (&str, usize), pci: &PciConfig, model: M
 /// A drive that the hypervisor cannot have serves nobody.
 fn missing_disks(plan: &Plan, name: &str, guest: &GuestConfig) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
-    for (index, disk, _) in guest.disks() {
+    for (place, disk, _) in guest.disks() {
         let prefix = alloc::format!("disk.{disk}.");
         if plan.problems.iter().any(|problem| problem.path.starts_with(&prefix)) {
             let message = alloc::format!("disk `{disk}` cannot be used");
-            report.add(alloc::format!("pci[{index}].backing.disk"), message, "see what is said about it");
+            report.add(alloc::format!("{place}.disk"), message, "see what is said about it");
         }
     }
     report.problems

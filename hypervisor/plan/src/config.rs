@@ -320,6 +320,9 @@ table! {
         pub emulate: Option<Model> = None,
         /// What is on an emulated drive.
         pub backing: Option<Backing> = None,
+        /// What is on the second drive of an IDE controller, its primary slave; as `backing`. Without it the
+        /// controller has one drive.
+        pub second_backing: Option<Backing> = None,
         /// The network that an emulated network interface is connected to, by name.
         pub network: Option<String> = None,
         /// The interface's address, from which alone the guest sends. Without it, one that is made of
@@ -507,7 +510,28 @@ impl fmt::Display for Kept<'_> {
     }
 }
 
+/// Where a guest's configuration says what is on a drive: in `pci`, by which key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct BackingPlace {
+    /// The place of its function.
+    pub pci: usize,
+    /// `backing` or `second_backing`.
+    pub key: &'static str,
+}
+
+impl core::fmt::Display for BackingPlace {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "pci[{}].{}", self.pci, self.key)
+    }
+}
+
 impl PciConfig {
+    /// What is on its drives, each with its key.
+    pub fn backings(&self) -> impl Iterator<Item = (&'static str, &Backing)> + Clone {
+        let all = [("backing", &self.backing), ("second_backing", &self.second_backing)];
+        all.into_iter().filter_map(|(key, backing)| Some((key, backing.as_ref()?)))
+    }
+
     /// The keys that only an emulated network interface has, each with whether it is given.
     pub fn port_keys(&self) -> [(&'static str, bool); 5] {
         [
@@ -533,24 +557,27 @@ impl GuestConfig {
         all.filter_map(|(index, pci)| Some((index, pci, pci.emulate?)))
     }
 
-    /// The images of its emulated drives, each with the place of its function in `pci`.
-    pub fn images(&self) -> impl Iterator<Item = (usize, &str)> {
-        let all = self.pci.iter().enumerate();
-        all.filter_map(|(index, pci)| Some((index, pci.backing.as_ref()?.image.as_deref()?)))
+    /// What is on its emulated drives.
+    fn backings(&self) -> impl Iterator<Item = (BackingPlace, &Backing)> + Clone {
+        self.pci.iter().enumerate().flat_map(|(pci, function)| {
+            function.backings().map(move |(key, backing)| (BackingPlace { pci, key }, backing))
+        })
     }
 
-    /// The overlays of its images, each with the place of its function in `pci` and its size.
-    pub fn overlays(&self) -> impl Iterator<Item = (usize, Memory)> {
-        let all = self.pci.iter().enumerate();
-        all.filter_map(|(index, pci)| Some((index, pci.backing.as_ref()?.overlay?)))
+    /// The images of its emulated drives.
+    pub fn images(&self) -> impl Iterator<Item = (BackingPlace, &str)> {
+        self.backings().filter_map(|(place, backing)| Some((place, backing.image.as_deref()?)))
     }
 
-    /// What it has of the hypervisor's drives, each with the place of its function in `pci`: the
-    /// drive's name, and the partition or all of it.
-    pub fn disks(&self) -> impl Iterator<Item = (usize, &str, Option<&PartitionName>)> + Clone {
-        self.pci.iter().enumerate().filter_map(|(index, pci)| {
-            let backing = pci.backing.as_ref()?;
-            Some((index, backing.disk.as_deref()?, backing.partition.as_ref()))
+    /// The overlays of its images, each with its size.
+    pub fn overlays(&self) -> impl Iterator<Item = (BackingPlace, Memory)> {
+        self.backings().filter_map(|(place, backing)| Some((place, backing.overlay?)))
+    }
+
+    /// What it has of the hypervisor's drives: the drive's name, and the partition or all of it.
+    pub fn disks(&self) -> impl Iterator<Item = (BackingPlace, &str, Option<&PartitionName>)> + Clone {
+        self.backings().filter_map(|(place, backing)| {
+            Some((place, backing.disk.as_deref()?, backing.partition.as_ref()))
         })
     }
 

@@ -36,8 +36,8 @@ pub use build::{build, check_without_machine};
 pub use check::machine::{DRIVE_MEMORY, HYPERVISOR_MEMORY};
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
-    Backing, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig,
-    HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept, Model, NetworkConfig,
+    Backing, BackingPlace, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect,
+    GuestConfig, HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept, Model, NetworkConfig,
     PartitionName, Passthrough, PciConfig, Ring, SerialCard, SharedMemoryConfig, StandsOn, UnmappedAccess,
 };
 pub use plan::{

@@ -91,6 +91,8 @@ pub struct EmulatedPlan {
     pub model: Model,
     /// What it stands on.
     pub base: Base,
+    /// What is on its second drive, if it has one.
+    pub second_backing: Option<Backing>,
     /// The queues that it offers, if it is a virtio device.
     pub ring: Ring,
 }

@@ -60,10 +60,16 @@ pub mod command {
     pub const DIAGNOSTIC: u8 = 0x90;
     /// INITIALIZE DEVICE PARAMETERS.
     pub const INITIALIZE: u8 = 0x91;
+    /// RECALIBRATE, of old (ATA-3).
+    pub const RECALIBRATE: u8 = 0x10;
     /// READ VERIFY SECTORS.
     pub const VERIFY: u8 = 0x40;
+    /// READ VERIFY SECTORS without retry.
+    pub const VERIFY_ONCE: u8 = 0x41;
     /// READ VERIFY SECTORS EXT.
     pub const VERIFY_EXT: u8 = 0x42;
+    /// SEEK.
+    pub const SEEK: u8 = 0x70;
     /// READ DMA.
     pub const READ_DMA: u8 = 0xc8;
     /// WRITE DMA.

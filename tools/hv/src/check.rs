@@ -146,12 +146,18 @@ fn emulated(guest: &str, function: &plan::EmulatedPlan) -> String {
         plan::Base::RandomNumbers => return format!("an emulated {model}"),
         plan::Base::Console => return format!("an emulated {model} (`{guest}:{}`)", function.slot),
     };
-    let contents = match (&backing.disk, &backing.partition) {
+    let second = function.second_backing.as_ref();
+    let second = second.map_or_else(String::new, |second| format!(" and {}", contents(second)));
+    format!("an emulated {model} on {}{second}", contents(backing))
+}
+
+/// What is on a drive.
+fn contents(backing: &plan::Backing) -> String {
+    match (&backing.disk, &backing.partition) {
         (Some(disk), Some(partition)) => format!("partition {partition} of disk `{disk}`"),
         (Some(disk), None) => format!("disk `{disk}`"),
         (None, _) => backing.image.clone().unwrap_or_default(),
-    };
-    format!("an emulated {model} on {contents}")
+    }
 }
 
 /// A network, and under it what it joins.

@@ -31,8 +31,8 @@ fn images(name: &str, guest: &GuestConfig, shelves: &Shelves) -> Vec<Problem> {
     let bytes = |file: &str| Some(std::fs::metadata(shelves.find(file)?).ok()?.len());
     let empty = guest.images().filter(|(_, image)| bytes(image) == Some(0));
     empty
-        .map(|(index, ..)| Problem {
-            path: format!("guest.{name}.pci[{index}].backing.image"),
+        .map(|(place, ..)| Problem {
+            path: format!("guest.{name}.{place}.image"),
             message: "the image is empty, and a drive has a block at least".to_owned(),
             help: "name a file with a file system, or with the contents of a disk".to_owned(),
         })

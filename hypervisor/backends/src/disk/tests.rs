@@ -76,7 +76,7 @@ fn bench(requests: usize, guests: usize) -> Bench {
     let mut all = Vec::new();
     for guest in 0..guests {
         let (first_block, blocks) = (1024 * guest as u64, 1024);
-        disk.parts.push(Part::new(guest, 0, first_block, blocks));
+        disk.parts.push(Part::new((guest, 0, Which::First), first_block, blocks));
         let shared = Arc::new(Mutex::new(Asked::default()));
         let mut endpoint = Endpoint::new(Box::new(Asker(shared.clone())), Backend::Served, 1, 0x1000, 0x2000);
         let memory = VecMemory::new(MEMORY);
@@ -421,7 +421,7 @@ mod lent;
 fn an_exit_takes_what_its_endpoint_has_and_no_more() {
     let mut bench = bench(8, 2);
     bench.turn();
-    assert!(bench.disk.serves((1, 0)) && !bench.disk.serves((1, 1)) && !bench.disk.serves((2, 0)));
+    assert_eq!([(1, 0), (1, 1), (2, 0)].map(|whose| bench.disk.parts_of(whose)), [1, 0, 0]);
     bench.ask(0, &[request(1, Read, 0, 0, 512)]);
     bench.ask(1, &[request(2, Read, 0, 0, 512)]);
     let kicks = bench.script.lock().unwrap().kicks;

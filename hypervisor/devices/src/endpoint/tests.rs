@@ -147,7 +147,7 @@ fn a_message_that_is_held_is_sent_with_the_next_or_when_it_is_said() {
     bench.write(0, 6);
     let finish = |bench: &mut Bench, waits| {
         let mut group = Group::with_capacity(1);
-        bench.endpoint.take_requests(1 << 20, &mut group);
+        bench.endpoint.take_requests(Which::First, 1 << 20, &mut group);
         bench.call(|endpoint, around| endpoint.finish_for(&group, Ok(()), waits, around));
         (bench.read(8), bench.sent.len())
     };

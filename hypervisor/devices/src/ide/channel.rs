@@ -1,10 +1,12 @@
-//! One channel: the task file of its disk, the commands, and the interrupt.
+//! One channel: its two devices, of which one is selected, the commands, and the interrupt.
 
 use super::disk::Disk;
 use super::dma::{Master, Transfer};
+use super::geometry::Geometry;
 use super::identify::identify;
-use super::pio::{BUFFER_BYTES, Data, MOST_BLOCK_SECTORS, Pio};
+use super::pio::{BUFFER_BYTES, Data, MOST_BLOCK_SECTORS, MOST_SECTORS, Pio};
 use super::ports::CONTROL;
+use super::unit::Unit;
 use crate::device::{Completion, Context, DEVICE_BUFFER, DeviceEffect, Operation, Request, RequestFault};
 use serde::{Deserialize, Serialize};
 use spec::ata::{command as ata, error, status};
@@ -38,17 +40,13 @@ enum Then {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Channel {
-    disk: Option<Disk>,
-    /// Count and address, as written last, and before.
-    task: [[u8; 2]; 4],
+    /// Devices 0 and 1, of which one is selected. A command is of that one, and no other is selected
+    /// before it is over.
+    pub(super) units: [Unit; 2],
+    /// As written to both.
     device: u8,
     pub(super) control: u8,
-    pub(super) status: u8,
-    pub(super) error: u8,
     features: u8,
-    /// Sectors of a block of READ MULTIPLE and WRITE MULTIPLE; 0 where they are not to be used.
-    pub(super) multiple: u8,
-    pub(super) interrupt: bool,
     pub(super) phase: Phase,
     pub master: Master,
     /// The one request that is not complete. What cuts the command off does not end the request, so the
@@ -65,50 +63,68 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub fn new(disk: Option<Disk>, number: u32) -> Self {
-        let mut channel = Self {
-            disk,
-            task: [[0; 2]; 4],
+    pub fn new(disks: [Option<Disk>; 2], number: u32) -> Self {
+        Self {
+            units: disks.map(Unit::new),
             device: 0,
             control: 0,
-            status: 0,
-            error: 0,
             features: 0,
-            multiple: MOST_BLOCK_SECTORS as u8,
-            interrupt: false,
             phase: Phase::Idle,
             master: Master::default(),
             outstanding: None,
             cut_off: None,
             tag: number,
-        };
-        channel.sign();
-        channel
+        }
     }
 
     pub fn power_up(&mut self) {
         let tag = self.tag;
-        *self = Self::new(self.disk, tag & 1);
+        *self = Self::new(self.units.map(|unit| unit.disk), tag & 1);
         self.tag = tag;
     }
 
+    /// Only the device that is selected drives it.
     pub const fn line(&self) -> bool {
-        self.interrupt && self.control & control::NO_INTERRUPT == 0
+        self.unit().interrupt && self.control & control::NO_INTERRUPT == 0
     }
 
-    /// What a disk says after a reset (ATA/ATAPI-7 volume 2, section 9.12).
+    /// The device that is selected.
+    const fn unit(&self) -> &Unit {
+        let [first, second] = &self.units;
+        if self.device & DEVICE_SLAVE == 0 { first } else { second }
+    }
+
+    const fn unit_mut(&mut self) -> &mut Unit {
+        let [first, second] = &mut self.units;
+        if self.device & DEVICE_SLAVE == 0 { first } else { second }
+    }
+
+    /// The device that answers: one that is there does so in place of the other that is not
+    /// (ATA/ATAPI-7 volume 2, section 9.16). Its status is then none.
+    const fn answering(&self) -> &Unit {
+        let [first, second] = &self.units;
+        let is_second = self.device & DEVICE_SLAVE != 0 && second.disk.is_some() || first.disk.is_none();
+        if is_second { second } else { first }
+    }
+
+    const fn is_empty(&self) -> bool {
+        let [first, second] = &self.units;
+        first.disk.is_none() && second.disk.is_none()
+    }
+
+    /// Both devices are as after a reset, and device 0 is selected.
     fn sign(&mut self) {
-        self.task = [[1, 0], [1, 0], [0; 2], [0; 2]];
+        self.units.iter_mut().for_each(Unit::sign);
         self.device = 0;
-        self.error = 1;
-        self.status = status::READY;
-        self.interrupt = false;
     }
 
     /// Forgets the command; `then` comes when nothing of it is under way.
     fn cut_off(&mut self, then: Then) {
         self.phase = Phase::Idle;
-        self.status = status::BUSY;
+        match then {
+            Then::Abort => self.unit_mut().work(),
+            Then::Reset | Then::Sign => self.units.iter_mut().for_each(Unit::work),
+        }
         match self.outstanding {
             Some(_) => self.cut_off = Some(then),
             None => self.settle(then),
@@ -123,29 +139,21 @@ impl Channel {
         }
     }
 
-    const fn is_slave(&self) -> bool {
-        self.device & DEVICE_SLAVE != 0
-    }
-
     /// Reads one of the registers but the data port.
     pub fn read(&mut self, at: u64) -> u8 {
-        if self.disk.is_none() {
+        if self.is_empty() {
             return 0xff;
         }
         let high = usize::from(self.control & control::HIGH_ORDER != 0);
         match at {
-            register::ERROR => self.error,
-            register::COUNT..=register::LBA_HIGH => {
-                let field = self.task.get((at - register::COUNT) as usize);
-                field.and_then(|field| field.get(high)).copied().unwrap_or(0xff)
-            }
+            register::ERROR => self.answering().error,
+            register::COUNT..=register::LBA_HIGH => self.answering().field(at, high),
             register::DEVICE => self.device,
-            _ if self.is_slave() => 0,
             register::STATUS => {
-                self.interrupt = false;
-                self.status
+                self.unit_mut().interrupt = false;
+                self.unit().status
             }
-            CONTROL => self.status,
+            CONTROL => self.unit().status,
             _ => 0xff,
         }
     }
@@ -153,20 +161,18 @@ impl Channel {
     /// Reads the data port: fills `bytes` as far as the block goes, and says how far. Where there
     /// is no block to read, all of it is nothing.
     pub fn read_data(&mut self, bytes: &mut [u8], buffer: &[u8], context: &mut Context<'_>) -> usize {
-        let Some(disk) = self.disk else {
-            bytes.fill(0xff);
-            return bytes.len();
-        };
-        bytes.fill(0);
+        bytes.fill(if self.is_empty() { 0xff } else { 0 });
+        let unit = *self.unit();
+        let asks = unit.status & status::DATA_REQUEST != 0;
         let pio = match &mut self.phase {
-            Phase::Pio(pio) if pio.data != Data::Write && self.status & status::DATA_REQUEST != 0 => pio,
+            Phase::Pio(pio) if pio.data != Data::Write && asks => pio,
             _ => return bytes.len(),
         };
         let place = pio.take(bytes.len());
         let count = place.len();
         let identity;
         let source = if pio.data == Data::Identify {
-            identity = identify(&disk, self.multiple);
+            identity = identify(&unit);
             &identity
         } else {
             buffer
@@ -181,8 +187,9 @@ impl Channel {
     /// Writes the data port: takes of `bytes` what is left of the block, and says how much. Where
     /// there is no block to write, all of it is lost.
     pub fn write_data(&mut self, bytes: &[u8], buffer: &mut [u8], context: &mut Context<'_>) -> usize {
+        let asks = self.unit().status & status::DATA_REQUEST != 0;
         let pio = match &mut self.phase {
-            Phase::Pio(pio) if pio.data == Data::Write && self.status & status::DATA_REQUEST != 0 => pio,
+            Phase::Pio(pio) if pio.data == Data::Write && asks => pio,
             _ => return bytes.len(),
         };
         let place = pio.take(bytes.len());
@@ -201,61 +208,74 @@ impl Channel {
             return;
         }
         if pio.data == Data::Write {
-            self.status = status::BUSY;
+            self.unit_mut().work();
             self.advance(context);
         } else if pio.next() {
             self.end(status::READY | status::DATA_REQUEST, 0);
         } else if pio.sectors > 0 {
-            self.status = status::BUSY;
+            self.unit_mut().work();
             self.advance(context);
         } else {
             self.phase = Phase::Idle;
-            self.status = status::READY;
+            self.unit_mut().status = status::READY;
         }
     }
 
+    /// Writes one of the registers but the data port. Both devices have what is written.
     pub fn write(&mut self, at: u64, value: u8, context: &mut Context<'_>) {
-        if self.disk.is_none() {
+        if self.is_empty() {
             return;
         }
         if at == CONTROL {
             return self.write_control(value);
         }
         self.control &= !control::HIGH_ORDER;
-        if self.status & (status::BUSY | status::DATA_REQUEST) != 0 {
+        if self.units.iter().any(Unit::is_at_work) {
             return;
         }
         match at {
             register::ERROR => self.features = value,
             register::COUNT..=register::LBA_HIGH => {
-                if let Some([now, before]) = self.task.get_mut((at - register::COUNT) as usize) {
-                    *before = core::mem::replace(now, value);
-                }
+                self.units.iter_mut().for_each(|unit| unit.set_field(at, value));
             }
-            register::DEVICE => self.device = value,
-            register::STATUS if !self.is_slave() || value == command::DIAGNOSTIC => {
-                self.command(value, context)
-            }
+            register::DEVICE => self.changing_line(|channel| channel.device = value),
+            register::STATUS if value == command::DIAGNOSTIC => self.diagnose(),
+            register::STATUS if self.unit().disk.is_some() => self.command(value, context),
             _ => {}
         }
     }
 
     fn write_control(&mut self, value: u8) {
-        let was = core::mem::replace(&mut self.control, value);
+        let is_over = self.control & control::RESET != 0;
         if value & control::RESET != 0 {
-            self.interrupt = false;
+            self.units.iter_mut().for_each(|unit| unit.interrupt = false);
             self.cut_off(Then::Reset);
-        } else if was & control::RESET != 0 {
+        } else if is_over {
             self.cut_off(Then::Sign);
-        } else if was & control::NO_INTERRUPT != 0 && self.line() {
+        }
+        self.changing_line(|channel| channel.control = value);
+    }
+
+    /// A rising edge of the line is an interrupt to the bus master, whatever raises it.
+    fn changing_line(&mut self, change: impl FnOnce(&mut Self)) {
+        let was = self.line();
+        change(self);
+        if self.line() && !was {
             self.master.status |= bus_master::INTERRUPT;
         }
     }
 
+    /// EXECUTE DEVICE DIAGNOSTIC is for both devices, and device 0 says what came of it: both passed.
+    fn diagnose(&mut self) {
+        self.sign();
+        self.end(status::READY, 1);
+    }
+
     fn command(&mut self, value: u8, context: &mut Context<'_>) {
-        self.interrupt = false;
-        self.error = 0;
-        self.status = status::BUSY;
+        let unit = self.unit_mut();
+        (unit.interrupt, unit.error) = (false, 0);
+        unit.work();
+        let multiple = unit.multiple;
         match value {
             ata::IDENTIFY_DEVICE => {
                 self.phase = Phase::Pio(Pio::new(Data::Identify, 0, 0, 1));
@@ -265,10 +285,10 @@ impl Channel {
             command::WRITE_SECTORS | command::WRITE_SECTORS_ONCE => self.pio(Data::Write, false, 1, context),
             command::READ_SECTORS_EXT => self.pio(Data::Read, true, 1, context),
             command::WRITE_SECTORS_EXT => self.pio(Data::Write, true, 1, context),
-            command::READ_MULTIPLE => self.pio(Data::Read, false, self.multiple, context),
-            command::WRITE_MULTIPLE => self.pio(Data::Write, false, self.multiple, context),
-            command::READ_MULTIPLE_EXT => self.pio(Data::Read, true, self.multiple, context),
-            command::WRITE_MULTIPLE_EXT => self.pio(Data::Write, true, self.multiple, context),
+            command::READ_MULTIPLE => self.pio(Data::Read, false, multiple, context),
+            command::WRITE_MULTIPLE => self.pio(Data::Write, false, multiple, context),
+            command::READ_MULTIPLE_EXT => self.pio(Data::Read, true, multiple, context),
+            command::WRITE_MULTIPLE_EXT => self.pio(Data::Write, true, multiple, context),
             command::SET_MULTIPLE => self.set_multiple(),
             command::READ_DMA => self.dma(false, false, context),
             command::WRITE_DMA => self.dma(true, false, context),
@@ -278,12 +298,16 @@ impl Channel {
                 self.phase = Phase::Flush { submitted: false };
                 self.advance(context);
             }
-            command::VERIFY | command::VERIFY_EXT => match self.range(value == command::VERIFY_EXT) {
-                Ok(_) => self.end(status::READY, 0),
-                Err(error) => self.fail(error),
-            },
+            command::VERIFY | command::VERIFY_ONCE | command::VERIFY_EXT => {
+                let range = self.range(value == command::VERIFY_EXT);
+                self.end_with(range.map(|_| ()));
+            }
+            command::SEEK => {
+                let is_there = self.first(false).and_then(|(first, end)| fits(first, 1, end));
+                self.end_with(is_there);
+            }
             command::CHECK_POWER => {
-                if let Some([now, _]) = self.task.first_mut() {
+                if let Some([now, _]) = self.unit_mut().task.first_mut() {
                     *now = 0xff;
                 }
                 self.end(status::READY, 0);
@@ -292,34 +316,41 @@ impl Channel {
             command::SET_FEATURES if matches!(self.features, 0x03 | 0x02 | 0xaa) => {
                 self.end(status::READY, 0)
             }
-            command::INITIALIZE | command::STANDBY | command::IDLE => self.end(status::READY, 0),
-            command::DIAGNOSTIC => {
-                self.sign();
-                self.end(status::READY, 1);
-            }
+            command::INITIALIZE => self.initialize(),
+            command::RECALIBRATE | command::STANDBY | command::IDLE => self.end(status::READY, 0),
             _ => self.fail(error::ABORTED),
         }
     }
 
-    /// First sector and number of sectors that the task file names.
-    fn range(&self, long: bool) -> Result<(u64, u32), u8> {
-        let [count, low, middle, high] = self.task;
+    /// The first sector that the task file names, and where what it can name ends.
+    fn first(&self, long: bool) -> Result<(u64, u64), u8> {
+        let unit = self.unit();
+        let sectors = unit.disk.map_or(0, |disk| disk.sectors);
+        let [_, low, middle, high] = unit.task;
         let [a, b, c] = [low, middle, high].map(|[now, _]| u64::from(now));
         let [d, e, f] = [low, middle, high].map(|[_, before]| u64::from(before));
-        if self.device & DEVICE_LBA == 0 {
+        let short = a | b << 8 | c << 16;
+        let head = self.device & 0xf;
+        if self.device & DEVICE_LBA != 0 {
+            let above = if long { d << 24 | e << 32 | f << 40 } else { u64::from(head) << 24 };
+            return Ok((short | above, sectors));
+        }
+        // Commands with 48-bit addresses have no others (ATA/ATAPI-6, section 6.2).
+        if long {
             return Err(error::ABORTED);
         }
-        let first = a | b << 8 | c << 16;
-        let [now, before] = count.map(u32::from);
-        let (first, count, most) = if long {
-            (first | d << 24 | e << 32 | f << 40, now | before << 8, 0x1_0000)
-        } else {
-            (first | u64::from(self.device & 0xf) << 24, now, 0x100)
-        };
+        let cylinder = (b | c << 8) as u16;
+        let block = unit.geometry.block(sectors, cylinder, head, a as u8).ok_or(error::NOT_FOUND)?;
+        Ok((block, unit.geometry.capacity(sectors).into()))
+    }
+
+    /// First sector and number of sectors that the task file names.
+    fn range(&self, long: bool) -> Result<(u64, u32), u8> {
+        let (first, end) = self.first(long)?;
+        let [[now, before], ..] = self.unit().task.map(|field| field.map(u32::from));
+        let (count, most) = if long { (now | before << 8, MOST_SECTORS) } else { (now, 0x100) };
         let count = if count == 0 { most } else { count };
-        let sectors = self.disk.map_or(0, |disk| disk.sectors);
-        let fits = first.checked_add(count.into()).is_some_and(|end| end <= sectors);
-        if fits { Ok((first, count)) } else { Err(error::NOT_FOUND) }
+        fits(first, count, end).map(|()| (first, count))
     }
 
     fn dma(&mut self, write: bool, long: bool, context: &mut Context<'_>) {
@@ -347,12 +378,31 @@ impl Channel {
     }
 
     fn set_multiple(&mut self) {
-        let [[count, _], ..] = self.task;
+        let [[count, _], ..] = self.unit().task;
         if count == 0 || count.is_power_of_two() && u32::from(count) <= MOST_BLOCK_SECTORS {
-            self.multiple = count;
+            self.unit_mut().multiple = count;
             self.end(status::READY, 0);
         } else {
             self.fail(error::ABORTED);
+        }
+    }
+
+    /// INITIALIZE DEVICE PARAMETERS: cylinders, heads and sectors are others from now on.
+    fn initialize(&mut self) {
+        let [[track_sectors, _], ..] = self.unit().task;
+        match Geometry::new(self.device & 0xf, track_sectors) {
+            Some(geometry) => {
+                self.unit_mut().geometry = geometry;
+                self.end(status::READY, 0);
+            }
+            None => self.fail(error::ABORTED),
+        }
+    }
+
+    fn end_with(&mut self, outcome: Result<(), u8>) {
+        match outcome {
+            Ok(()) => self.end(status::READY, 0),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -361,11 +411,13 @@ impl Channel {
         self.end(status::READY | status::ERROR, error);
     }
 
-    /// Ends the busy phase, and tells the guest.
+    /// Ends the busy phase of the device that is selected, and tells the guest.
     fn end(&mut self, status: u8, error: u8) {
-        self.status = status;
-        self.error = error;
-        self.interrupt = true;
+        let unit = self.unit_mut();
+        if unit.disk.is_none() {
+            return;
+        }
+        (unit.status, unit.error, unit.interrupt) = (status, error, true);
         if self.line() {
             self.master.status |= bus_master::INTERRUPT;
         }
@@ -373,15 +425,15 @@ impl Channel {
 
     /// Submits what is next, if nothing is outstanding.
     fn advance(&mut self, context: &mut Context<'_>) {
-        let Some(disk) = self.disk.filter(|_| self.outstanding.is_none()) else { return };
+        let Some(disk) = self.unit().disk.filter(|_| self.outstanding.is_none()) else { return };
         let (operation, at, gpa, bytes) = match &mut self.phase {
             Phase::Flush { submitted } => {
                 *submitted = true;
-                (Operation::Flush, 0, Gpa(0), 0)
+                (Operation::Flush, disk.start, Gpa(0), 0)
             }
             // The first block of a write is asked for without an interrupt.
             Phase::Pio(pio) if pio.data == Data::Write && !pio.is_block_over() => {
-                self.status = status::READY | status::DATA_REQUEST;
+                self.unit_mut().status = status::READY | status::DATA_REQUEST;
                 return;
             }
             Phase::Pio(pio) => {
@@ -473,4 +525,10 @@ impl Channel {
             self.advance(context);
         }
     }
+}
+
+/// Whether `count` sectors from `first` are there.
+fn fits(first: u64, count: u32, end: u64) -> Result<(), u8> {
+    let is_there = first.checked_add(count.into()).is_some_and(|last| last <= end);
+    if is_there { Ok(()) } else { Err(error::NOT_FOUND) }
 }

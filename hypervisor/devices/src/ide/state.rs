@@ -8,7 +8,7 @@ use crate::snapshot::{self, RestoreFault, SaveFault};
 use serde::{Deserialize, Serialize};
 
 /// Changes with each change of [`State`] or of what it holds.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// Bytes of the buffers of both channels.
 const BUFFERS_BYTES: usize = 2 * BUFFER_BYTES;
 /// Every state fits in so many bytes.

@@ -11,7 +11,9 @@ use spec::ata::{command as ata, error, identify, status};
 use spec::ide::{bus_master as master, command, control, register};
 use std::vec::Vec;
 
+mod addresses;
 mod attacks;
+mod pair;
 mod pio;
 mod saving;
 
@@ -25,7 +27,15 @@ fn machine() -> Machine {
     let disk = Disk { start: 0, sectors: SECTORS, serial: *b"B-0001              " };
     let second = Disk { start: SECTORS * 512, ..disk };
     let medium = VecMedium::new(2 * 512 * SECTORS as usize);
-    Bench::new(Ide::new([Some(disk), Some(second)]), VecMemory::new(0x8_0000), medium)
+    Bench::new(Ide::new([[Some(disk), None], [Some(second), None]]), VecMemory::new(0x8_0000), medium)
+}
+
+/// One with a master and a slave at both channels, each a quarter of the medium.
+fn full() -> Machine {
+    let disk =
+        |place: u64| Some(Disk { start: place * 256 * 512, sectors: 256, serial: [b'0' + place as u8; 20] });
+    let disks = [[disk(0), disk(1)], [disk(2), disk(3)]];
+    Bench::new(Ide::new(disks), VecMemory::new(0x8_0000), VecMedium::new(1024 * 512))
 }
 
 fn get(machine: &mut Machine, at: u64) -> u8 {
@@ -99,7 +109,7 @@ fn no_slave_and_no_disk_are_there() {
     assert_eq!(get(&mut machine, register::STATUS), 0);
     put(&mut machine, register::STATUS, ata::IDENTIFY_DEVICE);
     assert!(!machine.line);
-    let mut empty = Bench::new(Ide::new([None, None]), VecMemory::new(16), VecMedium::new(0));
+    let mut empty = Bench::new(Ide::new([[None; 2]; 2]), VecMemory::new(16), VecMedium::new(0));
     assert_eq!(empty.read(register::STATUS, Width::Byte), 0xff);
 }
 
@@ -194,9 +204,9 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((0..0x34_u64, any::<u8>(), 0..6_u8), 0..most)
 }
 
-/// A controller to take them. Requests wait, and a table is in its memory.
+/// A controller to take them, with all disks that there can be. Requests wait, and a table is in its memory.
 fn stepped() -> Machine {
-    let mut machine = machine();
+    let mut machine = full();
     machine.hold = true;
     table(&machine, &[(DATA, 1024), (DATA + 0x800, 0x4000 | master::LAST)]);
     machine

@@ -8,6 +8,7 @@ use alloc::string::String;
 use backends::Disk;
 use devices::Backend;
 use devices::device::{Request, RequestFault};
+use devices::endpoint::Which;
 use devices::medium::{ImageMedium, Medium, OverlayMedium};
 use devices::nvme::BlockSize;
 use devices::virtio::block::MOST_DISCARDED;
@@ -114,15 +115,15 @@ impl Medium for Told {
     }
 }
 
-/// A part of one of the hypervisor's drives, or all of it, in the drive's own blocks, for an endpoint of
-/// a guest.
+/// A part of one of the hypervisor's drives, or all of it, in the drive's own blocks, for a drive of a
+/// guest's endpoint.
 ///
 /// # Errors
 /// A sentence about the drive, or the part that is not there.
 pub fn of_disk(
     disks: &mut [Disk],
     name: &str,
-    (guest, endpoint): (usize, usize),
+    whose: (usize, usize, Which),
     partition: Option<&PartitionName>,
 ) -> Result<Contents, String> {
     let partition = partition.map(PartitionName::name);
@@ -137,8 +138,7 @@ pub fn of_disk(
             return Err(format!("disk {name} has blocks of {other} bytes, which emulated drives have not"));
         }
     };
-    let blocks =
-        disk.add_part(guest, endpoint, partition).map_err(|fault| format!("disk {name}: {fault}"))?;
+    let blocks = disk.add_part_of(whose, partition).map_err(|fault| format!("disk {name}: {fault}"))?;
     let what = match partition {
         Some(partition) => format!("partition {partition} of disk {name}"),
         None => format!("disk {name}"),
@@ -175,10 +175,10 @@ fn uuid(digest: &[u8]) -> [u8; 16] {
     uuid
 }
 
-/// What a drive in this slot says its serial number is.
-pub fn serial_number(slot: Slot) -> [u8; 20] {
+/// What a drive in this slot says its serial number is, the `suffix` of a second one behind it.
+pub fn serial_number(slot: Slot, suffix: &str) -> [u8; 20] {
     let mut serial = [b' '; 20];
-    for (place, byte) in serial.iter_mut().zip(format!("bulkhead-{slot}").bytes()) {
+    for (place, byte) in serial.iter_mut().zip(format!("bulkhead-{slot}{suffix}").bytes()) {
         *place = byte;
     }
     serial

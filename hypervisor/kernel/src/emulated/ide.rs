@@ -1,4 +1,5 @@
-//! An emulated IDE controller: its primary master is the drive, and nothing else is there.
+//! An emulated IDE controller: its primary master is the drive, the primary slave the second one where
+//! there is to be one, and nothing else is there.
 
 use super::contents::{Contents, serial_number};
 use crate::metered;
@@ -34,18 +35,35 @@ const FUNCTION: Conventional = Conventional {
         OwnRegister { offset: 0x4a, width: Width::Word, value: 0, writable: 0x3333 },
     ],
 };
+const SECTOR_BYTES: u64 = 512;
 const _: () = assert!(Model::Ide.has_ports() && Model::Ide.bar_bytes() == 16);
 
 /// The function in `slot`, and what is behind it.
 ///
 /// # Errors
 /// A sentence about a drive whose blocks no IDE disk has.
-pub fn build(drive: Contents, slot: Slot) -> Result<(EmulatedFunction, Endpoint), String> {
+pub fn build(
+    drive: Contents,
+    second: Option<Contents>,
+    slot: Slot,
+) -> Result<(EmulatedFunction, Endpoint), String> {
+    let master = disk(&drive, 0, serial_number(slot, ""), slot)?;
+    // The slave's medium is behind the master's.
+    let start = master.sectors.saturating_mul(SECTOR_BYTES);
+    let slave =
+        second.as_ref().map(|second| disk(second, start, serial_number(slot, "-2"), slot)).transpose()?;
+    let device = metered::model(Ide::new([[Some(master), slave], [None; 2]]));
+    let endpoint = Endpoint::with_lines(device, drive.backend, IDE_GSIS.map(Some));
+    let endpoint = match second {
+        Some(second) => endpoint.with_second(start, second.backend),
+        None => endpoint,
+    };
+    Ok((EmulatedFunction::conventional(&FUNCTION), endpoint))
+}
+
+fn disk(drive: &Contents, start: u64, serial: [u8; 20], slot: Slot) -> Result<Disk, String> {
     if drive.block != BlockSize::Bytes512 {
         return Err(format!("{slot}: {} has blocks of 4096 bytes, and IDE disks have 512", drive.what));
     }
-    let disk = Disk { start: 0, sectors: drive.blocks, serial: serial_number(slot) };
-    let device = Ide::new([Some(disk), None]);
-    let endpoint = Endpoint::with_lines(metered::model(device), drive.backend, IDE_GSIS.map(Some));
-    Ok((EmulatedFunction::conventional(&FUNCTION), endpoint))
+    Ok(Disk { start, sectors: drive.blocks, serial })
 }

@@ -39,7 +39,7 @@ fn controller(drive: &Contents, slot: Slot) -> Config {
         writable: drive.writable,
         is_polled: matches!(drive.backend, Backend::Served),
         messages: MESSAGES,
-        serial: serial_number(slot),
+        serial: serial_number(slot, ""),
         uuid: drive.uuid,
         vendor: IDENTITY.vendor,
         subsystem_vendor: IDENTITY.vendor,

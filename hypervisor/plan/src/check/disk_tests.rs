@@ -1,6 +1,6 @@
 //! Drives that the hypervisor keeps, and what guests have of them.
 
-use super::tests::{plan, q35};
+use super::tests::{plan, problems_of, q35};
 use crate::text::parse;
 use crate::{Base, Driver, PartitionName};
 use alloc::format;
@@ -71,6 +71,24 @@ fn whose_memory_a_drive_reaches() {
         "disk.system.isolation: 00:1f.2 is no NVMe or virtio drive: its data is always copied; remove the key, or \
          use an NVMe or virtio drive"
     );
+}
+
+/// Two drives of one controller do not write one partition either, and both are in the Plan.
+#[test]
+fn the_drives_of_one_controller_have_parts_of_their_own() {
+    let of = |second: &str| {
+        let first = "{ disk = \"system\", partition = 1 }";
+        let text = text(NVME, &[first]).replace("\"nvme\"\nbacking", "\"ide\"\nbacking");
+        format!("{text}second_backing = {second}\n")
+    };
+    assert_eq!(problems(&of("{ disk = \"system\", partition = 2 }")), [""; 0]);
+    for same in ["{ disk = \"system\", partition = 1 }", "{ disk = \"system\" }"] {
+        let problems = problems(&of(same));
+        assert!(
+            problems.iter().any(|problem| problem.contains("belongs to guest `a` already")),
+            "{problems:?}"
+        );
+    }
 }
 
 #[test]
@@ -341,4 +359,46 @@ fn drives_take_memory_from_guests() {
     assert_eq!(of(&disk, "2004 MiB"), [""; 0]);
     let two = format!("{disk}port = 1\n[disk.data]\n{AHCI}\nport = 2\n");
     assert_eq!(of(&two, "1996 MiB"), [""; 0]);
+}
+
+/// A second drive is checked as the first one is, and no function but an IDE controller has one.
+#[test]
+fn an_ide_controller_can_have_a_second_drive() {
+    let with = |model: &str, second: &str| {
+        let backing = "backing = { image = \"root.img\" }";
+        problems_of(&format!("emulate = \"{model}\"\n{backing}\nsecond_backing = {second}\n"))
+    };
+    let overlay = "{ image = \"data.img\", mode = \"copy-on-write\", overlay = \"2 MiB\" }";
+    assert_eq!(with("ide", overlay), [""; 0]);
+    assert_eq!(
+        with("ide", "{ image = \"missing\" }"),
+        [
+            "guest.a.pci[0].second_backing.image: there is no file `missing`; put the file there, or correct its name"
+        ]
+    );
+    assert_eq!(
+        with("ide", "{ }"),
+        [
+            "guest.a.pci[0].second_backing: nothing says what is on the drive; add second_backing = { disk = \"...\", \
+             partition = 1 }, or second_backing = { image = \"...\" }"
+        ]
+    );
+    assert_eq!(
+        with("ide", "{ image = \"data.img\", overlay = \"3 MiB\" }"),
+        [
+            "guest.a.pci[0].second_backing.overlay: the image takes no writes; add mode = \"copy-on-write\", or remove \
+             the key"
+        ]
+    );
+    assert_eq!(
+        with("nvme", overlay),
+        ["guest.a.pci[0].second_backing: the function has one drive; give the other one a slot of its own"]
+    );
+    assert_eq!(
+        problems_of("emulate = \"ide\"\nsecond_backing = { image = \"root.img\" }"),
+        [
+            "guest.a.pci[0].backing: nothing says what is on the drive; add backing = { disk = \"...\", partition = 1 }, \
+             or backing = { image = \"...\" }"
+        ]
+    );
 }

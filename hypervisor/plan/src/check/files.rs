@@ -25,8 +25,8 @@ pub(crate) fn check(name: &str, guest: &GuestConfig, has_file: &dyn Fn(FileRef<'
     for (index, module) in guest.modules.iter().enumerate() {
         check(format!("modules[{index}]"), FileKind::Module, module);
     }
-    for (index, image) in guest.images() {
-        check(format!("pci[{index}].backing.image"), FileKind::Image, image);
+    for (place, image) in guest.images() {
+        check(format!("{place}.image"), FileKind::Image, image);
     }
     report.problems
 }

@@ -99,11 +99,11 @@ pub(crate) fn choose_reach(config: &Config, plan: &mut Plan) {
     let Plan { disks, owned, guests, .. } = plan;
     for disk in disks {
         let uses = |guest: &GuestPlan| {
-            let mut drives = guest.emulated.iter().filter_map(|function| match &function.base {
-                Base::Drive(backing) => backing.disk.as_deref(),
-                _ => None,
+            let drives = guest.emulated.iter().flat_map(|function| {
+                let first = if let Base::Drive(backing) = &function.base { Some(backing) } else { None };
+                first.into_iter().chain(&function.second_backing)
             });
-            drives.any(|name| name == disk.name)
+            drives.filter_map(|backing| backing.disk.as_deref()).any(|name| name == disk.name)
         };
         let users: Vec<_> =
             guests.iter().filter(|guest| uses(guest)).map(|guest| guest.name.clone()).collect();

@@ -13,12 +13,8 @@ const LEAST_BURST: u32 = 64 << 10;
 
 /// What is on a drive, for what is none.
 pub(crate) fn check_no_drive(index: usize, pci: &PciConfig, report: &mut Report) {
-    if pci.backing.is_some() {
-        report.add(
-            format_args!("pci[{index}].backing"),
-            "the emulated function is no drive",
-            "remove the key",
-        );
+    for (key, _) in pci.backings() {
+        report.add(format_args!("pci[{index}].{key}"), "the emulated function is no drive", "remove the key");
     }
 }
 

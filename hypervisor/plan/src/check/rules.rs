@@ -175,8 +175,8 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
         display::check_none(index, pci, report);
         match (&pci.passthrough, pci.emulate) {
             (Some(_), None) => {
-                if pci.backing.is_some() {
-                    let key = alloc::format!("pci[{index}].backing");
+                for (key, _) in pci.backings() {
+                    let key = alloc::format!("pci[{index}].{key}");
                     report.add(key, "the function is passed through, with what is on it", "remove the key");
                 }
                 ports::check_no_port(index, pci, "the function is passed through", report);
@@ -197,7 +197,7 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
                 match model.stands_on() {
                     StandsOn::Network => ports::check_port(config, (name, guest), index, report),
                     StandsOn::Drive => {
-                        check_backing(config, index, pci, report);
+                        check_backings(config, index, (pci, model), report);
                         ports::check_no_port(index, pci, "the emulated function is a drive", report);
                     }
                     StandsOn::SharedMemory => shared_memory::check(config, index, pci, report),
@@ -229,7 +229,7 @@ fn check_ide(guest: &GuestConfig, index: usize, report: &mut Report) {
         report.add(
             alloc::format!("pci[{index}].emulate"),
             "the guest has an IDE controller already, and there is one place for its ports",
-            "use \"nvme\" for the other drives",
+            "give it a second drive by second_backing, or use \"nvme\" for the other drives",
         );
     }
 }
@@ -273,15 +273,31 @@ fn check_overlay(backing: &Backing, key: &dyn Fn(&str) -> String, report: &mut R
     }
 }
 
+/// An emulated drive has something on it, and where there is a second one, that has too.
+fn check_backings(config: &Config, index: usize, (pci, model): (&PciConfig, Model), report: &mut Report) {
+    if pci.backing.is_none() {
+        check_backing(config, (index, "backing"), &Backing::default(), report);
+    }
+    if pci.second_backing.is_some() && !model.has_second_drive() {
+        let key = alloc::format!("pci[{index}].second_backing");
+        return report.add(key, "the function has one drive", "give the other one a slot of its own");
+    }
+    for (key, backing) in pci.backings() {
+        check_backing(config, (index, key), backing, report);
+    }
+}
+
 /// An emulated drive has an image, or one of the hypervisor's drives.
-fn check_backing(config: &Config, index: usize, pci: &PciConfig, report: &mut Report) {
-    let key = |key: &str| alloc::format!("pci[{index}].backing{key}");
-    let help = "add backing = { disk = \"...\", partition = 1 }, or backing = { image = \"...\" }";
-    let Some(backing) = &pci.backing else {
-        return report.add(key(""), "nothing says what is on the drive", help);
-    };
+fn check_backing(config: &Config, (index, place): (usize, &str), backing: &Backing, report: &mut Report) {
+    let key = |key: &str| alloc::format!("pci[{index}].{place}{key}");
     match (&backing.disk, &backing.image) {
-        (None, None) => report.add(key(""), "nothing says what is on the drive", help),
+        (None, None) => report.add(
+            key(""),
+            "nothing says what is on the drive",
+            format_args!(
+                "add {place} = {{ disk = \"...\", partition = 1 }}, or {place} = {{ image = \"...\" }}"
+            ),
+        ),
         (Some(_), Some(_)) => report.add(key(""), "it has a disk and an image", "remove one of the two"),
         (None, Some(_)) if backing.partition.is_some() => {
             report.add(key(".partition"), "an image is given as a whole", "remove the key");
@@ -302,12 +318,12 @@ fn check_backing(config: &Config, index: usize, pci: &PciConfig, report: &mut Re
 /// What one function writes no other may have. Names of one partition that differ are found out
 /// when the drive's table is read.
 fn check_shares(config: &Config, name: &str, guest: &GuestConfig, report: &mut Report) {
-    let own = guest.disks().map(|(index, disk, partition)| (name, index, disk, partition));
-    for (_, index, disk, partition) in own.clone() {
+    let own = guest.disks().map(|(place, disk, partition)| (name, place, disk, partition));
+    for (_, place, disk, partition) in own.clone() {
         let earlier = earlier_guests(config, name).flat_map(|(other, guest)| {
-            guest.disks().map(move |(index, disk, partition)| (other, index, disk, partition))
+            guest.disks().map(move |(place, disk, partition)| (other, place, disk, partition))
         });
-        let before = own.clone().take_while(|(_, other, ..)| *other < index);
+        let before = own.clone().take_while(|(_, other, ..)| *other != place);
         let is_shared =
             |its: Option<&PartitionName>| its.is_none() || partition.is_none() || its == partition;
         let mut taken = earlier.chain(before).filter(|(.., other, its)| *other == disk && is_shared(*its));
@@ -317,7 +333,7 @@ fn check_shares(config: &Config, name: &str, guest: &GuestConfig, report: &mut R
                 None => alloc::format!("disk `{disk}`"),
             };
             report.add(
-                alloc::format!("pci[{index}].backing"),
+                place,
                 format_args!("{what} belongs to guest `{owner}` already"),
                 "give each partition to one function of one guest",
             );

@@ -87,7 +87,7 @@ fn a_guest_has_one_ide_controller() {
     let problem = |index: usize| {
         format!(
             "guest.a.pci[{index}].emulate: the guest has an IDE controller already, and there is one place for its \
-             ports; use \"nvme\" for the other drives"
+             ports; give it a second drive by second_backing, or use \"nvme\" for the other drives"
         )
     };
     assert_eq!(problems_of(&two), [problem(2), problem(3)]);
@@ -523,6 +523,7 @@ proptest::proptest! {
                     passthrough: Some(crate::Passthrough { path: function.path.clone(), id: function.id }),
                     emulate: None,
                     backing: None,
+                    second_backing: None,
                     network: None,
                     mac: None,
                     vlan: None,

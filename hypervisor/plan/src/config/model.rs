@@ -7,7 +7,8 @@ choice! {
     pub enum Model {
         /// an NVMe drive with one namespace (NVM Express 1.4)
         Nvme = "nvme",
-        /// an IDE controller (PIIX4) whose primary master is the drive, which old systems know
+        /// an IDE controller (PIIX4) whose primary master is the drive, and the primary slave the second one
+        /// if there is to be one, which old systems know
         Ide = "ide",
         /// a virtio block device (virtio 1.2), which costs fewer exits than any other drive
         VirtioBlk = "virtio-blk",
@@ -100,6 +101,11 @@ impl Model {
     /// Whether it is a virtio device.
     pub const fn is_virtio(self) -> bool {
         matches!(self, Self::VirtioBlk | Self::VirtioNet | Self::VirtioRng | Self::VirtioConsole)
+    }
+
+    /// Whether it can have a second drive.
+    pub const fn has_second_drive(self) -> bool {
+        matches!(self, Self::Ide)
     }
 
     /// Whether it interrupts by INTA#.

@@ -88,13 +88,13 @@ fn shell(
 }
 
 /// A guest of two processors on a machine from which it needs nothing: each model of a drive over an
-/// image whose overlay gets full, and each model of an interface on a network that only they are on.
+/// image whose overlay gets full, an IDE controller with a slave beside its master, and each model of an
+/// interface on a network that only they are on.
 fn images(column: Column) -> Scenario {
+    const BACKING: &str =
+        "backing = { image = \"drive.img\", mode = \"copy-on-write\", overlay = \"2 MiB\" }\n";
     let drive = |slot: u8, model: &str| {
-        format!(
-            "[[guest.images.pci]]\nslot = \"{slot:02x}.0\"\nemulate = \"{model}\"\nbacking = {{ image = \
-             \"drive.img\", mode = \"copy-on-write\", overlay = \"2 MiB\" }}\n"
-        )
+        format!("[[guest.images.pci]]\nslot = \"{slot:02x}.0\"\nemulate = \"{model}\"\n{BACKING}")
     };
     let interface = |slot: u8, model: &str| {
         format!("[[guest.images.pci]]\nslot = \"{slot:02x}.0\"\nemulate = \"{model}\"\nnetwork = \"lan\"\n")
@@ -102,9 +102,10 @@ fn images(column: Column) -> Scenario {
     let config = [
         "[network.lan]\n[guest.images]\ncpus = [1, 2]\nmemory = \"256 MiB\"\nkernel = \"vmlinuz\"\n\
          initrd = \"appliance.cpio\"\ncommand_line = \"console=ttyS0 panic=-1 ide pair mib=1 \
-         disk=/dev/sda,/dev/nvme0n1,/dev/vda full=/dev/nvme0n1,/dev/vda\"\n"
+         disk=/dev/sda,/dev/sdb,/dev/nvme0n1,/dev/vda full=/dev/nvme0n1,/dev/vda\"\n"
             .to_owned(),
         drive(3, "ide"),
+        format!("second_{BACKING}"),
         drive(4, "nvme"),
         drive(5, "virtio-blk"),
         interface(6, "virtio-net"),
@@ -112,7 +113,7 @@ fn images(column: Column) -> Scenario {
     ];
     let subject = Subject::Hypervisor(Config::Inline(config.concat()));
     Scenario::new(column, Feature::Linux, "linux/images", subject)
-        .expect("images", "disk: verified 3 drives")
+        .expect("images", "disk: verified 4 drives")
         .expect("images", "disk: /dev/nvme0n1: is full: No space left")
         .expect("images", "disk: /dev/vda: is full: I")
         .expect("images", "disk: /dev/vda: has room again")

@@ -2,6 +2,7 @@
 
 use super::{Channel, Phase};
 use crate::ide::pio::{MOST_BLOCK_SECTORS, MOST_SECTORS};
+use crate::ide::unit::Unit;
 use crate::snapshot::{RestoreFault, has, is_of};
 use spec::ata::{error, status};
 use spec::ide::control;
@@ -18,25 +19,39 @@ impl Channel {
         Self { tag: self.tag, outstanding: None, cut_off: None, ..saved }
     }
 
-    /// Whether a channel with the disk of `own` can be as this one says, while no request is at the medium.
+    /// Whether a channel with the disks of `own` can be as this one says, while no request is at the medium.
     pub fn check(&self, own: &Self) -> Result<(), RestoreFault> {
-        is_of(self.disk == own.disk)?;
+        let disks = |channel: &Self| channel.units.map(|unit| unit.disk);
+        is_of(disks(self) == disks(own))?;
         has(self.master.is_possible(), "a bus master cannot be as it is")?;
-        let Some(disk) = self.disk else {
-            let untouched = Self { master: self.master, ..Self::new(None, own.tag & 1) };
-            return has(
-                own.restored(*self) == own.restored(untouched),
-                "a channel without a disk did something",
-            );
-        };
-        has(is_block(self.multiple), "blocks have a size that they cannot have")?;
-        self.check_status()?;
+        if self.is_empty() {
+            let untouched = Self { master: self.master, ..Self::new([None; 2], own.tag & 1) };
+            let is_untouched = own.restored(*self) == own.restored(untouched);
+            return has(is_untouched, "a channel without a disk did something");
+        }
+        let is_reset = self.control & control::RESET != 0;
+        has(!is_reset || self.phase == Phase::Idle, "a command is under way in the middle of a reset")?;
+        self.units.iter().try_for_each(|unit| unit.check(is_reset, self.at(unit)))?;
+        self.check_phase()
+    }
+
+    /// What a device is at: nothing, if it is not selected.
+    fn at(&self, unit: &Unit) -> Phase {
+        if core::ptr::eq(unit, self.unit()) { self.phase } else { Phase::Idle }
+    }
+
+    fn check_phase(&self) -> Result<(), RestoreFault> {
+        let unit = self.unit();
+        let sectors = unit.disk.map_or(0, |disk| disk.sectors);
         match self.phase {
             Phase::Idle => Ok(()),
-            Phase::Pio(pio) => has(pio.is_possible(disk.sectors, self.multiple), "data is where none can be"),
+            Phase::Pio(pio) => {
+                let is_possible = unit.disk.is_some() && pio.is_possible(sectors, unit.multiple);
+                has(is_possible, "data is where none can be")
+            }
             Phase::Dma(transfer) => {
                 let end = transfer.first.checked_add(transfer.sectors.into());
-                let is_there = end.is_some_and(|end| end <= disk.sectors);
+                let is_there = end.is_some_and(|end| end <= sectors);
                 let is_some = (1..=MOST_SECTORS).contains(&transfer.sectors) && transfer.submitted == 0;
                 has(is_there && is_some, "a transfer is of sectors that are not there")?;
                 has(!self.master.is_started(), "a transfer waits that nothing holds up")
@@ -44,22 +59,28 @@ impl Channel {
             Phase::Flush { .. } => has(false, "a flush waits for nothing"),
         }
     }
+}
 
-    /// What the status and the error say fits to what the disk is at.
-    fn check_status(&self) -> Result<(), RestoreFault> {
-        let is_reset = self.control & control::RESET != 0;
+impl Unit {
+    /// Whether it can be as it says, at `phase`.
+    fn check(&self, is_reset: bool, phase: Phase) -> Result<(), RestoreFault> {
+        if self.disk.is_none() {
+            return has(*self == Self::new(None), "a device that is not there did something");
+        }
+        has(is_block(self.multiple), "blocks have a size that they cannot have")?;
+        has(self.geometry.is_possible(), "cylinders are as no cylinders are")?;
         let (ready, failed) = (status::READY, status::READY | status::ERROR);
-        let is_right = match self.phase {
+        let is_right = match phase {
             Phase::Idle if is_reset => self.status == status::BUSY,
             Phase::Idle => self.status == ready || self.status == failed,
-            Phase::Pio(_) => !is_reset && self.status == ready | status::DATA_REQUEST,
-            Phase::Dma(_) | Phase::Flush { .. } => !is_reset && self.status == status::BUSY,
+            Phase::Pio(_) => self.status == ready | status::DATA_REQUEST,
+            Phase::Dma(_) | Phase::Flush { .. } => self.status == status::BUSY,
         };
         has(is_right, "the status is not that of what the disk is at")?;
         has(self.status != status::BUSY || !self.interrupt, "a busy disk interrupts")?;
         let is_failure = matches!(self.error, error::ABORTED | error::NOT_FOUND | error::UNCORRECTABLE);
         // After a reset, and after a diagnosis, the error says that the disk is well.
-        let is_none = self.error == 0 || self.error == 1 && self.phase == Phase::Idle;
+        let is_none = self.error == 0 || self.error == 1 && phase == Phase::Idle;
         let fits = if self.status == failed { is_failure } else { is_none || is_reset && is_failure };
         has(fits, "the error is not that of the status")
     }

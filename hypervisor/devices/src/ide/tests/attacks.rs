@@ -150,10 +150,10 @@ fn sectors_past_the_end_are_not_there() {
         ends_in_error(&mut machine, error::NOT_FOUND);
         assert!(machine.waiting.is_empty());
     }
-    // Without logical block addresses, and with all bits of a long one.
+    // A long address that is none of a logical block, and one with all bits.
     let mut machine = machine();
     put(&mut machine, register::DEVICE, 0xa0);
-    put(&mut machine, register::STATUS, command::READ_SECTORS);
+    put(&mut machine, register::STATUS, command::READ_SECTORS_EXT);
     ends_in_error(&mut machine, error::ABORTED);
     put(&mut machine, register::DEVICE, 0xe0);
     for at in register::COUNT..=register::LBA_HIGH {
@@ -181,7 +181,7 @@ fn tables_that_never_hold_a_sector_end() {
 
 #[test]
 fn no_disk_is_absent_whatever_is_done() {
-    let mut empty = Bench::new(Ide::new([None, None]), VecMemory::new(16), VecMedium::new(0));
+    let mut empty = Bench::new(Ide::new([[None; 2]; 2]), VecMemory::new(16), VecMedium::new(0));
     for at in 0..0x20 {
         empty.write(at, Width::Byte, 0);
         empty.write(at, Width::Byte, u64::from(ata::IDENTIFY_DEVICE));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::ide::channel::Phase;
 use crate::ide::dma::Transfer;
+use crate::ide::geometry::Geometry;
 use crate::ide::pio::{BUFFER_BYTES, Data, Pio};
 use crate::ide::state::{STATE_BYTES, State, VERSION};
 use crate::snapshot::{self, RestoreFault, SaveFault};
@@ -25,7 +26,8 @@ fn bytes_of(state: &State) -> Vec<u8> {
 /// Goes on with another controller, which is as this one is.
 fn move_on(machine: &mut Machine) {
     let bytes = save(&machine.device);
-    machine.device = self::machine().device;
+    let disks = machine.device.state().channels.map(|channel| channel.units.map(|unit| unit.disk));
+    machine.device = Ide::new(disks);
     machine.device.restore(&bytes).unwrap();
     assert_eq!(save(&machine.device), bytes);
     assert_eq!(machine.line, machine.device.line());
@@ -114,10 +116,12 @@ fn states_that_are_cut_off_or_of_something_else() {
     assert_eq!(device.restore(&[&bytes[..], &[0]].concat()), Err(RestoreFault::Malformed));
     assert_eq!(device.restore(&[&[77], &bytes[1..]].concat()), Err(RestoreFault::Version(77)));
     let disk = Disk { start: 0, sectors: SECTORS, serial: *b"B-0001              " };
+    let second = Disk { start: SECTORS * 512, ..disk };
     for disks in [
-        [Some(disk), None],
-        [Some(disk), Some(disk)],
-        [Some(Disk { sectors: SECTORS - 1, ..disk }), Some(Disk { start: SECTORS * 512, ..disk })],
+        [[Some(disk), None], [None; 2]],
+        [[Some(disk), None], [Some(disk), None]],
+        [[Some(disk), Some(second)], [None; 2]],
+        [[Some(Disk { sectors: SECTORS - 1, ..disk }), None], [Some(second), None]],
     ] {
         assert_eq!(Ide::new(disks).restore(&bytes), Err(RestoreFault::Configuration));
     }
@@ -140,21 +144,24 @@ fn refused(machine: &mut Machine, (place, (forge, said)): (usize, Forgery)) {
 
 #[test]
 fn states_that_no_idle_controller_has() {
-    let forgeries: [Forgery; 16] = [
+    let forgeries: [Forgery; 19] = [
         (|state| state.channels[0].control |= control::RESET, "the status"),
-        (|state| state.channels[0].status = status::BUSY, "the status"),
-        (|state| state.channels[0].status = status::READY | status::DATA_REQUEST, "the status"),
-        (|state| state.channels[1].status = 0, "the status"),
-        (|state| state.channels[0].status |= status::ERROR, "the error"),
-        (|state| state.channels[0].error = error::ABORTED, "the error"),
-        (|state| state.channels[0].error = 3, "the error"),
-        (|state| state.channels[0].multiple = 3, "blocks"),
-        (|state| state.channels[0].multiple = 32, "blocks"),
+        (|state| state.channels[0].units[0].status = status::BUSY, "the status"),
+        (|state| state.channels[0].units[0].status = status::READY | status::DATA_REQUEST, "the status"),
+        (|state| state.channels[1].units[0].status = 0, "the status"),
+        (|state| state.channels[0].units[0].status |= status::ERROR, "the error"),
+        (|state| state.channels[0].units[0].error = error::ABORTED, "the error"),
+        (|state| state.channels[0].units[0].error = 3, "the error"),
+        (|state| state.channels[0].units[0].multiple = 3, "blocks"),
+        (|state| state.channels[0].units[0].multiple = 32, "blocks"),
+        (|state| state.channels[0].units[1].status = status::READY, "a device that is not there"),
+        (|state| state.channels[0].units[1].interrupt = true, "a device that is not there"),
+        (|state| state.channels[0].units[0].geometry = Geometry::forge(17, 63), "cylinders"),
         (|state| state.channels[0].phase = Phase::Flush { submitted: true }, "the status"),
         (
             |state| {
-                state.channels[0].status = status::BUSY;
-                state.channels[0].error = 0;
+                state.channels[0].units[0].status = status::BUSY;
+                state.channels[0].units[0].error = 0;
                 state.channels[0].phase = Phase::Flush { submitted: false };
             },
             "a flush",
@@ -179,9 +186,9 @@ fn states_that_no_controller_in_mid_command_has() {
     let mut machine = machine();
     issue(&mut machine, 0, command::WRITE_SECTORS, 3, 2);
     let forgeries: [Forgery; 8] = [
-        (|state| state.channels[0].control |= control::RESET, "the status"),
-        (|state| state.channels[0].status = status::READY, "the status"),
-        (|state| state.channels[0].error = 1, "the error"),
+        (|state| state.channels[0].control |= control::RESET, "a command"),
+        (|state| state.channels[0].units[0].status = status::READY, "the status"),
+        (|state| state.channels[0].units[0].error = 1, "the error"),
         (|state| state.channels[0].phase = pio(Data::Write, SECTORS, 1), "data"),
         (|state| state.channels[0].phase = pio(Data::Write, 3, 0), "data"),
         (|state| state.channels[0].phase = pio(Data::Write, u64::MAX, 2), "data"),
@@ -194,7 +201,7 @@ fn states_that_no_controller_in_mid_command_has() {
     issue(&mut machine, 0, command::READ_DMA, 3, 2);
     let forgeries: [Forgery; 6] = [
         (|state| state.channels[0].phase = Phase::Idle, "the status"),
-        (|state| state.channels[0].interrupt = true, "a busy disk"),
+        (|state| state.channels[0].units[0].interrupt = true, "a busy disk"),
         (|state| state.channels[0].phase = transfer(SECTORS - 1, 2, 0), "a transfer"),
         (|state| state.channels[0].phase = transfer(0, 0, 0), "a transfer"),
         (|state| state.channels[0].phase = transfer(0, 2, 1), "a transfer"),
@@ -210,7 +217,7 @@ fn transfer(first: u64, sectors: u32, submitted: u32) -> Phase {
 #[test]
 fn the_longest_state_fits() {
     let disk = Disk { start: u64::MAX, sectors: u64::MAX, serial: [b'x'; 20] };
-    let mut state = Ide::new([Some(disk); 2]).state();
+    let mut state = Ide::new([[Some(disk); 2]; 2]).state();
     for channel in &mut state.channels {
         channel.phase = Phase::Pio(Pio::new(Data::Write, u64::MAX, u32::MAX, 16));
         channel.master.forge(u8::MAX, u32::MAX, (u64::MAX, u32::MAX));

@@ -74,7 +74,7 @@ const CONVENTIONAL_FUNCTION: Conventional = Conventional {
 
 fn ide_endpoint(lines: [Option<u8>; 2]) -> Endpoint {
     let disk = ide::Disk { start: 0, sectors: IDE_IMAGE.len() as u64 / 512, serial: [b' '; 20] };
-    let device = Box::new(ide::Ide::new([Some(disk), None]));
+    let device = Box::new(ide::Ide::new([[Some(disk), None], [None; 2]]));
     Endpoint::with_lines(device, Backend::Medium(Box::new(ImageMedium(&IDE_IMAGE))), lines)
 }
 pub const BEHIND: Slot = Slot::behind(1, 0);
