@@ -52,15 +52,17 @@ impl Phy {
     fn take(&mut self, registers: &impl RegisterWindow) -> bool {
         let port = port(read(registers, STATUS));
         let (mine, firmware) = (software_has_phy(port), firmware_has_phy(port));
-        if self.mine.is_none() {
-            with_semaphore(registers, || {
-                if read(registers, RESOURCES) & (mine | firmware) == 0 {
-                    change(registers, RESOURCES, 0, mine);
-                    self.mine = Some(mine);
-                }
-            });
-        }
-        self.mine.is_some()
+        // What was not given back before a reset may be nobody's after it: it is taken again.
+        let drivers = if self.mine == Some(mine) { 0 } else { mine };
+        let mut is_taken = false;
+        with_semaphore(registers, || {
+            if read(registers, RESOURCES) & (drivers | firmware) == 0 {
+                change(registers, RESOURCES, 0, mine);
+                self.mine = Some(mine);
+                is_taken = true;
+            }
+        });
+        is_taken
     }
 
     /// Gives it back, if it was taken. False if that has to be tried again.
