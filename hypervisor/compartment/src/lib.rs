@@ -1,0 +1,33 @@
+//! The protocol between ring 0 and a compartment, in which a model of a device runs in ring 3.
+//!
+//! A compartment has an [area](area::Area) of memory in common with ring 0. A call is written there, the
+//! compartment is entered, and what it answers is read from there once it is left: it never runs
+//! meanwhile, so nothing that was checked changes afterwards. [`Remote`] is ring 0's side: a
+//! [`Device`](devices::Device) like any other, whose model is in the compartment. [`serve`] is the
+//! compartment's: it has the model do what the call says.
+//!
+//! Ring 0 believes nothing of an answer. What is not an answer ends the compartment, as does a fault or
+//! too long a time; then the function is what a device is that was pulled out: it reads as ones and does
+//! nothing.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod area;
+mod effects;
+mod ended;
+mod frames;
+mod operation;
+mod remote;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+pub use area::{Area, Sizes};
+pub use ended::Ended;
+pub use remote::{Compartment, Remote};
+pub use serve::Server;
