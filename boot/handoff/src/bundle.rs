@@ -42,7 +42,7 @@ pub use read::{Bundle, Item};
 /// First bytes of every bundle.
 pub const MAGIC: [u8; 8] = *b"BULKHEAD";
 /// Version of the format, and of the serialised configuration in it.
-pub const VERSION: u32 = 13;
+pub const VERSION: u32 = 14;
 /// Contents of items start at a multiple of this many bytes.
 pub const ALIGNMENT: usize = 4096;
 

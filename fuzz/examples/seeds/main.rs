@@ -50,6 +50,8 @@ type Seeds = Vec<(&'static str, Vec<u8>)>;
 fn config_toml() -> Seeds {
     let every_key = r#"[hypervisor]
 console = "none"
+io = "guest"
+runs_in = "ring3"
 [guest.a]
 cpus = [1, 2]
 memory = "1 GiB"
@@ -64,8 +66,19 @@ expect = "running"
 slot = "01.0"
 passthrough = { path = "00:1c.0/00.0", id = "8086:10d3" }
 allow_reserved_memory = true
+[[guest.a.pci]]
+slot = "02.0"
+emulate = "nvme"
+runs_in = "hypervisor"
+backing = { image = "root.img" }
+[[guest.a.pci]]
+slot = "03.0"
+emulate = "virtio-rng"
+runs_in = "ring3"
+ring = "split"
 "#;
-    let wrong = "guest = 1\n[guest.\"b c\"]\ncpu = [-1, 0x7fffffff]\nmemory = \"3 MB\"\nkernel = '''\n!'''\n";
+    let wrong = "guest = 1\n[guest.\"b c\"]\ncpu = [-1, 0x7fffffff]\nmemory = \"3 MB\"\nkernel = '''\n!'''\n\
+                 [[guest.\"b c\".pci]]\nslot = \"01.0\"\nemulate = \"bochs-display\"\nruns_in = \"ring3\"\n";
     vec![
         ("two-linux", include_bytes!("../../../examples/two-linux.toml").to_vec()),
         ("every-key", every_key.into()),

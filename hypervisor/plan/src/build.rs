@@ -92,7 +92,8 @@ fn plan_guest(config: &Config, name: &str, guest: &GuestConfig, platform: &Platf
             .map(|(index, pci, model)| {
                 let base = base(config, (name, index), pci, model);
                 let (second_backing, ring) = (pci.second_backing.clone(), pci.ring.unwrap_or_default());
-                EmulatedPlan { slot: pci.slot, model, base, second_backing, ring }
+                let runs_in = config.place_of(pci, model);
+                EmulatedPlan { slot: pci.slot, model, runs_in, base, second_backing, ring }
             })
             .collect(),
         reserved_memory: merge(reserved.into_iter()),

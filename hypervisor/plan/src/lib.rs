@@ -38,11 +38,12 @@ pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_
 pub use config::{
     Backing, BackingPlace, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect,
     GuestConfig, HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept, Model, NetworkConfig,
-    PartitionName, Passthrough, PciConfig, Ring, SerialCard, SharedMemoryConfig, StandsOn, UnmappedAccess,
+    PartitionName, Passthrough, PciConfig, Ring, RunsIn, SerialCard, SharedMemoryConfig, StandsOn,
+    UnmappedAccess,
 };
 pub use plan::{
-    Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan,
-    GuestPlan, LinePlan, NetworkPlan, OwnedPlan, PeerPlan, Plan, PortName, PortPlan, Refusal,
+    Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionName,
+    FunctionPlan, GuestPlan, LinePlan, NetworkPlan, OwnedPlan, PeerPlan, Plan, PortName, PortPlan, Refusal,
     SharedMemoryPlan,
 };
 pub use platform::names;

@@ -1,6 +1,6 @@
 //! The Plan: what each guest gets.
 
-use crate::config::{Backing, GuestConfig, Model, Ring};
+use crate::config::{Backing, GuestConfig, Model, Ring, RunsIn};
 use crate::problem::Problem;
 use crate::reserved::ReservedRange;
 use alloc::string::String;
@@ -89,6 +89,8 @@ pub struct EmulatedPlan {
     pub slot: DevFn,
     /// What it is.
     pub model: Model,
+    /// Where its model runs.
+    pub runs_in: RunsIn,
     /// What it stands on.
     pub base: Base,
     /// What is on its second drive, if it has one.
@@ -129,10 +131,37 @@ impl GuestPlan {
         let function = number.checked_sub(1).and_then(|place| self.consoles().nth(place));
         ConsoleName { guest: &self.name, slot: function.map(|(_, function)| function.slot) }
     }
+
+    /// What its emulated function of this number is called, and its compartment where it has one; `None` where
+    /// there is no such function.
+    pub fn function_name(&self, number: usize) -> Option<FunctionName<'_>> {
+        let function = self.emulated.get(number)?;
+        Some(FunctionName { guest: &self.name, slot: function.slot })
+    }
+
+    /// The compartments that its emulated functions run in, each with the function's place among these.
+    pub fn compartments(&self) -> impl Iterator<Item = (usize, FunctionName<'_>)> {
+        let apart = self.emulated.iter().enumerate().filter(|(_, it)| it.runs_in == RunsIn::Ring3);
+        apart.map(|(number, it)| (number, FunctionName { guest: &self.name, slot: it.slot }))
+    }
 }
 
-/// What a console is called: as its guest, and where it is not the one at the serial port with `:` and the
-/// slot of its function behind.
+/// What an emulated function is called: as its guest, with `:` and its slot behind, such as `linux:06.0`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FunctionName<'a> {
+    /// Its guest.
+    pub guest: &'a str,
+    /// Where that sees it on its bus 0.
+    pub slot: DevFn,
+}
+
+impl fmt::Display for FunctionName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.guest, self.slot)
+    }
+}
+
+/// What a console is called: as its guest, and where it is not the one at the serial port as its function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConsoleName<'a> {
     guest: &'a str,
@@ -143,7 +172,7 @@ impl fmt::Display for ConsoleName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.slot {
             None => f.write_str(self.guest),
-            Some(slot) => write!(f, "{}:{slot}", self.guest),
+            Some(slot) => FunctionName { guest: self.guest, slot }.fmt(f),
         }
     }
 }

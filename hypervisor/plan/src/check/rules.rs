@@ -1,6 +1,6 @@
 //! What must hold on any machine.
 
-use super::{Report, display, earlier_guests, ports, shared_memory};
+use super::{Report, display, earlier_guests, ports, runs_in, shared_memory};
 use crate::config::{
     Backing, Config, GuestConfig, ImageMode, Interrupts, Model, PartitionName, PciConfig, StandsOn,
 };
@@ -173,6 +173,7 @@ fn check_sources(config: &Config, name: &str, guest: &GuestConfig, report: &mut 
         }
         ports::check_ring(index, pci, report);
         display::check_none(index, pci, report);
+        runs_in::check(index, pci, report);
         match (&pci.passthrough, pci.emulate) {
             (Some(_), None) => {
                 for (key, _) in pci.backings() {

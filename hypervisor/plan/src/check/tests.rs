@@ -521,7 +521,7 @@ proptest::proptest! {
                 Some(crate::PciConfig {
                     slot: DevFn::new(slot as u8 + 1, 0),
                     passthrough: Some(crate::Passthrough { path: function.path.clone(), id: function.id }),
-                    emulate: None,
+                    emulate: None, runs_in: None,
                     backing: None,
                     second_backing: None,
                     network: None,

@@ -59,7 +59,7 @@ fn unknown_keys_come_with_a_suggestion() {
     assert_eq!(
         told("[hypervisor]\nfrobnicate = 1"),
         [
-            "2:1 hypervisor.frobnicate: unknown key `frobnicate`; the keys here are `console`, `share_cores`, `barriers` and `io`"
+            "2:1 hypervisor.frobnicate: unknown key `frobnicate`; the keys here are `console`, `share_cores`, `barriers`, `io` and `runs_in`"
         ]
     );
 }
@@ -111,7 +111,7 @@ fn a_console_is_a_word_or_a_card() {
 
 #[test]
 fn what_is_not_offered_yet_is_unknown() {
-    for key in ["runs_in = \"ring3\"", "interrupts = \"direct\""] {
+    for key in ["driver = \"ring3\"", "interrupts = \"direct\""] {
         let text = guest(&format!(
             "[[guest.net.pci]]\nslot = \"01.0\"\npassthrough = {{ path = \"00:02.0\", id = \"8086:10d3\" }}\n{key}"
         ));

@@ -4,7 +4,7 @@ use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong
 use crate::config::{
     Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
     ImageMode, Interrupts, IoProcessor, Isolation, Model, NetworkConfig, PartitionName, Passthrough,
-    PciConfig, Ring, SerialCard, SharedMemoryConfig, UnmappedAccess,
+    PciConfig, Ring, RunsIn, SerialCard, SharedMemoryConfig, UnmappedAccess,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -143,6 +143,7 @@ chosen!(
     Isolation,
     Model,
     Ring,
+    RunsIn,
     UnmappedAccess
 );
 

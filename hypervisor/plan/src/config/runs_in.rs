@@ -1,0 +1,40 @@
+//! Where emulated functions run.
+
+use super::{Config, Model, PciConfig};
+use serde::{Deserialize, Serialize};
+
+choice! {
+    /// Where an emulated function runs: its model, which reads what the guest wrote. Its place on the bus, its
+    /// messages and what its requests do to drives and networks are the hypervisor's either way.
+    pub enum RunsIn {
+        /// in a compartment of its own, which runs in ring 3 and reaches its guest's memory and its own: what goes
+        /// wrong there harms no other guest. An access costs the way there and back
+        Ring3 = "ring3",
+        /// in the hypervisor, in ring 0
+        Hypervisor = "hypervisor",
+    }
+}
+
+impl RunsIn {
+    /// Where the configuration does not say it.
+    pub const USUAL: Self = Self::Hypervisor;
+}
+
+impl Model {
+    /// Whether it can run there.
+    pub const fn can_run_in(self, place: RunsIn) -> bool {
+        match (place, self) {
+            // The hypervisor asks for its picture whenever the screen is drawn, and a compartment answers accesses.
+            (RunsIn::Ring3, Self::BochsDisplay) => false,
+            (RunsIn::Ring3 | RunsIn::Hypervisor, _) => true,
+        }
+    }
+}
+
+impl Config {
+    /// Where an emulated function with these keys runs.
+    pub fn place_of(&self, pci: &PciConfig, model: Model) -> RunsIn {
+        let wanted = pci.runs_in.unwrap_or(self.hypervisor.runs_in);
+        if model.can_run_in(wanted) { wanted } else { RunsIn::Hypervisor }
+    }
+}
