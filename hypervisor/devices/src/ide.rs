@@ -31,6 +31,11 @@ use spec::Width;
 use spec::ide::register;
 pub use state::STATE_BYTES;
 
+/// A request and a line; with a completion the request that follows it.
+pub(crate) const MOST_EFFECTS: usize = 4;
+/// Bytes of the buffer of both channels.
+pub(crate) const BUFFERS_BYTES: usize = 2 * BUFFER_BYTES;
+
 /// The controller.
 pub struct Ide {
     channels: [Channel; 2],
@@ -44,7 +49,7 @@ impl Ide {
     pub fn new(disks: [[Option<Disk>; 2]; 2]) -> Self {
         let [first, second] = disks;
         let channels = [Channel::new(first, 0), Channel::new(second, 1)];
-        let buffer = core::iter::repeat_n(0, channels.len() * BUFFER_BYTES).collect();
+        let buffer = core::iter::repeat_n(0, BUFFERS_BYTES).collect();
         Self { channels, buffer }
     }
 
@@ -83,9 +88,8 @@ impl Ide {
 }
 
 impl Device for Ide {
-    /// A request and a line; with a completion the request that follows it.
     fn most_effects(&self) -> usize {
-        4
+        MOST_EFFECTS
     }
 
     fn most_requests(&self) -> usize {

@@ -18,6 +18,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "fakes"))]
 extern crate std;
 
+pub mod blueprint;
 pub mod chipset;
 pub mod device;
 pub mod display;
@@ -47,6 +48,7 @@ pub mod testing;
 pub mod uart;
 pub mod virtio;
 
+pub use blueprint::Blueprint;
 pub use chipset::{Chipset, ChipsetConfig};
 pub use device::Device;
 pub use effect::{Effect, Effects};

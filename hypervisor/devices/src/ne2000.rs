@@ -32,8 +32,10 @@ pub use state::STATE_BYTES;
 
 /// Ports of the interface.
 pub const WINDOW_BYTES: u64 = PORTS;
+/// An interrupt, and that a frame is to be sent.
+pub(crate) const MOST_EFFECTS: usize = 2;
 /// The largest frame, with its VLAN tag.
-const LARGEST_BYTES: usize = HEADER_BYTES + TAG_BYTES + PAYLOAD_BYTES;
+pub(crate) const LARGEST_BYTES: usize = HEADER_BYTES + TAG_BYTES + PAYLOAD_BYTES;
 /// All bits of ISR that interrupt.
 const INTERRUPTS: u8 = !interrupt::RESET;
 
@@ -278,7 +280,7 @@ impl Ne2000 {
 impl Device for Ne2000 {
     /// The line, and a wake.
     fn most_effects(&self) -> usize {
-        2
+        MOST_EFFECTS
     }
 
     fn most_requests(&self) -> usize {

@@ -66,6 +66,10 @@ const REQUESTS_A_CALL: usize = SLOTS + MOST_PIECES;
 /// in the queue: each then leaves the room that its message takes, but not that of a line that
 /// rises or of a deletion that ends with it.
 const NOTICES: usize = 2 * (QUEUES + 1);
+/// The most effects of a call.
+pub(crate) const MOST_EFFECTS: usize = REQUESTS_A_CALL + NOTICES;
+/// The most requests at the medium.
+pub(crate) const MOST_REQUESTS: usize = SLOTS * MOST_PIECES;
 
 /// CAP: the guest waits up to 10 s for CSTS.RDY.
 const CAPABILITIES: u64 = cap::of(IO_ENTRIES, 20);
@@ -400,11 +404,11 @@ impl Nvme {
 
 impl Device for Nvme {
     fn most_effects(&self) -> usize {
-        REQUESTS_A_CALL + NOTICES
+        MOST_EFFECTS
     }
 
     fn most_requests(&self) -> usize {
-        SLOTS * MOST_PIECES
+        MOST_REQUESTS
     }
 
     fn read(&mut self, offset: u64, width: Width, _: &mut Context<'_>) -> u64 {

@@ -14,6 +14,8 @@ pub use state::STATE_BYTES;
 
 /// Ports of the function.
 pub const PORTS: u64 = 8;
+/// What was printed, and the line.
+pub(crate) const MOST_EFFECTS: usize = 2;
 /// Bytes that one access can print, and some.
 const PRINTED_BYTES: usize = 16;
 
@@ -73,7 +75,7 @@ fn registers(offset: u64, width: Width) -> impl Iterator<Item = (u32, u8)> {
 
 impl Device for Serial {
     fn most_effects(&self) -> usize {
-        2
+        MOST_EFFECTS
     }
 
     fn most_requests(&self) -> usize {

@@ -6,6 +6,7 @@ mod ide;
 mod ivshmem;
 mod ne2000;
 mod nvme;
+mod place;
 mod serial;
 mod virtio;
 mod virtio_blk;
@@ -26,6 +27,7 @@ use handoff::bundle::Item;
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::memory::heap;
 use machine::memory::mmio::Window;
+use place::Owner;
 use plan::{Backing, Base, EmulatedPlan, GuestPlan, Model, PortPlan};
 use spin::mutex::TicketMutex;
 use vpci::{EmulatedFunction, GuestBus, Slot};
@@ -48,17 +50,17 @@ pub fn build(
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
         let used = heap::used();
-        let whose = (index, number, plan);
+        let owner = Owner { guest: plan, function: emulated, slot };
         let (function, endpoint) = match &emulated.base {
             Base::Drive(backing) => {
-                drive(emulated, slot, backing, whose, (items, &mut *backings, &mut *taken))?
+                drive(owner, backing, (index, number), (items, &mut *backings, &mut *taken))?
             }
-            Base::Port(port) => interface(emulated, slot, port, whose, backings)?,
-            Base::SharedMemory(peer) => ivshmem::build(&mut backings.memories, peer, (index, number))?,
-            Base::RandomNumbers => virtio_rng::build(&plan.name, slot, emulated.ring)?,
-            Base::Console => console(emulated, slot, plan)?,
+            Base::Port(port) => interface(owner, port, (index, number), backings)?,
+            Base::SharedMemory(peer) => ivshmem::build(owner, &mut backings.memories, peer, (index, number))?,
+            Base::RandomNumbers => virtio_rng::build(owner)?,
+            Base::Console => console(owner)?,
             Base::Display { video_memory_bytes } => {
-                let (function, endpoint, memory) = bochs_display::build(*video_memory_bytes, taken)?;
+                let (function, endpoint, memory) = bochs_display::build(owner, *video_memory_bytes, taken)?;
                 taken.display = Some(Display { endpoint: number, memory });
                 log::info!("{}: {slot}: a display with {} KiB", plan.name, video_memory_bytes >> 10);
                 (function, endpoint)
@@ -73,17 +75,17 @@ pub fn build(
     plan.emulated.iter().enumerate().map(build).collect()
 }
 
-/// A guest's function: its guest's number, its own among the endpoints, and its guest.
-type Whose<'a> = (usize, usize, &'a GuestPlan);
+/// A guest's function: its guest's number, and its own among the endpoints.
+type Numbers = (usize, usize);
 
 /// A drive, and what is on it; or two at one controller.
 fn drive(
-    emulated: &EmulatedPlan,
-    slot: Slot,
+    owner: Owner<'_>,
     backing: &Backing,
-    (index, number, plan): Whose<'_>,
+    (index, number): Numbers,
     (items, backings, taken): (&'static [Item<'static>], &mut Backings, &mut Taken),
 ) -> Result<(EmulatedFunction, Endpoint), String> {
+    let Owner { guest: plan, function: emulated, slot } = owner;
     let model = emulated.model;
     let mut contents = |which, backing: &Backing| {
         let drive = match &backing.disk {
@@ -100,21 +102,21 @@ fn drive(
     let second = emulated.second_backing.as_ref();
     let second = second.map(|backing| contents(Which::Second, backing)).transpose()?;
     match model {
-        Model::Nvme => Ok(nvme::build(drive, slot)),
-        Model::Ide => ide::build(drive, second, slot),
-        Model::VirtioBlk => Ok(virtio_blk::build(drive, plan.config.cpus.len(), emulated.ring)),
+        Model::Nvme => nvme::build(owner, drive),
+        Model::Ide => ide::build(owner, drive, second),
+        Model::VirtioBlk => virtio_blk::build(owner, drive),
         _ => Err("it is no drive".into()),
     }
 }
 
 /// A network interface, and the port that it is connected to.
 fn interface(
-    &EmulatedPlan { model, ring, .. }: &EmulatedPlan,
-    slot: Slot,
+    owner: Owner<'_>,
     port: &PortPlan,
-    (index, number, plan): Whose<'_>,
+    (index, number): Numbers,
     backings: &mut Backings,
 ) -> Result<(EmulatedFunction, Endpoint), String> {
+    let Owner { guest: plan, function: &EmulatedPlan { model, .. }, slot } = owner;
     let PortPlan { network: name, config } = port;
     let network = backings.networks.iter_mut().find(|network| network.name == *name);
     let network = network.ok_or_else(|| format!("its network {name} cannot be used"))?;
@@ -122,22 +124,19 @@ fn interface(
     let mac = config.mac.ok_or("it has no address")?;
     log::info!("{}: {slot}: {} interface {mac} on network {name}", plan.name, model.text());
     match model {
-        Model::VirtioNet => Ok(virtio_net::build(mac, plan.config.cpus.len(), ring)),
-        Model::Ne2000 => Ok(ne2000::build(mac, slot)),
+        Model::VirtioNet => virtio_net::build(owner, mac),
+        Model::Ne2000 => ne2000::build(owner, mac),
         _ => Err("it is no network interface".into()),
     }
 }
 
 /// A console.
-fn console(
-    &EmulatedPlan { model, ring, .. }: &EmulatedPlan,
-    slot: Slot,
-    plan: &GuestPlan,
-) -> Result<(EmulatedFunction, Endpoint), String> {
+fn console(owner: Owner<'_>) -> Result<(EmulatedFunction, Endpoint), String> {
+    let Owner { guest: plan, function: &EmulatedPlan { model, .. }, slot } = owner;
     log::info!("{}: {slot}: {} console, {}:{slot}", plan.name, model.text(), plan.name);
     match model {
-        Model::VirtioConsole => Ok(virtio_console::build(ring)),
-        Model::Serial => Ok(serial::build(slot)),
+        Model::VirtioConsole => virtio_console::build(owner),
+        Model::Serial => serial::build(owner),
         _ => Err("it is no console".into()),
     }
 }

@@ -1,16 +1,15 @@
 //! The controller's state, as it is saved: all that its driver can tell, the buffers included, while
 //! nothing is at the medium.
 
+use super::BUFFERS_BYTES;
 use super::Ide;
 use super::channel::Channel;
-use super::pio::BUFFER_BYTES;
 use crate::snapshot::{self, RestoreFault, SaveFault};
 use serde::{Deserialize, Serialize};
 
 /// Changes with each change of [`State`] or of what it holds.
 pub(super) const VERSION: u16 = 2;
 /// Bytes of the buffers of both channels.
-const BUFFERS_BYTES: usize = 2 * BUFFER_BYTES;
 /// Every state fits in so many bytes.
 pub const STATE_BYTES: usize = 512 + BUFFERS_BYTES;
 

@@ -22,7 +22,7 @@ const QUEUE_SIZE: u16 = 128;
 /// The most pieces of a request's data: segments, or ranges. Each is a request to the medium.
 const MOST_PIECES: usize = 64;
 /// The most pieces at the medium at a time.
-const MOST_AT_MEDIUM: usize = 4 * MOST_PIECES;
+pub(crate) const MOST_AT_MEDIUM: usize = 4 * MOST_PIECES;
 /// The most sectors of a range to discard where that costs the same for each number of them.
 pub const MOST_DISCARDED: u32 = 1 << 21;
 /// The most sectors of a range to write zeroes to.

@@ -22,6 +22,9 @@ pub const QUEUE_SIZE: u16 = 16;
 /// The most bytes of a buffer that are printed; what is behind them is lost. Linux sends 16 at a time.
 pub const MOST_BYTES: usize = 4096;
 
+/// That something is printed.
+pub(crate) const MOST_EFFECTS: usize = 1;
+
 /// The device.
 pub struct Console {
     /// What is printed, as long as `printed` says how much of it was.
@@ -96,7 +99,7 @@ impl Function for Console {
     }
 
     fn most_effects(&self) -> usize {
-        1
+        MOST_EFFECTS
     }
 
     /// Nothing is taken yet: it is printed once whoever calls has let the device go.

@@ -62,6 +62,12 @@ const FEATURES: u64 = feature::VERSION_1
     | feature::NOTIFICATION_DATA
     | feature::RING_RESET;
 
+/// The most effects of a call beside those of the type of device: a message for each of so many queues and for the
+/// configuration, a wake, and a look at the line.
+pub(crate) const fn own_effects(queues: usize) -> usize {
+    queues + 3
+}
+
 /// The device.
 pub struct Transport<F> {
     pub(super) function: F,
@@ -428,8 +434,7 @@ impl<F: Function> Transport<F> {
 
 impl<F: Function> Device for Transport<F> {
     fn most_effects(&self) -> usize {
-        // A message for each queue and for the configuration, a wake, and a look at the line.
-        self.function.most_effects() + self.queues.len() + 3
+        self.function.most_effects() + own_effects(self.queues.len())
     }
 
     fn most_requests(&self) -> usize {

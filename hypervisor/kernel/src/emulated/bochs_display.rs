@@ -1,11 +1,11 @@
 //! An emulated display.
 
+use super::place::{Owner, place};
 use crate::taken::Taken;
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use devices::display::{Display, LEAST_MEMORY, MOST_MEMORY};
-use devices::{Backend, Endpoint};
+use devices::display::{LEAST_MEMORY, MOST_MEMORY};
+use devices::{Backend, Blueprint, Endpoint};
 use machine::console::picture;
 use machine::memory::guest_ram::GuestRam;
 use plan::Model;
@@ -24,6 +24,7 @@ const _: () = assert!(registers::BYTES == Model::BochsDisplay.bar_bytes());
 /// # Errors
 /// A sentence about the memory that is not there.
 pub fn build(
+    owner: Owner<'_>,
     video_memory_bytes: u64,
     taken: &mut Taken,
 ) -> Result<(EmulatedFunction, Endpoint, GuestRam), String> {
@@ -34,7 +35,8 @@ pub fn build(
     let (hpa, memory) = taken
         .take_piece(bytes)
         .ok_or_else(|| format!("the machine has no {} KiB in one piece for its display", bytes >> 10))?;
-    let device = Box::new(Display::new(bytes, picture::screen_size()));
+    let screen = picture::screen_size();
+    let device = place(owner, Blueprint::Display { memory_bytes: bytes, screen })?;
     let endpoint = Endpoint::with_lines(device, Backend::Served, [None, None]);
     Ok((EmulatedFunction::display(&FUNCTION, BarMemory { hpa, bytes }), endpoint, memory))
 }

@@ -2,12 +2,12 @@
 //! there is to be one, and nothing else is there.
 
 use super::contents::{Contents, serial_number};
-use crate::metered;
+use super::place::{Owner, place};
 use alloc::format;
 use alloc::string::String;
-use devices::Endpoint;
-use devices::ide::{BUS_MASTER, CHANNEL_STRIDE, COMMAND, CONTROL, Disk, Ide};
+use devices::ide::{BUS_MASTER, CHANNEL_STRIDE, COMMAND, CONTROL, Disk};
 use devices::nvme::BlockSize;
+use devices::{Blueprint, Endpoint};
 use guest::layout::IDE_GSIS;
 use plan::Model;
 use spec::Width;
@@ -38,21 +38,22 @@ const FUNCTION: Conventional = Conventional {
 const SECTOR_BYTES: u64 = 512;
 const _: () = assert!(Model::Ide.has_ports() && Model::Ide.bar_bytes() == 16);
 
-/// The function in `slot`, and what is behind it.
+/// The function, and what is behind it.
 ///
 /// # Errors
-/// A sentence about a drive whose blocks no IDE disk has.
+/// A sentence about a drive whose blocks no IDE disk has, or about where the model cannot run.
 pub fn build(
+    owner: Owner<'_>,
     drive: Contents,
     second: Option<Contents>,
-    slot: Slot,
 ) -> Result<(EmulatedFunction, Endpoint), String> {
+    let slot = owner.slot;
     let master = disk(&drive, 0, serial_number(slot, ""), slot)?;
     // The slave's medium is behind the master's.
     let start = master.sectors.saturating_mul(SECTOR_BYTES);
     let slave =
         second.as_ref().map(|second| disk(second, start, serial_number(slot, "-2"), slot)).transpose()?;
-    let device = metered::model(Ide::new([[Some(master), slave], [None; 2]]));
+    let device = place(owner, Blueprint::Ide([[Some(master), slave], [None; 2]]))?;
     let endpoint = Endpoint::with_lines(device, drive.backend, IDE_GSIS.map(Some));
     let endpoint = match second {
         Some(second) => endpoint.with_second(start, second.backend),

@@ -1,11 +1,11 @@
 //! An emulated function that shares memory with others.
 
+use super::place::{Owner, place};
 use crate::shared_memory::SharedMemory;
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use devices::ivshmem::{Ivshmem, VECTORS};
-use devices::{Backend, Endpoint};
+use devices::ivshmem::VECTORS;
+use devices::{Backend, Blueprint, Endpoint};
 use plan::{Model, PeerPlan};
 use spec::ivshmem::{CLASS, DEVICE, REVISION, VENDOR, register};
 use vpci::{BarLayout, Description, EmulatedFunction, Identity};
@@ -26,6 +26,7 @@ const _: () = assert!(LAYOUT.bytes == Model::Ivshmem.bar_bytes());
 /// # Errors
 /// A sentence about the memory that is not there.
 pub fn build(
+    owner: Owner<'_>,
     memories: &mut [SharedMemory],
     peer: &PeerPlan,
     (index, number): (usize, usize),
@@ -37,7 +38,7 @@ pub fn build(
         return Err(format!("shared memory {name} has no place for it"));
     }
     let peers = u16::try_from(memory.peers.room()).unwrap_or(u16::MAX);
-    let device = Box::new(Ivshmem::new(*position, peers));
+    let device = place(owner, Blueprint::Ivshmem { position: *position, peers })?;
     let endpoint = Endpoint::new(device, Backend::Served, VECTORS, LAYOUT.table, LAYOUT.pending);
     Ok((EmulatedFunction::with_memory(&FUNCTION, memory.at), endpoint))
 }

@@ -1,12 +1,13 @@
 //! An emulated NE2000 of the PCI kind.
 
-use crate::metered;
-use devices::ne2000::{Ne2000, WINDOW_BYTES};
-use devices::{Backend, Endpoint};
+use super::place::{Owner, place};
+use alloc::string::String;
+use devices::ne2000::WINDOW_BYTES;
+use devices::{Backend, Blueprint, Endpoint};
 use guest::layout::intx_gsi;
 use network::MacAddress;
 use plan::Model;
-use vpci::{Conventional, EmulatedFunction, Identity, PortWindow, Slot};
+use vpci::{Conventional, EmulatedFunction, Identity, PortWindow};
 
 /// Realtek's RTL8029AS (data sheet, section 4): an Ethernet controller.
 const FUNCTION: Conventional = Conventional {
@@ -18,9 +19,12 @@ const FUNCTION: Conventional = Conventional {
 };
 const _: () = assert!(Model::Ne2000.has_ports() && Model::Ne2000.bar_bytes() == WINDOW_BYTES);
 
-/// The function in `slot`, and what is behind it: an interface with the address `mac`.
-pub fn build(mac: MacAddress, slot: Slot) -> (EmulatedFunction, Endpoint) {
-    let lines = [Some(intx_gsi(slot.device(), 0)), None];
-    let endpoint = Endpoint::with_lines(metered::model(Ne2000::new(mac)), Backend::Served, lines);
-    (EmulatedFunction::conventional(&FUNCTION), endpoint)
+/// The function, and what is behind it: an interface with the address `mac`.
+///
+/// # Errors
+/// A sentence about where the model cannot run.
+pub fn build(owner: Owner<'_>, mac: MacAddress) -> Result<(EmulatedFunction, Endpoint), String> {
+    let lines = [Some(intx_gsi(owner.slot.device(), 0)), None];
+    let endpoint = Endpoint::with_lines(place(owner, Blueprint::Ne2000(mac))?, Backend::Served, lines);
+    Ok((EmulatedFunction::conventional(&FUNCTION), endpoint))
 }

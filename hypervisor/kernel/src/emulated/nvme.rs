@@ -1,9 +1,10 @@
 //! An emulated NVMe drive.
 
 use super::contents::{Contents, serial_number};
-use crate::metered;
-use devices::nvme::{Config, Nvme, WINDOW_BYTES};
-use devices::{Backend, Endpoint};
+use super::place::{Owner, place};
+use alloc::string::String;
+use devices::nvme::{Config, WINDOW_BYTES};
+use devices::{Backend, Blueprint, Endpoint};
 use plan::Model;
 use vpci::{BarLayout, Description, EmulatedFunction, Identity, Slot};
 
@@ -23,12 +24,15 @@ const FUNCTION: Description<'static> = Description {
 };
 const _: () = assert!(LAYOUT.bytes == Model::Nvme.bar_bytes());
 
-/// The function in `slot`, and what is behind it.
-pub fn build(drive: Contents, slot: Slot) -> (EmulatedFunction, Endpoint) {
-    let device = Nvme::new(controller(&drive, slot));
+/// The function, and what is behind it.
+///
+/// # Errors
+/// A sentence about where the model cannot run.
+pub fn build(owner: Owner<'_>, drive: Contents) -> Result<(EmulatedFunction, Endpoint), String> {
+    let device = place(owner, Blueprint::Nvme(controller(&drive, owner.slot)))?;
     let BarLayout { table, pending, .. } = LAYOUT;
-    let endpoint = Endpoint::new(metered::model(device), drive.backend, MESSAGES, table, pending);
-    (EmulatedFunction::new(&FUNCTION), endpoint)
+    let endpoint = Endpoint::new(device, drive.backend, MESSAGES, table, pending);
+    Ok((EmulatedFunction::new(&FUNCTION), endpoint))
 }
 
 /// The controller of a drive. The namespace is known by its contents, the controller by its slot.

@@ -1,11 +1,12 @@
 //! An emulated serial port that is a function of its own.
 
-use alloc::boxed::Box;
-use devices::serial::{PORTS, Serial};
-use devices::{Backend, Endpoint};
+use super::place::{Owner, place};
+use alloc::string::String;
+use devices::serial::PORTS;
+use devices::{Backend, Blueprint, Endpoint};
 use guest::layout::intx_gsi;
 use plan::Model;
-use vpci::{Conventional, EmulatedFunction, Identity, PortWindow, Slot};
+use vpci::{Conventional, EmulatedFunction, Identity, PortWindow};
 
 /// QEMU's `pci-serial`: a 16550-compatible controller at one I/O BAR of eight ports. Linux's 8250_pci has
 /// no entry for it and needs none: it takes any function of this class that has one such BAR, as do the
@@ -19,9 +20,12 @@ const FUNCTION: Conventional = Conventional {
 };
 const _: () = assert!(Model::Serial.has_ports() && Model::Serial.bar_bytes() == PORTS);
 
-/// The function in `slot`, and what is behind it.
-pub fn build(slot: Slot) -> (EmulatedFunction, Endpoint) {
-    let lines = [Some(intx_gsi(slot.device(), 0)), None];
-    let endpoint = Endpoint::with_lines(Box::new(Serial::new()), Backend::Served, lines);
-    (EmulatedFunction::conventional(&FUNCTION), endpoint)
+/// The function, and what is behind it.
+///
+/// # Errors
+/// A sentence about where the model cannot run.
+pub fn build(owner: Owner<'_>) -> Result<(EmulatedFunction, Endpoint), String> {
+    let lines = [Some(intx_gsi(owner.slot.device(), 0)), None];
+    let endpoint = Endpoint::with_lines(place(owner, Blueprint::Serial)?, Backend::Served, lines);
+    Ok((EmulatedFunction::conventional(&FUNCTION), endpoint))
 }

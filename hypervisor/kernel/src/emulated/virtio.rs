@@ -1,8 +1,12 @@
 //! What emulated virtio functions of every type are made of.
 
-use crate::metered;
-use devices::virtio::transport::{CAPABILITIES, CONFIG_ACCESS_BYTES, Function, Transport, WINDOW_BYTES};
-use devices::{Backend, Endpoint};
+use super::place::{Owner, place_with};
+use alloc::boxed::Box;
+use alloc::string::String;
+use devices::blueprint::VirtioDevice;
+use devices::random::Source;
+use devices::virtio::transport::{CAPABILITIES, CONFIG_ACCESS_BYTES, WINDOW_BYTES};
+use devices::{Backend, Blueprint, Endpoint};
 use plan::{Model, Ring};
 use spec::virtio::pci::{DEVICE_BASE, REVISION, VENDOR};
 use vpci::{BarLayout, Description, EmulatedFunction, Identity};
@@ -27,23 +31,38 @@ impl Kind {
         Self { identity: Identity { vendor: VENDOR, device, class, revision: REVISION }, layout, messages }
     }
 
-    /// The function of a device, and what is behind it, with the queues of `ring`. Somebody polls it where
+    /// The function of a device, and what is behind it, with the queues that its plan says. Somebody polls it where
     /// that `is_polled`.
-    pub fn build<F: Function + 'static>(
+    ///
+    /// # Errors
+    /// A sentence about where the model cannot run.
+    pub fn build(
         self,
-        device: F,
-        ring: Ring,
+        owner: Owner<'_>,
+        device: VirtioDevice,
         is_polled: bool,
         backend: Backend,
-    ) -> (EmulatedFunction, Endpoint) {
+    ) -> Result<(EmulatedFunction, Endpoint), String> {
+        self.build_with(owner, (device, is_polled), backend, None)
+    }
+
+    /// The same, with random numbers from `source`.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), or about what `source` gives.
+    pub fn build_with(
+        self,
+        owner: Owner<'_>,
+        (device, is_polled): (VirtioDevice, bool),
+        backend: Backend,
+        source: Option<Box<dyn Source>>,
+    ) -> Result<(EmulatedFunction, Endpoint), String> {
         let Self { identity, layout, .. } = self;
-        let messages = self.messages.min(1 + device.queues().0);
-        let device = Transport::new(device, messages, is_polled);
-        let device = match ring {
-            Ring::Split => device.with_split_queues(),
-            Ring::Packed => device,
-        };
-        let endpoint = Endpoint::new(metered::model(device), backend, messages, layout.table, layout.pending);
+        let messages = self.messages.min(1 + device.queues());
+        let offers_packed = owner.function.ring == Ring::Packed;
+        let blueprint = Blueprint::Virtio { device, messages, is_polled, offers_packed };
+        let device = place_with(owner, blueprint, source)?;
+        let endpoint = Endpoint::new(device, backend, messages, layout.table, layout.pending);
         let function = Description {
             identity,
             messages,
@@ -51,6 +70,6 @@ impl Kind {
             vendor_specific: CAPABILITIES,
             device_registers: CONFIG_ACCESS_BYTES,
         };
-        (EmulatedFunction::new(&function), endpoint)
+        Ok((EmulatedFunction::new(&function), endpoint))
     }
 }

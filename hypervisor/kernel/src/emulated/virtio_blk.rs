@@ -1,13 +1,15 @@
 //! An emulated virtio block device.
 
 use super::contents::Contents;
+use super::place::Owner;
 use super::virtio::Kind;
 use alloc::string::String;
 use core::fmt::Write as _;
+use devices::blueprint::VirtioDevice;
 use devices::device::MOST_REQUEST_BYTES;
-use devices::virtio::block::{Block, Config};
+use devices::virtio::block::Config;
 use devices::{Backend, Endpoint};
-use plan::{Model, Ring};
+use plan::Model;
 use spec::virtio::block::{DEVICE_TYPE, ID_BYTES};
 use vpci::EmulatedFunction;
 
@@ -18,17 +20,20 @@ const KIND: Kind = Kind::new(DEVICE_TYPE, 0x01_8000, MOST_QUEUES, Model::VirtioB
 /// The most bytes of a segment of a drive that nobody polls.
 const PAGE_BYTES: u32 = 4096;
 
-/// The function, and what is behind it, for a guest of so many processors: a queue for each, and a
+/// The function, and what is behind it: a queue for each of the guest's processors, and a
 /// message for each queue and for the configuration.
-pub fn build(drive: Contents, processors: usize, ring: Ring) -> (EmulatedFunction, Endpoint) {
+///
+/// # Errors
+/// A sentence about where the model cannot run.
+pub fn build(owner: Owner<'_>, drive: Contents) -> Result<(EmulatedFunction, Endpoint), String> {
     let is_polled = matches!(drive.backend, Backend::Served);
     // Without a processor that polls one access does all that the queues hold: 128 requests, then, of
     // at most 256 KiB.
     let most_queues = if is_polled { MOST_QUEUES } else { 1 };
     let segment_bytes = if is_polled { MOST_REQUEST_BYTES } else { PAGE_BYTES };
-    let queues = u16::try_from(processors).unwrap_or(most_queues).clamp(1, most_queues);
-    let config = config(&drive, queues, segment_bytes);
-    KIND.build(Block::new(config), ring, is_polled, drive.backend)
+    let queues = u16::try_from(owner.guest.config.cpus.len()).unwrap_or(most_queues).clamp(1, most_queues);
+    let device = VirtioDevice::Block(config(&drive, queues, segment_bytes));
+    KIND.build(owner, device, is_polled, drive.backend)
 }
 
 /// The device is known by its contents.

@@ -1,9 +1,11 @@
 //! An emulated virtio console.
 
+use super::place::Owner;
 use super::virtio::Kind;
-use devices::virtio::console::Console;
+use alloc::string::String;
+use devices::blueprint::VirtioDevice;
 use devices::{Backend, Endpoint};
-use plan::{Model, Ring};
+use plan::Model;
 use spec::virtio::console::{DEVICE_TYPE, QUEUES};
 use vpci::EmulatedFunction;
 
@@ -11,6 +13,9 @@ use vpci::EmulatedFunction;
 const KIND: Kind = Kind::new(DEVICE_TYPE, 0x07_8000, QUEUES, Model::VirtioConsole);
 
 /// The function, and what is behind it.
-pub fn build(ring: Ring) -> (EmulatedFunction, Endpoint) {
-    KIND.build(Console::new(), ring, false, Backend::Served)
+///
+/// # Errors
+/// A sentence about where the model cannot run.
+pub fn build(owner: Owner<'_>) -> Result<(EmulatedFunction, Endpoint), String> {
+    KIND.build(owner, VirtioDevice::Console, false, Backend::Served)
 }

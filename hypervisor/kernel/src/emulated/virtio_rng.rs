@@ -1,14 +1,15 @@
 //! An emulated virtio entropy device.
 
+use super::place::Owner;
 use super::virtio::Kind;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use devices::random::{Fault, Source, Tested};
-use devices::virtio::entropy::Entropy;
+use devices::blueprint::VirtioDevice;
+use devices::random::{Fault, Source};
 use devices::{Backend, Endpoint};
 use machine::cpu::random::Generator;
-use plan::{Model, Ring};
+use plan::Model;
 use spec::virtio::entropy::{DEVICE_TYPE, QUEUES};
 use vpci::{EmulatedFunction, Slot};
 
@@ -38,13 +39,13 @@ impl Source for Processors {
 ///
 /// # Errors
 /// A sentence about the processor that has no random numbers, or whose numbers fail their tests.
-pub fn build(guest: &str, slot: Slot, ring: Ring) -> Result<(EmulatedFunction, Endpoint), String> {
+pub fn build(owner: Owner<'_>) -> Result<(EmulatedFunction, Endpoint), String> {
+    let Owner { guest, slot, .. } = owner;
+    let guest = &guest.name;
     let generator = Generator::detect();
     let generator =
         generator.ok_or_else(|| format!("{slot}: the processor has neither RDSEED nor RDRAND"))?;
     log::info!("{guest}: {slot}: {} device, by {}", Model::VirtioRng.text(), generator.name());
-    let source = Box::new(Processors { generator, guest: guest.into(), slot });
-    let source = Tested::new(source)
-        .map_err(|fault| format!("{slot}: the processor's random numbers are not used: {fault}"))?;
-    Ok(KIND.build(Entropy::new(source), ring, false, Backend::Served))
+    let source = Box::new(Processors { generator, guest: guest.clone(), slot });
+    KIND.build_with(owner, (VirtioDevice::Entropy, false), Backend::Served, Some(source))
 }

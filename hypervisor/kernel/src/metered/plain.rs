@@ -16,8 +16,8 @@ pub fn interface(driver: impl Nic + Send + 'static) -> Box<dyn Nic + Send> {
 }
 
 /// The model of a device.
-pub fn model(device: impl Device + 'static) -> Box<dyn Device> {
-    Box::new(device)
+pub fn model(device: Box<dyn Device>) -> Box<dyn Device> {
+    device
 }
 
 /// Lets `serve` use an endpoint.

@@ -23,7 +23,7 @@ pub fn interface(driver: impl Nic + Send + 'static) -> Box<dyn Nic + Send> {
 }
 
 /// The model of a device.
-pub fn model(device: impl Device + 'static) -> Box<dyn Device> {
+pub fn model(device: Box<dyn Device>) -> Box<dyn Device> {
     Box::new(Metered(device))
 }
 
@@ -167,7 +167,7 @@ impl<T: Nic> Nic for Metered<T> {
 }
 
 /// What the guest's own exits call as well is not measured where no turn goes on.
-impl<T: Device> Device for Metered<T> {
+impl Device for Metered<Box<dyn Device>> {
     fn most_effects(&self) -> usize {
         self.0.most_effects()
     }
