@@ -3,7 +3,9 @@
 
 use crate::ended::Ended;
 use crate::operation::Operation;
+use devices::Blueprint;
 use devices::device::{Accepts, Work};
+use serde::{Deserialize, Serialize};
 
 /// Words of a call's or an answer's arguments.
 pub(crate) const ARGUMENTS: usize = 5;
@@ -32,7 +34,7 @@ mod at {
 }
 
 /// How large the parts of an area are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Sizes {
     /// Effects of one call at most.
     pub effects: usize,
@@ -43,6 +45,16 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Those of an area of the device of this blueprint.
+    pub fn of(blueprint: &Blueprint) -> Self {
+        let needs = blueprint.needs();
+        Self {
+            effects: needs.effects.max(needs.requests),
+            buffer_bytes: needs.buffer_bytes,
+            data_bytes: needs.data_bytes,
+        }
+    }
+
     /// Words of the area.
     pub const fn words(self) -> usize {
         self.data_at().saturating_add(self.data_bytes.div_ceil(WORD_BYTES))
@@ -100,6 +112,16 @@ impl<'a> Area<'a> {
     /// The area in these words. `None` where they are too few.
     pub fn new(words: &'a mut [u64], sizes: Sizes) -> Option<Self> {
         (words.len() >= sizes.words()).then_some(Self { words, sizes })
+    }
+
+    /// The area for the first call, before which the compartment does not know of any sizes: all that is left of
+    /// these words is data.
+    pub(crate) fn for_build(words: &'a mut [u64]) -> Option<Self> {
+        let data_words = words.len().checked_sub(at::FIRST_EFFECT)?;
+        Self::new(
+            words,
+            Sizes { effects: 0, buffer_bytes: 0, data_bytes: data_words.checked_mul(WORD_BYTES)? },
+        )
     }
 
     /// How large its parts are.

@@ -3,8 +3,8 @@
 //! A compartment has an [area](area::Area) of memory in common with ring 0. A call is written there, the
 //! compartment is entered, and what it answers is read from there once it is left: it never runs
 //! meanwhile, so nothing that was checked changes afterwards. [`Remote`] is ring 0's side: a
-//! [`Device`](devices::Device) like any other, whose model is in the compartment. [`serve`] is the
-//! compartment's: it has the model do what the call says.
+//! [`Device`](devices::Device) like any other, whose model is in the compartment. [`Server`] is the
+//! compartment's: it has the model do what the call says. What it is for is the first call, [`Build`].
 //!
 //! Ring 0 believes nothing of an answer. What is not an answer ends the compartment, as does a fault or
 //! too long a time; then the function is what a device is that was pulled out: it reads as ones and does
@@ -18,9 +18,11 @@ extern crate alloc;
 extern crate std;
 
 mod area;
+mod build;
 mod effects;
 mod ended;
 mod frames;
+pub mod layout;
 mod operation;
 mod remote;
 mod serve;
@@ -28,6 +30,7 @@ mod serve;
 mod tests;
 
 pub use area::{Area, Sizes};
+pub use build::{Build, Range};
 pub use ended::Ended;
 pub use remote::{Compartment, Remote};
 pub use serve::Server;

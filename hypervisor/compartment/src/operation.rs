@@ -54,4 +54,6 @@ operations! {
     TakeDoorbell = 15,
     /// Whether the network is there.
     SetLink = 16,
+    /// Builds the device: the data says which. The first call, and no later one. Answers whether it is built.
+    Build = 17,
 }

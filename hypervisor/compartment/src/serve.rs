@@ -146,7 +146,7 @@ impl Server {
                 }
             }
             Some(Operation::SetLink) => device.set_link(first != 0, context),
-            None => {}
+            Some(Operation::Build) | None => {}
         }
         answer
     }

@@ -1,0 +1,121 @@
+//! The first call: what the compartment is for.
+
+use crate::area::{ARGUMENTS, Answer, Area, Call, Sizes};
+use crate::ended::Ended;
+use crate::operation::Operation;
+use crate::remote::Compartment;
+use crate::serve::Server;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use devices::blueprint::{Blueprint, Unbuilt};
+use devices::device::{DeviceEffect, Request};
+use devices::random::Source;
+use network::LARGEST_BYTES;
+use serde::{Deserialize, Serialize};
+use spec::Gpa;
+
+#[cfg(test)]
+mod tests;
+
+/// What is answered to the first call.
+const BUILT: u64 = 1;
+const NOT_UNDERSTOOD: u64 = 2;
+const NO_SOURCE: u64 = 3;
+const BAD_SOURCE: u64 = 4;
+
+/// Bytes of heap that managing it costs, and what is asked for while the device is built.
+const SPARE_HEAP_BYTES: usize = 4096;
+
+/// A piece of guest memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Range {
+    /// Where the guest sees it.
+    pub start: Gpa,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What a compartment is for: the data of its first call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Build {
+    /// The device.
+    pub blueprint: Blueprint,
+    /// The guest's memory, ascending, no two overlapping.
+    pub memory: Vec<Range>,
+    /// How large the parts of the area are, from the next call on.
+    pub sizes: Sizes,
+}
+
+impl Build {
+    /// What a compartment of this device is told, whose guest has this memory.
+    pub fn new(blueprint: Blueprint, memory: Vec<Range>) -> Self {
+        Self { blueprint, memory, sizes: Sizes::of(&blueprint) }
+    }
+
+    /// Bytes of heap that the compartment needs.
+    pub fn heap_bytes(&self) -> usize {
+        let needs = self.blueprint.needs();
+        let frame = if needs.carries_frames { LARGEST_BYTES } else { 0 };
+        let reads = if needs.buffer_bytes == 0 { 0 } else { needs.requests };
+        [
+            needs.heap_bytes,
+            frame,
+            needs.effects.saturating_mul(size_of::<DeviceEffect>()),
+            reads.saturating_mul(size_of::<Option<Request>>()),
+            self.memory.len().saturating_mul(size_of::<Range>()),
+            SPARE_HEAP_BYTES,
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+    }
+
+    /// Tells the compartment, whose area is of [`Sizes::words`] words at least, and has it build its device.
+    ///
+    /// # Errors
+    /// Where there is no room to say it, or the compartment did not build it.
+    pub fn enter(&self, compartment: &mut impl Compartment) -> Result<(), Ended> {
+        const NO_ROOM: Ended = Ended::Answer("no room for what it is for");
+        let bytes = postcard::to_allocvec(self).map_err(|_| NO_ROOM)?;
+        let mut area = Area::for_build(compartment.area()).ok_or(NO_ROOM)?;
+        area.set_call(&Call { bytes: bytes.len(), ..Call::new(Operation::Build, [0; ARGUMENTS]) });
+        area.set_answer(&Answer::default());
+        area.data().get_mut(..bytes.len()).ok_or(NO_ROOM)?.copy_from_slice(&bytes);
+        compartment.enter()?;
+        let area = Area::for_build(compartment.area()).ok_or(NO_ROOM)?;
+        match area.answer()?.arguments {
+            [BUILT, ..] => Ok(()),
+            [NOT_UNDERSTOOD, ..] => Err(Ended::Answer("it does not understand what it is for")),
+            [NO_SOURCE, ..] => Err(Ended::Answer("the processor has no random numbers")),
+            [BAD_SOURCE, ..] => Err(Ended::Answer("the processor's random numbers are not used")),
+            _ => Err(Ended::Answer("not whether it is built")),
+        }
+    }
+
+    /// Reads what the first call says, if it says something.
+    fn read(area: &mut Area<'_>) -> Option<Self> {
+        let call = area.call();
+        let is_first = Operation::of(call.operation) == Some(Operation::Build);
+        let data = area.data().get(..call.bytes).filter(|_| is_first)?;
+        postcard::from_bytes(data).ok()
+    }
+}
+
+impl Server {
+    /// Serves the first call, in the words of the area: the server of those that follow, and what it is for. An
+    /// entropy device has its random numbers from `source`.
+    pub fn build(words: &mut [u64], source: Option<Box<dyn Source>>) -> Option<(Self, Build)> {
+        let mut area = Area::for_build(words)?;
+        let built = Build::read(&mut area);
+        let device = built.as_ref().map(|build| build.blueprint.build(source));
+        let answer = match &device {
+            Some(Ok(_)) => BUILT,
+            Some(Err(Unbuilt::NoSource)) => NO_SOURCE,
+            Some(Err(Unbuilt::Source(_))) => BAD_SOURCE,
+            None => NOT_UNDERSTOOD,
+        };
+        area.set_answer(&Answer { arguments: [answer, 0, 0, 0, 0], ..Answer::default() });
+        let build = built?;
+        let carries_frames = build.blueprint.needs().carries_frames;
+        Some((Self::new(device?.ok()?, carries_frames), build))
+    }
+}
