@@ -1,0 +1,13 @@
+//! The program of a compartment: it has the model of one emulated function and runs in ring 3.
+//!
+//! It is entered for each call of the model ([`compartment`]), does what the call says, and leaves. What is unsafe
+//! here reaches no further than the compartment does: it runs with the rights of ring 3 in an address space of its
+//! own, in which there are its stack, its heap, the area, and the memory of one guest.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod guest;
+pub mod heap;
+pub mod random;
+pub mod state;
