@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 /// Room for each of a number of slots.
 #[derive(Debug)]
-pub(crate) struct Fifo {
+pub struct Fifo {
     places: Box<[u16]>,
     /// Where the first one is, and how many there are.
     first: usize,

@@ -21,6 +21,7 @@ pub mod testing;
 
 pub use drive::{Drive, Geometry, State, Status};
 pub use fault::{Cause, Fault, Refused};
+pub use fifo::Fifo;
 pub use identity::{Identity, Text};
 pub use request::{Done, Operation, Tag};
-pub use requests::{Piece, Requests};
+pub use requests::{Piece, Requests, check};

@@ -34,9 +34,20 @@ pub struct Tag {
     pub(crate) turn: u32,
 }
 
-#[cfg(any(test, feature = "fakes"))]
 impl Tag {
+    /// That of the `turn`th request in `slot`, for a drive that keeps requests without
+    /// [`Requests`](crate::Requests).
+    pub const fn new(slot: u16, turn: u32) -> Self {
+        Self { slot, turn }
+    }
+
+    /// The slot: from 0 on, and below the number of requests that its drive has.
+    pub const fn slot(self) -> u16 {
+        self.slot
+    }
+
     /// The first of `slot`, for drives that are made up.
+    #[cfg(any(test, feature = "fakes"))]
     pub const fn of_test(slot: u16) -> Self {
         Self { slot, turn: 0 }
     }

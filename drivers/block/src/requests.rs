@@ -157,7 +157,8 @@ impl<B: DmaBuffer> Requests<B> {
         geometry: Geometry,
     ) -> Result<(), Refused> {
         let Some(Life::Reserved) = self.life(tag) else { return Err(Refused::NotReserved) };
-        let (first_block, blocks, bytes) = self.check(operation, first_block, blocks, geometry)?;
+        let (first_block, blocks, bytes) =
+            check(operation, first_block, blocks, geometry, self.request_bytes)?;
         if let Some(lent) = self.lent(tag.slot).filter(|lent| lent.bytes() != bytes) {
             return Err(Refused::TooLarge(lent.bytes()));
         }
@@ -168,34 +169,6 @@ impl<B: DmaBuffer> Requests<B> {
             self.waiting.push(tag.slot);
         }
         Ok(())
-    }
-
-    /// First block, blocks and bytes of a request that makes sense.
-    fn check(
-        &self,
-        operation: Operation,
-        first_block: u64,
-        blocks: u64,
-        geometry: Geometry,
-    ) -> Result<(u64, u32, usize), Refused> {
-        let is_supported = match operation {
-            Operation::Flush => return Ok((0, 1, 0)),
-            Operation::Read | Operation::Write => true,
-            Operation::Discard => geometry.can_discard,
-            Operation::WriteZeroes => geometry.can_write_zeroes,
-        };
-        if operation != Operation::Read && geometry.is_read_only {
-            return Err(Refused::ReadOnly);
-        }
-        if !is_supported {
-            return Err(Refused::Unsupported);
-        }
-        check_range(first_block, blocks, geometry)?;
-        let too_large = Refused::TooLarge(self.request_bytes);
-        let block_bytes = if operation.moves_data() { geometry.block_bytes } else { 0 };
-        let bytes = blocks.checked_mul(block_bytes.into()).ok_or(too_large)?;
-        let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= self.request_bytes);
-        Ok((first_block, u32::try_from(blocks).map_err(|_| too_large)?, bytes.ok_or(too_large)?))
     }
 
     /// What the next piece does, if there is one.
@@ -331,6 +304,38 @@ impl<B: DmaBuffer> Requests<B> {
     fn place(&self, slot: u16) -> usize {
         usize::from(slot) * self.request_bytes
     }
+}
+
+/// First block, blocks and bytes of a request that makes sense for a drive of this geometry whose requests
+/// have `request_bytes` bytes at most. A flush has one block, so that it counts as one command.
+///
+/// # Errors
+/// All of [`Refused`] but for `NotReady`, `Busy` and `NotReserved`.
+pub fn check(
+    operation: Operation,
+    first_block: u64,
+    blocks: u64,
+    geometry: Geometry,
+    request_bytes: usize,
+) -> Result<(u64, u32, usize), Refused> {
+    let is_supported = match operation {
+        Operation::Flush => return Ok((0, 1, 0)),
+        Operation::Read | Operation::Write => true,
+        Operation::Discard => geometry.can_discard,
+        Operation::WriteZeroes => geometry.can_write_zeroes,
+    };
+    if operation != Operation::Read && geometry.is_read_only {
+        return Err(Refused::ReadOnly);
+    }
+    if !is_supported {
+        return Err(Refused::Unsupported);
+    }
+    check_range(first_block, blocks, geometry)?;
+    let too_large = Refused::TooLarge(request_bytes);
+    let block_bytes = if operation.moves_data() { geometry.block_bytes } else { 0 };
+    let bytes = blocks.checked_mul(block_bytes.into()).ok_or(too_large)?;
+    let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= request_bytes);
+    Ok((first_block, u32::try_from(blocks).map_err(|_| too_large)?, bytes.ok_or(too_large)?))
 }
 
 fn check_range(first_block: u64, blocks: u64, geometry: Geometry) -> Result<(), Refused> {
