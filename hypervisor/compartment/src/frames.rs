@@ -4,7 +4,7 @@ use crate::ended::Ended;
 use network::{Checksum, Frame, Offload, Parts, SegmentKind, Segmentation};
 
 /// Words of it.
-pub(crate) const OFFLOAD_WORDS: usize = 2;
+pub const OFFLOAD_WORDS: usize = 2;
 
 const IN_PLACE: u64 = 0;
 const GOOD: u64 = 1;
@@ -14,7 +14,7 @@ const TCP6: u64 = 2;
 const ECN: u64 = 4;
 
 /// Puts it in words.
-pub(crate) fn encode(offload: &Offload) -> [u64; OFFLOAD_WORDS] {
+pub fn encode(offload: &Offload) -> [u64; OFFLOAD_WORDS] {
     let checksum = match offload.checksum {
         Checksum::InPlace => IN_PLACE,
         Checksum::Good => GOOD,
@@ -29,7 +29,10 @@ pub(crate) fn encode(offload: &Offload) -> [u64; OFFLOAD_WORDS] {
 }
 
 /// What these words say. Nothing relies on its being true.
-pub(crate) fn decode([checksum, segmentation]: [u64; OFFLOAD_WORDS]) -> Result<Offload, Ended> {
+///
+/// # Errors
+/// They name a checksum of no kind.
+pub fn decode([checksum, segmentation]: [u64; OFFLOAD_WORDS]) -> Result<Offload, Ended> {
     let checksum = match checksum & 0xffff {
         IN_PLACE => Checksum::InPlace,
         GOOD => Checksum::Good,
@@ -47,7 +50,7 @@ pub(crate) fn decode([checksum, segmentation]: [u64; OFFLOAD_WORDS]) -> Result<O
 
 /// Copies the frame that `parts` make into the data of a call. How many bytes it has; `None` where there is no
 /// room for it.
-pub(crate) fn put(parts: &Parts<'_>, data: &mut [u8]) -> Option<usize> {
+pub fn put(parts: &Parts<'_>, data: &mut [u8]) -> Option<usize> {
     let mut end = 0;
     for piece in parts.pieces() {
         let start = end;
@@ -58,7 +61,7 @@ pub(crate) fn put(parts: &Parts<'_>, data: &mut [u8]) -> Option<usize> {
 }
 
 /// Makes `frame` a copy of the data. `None`, and it is empty, where it has no room for it.
-pub(crate) fn get(data: &[u8], offload: Offload, frame: &mut Frame) -> Option<()> {
+pub fn get(data: &[u8], offload: Offload, frame: &mut Frame) -> Option<()> {
     frame.clear();
     frame.append(data)?;
     frame.offload = offload;

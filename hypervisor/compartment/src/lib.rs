@@ -21,7 +21,7 @@ mod area;
 mod build;
 mod effects;
 mod ended;
-mod frames;
+pub mod frames;
 pub mod layout;
 mod operation;
 mod remote;
