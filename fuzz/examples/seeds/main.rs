@@ -52,6 +52,7 @@ fn config_toml() -> Seeds {
 console = "none"
 io = "guest"
 runs_in = "ring3"
+kill = ["a:03.0@2500"]
 [guest.a]
 cpus = [1, 2]
 memory = "1 GiB"

@@ -3,7 +3,7 @@
 use crate::check::Report;
 use crate::check::{
     console, devices, display, files, guest_memory, lines, machine, networks, owned, pairs, ports, rules,
-    shared_memory,
+    runs_in, shared_memory,
 };
 use crate::config::{Config, GuestConfig, Model, PciConfig, StandsOn};
 use crate::plan::{Base, EmulatedPlan, FileRef, FunctionPlan, GuestPlan, Plan, Refusal};
@@ -57,6 +57,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
         }
     }
     owned::choose_reach(config, &mut plan);
+    runs_in::choose_kills(config, &mut plan);
     plan.warnings.extend(pairs::warnings(&plan.guests, platform));
     plan
 }

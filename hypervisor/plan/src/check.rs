@@ -35,7 +35,7 @@ pub(crate) mod pairs;
 pub(crate) mod ports;
 mod request;
 pub(crate) mod rules;
-mod runs_in;
+pub(crate) mod runs_in;
 #[cfg(all(test, feature = "toml"))]
 mod runs_in_tests;
 pub(crate) mod shared_memory;

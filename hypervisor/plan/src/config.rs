@@ -88,10 +88,14 @@ macro_rules! choice {
 }
 
 mod backing;
+mod function_name;
+mod kill;
 mod model;
 mod runs_in;
 
 pub use backing::{Backing, BackingPlace, ImageMode, PartitionName};
+pub use function_name::FunctionName;
+pub use kill::{Kill, NoKill};
 pub use model::{Model, Ring, StandsOn};
 pub use runs_in::RunsIn;
 
@@ -128,6 +132,9 @@ table! {
         /// Where the guests' emulated functions run for which their tables do not say it. One that can run in
         /// the hypervisor alone runs there.
         pub runs_in: RunsIn = RunsIn::USUAL,
+        /// Compartments to end while their guests run, to see what these notice: each by guest and slot, with
+        /// milliseconds from the guests' start. `cargo hv run --kill` adds to them.
+        pub kill: Vec<Kill> = Vec::new(),
     }
 }
 
@@ -139,6 +146,7 @@ impl Default for HypervisorConfig {
             barriers: Barriers::Auto,
             io: IoProcessor::Housekeeping,
             runs_in: RunsIn::USUAL,
+            kill: Vec::new(),
         }
     }
 }

@@ -37,13 +37,13 @@ pub use check::machine::{DRIVE_MEMORY, HYPERVISOR_MEMORY};
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
     Backing, BackingPlace, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect,
-    GuestConfig, HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept, Model, NetworkConfig,
-    PartitionName, Passthrough, PciConfig, Ring, RunsIn, SerialCard, SharedMemoryConfig, StandsOn,
-    UnmappedAccess,
+    FunctionName, GuestConfig, HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept, Kill,
+    Model, NetworkConfig, NoKill, PartitionName, Passthrough, PciConfig, Ring, RunsIn, SerialCard,
+    SharedMemoryConfig, StandsOn, UnmappedAccess,
 };
 pub use plan::{
-    Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionName,
-    FunctionPlan, GuestPlan, LinePlan, NetworkPlan, OwnedPlan, PeerPlan, Plan, PortName, PortPlan, Refusal,
+    Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan,
+    GuestPlan, LinePlan, NetworkPlan, OwnedPlan, PeerPlan, Plan, PlannedKill, PortName, PortPlan, Refusal,
     SharedMemoryPlan,
 };
 pub use platform::names;

@@ -1,6 +1,6 @@
 //! The Plan: what each guest gets.
 
-use crate::config::{Backing, GuestConfig, Model, Ring, RunsIn};
+use crate::config::{Backing, FunctionName, GuestConfig, Model, Ring, RunsIn};
 use crate::problem::Problem;
 use crate::reserved::ReservedRange;
 use alloc::string::String;
@@ -33,6 +33,8 @@ pub struct Plan {
     pub networks: Vec<NetworkPlan>,
     /// The memories that guests share.
     pub shared_memory: Vec<SharedMemoryPlan>,
+    /// The compartments that are ended on purpose, the first one first.
+    pub kills: Vec<PlannedKill>,
     /// The serial ports that the console may be at, the best first. Empty where the
     /// configuration wants none or its card is not there.
     pub console: Vec<ConsolePlan>,
@@ -49,6 +51,17 @@ impl Plan {
     pub fn all_problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().chain(self.refused.iter().flat_map(|refusal| &refusal.problems))
     }
+}
+
+/// A compartment that is ended on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PlannedKill {
+    /// When, in milliseconds from the start of the guests.
+    pub at_ms: u32,
+    /// Its guest's place in [`Plan::guests`].
+    pub guest: usize,
+    /// Its function's place in [`GuestPlan::emulated`].
+    pub function: usize,
 }
 
 /// A guest that does not start.
@@ -143,21 +156,6 @@ impl GuestPlan {
     pub fn compartments(&self) -> impl Iterator<Item = (usize, FunctionName<'_>)> {
         let apart = self.emulated.iter().enumerate().filter(|(_, it)| it.runs_in == RunsIn::Ring3);
         apart.map(|(number, it)| (number, FunctionName { guest: &self.name, slot: it.slot }))
-    }
-}
-
-/// What an emulated function is called: as its guest, with `:` and its slot behind, such as `linux:06.0`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FunctionName<'a> {
-    /// Its guest.
-    pub guest: &'a str,
-    /// Where that sees it on its bus 0.
-    pub slot: DevFn,
-}
-
-impl fmt::Display for FunctionName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.guest, self.slot)
     }
 }
 

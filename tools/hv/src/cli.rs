@@ -76,6 +76,7 @@ Examples:
   cargo hv run --cpu intel --iommu vtd                  nested KVM on an Intel host
   cargo hv run examples/shell.toml --iommu none         no IOMMU, no passed-through functions
   cargo hv run my.toml --keep
+  cargo hv run my.toml --kill net:03.0@2500             end a model in ring 3 while its guest runs
   cargo hv run --headless --log-dir logs --timeout 300")]
 pub struct Run {
     /// Configuration (TOML)
@@ -102,6 +103,10 @@ pub struct Run {
     /// Processor model for QEMU's TCG, as its -cpu takes it
     #[arg(long, value_name = "MODEL")]
     pub cpu_model: Option<String>,
+    /// End this compartment so many milliseconds after the guests' start; several times for several. A compartment
+    /// is called as its guest, with `:` and the slot of its function behind, as `cargo hv check` shows it
+    #[arg(long, value_name = "COMPARTMENT@MS")]
+    pub kill: Vec<plan::Kill>,
     /// Keep the machine's files (bundle, drive) and say where they are
     #[arg(long)]
     pub keep: bool,

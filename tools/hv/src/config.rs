@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity,
 };
@@ -61,6 +61,20 @@ impl Source {
             Ok((config, map)) => Ok(Self { config, map, text, name }),
             Err(diagnostics) => Err(refuse(&diagnostics, &text, &name).into()),
         }
+    }
+
+    /// Has these compartments ended, beside those that it names itself.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub fn kill(&mut self, kills: &[plan::Kill]) -> Result<()> {
+        for kill in kills {
+            if let Some((message, help)) = self.config.missing_compartment(kill.compartment()) {
+                bail!("--kill {kill}: {message}; {help}");
+            }
+        }
+        self.config.hypervisor.kill.extend_from_slice(kills);
+        Ok(())
     }
 
     /// What works as it is and should be changed, ready to be printed; empty where nothing is.
@@ -174,6 +188,26 @@ mod tests {
     fn what_is_no_toml_has_a_place_too() {
         let text = refused("[hypervisor\n");
         assert!(text.contains("x.toml:1:"), "{text}");
+    }
+
+    /// Whoever is ended by the command line is there, and the configuration's own stay.
+    #[test]
+    fn a_compartment_is_ended_by_its_name() {
+        let text = "[hypervisor]\nkill = [\"a:01.0@5\"]\n[guest.a]\ncpus = [1]\nmemory = \"1 GiB\"\nkernel = \"k\"\n\
+                    [[guest.a.pci]]\nslot = \"01.0\"\nemulate = \"virtio-rng\"\nruns_in = \"ring3\"\n\
+                    [[guest.a.pci]]\nslot = \"02.0\"\nemulate = \"virtio-rng\"\nruns_in = \"hypervisor\"\n";
+        let mut source = Source::parse(text.to_owned(), "x.toml".to_owned()).expect("a configuration");
+        let kill = |text: &str| [text.parse::<plan::Kill>().expect("a kill")];
+        for (wrong, why) in
+            [("b:01.0@7", "there is no compartment `b:01.0`"), ("a:02.0@7", "in the hypervisor")]
+        {
+            let error = source.kill(&kill(wrong)).expect_err("not there").to_string();
+            assert!(error.starts_with(&format!("--kill {wrong}: ")) && error.contains(why), "{error}");
+            assert!(error.ends_with("the only one is `a:01.0`"), "{error}");
+        }
+        source.kill(&kill("a:01.0@7")).expect("it is there");
+        let kills: Vec<_> = source.config.hypervisor.kill.iter().map(ToString::to_string).collect();
+        assert_eq!(kills, ["a:01.0@5", "a:01.0@7"]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(crate) fn check_whole(config: &Config) -> Vec<Problem> {
     problems.extend(config.network.keys().filter_map(|name| check_name("network", name)));
     problems.extend(config.shared_memory.keys().filter_map(|name| check_name("shared_memory", name)));
     problems.extend(shared_memory::check_whole(config));
+    problems.extend(runs_in::check_kills(config));
     if config.guest.is_empty() {
         problems.push(Problem {
             path: "guest".to_string(),

@@ -1,8 +1,11 @@
 //! Where emulated functions run.
 
 use super::Report;
-use crate::config::{PciConfig, RunsIn};
+use crate::config::{Config, Kill, PciConfig, RunsIn};
+use crate::plan::{Plan, PlannedKill};
+use crate::problem::Problem;
 use alloc::format;
+use alloc::vec::Vec;
 
 /// A place where the function can run, for one that is emulated. Where the table of the hypervisor names another,
 /// nothing is wrong: the function runs where it can.
@@ -20,4 +23,25 @@ pub(crate) fn check(index: usize, pci: &PciConfig, report: &mut Report) {
         ),
         Some(_) | None => {}
     }
+}
+
+/// Whoever is to be ended is there.
+pub(crate) fn check_kills(config: &Config) -> impl Iterator<Item = Problem> {
+    config.hypervisor.kill.iter().enumerate().filter_map(|(index, kill)| {
+        let (message, help) = config.missing_compartment(kill.compartment())?;
+        Some(Problem { path: format!("hypervisor.kill[{index}]"), message, help })
+    })
+}
+
+/// Decides which compartments are ended when: those of guests that start.
+pub(crate) fn choose_kills(config: &Config, plan: &mut Plan) {
+    let planned = |kill: &Kill| {
+        let guest = plan.guests.iter().position(|guest| guest.name == kill.guest)?;
+        let mut compartments = plan.guests.get(guest)?.compartments();
+        let (function, _) = compartments.find(|(_, name)| *name == kill.compartment())?;
+        Some(PlannedKill { at_ms: kill.at_ms, guest, function })
+    };
+    let mut kills: Vec<_> = config.hypervisor.kill.iter().filter_map(planned).collect();
+    kills.sort_unstable();
+    plan.kills = kills;
 }

@@ -2,7 +2,7 @@
 
 use super::tests::{plan, q35};
 use crate::text::parse;
-use crate::{Model, Plan, RunsIn};
+use crate::{Kill, Model, Plan, PlannedKill, RunsIn};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -114,4 +114,68 @@ fn a_compartment_is_called_as_its_function() {
     assert_eq!(names, [(0, "a:01.0".to_string()), (2, "a:03.0".to_string())]);
     assert_eq!(guest.function_name(1).map(|name| name.to_string()).as_deref(), Some("a:02.0"));
     assert_eq!(guest.function_name(3), None);
+}
+
+/// Whoever is ended is named as the kernel numbers guests and functions, in the order of time.
+#[test]
+fn compartments_that_are_ended() {
+    let of = |kill: &str, places: &str| {
+        let text = text(&format!("{places}\nkill = {kill}"), &[DISPLAY, DRIVE, DRIVE])
+            + "[guest.b]\ncpus = [2]\nmemory = \"64 MiB\"\nkernel = \"k\"\n\
+               [[guest.b.pci]]\nslot = \"1f.0\"\nemulate = \"virtio-rng\"\n";
+        let (config, _) = parse(&text).unwrap_or_else(|errors| panic!("{text}\n{errors:?}"));
+        plan(&config, &q35())
+    };
+    let problems = |kill: &str, places: &str| {
+        of(kill, places).all_problems().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let plan = of("[\"b:1f.0@20\", \"a:03.0@7\", \"a:02.0@4294967295\", \"a:03.0@30\"]", RING3);
+    assert_eq!(plan.all_problems().count(), 0);
+    let kills: Vec<_> = plan.kills.iter().map(|kill| (kill.at_ms, kill.guest, kill.function)).collect();
+    assert_eq!(kills, [(7, 0, 2), (20, 1, 0), (30, 0, 2), (u32::MAX, 0, 1)]);
+    assert_eq!(plan.kills[0], PlannedKill { at_ms: 7, guest: 0, function: 2 });
+    let those = "those that there are: `a:02.0`, `a:03.0` and `b:1f.0`";
+    assert_eq!(
+        problems("[\"a:02.0@1\", \"a:04.0@1\", \"c:02.0@1\", \"a:01.0@1\"]", RING3),
+        [
+            format!("hypervisor.kill[1]: there is no compartment `a:04.0`; {those}"),
+            format!("hypervisor.kill[2]: there is no compartment `c:02.0`; {those}"),
+            format!("hypervisor.kill[3]: `a:01.0` runs in the hypervisor and has no compartment; {those}"),
+        ]
+    );
+    assert_eq!(
+        problems("[\"a:02.0@1\"]", HYPERVISOR),
+        [
+            "hypervisor.kill[0]: `a:02.0` runs in the hypervisor and has no compartment; no function has one: write \
+             runs_in = \"ring3\" in its table"
+        ]
+    );
+}
+
+/// Those of a guest that does not start are no business of the hypervisor's.
+#[test]
+fn compartments_of_a_guest_that_is_refused() {
+    let text =
+        text(&format!("{RING3}\nkill = [\"a:01.0@5\"]"), &[DRIVE]).replace("cpus = [1]", "cpus = [99]");
+    let (config, _) = parse(&text).unwrap();
+    let plan = plan(&config, &q35());
+    assert_eq!((plan.refused.len(), plan.kills.len()), (1, 0));
+}
+
+#[test]
+fn how_a_kill_is_written() {
+    let kill: Kill = "net:03.0@2500".parse().unwrap();
+    assert_eq!((kill.guest.as_str(), kill.slot.to_string().as_str(), kill.at_ms), ("net", "03.0", 2500));
+    assert_eq!(kill.to_string(), "net:03.0@2500");
+    for wrong in
+        ["", "net", "net@5", "net:03.0", "net:03.0@", "net:3@5", "net:03.0@-1", "net:03.0@4294967296"]
+    {
+        let said = wrong.parse::<Kill>().expect_err(wrong).to_string();
+        assert!(said.contains("\"net:03.0@2500\""), "{said}");
+    }
+    let told = parse("[hypervisor]\nkill = [\"net:03.0\"]\n").expect_err("no diagnostic");
+    assert_eq!(
+        (told[0].line, told[0].path.as_str(), told[0].message.as_str()),
+        (2, "hypervisor.kill[0]", "\"net:03.0\" is not a compartment and when")
+    );
 }

@@ -3,7 +3,7 @@
 use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong_type};
 use crate::config::{
     Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
-    ImageMode, Interrupts, IoProcessor, Isolation, Model, NetworkConfig, PartitionName, Passthrough,
+    ImageMode, Interrupts, IoProcessor, Isolation, Kill, Model, NetworkConfig, PartitionName, Passthrough,
     PciConfig, Ring, RunsIn, SerialCard, SharedMemoryConfig, UnmappedAccess,
 };
 use alloc::format;
@@ -105,6 +105,7 @@ named! {
     DevFn: "a device and function", "\"01.0\"";
     DevicePath: "a path from the root", "\"00:02.0\"";
     DeviceId: "a vendor and device ID", "\"8086:10d3\"";
+    Kill: "a compartment and when", "\"net:03.0@2500\"";
     MacAddress: "a MAC address", "\"52:54:00:12:34:56\"";
 }
 

@@ -1,0 +1,89 @@
+//! Compartments that are ended on purpose.
+
+use super::{Config, FunctionName, RunsIn};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+use platform::names::DevFn;
+use serde::{Deserialize, Serialize};
+
+/// A compartment that is ended at a time: `GUEST:SLOT@MS`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Kill {
+    /// Its guest's name.
+    pub guest: String,
+    /// The slot of its function.
+    pub slot: DevFn,
+    /// Milliseconds from the start of the guests.
+    pub at_ms: u32,
+}
+
+/// A text that is no [`Kill`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoKill;
+
+impl fmt::Display for NoKill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected a compartment and milliseconds, such as \"net:03.0@2500\"")
+    }
+}
+
+impl core::error::Error for NoKill {}
+
+impl FromStr for Kill {
+    type Err = NoKill;
+    fn from_str(text: &str) -> Result<Self, NoKill> {
+        let (name, at_ms) = text.split_once('@').ok_or(NoKill)?;
+        let (guest, slot) = name.rsplit_once(':').ok_or(NoKill)?;
+        let (slot, at_ms) = (slot.parse().map_err(|_| NoKill)?, at_ms.parse().map_err(|_| NoKill)?);
+        Ok(Self { guest: guest.to_string(), slot, at_ms })
+    }
+}
+
+impl Kill {
+    /// What the compartment is called.
+    pub fn compartment(&self) -> FunctionName<'_> {
+        FunctionName { guest: &self.guest, slot: self.slot }
+    }
+}
+
+impl fmt::Display for Kill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.compartment(), self.at_ms)
+    }
+}
+
+impl Config {
+    /// The compartments that its guests' emulated functions run in, by name.
+    pub fn compartments(&self) -> impl Iterator<Item = FunctionName<'_>> {
+        self.functions().filter_map(|(name, place)| (place == RunsIn::Ring3).then_some(name))
+    }
+
+    /// The emulated functions, each with where it runs.
+    fn functions(&self) -> impl Iterator<Item = (FunctionName<'_>, RunsIn)> {
+        self.guest.iter().flat_map(move |(guest, config)| {
+            let name = |slot| FunctionName { guest, slot };
+            config.emulated().map(move |(_, pci, model)| (name(pci.slot), self.place_of(pci, model)))
+        })
+    }
+
+    /// Why there is no such compartment, and what to do about it; `None` where there is one.
+    pub fn missing_compartment(&self, name: FunctionName<'_>) -> Option<(String, String)> {
+        let message = match self.functions().find(|(other, _)| *other == name) {
+            Some((_, RunsIn::Ring3)) => return None,
+            Some((_, RunsIn::Hypervisor)) => {
+                format!("`{name}` runs in the hypervisor and has no compartment")
+            }
+            None => format!("there is no compartment `{name}`"),
+        };
+        let names: Vec<_> = self.compartments().map(|name| format!("`{name}`")).collect();
+        let help = match names.as_slice() {
+            [] => "no function has one: write runs_in = \"ring3\" in its table".to_string(),
+            [name] => format!("the only one is {name}"),
+            [names @ .., last] => format!("those that there are: {} and {last}", names.join(", ")),
+        };
+        Some((message, help))
+    }
+}
