@@ -1,5 +1,7 @@
 //! `cargo hv check`: every problem of a configuration on a machine, before it goes there.
 
+mod trust;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -49,6 +51,7 @@ pub fn run(project: &Project, options: &cli::Check) -> Result<ExitCode> {
         println!("{}", describe_network(&plan, network));
     }
     println!("{}", console(&plan));
+    println!("\n{}\n", trust::picture(&plan));
     for warning in &plan.warnings {
         eprintln!("  !! {warning}");
     }

@@ -1,0 +1,224 @@
+//! Who trusts what: a picture of the two floors below the guests.
+
+use plan::{Base, DiskPlan, Driver, EmulatedPlan, GuestPlan, Memory, NetworkPlan, Plan, RunsIn};
+use std::iter::once;
+
+/// The most characters of a line, where guests share it.
+const WIDTH: usize = 100;
+/// What stands between two columns.
+const BETWEEN: &str = " | ";
+
+/// A guest's column: the guest, and its compartments.
+struct Column {
+    guest: Vec<String>,
+    compartments: Vec<String>,
+    width: usize,
+}
+
+/// The picture, in lines. A guest stands on its compartments, and all of them on ring 0.
+pub fn picture(plan: &Plan) -> String {
+    let mut lines = vec![
+        "what trusts what: a guest trusts what stands below it, and nothing that stands beside it".to_owned(),
+        String::new(),
+    ];
+    let columns: Vec<Column> = plan.guests.iter().map(column).collect();
+    let mut left = columns.as_slice();
+    while !left.is_empty() {
+        let (these, rest) = left.split_at(fitting(left));
+        rows("guests", these, |column| &column.guest, &mut lines);
+        lines.push(rule(these));
+        rows("ring 3", these, |column| &column.compartments, &mut lines);
+        lines.push(rule(these));
+        left = rest;
+    }
+    for (label, line) in once("ring 0").chain(std::iter::repeat("")).zip(ring_0(plan)) {
+        lines.push(format!("{label:6}{BETWEEN}{line}"));
+    }
+    lines.push(String::new());
+    lines.push(
+        "a compartment reaches its guest's memory and its own, and nothing else; ring 0 reaches all"
+            .to_owned(),
+    );
+    lines.join("\n")
+}
+
+fn column(guest: &GuestPlan) -> Column {
+    let shared = guest.emulated.iter().filter_map(|function| match &function.base {
+        Base::SharedMemory(peer) => Some(format!("and shared memory {}", peer.memory)),
+        _ => None,
+    });
+    let own = format!("{}: {} of memory", guest.name, Memory(guest.memory_bytes));
+    let guest_lines: Vec<String> = once(own).chain(shared).collect();
+    let apart = guest
+        .compartments()
+        .filter_map(|(number, name)| Some(format!("{name} {}", guest.emulated.get(number)?.model.text())));
+    let mut compartments: Vec<String> = apart.collect();
+    if compartments.is_empty() {
+        compartments.push("-".to_owned());
+    }
+    let width = guest_lines.iter().chain(&compartments).map(String::len).max().unwrap_or(0);
+    Column { guest: guest_lines, compartments, width }
+}
+
+/// How many of these columns stand beside each other, at least one.
+fn fitting(columns: &[Column]) -> usize {
+    let ends = columns.iter().scan("ring 3".len(), |end, column| {
+        *end += BETWEEN.len() + column.width;
+        Some(*end)
+    });
+    ends.take_while(|end| *end <= WIDTH).count().max(1)
+}
+
+fn rows(label: &str, columns: &[Column], of: impl Fn(&Column) -> &[String], lines: &mut Vec<String>) {
+    let height = columns.iter().map(|column| of(column).len()).max().unwrap_or(0);
+    for row in 0..height {
+        let label = if row == 0 { label } else { "" };
+        let cells = columns.iter().map(|column| {
+            let text = of(column).get(row).map_or("", String::as_str);
+            format!("{text:width$}", width = column.width)
+        });
+        let line = once(format!("{label:6}")).chain(cells).collect::<Vec<_>>().join(BETWEEN);
+        lines.push(line.trim_end().to_owned());
+    }
+}
+
+fn rule(columns: &[Column]) -> String {
+    let dashes = columns.iter().map(|column| "-".repeat(column.width));
+    once("-".repeat("ring 3".len())).chain(dashes).collect::<Vec<_>>().join("-+-")
+}
+
+/// What runs in ring 0, for all guests alike.
+fn ring_0(plan: &Plan) -> impl Iterator<Item = String> {
+    let functions = plan.guests.iter().flat_map(|guest| {
+        guest
+            .emulated
+            .iter()
+            .enumerate()
+            .filter(|(_, function)| function.runs_in == RunsIn::Hypervisor)
+            .filter_map(|(number, function)| {
+                Some(format!("{} {}", guest.function_name(number)?, in_ring_0(function)))
+            })
+    });
+    once("the hypervisor: what keeps guests apart, and each one's processors, chipset and bus".to_owned())
+        .chain(functions)
+        .chain(plan.disks.iter().filter_map(|disk| drive(plan, disk)))
+        .chain(plan.networks.iter().map(|network| switch(plan, network)))
+}
+
+fn in_ring_0(function: &EmulatedPlan) -> String {
+    let model = function.model.text();
+    if function.model.can_run_in(RunsIn::Ring3) {
+        model.to_owned()
+    } else {
+        format!("{model}, which cannot run in ring 3 yet")
+    }
+}
+
+fn drive(plan: &Plan, disk: &DiskPlan) -> Option<String> {
+    let driver = driver(plan.owned.get(disk.owned)?.driver);
+    let reach = match disk.reaches.as_slice() {
+        [] => String::new(),
+        guests => format!("; the drive itself reaches the memory of {}", guests.join(" and ")),
+    };
+    Some(format!("disk {}: the driver of {driver}{reach}", disk.name))
+}
+
+fn switch(plan: &Plan, network: &NetworkPlan) -> String {
+    let uplink = network.uplink.and_then(|place| plan.owned.get(place));
+    let uplink =
+        uplink.map_or_else(String::new, |owned| format!(", and the driver of {}", driver(owned.driver)));
+    format!("network {}: its switch{uplink}", network.name)
+}
+
+const fn driver(driver: Driver) -> &'static str {
+    match driver {
+        Driver::Nvme => "NVMe controllers",
+        Driver::Ahci => "SATA controllers",
+        Driver::VirtioBlock => "virtio drives",
+        Driver::E1000e => "82574 interfaces",
+        Driver::Igb => "82576 interfaces",
+        Driver::VirtioNet => "virtio interfaces",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use platform::Platform;
+
+    /// The picture of a configuration on the everyday machine.
+    fn drawn(config: &str) -> String {
+        let board = include_str!("../../../../examples/boards/q35.json");
+        let board: Platform = serde_json::from_str(board).expect("a board file");
+        let (config, _) = plan::text::parse(config).expect("a configuration");
+        let plan = plan::build(&config, &board, &|_| true);
+        assert_eq!(plan.all_problems().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+        picture(&plan)
+    }
+
+    fn guest(name: &str, cpu: u32, functions: &[&str]) -> String {
+        let mut text = format!("[guest.{name}]\ncpus = [{cpu}]\nmemory = \"64 MiB\"\nkernel = \"k\"\n");
+        for (index, keys) in functions.iter().enumerate() {
+            text += &format!("[[guest.{name}.pci]]\nslot = \"{:02x}.0\"\n{keys}\n", index + 1);
+        }
+        text
+    }
+
+    #[test]
+    fn each_function_stands_where_it_runs() {
+        let config = [
+            "[hypervisor]\nruns_in = \"ring3\"\n[network.lan]\n[shared_memory.mail]\nsize = \"2 MiB\"\n\
+             [disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\n",
+            &guest(
+                "control",
+                1,
+                &[
+                    "emulate = \"virtio-blk\"\nbacking = { disk = \"system\", partition = 1 }",
+                    "emulate = \"virtio-net\"\nnetwork = \"lan\"",
+                    "emulate = \"bochs-display\"",
+                    "emulate = \"ivshmem\"\nshared_memory = \"mail\"\nruns_in = \"hypervisor\"",
+                ],
+            ),
+            &guest("net", 2, &[]),
+        ]
+        .concat();
+        assert_eq!(
+            drawn(&config),
+            "\
+what trusts what: a guest trusts what stands below it, and nothing that stands beside it
+
+guests | control: 64 MiB of memory | net: 64 MiB of memory
+       | and shared memory mail    |
+-------+---------------------------+----------------------
+ring 3 | control:01.0 virtio-blk   | -
+       | control:02.0 virtio-net   |
+-------+---------------------------+----------------------
+ring 0 | the hypervisor: what keeps guests apart, and each one's processors, chipset and bus
+       | control:03.0 bochs-display, which cannot run in ring 3 yet
+       | control:04.0 ivshmem
+       | disk system: the driver of NVMe controllers; the drive itself reaches the memory of control
+       | network lan: its switch
+
+a compartment reaches its guest's memory and its own, and nothing else; ring 0 reaches all"
+        );
+    }
+
+    /// Many guests, and long names, take several rows; no line is longer for it.
+    #[test]
+    fn guests_that_do_not_fit_beside_each_other_follow() {
+        let guests = ["a-guest-with-quite-a-long-name-01", "b-guest-with-quite-a-long-name-02", "c"];
+        let guests = guests.map(|name| name.get(..name.len().min(32)).expect("a name").to_owned());
+        let text: String = guests
+            .iter()
+            .zip(1..)
+            .map(|(name, cpu)| guest(name, cpu, &["emulate = \"virtio-console\"\nruns_in = \"ring3\""]))
+            .collect();
+        let drawn = drawn(&text);
+        assert!(drawn.lines().all(|line| line.len() <= WIDTH), "{drawn}");
+        assert_eq!(drawn.lines().filter(|line| line.starts_with("guests")).count(), 2, "{drawn}");
+        for name in guests {
+            assert_eq!(drawn.matches(&format!("{name}:01.0 virtio-console")).count(), 1, "{drawn}");
+        }
+        assert_eq!(drawn.matches("ring 0 | ").count(), 1, "{drawn}");
+    }
+}
