@@ -28,7 +28,7 @@ pub struct Needs {
     pub data_bytes: usize,
     /// Whether it sends and receives frames.
     pub carries_frames: bool,
-    /// Bytes of heap, with what it costs to manage them.
+    /// Bytes of heap that the model takes, with a margin for what managing them costs.
     pub heap_bytes: usize,
 }
 
@@ -44,12 +44,17 @@ impl Blueprint {
             heap_bytes: 4 << 10,
         };
         match self {
-            Self::Serial => Needs { effects: serial::MOST_EFFECTS, data_bytes: OUTPUT_BYTES, ..least },
+            Self::Serial => Needs {
+                effects: serial::MOST_EFFECTS,
+                data_bytes: OUTPUT_BYTES,
+                heap_bytes: 8 << 10,
+                ..least
+            },
             Self::Ne2000(_) => Needs {
                 effects: ne2000::MOST_EFFECTS,
                 data_bytes: STRING_BYTES,
                 carries_frames: true,
-                heap_bytes: 32 << 10,
+                heap_bytes: 24 << 10,
                 ..least
             },
             Self::Ide(_) => Needs {
@@ -63,7 +68,7 @@ impl Blueprint {
             Self::Nvme(_) => Needs {
                 effects: nvme::MOST_EFFECTS,
                 requests: nvme::MOST_REQUESTS,
-                heap_bytes: 128 << 10,
+                heap_bytes: 8 << 10,
                 ..least
             },
             Self::Virtio { device, .. } => {
@@ -72,29 +77,26 @@ impl Blueprint {
                     VirtioDevice::Block(_) => Needs {
                         effects: own + block::MOST_AT_MEDIUM,
                         requests: block::MOST_AT_MEDIUM,
-                        heap_bytes: 64 << 10,
+                        heap_bytes: 8 << 10,
                         ..least
                     },
                     VirtioDevice::Net { .. } => Needs {
                         effects: own,
                         data_bytes: LARGEST_BYTES,
                         carries_frames: true,
-                        heap_bytes: 64 << 10,
-                        ..least
-                    },
-                    VirtioDevice::Console => Needs {
-                        effects: own + console::MOST_EFFECTS,
-                        data_bytes: OUTPUT_BYTES,
                         heap_bytes: 16 << 10,
                         ..least
                     },
-                    VirtioDevice::Entropy => Needs { effects: own, heap_bytes: 16 << 10, ..least },
+                    VirtioDevice::Console => {
+                        Needs { effects: own + console::MOST_EFFECTS, data_bytes: OUTPUT_BYTES, ..least }
+                    }
+                    VirtioDevice::Entropy => Needs { effects: own, ..least },
                 }
             }
             Self::Ivshmem { peers, .. } => {
                 Needs { heap_bytes: least.heap_bytes + usize::from(*peers), ..least }
             }
-            Self::Display { .. } => Needs { heap_bytes: 16 << 10, ..least },
+            Self::Display { .. } => least,
         }
     }
 }
