@@ -3,7 +3,7 @@
 
 use fuzz::Input;
 use fuzz::sealed::seal;
-use handoff::Bundle;
+use handoff::{Bundle, ItemKind, Program};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -20,6 +20,9 @@ fuzz_target!(|data: &[u8]| {
     };
     assert!(opened.is_ok());
     for item in bundle.items() {
+        if item.kind == ItemKind::Program {
+            check_program(item.contents);
+        }
         assert_eq!(item.verify(), Ok(()));
         assert_eq!(bundle.bytes()[item.offset..][..item.contents.len()], *item.contents);
         assert_eq!(item.kind.is_of_guest(), !item.guest.is_empty());
@@ -34,3 +37,14 @@ fuzz_target!(|data: &[u8]| {
     bytes[flip % length] ^= 1 << (kind >> 5);
     assert!(Bundle::parse(&bytes).is_err(), "byte {} changed without notice", flip % length);
 });
+
+/// What is accepted as a program is where programs are, and is written as it was read.
+fn check_program(bytes: &[u8]) {
+    let within = 0x40_0000..0x4000_0000;
+    let Ok(program) = Program::parse(bytes, within.clone()) else { return };
+    let memory = program.memory_bytes().expect("it was checked");
+    assert!(program.address >= within.start && program.address + memory <= within.end);
+    assert!((program.entry - program.address) < program.text.len() as u64);
+    let written = program.to_bytes();
+    assert_eq!(Program::parse(&written, within), Ok(program));
+}

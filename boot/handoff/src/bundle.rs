@@ -42,7 +42,7 @@ pub use read::{Bundle, Item};
 /// First bytes of every bundle.
 pub const MAGIC: [u8; 8] = *b"BULKHEAD";
 /// Version of the format, and of the serialised configuration in it.
-pub const VERSION: u32 = 14;
+pub const VERSION: u32 = 15;
 /// Contents of items start at a multiple of this many bytes.
 pub const ALIGNMENT: usize = 4096;
 
@@ -72,6 +72,8 @@ pub enum ItemKind {
     /// What a guest starts from: where parts of its kernel, its initial RAM disk and its modules go, and
     /// what else does.
     Start = 7,
+    /// The program of compartments ([`Program`](crate::Program)).
+    Program = 8,
 }
 
 impl ItemKind {
@@ -85,6 +87,7 @@ impl ItemKind {
             5 => Some(Self::Symbols),
             6 => Some(Self::Image),
             7 => Some(Self::Start),
+            8 => Some(Self::Program),
             _ => None,
         }
     }
@@ -114,6 +117,7 @@ impl ItemKind {
             Self::Symbols => "symbols",
             Self::Image => "image",
             Self::Start => "start image",
+            Self::Program => "program of compartments",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What a loader gives the hypervisor.
 //!
 //! [`bundle`] is the one file that every entry point hands over (the loader's ramdisk):
-//! the configuration, and every kernel, initrd and module that it names.
+//! the configuration, and every kernel, initrd and module that it names. [`program`] is an item of it: what runs
+//! in compartments.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -20,8 +21,10 @@ extern crate alloc;
 extern crate std;
 
 pub mod bundle;
+pub mod program;
 
 pub use bundle::{Builder, Bundle, BundleError, Item, ItemKind};
+pub use program::{Program, ProgramError};
 
 // Left alone, `sha2` would ask CPUID and use vector registers, which belong to the
 // guests; `.cargo/config.toml` sets the flag for the bare-metal target.

@@ -4,7 +4,7 @@
 use firmware::GuestFiles;
 use fuzz::firmware::{DSDT, SIGNATURES};
 use guest::layout::GuestLayout;
-use handoff::{Builder, ItemKind};
+use handoff::{Builder, ItemKind, Program};
 use plan::Config;
 use std::fs;
 use std::io;
@@ -97,6 +97,9 @@ fn configuration() -> Config {
 fn bundle() -> Seeds {
     let empty = Builder::new(&Config::default()).and_then(Builder::build).expect("a bundle");
     let mut whole = Builder::new(&configuration()).expect("a bundle");
+    let program =
+        Program { address: 0x40_0000, entry: 0x40_0000, text: &[0x0f, 0x0b], rodata: &[1], data: &[2], zero_bytes: 8 };
+    let program = program.to_bytes();
     for (kind, guest, name, contents) in [
         (ItemKind::Kernel, "net", "vmlinuz", &b"kernel"[..]),
         (ItemKind::Kernel, "disk", "vmlinuz", b"kernel"),
@@ -105,6 +108,7 @@ fn bundle() -> Seeds {
         (ItemKind::Module, "net", "a", b"module"),
         (ItemKind::Start, "net", "start", b"image"),
         (ItemKind::Symbols, "", "symbols", b""),
+        (ItemKind::Program, "", "models", &program),
     ] {
         whole.add(kind, guest, name, contents.to_vec()).expect("an item");
     }

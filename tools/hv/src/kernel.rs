@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::process;
+use crate::program;
 use crate::progress::Step;
 use crate::project::Project;
 use crate::toolchain::Toolchain;
 
 /// The package of the hypervisor.
 pub const HYPERVISOR: &str = "kernel";
+/// The package of the program of compartments, which is built with the hypervisor.
+const MODELS: &str = "models";
 /// The package of the bare-metal test guest.
 pub const TEST_GUEST: &str = "testguest";
 
@@ -48,6 +51,7 @@ pub fn build(project: &Project, toolchain: &Toolchain, package: &str, profile: P
     cargo
         .current_dir(project.root())
         .args(["build", "--profile", profile.name(), "--package", package])
+        .args(if package == HYPERVISOR { &["--package", MODELS][..] } else { &[] })
         .args(["--target", "x86_64-hv.json"])
         .arg("-Zbuild-std=core,alloc,compiler_builtins")
         .arg("-Zbuild-std-features=compiler-builtins-mem")
@@ -59,7 +63,7 @@ pub fn build(project: &Project, toolchain: &Toolchain, package: &str, profile: P
     let is_metered = profile == Profile::Metered && package == HYPERVISOR;
     match profile {
         Profile::Product => _ = cargo.arg("--no-default-features"),
-        Profile::Metered if is_metered => _ = cargo.args(["--features", "metered"]),
+        Profile::Metered if is_metered => _ = cargo.args(["--features", "kernel/metered"]),
         Profile::Release | Profile::Everyday | Profile::Metered => {}
     }
     process::run(&mut cargo, &mut step)?;
@@ -74,6 +78,20 @@ pub fn build(project: &Project, toolchain: &Toolchain, package: &str, profile: P
     let size = std::fs::metadata(&elf).with_context(|| format!("cannot read {}", elf.display()))?.len();
     step.done(&format!("{} KiB with symbols", size / 1024));
     Ok(elf)
+}
+
+/// Where the program of compartments is that was built with the hypervisor whose ELF is at `hypervisor`, as it is in
+/// a bundle.
+///
+/// # Errors
+/// When what was built is none.
+pub fn program(hypervisor: &Path) -> Result<PathBuf> {
+    let elf = hypervisor.with_file_name(MODELS);
+    let bytes = std::fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let program = program::flatten(&bytes).with_context(|| elf.display().to_string())?;
+    let path = elf.with_extension("program");
+    std::fs::write(&path, program).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// Flags beyond those of `.cargo/config.toml`, as a cargo setting that is merged with them.

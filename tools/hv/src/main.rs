@@ -19,6 +19,7 @@ mod pack;
 mod panics;
 mod payload;
 mod process;
+mod program;
 mod progress;
 mod project;
 mod reference;

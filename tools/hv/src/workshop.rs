@@ -10,7 +10,7 @@ use crate::bochs;
 use crate::config::{Shelves, Source};
 use crate::debian::Debian;
 use crate::kernel::{self, Profile};
-use crate::pack;
+use crate::pack::{self, Built};
 use crate::payload;
 use crate::progress::Step;
 use crate::project::Project;
@@ -28,6 +28,7 @@ pub struct Workshop {
     bochs: OnceCell<Bochs>,
     toolchain: OnceCell<Toolchain>,
     hypervisor: OnceCell<PathBuf>,
+    program: OnceCell<PathBuf>,
     testguest: OnceCell<PathBuf>,
 }
 
@@ -42,6 +43,7 @@ impl Workshop {
             bochs: OnceCell::new(),
             toolchain: OnceCell::new(),
             hypervisor: OnceCell::new(),
+            program: OnceCell::new(),
             testguest: OnceCell::new(),
         }
     }
@@ -103,6 +105,16 @@ impl Workshop {
         })
     }
 
+    /// What of the hypervisor goes into a bundle.
+    ///
+    /// # Errors
+    /// When it does not build.
+    fn built(&self) -> Result<Built<'_>> {
+        let hypervisor = self.hypervisor()?;
+        let program = once(&self.program, || kernel::program(hypervisor))?;
+        Ok(Built { hypervisor, program })
+    }
+
     /// The test guest's ELF.
     ///
     /// # Errors
@@ -136,9 +148,9 @@ impl Workshop {
     /// # Errors
     /// When the configuration or a file that it names is not in order.
     pub fn pack(&self, source: &Source, folder: &Path, output: &Path) -> Result<()> {
-        let (elf, shelves) = (self.hypervisor()?, self.shelves(&source.config, folder)?);
+        let (built, shelves) = (self.built()?, self.shelves(&source.config, folder)?);
         let step = Step::start(format!("packing {}", source.name));
-        let bytes = pack::pack(source, &shelves, elf, output)?;
+        let bytes = pack::pack(source, &shelves, built, output)?;
         step.done(&format!("{} KiB", bytes / 1024));
         Ok(())
     }
@@ -197,7 +209,7 @@ impl lab::Workshop for Workshop {
         let source = Source::parse(config.to_owned(), name.display().to_string())?;
         // Quietly: a test is one line.
         let shelves = self.shelves(&source.config, folder)?;
-        pack::pack(&source, &shelves, self.hypervisor()?, bundle).map(drop)
+        pack::pack(&source, &shelves, self.built()?, bundle).map(drop)
     }
 
     fn image(&self, kind: lab::scenario::ImageKind, bundle: &Path, folder: &Path) -> Result<PathBuf> {
