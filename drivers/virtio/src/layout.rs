@@ -3,6 +3,7 @@
 use crate::error::Error;
 use access::ConfigSpace;
 use pci::capability::walk;
+use serde::{Deserialize, Serialize};
 use spec::pci_capability::id::VENDOR_SPECIFIC;
 use spec::pci_config::CONFIG_BYTES;
 use spec::virtio::pci::{common, structure, structure_capability as field};
@@ -10,7 +11,7 @@ use spec::{Bdf, Width};
 
 /// The registers of a function, which are all behind one BAR. Offsets are in bytes from its start, and
 /// what is said here is wholly within it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Layout {
     /// The number of the BAR.
     pub bar: u8,

@@ -77,6 +77,7 @@ extern crate std;
 
 mod budget;
 mod causes;
+mod description;
 mod drive;
 mod function;
 mod keeper;
@@ -88,6 +89,9 @@ mod words;
 
 pub use crate::drive::{DriveServer, DriveSizes, Drives, One, RemoteDrive};
 pub use crate::nic::{NicServer, NicSizes, RemoteNic};
+#[cfg(feature = "drivers")]
+pub use description::build::Server;
+pub use description::{Description, Driver, Room};
 pub use function::{Function, Renewal};
 pub use keeper::Account;
 pub use memory::{Divided, Part};

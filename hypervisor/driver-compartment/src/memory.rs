@@ -19,8 +19,8 @@ pub struct Divided<D> {
 }
 
 impl<D: DmaMemory> Divided<D> {
-    /// What `own` gives, but for `count` buffers of exactly `bytes` bytes, as many as one drive's requests
-    /// have together and nothing else of its driver's has: those begin at `data`, one behind the other.
+    /// What `own` gives, but for the first `count` buffers of exactly `bytes` bytes, as many as one drive's
+    /// requests have together: those begin at `data`, one behind the other.
     pub const fn new(own: D, data: Iova, bytes: usize, count: usize) -> Self {
         Self { own, next: data, left: count, bytes }
     }
@@ -44,10 +44,10 @@ impl<D: DmaMemory> DmaMemory for Divided<D> {
     type Buffer = Part<D::Buffer>;
 
     fn allocate(&mut self, bytes: usize, alignment: usize) -> Option<Self::Buffer> {
-        if bytes != self.bytes {
+        if bytes != self.bytes || self.left == 0 {
             return self.own.allocate(bytes, alignment).map(Part::Own);
         }
-        self.left = self.left.checked_sub(1)?;
+        self.left -= 1;
         let iova = self.next;
         self.next = iova.checked_add(bytes as u64)?;
         iova.is_aligned(alignment as u64).then_some(Part::Data { iova, bytes })

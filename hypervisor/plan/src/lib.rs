@@ -33,7 +33,7 @@ mod reserved;
 pub mod text;
 
 pub use build::{build, check_without_machine};
-pub use check::machine::{DRIVE_MEMORY, HYPERVISOR_MEMORY};
+pub use check::machine::{COMPARTMENT_MEMORY, DRIVE_MEMORY, HYPERVISOR_MEMORY};
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
     Backing, BackingPlace, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect,

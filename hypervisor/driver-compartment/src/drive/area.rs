@@ -4,6 +4,7 @@ use crate::causes;
 use crate::words::{Words, at};
 use block::{Fault, Geometry, Identity, Operation, Text};
 use compartment::Ended;
+use serde::{Deserialize, Serialize};
 
 /// Words of a request that is submitted.
 const SUBMISSION_WORDS: usize = 3;
@@ -27,7 +28,7 @@ mod own {
 }
 
 /// What a drive in a compartment is used with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DriveSizes {
     /// Requests at a time, as many as its driver was made with: 1 to 256.
     pub requests: u16,

@@ -4,6 +4,7 @@ use crate::words::{WORD_BYTES, Words, at};
 use compartment::{Ended, frames};
 use network::{MacAddress, Offload, Traffic};
 use nic::{Capabilities, Link};
+use serde::{Deserialize, Serialize};
 
 /// Words before a frame's bytes: how many there are, and what its sender left to do.
 const HEADER_WORDS: usize = 3;
@@ -32,7 +33,7 @@ const PROGRESS_WORDS: usize = 7;
 const THERE: u64 = 1 << 63;
 
 /// What a network interface in a compartment is used with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NicSizes {
     /// Frames that there is room for on their way into the compartment, and as many out of it: 1 to 1024.
     pub frames: u16,

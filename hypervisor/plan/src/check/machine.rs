@@ -2,7 +2,7 @@
 
 use super::{Count, Report, display};
 use crate::check::rules::MEMORY_GRANULE;
-use crate::config::{GuestConfig, StandsOn};
+use crate::config::{Config, GuestConfig, RunsIn, StandsOn};
 use crate::plan::{GuestPlan, SharedMemoryPlan};
 use crate::problem::Problem;
 use alloc::string::ToString;
@@ -15,6 +15,10 @@ pub const HYPERVISOR_MEMORY: Memory = Memory::mib(32);
 /// What it has beside that for each of its drives and networks: queues and buffers, and what the drive is looked
 /// for with.
 pub const DRIVE_MEMORY: Memory = Memory::mib(8);
+
+/// The memory of a compartment: its stack and heap, what it has in common with ring 0, and page tables but those of
+/// its guest's memory.
+pub const COMPARTMENT_MEMORY: Memory = Memory::mib(1);
 
 pub(crate) fn check_processors(name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
     let mut report = Report::of_guest(name);
@@ -108,15 +112,16 @@ fn owned(guest: &GuestPlan) -> impl Iterator<Item = (u32, u32)> {
 }
 
 /// What is left of the machine's memory.
-pub(crate) struct MemoryBudget {
+pub(crate) struct MemoryBudget<'c> {
+    config: &'c Config,
     total: u64,
     left: u64,
     /// The nested tables of guests take one byte in 512.
     small_code_pages: bool,
 }
 
-impl MemoryBudget {
-    pub fn new(platform: &Platform, devices: usize) -> Self {
+impl<'c> MemoryBudget<'c> {
+    pub fn new(config: &'c Config, platform: &Platform, devices: usize) -> Self {
         let total: u64 = platform
             .usable_ram(MEMORY_GRANULE.bytes())
             .into_iter()
@@ -127,7 +132,7 @@ impl MemoryBudget {
             .fold(0, u64::saturating_add);
         let of_devices = DRIVE_MEMORY.bytes().saturating_mul(devices as u64);
         let left = total.saturating_sub(HYPERVISOR_MEMORY.bytes()).saturating_sub(of_devices);
-        Self { total, left, small_code_pages: platform.small_code_pages }
+        Self { config, total, left, small_code_pages: platform.small_code_pages }
     }
 
     /// Takes what guests share.
@@ -143,8 +148,7 @@ impl MemoryBudget {
         let bytes = guest.memory.bytes();
         let snapshot = if guest.snapshot { bytes } else { 0 };
         let of_memory = if self.small_code_pages { bytes.div_ceil(512) } else { 0 };
-        let tables =
-            of_memory.saturating_add(bar_tables(guest, platform)).saturating_add(of_functions(guest));
+        let tables = of_memory.saturating_add(self.beside(guest, platform));
         let granule = MEMORY_GRANULE.bytes();
         tables
             .checked_next_multiple_of(granule)
@@ -152,11 +156,17 @@ impl MemoryBudget {
             .unwrap_or(u64::MAX)
     }
 
+    /// What a guest takes beside its memory and the nested tables of that.
+    fn beside(&self, guest: &GuestConfig, platform: &Platform) -> u64 {
+        let [of_bars, of_functions] = [bar_tables(guest, platform), of_functions(guest)];
+        of_bars.saturating_add(of_functions).saturating_add(of_compartments(self.config, guest))
+    }
+
     /// The most memory that can still be given to a guest.
     fn largest(&self, guest: &GuestConfig, platform: &Platform) -> u64 {
         let tables = if self.small_code_pages { self.left.div_ceil(512) } else { 0 };
         let granule = MEMORY_GRANULE.bytes();
-        let tables = tables.saturating_add(bar_tables(guest, platform)).saturating_add(of_functions(guest));
+        let tables = tables.saturating_add(self.beside(guest, platform));
         let tables = tables.checked_next_multiple_of(granule).unwrap_or(u64::MAX);
         let left = self.left.saturating_sub(tables);
         let most = if guest.snapshot { left / 2 } else { left };
@@ -204,6 +214,15 @@ impl MemoryBudget {
 fn of_functions(guest: &GuestConfig) -> u64 {
     let overlays = guest.overlays().map(|(_, overlay)| overlay.bytes());
     overlays.chain(display::of(guest).map(|(_, bytes)| bytes)).fold(0, u64::saturating_add)
+}
+
+/// Bytes of the compartments that a guest's functions run in. Each has the guest's memory in its page tables, which
+/// take 8 bytes for each large page of 2 MiB.
+fn of_compartments(config: &Config, guest: &GuestConfig) -> u64 {
+    let apart = guest.emulated().filter(|(_, pci, model)| config.place_of(pci, *model) == RunsIn::Ring3);
+    let each =
+        COMPARTMENT_MEMORY.bytes().saturating_add(guest.memory.bytes().div_ceil(MEMORY_GRANULE.bytes() / 8));
+    each.saturating_mul(apart.count() as u64)
 }
 
 /// Bytes of nested tables for a guest's large BARs. A guest may put a BAR where no large page

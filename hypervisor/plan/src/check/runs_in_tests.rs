@@ -116,6 +116,21 @@ fn a_compartment_is_called_as_its_function() {
     assert_eq!(guest.function_name(3), None);
 }
 
+/// A compartment is the machine's memory, beside the guest's, whose place in the compartment's page tables counts too.
+#[test]
+fn compartments_take_memory() {
+    let left = |place: &str, functions: &[&str]| {
+        let text = text(place, functions).replace("\"64 MiB\"", "\"4096 MiB\"");
+        let (config, _) = parse(&text).unwrap();
+        let problem = plan(&config, &q35()).all_problems().next().unwrap().to_string();
+        let (_, rest) = problem.split_once("there are ").unwrap();
+        rest.split_once(" MiB").unwrap().0.parse::<u64>().unwrap()
+    };
+    let rng = "emulate = \"virtio-rng\"";
+    let (none, five, six) = (left(HYPERVISOR, &[rng; 6]), left(RING3, &[rng; 5]), left(RING3, &[rng; 6]));
+    assert_eq!((none - five, none - six), (6, 8));
+}
+
 /// Whoever is ended is named as the kernel numbers guests and functions, in the order of time.
 #[test]
 fn compartments_that_are_ended() {
