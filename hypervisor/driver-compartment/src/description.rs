@@ -8,6 +8,11 @@ use virtio::Layout;
 
 #[cfg(feature = "drivers")]
 pub mod build;
+mod first;
+
+#[cfg(feature = "drivers")]
+pub use first::serve_first;
+pub use first::{FIRST_WORDS, is_first};
 
 /// Which driver, with what there is to know of its function beside its registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -54,6 +59,13 @@ pub struct Description {
     pub driver: Driver,
     /// Messages that its function was given.
     pub messages: u16,
+    /// Bytes of the BAR with its registers, which begins at [`BAR`](crate::layout::BAR).
+    pub registers_bytes: u64,
+    /// Where the device finds the memory for queues, which begins at [`QUEUES`](crate::layout::QUEUES), a
+    /// multiple of 4096; and its bytes.
+    pub own: Iova,
+    /// See there.
+    pub own_bytes: u64,
     /// How much of what there is.
     pub room: Room,
     /// Where the device finds the data of a drive's requests, [`DriveSizes::data_bytes`] for each drive: at a

@@ -29,7 +29,9 @@ pub trait Function: Compartment {
     /// compartment to where it was when it was built: it is detached from its domain, so that it reaches no
     /// memory; reset by what PCI offers, with proof, where the driver's own reset does not count; given its
     /// BARs and messages again, and attached. The compartment's data and heap are as its image has them,
-    /// its memory for queues is zeroed. Its area and the memory for requests' data keep what they have.
+    /// its memory for queues is zeroed, and it is told again what it is for
+    /// ([`Description::enter`](crate::Description::enter)). But for what that writes, its area and the memory for
+    /// requests' data keep what they have.
     ///
     /// One that is under way already goes on.
     fn begin_renewal(&mut self, now_ns: u64);

@@ -81,6 +81,7 @@ mod description;
 mod drive;
 mod function;
 mod keeper;
+pub mod layout;
 mod memory;
 mod nic;
 #[cfg(test)]
@@ -89,9 +90,9 @@ mod words;
 
 pub use crate::drive::{DriveServer, DriveSizes, Drives, One, RemoteDrive};
 pub use crate::nic::{NicServer, NicSizes, RemoteNic};
+pub use description::{Description, Driver, FIRST_WORDS, Room, is_first};
 #[cfg(feature = "drivers")]
-pub use description::build::Server;
-pub use description::{Description, Driver, Room};
+pub use description::{build::Server, serve_first};
 pub use function::{Function, Renewal};
 pub use keeper::Account;
 pub use memory::{Divided, Part};

@@ -10,9 +10,12 @@ pub(crate) const WORD_BYTES: usize = size_of::<u64>();
 /// Bytes of a driver's words for why its device failed.
 pub(crate) const TEXT_BYTES: usize = 128;
 
+/// Bytes that say what a compartment is for, at most.
+pub(crate) const FIRST_BYTES: usize = 256;
+
 /// Words by their place.
 pub(crate) mod at {
-    use super::{TEXT_BYTES, WORD_BYTES};
+    use super::{FIRST_BYTES, TEXT_BYTES, WORD_BYTES};
 
     /// An [`Operation`](super::Operation), the time in nanoseconds, a bit for each message that came, and
     /// what else belongs to it.
@@ -31,6 +34,8 @@ pub(crate) mod at {
     pub const TEXT: usize = 12;
     /// What differs between drives and interfaces.
     pub const OWN: usize = TEXT + TEXT_BYTES / WORD_BYTES;
+    /// What the first call does not write over: it comes again when the compartment is renewed.
+    pub const KEPT: usize = OWN + FIRST_BYTES / WORD_BYTES;
 }
 
 /// States by number, of a drive or an interface.
@@ -48,6 +53,8 @@ pub(crate) enum Operation {
     Start = 1,
     /// Takes what is new, sees to what is due, tells what is over.
     Turn = 2,
+    /// The first: says what the compartment is for, in bytes. No number of a model's first call.
+    Build = 0x100,
 }
 
 impl Operation {
@@ -55,6 +62,7 @@ impl Operation {
         match number {
             1 => Some(Self::Start),
             2 => Some(Self::Turn),
+            0x100 => Some(Self::Build),
             _ => None,
         }
     }
@@ -157,4 +165,4 @@ impl fmt::Debug for Text {
     }
 }
 
-const _: () = assert!(TEXT_BYTES.is_multiple_of(WORD_BYTES));
+const _: () = assert!(TEXT_BYTES.is_multiple_of(WORD_BYTES) && FIRST_BYTES.is_multiple_of(WORD_BYTES));

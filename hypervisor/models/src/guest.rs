@@ -74,7 +74,7 @@ impl GuestMemory for Guest {
 /// Both sides are mapped for `bytes` bytes and do not overlap; the side that is the program's own is borrowed
 /// accordingly.
 #[inline]
-unsafe fn copy(source: *const u8, target: *mut u8, bytes: usize) {
+pub(crate) unsafe fn copy(source: *const u8, target: *mut u8, bytes: usize) {
     // Instructions of our own rather than `ptr::copy`: the compiler must neither split an access nor reason about
     // memory that a guest changes meanwhile.
     // SAFETY: the caller's promise; each instruction touches exactly the bytes named.

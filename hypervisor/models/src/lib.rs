@@ -10,4 +10,6 @@ extern crate alloc;
 pub mod guest;
 pub mod heap;
 pub mod random;
+pub mod registers;
+pub mod shared_with_device;
 pub mod state;

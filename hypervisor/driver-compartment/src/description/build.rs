@@ -23,6 +23,14 @@ pub enum Server {
 }
 
 impl Server {
+    /// How many areas it serves.
+    pub fn areas(&self) -> usize {
+        match self {
+            Self::Drives(server) => server.drives(),
+            Self::Interface(_) => 1,
+        }
+    }
+
     /// Does what the area of number `index` says, and answers there. Ring 0 has an area for each drive, and one
     /// for an interface.
     pub fn serve(&mut self, index: usize, area: &mut [u64]) {
@@ -36,7 +44,7 @@ impl Server {
 impl Description {
     /// Bytes of memory for queues, which is mapped in the compartment and for its device: what a driver in ring
     /// 0 takes without the data of requests. `None` where the driver and the room do not belong together.
-    pub fn own_bytes(&self) -> Option<usize> {
+    pub fn own_bytes_needed(&self) -> Option<usize> {
         let data = |requests: DriveSizes, all: usize| all.checked_sub(requests.data_bytes());
         match (self.driver, self.room) {
             (Driver::Nvme, Room::Requests(sizes)) => data(sizes, nvme_sizes(sizes).bytes()),

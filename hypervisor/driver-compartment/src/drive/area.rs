@@ -39,7 +39,8 @@ pub struct DriveSizes {
 impl DriveSizes {
     /// Words of the area.
     pub const fn words(self) -> usize {
-        self.completions_at().saturating_add(self.requests as usize)
+        let words = self.completions_at().saturating_add(self.requests as usize);
+        if words > at::KEPT { words } else { at::KEPT }
     }
 
     /// Bytes of memory for the data of requests, which begin one behind the other.

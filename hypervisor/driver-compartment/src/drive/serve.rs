@@ -53,6 +53,11 @@ impl<S: Drives + ?Sized> DriveServer<S> {
         Self { sizes, tags: (0..count).map(|_| tags()).collect(), drives }
     }
 
+    /// How many drives it serves.
+    pub const fn drives(&self) -> usize {
+        self.tags.len()
+    }
+
     /// Does what the area of drive `index` says, and answers there.
     pub fn serve(&mut self, index: usize, area: &mut [u64]) {
         let mut words = Words(area);
@@ -62,7 +67,8 @@ impl<S: Drives + ?Sized> DriveServer<S> {
         match operation {
             Some(Operation::Start) => self.drives.start(index, now_ns),
             Some(Operation::Turn) => own_ns = self.turn(index, now_ns, &mut words, &mut completed),
-            None => {}
+            // It is built.
+            Some(Operation::Build) | None => {}
         }
         self.complete(index, &mut words, &mut completed);
         words.set_completed(completed);

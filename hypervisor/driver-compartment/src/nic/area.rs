@@ -26,7 +26,10 @@ mod own {
     pub const FACTS: usize = at::OWN + 2;
     /// What became of frames since the last answer.
     pub const PROGRESS: usize = at::OWN + 6;
-    pub const FRAMES: usize = PROGRESS + super::PROGRESS_WORDS;
+    /// Those that wait outlive the compartment.
+    pub const FRAMES: usize = at::KEPT;
+
+    const _: () = assert!(PROGRESS + super::PROGRESS_WORDS <= FRAMES);
 }
 
 const PROGRESS_WORDS: usize = 7;

@@ -35,7 +35,8 @@ impl<N: Nic + ?Sized> NicServer<N> {
                 self.nic.start(now_ns);
             }
             Some(Operation::Turn) => unfit = self.turn(now_ns, &mut words),
-            None => {}
+            // It is built.
+            Some(Operation::Build) | None => {}
         }
         self.tell(unfit, &mut words);
         words.put(at::ANSWERED, operation.map_or(0, |operation| operation as u64));

@@ -5,19 +5,33 @@
 mod world;
 
 use block::{Drive, Operation, State, Tag};
-use driver_compartment::Description;
+use driver_compartment::{Description, Driver};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use world::{BLOCKS, Kind, SECOND, SIZES, World};
 
-/// What a compartment is for is said in bytes.
+/// The first call makes the driver of what it says, or says why not.
 #[test]
-fn a_description_is_read_as_it_was_said() {
+fn the_first_call_says_what_it_is_for() {
     for kind in [Kind::Nvme, Kind::Virtio] {
-        let said = World::new(kind, 5).description;
-        let bytes = postcard::to_allocvec(&said).unwrap();
-        assert_eq!(postcard::from_bytes::<Description>(&bytes).unwrap(), said);
-        assert!(said.own_bytes().unwrap() < SIZES.data_bytes());
+        let mut world = World::new(kind, 5);
+        let said = world.description;
+        assert!(said.own_bytes < SIZES.data_bytes() as u64);
+        let compartment = world.drive.compartment_mut();
+        compartment.is_new = true;
+        assert_eq!(said.enter(compartment), Ok(1));
+        compartment.is_new = true;
+        let wrong = Description { messages: 0, ..said };
+        assert_eq!(wrong.enter(compartment), Err("it has no interrupt message".into()));
+        compartment.is_new = true;
+        let wrong = Description { driver: Driver::Igb, ..said };
+        assert_eq!(
+            (wrong.enter(compartment), wrong.own_bytes_needed()),
+            (Err("it is no drive".into()), None)
+        );
+        // The one that was made serves.
+        world.start();
+        assert!(matches!(world.drive.status().state, State::Ready(_)));
     }
 }
 

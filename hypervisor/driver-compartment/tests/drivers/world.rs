@@ -10,7 +10,9 @@ use devices::testing::{Bench, VecMedium};
 use devices::virtio::Transport;
 use devices::virtio::block::{Block, Config as VirtioConfig};
 use devices::virtio::transport::{CAPABILITIES, WINDOW_BYTES};
-use driver_compartment::{Description, DriveSizes, Driver, Function, RemoteDrive, Renewal, Room, Server};
+use driver_compartment::{
+    Description, DriveSizes, Driver, Function, RemoteDrive, Renewal, Room, Server, is_first, serve_first,
+};
 use spec::Width;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -93,10 +95,14 @@ impl<D: Device> RegisterWindow for Line<D> {
     }
 }
 
+/// Makes a driver.
+type Make = Box<dyn FnMut(&Description) -> Result<Server, String>>;
+
 /// What runs in a compartment, and makes that anew. It stays on this thread, and is known by its number.
 struct Program {
     server: Server,
-    make: Box<dyn FnMut() -> Server>,
+    make: Make,
+    description: Description,
 }
 
 thread_local! {
@@ -108,6 +114,8 @@ pub struct InProcess {
     area: Vec<u64>,
     /// It dies at its next entry.
     pub dies: bool,
+    /// Its next entry is the first.
+    pub is_new: bool,
 }
 
 impl InProcess {
@@ -125,7 +133,14 @@ impl Compartment for InProcess {
             return Err(Ended::Late);
         }
         let mut area = core::mem::take(&mut self.area);
-        self.with(|program| program.server.serve(0, &mut area));
+        assert_eq!(is_first(&area), core::mem::take(&mut self.is_new));
+        self.with(|program| {
+            if !is_first(&area) {
+                program.server.serve(0, &mut area);
+            } else if let Some(server) = serve_first(&mut area, &mut program.make) {
+                program.server = server;
+            }
+        });
         self.area = area;
         Ok(())
     }
@@ -135,7 +150,7 @@ impl Function for InProcess {
     fn begin_renewal(&mut self, _: u64) {}
     fn renewal(&mut self, _: u64) -> Renewal {
         // The device is reset by its new driver alone, as where PCI offers no reset.
-        self.with(|program| program.server = (program.make)());
+        self.with(|program| program.server = (program.make)(&program.description).unwrap());
         Renewal::Done { keeps_cache: true }
     }
 }
@@ -202,16 +217,26 @@ impl World {
         let medium = VecMedium { bytes, ..VecMedium::new(0) };
         let line = Line(Rc::new(RefCell::new(Bench::new(device, Rc::clone(&domain), medium))));
         let room = Room::Requests(SIZES);
-        let description = Description { driver, messages: MESSAGES, room, data: data.iova() };
+        let own = data.iova() + 0x100_0000;
+        let mut description = Description {
+            driver,
+            messages: MESSAGES,
+            registers_bytes: 0x4000,
+            own,
+            own_bytes: 0,
+            room,
+            data: data.iova(),
+        };
+        description.own_bytes = description.own_bytes_needed().unwrap() as u64;
         let (wire, of_messages, of_medium) = (line.clone(), line.clone(), line);
-        let mut make: Box<dyn FnMut() -> Server> =
-            Box::new(move || description.build(registers(wire.clone()), memory.clone()).unwrap());
-        let server = make();
+        let mut make: Make =
+            Box::new(move |description| description.build(registers(wire.clone()), memory.clone()));
+        let server = make(&description).unwrap();
         let program = PROGRAMS.with(|programs| {
-            programs.borrow_mut().push(Program { server, make });
+            programs.borrow_mut().push(Program { server, make, description });
             programs.borrow().len() - 1
         });
-        let compartment = InProcess { program, area: vec![0; SIZES.words()], dies: false };
+        let compartment = InProcess { program, area: vec![0; SIZES.words()], dies: false, is_new: false };
         Self {
             drive: RemoteDrive::new(compartment, SIZES, data, restarts).unwrap(),
             description,

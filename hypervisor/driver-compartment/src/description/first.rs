@@ -1,0 +1,73 @@
+//! The first call, which says what a compartment is for.
+
+use crate::description::Description;
+use crate::words::{FIRST_BYTES, Operation, Words, at, state};
+use alloc::format;
+use alloc::string::{String, ToString};
+use compartment::Compartment;
+
+/// How many bytes it has; how many areas there are to be.
+const COUNT: usize = at::ARGUMENTS;
+
+/// Words that the area of a first call has at least.
+pub const FIRST_WORDS: usize = at::KEPT;
+
+/// Whether the area has the first call of a compartment with a driver.
+pub fn is_first(area: &[u64]) -> bool {
+    area.first() == Some(&(Operation::Build as u64))
+}
+
+impl Description {
+    /// Tells a compartment what it is for, by its first area, and has it make its driver. Returns how many areas
+    /// it serves from now on: one for each drive.
+    ///
+    /// # Errors
+    /// Why it made none, in words.
+    pub fn enter(&self, compartment: &mut (impl Compartment + ?Sized)) -> Result<usize, String> {
+        let said = postcard::to_allocvec(self).map_err(|error| error.to_string())?;
+        let mut words = Words(compartment.area());
+        let place = words.bytes(at::OWN, FIRST_BYTES).get_mut(..said.len());
+        place.ok_or("there is no room to say what it is for")?.copy_from_slice(&said);
+        words.put(at::OPERATION, Operation::Build as u64);
+        words.put(COUNT, said.len() as u64);
+        words.put(at::ANSWERED, 0);
+        compartment.enter().map_err(|ended| format!("{ended}"))?;
+        let mut words = Words(compartment.area());
+        if words.get(at::ANSWERED) != Operation::Build as u64 {
+            return Err("it says nothing of a driver".into());
+        }
+        match words.get(at::STATE) {
+            state::OFF => usize::try_from(words.get(COUNT))
+                .ok()
+                .filter(|count| matches!(count, 1..=32))
+                .ok_or_else(|| "it has no drives, or more than an adapter can have".into()),
+            _ => Err(words.text().to_string()),
+        }
+    }
+}
+
+/// Serves the first call: `build` makes what serves the others, of what the compartment is for.
+#[cfg(feature = "drivers")]
+pub fn serve_first(
+    area: &mut [u64],
+    build: impl FnOnce(&Description) -> Result<crate::Server, String>,
+) -> Option<crate::Server> {
+    let mut words = Words(area);
+    let count = usize::try_from(words.get(COUNT)).unwrap_or(0);
+    let said = words.bytes(at::OWN, FIRST_BYTES).get(..count).unwrap_or_default();
+    let described = postcard::from_bytes(said).map_err(|error| error.to_string());
+    let built = described.and_then(|description| build(&description));
+    words.put(at::ANSWERED, Operation::Build as u64);
+    match built {
+        Ok(server) => {
+            words.put(at::STATE, state::OFF);
+            words.put(COUNT, server.areas() as u64);
+            Some(server)
+        }
+        Err(why) => {
+            words.put(at::STATE, state::FAILED);
+            words.put_text(Some(&why));
+            None
+        }
+    }
+}
