@@ -2,7 +2,8 @@
 # An interactive guest: every driver of the payload, and a shell on the console.
 #
 # Kernel command line: once        no prompt: the shell says what it found, and the guest ends.
-#                      drive       reads the file on the first NVMe drive, which takes no writes.
+#                      drive       reads the file on the first NVMe drive, which takes no writes;
+#                                  drive=DEVICE on another one.
 #                      ide         reads the same on the IDE disk, by DMA and by PIO.
 #                      rng         reads the entropy device.
 #                      hvc         prints at the virtio console, and reads a line there.
@@ -39,12 +40,15 @@ verify_ide() {
     rmmod libata || fail "cannot unload libata"
 }
 if grep -qw drive /proc/cmdline; then
-    device=/dev/nvme0n1
+    device=$(option drive)
+    device=${device:-/dev/nvme0n1}
     wait_for 30 test -b "$device" || fail "no $device"
     [ "$(blockdev --getro "$device")" = 1 ] || fail "$device takes writes"
     verify "$device"
-    grep -i nvme /proc/interrupts
-    echo "shell: verified sha256 $read on $(cat /sys/block/nvme0n1/device/model) of $(blockdev --getsize64 "$device") bytes"
+    grep -iE 'nvme|virtio' /proc/interrupts
+    block=/sys/block/${device##*/}
+    called=$(cat "$block/device/model" 2>/dev/null || cat "$block/serial")
+    echo "shell: verified sha256 $read on $called of $(blockdev --getsize64 "$device") bytes"
 fi
 if grep -qw ide /proc/cmdline; then
     verify_ide 1 UDMA/33 XFER_UDMA_2

@@ -1,5 +1,5 @@
-//! Making the reference of the bench: a Linux host with KVM and one program, which runs the
-//! bare-metal guest that measures Bulkhead too.
+//! Making Linux hosts with KVM: the reference of the bench, whose one program runs the
+//! bare-metal guest that measures Bulkhead too, and the host of the monitor, which has Bulkhead's device models.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,8 +13,10 @@ use crate::progress::Step;
 use crate::project::Project;
 use crate::workshop::Workshop;
 
-/// The package of the program.
+/// The package of the bench's program.
 const PACKAGE: &str = "kvm-reference";
+/// The package of the monitor.
+const MONITOR: &str = "monitor";
 
 /// The files that the host boots with.
 pub struct Host {
@@ -41,10 +43,22 @@ impl Host {
 /// When something cannot be built or fetched.
 pub fn prepare(workshop: &Workshop, folder: &Path) -> Result<Host> {
     let project = workshop.project();
-    let program = build(project)?;
+    let program = build(project, PACKAGE)?;
     let kernel = payload::prepare(project, false)?.join(payload::FULL_KERNEL);
     let initrd = folder.join("reference.cpio");
     payload::host_archive(project, &program, workshop.testguest()?, &initrd)?;
+    Ok(Host { kernel, initrd })
+}
+
+/// Makes the files of a host that has the monitor run a Linux guest.
+///
+/// # Errors
+/// When something cannot be built or fetched.
+pub fn prepare_monitor(project: &Project) -> Result<Host> {
+    let program = build(project, MONITOR)?;
+    let kernel = payload::prepare(project, false)?.join(payload::FULL_KERNEL);
+    let initrd = project.output().join("monitor-host.cpio");
+    payload::monitor_host_archive(project, &program, &initrd)?;
     Ok(Host { kernel, initrd })
 }
 
@@ -94,16 +108,16 @@ fn library(line: &str) -> Option<&str> {
     line.split_whitespace().find(|word| word.starts_with('/'))
 }
 
-/// Builds the program for this machine's own kind of Linux, with everything it needs inside: the
+/// Builds a program for this machine's own kind of Linux, with everything it needs inside: the
 /// host that runs it has no libraries.
-fn build(project: &Project) -> Result<PathBuf> {
-    let mut step = Step::start(format!("building {PACKAGE}"));
+fn build(project: &Project, package: &str) -> Result<PathBuf> {
+    let mut step = Step::start(format!("building {package}"));
     let target = host_target()?;
     let target_folder = project.output().join("static");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(project.root())
-        .args(["build", "--release", "--package", PACKAGE, "--target", &target])
+        .args(["build", "--release", "--package", package, "--target", &target])
         .arg("--target-dir")
         .arg(&target_folder)
         .arg("--config")
@@ -112,8 +126,8 @@ fn build(project: &Project) -> Result<PathBuf> {
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     process::run(&mut cargo, &mut step)?;
-    let program = target_folder.join(&target).join("release").join(PACKAGE);
-    ensure!(program.is_file(), "cargo built {PACKAGE} and left no {}", program.display());
+    let program = target_folder.join(&target).join("release").join(package);
+    ensure!(program.is_file(), "cargo built {package} and left no {}", program.display());
     step.done("");
     Ok(program)
 }
@@ -126,7 +140,7 @@ fn host_target() -> Result<String> {
     let host = host.context("rustc does not say what it builds for")?;
     ensure!(
         host.starts_with("x86_64-") && host.contains("linux"),
-        "the reference is built on x86-64 Linux only, and this is {host}; --no-reference leaves it out"
+        "hosts with KVM are made on x86-64 Linux only, and this is {host}; --no-reference leaves the bench's out"
     );
     Ok(host.to_owned())
 }

@@ -14,6 +14,7 @@ use crate::pack::{self, Built};
 use crate::payload;
 use crate::progress::Step;
 use crate::project::Project;
+use crate::reference;
 use crate::toolchain::Toolchain;
 
 /// The name under which configurations find the bare-metal test guest.
@@ -202,6 +203,11 @@ impl lab::Workshop for Workshop {
 
     fn testguest(&self) -> Result<PathBuf> {
         self.testguest().cloned()
+    }
+
+    fn monitor_host(&self) -> Result<(PathBuf, PathBuf)> {
+        let host = reference::prepare_monitor(&self.project)?;
+        Ok((host.kernel, host.initrd))
     }
 
     fn pack(&self, config: &str, folder: &Path, bundle: &Path) -> Result<()> {

@@ -58,11 +58,13 @@ pub enum Feature {
     Machines,
     /// The test guest alone.
     Expectations,
+    /// Bulkhead's device models under another hypervisor.
+    OtherHypervisors,
 }
 
 impl Feature {
     /// All of them, from top to bottom.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Boots,
         Self::Linux,
         Self::LinuxWithFunctions,
@@ -89,6 +91,7 @@ impl Feature {
         Self::Consoles,
         Self::Machines,
         Self::Expectations,
+        Self::OtherHypervisors,
     ];
 
     /// What stands before it.
@@ -123,6 +126,7 @@ impl Feature {
             Self::Consoles => "the console: floods, control characters, pastes, the menu",
             Self::Machines => "machines that lack something",
             Self::Expectations => "the test guest without a hypervisor",
+            Self::OtherHypervisors => "Linux on these device models under Linux + KVM (`--long`)",
         }
     }
 }

@@ -64,6 +64,13 @@ impl Host {
         }
     }
 
+    /// Whether its processor shows either vendor's virtualisation, without which KVM runs nothing.
+    pub fn virtualises(&self) -> bool {
+        [Vendor::Intel, Vendor::Amd]
+            .iter()
+            .any(|vendor| self.flags.iter().any(|known| known == vendor.flag()))
+    }
+
     /// Whether KVM's guests can use `vendor`'s virtualisation here, as `-cpu host`
     /// offers it.
     ///
@@ -128,6 +135,12 @@ mod tests {
         let host = Host { kvm: true, ..Host::without_nesting() };
         assert!(host.nested(Vendor::Intel).is_err_and(|why| why.contains("flag vmx")));
         assert!(host.nested(Vendor::Amd).is_err_and(|why| why.contains("flag svm")));
+    }
+
+    #[test]
+    fn a_flag_of_either_vendor_is_virtualisation() {
+        assert!(Host::nesting(Vendor::Intel).virtualises() && Host::nesting(Vendor::Amd).virtualises());
+        assert!(!Host { kvm: true, ..Host::without_nesting() }.virtualises());
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub trait Workshop {
     /// # Errors
     /// It does not build.
     fn testguest(&self) -> Result<PathBuf>;
+    /// The kernel and the initial file system of a Linux host that runs the monitor with a Linux guest.
+    ///
+    /// # Errors
+    /// Something does not build, or cannot be fetched.
+    fn monitor_host(&self) -> Result<(PathBuf, PathBuf)>;
     /// Packs the configuration `config` (TOML) into the bundle at `bundle`. Files that
     /// it names are found in `folder`; `testguest`, and Debian's kernel and the
     /// ramdisks of the Linux payload, are found wherever they were built.
@@ -84,6 +89,9 @@ pub enum Subject {
     /// The test guest alone with this command line, no hypervisor: proves that the
     /// guest itself is right.
     Bare(String),
+    /// Linux + KVM without a hypervisor of ours, whose first program has the monitor (`tools/monitor`) run a
+    /// Linux guest: Bulkhead's device models under another hypervisor.
+    Monitor,
 }
 
 /// Where a configuration stands.

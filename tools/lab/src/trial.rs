@@ -10,6 +10,7 @@ use crate::machine::{Boot, Machine};
 use crate::power_cuts::{self, LoggedDrive, PowerCuts};
 use crate::qemu::find_ovmf;
 use crate::qmp::Qmp;
+use crate::reference;
 use crate::runner::Outcome;
 use crate::running::Ended;
 use crate::scenario::{Config, ImageKind, Judge, Scenario, Subject, Workshop};
@@ -260,6 +261,7 @@ impl<'a> Bench<'a> {
     ) -> Result<Result<Emulated, String>> {
         let (kind, config) = match &scenario.subject {
             Subject::Bare(_) => return Ok(Err("Bochs has no loader for the guest alone".to_owned())),
+            Subject::Monitor => return Ok(Err("Linux in a guest of Linux takes Bochs hours".to_owned())),
             Subject::Hypervisor(config) => (ImageKind::Iso, config),
             Subject::Image(kind, config) => (*kind, config),
         };
@@ -308,6 +310,11 @@ impl<'a> Bench<'a> {
             Subject::Bare(command_line) => {
                 let elf = self.workshop.testguest()?;
                 return Ok(Ok(Boot::Kernel { elf, initrd: None, command_line: command_line.clone() }));
+            }
+            Subject::Monitor => {
+                let (elf, initrd) = self.workshop.monitor_host()?;
+                let command_line = reference::COMMAND_LINE.to_owned();
+                return Ok(Ok(Boot::Kernel { elf, initrd: Some(initrd), command_line }));
             }
             Subject::Hypervisor(config) => (None, config),
             Subject::Image(kind, config) => (Some(*kind), config),

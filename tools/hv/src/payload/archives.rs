@@ -28,6 +28,9 @@ const KVM: [&str; 2] = ["kvm_amd", "kvm_intel"];
 const KVM_HOST: [&str; 8] =
     ["kvm_amd", "vfio_iommu_type1", "vfio-pci", "nvme", "e1000e", "tun", "bridge", "vhost_net"];
 
+/// What the monitor's host needs: emulators that run Linux twice have AMD-V.
+const MONITOR_HOST: [&str; 1] = ["kvm_amd"];
+
 /// Everything an archive is made of but the scripts.
 pub struct Ingredients {
     /// The static program.
@@ -48,7 +51,7 @@ pub struct Scripts {
 impl Scripts {
     /// What the first program of an archive is made of.
     const PARTS: [&'static str; 5] = ["lib.sh", "measure.sh", "drives.sh", "network.sh", "faults.sh"];
-    const FILES: [&'static str; 13] = [
+    const FILES: [&'static str; 14] = [
         "lib.sh",
         "measure.sh",
         "drives.sh",
@@ -61,6 +64,7 @@ impl Scripts {
         "shell.sh",
         "bench.sh",
         "host.sh",
+        "monitor.sh",
         "display.sh",
     ];
 
@@ -109,6 +113,22 @@ pub fn vfio_host(parts: &VfioHost<'_>, ingredients: &Ingredients, scripts: &Scri
     archive.file("vmlinuz", 0o644, parts.kernel);
     archive.file("bench.cpio", 0o644, parts.initrd);
     archive.file("testguest", 0o644, parts.testguest);
+    Ok(archive.finish())
+}
+
+/// Makes the archive of a host that runs the monitor, which is one of `files`, with a Linux guest.
+///
+/// # Errors
+/// As `build`.
+pub fn monitor_host(
+    files: &[(&str, Vec<u8>)],
+    ingredients: &Ingredients,
+    scripts: &Scripts,
+) -> Result<Vec<u8>> {
+    let mut archive = begin(ingredients, scripts, "monitor.sh", &MONITOR_HOST)?;
+    for (path, content) in files {
+        archive.file(path, 0o755, content);
+    }
     Ok(archive.finish())
 }
 

@@ -20,11 +20,13 @@ const RECIPE: u32 = 6;
 
 /// The file of Debian's full kernel.
 pub const FULL_KERNEL: &str = "vmlinuz";
+/// The file of Debian's kernel for virtual machines.
+const CLOUD_KERNEL: &str = "vmlinuz-cloud";
 
 /// Meta packages that depend on the newest kernel, and what their kernels are called here.
 const KERNELS: [Kernel; 2] = [
     Kernel { meta: "linux-image-amd64", file: FULL_KERNEL, folder: "full" },
-    Kernel { meta: "linux-image-cloud-amd64", file: "vmlinuz-cloud", folder: "cloud" },
+    Kernel { meta: "linux-image-cloud-amd64", file: CLOUD_KERNEL, folder: "cloud" },
 ];
 
 /// The kernel series that the guests are tried with; backports offer newer ones.
@@ -100,6 +102,21 @@ pub fn vfio_host_archive(
         testguest: &read(testguest)?,
     };
     write(output, &archives::vfio_host(&parts, &ingredients(&unpacked)?, &scripts)?)
+}
+
+/// Makes the initial file system of a host that has the monitor `program` run a Linux guest, at `output`.
+///
+/// # Errors
+/// As `host_archive`.
+pub fn monitor_host_archive(project: &Project, program: &Path, output: &Path) -> Result<()> {
+    let folder = prepare(project, false)?;
+    let scripts = archives::Scripts::read(&project.root().join("tools/guests/linux"))?;
+    let unpacked = unpack(project)?;
+    let mut files = vec![("monitor", read(program)?)];
+    for name in [CLOUD_KERNEL, "shell.cpio", drive::NAME] {
+        files.push((name, read(&folder.join(name))?));
+    }
+    write(output, &archives::monitor_host(&files, &ingredients(&unpacked)?, &scripts)?)
 }
 
 /// The unpacked packages.

@@ -11,6 +11,7 @@ mod lifecycle;
 mod lines;
 mod linux;
 mod machines;
+mod monitor;
 mod power;
 
 use crate::column::Column;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Scenario> {
         list.extend(linux::on(column));
         list.extend(power::on(column));
     }
+    list.push(monitor::debian());
     list
 }
 
