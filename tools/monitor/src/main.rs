@@ -37,8 +37,10 @@ const EXAMPLES: &str = "\
 Examples:
   cargo hv payload       # Debian's kernels and initial file systems, in target/hv/payload
   cargo run -p monitor -- --kernel target/hv/payload/vmlinuz-cloud --initrd target/hv/payload/shell.cpio
-  cargo run -p monitor -- --kernel target/hv/payload/vmlinuz --initrd target/hv/payload/disk.cpio \\
-      --disk image --command-line \"console=ttyS0 panic=-1 disk=/dev/vda\"
+  cargo run -p monitor -- --kernel target/hv/payload/vmlinuz-cloud --initrd target/hv/payload/shell.cpio \\
+      --disk target/hv/payload/drive.img --read-only --command-line \"console=ttyS0 drive=/dev/vda rng\"
+  truncate -s 256M image && cargo run -p monitor -- --kernel target/hv/payload/vmlinuz \\
+      --initrd target/hv/payload/disk.cpio --disk image --command-line \"console=ttyS0 disk=/dev/vda\"
 
 The guest's first serial port is the terminal; Ctrl-A x ends the session.";
 

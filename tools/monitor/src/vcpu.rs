@@ -188,7 +188,9 @@ fn is_interrupted(number: i32) -> bool {
     matches!(kind, ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 
-/// The width of an access of so many bytes, at most `most`.
+/// The width of an access of so many bytes, at most `most`. KVM gives the elements of a string instruction at a
+/// port at once, and how many they are does not get here: two or four bytes count as one access. No driver of
+/// this machine's ports uses string instructions.
 fn width_of(bytes: usize, most: usize) -> Option<Width> {
     Width::from_bytes(bytes).filter(|_| bytes <= most)
 }

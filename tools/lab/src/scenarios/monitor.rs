@@ -11,8 +11,7 @@ use crate::scenario::{Scenario, Subject};
 /// hash is right, and its entropy device, and has a shell at its serial port. What is typed goes by the host's
 /// terminal to that shell. Both are on one console, which nobody divides.
 pub fn debian() -> Scenario {
-    let scenario =
-        Scenario::new(Column::SvmVtd, Feature::OtherHypervisors, "monitor/debian", Subject::Monitor);
+    let scenario = Scenario::new(Column::SvmVtd, Feature::Expectations, "monitor/debian", Subject::Monitor);
     no_failure(scenario.on(|machine| machine.iommu(Iommu::None)))
         .cpus(2)
         .expect(FIRMWARE, "shell: verified sha256")
