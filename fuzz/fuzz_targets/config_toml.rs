@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use plan::{Config, FileRef, build, check_without_machine};
+use plan::{Config, FileRef, RunsIn, build, check_without_machine};
 use platform::Platform;
 use std::sync::LazyLock;
 
@@ -27,6 +27,12 @@ fuzz_target!(|text: &str| {
     }
     assert_eq!(plan.guests.len() + plan.refused.len(), config.guest.len());
     assert!(plan.refused.iter().all(|refusal| !refusal.problems.is_empty()));
+    // Each function runs where it can, and who is ended is a compartment.
+    let functions = || plan.guests.iter().flat_map(|guest| &guest.emulated);
+    assert!(functions().all(|function| function.model.can_run_in(function.runs_in)));
+    let is_apart =
+        |guest: usize, function: usize| plan.guests[guest].emulated[function].runs_in == RunsIn::Ring3;
+    assert!(plan.kills.iter().all(|kill| is_apart(kill.guest, kill.function)));
     // As the bundle carries it.
     let carried = postcard::to_allocvec(&config).expect("a configuration is carried");
     assert_eq!(postcard::from_bytes::<Config>(&carried).expect("its own bytes"), config);
