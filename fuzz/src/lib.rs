@@ -11,6 +11,7 @@ pub mod input;
 pub mod ledger;
 pub mod lying_ahci;
 pub mod lying_amdvi;
+pub mod lying_compartment;
 pub mod lying_nic;
 pub mod machine;
 pub mod remapping;
