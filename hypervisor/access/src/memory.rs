@@ -19,6 +19,20 @@ pub trait GuestMemory {
     /// then read and write for the guest.
     fn contains(&self, gpa: Gpa, bytes: u64) -> bool;
 
+    /// Writes what tells the guest that something is done: an index, or a flag, behind which it finds what was
+    /// written before. Whoever has the device do something may make that be seen only once all of it is done
+    /// ([`is_late`](Self::is_late)). At most 8 bytes.
+    fn publish(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
+        self.write(gpa, bytes)
+    }
+
+    /// Whether something was [published](Self::publish) that the guest does not see yet. Then it is too early
+    /// to ask whether the guest wants to be told of it: whoever is answered so is asked again to tell, once the
+    /// guest sees it.
+    fn is_late(&self) -> bool {
+        false
+    }
+
     /// Reads 4 bytes, little-endian.
     fn read32(&self, gpa: Gpa) -> Result<u32, OutOfBounds> {
         let mut bytes = [0; 4];
@@ -55,6 +69,12 @@ impl<T: GuestMemory + ?Sized> GuestMemory for &T {
     }
     fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
         (**self).contains(gpa, bytes)
+    }
+    fn publish(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
+        (**self).publish(gpa, bytes)
+    }
+    fn is_late(&self) -> bool {
+        (**self).is_late()
     }
 }
 

@@ -5,12 +5,17 @@ use crate::ended::Ended;
 use crate::operation::Operation;
 use devices::Blueprint;
 use devices::device::{Accepts, Work};
+use devices::journal::record_words;
 use serde::{Deserialize, Serialize};
 
 /// Words of a call's or an answer's arguments.
 pub(crate) const ARGUMENTS: usize = 5;
 /// Words of an effect.
 pub(crate) const EFFECT_WORDS: usize = 5;
+/// Words of what is published: where, with its bytes in the upper 8 bits, and what.
+pub(crate) const PUBLISHED_WORDS: usize = 2;
+/// The most that one call publishes at its end. What is more is written when it comes.
+pub(crate) const MOST_PUBLISHED: usize = 256;
 /// Bytes of a word.
 const WORD_BYTES: usize = size_of::<u64>();
 
@@ -21,7 +26,8 @@ mod at {
     pub const OPERATION: usize = 0;
     pub const NOW: usize = 1;
     pub const REACHES_MEMORY: usize = 2;
-    pub const CALL: usize = 3;
+    pub const ROOM: usize = 3;
+    pub const CALL: usize = 4;
     pub const CALL_BYTES: usize = CALL + ARGUMENTS;
     pub const ANSWER: usize = CALL_BYTES + 1;
     pub const ANSWER_BYTES: usize = ANSWER + ARGUMENTS;
@@ -30,7 +36,10 @@ mod at {
     pub const WORK: usize = ACCEPTS + 1;
     pub const EFFECTS: usize = WORK + 3;
     pub const OVERFLOW: usize = EFFECTS + 1;
-    pub const FIRST_EFFECT: usize = OVERFLOW + 1;
+    pub const PUBLISHED: usize = OVERFLOW + 1;
+    pub const RECORDS: usize = PUBLISHED + 1;
+    pub const FIRST_PUBLISHED: usize = RECORDS + 1;
+    pub const FIRST_EFFECT: usize = FIRST_PUBLISHED + super::PUBLISHED_WORDS * super::MOST_PUBLISHED;
 }
 
 /// How large the parts of an area are.
@@ -42,6 +51,8 @@ pub struct Sizes {
     pub buffer_bytes: usize,
     /// Bytes that a call or its answer can have with it.
     pub data_bytes: usize,
+    /// Words of the device's committed state.
+    pub state_words: usize,
 }
 
 impl Sizes {
@@ -52,11 +63,16 @@ impl Sizes {
             effects: needs.effects.max(needs.requests),
             buffer_bytes: needs.buffer_bytes,
             data_bytes: needs.data_bytes,
+            state_words: needs.state_words,
         }
     }
 
     /// Words of the area.
     pub const fn words(self) -> usize {
+        self.records_at().saturating_add(record_words(self.state_words))
+    }
+
+    const fn records_at(self) -> usize {
         self.data_at().saturating_add(self.data_bytes.div_ceil(WORD_BYTES))
     }
 
@@ -77,6 +93,8 @@ pub(crate) struct Call {
     pub now: u64,
     /// Whether the device may reach its guest's memory.
     pub reaches_memory: bool,
+    /// How many effects there is room for.
+    pub room: usize,
     pub arguments: [u64; ARGUMENTS],
     /// Bytes of data with it.
     pub bytes: usize,
@@ -84,7 +102,14 @@ pub(crate) struct Call {
 
 impl Call {
     pub const fn new(operation: Operation, arguments: [u64; ARGUMENTS]) -> Self {
-        Self { operation: operation as u64, now: 0, reaches_memory: false, arguments, bytes: 0 }
+        Self {
+            operation: operation as u64,
+            now: 0,
+            reaches_memory: false,
+            room: usize::MAX,
+            arguments,
+            bytes: 0,
+        }
     }
 }
 
@@ -100,6 +125,12 @@ pub(crate) struct Answer {
     /// How many effects there are, and whether more were lost.
     pub effects: usize,
     pub has_overflowed: bool,
+    /// What it publishes.
+    pub published: usize,
+    /// Whether it is to be asked to tell of that.
+    pub is_untold: bool,
+    /// Words of the changes of its state.
+    pub records: usize,
 }
 
 /// The area, as either side sees it.
@@ -120,7 +151,12 @@ impl<'a> Area<'a> {
         let data_words = words.len().checked_sub(at::FIRST_EFFECT)?;
         Self::new(
             words,
-            Sizes { effects: 0, buffer_bytes: 0, data_bytes: data_words.checked_mul(WORD_BYTES)? },
+            Sizes {
+                effects: 0,
+                buffer_bytes: 0,
+                data_bytes: data_words.checked_mul(WORD_BYTES)?,
+                state_words: 0,
+            },
         )
     }
 
@@ -154,6 +190,7 @@ impl<'a> Area<'a> {
             operation: self.word(at::OPERATION),
             now: self.word(at::NOW),
             reaches_memory: self.word(at::REACHES_MEMORY) != 0,
+            room: self.word(at::ROOM) as usize,
             arguments: self.arguments(at::CALL),
             bytes: self.word(at::CALL_BYTES) as usize,
         }
@@ -163,6 +200,7 @@ impl<'a> Area<'a> {
         self.put(at::OPERATION, call.operation);
         self.put(at::NOW, call.now);
         self.put(at::REACHES_MEMORY, call.reaches_memory.into());
+        self.put(at::ROOM, call.room as u64);
         self.put_arguments(at::CALL, call.arguments);
         self.put(at::CALL_BYTES, call.bytes as u64);
     }
@@ -191,6 +229,13 @@ impl<'a> Area<'a> {
             work: Work { requests, bytes, errors },
             effects: within(self.word(at::EFFECTS), self.sizes.effects, "more effects than it may have")?,
             has_overflowed: self.word(at::OVERFLOW) != 0,
+            published: within(self.word(at::PUBLISHED) >> 1, MOST_PUBLISHED, "more to publish than it may")?,
+            is_untold: self.word(at::PUBLISHED) & 1 != 0,
+            records: within(
+                self.word(at::RECORDS),
+                record_words(self.sizes.state_words),
+                "more changes of its state than it may have",
+            )?,
         })
     }
 
@@ -206,6 +251,29 @@ impl<'a> Area<'a> {
         }
         self.put(at::EFFECTS, answer.effects as u64);
         self.put(at::OVERFLOW, answer.has_overflowed.into());
+        self.put(at::PUBLISHED, (answer.published as u64) << 1 | u64::from(answer.is_untold));
+        self.put(at::RECORDS, answer.records as u64);
+    }
+
+    /// What is published, from the first on.
+    pub(crate) fn published(&self, count: usize) -> &[[u64; PUBLISHED_WORDS]] {
+        let words = self.words.get(at::FIRST_PUBLISHED..at::FIRST_EFFECT).unwrap_or_default();
+        let (published, _) = words.as_chunks();
+        published.get(..count).unwrap_or_default()
+    }
+
+    pub(crate) fn set_published(&mut self, index: usize, [place, value]: [u64; PUBLISHED_WORDS]) {
+        let at = at::FIRST_PUBLISHED.saturating_add(index.saturating_mul(PUBLISHED_WORDS));
+        if at < at::FIRST_EFFECT {
+            self.put(at, place);
+            self.put(at + 1, value);
+        }
+    }
+
+    /// Where the changes of the state are, and where a state is to be restored from.
+    pub(crate) fn records(&mut self) -> &mut [u64] {
+        let words = self.words.get_mut(self.sizes.records_at()..).unwrap_or_default();
+        words.get_mut(..record_words(self.sizes.state_words)).unwrap_or_default()
     }
 
     /// The words of an effect.
@@ -227,12 +295,6 @@ impl<'a> Area<'a> {
     pub(crate) fn data(&mut self) -> &mut [u8] {
         let (at, bytes) = (self.sizes.data_at(), self.sizes.data_bytes);
         self.bytes_at(at, bytes)
-    }
-
-    /// The device's buffer, for as long as the words are there.
-    pub(crate) fn into_buffer(self) -> &'a mut [u8] {
-        let (at, bytes) = (self.sizes.buffer_at(), self.sizes.buffer_bytes);
-        bytes_at(self.words, at, bytes)
     }
 
     fn bytes_at(&mut self, word: usize, bytes: usize) -> &mut [u8] {

@@ -3,12 +3,13 @@
 use crate::area::{ARGUMENTS, Answer, Area, Call, Sizes};
 use crate::ended::Ended;
 use crate::operation::Operation;
+use crate::publish::PUBLISHED_BYTES;
 use crate::remote::Compartment;
 use crate::serve::Server;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use devices::blueprint::{Blueprint, Unbuilt};
-use devices::device::{DeviceEffect, Request};
+use devices::device::DeviceEffect;
 use devices::random::Source;
 use network::LARGEST_BYTES;
 use serde::{Deserialize, Serialize};
@@ -56,12 +57,12 @@ impl Build {
     pub fn heap_bytes(&self) -> usize {
         let needs = self.blueprint.needs();
         let frame = if needs.carries_frames { LARGEST_BYTES } else { 0 };
-        let reads = if needs.buffer_bytes == 0 { 0 } else { needs.requests };
         [
             needs.heap_bytes,
             frame,
             needs.effects.saturating_mul(size_of::<DeviceEffect>()),
-            reads.saturating_mul(size_of::<Option<Request>>()),
+            PUBLISHED_BYTES,
+            needs.state_words.saturating_mul(size_of::<u64>()),
             self.memory.len().saturating_mul(size_of::<Range>()),
             SPARE_HEAP_BYTES,
         ]

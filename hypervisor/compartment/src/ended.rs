@@ -1,29 +1,3 @@
 //! Why a compartment is no more.
 
-use core::fmt;
-
-/// Why a compartment was ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ended {
-    /// It did what raised an exception of this vector, at this address of its own.
-    Fault {
-        /// The exception's vector.
-        vector: u8,
-        /// Where it was.
-        rip: u64,
-    },
-    /// It did not come back in time.
-    Late,
-    /// What it answered is no answer to what it was asked: what was wrong.
-    Answer(&'static str),
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fault { vector, rip } => write!(f, "exception {vector} at {rip:#x}"),
-            Self::Late => f.write_str("it did not come back in time"),
-            Self::Answer(what) => write!(f, "its answer makes no sense: {what}"),
-        }
-    }
-}
+pub use devices::ended::Ended;

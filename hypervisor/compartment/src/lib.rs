@@ -7,8 +7,10 @@
 //! compartment's: it has the model do what the call says. What it is for is the first call, [`Build`].
 //!
 //! Ring 0 believes nothing of an answer. What is not an answer ends the compartment, as does a fault or
-//! too long a time; then the function is what a device is that was pulled out: it reads as ones and does
-//! nothing.
+//! too long a time. Then it is made anew, and told the committed state of its device, which ring 0 keeps; and
+//! the call that was not answered is made once more ([`Remote`] says why its guest sees nothing of that). A
+//! compartment that goes on failing, or whose device has no such state, is not: then the function is what a
+//! device is that was pulled out, which reads as ones and does nothing.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
@@ -24,7 +26,9 @@ mod ended;
 pub mod frames;
 pub mod layout;
 mod operation;
+mod publish;
 mod remote;
+mod restarts;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -33,4 +37,5 @@ pub use area::{Area, Sizes};
 pub use build::{Build, Range};
 pub use ended::Ended;
 pub use remote::{Compartment, Remote};
+pub use restarts::Restarts;
 pub use serve::Server;

@@ -32,7 +32,7 @@ operations! {
     ReadString = 4,
     /// `offset`, bytes of the width; the data. Answers how many were written.
     WriteString = 5,
-    /// `tag`, outcome; whether the buffer has changed, from where on, and how many bytes of it.
+    /// `tag`, outcome; what has changed of the buffer: from where on, and how many bytes of it.
     Complete = 6,
     /// As after power-up.
     Reset = 7,
@@ -56,4 +56,6 @@ operations! {
     SetLink = 16,
     /// Builds the device: the data says which. The first call, and no later one. Answers whether it is built.
     Build = 17,
+    /// Becomes as the device was whose state is where changes of it are written. Answers whether it has.
+    Restore = 18,
 }

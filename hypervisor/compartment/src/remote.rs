@@ -5,11 +5,30 @@ use crate::effects;
 use crate::ended::Ended;
 use crate::frames;
 use crate::operation::Operation;
-use crate::serve::OUTCOMES;
+use crate::publish;
+use crate::restarts::{Counter, Restarts};
+use crate::serve::{OUTCOMES, copy};
+use access::{GuestMemory, OutOfBounds};
+use alloc::boxed::Box;
 use devices::Device;
-use devices::device::{Accepts, Completion, Context, Doorbell, LINES, Reception, Work};
+use devices::device::{
+    self, Accepts, Completion, Context, DeviceEffect, Doorbell, LINES, Reception, Request, Work,
+};
+use devices::effect::Effects;
+use devices::ended::Account;
+use devices::journal;
 use network::{Frame, Parts};
 use spec::{Gpa, Width};
+
+/// The context of a call that no access made.
+macro_rules! nothing {
+    () => {
+        nothing!(0)
+    };
+    ($now:expr) => {
+        &mut Context { memory: &Nowhere, now: $now, effects: &mut Effects::with_capacity(0) }
+    };
+}
 
 /// A compartment that can be entered. It runs while [`enter`](Self::enter) does, and at no other time.
 pub trait Compartment: Send {
@@ -20,6 +39,14 @@ pub trait Compartment: Send {
     /// # Errors
     /// Why it is not entered again.
     fn enter(&mut self) -> Result<(), Ended>;
+    /// Makes it anew, with the same area, which it has done nothing of: its device is built, as after power-up.
+    /// What the area says does not matter, before and afterwards.
+    ///
+    /// # Errors
+    /// Why it is not there.
+    fn restart(&mut self) -> Result<(), Ended> {
+        Err(Ended::Answer("it cannot be made anew"))
+    }
 }
 
 /// What a device says of itself once.
@@ -31,6 +58,21 @@ struct Described {
 }
 
 /// A device whose model is in a compartment.
+///
+/// # A call that was not answered
+/// It is made once more, of a compartment that is made anew and has the state that was committed by the answer
+/// before. The guest sees no difference, and nothing is lost or done twice:
+/// - Nothing that the failed call wanted done was done: effects are taken from an answer alone.
+/// - The guest was told of nothing: indexes and flags that it looks at ([`GuestMemory::publish`]) are written
+///   here, from an answer. What else the call wrote is in buffers and ring entries that are the device's until
+///   then, and the same call with the same state writes them again: the entry of a used ring before its index,
+///   the first half of a completion before the one with the phase tag, the data of a frame, a status byte.
+/// - Requests are the endpoint's, with their data; a completion finds its request in the committed state. Those
+///   of the failed call were not submitted, and are submitted by the next one.
+///
+/// The state is in ring 0's own memory, where the compartment cannot reach it: an answer changes it, word by
+/// word as its records say, once all of the answer was found sound. So there are no two copies of which one is
+/// valid: what is kept is what was committed. The area has nothing that outlives a call.
 pub struct Remote<C> {
     compartment: C,
     sizes: Sizes,
@@ -39,15 +81,42 @@ pub struct Remote<C> {
     lines: [bool; LINES],
     accepts: Accepts,
     work: Work,
-    /// Why it is no more, if it is not.
-    ended: Option<Ended>,
+    /// The committed state.
+    state: Box<[u64]>,
+    /// The device's buffer, as far as requests move data of it.
+    buffer: Box<[u8]>,
+    /// Requests that read into it and are not over.
+    reads: Box<[Option<Request>]>,
+    restarts: Counter,
+    account: Account,
+    is_killed: bool,
+    /// What it published was not told of yet.
+    is_untold: bool,
+    /// When it was called last.
+    now: u64,
+}
+
+/// No memory, and nobody who could give it.
+struct Nowhere;
+
+impl GuestMemory for Nowhere {
+    fn read(&self, _: Gpa, _: &mut [u8]) -> Result<(), OutOfBounds> {
+        Err(OutOfBounds)
+    }
+    fn write(&self, _: Gpa, _: &[u8]) -> Result<(), OutOfBounds> {
+        Err(OutOfBounds)
+    }
+    fn contains(&self, _: Gpa, _: u64) -> bool {
+        false
+    }
 }
 
 /// Receptions by their number.
 const RECEPTIONS: [Reception; 4] = [Reception::Taken, Reception::NoRoom, Reception::Down, Reception::Unfit];
+const NO_AREA: Ended = Ended::Answer("no area");
 
 impl<C: Compartment> Remote<C> {
-    /// The device of this compartment, whose area has these sizes.
+    /// The device of this compartment, whose area has these sizes. It is not made anew where it fails.
     ///
     /// # Errors
     /// Where the compartment does not answer, or its device needs more than the sizes have.
@@ -60,24 +129,41 @@ impl<C: Compartment> Remote<C> {
             lines: [false; LINES],
             accepts: Accepts::default(),
             work: Work::default(),
-            ended: None,
+            state: core::iter::repeat_n(0, sizes.state_words).collect(),
+            buffer: core::iter::repeat_n(0, sizes.buffer_bytes).collect(),
+            reads: Box::default(),
+            restarts: Counter::new(Restarts::NONE),
+            account: Account::default(),
+            is_killed: false,
+            is_untold: false,
+            now: 0,
         };
-        let answer = remote.enter(Call::new(Operation::Describe, [0; ARGUMENTS]), |_| {})?;
-        let [effects, requests, buffer_bytes, resets_behind_requests, _] = answer.arguments;
+        let answer = remote.attempt(&Call::new(Operation::Describe, [0; ARGUMENTS]), &|_| {}, nothing!())?;
+        let [effects, requests, buffer_bytes, resets_behind_requests, state_words] = answer.arguments;
         let fits = |value: u64, most: usize| usize::try_from(value).ok().filter(|value| *value <= most);
         let too_much = Ended::Answer("a device that needs more than there is");
+        let requests = fits(requests, sizes.effects).ok_or(too_much)?;
         remote.described = Described {
             effects: fits(effects, sizes.effects).ok_or(too_much)?,
-            requests: fits(requests, sizes.effects).ok_or(too_much)?,
+            requests,
             resets_behind_requests: resets_behind_requests != 0,
         };
         fits(buffer_bytes, sizes.buffer_bytes).ok_or(too_much)?;
+        fits(state_words, sizes.state_words).ok_or(too_much)?;
+        if sizes.buffer_bytes != 0 {
+            remote.reads = core::iter::repeat_n(None, requests).collect();
+        }
         Ok(remote)
     }
 
-    /// Why the compartment was ended, if it was.
+    /// The same, which is made anew so often where it fails.
+    pub fn with_restarts(self, restarts: Restarts) -> Self {
+        Self { restarts: Counter::new(restarts), ..self }
+    }
+
+    /// Why the compartment was ended for good, if it was.
     pub const fn ended(&self) -> Option<Ended> {
-        self.ended
+        if self.account.is_gone { self.account.last } else { None }
     }
 
     /// The compartment.
@@ -90,65 +176,115 @@ impl<C: Compartment> Remote<C> {
         Area::new(self.compartment.area(), self.sizes)
     }
 
-    fn enter(&mut self, call: Call, fill: impl FnOnce(&mut [u8])) -> Result<Answer, Ended> {
-        if let Some(ended) = self.ended {
-            return Err(ended);
-        }
-        let entered = self.try_enter(call, fill);
-        if let Err(ended) = entered {
-            self.ended = Some(ended);
-            (self.lines, self.accepts) = ([false; LINES], Accepts::default());
-        }
-        entered
+    /// It is no more, for good.
+    fn end(&mut self, ended: Ended) {
+        (self.account.last, self.account.is_gone) = (Some(ended), true);
+        (self.lines, self.accepts) = ([false; LINES], Accepts::default());
     }
 
-    fn try_enter(&mut self, call: Call, fill: impl FnOnce(&mut [u8])) -> Result<Answer, Ended> {
-        const NO_AREA: Ended = Ended::Answer("no area");
-        let mut area = self.area().ok_or(NO_AREA)?;
-        area.set_call(&call);
-        fill(area.data());
-        self.compartment.enter()?;
-        let answer = self.area().ok_or(NO_AREA)?.answer()?;
-        self.lines = core::array::from_fn(|line| answer.lines >> line & 1 != 0);
-        (self.accepts, self.work) = (answer.accepts, answer.work);
-        Ok(answer)
-    }
-
-    /// Enters with the context of an access, and takes over what that caused.
+    /// Enters with the context of an access, and takes over what that caused; twice where that fails.
     fn call(
         &mut self,
         operation: Operation,
         arguments: [u64; ARGUMENTS],
         bytes: usize,
-        fill: impl FnOnce(&mut [u8]),
+        fill: &dyn Fn(&mut [u8]),
         context: &mut Context<'_>,
     ) -> Option<Answer> {
-        // A guest has memory from 0 on, and a device that may not reach it has none.
-        let reaches_memory = context.memory.contains(Gpa(0), 1);
-        let call = Call { now: context.now, reaches_memory, bytes, ..Call::new(operation, arguments) };
-        let answer = self.enter(call, fill).ok()?;
-        let taken = self.take_effects(&answer, context);
-        if let Err(ended) = taken {
-            self.ended = Some(ended);
+        if self.account.is_gone {
             return None;
         }
-        Some(answer)
+        // A guest has memory from 0 on, and a device that may not reach it has none.
+        let reaches_memory = context.memory.contains(Gpa(0), 1);
+        let room = context.effects.room();
+        let call = Call { now: context.now, reaches_memory, room, bytes, ..Call::new(operation, arguments) };
+        self.now = context.now;
+        let answered = self.attempt(&call, fill, context).or_else(|ended| {
+            self.revive(ended)?;
+            self.attempt(&call, fill, context)
+        });
+        answered.inspect_err(|ended| self.end(*ended)).ok()
     }
 
-    fn take_effects(&mut self, answer: &Answer, context: &mut Context<'_>) -> Result<(), Ended> {
-        if answer.has_overflowed {
-            return Err(Ended::Answer("effects that were lost"));
+    /// Makes the compartment anew, which ended so, if it may be; its device is as it was committed.
+    fn revive(&mut self, ended: Ended) -> Result<(), Ended> {
+        if self.state.is_empty() || !self.restarts.take(self.now) {
+            return Err(ended);
         }
-        let buffer_bytes = self.sizes.buffer_bytes;
-        let Some(area) = self.area() else { return Ok(()) };
+        self.account.last = Some(ended);
+        self.account.restarts += 1;
+        self.restore()
+    }
+
+    fn restore(&mut self) -> Result<(), Ended> {
+        self.compartment.restart()?;
+        let mut area = Area::new(self.compartment.area(), self.sizes).ok_or(NO_AREA)?;
+        let place = area.records().get_mut(..self.state.len()).ok_or(NO_AREA)?;
+        place.copy_from_slice(&self.state);
+        let answer = self.attempt(&Call::new(Operation::Restore, [0; ARGUMENTS]), &|_| {}, nothing!())?;
+        let [is_restored, ..] = answer.arguments;
+        if is_restored == 1 { Ok(()) } else { Err(Ended::Answer("its state is not taken")) }
+    }
+
+    /// Enters once. Nothing but the area changes where that fails.
+    fn attempt(
+        &mut self,
+        call: &Call,
+        fill: &dyn Fn(&mut [u8]),
+        context: &mut Context<'_>,
+    ) -> Result<Answer, Ended> {
+        if core::mem::take(&mut self.is_killed) {
+            return Err(Ended::Killed);
+        }
+        self.account.entries += 1;
+        let mut area = Area::new(self.compartment.area(), self.sizes).ok_or(NO_AREA)?;
+        area.set_call(call);
+        fill(area.data());
+        if call.operation == Operation::Complete as u64 {
+            let [_, _, start, bytes, _] = call.arguments;
+            copy((start, bytes), &self.buffer, area.buffer());
+        }
+        self.compartment.enter()?;
+        let mut area = Area::new(self.compartment.area(), self.sizes).ok_or(NO_AREA)?;
+        let answer = area.answer()?;
+        check(call, &answer, &area, context)?;
+        let records = area.records().get(..answer.records).unwrap_or_default();
+        journal::apply(records, &mut self.state).ok_or(Ended::Answer("changes of no state"))?;
+        self.commit(&answer, context);
+        Ok(answer)
+    }
+
+    /// Takes over what an answer says, all of which was found sound.
+    fn commit(&mut self, answer: &Answer, context: &mut Context<'_>) {
+        self.lines = core::array::from_fn(|line| answer.lines >> line & 1 != 0);
+        (self.accepts, self.work) = (answer.accepts, answer.work);
+        self.is_untold |= answer.is_untold;
+        let Some(mut area) = Area::new(self.compartment.area(), self.sizes) else { return };
+        for entry in area.published(answer.published) {
+            // A place that the guest has no memory at is written as any other there.
+            let _ = publish::write(*entry, context.memory);
+        }
         for index in 0..answer.effects {
-            let effect = effects::decode(area.effect(index), buffer_bytes)?;
-            if context.effects.room() == 0 {
-                return Err(Ended::Answer("more effects than there is room for"));
+            let Ok(effect) = effects::decode(area.effect(index), self.sizes.buffer_bytes) else { continue };
+            if let DeviceEffect::Submit(request) = effect
+                && let Some(range) = effects::buffer_range(&request)
+            {
+                if request.operation == device::Operation::Write {
+                    copy(range, area.buffer(), &mut self.buffer);
+                } else if let Some(place) = self.reads.iter_mut().find(|read| read.is_none()) {
+                    *place = Some(request);
+                }
             }
             context.effects.push(effect);
         }
-        Ok(())
+    }
+
+    /// Has the device tell of what it has published, where it could not yet ask whether it should.
+    fn tell_late(&mut self, context: &mut Context<'_>) {
+        if core::mem::take(&mut self.is_untold) {
+            self.call(Operation::Tell, [0; ARGUMENTS], 0, &|_| {}, context);
+            self.is_untold = false;
+        }
     }
 
     fn ask(
@@ -157,7 +293,18 @@ impl<C: Compartment> Remote<C> {
         arguments: [u64; ARGUMENTS],
         context: &mut Context<'_>,
     ) -> Option<u64> {
-        self.call(operation, arguments, 0, |_| {}, context).map(|answer| answer.arguments[0])
+        let answer = self.call(operation, arguments, 0, &|_| {}, context);
+        self.tell_late(context);
+        answer.map(|answer| answer.arguments[0])
+    }
+
+    /// Takes the frame of an answer. Whether there is one.
+    fn take_frame(&mut self, answer: &Answer, frame: &mut Frame) -> bool {
+        let [is_there, checksum, segmentation, ..] = answer.arguments;
+        let offload = frames::decode([checksum, segmentation]).ok().filter(|_| is_there == 1);
+        let mut area = self.area();
+        let data = area.as_mut().and_then(|area| area.data().get(..answer.bytes)).unwrap_or_default();
+        offload.is_some_and(|offload| frames::get(data, offload, frame).is_some())
     }
 
     /// Copies the data of an answer. How many bytes there were, which are no more than there is room for.
@@ -203,8 +350,9 @@ impl<C: Compartment> Device for Remote<C> {
     ) -> usize {
         let asked = bytes.len().min(self.sizes.data_bytes);
         let arguments = [offset, width.bytes(), 0, 0, 0];
-        let answer = self.call(Operation::ReadString, arguments, asked, |_| {}, context);
+        let answer = self.call(Operation::ReadString, arguments, asked, &|_| {}, context);
         let count = answer.map_or(0, |answer| self.take_data(&answer, bytes));
+        self.tell_late(context);
         progress(count, bytes.len(), width).unwrap_or_else(|| {
             // One that makes no progress would never end.
             bytes.fill(u8::MAX);
@@ -220,20 +368,23 @@ impl<C: Compartment> Device for Remote<C> {
             }
         };
         let arguments = [offset, width.bytes(), 0, 0, 0];
-        let answer = self.call(Operation::WriteString, arguments, asked, fill, context);
+        let answer = self.call(Operation::WriteString, arguments, asked, &fill, context);
+        self.tell_late(context);
         let count = answer.map_or(0, |answer| usize::try_from(answer.arguments[0]).unwrap_or(usize::MAX));
         progress(count, bytes.len(), width).unwrap_or(bytes.len())
     }
 
     fn buffer(&mut self) -> &mut [u8] {
-        let sizes = self.sizes;
-        Area::new(self.compartment.area(), sizes).map(Area::into_buffer).unwrap_or_default()
+        &mut self.buffer
     }
 
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {
         let outcome = OUTCOMES.iter().position(|outcome| *outcome == completion.outcome);
         let outcome = outcome.unwrap_or(OUTCOMES.len()) as u64;
-        self.ask(Operation::Complete, [completion.tag.into(), outcome, 0, 0, 0], context);
+        let is_it = |read: &&mut Option<Request>| read.is_some_and(|read| read.tag == completion.tag);
+        let read = self.reads.iter_mut().find(is_it).and_then(Option::take);
+        let (start, bytes) = read.and_then(|read| effects::buffer_range(&read)).unwrap_or_default();
+        self.ask(Operation::Complete, [completion.tag.into(), outcome, start, bytes, 0], context);
     }
 
     fn line(&self) -> bool {
@@ -245,8 +396,9 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn reset(&mut self) {
-        // What it does not say, ring 0 finds out with the next call.
-        let _ = self.enter(Call::new(Operation::Reset, [0; ARGUMENTS]), |_| {});
+        self.reads.fill(None);
+        let context = nothing!(self.now);
+        self.call(Operation::Reset, [0; ARGUMENTS], 0, &|_| {}, context);
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
@@ -258,24 +410,11 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn transmit(&mut self, frame: &mut Frame, context: &mut Context<'_>) -> bool {
-        let Some(answer) = self.call(Operation::Transmit, [0; ARGUMENTS], 0, |_| {}, context) else {
-            return false;
-        };
-        let [is_there, checksum, segmentation, ..] = answer.arguments;
+        let answer = self.call(Operation::Transmit, [0; ARGUMENTS], 0, &|_| {}, context);
         frame.clear();
-        if is_there != 1 {
-            return false;
-        }
-        let offload = match frames::decode([checksum, segmentation]) {
-            Ok(offload) => offload,
-            Err(ended) => {
-                self.ended = Some(ended);
-                return false;
-            }
-        };
-        let mut area = self.area();
-        let data = area.as_mut().and_then(|area| area.data().get(..answer.bytes)).unwrap_or_default();
-        frames::get(data, offload, frame).is_some()
+        let is_there = answer.is_some_and(|answer| self.take_frame(&answer, frame));
+        self.tell_late(context);
+        is_there
     }
 
     fn accepts(&self) -> Accepts {
@@ -291,7 +430,8 @@ impl<C: Compartment> Device for Remote<C> {
         let fill = |data: &mut [u8]| {
             frames::put(parts, data);
         };
-        let answer = self.call(Operation::Receive, arguments, parts.bytes(), fill, context);
+        let answer = self.call(Operation::Receive, arguments, parts.bytes(), &fill, context);
+        self.tell_late(context);
         let reception = answer.and_then(|answer| RECEPTIONS.get(usize::try_from(answer.arguments[0]).ok()?));
         reception.copied().unwrap_or(Reception::Down)
     }
@@ -302,8 +442,10 @@ impl<C: Compartment> Device for Remote<C> {
 
     fn output(&mut self, into: &mut [u8], context: &mut Context<'_>) -> usize {
         let arguments = [into.len() as u64, 0, 0, 0, 0];
-        let answer = self.call(Operation::Output, arguments, 0, |_| {}, context);
-        answer.map_or(0, |answer| self.take_data(&answer, into))
+        let answer = self.call(Operation::Output, arguments, 0, &|_| {}, context);
+        let count = answer.map_or(0, |answer| self.take_data(&answer, into));
+        self.tell_late(context);
+        count
     }
 
     fn input(&mut self, byte: u8, context: &mut Context<'_>) -> bool {
@@ -316,14 +458,47 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn take_doorbell(&mut self) -> Option<Doorbell> {
-        let call = Call::new(Operation::TakeDoorbell, [0; ARGUMENTS]);
-        let [is_there, peer, vector, ..] = self.enter(call, |_| {}).ok()?.arguments;
+        let context = nothing!(self.now);
+        let answer = self.call(Operation::TakeDoorbell, [0; ARGUMENTS], 0, &|_| {}, context)?;
+        let [is_there, peer, vector, ..] = answer.arguments;
         let narrow = |value: u64| u16::try_from(value).ok();
         if is_there == 1 { Some(Doorbell { peer: narrow(peer)?, vector: narrow(vector)? }) } else { None }
     }
 
     fn set_link(&mut self, is_up: bool, context: &mut Context<'_>) {
         self.ask(Operation::SetLink, [is_up.into(), 0, 0, 0, 0], context);
+    }
+
+    fn compartment(&self) -> Option<Account> {
+        Some(self.account)
+    }
+
+    fn kill(&mut self) {
+        self.is_killed = true;
+    }
+}
+
+/// Whether all of an answer can be taken over.
+fn check(call: &Call, answer: &Answer, area: &Area<'_>, context: &Context<'_>) -> Result<(), Ended> {
+    if answer.has_overflowed {
+        return Err(Ended::Answer("effects that were lost"));
+    }
+    if answer.effects > context.effects.room() {
+        return Err(Ended::Answer("more effects than there is room for"));
+    }
+    for index in 0..answer.effects {
+        effects::decode(area.effect(index), area.sizes().buffer_bytes)?;
+    }
+    if !area.published(answer.published).iter().all(|entry| publish::is_sound(*entry)) {
+        return Err(Ended::Answer("something to publish that is too large"));
+    }
+    let [is_there, checksum, segmentation, ..] = answer.arguments;
+    match Operation::of(call.operation) {
+        Some(Operation::Transmit) if is_there == 1 => frames::decode([checksum, segmentation]).map(|_| ()),
+        Some(Operation::ReadString) if answer.bytes == 0 || answer.bytes > call.bytes => {
+            Err(Ended::Answer("a string that goes on nowhere"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,11 +4,13 @@ use crate::area::{Answer, Area, Call};
 use crate::effects::{self, buffer_range};
 use crate::frames;
 use crate::operation::Operation;
+use crate::publish::{Late, Published};
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
 use devices::Device;
-use devices::device::{self, Completion, Context, DeviceEffect, LINES, Reception, Request, RequestFault};
+use devices::device::{self, Completion, Context, DeviceEffect, LINES, Reception, RequestFault};
 use devices::effect::Effects;
+use devices::journal::Journal;
 use network::{Frame, Tagging};
 use spec::{Gpa, Width};
 
@@ -18,8 +20,9 @@ pub struct Server {
     effects: Effects<DeviceEffect>,
     /// Where frames are put together; of none where the device is no network interface.
     frame: Option<Frame>,
-    /// Requests that read into the device's buffer and are not over.
-    reads: Box<[Option<Request>]>,
+    published: Published,
+    /// The device's committed state as it was said.
+    said: Box<[u64]>,
 }
 
 /// No memory, for a device that may not reach its guest's.
@@ -39,12 +42,12 @@ impl GuestMemory for Unreachable {
 
 impl Server {
     /// A server of this device, which carries frames or does not.
-    pub fn new(mut device: Box<dyn Device>, carries_frames: bool) -> Self {
-        let reads = if device.buffer().is_empty() { 0 } else { device.most_requests() };
+    pub fn new(device: Box<dyn Device>, carries_frames: bool) -> Self {
         Self {
             effects: Effects::with_capacity(device.most_effects()),
             frame: carries_frames.then(Frame::new),
-            reads: core::iter::repeat_n(None, reads).collect(),
+            published: Published::new(),
+            said: core::iter::repeat_n(0, device.state_words()).collect(),
             device,
         }
     }
@@ -53,6 +56,7 @@ impl Server {
     pub fn serve(&mut self, memory: &dyn GuestMemory, area: &mut Area<'_>) {
         let call = area.call();
         let memory = if call.reaches_memory { memory } else { &Unreachable };
+        self.effects.limit(call.room);
         self.before(&call, area);
         let mut answer = self.perform(&call, memory, area);
         self.after(&mut answer, area);
@@ -61,21 +65,30 @@ impl Server {
 
     /// Brings what was read into the buffer to the device, before it hears of it.
     fn before(&mut self, call: &Call, area: &mut Area<'_>) {
-        match Operation::of(call.operation) {
-            Some(Operation::Complete) => {
-                let [tag, ..] = call.arguments;
-                let is_it = |read: &&mut Option<Request>| read.is_some_and(|read| u64::from(read.tag) == tag);
-                let Some(read) = self.reads.iter_mut().find(is_it).and_then(Option::take) else { return };
-                copy(&read, area.buffer(), self.device.buffer());
-            }
-            Some(Operation::Reset) => self.reads.fill(None),
-            _ => {}
+        let [_, _, start, bytes, _] = call.arguments;
+        if Operation::of(call.operation) == Some(Operation::Complete) && bytes != 0 {
+            copy((start, bytes), area.buffer(), self.device.buffer());
         }
     }
 
+    /// Becomes as the device was whose state is in the area.
+    fn restore(&mut self, area: &mut Area<'_>) -> bool {
+        let said = area.records().get(..self.said.len()).unwrap_or_default();
+        if said.len() != self.said.len() {
+            return false;
+        }
+        self.said.copy_from_slice(said);
+        self.device.restore_words(&self.said).is_ok()
+    }
+
     fn perform(&mut self, call: &Call, memory: &dyn GuestMemory, area: &mut Area<'_>) -> Answer {
+        if Operation::of(call.operation) == Some(Operation::Restore) {
+            let arguments = [self.restore(area).into(), 0, 0, 0, 0];
+            return Answer { arguments, ..Answer::default() };
+        }
         let device = &mut *self.device;
-        let context = &mut Context { memory, now: call.now, effects: &mut self.effects };
+        let late = Late { memory, published: &self.published };
+        let context = &mut Context { memory: &late, now: call.now, effects: &mut self.effects };
         let mut answer = Answer::default();
         let [first, second, third, ..] = call.arguments;
         let width = width_of(second);
@@ -88,7 +101,7 @@ impl Server {
                     device.most_requests() as u64,
                     device.buffer().len() as u64,
                     device.resets_behind_requests().into(),
-                    0,
+                    device.state_words() as u64,
                 ];
             }
             Some(Operation::Read) => result[0] = device.read(first, width, context),
@@ -146,7 +159,7 @@ impl Server {
                 }
             }
             Some(Operation::SetLink) => device.set_link(first != 0, context),
-            Some(Operation::Build) | None => {}
+            Some(Operation::Build | Operation::Restore) | None => {}
         }
         answer
     }
@@ -156,16 +169,10 @@ impl Server {
     fn after(&mut self, answer: &mut Answer, area: &mut Area<'_>) {
         while let Some(effect) = self.effects.pop() {
             if let DeviceEffect::Submit(request) = effect
-                && buffer_range(&request).is_some()
+                && let Some(range) = buffer_range(&request)
+                && request.operation == device::Operation::Write
             {
-                match request.operation {
-                    device::Operation::Write => copy(&request, self.device.buffer(), area.buffer()),
-                    _ => {
-                        if let Some(place) = self.reads.iter_mut().find(|read| read.is_none()) {
-                            *place = Some(request);
-                        }
-                    }
-                }
+                copy(range, self.device.buffer(), area.buffer());
             }
             if answer.effects < area.sizes().effects {
                 area.set_effect(answer.effects, effects::encode(effect));
@@ -179,12 +186,19 @@ impl Server {
         answer.lines = (0..).zip(lines).map(|(line, level)| u64::from(level) << line).sum();
         answer.accepts = self.device.accepts();
         answer.work = self.device.work();
+        (answer.published, answer.is_untold) =
+            self.published.take(|index, entry| area.set_published(index, entry));
+        let mut journal = Journal::new(&mut self.said, area.records());
+        self.device.journal(&mut journal);
+        match journal.finish() {
+            Some(records) => answer.records = records,
+            None => answer.has_overflowed = true,
+        }
     }
 }
 
-/// Copies what a request moves between one copy of the device's buffer and the other.
-fn copy(request: &Request, from: &[u8], to: &mut [u8]) {
-    let Some((start, bytes)) = buffer_range(request) else { return };
+/// Copies so many bytes from there on between one copy of the device's buffer and the other.
+pub(crate) fn copy((start, bytes): (u64, u64), from: &[u8], to: &mut [u8]) {
     let range = start as usize..(start as usize).saturating_add(bytes as usize);
     if let (Some(from), Some(to)) = (from.get(range.clone()), to.get_mut(range)) {
         to.copy_from_slice(from);

@@ -9,6 +9,7 @@ use devices::effect::Effects;
 use devices::ide::{Disk, Ide};
 use devices::ne2000::Ne2000;
 use devices::serial::Serial;
+use killed::Death;
 use network::{Checksum, Frame, MacAddress, Offload, SegmentKind, Segmentation, Tagging};
 use proptest::prelude::*;
 use spec::{Gpa, Width};
@@ -17,6 +18,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::vec;
 use std::vec::Vec;
+
+mod killed;
 
 const MEMORY_BYTES: usize = 0x4000;
 
@@ -59,6 +62,8 @@ struct InProcess {
     /// Words that are written over the answer.
     spoiled: Vec<(usize, u64)>,
     ends: Option<Ended>,
+    /// What fails when, if anything does.
+    fate: Option<killed::Fate>,
 }
 
 impl Compartment for InProcess {
@@ -69,12 +74,35 @@ impl Compartment for InProcess {
         if let Some(ended) = self.ends {
             return Err(ended);
         }
+        let death = self.fate.as_mut().and_then(killed::Fate::death);
+        if death == Some(Death::Before) {
+            return Err(Ended::Late);
+        }
+        let left = if let Some(Death::Writing(writes)) = death { writes } else { usize::MAX };
+        let memory = killed::Dying { memory: &self.memory, left: left.into() };
         let mut area = Area::new(&mut self.words, self.sizes).unwrap();
-        self.server.serve(&self.memory, &mut area);
+        self.server.serve(&memory, &mut area);
+        match (death, &mut self.fate) {
+            (Some(Death::Scribbling), Some(fate)) => {
+                fate.scribble(&mut self.words);
+                return Err(Ended::Fault { vector: 14, rip: 0 });
+            }
+            (Some(Death::Nonsense), Some(fate)) => {
+                fate.scribble(&mut self.words);
+                return Ok(());
+            }
+            (Some(_), _) => return Err(Ended::Fault { vector: 13, rip: 1 }),
+            (None, _) => {}
+        }
         let words = self.words.len();
         for (at, value) in &self.spoiled {
             self.words[at % words] = *value;
         }
+        Ok(())
+    }
+    fn restart(&mut self) -> Result<(), Ended> {
+        let fate = self.fate.as_mut().ok_or(Ended::Late)?;
+        self.server = fate.restarted();
         Ok(())
     }
 }
@@ -85,6 +113,7 @@ fn in_process(device: Box<dyn Device>, carries_frames: bool, memory: &Shared) ->
         effects: device.most_effects().max(device.most_requests()),
         buffer_bytes: device.buffer().len(),
         data_bytes: if carries_frames { network::LARGEST_BYTES } else { 512 },
+        state_words: device.state_words(),
     };
     let server = Server::new(device, carries_frames);
     InProcess {
@@ -94,6 +123,7 @@ fn in_process(device: Box<dyn Device>, carries_frames: bool, memory: &Shared) ->
         memory: memory.clone(),
         spoiled: Vec::new(),
         ends: None,
+        fate: None,
     }
 }
 

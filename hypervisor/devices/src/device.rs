@@ -7,7 +7,10 @@
 //! applies it asks [`Device::line`].
 
 use crate::effect::Effects;
+use crate::ended::Account;
+use crate::journal::Journal;
 use crate::picture::Picture;
+use crate::snapshot::RestoreFault;
 use access::GuestMemory;
 use network::{Frame, Parts, SegmentKind};
 use spec::{Gpa, Width};
@@ -315,6 +318,35 @@ pub trait Device: Send {
     fn set_link(&mut self, is_up: bool, context: &mut Context<'_>) {
         let _ = (is_up, context);
     }
+
+    /// Words of its committed state, always as many. 0: it cannot be made anew.
+    fn state_words(&self) -> usize {
+        0
+    }
+
+    /// Says what it would have to be told to go on after it was lost: those words that are others than when
+    /// this was called last. Called after each other call, so its cost is that of each.
+    fn journal(&mut self, journal: &mut Journal<'_>) {
+        let _ = journal;
+    }
+
+    /// Becomes as the device was that said these words; both are made of the same, and this one is as after
+    /// power-up. Completions of what that one submitted are its own.
+    ///
+    /// # Errors
+    /// No device has such a state. This one is to be used no more.
+    fn restore_words(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
+        let _ = words;
+        Err(RestoreFault::Malformed)
+    }
+
+    /// What became of its compartment, where its model is in one.
+    fn compartment(&self) -> Option<Account> {
+        None
+    }
+
+    /// Has its compartment end, where it is in one, as if it had failed now.
+    fn kill(&mut self) {}
 }
 
 /// One access of a string instruction.

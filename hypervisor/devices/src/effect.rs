@@ -40,6 +40,8 @@ pub struct Effects<E = Effect> {
     ring: Box<[E]>,
     first: usize,
     len: usize,
+    /// How many there may be now, if fewer than there is room for.
+    most: usize,
     overflowed: bool,
 }
 
@@ -62,7 +64,7 @@ impl<E: Copy + Default> Effects<E> {
     /// An empty queue with room for `capacity` effects.
     pub fn with_capacity(capacity: usize) -> Self {
         let ring = core::iter::repeat_n(E::default(), capacity).collect();
-        Self { ring, first: 0, len: 0, overflowed: false }
+        Self { ring, first: 0, len: 0, most: capacity, overflowed: false }
     }
 
     /// Adds an effect behind the others. Few accesses have one, and those that have none should
@@ -70,7 +72,7 @@ impl<E: Copy + Default> Effects<E> {
     #[inline(never)]
     pub fn push(&mut self, effect: E) {
         let size = self.ring.len();
-        if self.len == size {
+        if self.len >= self.most {
             self.overflowed = true;
             return;
         }
@@ -115,7 +117,12 @@ impl<E: Copy + Default> Effects<E> {
 
     /// How many more effects fit.
     pub const fn room(&self) -> usize {
-        self.ring.len() - self.len
+        self.most.saturating_sub(self.len)
+    }
+
+    /// Has room for so many alone from now on, and for no more than it was made with.
+    pub const fn limit(&mut self, most: usize) {
+        self.most = if most < self.ring.len() { most } else { self.ring.len() };
     }
 
     /// Whether effects were lost since this was last asked: the model caused more than it

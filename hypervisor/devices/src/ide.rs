@@ -21,26 +21,31 @@ mod state;
 mod unit;
 
 use crate::device::{self, Completion, Context, Device, DeviceEffect};
+use crate::journal::Journal;
+use crate::snapshot::RestoreFault;
 use alloc::boxed::Box;
-use channel::Channel;
+use channel::{ALL, Channel};
 pub use disk::Disk;
 use pio::BUFFER_BYTES;
+pub(crate) use pio::BUFFERS_BYTES;
 use ports::END;
 pub use ports::{BUS_MASTER, CHANNEL_STRIDE, COMMAND, CONTROL};
 use spec::Width;
 use spec::ide::register;
 pub use state::STATE_BYTES;
+pub(crate) use state::STATE_WORDS;
 
 /// A request and a line; with a completion the request that follows it.
 pub(crate) const MOST_EFFECTS: usize = 4;
-/// Bytes of the buffer of both channels.
-pub(crate) const BUFFERS_BYTES: usize = 2 * BUFFER_BYTES;
-
 /// The controller.
 pub struct Ide {
     channels: [Channel; 2],
     /// Of each channel [`BUFFER_BYTES`].
     buffer: Box<[u8]>,
+    /// The channels as they were committed last.
+    committed: [Option<Channel>; 2],
+    /// A bit for each channel that may be another since.
+    touched: u8,
 }
 
 impl Ide {
@@ -50,7 +55,7 @@ impl Ide {
         let [first, second] = disks;
         let channels = [Channel::new(first, 0), Channel::new(second, 1)];
         let buffer = core::iter::repeat_n(0, BUFFERS_BYTES).collect();
-        Self { channels, buffer }
+        Self { channels, buffer, committed: [None; 2], touched: ALL }
     }
 
     fn access<R>(
@@ -71,7 +76,9 @@ impl Ide {
         let stride = if offset < BUS_MASTER { CHANNEL_STRIDE } else { 8 };
         let [first, second] = &mut self.channels;
         let (before, behind) = self.buffer.split_at_mut_checked(BUFFER_BYTES)?;
-        let (channel, buffer) = if offset & stride == 0 { (first, before) } else { (second, behind) };
+        let (channel, buffer, bit) =
+            if offset & stride == 0 { (first, before, 1) } else { (second, behind, 2) };
+        self.touched |= bit;
         (offset < END).then_some((channel, buffer, offset & (stride - 1)))
     }
 
@@ -172,6 +179,7 @@ impl Device for Ide {
     }
 
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {
+        self.touched = ALL;
         self.access(context, |ide, context| {
             for channel in &mut ide.channels {
                 channel.complete(completion, context);
@@ -190,8 +198,21 @@ impl Device for Ide {
     }
 
     fn reset(&mut self) {
+        self.touched = ALL;
         self.channels.iter_mut().for_each(Channel::power_up);
         self.buffer.fill(0);
+    }
+
+    fn state_words(&self) -> usize {
+        STATE_WORDS
+    }
+
+    fn journal(&mut self, journal: &mut Journal<'_>) {
+        self.say(journal);
+    }
+
+    fn restore_words(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
+        self.take_over(words)
     }
 }
 

@@ -12,6 +12,8 @@
 //! "Send packet", a command of remote DMA, is not there: no driver uses it.
 
 use crate::device::{Accepts, Completion, Context, Device, DeviceEffect, Reception, read_one, write_one};
+use crate::journal::Journal;
+use crate::snapshot::RestoreFault;
 use network::{Frame, MacAddress, Parts};
 use remote::Remote;
 use ring::Ring;
@@ -29,6 +31,7 @@ mod state;
 mod tests;
 
 pub use state::STATE_BYTES;
+pub(crate) use state::STATE_WORDS;
 
 /// Ports of the interface.
 pub const WINDOW_BYTES: u64 = PORTS;
@@ -59,6 +62,8 @@ pub struct Ne2000 {
     link_is_up: bool,
     /// The level of the line that the last effect was about.
     told: bool,
+    /// The registers as they were committed last.
+    committed: Option<state::State>,
 }
 
 impl Ne2000 {
@@ -78,6 +83,7 @@ impl Ne2000 {
             missed: 0,
             link_is_up: false,
             told: false,
+            committed: None,
         }
     }
 
@@ -413,6 +419,18 @@ impl Device for Ne2000 {
                 interface.sent(transmit_status::SENT | transmit_status::NO_CARRIER);
             }
         });
+    }
+
+    fn state_words(&self) -> usize {
+        STATE_WORDS
+    }
+
+    fn journal(&mut self, journal: &mut Journal<'_>) {
+        self.say(journal);
+    }
+
+    fn restore_words(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
+        self.take_over_words(words)
     }
 }
 

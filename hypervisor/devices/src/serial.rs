@@ -3,6 +3,8 @@
 //! The line is infinitely fast, as that of the chipset's: what is written is printed by the same access.
 
 use crate::device::{Completion, Context, Device, DeviceEffect, Work};
+use crate::journal::Journal;
+use crate::snapshot::RestoreFault;
 use crate::uart::Uart;
 use spec::Width;
 
@@ -10,14 +12,14 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use state::PRINTED_BYTES;
 pub use state::STATE_BYTES;
+pub(crate) use state::STATE_WORDS;
 
 /// Ports of the function.
 pub const PORTS: u64 = 8;
 /// What was printed, and the line.
 pub(crate) const MOST_EFFECTS: usize = 2;
-/// Bytes that one access can print, and some.
-const PRINTED_BYTES: usize = 16;
 
 /// The device.
 pub struct Serial {
@@ -27,13 +29,15 @@ pub struct Serial {
     /// The level of the line that the last effect was about.
     told: bool,
     work: Work,
+    /// The registers may be others than when they were committed.
+    is_touched: bool,
 }
 
 impl Serial {
     /// A port at power-up.
     pub fn new() -> Self {
         let printed = [0; PRINTED_BYTES];
-        Self { uart: Uart::new(), printed, used: 0, told: false, work: Work::default() }
+        Self { uart: Uart::new(), printed, used: 0, told: false, work: Work::default(), is_touched: true }
     }
 
     fn put(&mut self, byte: u8, context: &mut Context<'_>) {
@@ -51,6 +55,7 @@ impl Serial {
     }
 
     fn tell(&mut self, context: &mut Context<'_>) {
+        self.is_touched = true;
         let line = self.uart.line();
         if line != self.told {
             self.told = line;
@@ -132,5 +137,17 @@ impl Device for Serial {
 
     fn work(&self) -> Work {
         self.work
+    }
+
+    fn state_words(&self) -> usize {
+        STATE_WORDS
+    }
+
+    fn journal(&mut self, journal: &mut Journal<'_>) {
+        self.say(journal);
+    }
+
+    fn restore_words(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
+        self.take_over(words)
     }
 }

@@ -86,7 +86,7 @@ fn why_nothing_is_built_is_told() {
 
 #[test]
 fn another_call_is_not_the_first() {
-    let mut words = vec![0; 512];
+    let mut words = vec![0; 1024];
     let mut area = Area::for_build(&mut words).expect("room");
     area.set_call(&Call::new(Operation::Describe, [0; ARGUMENTS]));
     assert!(Server::build(&mut words, None).is_none());
@@ -116,7 +116,7 @@ fn what_was_in_the_area_before_is_no_answer() {
 proptest! {
     /// Any words are a first call that is answered as one: it built something, or says why not.
     #[test]
-    fn no_words_do_harm(words in prop::collection::vec(any::<u64>(), 0..100), first in any::<bool>(), bytes in 0_usize..600) {
+    fn no_words_do_harm(words in prop::collection::vec(any::<u64>(), 500..700), first in any::<bool>(), bytes in 0_usize..600) {
         let mut words = words;
         if let Some(mut area) = Area::for_build(&mut words).filter(|_| first) {
             area.set_call(&Call { bytes, ..Call::new(Operation::Build, [0; ARGUMENTS]) });

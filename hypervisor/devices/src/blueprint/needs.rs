@@ -28,6 +28,8 @@ pub struct Needs {
     pub data_bytes: usize,
     /// Whether it sends and receives frames.
     pub carries_frames: bool,
+    /// Words of its committed state.
+    pub state_words: usize,
     /// Bytes of heap that the model takes, with a margin for what managing them costs.
     pub heap_bytes: usize,
 }
@@ -41,12 +43,14 @@ impl Blueprint {
             buffer_bytes: 0,
             data_bytes: ACCESS_BYTES,
             carries_frames: false,
+            state_words: 0,
             heap_bytes: 4 << 10,
         };
         match self {
             Self::Serial => Needs {
                 effects: serial::MOST_EFFECTS,
                 data_bytes: OUTPUT_BYTES,
+                state_words: serial::STATE_WORDS,
                 heap_bytes: 8 << 10,
                 ..least
             },
@@ -54,6 +58,7 @@ impl Blueprint {
                 effects: ne2000::MOST_EFFECTS,
                 data_bytes: STRING_BYTES,
                 carries_frames: true,
+                state_words: ne2000::STATE_WORDS,
                 heap_bytes: 24 << 10,
                 ..least
             },
@@ -62,6 +67,7 @@ impl Blueprint {
                 requests: 2,
                 buffer_bytes: BUFFERS_BYTES,
                 data_bytes: STRING_BYTES,
+                state_words: ide::STATE_WORDS,
                 heap_bytes: (8 << 10) + BUFFERS_BYTES,
                 ..least
             },

@@ -120,6 +120,7 @@ proptest! {
         prop_assert_eq!(needs.effects, device.most_effects());
         prop_assert_eq!(needs.requests, device.most_requests());
         prop_assert_eq!(needs.buffer_bytes, device.buffer().len());
+        prop_assert_eq!(needs.state_words, device.state_words());
     }
 
     /// The PCI function is given messages by the number of queues.

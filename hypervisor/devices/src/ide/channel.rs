@@ -8,12 +8,18 @@ use super::pio::{BUFFER_BYTES, Data, MOST_BLOCK_SECTORS, MOST_SECTORS, Pio};
 use super::ports::CONTROL;
 use super::unit::Unit;
 use crate::device::{Completion, Context, DEVICE_BUFFER, DeviceEffect, Operation, Request, RequestFault};
+use core::ops::Range;
 use serde::{Deserialize, Serialize};
 use spec::ata::{command as ata, error, status};
 use spec::ide::{DEVICE_SLAVE, bus_master, command, control, register};
 use spec::{Gpa, Width, ata::DEVICE_LBA};
 
 mod state;
+
+pub use state::STATE_WORDS;
+
+/// Both channels, a bit each.
+pub const ALL: u8 = 3;
 
 /// What the disk is at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -60,6 +66,9 @@ pub struct Channel {
     /// Bit 0 is the channel; the others count requests.
     #[serde(skip)]
     tag: u32,
+    /// Bytes of the buffer, from where to where, that may be others than when they were committed.
+    #[serde(skip)]
+    changed: (usize, usize),
 }
 
 impl Channel {
@@ -74,6 +83,7 @@ impl Channel {
             outstanding: None,
             cut_off: None,
             tag: number,
+            changed: (0, 0),
         }
     }
 
@@ -81,6 +91,22 @@ impl Channel {
         let tag = self.tag;
         *self = Self::new(self.units.map(|unit| unit.disk), tag & 1);
         self.tag = tag;
+        self.buffer_changed();
+    }
+
+    /// All of the buffer has changed.
+    pub fn buffer_changed(&mut self) {
+        self.changes(0..BUFFER_BYTES);
+    }
+
+    /// These bytes of the buffer have changed.
+    fn changes(&mut self, place: Range<usize>) {
+        let (start, end) = self.changed;
+        self.changed = if start == end {
+            (place.start, place.end)
+        } else {
+            (start.min(place.start), end.max(place.end))
+        };
     }
 
     /// Only the device that is selected drives it.
@@ -194,9 +220,10 @@ impl Channel {
         };
         let place = pio.take(bytes.len());
         let count = place.len();
-        if let (Some(to), Some(from)) = (buffer.get_mut(place), bytes.get(..count)) {
+        if let (Some(to), Some(from)) = (buffer.get_mut(place.clone()), bytes.get(..count)) {
             to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }
+        self.changes(place);
         self.moved(context);
         count
     }
@@ -473,8 +500,11 @@ impl Channel {
                 self.end(status::READY, 0);
             }
             (Phase::Pio(pio), Ok(())) => {
+                let read = if pio.data == Data::Read { pio.request_sectors() as usize * 512 } else { 0 };
                 pio.requested();
-                if pio.is_block_over() {
+                let is_over = pio.is_block_over();
+                self.changes(0..read);
+                if is_over {
                     self.phase = Phase::Idle;
                     return self.end(status::READY, 0);
                 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const MOST_BLOCK_SECTORS: u32 = 16;
 /// Bytes of a channel's buffer.
 pub const BUFFER_BYTES: usize = SECTOR * MOST_BLOCK_SECTORS as usize;
+/// Bytes of the buffers of both channels.
+pub const BUFFERS_BYTES: usize = 2 * BUFFER_BYTES;
 const SECTOR: usize = 512;
 /// The most sectors of a command, which is that of a count of 16 bits.
 pub const MOST_SECTORS: u32 = 0x1_0000;
@@ -95,6 +97,14 @@ impl Pio {
         self.sectors = self.sectors.saturating_sub(sectors);
         let bytes = if self.data == Data::Write { self.next_block() } else { SECTOR * sectors as usize };
         self.open(bytes);
+    }
+
+    /// Whether all that it says of the buffer is in it.
+    pub const fn is_in_buffer(&self) -> bool {
+        self.at <= self.end
+            && self.end <= BUFFER_BYTES
+            && self.filled <= BUFFER_BYTES
+            && self.block <= BUFFER_BYTES
     }
 
     /// Whether a disk of `sectors` sectors can be so while it waits for the port, with blocks of one sector

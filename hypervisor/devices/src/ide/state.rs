@@ -1,9 +1,10 @@
 //! The controller's state, as it is saved: all that its driver can tell, the buffers included, while
 //! nothing is at the medium.
 
-use super::BUFFERS_BYTES;
 use super::Ide;
-use super::channel::Channel;
+use super::channel::{self, ALL, Channel};
+use super::pio::{BUFFER_BYTES, BUFFERS_BYTES};
+use crate::journal::Journal;
 use crate::snapshot::{self, RestoreFault, SaveFault};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,30 @@ pub(super) struct State {
     pub(super) channels: [Channel; 2],
 }
 
+/// Words of the committed state.
+pub(crate) const STATE_WORDS: usize = 2 * channel::STATE_WORDS;
+
 impl Ide {
+    /// Says the channels that were touched.
+    pub(super) fn say(&mut self, journal: &mut Journal<'_>) {
+        let touched = core::mem::take(&mut self.touched);
+        let buffers = self.buffer.chunks(BUFFER_BYTES);
+        let channels = self.channels.iter_mut().zip(&mut self.committed).zip(buffers).enumerate();
+        for (index, ((channel, committed), buffer)) in channels {
+            if touched >> index & 1 != 0 {
+                channel.say(committed, buffer, index * channel::STATE_WORDS, journal);
+            }
+        }
+    }
+
+    pub(super) fn take_over(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
+        let buffers = self.buffer.chunks_mut(BUFFER_BYTES);
+        for (index, (channel, buffer)) in self.channels.iter_mut().zip(buffers).enumerate() {
+            channel.take_over(words, buffer, index * channel::STATE_WORDS)?;
+        }
+        Ok(())
+    }
+
     /// Writes the state into `into`, of which [`STATE_BYTES`] are enough, and says how many bytes it has.
     /// It goes with the guest's memory and the media as they are at this moment. A command that moves data
     /// through the port, or waits for its bus master, is in it.
@@ -54,6 +78,8 @@ impl Ide {
             *own = own.restored(saved);
         }
         self.buffer.iter_mut().zip(buffers).for_each(|(to, from)| *to = *from);
+        self.channels.iter_mut().for_each(Channel::buffer_changed);
+        self.touched = ALL;
         Ok(())
     }
 

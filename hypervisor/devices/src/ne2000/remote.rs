@@ -9,11 +9,15 @@ use spec::dp8390::{MEMORY, PAGE_BYTES, PROM_BYTES, PROM_IS_16_BIT, command, data
 /// Bytes of the buffer memory.
 pub const BUFFER_BYTES: usize = (MEMORY.1 - MEMORY.0) as usize;
 
+const _: () = assert!(BUFFER_BYTES == u64::BITS as usize * PAGE_BYTES);
+
 /// What the chip's addresses lead to: the station address's memory, the buffer, and nothing else.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Memory {
     prom: [u8; PROM_BYTES],
     pub buffer: Box<[u8]>,
+    /// A bit for each page of the buffer that may be another than when it was committed.
+    pub changed: u64,
 }
 
 impl Memory {
@@ -26,7 +30,11 @@ impl Memory {
     /// As [`piece`](Self::piece), to be changed.
     pub fn piece_mut(&mut self, at: usize, bytes: usize) -> Option<&mut [u8]> {
         let start = at.checked_sub(MEMORY.0.into())?;
-        self.buffer.get_mut(start..start.checked_add(bytes)?)
+        let end = start.checked_add(bytes)?;
+        let piece = self.buffer.get_mut(start..end)?;
+        let pages = (start / PAGE_BYTES)..end.div_ceil(PAGE_BYTES);
+        self.changed |= pages.fold(0, |bits, page| bits | 1 << page);
+        Some(piece)
     }
 
     /// Copies from the addresses from `at` on; where nothing is, ones are read.
@@ -93,12 +101,13 @@ impl Remote {
             pair.fill(*byte);
         }
         let buffer = core::iter::repeat_n(0, BUFFER_BYTES).collect();
-        Self { memory: Memory { prom, buffer }, address: 0, left: 0, config: 0, way: Way::Off }
+        Self { memory: Memory { prom, buffer, changed: 0 }, address: 0, left: 0, config: 0, way: Way::Off }
     }
 
     /// As after power-up. The PROM cannot be written.
     pub fn reset(&mut self) {
         self.memory.buffer.fill(0);
+        self.memory.changed = u64::MAX;
         self.address = 0;
         self.left = 0;
         self.config = 0;

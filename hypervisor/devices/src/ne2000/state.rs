@@ -4,10 +4,11 @@ use super::Ne2000;
 use super::remote::{BUFFER_BYTES, Way, copy};
 use super::ring::Ring;
 use crate::Device;
+use crate::journal::{self, Journal};
 use crate::snapshot::{self, RestoreFault, SaveFault, has, is_of};
 use network::MacAddress;
 use serde::{Deserialize, Serialize};
-use spec::dp8390::{COUNTER_MOST, command, interrupt};
+use spec::dp8390::{COUNTER_MOST, PAGE_BYTES, command, interrupt};
 
 /// Changes with each change of [`State`] or of what it holds.
 const VERSION: u16 = 1;
@@ -35,7 +36,42 @@ pub(super) struct State {
     pub(super) link_is_up: bool,
 }
 
+/// Bytes of the registers, as they are committed.
+const REGISTER_BYTES: usize = 96;
+/// Words of the committed state: the level that was told, the registers, the memory.
+pub(crate) const STATE_WORDS: usize = MEMORY_AT + BUFFER_BYTES / 8;
+const REGISTERS_AT: usize = 1;
+const MEMORY_AT: usize = REGISTERS_AT + REGISTER_BYTES / 8;
+
 impl Ne2000 {
+    /// The memory is 16 KiB, of which a call changes some pages: those are said, whole.
+    pub(super) fn say(&mut self, journal: &mut Journal<'_>) {
+        journal.put(0, self.told.into());
+        let state = self.state();
+        if self.committed != Some(state) {
+            self.committed = Some(state);
+            journal.encode::<_, REGISTER_BYTES>(REGISTERS_AT, &state);
+        }
+        let memory = &mut self.remote.memory;
+        let mut changed = core::mem::take(&mut memory.changed);
+        while changed != 0 {
+            let page = changed.trailing_zeros() as usize * PAGE_BYTES;
+            changed &= changed - 1;
+            let bytes = memory.buffer.get(page..page + PAGE_BYTES).unwrap_or_default();
+            journal.put_bytes(MEMORY_AT + page / 8, bytes);
+        }
+    }
+
+    pub(super) fn take_over_words(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
+        let state: State = journal::decode::<_, REGISTER_BYTES>(words, REGISTERS_AT)?;
+        is_of(state.mac == self.remote.mac())?;
+        state.check()?;
+        journal::copy(words, MEMORY_AT, &mut self.remote.memory.buffer)?;
+        self.become_as(&state);
+        self.told = journal::word(words, 0)? != 0;
+        Ok(())
+    }
+
     /// Writes the state into `into`, of which [`STATE_BYTES`] are enough, and says how many bytes
     /// it has. A frame that is to be sent is one that is to be sent afterwards.
     ///
@@ -60,6 +96,13 @@ impl Ne2000 {
         is_of(state.mac == self.remote.mac())?;
         state.check()?;
         copy(buffer, &mut self.remote.memory.buffer);
+        self.remote.memory.changed = u64::MAX;
+        self.become_as(&state);
+        self.told = self.line();
+        Ok(())
+    }
+
+    const fn become_as(&mut self, state: &State) {
         self.command = state.command;
         self.is_running = state.is_running;
         self.ring = state.ring;
@@ -75,8 +118,6 @@ impl Ne2000 {
         self.mask = state.mask;
         self.missed = state.missed;
         self.link_is_up = state.link_is_up;
-        self.told = self.line();
-        Ok(())
     }
 
     pub(super) fn state(&self) -> State {

@@ -165,7 +165,7 @@ impl CompletionQueue {
         let bytes = completion.encode();
         let (first, second) = bytes.split_at(8);
         memory.write(at, first)?;
-        memory.write(at.checked_add(8).ok_or(OutOfBounds)?, second)?;
+        memory.publish(at.checked_add(8).ok_or(OutOfBounds)?, second)?;
         self.tail = next(self.tail, self.entries);
         self.phase ^= self.tail == 0;
         Ok(())

@@ -311,7 +311,7 @@ impl Packed {
         let flags = if written == 0 { lap } else { lap | DESCRIPTOR_WRITE };
         let state = State { bytes: written, id: taken.head, flags };
         let place = at(self.descriptor(position)?, DESCRIPTOR_STATE)?;
-        memory.write64(place, state.encode()).map_err(|_| Broken)
+        memory.publish(place, &state.encode().to_le_bytes()).map_err(|_| Broken)
     }
 
     /// Where the descriptor at `position` is.

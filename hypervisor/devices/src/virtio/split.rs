@@ -148,7 +148,8 @@ impl Split {
         }
         // The entries, and the data before them, are there before the index tells of them.
         fence(Ordering::Release);
-        self.write_u16(memory, self.places.device, RING_INDEX, self.next_used)
+        let index = at(self.places.device, RING_INDEX)?;
+        memory.publish(index, &self.next_used.to_le_bytes()).map_err(|_| Broken)
     }
 
     /// Has that many chains be taken again later: those that were taken last, and not put.

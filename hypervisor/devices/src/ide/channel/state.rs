@@ -1,13 +1,97 @@
 //! What a channel can be between two requests, and how it becomes one that was saved.
 
-use super::{Channel, Phase};
-use crate::ide::pio::{MOST_BLOCK_SECTORS, MOST_SECTORS};
+use super::{Channel, Phase, Then};
+use crate::ide::dma::Transfer;
+use crate::ide::pio::{BUFFER_BYTES, MOST_BLOCK_SECTORS, MOST_SECTORS};
 use crate::ide::unit::Unit;
+use crate::journal::{self, Journal, bit, ends};
 use crate::snapshot::{RestoreFault, has, is_of};
 use spec::ata::{error, status};
 use spec::ide::control;
 
+/// Bytes of the registers and of the command, as they are committed.
+const REGISTER_BYTES: usize = 264;
+/// Words of the committed state: of the request, of all else, and the buffer.
+pub const STATE_WORDS: usize = BUFFER_AT + BUFFER_BYTES / 8;
+const REGISTERS_AT: usize = 1;
+const BUFFER_AT: usize = REGISTERS_AT + REGISTER_BYTES / 8;
+/// Above the tag: whether a request is outstanding, and what follows it.
+const OUTSTANDING: u32 = 32;
+const THEN: u32 = 33;
+const THENS: [Option<Then>; 4] = [None, Some(Then::Reset), Some(Then::Sign), Some(Then::Abort)];
+
 impl Channel {
+    /// Says what has changed since the channel was `committed`, from word `at` on.
+    pub fn say(&mut self, committed: &mut Option<Self>, buffer: &[u8], at: usize, journal: &mut Journal<'_>) {
+        let (start, end) = core::mem::take(&mut self.changed);
+        let start = start & !7;
+        let bytes = buffer.get(start..end.next_multiple_of(8)).unwrap_or_default();
+        journal.put_bytes(at + BUFFER_AT + start / 8, bytes);
+        if *committed == Some(*self) {
+            return;
+        }
+        *committed = Some(*self);
+        // What is outstanding is what was submitted last.
+        let then = THENS.iter().position(|then| *then == self.cut_off).unwrap_or(0) as u64;
+        let outstanding = u64::from(self.outstanding.is_some());
+        journal.put(at, u64::from(self.tag) | outstanding << OUTSTANDING | then << THEN);
+        journal.encode::<_, REGISTER_BYTES>(at + REGISTERS_AT, self);
+    }
+
+    /// Becomes as the channel that said the words from `at` on.
+    pub fn take_over(&mut self, words: &[u64], buffer: &mut [u8], at: usize) -> Result<(), RestoreFault> {
+        let head = journal::word(words, at)?;
+        ends(head, THEN + 2)?;
+        let tag = head as u32;
+        let registers: Self = journal::decode::<_, REGISTER_BYTES>(words, at + REGISTERS_AT)?;
+        let outstanding = bit(head, OUTSTANDING).then_some(tag);
+        let cut_off = THENS.get((head >> THEN) as usize).copied().flatten();
+        let said = Self { tag, outstanding, cut_off, ..registers };
+        has(tag & 1 == self.tag & 1, "a request is of the other channel")?;
+        match outstanding {
+            Some(_) => said.check_waiting(self)?,
+            None => {
+                has(cut_off.is_none(), "what is cut off waits for nothing")?;
+                said.check(self)?;
+            }
+        }
+        journal::copy(words, at + BUFFER_AT, buffer)?;
+        *self = said;
+        Ok(())
+    }
+
+    /// Whether a channel with the disks of `own` can be as this one says, while a request is at the medium.
+    fn check_waiting(&self, own: &Self) -> Result<(), RestoreFault> {
+        let disks = |channel: &Self| channel.units.map(|unit| unit.disk);
+        is_of(disks(self) == disks(own))?;
+        has(self.master.is_possible(), "a bus master cannot be as it is")?;
+        let unit = self.unit();
+        let sectors = unit.disk.map_or(0, |disk| disk.sectors);
+        has(unit.disk.is_some(), "a device that is not there works")?;
+        let is_there = |first: u64, count: u32| {
+            count <= MOST_SECTORS && first.checked_add(count.into()).is_some_and(|end| end <= sectors)
+        };
+        has(
+            match self.phase {
+                Phase::Idle => self.cut_off.is_some(),
+                Phase::Pio(pio) => is_there(pio.first, pio.sectors) && pio.is_in_buffer(),
+                Phase::Dma(Transfer { first, sectors, submitted, .. }) => {
+                    is_there(first, sectors) && (1..=sectors).contains(&submitted)
+                }
+                Phase::Flush { .. } => true,
+            },
+            "what is at the medium is of sectors that are not there",
+        )?;
+        has(
+            self.cut_off.is_none() || self.phase == Phase::Idle || self.is_flushing(),
+            "a command goes on that was cut off",
+        )
+    }
+
+    const fn is_flushing(&self) -> bool {
+        matches!(self.phase, Phase::Flush { .. })
+    }
+
     /// Whether a request is at the medium, of a command or of one that was cut off.
     pub const fn is_busy(&self) -> bool {
         self.outstanding.is_some()
@@ -16,7 +100,7 @@ impl Channel {
     /// This channel as `saved` says. It goes on to count its own requests, so that one which it has
     /// forgotten is none of the new ones when it completes.
     pub const fn restored(&self, saved: Self) -> Self {
-        Self { tag: self.tag, outstanding: None, cut_off: None, ..saved }
+        Self { tag: self.tag, changed: self.changed, outstanding: None, cut_off: None, ..saved }
     }
 
     /// Whether a channel with the disks of `own` can be as this one says, while no request is at the medium.
