@@ -11,7 +11,7 @@ use fuzz::lying_compartment::Liar;
 use libfuzzer_sys::fuzz_target;
 use network::{Frame, Tagging};
 
-const SIZES: Sizes = Sizes { effects: 8, buffer_bytes: 1024, data_bytes: 2048 };
+const SIZES: Sizes = Sizes { effects: 8, buffer_bytes: 1024, data_bytes: 2048, state_words: 64 };
 
 fuzz_target!(|data: &[u8]| {
     let (steps, script) = data.split_at(data.len() / 2);
