@@ -5,6 +5,7 @@ pub mod apic;
 mod arrival;
 pub mod barriers;
 pub mod descriptors;
+mod domains;
 pub mod errata;
 pub mod facts;
 pub mod interrupts;
@@ -13,6 +14,8 @@ pub mod ports;
 pub mod processor;
 pub mod random;
 pub mod registers;
+#[cfg(target_os = "none")]
+pub mod ring3;
 pub mod timer;
 pub mod trampoline;
 pub mod tsc;

@@ -10,3 +10,5 @@ pub mod memory_map;
 pub mod mmio;
 pub mod page_table;
 pub mod paging;
+#[cfg(target_os = "none")]
+pub mod user_space;

@@ -218,6 +218,15 @@ impl Barriers {
     }
 }
 
+/// Whether ring 3 can read memory that is mapped for ring 0 alone (CVE-2017-5754).
+pub fn reads_what_is_ring_0s(facts: &Facts) -> bool {
+    let is_in_order = facts.is_family_6() && IN_ORDER.contains(&facts.model);
+    facts.maker == Maker::Intel
+        && !facts.is_interpreted
+        && !is_in_order
+        && facts.arch_capabilities & says::RDCL_NO == 0
+}
+
 fn has_ibpb(facts: &Facts) -> bool {
     match facts.maker {
         Maker::Intel => facts.structured_d & structured::SPEC_CTRL != 0,

@@ -19,6 +19,10 @@ pub const CODE: u16 = 0x08;
 pub const DATA: u16 = 0x10;
 /// Selector of the task state segment: the third and fourth.
 pub const TASK: u16 = 0x18;
+/// Selector of ring 3's data segment: the fifth, at privilege level 3.
+pub const USER_DATA: u16 = 0x28 | 3;
+/// Selector of ring 3's code segment: the sixth, likewise.
+pub const USER_CODE: u16 = 0x30 | 3;
 
 /// Interrupt stack of NMIs.
 pub const IST_NMI: u8 = 1;
@@ -28,6 +32,12 @@ pub const IST_DOUBLE_FAULT: u8 = 2;
 pub const IST_MACHINE_CHECK: u8 = 3;
 
 const IST_STACK_BYTES: u64 = 16 * 1024;
+/// Bytes at the top of an interrupt stack that are not the stack's: its processor's
+/// [`Local`](crate::cpu::processor::Local) is known by its address in the last 8 of them, since what comes
+/// in ring 3, or on the way from there, finds GS as ring 3 left it.
+const IST_TOP_BYTES: u64 = 16;
+/// Where that address is from the stack pointer after the processor pushed what it interrupted.
+pub const IST_LOCAL: usize = 5 * 8 + 8;
 
 /// A gate of the interrupt descriptor table.
 pub type Gate = Entry<HandlerFunc>;
@@ -35,9 +45,13 @@ pub type Gate = Entry<HandlerFunc>;
 /// One processor's segment descriptors and task state.
 #[repr(C, align(16))]
 pub struct Descriptors {
-    table: GlobalDescriptorTable<5>,
+    table: GlobalDescriptorTable<7>,
     task: TaskStateSegment,
 }
+
+/// Where [`Descriptors`] has the stack pointer that the processor takes when ring 3 is left: the second
+/// word of the task state (Intel SDM vol. 3 section 8.7).
+pub const STACK_OF_RING_0: usize = core::mem::offset_of!(Descriptors, task) + 4;
 
 impl Descriptors {
     /// Descriptors without interrupt stacks.
@@ -50,10 +64,19 @@ impl Descriptors {
         let mut stacks = [VirtAddr::zero(); 7];
         for ist in [IST_NMI, IST_DOUBLE_FAULT, IST_MACHINE_CHECK] {
             let Stack { top, .. } = paging::allocate_stack(IST_STACK_BYTES)?;
-            stacks[usize::from(ist) - 1] = VirtAddr::new_truncate(top);
+            stacks[usize::from(ist) - 1] = VirtAddr::new_truncate(top - IST_TOP_BYTES);
         }
         self.task.interrupt_stack_table = stacks;
         Ok(())
+    }
+
+    /// Writes the address of this processor's data where the stubs of these stacks find it.
+    pub fn set_local(&self, local: u64) {
+        let stacks = self.task.interrupt_stack_table;
+        for top in stacks.into_iter().filter(|top| !top.is_null()) {
+            // SAFETY: `allocate_stacks` left these bytes above the stack, which is mapped for good.
+            unsafe { (top.as_mut_ptr::<u64>()).add(1).write(local) };
+        }
     }
 
     /// Makes this processor use them.
@@ -84,6 +107,8 @@ impl Descriptors {
         self.table.append(Descriptor::kernel_data_segment());
         // SAFETY: by the contract of `load`, the task state stays where it is.
         self.table.append(unsafe { Descriptor::tss_segment_unchecked(&raw const self.task) });
+        self.table.append(Descriptor::user_data_segment());
+        self.table.append(Descriptor::user_code_segment());
     }
 }
 
@@ -175,6 +200,10 @@ mod tests {
         let raw: Box<[u64]> = descriptors.table.entries().iter().map(|entry| entry.raw()).collect();
         assert_eq!(raw[usize::from(CODE / 8)], 0x00af_9b00_0000_ffff);
         assert_eq!(raw[usize::from(DATA / 8)], 0x00cf_9300_0000_ffff);
+        assert_eq!(raw[usize::from(USER_DATA / 8)], 0x00cf_f300_0000_ffff);
+        assert_eq!(raw[usize::from(USER_CODE / 8)], 0x00af_fb00_0000_ffff);
+        let stack = &raw const descriptors.task.privilege_stack_table;
+        assert_eq!(stack as usize - &raw const *descriptors as usize, STACK_OF_RING_0);
         let task = usize::from(TASK / 8);
         assert_eq!(raw[task] & 0xffff, 103, "the limit");
         assert_eq!(task_base([raw[task], raw[task + 1]]), &raw const descriptors.task as u64);

@@ -8,6 +8,9 @@
 //! the local APIC of a guest that takes its interrupts itself. When it comes back to the
 //! hypervisor, what is pending there is the guest's making: what comes as such an interrupt
 //! is told from the exception of the same number ([`crate::cpu::arrival`]), and ended.
+//!
+//! What comes in ring 3 finds GS as ring 3 left it: [`crate::cpu::ring3`] has the stubs of that. NMIs, double
+//! faults and machine checks come on the way there and back too, and find their processor by their stack.
 
 #[cfg(target_os = "none")]
 use core::arch::global_asm;
@@ -83,20 +86,27 @@ pub const fn exception_name(vector: u64) -> &'static str {
     }
 }
 
-// One stub of 16 bytes a vector. The vectors that set a bit go through no Rust: this
+// One stub of 32 bytes a vector. The vectors that set a bit go through no Rust: this
 // is the cost of every interrupt that is not the guest's own.
 #[cfg(target_os = "none")]
 global_asm!(
     r#"
     .text
-    .balign 16
+    .balign 32
     .global vector_stubs
 vector_stubs:
     .set vector, 0
     .rept 256
-    .balign 16
+    .balign 32
     .if vector == 2
         jmp nmi
+    .elseif vector == 6
+        # How ring 3 is left.
+        pushq $0
+        pushq $vector
+        testb $3, 24(%rsp)
+        jnz ring3_left
+        jmp exception
     .elseif vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
         pushq $vector
         jmp exception_with_code
@@ -105,8 +115,16 @@ vector_stubs:
         pushq $vector
         jmp exception
     .else
+        testb $3, 8(%rsp)
+        jz 1f
+        .if vector == {timer}
+        callq ring3_timer
+        .else
+        callq ring3_interrupted
+        .endif
         # Not locked: only this processor touches its bits, and an instruction is
         # not interrupted halfway.
+1:
         btsq $(vector & 63), %gs:({vectors} + (vector >> 6) * 8)
         jmp end_of_interrupt
     .endif
@@ -114,6 +132,7 @@ vector_stubs:
     .endr
 
     .balign 16
+    .global end_of_interrupt
 end_of_interrupt:
     pushq %rax
     movq %gs:{eoi}, %rax
@@ -135,10 +154,13 @@ end_of_interrupt:
     # An NMI comes anywhere, also between a look at the flag and the HLT or the entry into
     # a guest that follows: then that is skipped.
 nmi:
-    movb $1, %gs:{kicked}
+    pushq %rax
+    movq {ist_local} + 8(%rsp), %rax
+    movb $1, {kicked}(%rax)
     cmpb $0, {stopping}(%rip)
     jne 2f
-    pushq %rax
+    testb $3, 16(%rsp)
+    jnz ring3_nmi
     leaq halt_window(%rip), %rax
     cmpq %rax, 8(%rsp)
     jb 1f
@@ -160,7 +182,7 @@ nmi:
     hlt
     jmp 2b
 
-    # The only instructions of the hypervisor at which maskable interrupts come.
+    # The only instructions in ring 0 at which maskable interrupts come.
     .balign 16
     .global interrupt_windows
 interrupt_windows:
@@ -183,12 +205,17 @@ take_by_global_flag:
     retq
 
     # Waits for an interrupt or a kick. Called with interrupts off; they are off again
-    # when it returns.
+    # when it returns. Interrupts may have come before, in ring 3.
     .global halt_for_interrupt
 halt_for_interrupt:
 halt_window:
     cmpb $0, %gs:{kicked}
     jne halt_window_end
+    movq %gs:{vectors}, %rax
+    orq %gs:({vectors} + 8), %rax
+    orq %gs:({vectors} + 16), %rax
+    orq %gs:({vectors} + 24), %rax
+    jnz halt_window_end
     sti
     hlt
 halt_window_end:
@@ -208,6 +235,13 @@ exception_with_code:
     orq ${without_code}, (%rsp)
 
 exception:
+    cmpb $8, (%rsp)
+    je exception_on_own_stack
+    cmpb $18, (%rsp)
+    je exception_on_own_stack
+    testb $3, 24(%rsp)
+    jnz ring3_exception
+exception_in_ring_0:
     pushq %rax
     pushq %rcx
     pushq %rdx
@@ -247,6 +281,21 @@ exception:
     addq $16, %rsp
     iretq
 
+    # It may have come where GS is ring 3's.
+exception_on_own_stack:
+    pushq %rax
+    pushq %rcx
+    pushq %rdx
+    movq {ist_local} + 40(%rsp), %rax
+    movq %rax, %rdx
+    shrq $32, %rdx
+    movl ${gs_base}, %ecx
+    wrmsr
+    popq %rdx
+    popq %rcx
+    popq %rax
+    jmp exception_in_ring_0
+
     # bool read_msr_or_fail(u32 msr, u64 *value): false where RDMSR raises #GP.
     .global read_msr_or_fail
 read_msr_or_fail:
@@ -264,17 +313,20 @@ read_msr_failed:
     without_code = const WITHOUT_CODE,
     own_first = const OWN_FIRST,
     own_last = const OWN_LAST,
+    timer = const TIMER,
     vectors = const core::mem::offset_of!(Local, vectors),
     eoi = const core::mem::offset_of!(Local, eoi_register),
     kicked = const core::mem::offset_of!(Local, kicked),
     stopping = sym crate::console::panic::STOPPING,
     handler = sym exception,
+    ist_local = const crate::cpu::descriptors::IST_LOCAL,
+    gs_base = const spec::msr::GS_BASE,
     options(att_syntax)
 );
 
 #[cfg(target_os = "none")]
 unsafe extern "C" {
-    static vector_stubs: [[u8; 16]; 256];
+    static vector_stubs: [[u8; 32]; 256];
     static read_msr_instruction: u8;
     static read_msr_failed: u8;
     static interrupt_windows: u8;
@@ -300,8 +352,8 @@ pub fn init() {
                 18 => IST_MACHINE_CHECK,
                 _ => 0,
             };
-            // SAFETY: stubs are 16 bytes apart, and each is that of its vector.
-            unsafe { descriptors::interrupt_gate(&raw const vector_stubs as u64 + 16 * vector as u64, ist) }
+            // SAFETY: stubs are 32 bytes apart, and each is that of its vector.
+            unsafe { descriptors::interrupt_gate(&raw const vector_stubs as u64 + 32 * vector as u64, ist) }
         })
     });
     // SAFETY: each gate leads to the stub of its vector.
@@ -312,17 +364,10 @@ pub fn init() {
 /// where the interrupted code can go on.
 #[cfg(target_os = "none")]
 extern "C" fn exception(frame: &mut Frame) {
-    let arrival = Arrival {
-        vector: frame.vector as u8,
-        without_code: frame.vector & WITHOUT_CODE != 0,
-        in_window: (&raw const interrupt_windows as u64..&raw const interrupt_windows_end as u64)
-            .contains(&frame.rip),
-    };
-    frame.vector = arrival.vector.into();
-    match arrival.classify(crate::cpu::apic::is_in_service) {
-        Kind::Interrupt => return crate::cpu::apic::end_interrupt(),
-        Kind::Spurious => return,
-        Kind::Exception => {}
+    let in_window =
+        (&raw const interrupt_windows as u64..&raw const interrupt_windows_end as u64).contains(&frame.rip);
+    if !is_exception(frame, in_window) {
+        return;
     }
     match frame.vector {
         13 if frame.rip == &raw const read_msr_instruction as u64 => {
@@ -331,6 +376,21 @@ extern "C" fn exception(frame: &mut Frame) {
         18 => crate::cpu::machine_check::in_hypervisor(frame),
         _ => crate::console::panic::exception(frame),
     }
+}
+
+/// Whether what came is an exception, at an instruction where interrupts are let in or not. What is an
+/// interrupt is ended.
+#[cfg(target_os = "none")]
+pub(crate) fn is_exception(frame: &mut Frame, in_window: bool) -> bool {
+    let without_code = frame.vector & WITHOUT_CODE != 0;
+    let arrival = Arrival { vector: frame.vector as u8, without_code, in_window };
+    frame.vector = arrival.vector.into();
+    match arrival.classify(crate::cpu::apic::is_in_service) {
+        Kind::Interrupt => crate::cpu::apic::end_interrupt(),
+        Kind::Spurious => {}
+        Kind::Exception => return true,
+    }
+    false
 }
 
 /// Reads a model-specific register that may not exist.
@@ -342,8 +402,8 @@ pub fn try_read_msr(msr: u32) -> Option<u64> {
 }
 
 /// Waits for an interrupt or a kick (STI, HLT, CLI). Interrupts are off before and
-/// after; what came is in [`take_vectors`] and [`was_kicked`]. A kick that came before
-/// makes it return at once.
+/// after; what came is in [`take_vectors`] and [`was_kicked`]. A kick that came before, or an interrupt in
+/// ring 3, makes it return at once.
 #[cfg(target_os = "none")]
 pub fn halt_until_interrupt() {
     // SAFETY: interrupts only set bits; the stack is the normal one and the red zone

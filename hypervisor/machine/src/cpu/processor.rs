@@ -8,17 +8,19 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use raw_cpuid::FeatureInfo;
 use spec::msr;
-use spec::processor::{CR4_MCE, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_LME, EFER_NXE};
+use spec::processor::{CR4_MCE, CR4_PAE, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_LMA, EFER_LME, EFER_NXE};
 use x86_64::registers::control::{Cr0, Cr4};
 
 use crate::cpu::descriptors::Descriptors;
+use crate::cpu::domains::Domains;
 use crate::cpu::registers;
 use crate::memory::page_table::PAT;
 use crate::memory::paging::MapError;
 
 /// CR0 of the hypervisor: paging, write protection, native FPU errors, protection;
-/// caches on. (MP, ET and NE as 64-bit systems set them.)
-pub const CR0: u32 = 0x8001_0033;
+/// caches on. (MP, ET and NE as 64-bit systems set them.) TS is set: neither the hypervisor nor what it runs
+/// in ring 3 uses the registers of the FPU, which are the guest's ([`crate::virt::guest_registers`]).
+pub const CR0: u32 = 0x8001_003b;
 
 /// What one processor has for itself; GS points to it. The stubs of
 /// [`crate::cpu::interrupts`] know the offsets of its fields.
@@ -32,11 +34,15 @@ pub struct Local {
     pub(crate) vectors: [AtomicU64; 4],
     /// An NMI came.
     pub(crate) kicked: AtomicBool,
+    /// When ring 3 has to be left at the latest, in ticks of the TSC; 0 while it is not entered.
+    pub(crate) ring3_until: AtomicU64,
+    /// Whose code it runs.
+    pub(crate) domains: Domains,
     index: AtomicUsize,
     apic_id: AtomicU32,
     /// The processor runs and its interrupts are set up.
     pub(crate) running: AtomicBool,
-    descriptors: UnsafeCell<Descriptors>,
+    pub(crate) descriptors: UnsafeCell<Descriptors>,
 }
 
 // SAFETY: all fields are atomics but the descriptors, which are touched only before
@@ -52,6 +58,8 @@ impl Local {
             eoi_register: AtomicU64::new(0),
             vectors: [const { AtomicU64::new(0) }; 4],
             kicked: AtomicBool::new(false),
+            ring3_until: AtomicU64::new(0),
+            domains: Domains::new(),
             index: AtomicUsize::new(0),
             apic_id: AtomicU32::new(0),
             running: AtomicBool::new(false),
@@ -116,11 +124,17 @@ pub fn set_control_registers() {
     }
 }
 
-/// Keeps translations of the hypervisor over loads of CR3; from now on nothing of a
-/// loader's is left to be kept.
+/// Keeps translations of the hypervisor over loads of CR3, keeps it from ring 3's memory and ring 3 from
+/// reading descriptor registers; from now on nothing of a loader's is left to be kept.
 pub fn enable_global_pages() {
-    // SAFETY: CR4.PGE is in every 64-bit processor, and its change drops translations.
-    unsafe { Cr4::write_raw(Cr4::read_raw() | registers::CR4_PGE) };
+    let mut cr4 = Cr4::read_raw() | registers::CR4_PGE;
+    if let Some(features) = registers::cpu_id().get_extended_feature_info() {
+        cr4 |= if features.has_smap() { CR4_SMAP } else { 0 };
+        cr4 |= if features.has_umip() { CR4_UMIP } else { 0 };
+    }
+    // SAFETY: CR4.PGE is in every 64-bit processor, and its change drops translations; the others are there,
+    // and no page that the hypervisor uses is ring 3's.
+    unsafe { Cr4::write_raw(cr4) };
 }
 
 /// Points GS to `local` and loads its descriptors and the interrupt table.
@@ -128,10 +142,13 @@ pub fn enable_global_pages() {
 pub(crate) fn set_local(local: &'static Local) {
     local.this.store(local as *const Local as *mut Local, Ordering::Relaxed);
     // SAFETY: the descriptors are static and this processor's alone (each is set
-    // once). GS base is set before the interrupt table, so every stub finds `local`.
+    // once). GS base is set before the interrupt table, so every stub finds `local`. SYSENTER_CS is in every
+    // 64-bit processor; 0 makes SYSENTER in ring 3 a fault, whatever a loader had there.
     unsafe {
+        (*local.descriptors.get()).set_local(local as *const Local as u64);
         (*local.descriptors.get()).load();
         registers::write_msr(msr::GS_BASE, local as *const Local as u64);
+        registers::write_msr(msr::SYSENTER_CS, 0);
     }
     crate::cpu::interrupts::init();
 }
@@ -159,6 +176,19 @@ pub fn local() -> &'static Local {
         asm!("mov {}, gs:[0]", out(reg) local, options(pure, readonly, nostack, preserves_flags));
         &*local
     }
+}
+
+/// The processors that are in ring 3 for longer than they may be.
+#[cfg(target_os = "none")]
+pub(crate) fn late_in_ring_3(now: u64) -> impl Iterator<Item = u32> {
+    let all = PROCESSORS.get().map_or(&[][..], |list| list);
+    let is_late = move |local: &&&Local| (1..now).contains(&local.ring3_until.load(Ordering::Relaxed));
+    all.iter().filter(is_late).map(|local| local.apic_id())
+}
+
+/// This processor runs the guest of this number from now on.
+pub fn give_to(guest: u32) {
+    local().domains.set_own(guest);
 }
 
 /// Index of this processor: 0 is the one that booted, the others follow in the order

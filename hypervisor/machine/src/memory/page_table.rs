@@ -6,7 +6,7 @@ use spec::Hpa;
 use spec::address::PAGE_BYTES;
 use spec::processor::{
     PAGE_CACHE_DISABLE as CACHE_DISABLE, PAGE_GLOBAL as GLOBAL, PAGE_NO_EXECUTE as NO_EXECUTE,
-    PAGE_PRESENT as PRESENT, PAGE_SIZE as LARGE, PAGE_WRITABLE as WRITABLE,
+    PAGE_PRESENT as PRESENT, PAGE_SIZE as LARGE, PAGE_USER as USER, PAGE_WRITABLE as WRITABLE,
     PAGE_WRITE_THROUGH as WRITE_THROUGH,
 };
 
@@ -57,6 +57,8 @@ pub struct PageTable<M> {
     root: Hpa,
     memory: M,
     giant_pages: bool,
+    /// What is mapped is ring 3's, and of this address space alone.
+    is_user: bool,
 }
 
 /// Bytes that an entry of `level` (1 to 4) covers.
@@ -73,7 +75,21 @@ impl<M: TableMemory> PageTable<M> {
     /// (CPUID.80000001:EDX[26]).
     pub fn new(mut memory: M, giant_pages: bool) -> Option<Self> {
         let root = memory.allocate()?;
-        Some(Self { root, memory, giant_pages })
+        Some(Self { root, memory, giant_pages, is_user: false })
+    }
+
+    /// The same, whose mappings are ring 3's and not global.
+    pub fn for_ring_3(memory: M, giant_pages: bool) -> Option<Self> {
+        Some(Self { is_user: true, ..Self::new(memory, giant_pages)? })
+    }
+
+    /// Has the upper half lead where that of `other` does, which was [filled](Self::fill_root) as far as it
+    /// changes later.
+    pub fn share_upper_half(&mut self, other: &Self) {
+        for slot in 256..512 {
+            let entry = other.memory.read(other.root + slot * 8);
+            self.memory.write(self.root + slot * 8, entry);
+        }
     }
 
     /// What CR3 is loaded with.
@@ -110,7 +126,8 @@ impl<M: TableMemory> PageTable<M> {
         let mut done = 0;
         while done < bytes {
             let level = self.largest_level(address.wrapping_add(done) | (hpa.0 + done), bytes - done);
-            self.map_page(address.wrapping_add(done), hpa + done, level, leaf_bits(rights, caching, level))?;
+            let bits = leaf_bits(rights, caching, level) ^ if self.is_user { GLOBAL | USER } else { 0 };
+            self.map_page(address.wrapping_add(done), hpa + done, level, bits)?;
             done += page_bytes(level);
         }
         Ok(())
@@ -143,7 +160,8 @@ impl<M: TableMemory> PageTable<M> {
         let value = self.memory.read(entry);
         if value & PRESENT == 0 {
             let table = self.memory.allocate().ok_or(MapError::NoMemory)?;
-            self.memory.write(entry, table.0 | PRESENT | WRITABLE);
+            let user = if self.is_user { USER } else { 0 };
+            self.memory.write(entry, table.0 | PRESENT | WRITABLE | user);
             return Ok(table);
         }
         if value & LARGE != 0 {
@@ -224,6 +242,29 @@ mod tests {
             assert!(bits & WRITABLE == 0 || bits & NO_EXECUTE != 0);
         }
         assert_eq!(leaf_bits(Rights::ReadExecute, Caching::WriteBack, 2) & NO_EXECUTE, 0);
+    }
+
+    #[test]
+    fn ring_3_gets_what_is_mapped_for_it_and_nothing_of_the_upper_half() {
+        const LOW: u64 = 0x40_0000;
+        let mut own = table();
+        own.map(HIGH, Hpa(0x20_0000), 4096, Rights::ReadWrite, Caching::WriteBack).expect("mapped");
+        let mut user = PageTable::for_ring_3(FakeFrames::new(64), true).expect("a root");
+        user.share_upper_half(&own);
+        user.map(LOW, Hpa(0x40_0000), 4096, Rights::Read, Caching::WriteBack).expect("mapped");
+        let entries = core::cell::RefCell::new(std::vec::Vec::new());
+        let read = |entry| {
+            let value = user.memory.read(entry);
+            entries.borrow_mut().push(value);
+            value
+        };
+        assert_eq!(translate(read, user.root, 4, LOW), Some(Hpa(0x40_0000)));
+        let entries = entries.into_inner();
+        assert!(entries.len() == 4 && entries.iter().all(|entry| entry & USER != 0));
+        assert_eq!(entries.last().map(|leaf| leaf & (GLOBAL | WRITABLE)), Some(0));
+        let shared = own.memory.read(own.root + 256 * 8);
+        assert_eq!(user.memory.read(user.root + 256 * 8), shared);
+        assert!(shared & USER == 0 && own.memory.read(own.root) == 0);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use crate::memory::page_table::{Caching, MapError, Rights};
 static OFFSET: AtomicU64 = AtomicU64::new(layout::DIRECT_MAP);
 
 /// Frames for the hypervisor's own tables, taken one by one and never given back.
-struct BootFrames;
+pub(crate) struct BootFrames;
 
 impl BootFrames {
     fn pointer(hpa: Hpa) -> *mut u64 {
@@ -147,11 +147,18 @@ pub fn trampoline_root(page: Hpa) -> Result<Hpa, MapError> {
     let space = guard.as_ref().ok_or(MapError::NoMemory)?;
     let mut table = PageTable::new(BootFrames, false).ok_or(MapError::NoMemory)?;
     table.map(page.0, page, PAGE_BYTES, Rights::ReadExecute, Caching::WriteBack)?;
-    for slot in 256..512 {
-        let entry = BootFrames.read(space.table.root() + slot * 8);
-        BootFrames.write(table.root() + slot * 8, entry);
-    }
+    table.share_upper_half(&space.table);
     Ok(table.root())
+}
+
+/// Tables for ring 3: the upper half of the hypervisor's, and nothing below.
+pub(crate) fn ring_3_table() -> Result<PageTable<BootFrames>, MapError> {
+    let guard = SPACE.lock();
+    let space = guard.as_ref().ok_or(MapError::NoMemory)?;
+    let table = PageTable::for_ring_3(BootFrames, registers::has_giant_pages());
+    let mut table = table.ok_or(MapError::NoMemory)?;
+    table.share_upper_half(&space.table);
+    Ok(table)
 }
 
 /// Whether `address` is mapped in the tables in force. Takes no lock: the panic report

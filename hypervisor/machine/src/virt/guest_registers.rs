@@ -1,14 +1,35 @@
 //! Registers that belong to the guest alone: the hypervisor is soft-float, never uses
 //! them, and no world switch saves them. Since a guest owns its processors they need
 //! no switching, but what one run of a guest left must not meet the next.
+//!
+//! Outside of guests CR0.TS is set, so that ring 3 cannot use the extended state either; it is clear only while
+//! these functions do.
 
 use access::vcpu::{ExtendedState, OwnRegisters, SAVED_MSRS, SavedProcessor};
 use core::arch::asm;
 use spec::address::is_canonical;
 use spec::msr;
+#[cfg(target_os = "none")]
+use x86_64::registers::control::Cr0;
 use x86_64::registers::control::Cr4;
 
 use crate::cpu::registers::{self, CR4_OSXSAVE};
+
+/// Does what uses extended state.
+fn with_extended_state<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: CR0.TS decides about these registers' use alone, and the hypervisor makes none but this.
+    #[cfg(target_os = "none")]
+    unsafe {
+        asm!("clts", options(nomem, nostack, preserves_flags));
+    }
+    let result = work();
+    // SAFETY: as above.
+    #[cfg(target_os = "none")]
+    unsafe {
+        Cr0::write_raw(crate::cpu::processor::CR0.into());
+    }
+    result
+}
 
 /// An XSAVE area whose header says that every component is in its initial state
 /// (Intel SDM vol. 1 section 13.4): 512 bytes of legacy area, 64 of header. Of components that
@@ -39,10 +60,10 @@ impl Initial {
 /// anything in them.
 pub unsafe fn reset() {
     // SAFETY: FXRSTOR and XRSTOR read the constant area, which is aligned to 64 bytes
-    // and holds legal values; CR0.TS is clear and CR4.OSFXSR set on every processor.
+    // and holds legal values; CR0.TS is clear meanwhile and CR4.OSFXSR set on every processor.
     // XCR0 = 1 is legal always, and so is all that CPUID leaf 0xd tells; XSETBV and XRSTOR
     // exist where CR4.OSXSAVE is set, which the hypervisor does only where CPUID has them.
-    unsafe {
+    with_extended_state(|| unsafe {
         if Cr4::read_raw() & CR4_OSXSAVE != 0 {
             let components = registers::cpuid(0xd, 0);
             set_xcr0(u64::from(components.edx) << 32 | u64::from(components.eax));
@@ -60,7 +81,7 @@ pub unsafe fn reset() {
         if has_tsc_aux() {
             registers::write_msr(msr::TSC_AUX, 0);
         }
-    }
+    });
 }
 
 /// Sets XCR0.
@@ -98,7 +119,7 @@ pub unsafe fn save() -> OwnRegisters {
     // clear outside of a guest. XGETBV exists where CR4.OSXSAVE is set. XSAVE and FXSAVE write the
     // area, which is aligned and has room for the components; all of them are switched on for that,
     // which is a legal XCR0, as in `reset`.
-    unsafe {
+    with_extended_state(|| unsafe {
         asm!(
             "mov {}, dr0",
             "mov {}, dr1",
@@ -123,7 +144,7 @@ pub unsafe fn save() -> OwnRegisters {
                 set_xcr0(own.xcr0);
             }
         }
-    }
+    });
     own
 }
 
@@ -135,7 +156,7 @@ pub unsafe fn restore(own: &OwnRegisters) {
     let [first, second, third, fourth] = own.breakpoints;
     // SAFETY: the debug address registers take any value. By the caller's promise the area loads
     // without a fault, and `xcr0` and `tsc_aux` are values that their registers take.
-    unsafe {
+    with_extended_state(|| unsafe {
         asm!("mov dr0, {}", "mov dr1, {}", "mov dr2, {}", "mov dr3, {}", in(reg) first, in(reg) second,
              in(reg) third, in(reg) fourth, options(nomem, nostack, preserves_flags));
         if has_tsc_aux() {
@@ -150,7 +171,7 @@ pub unsafe fn restore(own: &OwnRegisters) {
                 set_xcr0(own.xcr0);
             }
         }
-    }
+    });
 }
 
 /// Whether a write of these values to their registers does not fault.
@@ -178,7 +199,9 @@ fn mxcsr_mask() -> u32 {
     const WITHOUT: u32 = 0xffbf;
     let mut area = ExtendedState::default();
     // SAFETY: FXSAVE writes 512 bytes of the area, which is aligned to 64.
-    unsafe { asm!("fxsave64 [{0}]", in(reg) &mut area, options(nostack, preserves_flags)) };
+    with_extended_state(|| unsafe {
+        asm!("fxsave64 [{0}]", in(reg) &mut area, options(nostack, preserves_flags));
+    });
     let mask = area
         .0
         .as_flattened()

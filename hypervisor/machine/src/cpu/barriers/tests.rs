@@ -28,6 +28,15 @@ fn zen(family: u32, model: u32, extended_8b: u32, extended_21a: u32) -> Facts {
 /// What is needed at exits, at entries, and of IA32_SPEC_CTRL.
 type Needs = (u32, u32, u64);
 
+#[test]
+fn ring_3_reads_what_is_ring_0s_where_no_microcode_says_otherwise() {
+    let reads = |facts: Facts| reads_what_is_ring_0s(&facts);
+    assert!(reads(of(0x3c, MICROCODE, 0)), "Haswell");
+    assert!(!reads(of(0x55, MICROCODE, says::RDCL_NO)), "Cascade Lake");
+    assert!(!reads(intel(0x1c)), "Bonnell");
+    assert!(!reads(amd(0x17, 0x31)), "Zen 2");
+}
+
 fn known() -> Vec<(&'static str, Facts, Needs)> {
     use says::*;
     let cascade_lake = RDCL_NO | IBRS_ALL | SKIP_L1_FLUSH | MDS_NO;
