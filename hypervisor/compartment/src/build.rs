@@ -24,6 +24,8 @@ const NOT_UNDERSTOOD: u64 = 2;
 const NO_SOURCE: u64 = 3;
 const BAD_SOURCE: u64 = 4;
 
+const NO_ROOM: Ended = Ended::Answer("no room for what it is for");
+
 /// Bytes of heap that managing it costs, and what is asked for while the device is built.
 const SPARE_HEAP_BYTES: usize = 4096;
 
@@ -75,12 +77,23 @@ impl Build {
     /// # Errors
     /// Where there is no room to say it, or the compartment did not build it.
     pub fn enter(&self, compartment: &mut impl Compartment) -> Result<(), Ended> {
-        const NO_ROOM: Ended = Ended::Answer("no room for what it is for");
-        let bytes = postcard::to_allocvec(self).map_err(|_| NO_ROOM)?;
+        Self::enter_with(&self.to_bytes().ok_or(NO_ROOM)?, compartment)
+    }
+
+    /// What is said in the first call. `None` where it cannot be said.
+    pub fn to_bytes(&self) -> Option<Box<[u8]>> {
+        postcard::to_allocvec(self).ok().map(Vec::into_boxed_slice)
+    }
+
+    /// As [`enter`](Self::enter), with the bytes of one: nothing is allocated.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn enter_with(bytes: &[u8], compartment: &mut impl Compartment) -> Result<(), Ended> {
         let mut area = Area::for_build(compartment.area()).ok_or(NO_ROOM)?;
         area.set_call(&Call { bytes: bytes.len(), ..Call::new(Operation::Build, [0; ARGUMENTS]) });
         area.set_answer(&Answer::default());
-        area.data().get_mut(..bytes.len()).ok_or(NO_ROOM)?.copy_from_slice(&bytes);
+        area.data().get_mut(..bytes.len()).ok_or(NO_ROOM)?.copy_from_slice(bytes);
         compartment.enter()?;
         let area = Area::for_build(compartment.area()).ok_or(NO_ROOM)?;
         match area.answer()?.arguments {

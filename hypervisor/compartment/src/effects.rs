@@ -33,8 +33,9 @@ pub(crate) fn encode(effect: DeviceEffect) -> [u64; EFFECT_WORDS] {
 }
 
 /// The effect of these words. A request names a place in the guest's memory, or one in the device's
-/// buffer of so many bytes; whether the guest has memory there is found out by whoever moves the data.
-pub(crate) fn decode(words: [u64; EFFECT_WORDS], buffer_bytes: usize) -> Result<DeviceEffect, Ended> {
+/// buffer, which a guest may name where a device takes its word; what is there is found out by whoever moves the
+/// data.
+pub(crate) fn decode(words: [u64; EFFECT_WORDS]) -> Result<DeviceEffect, Ended> {
     let narrow = |value: u64| u32::try_from(value).map_err(|_| Ended::Answer("a number that is too large"));
     let [kind, first, at, gpa, bytes] = words;
     let operation = match kind {
@@ -55,18 +56,10 @@ pub(crate) fn decode(words: [u64; EFFECT_WORDS], buffer_bytes: usize) -> Result<
         },
     };
     let request = Request { tag: narrow(first)?, operation, at, gpa: Gpa(gpa), bytes: narrow(bytes)? };
-    if operation.moves_data() && !is_sound(&request, buffer_bytes) {
+    if operation.moves_data() && request.bytes > MOST_REQUEST_BYTES {
         return Err(Ended::Answer("a request that no device makes"));
     }
     Ok(DeviceEffect::Submit(request))
-}
-
-/// Whether a request moves no more than one may, and all of it within the buffer, where it is there.
-fn is_sound(request: &Request, buffer_bytes: usize) -> bool {
-    request.bytes <= MOST_REQUEST_BYTES
-        && buffer_range(request).is_none_or(|(start, bytes)| {
-            start.checked_add(bytes).is_some_and(|end| end <= buffer_bytes as u64)
-        })
 }
 
 /// Where in the device's buffer a request's data is, and how many bytes, if it is there.

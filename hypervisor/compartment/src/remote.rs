@@ -47,6 +47,10 @@ pub trait Compartment: Send {
     fn restart(&mut self) -> Result<(), Ended> {
         Err(Ended::Answer("it cannot be made anew"))
     }
+    /// It ended so, for good or to be made anew: for whoever tells of that.
+    fn ended(&mut self, why: Ended, is_gone: bool) {
+        let _ = (why, is_gone);
+    }
 }
 
 /// What a device says of itself once.
@@ -178,6 +182,7 @@ impl<C: Compartment> Remote<C> {
 
     /// It is no more, for good.
     fn end(&mut self, ended: Ended) {
+        self.compartment.ended(ended, true);
         (self.account.last, self.account.is_gone) = (Some(ended), true);
         (self.lines, self.accepts) = ([false; LINES], Accepts::default());
     }
@@ -213,6 +218,7 @@ impl<C: Compartment> Remote<C> {
         }
         self.account.last = Some(ended);
         self.account.restarts += 1;
+        self.compartment.ended(ended, false);
         self.restore()
     }
 
@@ -265,7 +271,7 @@ impl<C: Compartment> Remote<C> {
             let _ = publish::write(*entry, context.memory);
         }
         for index in 0..answer.effects {
-            let Ok(effect) = effects::decode(area.effect(index), self.sizes.buffer_bytes) else { continue };
+            let Ok(effect) = effects::decode(area.effect(index)) else { continue };
             if let DeviceEffect::Submit(request) = effect
                 && let Some(range) = effects::buffer_range(&request)
             {
@@ -487,7 +493,7 @@ fn check(call: &Call, answer: &Answer, area: &Area<'_>, context: &Context<'_>) -
         return Err(Ended::Answer("more effects than there is room for"));
     }
     for index in 0..answer.effects {
-        effects::decode(area.effect(index), area.sizes().buffer_bytes)?;
+        effects::decode(area.effect(index))?;
     }
     if !area.published(answer.published).iter().all(|entry| publish::is_sound(*entry)) {
         return Err(Ended::Answer("something to publish that is too large"));

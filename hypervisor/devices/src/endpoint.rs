@@ -9,6 +9,7 @@ use crate::device::{
     RequestFault, Work,
 };
 use crate::effect::Effects;
+use crate::ended::Account;
 use crate::msix::Messages;
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
@@ -265,6 +266,16 @@ impl Endpoint {
             Backend::Served if self.second.is_none() => self.device.work(),
             Backend::Medium(_) | Backend::Served => self.done,
         }
+    }
+
+    /// What became of the compartment that the model is in, if it is in one.
+    pub fn compartment(&self) -> Option<Account> {
+        self.device.compartment()
+    }
+
+    /// Has that compartment end.
+    pub fn kill(&mut self) {
+        self.device.kill();
     }
 
     /// Whether the model caused more effects than it said: the guest has lost something.

@@ -31,6 +31,8 @@ pub struct Packed {
     outstanding: u16,
     /// Descriptors that may be taken, where that has a bound.
     admitted: Option<u16>,
+    /// Its device's event suppression is in memory. While somebody polls it nobody writes there, maybe for long.
+    is_checked: bool,
 }
 
 impl Packed {
@@ -46,7 +48,15 @@ impl Packed {
         }
         let event = (EVENT_ALIGN, EVENT_BYTES);
         places.check([(DESCRIPTORS_ALIGN, DESCRIPTOR_BYTES * u64::from(size)), event, event])?;
-        Ok(Self { places, next_available: 0, next_used: 0, untold: 0, outstanding: 0, admitted: None })
+        Ok(Self {
+            places,
+            next_available: 0,
+            next_used: 0,
+            untold: 0,
+            outstanding: 0,
+            admitted: None,
+            is_checked: false,
+        })
     }
 
     /// How far it is.
@@ -123,9 +133,13 @@ impl Packed {
             return Ok(false);
         }
         let Some(first) = self.state(memory, self.next_available)? else { return Ok(false) };
+        if !self.is_checked && !memory.contains(self.places.device, EVENT_BYTES) {
+            return Err(Broken);
+        }
         chain.begin();
         let taken = self.follow(memory, first, most, chain)?;
         chain.taken = taken;
+        self.is_checked = true;
         self.next_available = self.ahead(taken.entries);
         self.outstanding += taken.entries;
         self.admitted = self.admitted.map(|left| left.saturating_sub(taken.entries));
@@ -176,10 +190,10 @@ impl Packed {
     /// # Errors
     /// Where the driver's event suppression is not in memory.
     pub fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
-        let untold = core::mem::take(&mut self.untold);
-        if untold == 0 {
+        if self.untold == 0 || memory.is_late() {
             return Ok(false);
         }
+        let untold = core::mem::take(&mut self.untold);
         // The used descriptors are there before the driver's wish is read: the driver writes its wish,
         // and then looks at the ring again.
         fence(Ordering::SeqCst);

@@ -168,10 +168,10 @@ impl Split {
     /// # Errors
     /// Where the available ring is not in memory.
     pub fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
-        let untold = core::mem::take(&mut self.untold);
-        if untold == 0 {
+        if self.untold == 0 || memory.is_late() {
             return Ok(false);
         }
+        let untold = core::mem::take(&mut self.untold);
         // The index is there before the driver's wish is read: the driver writes its wish, and then
         // looks at the index again.
         fence(Ordering::SeqCst);
