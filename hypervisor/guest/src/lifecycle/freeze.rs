@@ -53,8 +53,9 @@ impl Lifecycle {
         let unsaved = self.unsaved.swap(false, SeqCst);
         let saved = if unsaved { Err(SaveFault::TooLong) } else { stage.freeze() };
         if let Err(why) = saved {
-            partition.host.log(partition, format_args!("is not frozen, and goes on: {why}"));
             partition.go_on();
+            // Only now can it be frozen again, by who reads this.
+            partition.host.log(partition, format_args!("is not frozen, and goes on: {why}"));
             return self.go_on(stage, Entrance::Kept);
         }
         self.frozen.store(true, SeqCst);
