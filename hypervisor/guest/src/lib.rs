@@ -34,6 +34,7 @@ pub mod pv_eoi;
 pub mod snapshot;
 pub mod start_image;
 pub mod time;
+pub mod waiting;
 
 pub use partition::{End, Partition};
 pub use processor::VirtualProcessor;

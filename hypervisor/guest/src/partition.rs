@@ -6,6 +6,7 @@ use crate::layout::GuestLayout;
 use crate::log_budget::LogBudget;
 use crate::mailbox::{self, Mailbox};
 use crate::time::GuestTime;
+use crate::waiting::Watched;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
@@ -130,7 +131,7 @@ pub struct Partition<H: Host> {
     external: AtomicU8,
     bus: TicketMutex<H::Bus>,
     /// Its emulated devices; [`crate::endpoints`]. None is taken while another is.
-    pub endpoints: Box<[TicketMutex<Endpoint>]>,
+    pub endpoints: Box<[Watched<Endpoint>]>,
     /// Which of them are consoles.
     pub consoles: Box<[FunctionConsole]>,
     /// Number of its first console among those of all guests.

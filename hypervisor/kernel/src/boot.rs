@@ -4,6 +4,7 @@
 //! what is allocated is allocated here.
 
 use crate::backings::Backings;
+use crate::compartments::{self, Kills};
 use crate::disks;
 use crate::guests::{self, Common, Guest};
 use crate::host::{IOMMUS, MACHINE, Machine};
@@ -23,6 +24,7 @@ use alloc::vec::Vec;
 use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
 use guest::host::{FAULT_VECTOR, KICK_VECTOR};
+use guest::waiting;
 use handoff::bundle::{Bundle, ItemKind};
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::chipset::{pic, power, wall_clock};
@@ -60,6 +62,9 @@ pub fn run(boot: &'static BootInfo) {
         Ok(bundle) => BUNDLE.call_once(|| bundle),
         Err(error) => return log::error!("the bundle cannot be used: {error}"),
     };
+    if let Err(error) = compartments::load(bundle) {
+        log::error!("the program for ring 3 cannot be used: {error}");
+    }
     if bundle.config().hypervisor.console == plan::Console::Named(plan::ConsolePort::None) {
         log::info!("the configuration asks for no console but the screen");
         console::leave_serial();
@@ -73,6 +78,7 @@ pub fn run(boot: &'static BootInfo) {
     tsc::note_adjustment();
     let tables = read_tables(boot);
     let tsc_hz = start_clocks(&tables);
+    compartments::set_tsc_hz(tsc_hz);
     let config = config_space(&tables);
     let mut platform = Platform::discover(tables, memory_regions(boot), config);
     platform.set_boot_processor(apic::id());
@@ -137,6 +143,7 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     let networks = networks::bring_up(&plan, &platform, common);
     let memories = shared_memory::bring_up(&plan);
     let mut backings = Backings { disks, reaches, networks, memories };
+    let mut kills = Kills::of(&plan);
     let mut refused = plan.refused.len();
     let mut built: Vec<Guest> = Vec::with_capacity(plan.guests.len());
     for guest_plan in plan.guests {
@@ -159,10 +166,11 @@ fn run_guests(plan: Plan, platform: Platform, common: &'static Common, bundle: &
     let by = bundle.config().hypervisor.io;
     let endpoints = built.iter().map(|guest| guest.plan.emulated.len());
     let io = IO.call_once(|| Io::new(backings, by, endpoints));
+    waiting::look_while_waiting(housekeeping::look_for_late);
     // The other processors wait for this.
     let machine =
         MACHINE.call_once(|| Machine { guests: built.into_boxed_slice(), refused_as_expected, refused });
-    housekeeping::watch(machine, common, io);
+    housekeeping::watch(machine, common, io, &mut kills);
     housekeeping::finish(machine, io);
     match off {
         Some(off) => power::power_off(&off),
@@ -206,6 +214,7 @@ extern "C" fn processor_main(index: usize) -> ! {
         Some((guest, vcpu))
     });
     if let Some((guest, vcpu)) = place {
+        processor::give_to(guest.partition.index as u32);
         let enabled = COMMON.get().map_or(Ok(()), |common| common.virtualization.enable());
         match enabled {
             Ok(()) => {

@@ -15,6 +15,7 @@ mod virtio_net;
 mod virtio_rng;
 
 use crate::backings::Backings;
+use crate::compartments::Whose;
 use crate::display::Display;
 use crate::taken::Taken;
 use alloc::boxed::Box;
@@ -23,13 +24,13 @@ use alloc::string::String;
 use devices::Endpoint;
 use devices::endpoint::Which;
 use guest::bus_function::BusFunction;
+use guest::waiting::Watched;
 use handoff::bundle::Item;
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::memory::heap;
 use machine::memory::mmio::Window;
 use place::Owner;
-use plan::{Backing, Base, EmulatedPlan, GuestPlan, Model, PortPlan};
-use spin::mutex::TicketMutex;
+use plan::{Backing, Base, EmulatedPlan, Model, PortPlan};
 use vpci::{EmulatedFunction, GuestBus, Slot};
 
 /// Puts the emulated functions of guest `index` on its bus, and gives what is behind them; their
@@ -40,17 +41,16 @@ use vpci::{EmulatedFunction, GuestBus, Slot};
 /// A sentence about the image that is missing or damaged, the part that is not there, or the slot
 /// that is taken.
 pub fn build(
-    index: usize,
-    plan: &GuestPlan,
+    whose @ (index, plan, _): Whose<'_>,
     bus: &mut GuestBus<BusFunction<&'static MachineConfigSpace, Window>>,
     items: &'static [Item<'static>],
     backings: &mut Backings,
     taken: &mut Taken,
-) -> Result<Box<[TicketMutex<Endpoint>]>, String> {
+) -> Result<Box<[Watched<Endpoint>]>, String> {
     let build = |(number, emulated): (usize, &EmulatedPlan)| {
         let slot = Slot::new(emulated.slot.device(), emulated.slot.function());
         let used = heap::used();
-        let owner = Owner { guest: plan, function: emulated, slot };
+        let owner = Owner { guest: plan, whose, function: emulated, slot };
         let (function, endpoint) = match &emulated.base {
             Base::Drive(backing) => {
                 drive(owner, backing, (index, number), (items, &mut *backings, &mut *taken))?
@@ -68,9 +68,9 @@ pub fn build(
         };
         bus.insert(slot, BusFunction::Emulated { function, endpoint: number })
             .map_err(|error| format!("{error}"))?;
-        let bytes = heap::used().saturating_sub(used) + size_of::<TicketMutex<Endpoint>>() as u64;
+        let bytes = heap::used().saturating_sub(used) + size_of::<Watched<Endpoint>>() as u64;
         log::info!("{}: {slot}: {} takes {bytes} bytes", plan.name, emulated.model.text());
-        Ok(TicketMutex::new(endpoint))
+        Ok(Watched::new(endpoint))
     };
     plan.emulated.iter().enumerate().map(build).collect()
 }
@@ -85,7 +85,7 @@ fn drive(
     (index, number): Numbers,
     (items, backings, taken): (&'static [Item<'static>], &mut Backings, &mut Taken),
 ) -> Result<(EmulatedFunction, Endpoint), String> {
-    let Owner { guest: plan, function: emulated, slot } = owner;
+    let Owner { guest: plan, function: emulated, slot, .. } = owner;
     let model = emulated.model;
     let mut contents = |which, backing: &Backing| {
         let drive = match &backing.disk {
@@ -116,7 +116,7 @@ fn interface(
     (index, number): Numbers,
     backings: &mut Backings,
 ) -> Result<(EmulatedFunction, Endpoint), String> {
-    let Owner { guest: plan, function: &EmulatedPlan { model, .. }, slot } = owner;
+    let Owner { guest: plan, function: &EmulatedPlan { model, .. }, slot, .. } = owner;
     let PortPlan { network: name, config } = port;
     let network = backings.networks.iter_mut().find(|network| network.name == *name);
     let network = network.ok_or_else(|| format!("its network {name} cannot be used"))?;
@@ -132,7 +132,7 @@ fn interface(
 
 /// A console.
 fn console(owner: Owner<'_>) -> Result<(EmulatedFunction, Endpoint), String> {
-    let Owner { guest: plan, function: &EmulatedPlan { model, .. }, slot } = owner;
+    let Owner { guest: plan, function: &EmulatedPlan { model, .. }, slot, .. } = owner;
     log::info!("{}: {slot}: {} console, {}:{slot}", plan.name, model.text(), plan.name);
     match model {
         Model::VirtioConsole => virtio_console::build(owner),

@@ -2,6 +2,7 @@
 //! here.
 
 use crate::backings::Backings;
+use crate::compartments::Whose;
 use crate::display::Display;
 use crate::emulated;
 use crate::freeze::Room;
@@ -27,6 +28,7 @@ use guest::lifecycle::{Lifecycle, Policy};
 use guest::partition::Partition;
 use guest::partition::terminal::FunctionConsole;
 use guest::snapshot::Snapshot;
+use guest::waiting::Watched;
 use iommu::{Iommu, Requester};
 use machine::chipset::config_space::MachineConfigSpace;
 use machine::console;
@@ -163,12 +165,13 @@ fn try_build(
         .virtualization
         .processors(vcpus, nested.root())
         .ok_or("there is no memory for its processors")?;
-    let (bus, endpoints) =
-        build_bus(index, &plan, platform, functions, nested, taken, layout.windows(), common, backings)?;
-    backings.reach_memory((index, &plan.name), taken, IOMMUS.get());
     let blocks = taken.blocks.clone().into_boxed_slice();
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
+    let whose = (index, &plan, &memory);
+    let (bus, endpoints) =
+        build_bus(whose, platform, functions, nested, taken, layout.windows(), common, backings)?;
+    backings.reach_memory((index, &plan.name), taken, IOMMUS.get());
     let cpuid = CpuidPolicy::new(
         &|leaf, subleaf| {
             let result = registers::cpuid(leaf, subleaf);
@@ -251,7 +254,7 @@ fn room(layout: &GuestLayout, taken: &mut Taken) -> Result<Room, String> {
 }
 
 /// The devices behind a guest's emulated functions.
-type Endpoints = Box<[TicketMutex<Endpoint>]>;
+type Endpoints = Box<[Watched<Endpoint>]>;
 type Function = PassedThrough<&'static MachineConfigSpace, Window>;
 
 fn discover_functions(
@@ -372,8 +375,7 @@ fn create_domain(plan: &GuestPlan, taken: &mut Taken) -> Result<(), String> {
 
 #[expect(clippy::too_many_arguments, reason = "what a guest is made of")]
 fn build_bus(
-    index: usize,
-    plan: &GuestPlan,
+    whose @ (_, plan, _): Whose<'_>,
     platform: &Platform,
     functions: Vec<(Function, ResetPath)>,
     nested: Box<dyn NestedTables>,
@@ -409,7 +411,7 @@ fn build_bus(
         assignments.push(Assignment::new(slot, requester, aliases, reset, owned_bus, line));
     }
     let items = BUNDLE.get().map_or(&[][..], |bundle| bundle.items());
-    let endpoints = emulated::build(index, plan, &mut bus, items, backings, taken)?;
+    let endpoints = emulated::build(whose, &mut bus, items, backings, taken)?;
     bus.place_bars().map_err(|error| format!("{error}"))?;
     let bus = Bus::new(Parts {
         bus,

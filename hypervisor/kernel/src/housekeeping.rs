@@ -2,6 +2,7 @@
 //! end.
 
 use crate::clients::Endpoints;
+use crate::compartments::{self, Kills};
 use crate::guests::{Common, Guest};
 use crate::host::{IOMMUS, Machine};
 use crate::io::{Io, Polling};
@@ -19,7 +20,7 @@ use guest::partition::End;
 use iommu::{Fault, FaultKind, Iommu};
 use machine::console;
 use machine::console::Turn;
-use machine::cpu::{apic, interrupts, machine_check, processor, registers, timer};
+use machine::cpu::{apic, interrupts, machine_check, processor, registers, ring3, timer};
 use machine::memory::heap;
 use network::Dropped;
 use plan::Base;
@@ -45,7 +46,7 @@ pub fn wake_io() {
 
 /// Watches over the guests until all are over.
 #[inline(never)]
-pub fn watch(machine: &Machine, common: &Common, io: &Io) {
+pub fn watch(machine: &Machine, common: &Common, io: &Io, kills: &mut Kills) {
     let tsc_hz = common.tsc_hz;
     let mut keyboard = Keyboard::new(machine, tsc_hz);
     let mut typed = [0; AT_ONCE];
@@ -54,15 +55,27 @@ pub fn watch(machine: &Machine, common: &Common, io: &Io) {
     heap::seal();
     while !machine.guests.iter().all(|guest| guest.lifecycle.is_over()) {
         let now = registers::read_tsc();
+        if compartments::are_in_use() {
+            // What was set may have come already, and what follows goes to ring 3.
+            timer::arm_timer(now.saturating_add(tsc_hz / 1000 * compartments::LOOK_MS));
+        }
         let Turn { received, next } = console::turn(now, &mut typed, keyboard.is_ready());
         keyboard.take(typed.get(..received).unwrap_or_default(), now);
         drain_faults(machine, &mut logged);
         machine_check::report();
         let chipsets = machine.guests.iter().filter_map(|guest| guest.partition.look_after_chipset());
+        let kill = kills.take(now, |name, function| {
+            let guest = machine.guests.iter().find(|guest| guest.plan.name == name);
+            guest.map(|guest| guest.partition.serve_endpoint(function, |endpoint, _| endpoint.kill()));
+        });
         // Machine checks wake nobody.
         let look = now.saturating_add(tsc_hz);
         let next = next.min(keyboard.draw(now));
-        let mut armed = chipsets.fold(next.min(look), u64::min);
+        let mut armed = chipsets.fold(next.min(look).min(kill), u64::min);
+        if compartments::are_in_use() {
+            ring3::look_for_late();
+            armed = armed.min(now.saturating_add(tsc_hz / 1000 * compartments::LOOK_MS));
+        }
         timer::arm_timer(armed);
         while !wants_turn(machine, common, io, &mut polling, &mut armed) {}
     }
@@ -70,6 +83,13 @@ pub fn watch(machine: &Machine, common: &Common, io: &Io) {
     drain_faults(machine, &mut logged);
     console::picture::show_log();
     console::take_from_housekeeping();
+}
+
+/// Has those end that are in ring 3 for too long, where the housekeeping CPU waits for what they hold.
+pub fn look_for_late() {
+    if processor::current_index() == 0 && compartments::are_in_use() {
+        ring3::look_for_late();
+    }
 }
 
 /// Serves the emulated devices, waits for an interrupt where there is no more to serve, and takes the
@@ -148,6 +168,10 @@ fn report_io(machine: &Machine, io: &Io) {
             });
             let (Activity { accesses, messages }, work) = done.unwrap_or_default();
             let (name, slot, model) = (&guest.plan.name, emulated.slot, emulated.model.text());
+            let account = guest.partition.serve_endpoint(endpoint, |endpoint, _| endpoint.compartment());
+            if let (Some(Some(account)), Some(name)) = (account, guest.plan.function_name(endpoint)) {
+                compartments::report(name, account);
+            }
             if let Base::Port(_) = emulated.base {
                 let ports = io.networks.iter().filter_map(|network| network.lock().counters(index, endpoint));
                 ports.for_each(|(port, unfit)| {

@@ -11,9 +11,9 @@ use crate::shared_memory::SharedMemory;
 use alloc::vec::Vec;
 use backends::{Clients, Counters, Disk, Network, Turn, serve_in_exit};
 use core::fmt::Display;
+use guest::waiting::Watched;
 use plan::IoProcessor;
 use spin::Once;
-use spin::mutex::TicketMutex;
 
 /// The most messages of a function that are used: an admin queue's and an I/O queue's, or that of frames
 /// and that of the link.
@@ -32,11 +32,11 @@ pub static IO: Once<Io> = Once::new();
 /// All of it.
 pub struct Io {
     /// The drives that the hypervisor keeps.
-    disks: Vec<TicketMutex<Disk>>,
+    disks: Vec<Watched<Disk>>,
     /// The networks that it switches.
-    pub networks: Vec<TicketMutex<Network>>,
+    pub networks: Vec<Watched<Network>>,
     /// The memories that guests share.
-    memories: Vec<TicketMutex<SharedMemory>>,
+    memories: Vec<Watched<SharedMemory>>,
     /// What the endpoints of each guest stand on.
     places: Vec<Vec<Option<Place>>>,
     /// Whose processor does what a guest told of.
@@ -72,9 +72,9 @@ impl Io {
             .collect();
         Self {
             places,
-            disks: disks.into_iter().map(TicketMutex::new).collect(),
-            networks: networks.into_iter().map(TicketMutex::new).collect(),
-            memories: memories.into_iter().map(TicketMutex::new).collect(),
+            disks: disks.into_iter().map(Watched::new).collect(),
+            networks: networks.into_iter().map(Watched::new).collect(),
+            memories: memories.into_iter().map(Watched::new).collect(),
             by,
         }
     }

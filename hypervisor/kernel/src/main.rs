@@ -11,6 +11,7 @@ mod backings;
 mod boot;
 #[cfg(target_os = "none")]
 mod clients;
+mod compartments;
 #[cfg(target_os = "none")]
 mod disks;
 #[cfg(target_os = "none")]

@@ -1,13 +1,14 @@
 //! Where the model of an emulated function runs: what is described by a blueprint becomes a device here, and
 //! nowhere else.
 
+use crate::compartments::{self, Whose};
 use crate::metered;
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use devices::random::Source;
 use devices::{Blueprint, Device};
-use plan::{EmulatedPlan, GuestPlan};
+use plan::{EmulatedPlan, FunctionName, GuestPlan, RunsIn};
 use vpci::Slot;
 
 /// Whose the function is.
@@ -15,6 +16,8 @@ use vpci::Slot;
 pub struct Owner<'a> {
     /// Its guest.
     pub guest: &'a GuestPlan,
+    /// That guest, with its number and its memory.
+    pub whose: Whose<'a>,
     /// Its function.
     pub function: &'a EmulatedPlan,
     /// Where that is on the guest's bus.
@@ -38,6 +41,13 @@ pub fn place_with(
     blueprint: Blueprint,
     source: Option<Box<dyn Source>>,
 ) -> Result<Box<dyn Device>, String> {
-    let device = blueprint.build(source).map_err(|error| format!("{}: {error}", owner.slot))?;
+    let Owner { guest, whose, function, slot } = owner;
+    let device = match function.runs_in {
+        RunsIn::Hypervisor => blueprint.build(source).map_err(|error| format!("{slot}: {error}"))?,
+        RunsIn::Ring3 => {
+            let name = FunctionName { guest: &guest.name, slot: function.slot };
+            compartments::device(&name.to_string(), blueprint, whose)?
+        }
+    };
     Ok(metered::model(device))
 }

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use block::{Done, Drive, Identity, Operation, Tag};
 use core::fmt::Display;
 use devices::device::{Accepts, Completion, Context, Doorbell, LINES, Reception, Work};
+use devices::ended::Account;
 use devices::picture::Picture;
 use devices::{Device, Endpoint, Surroundings};
 use network::{Frame, MacAddress, Parts};
@@ -245,5 +246,11 @@ impl Device for Metered<Box<dyn Device>> {
     }
     fn set_link(&mut self, is_up: bool, context: &mut Context<'_>) {
         self.0.set_link(is_up, context);
+    }
+    fn compartment(&self) -> Option<Account> {
+        self.0.compartment()
+    }
+    fn kill(&mut self) {
+        self.0.kill();
     }
 }

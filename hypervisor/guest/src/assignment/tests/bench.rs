@@ -5,6 +5,7 @@ extern crate std;
 use super::super::*;
 use crate::cpuid::{CpuidPolicy, GuestCpuidConfig};
 use crate::layout::GuestLayout;
+use crate::waiting::Watched;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
 use access::memory::VecMemory;
 use devices::device::{Completion, Context, Device, DeviceEffect};
@@ -479,8 +480,7 @@ pub fn guest() -> (Machine, Partition<Around>) {
     };
     let ide = ide_endpoint([Some(14), Some(15)]);
     let conventional = ide_endpoint([Some(LINE_GSI), None]);
-    partition.endpoints =
-        Box::new([endpoint(), endpoint(), ide, conventional, endpoint()].map(TicketMutex::new));
+    partition.endpoints = Box::new([endpoint(), endpoint(), ide, conventional, endpoint()].map(Watched::new));
     (machine, partition)
 }
 

@@ -5,10 +5,10 @@ extern crate std;
 use super::script::*;
 use crate::partition::terminal::FunctionConsole;
 use crate::partition::{End, HOUSEKEEPING, Partition};
+use crate::waiting::Watched;
 use devices::device::{Completion, Context, DeviceEffect};
 use devices::{Backend, Device, Endpoint};
 use spec::Width;
-use spin::mutex::TicketMutex;
 use std::boxed::Box;
 use std::collections::VecDeque;
 use std::string::String;
@@ -65,7 +65,7 @@ fn guest() -> (Partition<FakeHost>, [Typed; 3]) {
     let mut partition = partition(2);
     let endpoint = |typed: &Typed| {
         let device = Teletype { output: VecDeque::new(), typed: typed.clone() };
-        TicketMutex::new(Endpoint::with_lines(Box::new(device), Backend::Served, [None; 2]))
+        Watched::new(Endpoint::with_lines(Box::new(device), Backend::Served, [None; 2]))
     };
     partition.endpoints = typed.iter().map(endpoint).collect();
     partition.consoles = Box::new([1, 2].map(FunctionConsole::new));
