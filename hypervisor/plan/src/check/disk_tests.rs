@@ -152,11 +152,11 @@ fn what_changes_of_an_image_has_room() {
 fn what_changes_of_an_image_is_memory() {
     let of = |overlay: &str| {
         let backing = format!("{{ image = \"x\", mode = \"copy-on-write\", overlay = \"{overlay}\" }}");
-        // Without a drive of the hypervisor's, whose buffers are memory too.
+        // Without a drive of the hypervisor's, whose buffers are memory too, and without a compartment.
         problems(
             text(NVME, &[&backing])
                 .split_once("[guest")
-                .map(|(_, rest)| format!("[guest{rest}"))
+                .map(|(_, rest)| format!("[hypervisor]\nruns_in = \"hypervisor\"\n[guest{rest}"))
                 .as_deref()
                 .unwrap(),
         )

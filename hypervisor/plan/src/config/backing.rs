@@ -1,6 +1,7 @@
 //! What is on emulated drives.
 
 use alloc::string::String;
+#[cfg(feature = "toml")]
 use alloc::vec::Vec;
 use core::fmt;
 use platform::names::Memory;
