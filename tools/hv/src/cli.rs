@@ -255,6 +255,8 @@ pub struct Bench {
 pub enum Table {
     /// Instructions and exits of single operations, and the footprint
     Exits,
+    /// Instructions of single operations where the models of emulated functions are in ring 0, and in ring 3
+    Places,
     /// Instructions that a request or a frame of an emulated function takes, by part
     Functions,
     /// How long a flood delays others
@@ -272,7 +274,7 @@ pub enum Table {
 impl Bench {
     /// Whether a table is wanted.
     pub fn wants(&self, table: Table) -> bool {
-        let counts = matches!(table, Table::Exits | Table::Functions | Table::Floods);
+        let counts = matches!(table, Table::Exits | Table::Places | Table::Functions | Table::Floods);
         if self.instructions { counts } else { self.tables.is_empty() || self.tables.contains(&table) }
     }
 }

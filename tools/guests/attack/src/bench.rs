@@ -7,6 +7,7 @@ use support::apic;
 use support::cpu::{self, cpuid, enable_interrupts, in8, out8, rdtsc, try_vmcall, try_vmmcall};
 use support::edu::Edu;
 use support::trap::{hits, hits_at, last_tsc};
+use support::virtio::{Virtio, register};
 use support::{ioapic, pci, println, smp};
 
 const ROUNDS: u64 = 1000;
@@ -52,6 +53,7 @@ pub fn run(environment: &Environment) {
     bench("MMIO read IOAPIC data", || _ = cpu::read32(ioapic::BASE + 0x10));
     ECAM.store(pci::ecam(), Ordering::Relaxed);
     bench("MMIO read ECAM", || _ = cpu::read32(ECAM.load(Ordering::Relaxed)));
+    functions(&bench);
     bench("x2APIC read TPR", || _ = apic::read(apic::TPR));
     bench("x2APIC write EOI", apic::end_of_interrupt);
     bench("x2APIC write timer count", || apic::write(apic::INITIAL, 0));
@@ -63,6 +65,43 @@ pub fn run(environment: &Environment) {
         two_processors();
     }
     device();
+}
+
+/// Where the registers of an emulated function are that a row is about.
+static REGISTERS: AtomicU64 = AtomicU64::new(0);
+
+fn port(offset: u16) -> u16 {
+    (REGISTERS.load(Ordering::Relaxed) as u16).wrapping_add(offset)
+}
+
+fn address(offset: u64) -> u64 {
+    REGISTERS.load(Ordering::Relaxed) + offset
+}
+
+/// Registers of emulated functions that do nothing when they are accessed, wherever the models run.
+fn functions(bench: &dyn Fn(&str, fn())) {
+    const SERIAL: u32 = 0x0002_1b36;
+    const NE2000: u32 = 0x8029_10ec;
+    const ENTROPY: u32 = 4;
+    let ports = |id| {
+        let function = pci::find(id, 0)?;
+        function.command(0, 1);
+        Some(function.bar(0) & !3)
+    };
+    if let Some(base) = ports(SERIAL) {
+        REGISTERS.store(base, Ordering::Relaxed);
+        bench("port read 16550 function's scratch", || _ = in8(port(7)));
+        bench("port write 16550 function's scratch", || out8(port(7), 0));
+    }
+    if let Some(base) = ports(NE2000) {
+        REGISTERS.store(base, Ordering::Relaxed);
+        bench("port read NE2000 command", || _ = in8(port(0)));
+    }
+    if let Some(device) = Virtio::find(ENTROPY, 0) {
+        REGISTERS.store(device.base, Ordering::Relaxed);
+        bench("MMIO read virtio status", || _ = cpu::read8(address(register::STATUS)));
+        bench("MMIO write virtio queue", || cpu::write16(address(register::QUEUE_SELECT), 0));
+    }
 }
 
 /// Lets the hypervisor send what was printed before something is measured: on an emulator that

@@ -9,6 +9,7 @@ use lab::http::PayloadServer;
 use lab::{Boot, Machine};
 use serde_json::{Value, json};
 
+use super::exits::IN_RING_0;
 use super::linux::{self, Account};
 use super::pack;
 use super::spread::Spread;
@@ -105,7 +106,7 @@ fn config(side: Side) -> String {
         }
     };
     format!(
-        "{kept}[guest.bench]\ncpus = [1]\nmemory = \"512 MiB\"\nkernel = \"{}\"\ninitrd = \"bench.cpio\"\n\
+        "{IN_RING_0}{kept}[guest.bench]\ncpus = [1]\nmemory = \"512 MiB\"\nkernel = \"{}\"\ninitrd = \"bench.cpio\"\n\
          command_line = \"{COMMAND_LINE} disk={disk}\"\n\
          [[guest.bench.pci]]\nslot = \"{SLOT:02x}.0\"\n{drive}\n\
          [[guest.bench.pci]]\nslot = \"{NIC_SLOT:02x}.0\"\n{nic}\n",

@@ -78,10 +78,13 @@ pub fn measure_guarded(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<C
 }
 
 /// What an exit costs by itself: the barriers depend on the processor, and stand in a column of
-/// their own.
+/// their own, and what it costs that models are in ring 3 in a table of its own ([`super::places`]).
 pub(super) fn without_barriers(guest: &str) -> String {
-    format!("[hypervisor]\nbarriers = \"none\"\n{guest}")
+    format!("{IN_RING_0}barriers = \"none\"\n{guest}")
 }
+
+/// The models of emulated functions are in ring 0.
+pub(super) const IN_RING_0: &str = "[hypervisor]\nruns_in = \"hypervisor\"\n";
 
 pub(super) fn title(cpu: Cpu) -> &'static str {
     match cpu {
@@ -91,7 +94,7 @@ pub(super) fn title(cpu: Cpu) -> &'static str {
 }
 
 /// The guest under the hypervisor.
-fn hypervisor(
+pub(super) fn hypervisor(
     workshop: &Workshop,
     folder: &Path,
     cpu: Cpu,

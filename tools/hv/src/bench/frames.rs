@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use lab::Machine;
 use serde_json::{Value, json};
 
+use super::exits::IN_RING_0;
 use super::spread::Spread;
 use super::{hypervisor_with, watch};
 use crate::reference::{self, Host};
@@ -85,7 +86,7 @@ fn machine(workshop: &Workshop, folder: &Path, host: Option<&Host>) -> Result<Ma
 }
 
 fn config() -> String {
-    GUESTS.replace("MILLISECONDS", &MILLISECONDS.to_string())
+    format!("{IN_RING_0}{}", GUESTS.replace("MILLISECONDS", &MILLISECONDS.to_string()))
 }
 
 fn rates(machine: &Machine, folder: &Path, title: &str) -> Result<Rates> {

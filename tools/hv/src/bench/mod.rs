@@ -8,6 +8,7 @@ mod frames;
 mod functions;
 mod latency;
 mod linux;
+mod places;
 mod spread;
 
 use std::ops::ControlFlow;
@@ -55,6 +56,11 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
         let counts = [lab::bench::table(&columns), lab::bench::exits_table(&columns)];
         say("instructions", &counts.join("\n"), columns_to_json(&columns));
         say("footprint", &footprint(&summary), summary.to_json());
+    }
+    if options.wants(Table::Places) {
+        let columns = cpus.iter().map(|cpu| places::measure(workshop, &folder, *cpu));
+        let columns = columns.collect::<Result<Vec<_>>>()?.concat();
+        say("places", &lab::bench::table(&columns), columns_to_json(&columns));
     }
     // Functions are passed through and drives kept where there is an IOMMU.
     if options.cpu != Some(Cpu::Intel) {
