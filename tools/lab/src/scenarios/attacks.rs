@@ -224,6 +224,7 @@ fn served_functions(column: Column) -> Scenario {
     // On one of the columns the attacker's own processors do the work, and on one the models are in ring 3.
     match column {
         Column::SvmAmdVi => scenario.add_keys(BY_GUESTS),
+        Column::VmxBochs => {}
         _ => scenario.add_keys(IN_RING_3),
     }
     scenario.needs(Need::PassedFunction).nvme(32).partitions(&[8, 4, 8, 8])
