@@ -43,7 +43,6 @@ pub trait Workshop {
     /// It does not build.
     fn testguest(&self) -> Result<PathBuf>;
     /// The kernel and the initial file system of a Linux host that runs the monitor with a Linux guest.
-    ///
     /// # Errors
     /// Something does not build, or cannot be fetched.
     fn monitor_host(&self) -> Result<(PathBuf, PathBuf)>;
@@ -86,11 +85,9 @@ pub enum Subject {
     Hypervisor(Config),
     /// The same from an image.
     Image(ImageKind, Config),
-    /// The test guest alone with this command line, no hypervisor: proves that the
-    /// guest itself is right.
+    /// The test guest alone with this command line, no hypervisor: proves that the guest is right.
     Bare(String),
-    /// Linux + KVM without a hypervisor of ours, whose first program has the monitor (`tools/monitor`) run a
-    /// Linux guest: Bulkhead's device models under another hypervisor.
+    /// Linux + KVM, whose first program has the monitor (`tools/monitor`) run a Linux guest on our models.
     Monitor,
 }
 
