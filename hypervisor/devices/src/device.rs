@@ -132,6 +132,23 @@ pub struct Work {
     pub errors: u64,
 }
 
+impl Work {
+    /// Words of it in a committed state.
+    pub(crate) const WORDS: usize = 3;
+
+    pub(crate) const fn to_words(self) -> [u64; Self::WORDS] {
+        [self.requests, self.bytes, self.errors]
+    }
+
+    /// Becomes what was said from word `at` on.
+    pub(crate) fn take_over(&mut self, words: &[u64], at: usize) -> Result<(), RestoreFault> {
+        let words = words.get(at..).and_then(<[u64]>::first_chunk).ok_or(RestoreFault::Malformed)?;
+        let [requests, bytes, errors] = *words;
+        *self = Self { requests, bytes, errors };
+        Ok(())
+    }
+}
+
 /// A doorbell that a guest rang at another guest's device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Doorbell {

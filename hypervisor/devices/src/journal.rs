@@ -20,6 +20,9 @@ pub struct Journal<'a> {
     /// Where the records go: a word that says which words follow, and these.
     records: &'a mut [u64],
     used: usize,
+    /// Where the last record begins, and which word would go on with it.
+    last: usize,
+    next: usize,
     has_overflowed: bool,
 }
 
@@ -27,7 +30,7 @@ impl<'a> Journal<'a> {
     /// Of a model whose words were said to be `said`; the changes are written to `records`, of which
     /// [`record_words`] are always enough.
     pub const fn new(said: &'a mut [u64], records: &'a mut [u64]) -> Self {
-        Self { said, records, used: 0, has_overflowed: false }
+        Self { said, records, used: 0, last: 0, next: usize::MAX, has_overflowed: false }
     }
 
     /// Word `at` is `value`.
@@ -43,13 +46,26 @@ impl<'a> Journal<'a> {
         }
     }
 
+    /// Words that follow one another are of one record.
     fn record(&mut self, at: usize, value: u64) {
-        match self.records.get_mut(self.used..self.used.saturating_add(2)) {
-            Some([head, word]) => {
-                (*head, *word) = (at as u64 | 1 << COUNT_SHIFT, value);
-                self.used += 2;
+        if at != self.next {
+            (self.last, self.next) = (self.used, at);
+            self.append(at as u64);
+        }
+        self.append(value);
+        if let Some(head) = self.records.get_mut(self.last) {
+            *head += 1 << COUNT_SHIFT;
+        }
+        self.next += 1;
+    }
+
+    fn append(&mut self, word: u64) {
+        match self.records.get_mut(self.used) {
+            Some(place) => {
+                *place = word;
+                self.used += 1;
             }
-            _ => self.has_overflowed = true,
+            None => self.has_overflowed = true,
         }
     }
 
@@ -74,7 +90,7 @@ impl<'a> Journal<'a> {
         };
         *head = at as u64 | (words.len() as u64) << COUNT_SHIFT;
         places.iter_mut().zip(words).for_each(|(place, word)| *place = u64::from_le_bytes(*word));
-        self.used = end;
+        (self.used, self.next) = (end, usize::MAX);
     }
 
     /// The words from `at` on are `state`, which has at most `BYTES` bytes, and zeros behind it.
@@ -216,7 +232,14 @@ mod tests {
         let (mut said, mut records) = ([0; 4], [0; 3]);
         let mut journal = Journal::new(&mut said, &mut records);
         journal.put_all(0, &[1, 2]);
+        assert_eq!(journal.finish(), Some(3), "two words that follow one another");
+        assert_eq!(records, [2 << COUNT_SHIFT, 1, 2]);
+        let mut journal = Journal::new(&mut said, &mut records);
+        journal.put_all(1, &[1, 2, 3]);
         assert_eq!(journal.finish(), None);
+        let mut journal = Journal::new(&mut said, &mut records);
+        journal.put_all(0, &[2, 1, 2, 4]);
+        assert_eq!(journal.finish(), None, "a record each");
         let mut journal = Journal::new(&mut said, &mut records);
         journal.put(4, 1);
         assert_eq!(journal.finish(), None);

@@ -29,15 +29,13 @@ pub struct Serial {
     /// The level of the line that the last effect was about.
     told: bool,
     work: Work,
-    /// The registers may be others than when they were committed.
-    is_touched: bool,
 }
 
 impl Serial {
     /// A port at power-up.
     pub fn new() -> Self {
         let printed = [0; PRINTED_BYTES];
-        Self { uart: Uart::new(), printed, used: 0, told: false, work: Work::default(), is_touched: true }
+        Self { uart: Uart::new(), printed, used: 0, told: false, work: Work::default() }
     }
 
     fn put(&mut self, byte: u8, context: &mut Context<'_>) {
@@ -55,7 +53,6 @@ impl Serial {
     }
 
     fn tell(&mut self, context: &mut Context<'_>) {
-        self.is_touched = true;
         let line = self.uart.line();
         if line != self.told {
             self.told = line;

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 mod tests;
+mod words;
+
+pub(crate) use words::STATE_WORDS;
 
 /// Bytes in the receive FIFO.
 pub const FIFO_BYTES: usize = 16;

@@ -1,9 +1,10 @@
 //! The port's state, as it is saved: all that its driver can tell, and what waits for it.
 
 use super::Serial;
+use crate::device::Work;
 use crate::journal::{self, Journal, bit};
 use crate::snapshot::{self, RestoreFault, SaveFault, has};
-use crate::uart::{Uart, WAITING_BYTES};
+use crate::uart::{self, Uart, WAITING_BYTES};
 
 /// Changes with each change of [`Uart`].
 const VERSION: u16 = 1;
@@ -12,40 +13,36 @@ pub const STATE_BYTES: usize = 64 + WAITING_BYTES;
 
 /// Bytes that one access can print, and some.
 pub(super) const PRINTED_BYTES: usize = 16;
-/// Bytes of the registers and what waits, as they are committed.
-const UART_BYTES: usize = STATE_BYTES.next_multiple_of(8);
 /// Words of the committed state: how many bytes are printed, and the line; these bytes; what was done; the UART.
-pub(crate) const STATE_WORDS: usize = UART_AT + UART_BYTES / 8;
+pub(crate) const STATE_WORDS: usize = UART_AT + uart::STATE_WORDS;
 const PRINTED_AT: usize = 1;
 const WORK_AT: usize = PRINTED_AT + PRINTED_BYTES / 8;
-const UART_AT: usize = WORK_AT + 2;
+const UART_AT: usize = WORK_AT + Work::WORDS;
 /// Above how many bytes are printed: the line.
 const LINE: u32 = 32;
 
 impl Serial {
     pub(super) fn say(&mut self, journal: &mut Journal<'_>) {
-        let (printed, _) = self.printed.as_chunks::<8>();
         journal.put(0, self.used as u64 | u64::from(self.told) << LINE);
-        for (at, bytes) in (PRINTED_AT..).zip(printed) {
-            journal.put(at, u64::from_le_bytes(*bytes));
+        if self.used > 0 {
+            let (printed, _) = self.printed.as_chunks::<8>();
+            for (at, bytes) in (PRINTED_AT..).zip(printed) {
+                journal.put(at, u64::from_le_bytes(*bytes));
+            }
         }
-        journal.put_all(WORK_AT, &[self.work.bytes, self.work.errors]);
-        if core::mem::take(&mut self.is_touched) {
-            journal.encode::<_, UART_BYTES>(UART_AT, &self.uart);
-        }
+        journal.put_all(WORK_AT, &self.work.to_words());
+        self.uart.say(UART_AT, journal);
     }
 
     pub(super) fn take_over(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
         let head = journal::word(words, 0)?;
         let used = head as u32 as usize;
         has(used <= PRINTED_BYTES, "more was printed than there is room for")?;
-        let uart: Uart = journal::decode::<_, UART_BYTES>(words, UART_AT)?;
-        uart.check()?;
+        journal::ends(head & !(u64::MAX >> LINE), LINE + 1)?;
+        self.uart.take_over(words, UART_AT)?;
         journal::copy(words, PRINTED_AT, &mut self.printed)?;
-        (self.uart, self.used, self.told) = (uart, used, bit(head, LINE));
-        self.work.bytes = journal::word(words, WORK_AT)?;
-        self.work.errors = journal::word(words, WORK_AT + 1)?;
-        Ok(())
+        (self.used, self.told) = (used, bit(head, LINE));
+        self.work.take_over(words, WORK_AT)
     }
 
     /// Writes the state into `into`, of which [`STATE_BYTES`] are enough, and says how many bytes it
