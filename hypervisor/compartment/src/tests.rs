@@ -20,6 +20,7 @@ use std::vec;
 use std::vec::Vec;
 
 mod killed;
+mod virtio;
 
 const MEMORY_BYTES: usize = 0x4000;
 
@@ -30,6 +31,10 @@ struct Shared(Arc<Mutex<Vec<u8>>>);
 impl Shared {
     fn new() -> Self {
         Self(Arc::new(Mutex::new((0..MEMORY_BYTES).map(|at| at as u8).collect())))
+    }
+
+    fn of_zeros(bytes: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![0; bytes])))
     }
 }
 
@@ -49,7 +54,7 @@ impl GuestMemory for Shared {
         Ok(())
     }
     fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
-        gpa.0.checked_add(bytes).is_some_and(|end| end <= MEMORY_BYTES as u64)
+        gpa.0.checked_add(bytes).is_some_and(|end| end <= self.0.lock().unwrap().len() as u64)
     }
 }
 
@@ -73,6 +78,9 @@ impl Compartment for InProcess {
     fn enter(&mut self) -> Result<(), Ended> {
         if let Some(ended) = self.ends {
             return Err(ended);
+        }
+        if let Some(fate) = &mut self.fate {
+            fate.enter(&self.memory);
         }
         let death = self.fate.as_mut().and_then(killed::Fate::death);
         if death == Some(Death::Before) {
@@ -102,7 +110,7 @@ impl Compartment for InProcess {
     }
     fn restart(&mut self) -> Result<(), Ended> {
         let fate = self.fate.as_mut().ok_or(Ended::Late)?;
-        self.server = fate.restarted();
+        self.server = fate.restarted(&self.memory);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use crate::device::{
 };
 use crate::effect::Effects;
 use crate::endpoint::Own;
+use crate::journal::{Journal, apply, record_words};
 use crate::medium::Medium;
 use crate::random::{Fault, Source};
 use access::GuestMemory;
@@ -243,6 +244,18 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         let completion = Completion { tag: request.tag, outcome };
         self.with_device(|device, context| device.complete(completion, context));
     }
+}
+
+/// The committed state of a device that has not said any.
+#[allow(clippy::expect_used, reason = "a device that says more than it said it would shall fail the test")]
+pub fn state_of<D: Device + ?Sized>(device: &mut D) -> Vec<u64> {
+    let words = device.state_words();
+    let (mut said, mut kept, mut records) = (vec![0; words], vec![0; words], vec![0; record_words(words)]);
+    let mut journal = Journal::new(&mut said, &mut records);
+    device.journal(&mut journal);
+    let used = journal.finish().expect("more words than it said");
+    apply(records.get(..used).unwrap_or_default(), &mut kept).expect("a state");
+    kept
 }
 
 /// Words that are as random as a test needs them, always the same (SplitMix64: Steele, Lea and Flood, 2014).

@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use std::cell::Cell;
 
 /// How often each is killed.
-const KILLS: u64 = 1000;
+pub(super) const KILLS: u64 = 1000;
 /// As often as it fails.
 const ALWAYS: Restarts = Restarts { most: u32::MAX, minute: u64::MAX };
 
@@ -38,6 +38,8 @@ pub(super) struct Fate {
     random: u64,
     /// Calls that do not fail: what makes it anew, and what is made once more.
     spared: u32,
+    /// Two bytes each at which the guest looks, and what was there when the compartment was entered.
+    watched: Vec<(Gpa, [u8; 2])>,
 }
 
 impl Fate {
@@ -61,8 +63,20 @@ impl Fate {
         })
     }
 
-    /// The compartment anew.
-    pub(super) fn restarted(&mut self) -> Server {
+    fn look(watched: &mut [(Gpa, [u8; 2])], memory: &dyn GuestMemory) {
+        watched.iter_mut().for_each(|(gpa, seen)| memory.read(*gpa, seen).unwrap());
+    }
+
+    /// The guest goes on meanwhile: it sees what is there now.
+    pub(super) fn enter(&mut self, memory: &dyn GuestMemory) {
+        Self::look(&mut self.watched, memory);
+    }
+
+    /// The compartment anew. Its guest was told of nothing by the call that failed.
+    pub(super) fn restarted(&mut self, memory: &dyn GuestMemory) -> Server {
+        let mut now = self.watched.clone();
+        Self::look(&mut now, memory);
+        assert_eq!(now, self.watched, "the guest sees what a call did that was not answered");
         self.spared = 2;
         Server::new((self.make)(), self.carries_frames)
     }
@@ -101,8 +115,14 @@ impl GuestMemory for Dying<'_> {
 pub(super) fn killed(make: Make, carries_frames: bool, seed: u64, memory: &Shared) -> Remote<InProcess> {
     let mut compartment = in_process(make(), carries_frames, memory);
     let sizes = compartment.sizes;
-    compartment.fate = Some(Fate { make, carries_frames, random: seed, spared: 1 });
+    compartment.fate = Some(Fate { make, carries_frames, random: seed, spared: 1, watched: Vec::new() });
     Remote::new(compartment, sizes).unwrap().with_restarts(ALWAYS)
+}
+
+/// Has each fate look at whether the guest sees anything there, two bytes each, of a call that failed.
+pub(super) fn watch(remote: &mut Remote<InProcess>, places: impl Iterator<Item = Gpa>) {
+    let fate = remote.compartment_mut().fate.as_mut();
+    fate.unwrap().watched.extend(places.map(|gpa| (gpa, [0; 2])));
 }
 
 /// How often both were the same while one failed.
@@ -179,7 +199,8 @@ fn one_that_goes_on_failing_is_pulled_out() {
     let memory = Shared::new();
     let mut compartment = in_process(ide(), false, &memory);
     let sizes = compartment.sizes;
-    compartment.fate = Some(Fate { make: ide, carries_frames: false, random: 0, spared: u32::MAX });
+    compartment.fate =
+        Some(Fate { make: ide, carries_frames: false, random: 0, spared: u32::MAX, watched: Vec::new() });
     let remote = Remote::new(compartment, sizes).unwrap();
     let mut remote = remote.with_restarts(Restarts { most: 3, minute: 100 });
     let mut read = |now: u64, kills: bool| {

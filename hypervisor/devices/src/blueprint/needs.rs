@@ -1,9 +1,10 @@
 //! How much room a model needs around it.
 
 use super::{Blueprint, VirtioDevice};
+use crate::device::Work;
 use crate::ide::BUFFERS_BYTES;
-use crate::virtio::transport::own_effects;
-use crate::virtio::{block, console};
+use crate::virtio::transport::{own_effects, state_words};
+use crate::virtio::{block, console, net};
 use crate::{ide, ne2000, nvme, serial};
 use network::LARGEST_BYTES;
 
@@ -79,10 +80,13 @@ impl Blueprint {
             },
             Self::Virtio { device, .. } => {
                 let own = own_effects(device.queues().into());
+                let transport = state_words(device.queues().into());
+                let least = Needs { state_words: transport, ..least };
                 match device {
                     VirtioDevice::Block(_) => Needs {
                         effects: own + block::MOST_AT_MEDIUM,
                         requests: block::MOST_AT_MEDIUM,
+                        state_words: transport + block::STATE_WORDS,
                         heap_bytes: 8 << 10,
                         ..least
                     },
@@ -90,13 +94,19 @@ impl Blueprint {
                         effects: own,
                         data_bytes: LARGEST_BYTES,
                         carries_frames: true,
+                        state_words: transport + net::STATE_WORDS,
                         heap_bytes: 16 << 10,
                         ..least
                     },
-                    VirtioDevice::Console => {
-                        Needs { effects: own + console::MOST_EFFECTS, data_bytes: OUTPUT_BYTES, ..least }
+                    VirtioDevice::Console => Needs {
+                        effects: own + console::MOST_EFFECTS,
+                        data_bytes: OUTPUT_BYTES,
+                        state_words: transport + console::STATE_WORDS,
+                        ..least
+                    },
+                    VirtioDevice::Entropy => {
+                        Needs { effects: own, state_words: transport + Work::WORDS, ..least }
                     }
-                    VirtioDevice::Entropy => Needs { effects: own, ..least },
                 }
             }
             Self::Ivshmem { peers, .. } => {

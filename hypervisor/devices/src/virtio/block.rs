@@ -3,7 +3,9 @@
 use super::transport::{Function, MOST_QUEUES};
 use super::{Broken, Chain, Queue, Segment, Taken};
 use crate::device::{Completion, Context, DeviceEffect, MOST_REQUEST_BYTES, Operation, Request};
+use crate::journal::Journal;
 use crate::slots::{SLOTS, Slots};
+use crate::snapshot::RestoreFault;
 use access::GuestMemory;
 use serde::{Deserialize, Serialize};
 use spec::Gpa;
@@ -14,8 +16,10 @@ use spec::virtio::block::{
 mod state;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use state::STATE_BYTES;
+pub(crate) use words::STATE_WORDS;
 
 /// Descriptors of a queue.
 const QUEUE_SIZE: u16 = 128;
@@ -371,6 +375,18 @@ impl Function for Block {
         self.slots.forget();
         self.turn = 0;
         self.writes_through = false;
+    }
+
+    fn state_words(&self) -> usize {
+        STATE_WORDS
+    }
+
+    fn journal(&mut self, at: usize, journal: &mut Journal<'_>) {
+        self.say(at, journal);
+    }
+
+    fn restore_words(&mut self, words: &[u64], queues: &[Queue]) -> Result<(), RestoreFault> {
+        self.take_over_words(words, queues)
     }
 }
 

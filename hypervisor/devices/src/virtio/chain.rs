@@ -1,6 +1,8 @@
 //! A chain of buffers that the driver made available, copied out of the guest's memory.
 
 use super::Broken;
+use crate::journal::{self, Journal};
+use crate::snapshot::{RestoreFault, has};
 use alloc::vec::Vec;
 use spec::Gpa;
 
@@ -85,3 +87,48 @@ impl Chain {
         Ok(())
     }
 }
+
+/// What is above the head in the first word of a chain.
+mod field {
+    pub const ENTRIES: u32 = 16;
+    pub const COUNT: u32 = 32;
+    pub const READABLE: u32 = 48;
+}
+
+impl Chain {
+    /// Words of the committed state of a chain of at most `segments` segments.
+    pub(super) const fn words(segments: u16) -> usize {
+        1 + 2 * segments as usize
+    }
+
+    /// Says it from word `at` on.
+    pub(super) fn say(&self, at: usize, journal: &mut Journal<'_>) {
+        let Taken { head, entries } = self.taken;
+        let taken = u64::from(head) | u64::from(entries) << field::ENTRIES;
+        let (count, readable) = (self.segments.len() as u64, self.readable as u64);
+        journal.put(at, taken | count << field::COUNT | readable << field::READABLE);
+        for (segment, at) in self.segments.iter().zip((at + 1..).step_by(2)) {
+            journal.put_all(at, &[segment.gpa.0, segment.bytes.into()]);
+        }
+    }
+
+    /// Becomes as the chain that was said from word `at` on.
+    ///
+    /// # Errors
+    /// No chain is so.
+    pub(super) fn take_over(&mut self, words: &[u64], at: usize) -> Result<(), RestoreFault> {
+        let head = journal::word(words, at)?;
+        let (count, readable) =
+            (usize::from((head >> field::COUNT) as u16), usize::from((head >> field::READABLE) as u16));
+        self.begin();
+        for (index, at) in (at + 1..).step_by(2).take(count).enumerate() {
+            let bytes = u32::try_from(journal::word(words, at + 1)?).ok().filter(|bytes| *bytes > 0);
+            let segment = Segment { gpa: Gpa(journal::word(words, at)?), bytes: bytes.ok_or(NONE)? };
+            self.add(segment, index >= readable).map_err(|Broken| NONE)?;
+        }
+        self.taken = Taken { head: head as u16, entries: (head >> field::ENTRIES) as u16 };
+        has(readable <= count, "a chain has more that is read than it has")
+    }
+}
+
+const NONE: RestoreFault = RestoreFault::Impossible("a chain is none");

@@ -7,6 +7,8 @@
 use super::transport::Function;
 use super::{Broken, Chain, Queue};
 use crate::device::{Context, DeviceEffect, Work};
+use crate::journal::Journal;
+use crate::snapshot::RestoreFault;
 use crate::virtio::copy::{gather, scatter, total};
 use spec::virtio::console::{QUEUES, queue};
 use spec::virtio::feature;
@@ -14,6 +16,7 @@ use spec::virtio::feature;
 mod state;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use state::STATE_BYTES;
 
@@ -21,6 +24,10 @@ pub use state::STATE_BYTES;
 pub const QUEUE_SIZE: u16 = 16;
 /// The most bytes of a buffer that are printed; what is behind them is lost. Linux sends 16 at a time.
 pub const MOST_BYTES: usize = 4096;
+
+/// Words of what it says to go on after it was lost: how much of the buffer was printed and one more, or nothing; what
+/// it did; the buffer.
+pub(crate) const STATE_WORDS: usize = 1 + Work::WORDS + Chain::words(QUEUE_SIZE);
 
 /// That something is printed.
 pub(crate) const MOST_EFFECTS: usize = 1;
@@ -30,6 +37,8 @@ pub struct Console {
     /// What is printed, as long as `printed` says how much of it was.
     chain: Chain,
     printed: Option<usize>,
+    /// The chain is another than when it was committed.
+    is_touched: bool,
     /// A buffer for what was typed.
     buffer: Chain,
     work: Work,
@@ -39,7 +48,7 @@ impl Console {
     /// A device at power-up.
     pub fn new() -> Self {
         let [chain, buffer] = [QUEUE_SIZE; 2].map(Chain::with_capacity);
-        Self { chain, printed: None, buffer, work: Work::default() }
+        Self { chain, printed: None, is_touched: false, buffer, work: Work::default() }
     }
 
     /// Takes the next piece of what is printed. How many bytes it has; there is nothing more once it is
@@ -51,7 +60,7 @@ impl Console {
                 if !queue.take(context.memory, &mut self.chain)? {
                     break;
                 }
-                self.printed = Some(0);
+                (self.printed, self.is_touched) = (Some(0), true);
             }
             let printed = self.printed.unwrap_or(0);
             let bytes = total(self.chain.readable()).min(MOST_BYTES);
@@ -150,5 +159,17 @@ impl Function for Console {
 
     fn work(&self) -> Work {
         self.work
+    }
+
+    fn state_words(&self) -> usize {
+        STATE_WORDS
+    }
+
+    fn journal(&mut self, at: usize, journal: &mut Journal<'_>) {
+        self.say(at, journal);
+    }
+
+    fn restore_words(&mut self, words: &[u64], queues: &[Queue]) -> Result<(), RestoreFault> {
+        self.take_over_words(words, queues)
     }
 }

@@ -6,7 +6,9 @@
 use super::transport::Function;
 use super::{Broken, Chain, Queue};
 use crate::device::{Context, Work};
+use crate::journal::Journal;
 use crate::random::Tested;
+use crate::snapshot::RestoreFault;
 use crate::virtio::copy::scatter;
 use spec::virtio::entropy::QUEUES;
 use spec::virtio::feature;
@@ -80,5 +82,18 @@ impl Function for Entropy {
 
     fn work(&self) -> Work {
         self.work
+    }
+
+    fn state_words(&self) -> usize {
+        Work::WORDS
+    }
+
+    /// What comes next out of the source is nobody's to keep.
+    fn journal(&mut self, at: usize, journal: &mut Journal<'_>) {
+        journal.put_all(at, &self.work.to_words());
+    }
+
+    fn restore_words(&mut self, words: &[u64], _: &[Queue]) -> Result<(), RestoreFault> {
+        self.work.take_over(words, 0)
     }
 }

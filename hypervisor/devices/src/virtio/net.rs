@@ -13,6 +13,8 @@ use super::copy::{gather, place, scatter, total};
 use super::transport::Function;
 use super::{Broken, Chain, Queue, Taken};
 use crate::device::{Accepts, Context, Reception};
+use crate::journal::Journal;
+use crate::snapshot::RestoreFault;
 use access::GuestMemory;
 use alloc::boxed::Box;
 use filter::Filter;
@@ -28,9 +30,11 @@ mod pairs;
 mod state;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use pairs::MOST_PAIRS;
 pub use state::STATE_BYTES;
+pub(crate) use words::STATE_WORDS;
 
 use pairs::{Pairs, Steering};
 
@@ -86,6 +90,8 @@ pub struct Net {
     command: Box<[u8]>,
     /// Frames since commands were looked for.
     frames: u32,
+    /// The filter may be another than when it was committed.
+    is_touched: bool,
 }
 
 impl Net {
@@ -108,6 +114,7 @@ impl Net {
             received: core::iter::repeat_n(Default::default(), QUEUE_SIZE.into()).collect(),
             command: core::iter::repeat_n(0, COMMAND_BYTES).collect(),
             frames: 0,
+            is_touched: true,
         }
     }
 
@@ -156,6 +163,7 @@ impl Net {
 
     /// Does the command of the chain, and gives the answer.
     fn do_command(&mut self, memory: &dyn GuestMemory) -> u8 {
+        self.is_touched = true;
         let segments = self.chain.readable();
         let bytes = total(segments);
         let Some(command) = self.command.get_mut(..bytes.min(COMMAND_BYTES)) else { return control::ERROR };
@@ -296,6 +304,7 @@ impl Function for Net {
     fn reset(&mut self) {
         self.features = 0;
         self.filter = Filter::new(self.config.mac);
+        self.is_touched = true;
         self.pairs.start(false);
         self.steering = Steering::new();
         self.turn = 0;
@@ -373,5 +382,17 @@ impl Function for Net {
 
     fn set_link(&mut self, is_up: bool) -> bool {
         core::mem::replace(&mut self.link_is_up, is_up) != is_up
+    }
+
+    fn state_words(&self) -> usize {
+        STATE_WORDS
+    }
+
+    fn journal(&mut self, at: usize, journal: &mut Journal<'_>) {
+        self.say(at, journal);
+    }
+
+    fn restore_words(&mut self, words: &[u64], _: &[Queue]) -> Result<(), RestoreFault> {
+        self.take_over_words(words)
     }
 }

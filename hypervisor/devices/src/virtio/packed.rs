@@ -4,8 +4,9 @@
 //! second half of a descriptor, with the flags that say whose it is, is read and written as one: what
 //! is acted on is what was checked.
 
-use super::places::{Places, Progress, at};
+use super::places::{Places, Progress, admission_of, admission_word, at};
 use super::{Broken, Chain, Segment, Taken};
+use crate::journal::bit;
 use access::GuestMemory;
 use core::sync::atomic::{Ordering, fence};
 use spec::Gpa;
@@ -16,6 +17,8 @@ use spec::virtio::packed::{
 };
 
 const DESCRIPTOR_BYTES: u64 = Descriptor::BYTES as u64;
+/// Above what bounds that which is taken: whether its device's event suppression is in memory.
+const CHECKED: u32 = 32;
 
 /// A queue that is enabled. What the driver said about it does not change any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +87,17 @@ impl Packed {
             return Err(Broken);
         }
         Ok(Self { next_available, next_used, untold, outstanding, ..queue })
+    }
+
+    /// See [`Ring::bounds`](super::Ring::bounds).
+    pub(super) fn bounds(&self) -> u64 {
+        admission_word(self.admitted) | u64::from(self.is_checked) << CHECKED
+    }
+
+    /// See [`Ring::go_on`](super::Ring::go_on).
+    pub(super) fn go_on(&mut self, untold: u16, bounds: u64) -> bool {
+        (self.untold, self.is_checked) = (untold, bit(bounds, CHECKED));
+        admission_of(bounds & !(1 << CHECKED)).map(|admitted| self.admitted = admitted).is_some()
     }
 
     /// How many descriptors were taken and not put yet. It is never more than the queue has.
@@ -190,20 +204,24 @@ impl Packed {
     /// # Errors
     /// Where the driver's event suppression is not in memory.
     pub fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
-        if self.untold == 0 || memory.is_late() {
+        if self.untold == 0 {
             return Ok(false);
         }
-        let untold = core::mem::take(&mut self.untold);
         // The used descriptors are there before the driver's wish is read: the driver writes its wish,
         // and then looks at the ring again.
         fence(Ordering::SeqCst);
         let event = memory.read32(self.places.driver).map_err(|_| Broken)?;
-        match Event::decode(event) {
-            Event::Never => Ok(false),
-            Event::At(place) if self.places.event_index => Ok(self.has_passed(place, untold)),
+        let wanted = match Event::decode(event) {
+            Event::Never => false,
+            Event::At(place) if self.places.event_index => self.has_passed(place, self.untold),
             // What is reserved asks for nothing less.
-            Event::Always | Event::At(_) | Event::Reserved => Ok(true),
+            Event::Always | Event::At(_) | Event::Reserved => true,
+        };
+        // Where they are not there yet, a driver that does not want one may want one when they are.
+        if wanted || !memory.is_late() {
+            self.untold = 0;
         }
+        Ok(wanted)
     }
 
     /// Tells the driver whether to notify of the next list that it makes available. Whether one is

@@ -47,6 +47,32 @@ pub(super) struct Progress {
     pub(super) outstanding: u16,
 }
 
+impl Progress {
+    pub(super) const fn to_word(self) -> u64 {
+        let Self { next_available, next_used, untold, outstanding } = self;
+        next_available as u64 | (next_used as u64) << 16 | (untold as u64) << 32 | (outstanding as u64) << 48
+    }
+
+    pub(super) const fn of_word(word: u64) -> Self {
+        Self {
+            next_available: word as u16,
+            next_used: (word >> 16) as u16,
+            untold: (word >> 32) as u16,
+            outstanding: (word >> 48) as u16,
+        }
+    }
+}
+
+/// What bounds that which is taken, as a word: the number, and above it that there is one.
+pub(super) fn admission_word(admitted: Option<u16>) -> u64 {
+    admitted.map_or(0, |admitted| u64::from(admitted) | 1 << 16)
+}
+
+/// Reads it back. `None` where more is said.
+pub(super) fn admission_of(word: u64) -> Option<Option<u16>> {
+    (word >> 17 == 0).then_some((word >> 16 != 0).then_some(word as u16))
+}
+
 /// `offset` bytes behind the start of a part.
 pub(super) fn at(start: Gpa, offset: u64) -> Result<Gpa, Broken> {
     start.0.checked_add(offset).map(Gpa).ok_or(Broken)

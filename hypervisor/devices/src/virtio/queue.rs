@@ -3,6 +3,8 @@
 use super::places::{Places, Progress};
 use super::ring::is_packed;
 use super::{Broken, Chain, Ring, Taken};
+use crate::journal::{bit, ends};
+use crate::snapshot::{RestoreFault, has};
 use access::GuestMemory;
 use serde::{Deserialize, Serialize};
 use spec::Gpa;
@@ -155,6 +157,11 @@ impl Queue {
         self.ring.as_mut().ok_or(Broken)?.put_all(memory, chains)
     }
 
+    /// How many entries of its ring were taken and not put.
+    pub(super) fn outstanding(&self) -> u16 {
+        self.ring.as_ref().map_or(0, Ring::outstanding)
+    }
+
     /// Has the chains that were taken last, and not put, be taken again later. Nothing of them is
     /// remembered: the driver may have changed them by then.
     ///
@@ -226,5 +233,57 @@ impl Queue {
             queue.ring = Some(Ring::restored(queue.places(features), features, progress)?);
         }
         Ok(queue)
+    }
+}
+
+/// Words of how far a queue is, and of where it is, as they are committed.
+pub(super) const FAR_WORDS: usize = 2;
+pub(super) const PLACE_WORDS: usize = 4;
+/// What is above size and message in the first word of where a queue is.
+const ENABLED: u32 = 32;
+const RESETTING: u32 = 33;
+
+impl Queue {
+    /// How far it is: nothing where it is not enabled.
+    pub(super) fn far(&self) -> [u64; FAR_WORDS] {
+        self.ring.as_ref().map_or([0; FAR_WORDS], |ring| [ring.progress().to_word(), ring.bounds()])
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> [u64; PLACE_WORDS] {
+        let (is_enabled, is_resetting) = (u64::from(self.ring.is_some()), u64::from(self.is_resetting));
+        let head = u64::from(self.size) | u64::from(self.vector) << 16;
+        let head = head | is_enabled << ENABLED | is_resetting << RESETTING;
+        [head, self.descriptors, self.driver, self.device]
+    }
+
+    /// The state of the queue that said these words. What waits for an interrupt is not in it: that may be any number.
+    pub(super) fn state_of(
+        place: &[u64; PLACE_WORDS],
+        far: &[u64; FAR_WORDS],
+    ) -> Result<QueueState, RestoreFault> {
+        let [head, descriptors, driver, device] = *place;
+        ends(head, RESETTING + 1)?;
+        let is_enabled = bit(head, ENABLED);
+        has(!is_enabled || !bit(head, RESETTING), "a queue is enabled and being reset")?;
+        let progress = Progress { untold: 0, ..Progress::of_word(far[0]) };
+        Ok(QueueState {
+            size: head as u16,
+            vector: (head >> 16) as u16,
+            descriptors,
+            driver,
+            device,
+            progress: is_enabled.then_some(progress),
+        })
+    }
+
+    /// Goes on where the queue was that said these words, of which this one has the state. Whether there is such a
+    /// queue.
+    pub(super) fn go_on(&mut self, place: &[u64; PLACE_WORDS], far: &[u64; FAR_WORDS]) -> bool {
+        self.is_resetting = bit(place[0], RESETTING);
+        match &mut self.ring {
+            Some(ring) => ring.go_on(Progress::of_word(far[0]).untold, far[1]),
+            None => *far == [0; FAR_WORDS],
+        }
     }
 }

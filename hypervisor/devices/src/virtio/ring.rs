@@ -58,6 +58,17 @@ impl Ring {
         either!(self, ring => ring.progress())
     }
 
+    /// What bounds that which is taken, as a word.
+    pub(super) fn bounds(&self) -> u64 {
+        either!(self, ring => ring.bounds())
+    }
+
+    /// Goes on with so many entries put that the driver was not told of, and with these bounds. Whether there are
+    /// such.
+    pub(super) fn go_on(&mut self, untold: u16, bounds: u64) -> bool {
+        either!(self, ring => ring.go_on(untold, bounds))
+    }
+
     /// How many entries were taken and not put yet.
     pub const fn outstanding(&self) -> u16 {
         either!(self, ring => ring.outstanding())

@@ -1,6 +1,6 @@
 //! A split virtqueue, from the device's side (section 2.7).
 
-use super::places::{Places, Progress, at};
+use super::places::{Places, Progress, admission_of, admission_word, at};
 use super::{Broken, Chain, Segment, Taken};
 use access::GuestMemory;
 use core::sync::atomic::{Ordering, fence};
@@ -73,6 +73,17 @@ impl Split {
             return Err(Broken);
         }
         Ok(Self { next_available, next_used, untold, outstanding, ..Self::new(places)? })
+    }
+
+    /// See [`Ring::bounds`](super::Ring::bounds).
+    pub(super) fn bounds(&self) -> u64 {
+        admission_word(self.admitted)
+    }
+
+    /// See [`Ring::go_on`](super::Ring::go_on).
+    pub(super) fn go_on(&mut self, untold: u16, bounds: u64) -> bool {
+        self.untold = untold;
+        admission_of(bounds).map(|admitted| self.admitted = admitted).is_some()
     }
 
     /// How many chains were taken and not put yet. It is never more than the queue has descriptors.
@@ -168,16 +179,24 @@ impl Split {
     /// # Errors
     /// Where the available ring is not in memory.
     pub fn take_interrupt(&mut self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
-        if self.untold == 0 || memory.is_late() {
+        if self.untold == 0 {
             return Ok(false);
         }
-        let untold = core::mem::take(&mut self.untold);
         // The index is there before the driver's wish is read: the driver writes its wish, and then
         // looks at the index again.
         fence(Ordering::SeqCst);
+        let wanted = self.wants_interrupt(memory)?;
+        // Where it is not there yet, a driver that does not want one may want one when it is.
+        if wanted || !memory.is_late() {
+            self.untold = 0;
+        }
+        Ok(wanted)
+    }
+
+    fn wants_interrupt(&self, memory: &dyn GuestMemory) -> Result<bool, Broken> {
         if self.places.event_index {
             let event = RING_ENTRIES + u64::from(self.places.size) * AVAILABLE_ENTRY_BYTES;
-            let told = self.next_used.wrapping_sub(untold);
+            let told = self.next_used.wrapping_sub(self.untold);
             return Ok(passed(self.read_u16(memory, self.places.driver, event)?, told, self.next_used));
         }
         Ok(self.read_u16(memory, self.places.driver, RING_FLAGS)? & AVAILABLE_NO_INTERRUPT == 0)

@@ -1,6 +1,7 @@
 //! The driver's side of a virtio device, for tests of the device's: its queues, and the registers.
 
-use super::transport::{Function, Transport};
+use super::transport::Transport;
+use crate::Device;
 use crate::testing::{Bench, VecMedium};
 use access::GuestMemory;
 use access::memory::VecMemory;
@@ -18,24 +19,27 @@ pub const MEMORY: usize = 0x40_0000;
 /// Where the data of requests may be, to the end of the memory.
 pub const DATA: u64 = 0x30_0000;
 
-/// A device with its driver.
-pub struct Guest<F: Function, M = VecMemory> {
+/// A device with its driver: the device itself, or what stands for it.
+pub struct Driver<D, M = VecMemory> {
     /// The device, its memory and its medium.
-    pub bench: Bench<Transport<F>, M>,
+    pub bench: Bench<D, M>,
     /// Its queues.
     pub rings: Vec<Ring>,
 }
 
-impl<F: Function> Guest<F> {
+/// The driver of the device itself.
+pub type Guest<F, M = VecMemory> = Driver<Transport<F>, M>;
+
+impl<D: Device> Driver<D> {
     /// A device at power-up.
-    pub fn new(device: Transport<F>, medium: VecMedium) -> Self {
+    pub fn new(device: D, medium: VecMedium) -> Self {
         Self::with_memory(device, VecMemory::new(MEMORY), medium)
     }
 }
 
-impl<F: Function, M: GuestMemory> Guest<F, M> {
+impl<D: Device, M: GuestMemory> Driver<D, M> {
     /// A device at power-up, that reaches a memory of at least [`MEMORY`] bytes.
-    pub fn with_memory(device: Transport<F>, memory: M, medium: VecMedium) -> Self {
+    pub fn with_memory(device: D, memory: M, medium: VecMedium) -> Self {
         Self { bench: Bench::new(device, memory, medium), rings: Vec::new() }
     }
 

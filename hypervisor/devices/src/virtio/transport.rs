@@ -8,20 +8,25 @@
 
 use super::{Broken, Queue};
 use crate::device::{Accepts, CONFIG_REGISTERS, Completion, Context, Device, DeviceEffect, Reception, Work};
+use crate::journal::Journal;
+use crate::snapshot::RestoreFault;
 use alloc::boxed::Box;
 use network::{Frame, Parts};
 use spec::Width;
-use spec::virtio::pci::{
-    NO_VECTOR, capability, common, config_access_capability, isr, notify_capability, structure,
-};
+use spec::virtio::pci::{NO_VECTOR, capability, config_access_capability, isr, notify_capability, structure};
 use spec::virtio::{feature, status};
 
+mod committed;
 mod config_access;
 mod function;
+mod registers;
 pub(super) mod state;
 #[cfg(test)]
 mod tests;
+mod words;
 
+use committed::Touched;
+pub(crate) use committed::state_words;
 use config_access::ConfigAccess;
 pub use function::Function;
 pub use spec::virtio::pci::config_access::BYTES as CONFIG_ACCESS_BYTES;
@@ -95,6 +100,7 @@ pub struct Transport<F> {
     told: bool,
     /// Its registers in configuration space, which no reset by the driver changes.
     access: ConfigAccess,
+    touched: Touched,
 }
 
 impl<F: Function> Transport<F> {
@@ -120,6 +126,7 @@ impl<F: Function> Transport<F> {
             unsent: 0,
             told: false,
             access: ConfigAccess::default(),
+            touched: Touched::ALL,
         }
     }
 
@@ -137,84 +144,6 @@ impl<F: Function> Transport<F> {
     const fn is_running(&self) -> bool {
         let stopped = status::NEEDS_RESET | status::FAILED;
         self.status & status::DRIVER_OK != 0 && self.status & stopped == 0 && !self.is_resetting
-    }
-
-    fn queue(&self) -> Option<&Queue> {
-        self.queues.get(usize::from(self.queue_select))
-    }
-
-    fn queue_mut(&mut self) -> Option<&mut Queue> {
-        self.queues.get_mut(usize::from(self.queue_select))
-    }
-
-    /// The register that begins at `offset`, or the upper half of one.
-    fn common(&self, offset: u64) -> u64 {
-        match offset {
-            common::DEVICE_FEATURE_SELECT => self.device_select.into(),
-            common::DEVICE_FEATURE => half(self.features(), self.device_select).into(),
-            common::DRIVER_FEATURE_SELECT => self.driver_select.into(),
-            common::DRIVER_FEATURE => half(self.driver_features, self.driver_select).into(),
-            common::CONFIG_VECTOR => self.config_vector.into(),
-            common::QUEUES => self.queues.len() as u64,
-            common::STATUS => self.status.into(),
-            common::GENERATION => self.generation.into(),
-            common::QUEUE_SELECT => self.queue_select.into(),
-            common::QUEUE_NOTIFY => self.queue_select.into(),
-            common::QUEUE_VECTOR => self.queue().map_or(NO_VECTOR, |queue| queue.vector).into(),
-            _ if offset >= common::QUEUE_DESCRIPTORS && offset & 4 != 0 => {
-                self.queue().map_or(0, |queue| queue.read(offset & !7) >> 32)
-            }
-            _ => self.queue().map_or(0, |queue| queue.read(offset)),
-        }
-    }
-
-    fn write_common(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
-        let (dword, word) = (value as u32, value as u16);
-        match (offset, width) {
-            (common::DEVICE_FEATURE_SELECT, Width::Dword) => self.device_select = dword,
-            (common::DRIVER_FEATURE_SELECT, Width::Dword) => self.driver_select = dword,
-            (common::DRIVER_FEATURE, Width::Dword) => self.take_features(dword),
-            (common::CONFIG_VECTOR, Width::Word) => self.config_vector = self.vector(word),
-            (common::STATUS, Width::Byte) => self.set_status(value as u8, context),
-            (common::QUEUE_SELECT, Width::Word) => self.queue_select = word,
-            (common::QUEUE_SIZE, Width::Word) => {
-                let features = self.driver_features;
-                self.queue_mut().into_iter().for_each(|queue| queue.set_size(word, features));
-            }
-            (common::QUEUE_RESET, Width::Word) if word == 1 => self.reset_queue(),
-            (common::QUEUE_VECTOR, Width::Word) => {
-                let vector = self.vector(word);
-                self.queue_mut().into_iter().for_each(|queue| queue.vector = vector);
-            }
-            (common::QUEUE_ENABLE, Width::Word) if word == 1 => self.enable_queue(context),
-            (common::QUEUE_DESCRIPTORS.., Width::Dword) => {
-                self.queue_mut().into_iter().for_each(|queue| queue.set_address(offset, dword));
-            }
-            (common::QUEUE_DESCRIPTORS.., Width::Qword) => {
-                if let Some(queue) = self.queue_mut() {
-                    queue.set_address(offset, dword);
-                    queue.set_address(offset + 4, (value >> 32) as u32);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A vector that there is no message for is none (section 4.1.5.1.2).
-    const fn vector(&self, vector: u16) -> u16 {
-        if vector < self.messages { vector } else { NO_VECTOR }
-    }
-
-    fn take_features(&mut self, value: u32) {
-        if self.status & status::FEATURES_OK != 0 {
-            return;
-        }
-        let shift = match self.driver_select {
-            0 => 0,
-            1 => 32,
-            _ => return,
-        };
-        self.driver_features = self.driver_features & !(0xffff_ffff << shift) | u64::from(value) << shift;
     }
 
     fn enable_queue(&mut self, context: &mut Context<'_>) {
@@ -286,12 +215,14 @@ impl<F: Function> Transport<F> {
         }
         for (index, queue) in self.queues.iter_mut().enumerate() {
             if queue.is_resetting() && self.function.is_queue_idle(index) {
+                self.touched = Touched::ALL;
                 queue.reset();
             }
         }
     }
 
     fn forget(&mut self) {
+        self.touched = Touched::ALL;
         self.queues.iter_mut().for_each(Queue::reset);
         self.function.reset();
         self.is_resetting = false;
@@ -307,6 +238,7 @@ impl<F: Function> Transport<F> {
 
     /// The driver broke a rule: nothing is done any more until it resets the device (section 2.1.2).
     fn fail(&mut self, context: &mut Context<'_>) {
+        self.touched.queues = true;
         if self.status & status::NEEDS_RESET == 0 && !self.is_resetting {
             self.status |= status::NEEDS_RESET;
             if self.status & status::DRIVER_OK != 0 {
@@ -409,27 +341,6 @@ impl<F: Function> Transport<F> {
         let byte = |index| u64::from(self.function.read_config(offset.saturating_add(index))) << (8 * index);
         (0..width.bytes()).fold(0, |value, index| value | byte(index))
     }
-
-    /// Reads the registers in configuration space. Where they name nothing, the data is 0.
-    fn read_through(&mut self, at: u64, width: Width, context: &mut Context<'_>) -> u64 {
-        if ConfigAccess::has_data(at, width) {
-            let value = self
-                .access
-                .target(WINDOW_BYTES)
-                .map_or(0, |(offset, width)| self.read(offset, width, context));
-            self.access.set_data(value);
-        }
-        self.access.read(at, width)
-    }
-
-    fn write_through(&mut self, at: u64, width: Width, value: u64, context: &mut Context<'_>) {
-        self.access.write(at, width, value);
-        if ConfigAccess::has_data(at, width)
-            && let Some((offset, width)) = self.access.target(WINDOW_BYTES)
-        {
-            self.write(offset, width, self.access.data() & width.mask(), context);
-        }
-    }
 }
 
 impl<F: Function> Device for Transport<F> {
@@ -444,6 +355,7 @@ impl<F: Function> Device for Transport<F> {
     fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64 {
         match offset {
             ISR if !self.is_resetting => {
+                self.touched.queues = true;
                 let value = core::mem::take(&mut self.isr);
                 self.notify(context);
                 value.into()
@@ -458,8 +370,12 @@ impl<F: Function> Device for Transport<F> {
 
     fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
         match offset {
-            NOTIFY..WINDOW_BYTES => self.work(context),
+            NOTIFY..WINDOW_BYTES => {
+                self.touched.queues = true;
+                self.work(context);
+            }
             COMMON..ISR if width.is_aligned(offset) => {
+                self.touched = Touched::ALL;
                 self.write_common(offset, width, value, context);
                 self.notify(context);
             }
@@ -469,6 +385,7 @@ impl<F: Function> Device for Transport<F> {
     }
 
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {
+        self.touched.queues = true;
         if self.function.complete(completion, &mut self.queues, context).is_err() {
             self.fail(context);
         }
@@ -493,6 +410,7 @@ impl<F: Function> Device for Transport<F> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        self.touched.queues = true;
         self.go_on(context)
     }
 
@@ -518,6 +436,7 @@ impl<F: Function> Device for Transport<F> {
         if !self.is_running() {
             return false;
         }
+        self.touched.queues = true;
         let taken = self.function.transmit(frame, &mut self.queues, context).unwrap_or_else(|Broken| {
             frame.clear();
             self.fail(context);
@@ -539,6 +458,7 @@ impl<F: Function> Device for Transport<F> {
         if !self.is_running() {
             return 0;
         }
+        self.touched.queues = true;
         let bytes = self.function.output(into, &mut self.queues, context).unwrap_or_else(|Broken| {
             self.fail(context);
             0
@@ -551,6 +471,7 @@ impl<F: Function> Device for Transport<F> {
         if !self.is_running() {
             return false;
         }
+        self.touched.queues = true;
         let taken = self.function.input(byte, &mut self.queues, context).unwrap_or_else(|Broken| {
             self.fail(context);
             false
@@ -563,6 +484,7 @@ impl<F: Function> Device for Transport<F> {
         if !self.is_running() {
             return Reception::Down;
         }
+        self.touched.queues = true;
         let reception = self.function.receive(parts, &mut self.queues, context).unwrap_or_else(|Broken| {
             self.fail(context);
             Reception::Down
@@ -572,11 +494,13 @@ impl<F: Function> Device for Transport<F> {
     }
 
     fn tell(&mut self, context: &mut Context<'_>) {
+        self.touched.queues = true;
         self.tell_queues(context);
     }
 
     /// A driver that is set up is told that the configuration changed (section 2.5).
     fn set_link(&mut self, is_up: bool, context: &mut Context<'_>) {
+        self.touched.queues = true;
         if !self.function.set_link(is_up) {
             return;
         }
@@ -586,13 +510,16 @@ impl<F: Function> Device for Transport<F> {
             self.notify(context);
         }
     }
-}
 
-/// The half of 64 features that `select` names.
-const fn half(features: u64, select: u32) -> u32 {
-    match select {
-        0 => features as u32,
-        1 => (features >> 32) as u32,
-        _ => 0,
+    fn state_words(&self) -> usize {
+        state_words(self.queues.len()) + self.function.state_words()
+    }
+
+    fn journal(&mut self, journal: &mut Journal<'_>) {
+        self.say(journal);
+    }
+
+    fn restore_words(&mut self, said: &[u64]) -> Result<(), RestoreFault> {
+        self.take_over_words(said)
     }
 }

@@ -1,6 +1,8 @@
 //! The pairs of queues, and which of them a flow of frames comes to: the one on which the driver sends
 //! that flow (section 5.1.6.5.6).
 
+use crate::journal::{self, Journal};
+use crate::snapshot::RestoreFault;
 use serde::{Deserialize, Serialize};
 use spec::ethernet::{HEADER_BYTES, TAG_BYTES, TYPE, TYPE_IPV4, TYPE_IPV6, TYPE_VLAN};
 use spec::ip::{v4, v6};
@@ -56,32 +58,66 @@ impl Pairs {
         if self.are_several { 2 * self.count as usize } else { queue::CONTROL }
     }
 
+    /// They in a word's lower half.
+    pub fn to_word(self) -> u64 {
+        u64::from(self.active) | u64::from(self.are_several) << 16
+    }
+
+    /// `count` pairs as a word's lower half says.
+    pub const fn of_word(word: u64, count: u16) -> Self {
+        Self { count, active: word as u16, are_several: word >> 16 & 1 != 0 }
+    }
+
     /// Whether there can be such pairs of `count`.
     pub fn is_possible(self, count: u16) -> bool {
         self.count == count && (1..=count).contains(&self.active) && (self.are_several || self.active == 1)
     }
 }
 
-/// Which pair each flow was seen on last. It is not part of a state: it is learned again.
+/// Which pair each flow was seen on last. It is not part of a saved state: it is learned again.
 #[derive(Clone, Debug)]
-pub struct Steering([u8; FLOWS]);
+pub struct Steering {
+    pairs: [u8; FLOWS],
+    /// The words of which something has changed since they were committed.
+    changed: u8,
+}
+
+/// Words of which pair each flow was seen on.
+pub const STEERING_WORDS: usize = FLOWS / 8;
+const _: () = assert!(STEERING_WORDS == u8::BITS as usize);
 
 impl Steering {
     /// Nothing was seen.
     pub const fn new() -> Self {
-        Self([0; FLOWS])
+        Self { pairs: [0; FLOWS], changed: u8::MAX }
+    }
+
+    /// Says what has changed, from word `at` on.
+    pub fn say(&mut self, at: usize, journal: &mut Journal<'_>) {
+        let (words, _) = self.pairs.as_chunks::<8>();
+        let changed = core::mem::take(&mut self.changed);
+        for (index, word) in words.iter().enumerate().filter(|(index, _)| changed >> index & 1 != 0) {
+            journal.put(at + index, u64::from_le_bytes(*word));
+        }
+    }
+
+    /// Takes over what was said from word `at` on. A flow of a pair that is not used has none.
+    pub fn take_over_words(&mut self, words: &[u64], at: usize) -> Result<(), RestoreFault> {
+        journal::copy(words, at, &mut self.pairs)
     }
 
     /// The driver sends a frame on `pair`, of which `typed` is what is behind the addresses.
     pub fn learn(&mut self, typed: &[u8], pair: usize) {
-        if let Some(place) = self.0.get_mut(flow(typed)) {
+        let flow = flow(typed);
+        if let Some(place) = self.pairs.get_mut(flow).filter(|place| **place != pair as u8) {
             *place = pair as u8;
+            self.changed |= 1 << (flow / 8);
         }
     }
 
     /// The pair, of the `active` ones, of a frame that the driver receives.
     pub fn pair(&self, typed: &[u8], active: usize) -> usize {
-        let pair = self.0.get(flow(typed)).copied().unwrap_or(0).into();
+        let pair = self.pairs.get(flow(typed)).copied().unwrap_or(0).into();
         if pair < active { pair } else { 0 }
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Nothing leads from the window back to these registers, so an access through them is one access and no more.
 
+use super::{Function, Transport, WINDOW_BYTES};
+use crate::device::{Context, Device};
 use serde::{Deserialize, Serialize};
 use spec::Width;
 use spec::virtio::pci::config_access::{BAR, BYTES, DATA, LENGTH, OFFSET};
@@ -57,9 +59,43 @@ impl ConfigAccess {
         self.write(DATA, Width::Dword, value);
     }
 
+    /// The registers as words, the first byte lowest.
+    pub(super) const fn to_words(self) -> [u64; 2] {
+        [self.0 as u64, (self.0 >> 64) as u64]
+    }
+
+    pub(super) fn of_words([low, high]: [u64; 2]) -> Self {
+        Self(u128::from(low) | u128::from(high) << 64)
+    }
+
     /// Whether registers can be so: nothing is written to what is reserved.
     pub(super) const fn is_possible(self) -> bool {
         self.0 & !WRITABLE == 0
+    }
+}
+
+impl<F: Function> Transport<F> {
+    /// Reads the registers in configuration space. Where they name nothing, the data is 0.
+    pub(super) fn read_through(&mut self, at: u64, width: Width, context: &mut Context<'_>) -> u64 {
+        self.touched.registers = true;
+        if ConfigAccess::has_data(at, width) {
+            let value = self
+                .access
+                .target(WINDOW_BYTES)
+                .map_or(0, |(offset, width)| self.read(offset, width, context));
+            self.access.set_data(value);
+        }
+        self.access.read(at, width)
+    }
+
+    pub(super) fn write_through(&mut self, at: u64, width: Width, value: u64, context: &mut Context<'_>) {
+        self.touched.registers = true;
+        self.access.write(at, width, value);
+        if ConfigAccess::has_data(at, width)
+            && let Some((offset, width)) = self.access.target(WINDOW_BYTES)
+        {
+            self.write(offset, width, self.access.data() & width.mask(), context);
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::{Broken, Queue};
 use crate::device::{Accepts, Completion, Context, Reception, Work};
+use crate::journal::Journal;
+use crate::snapshot::RestoreFault;
 use network::{Frame, Parts};
 
 /// What is special about one type of device.
@@ -132,5 +134,22 @@ pub trait Function: Send {
     fn set_link(&mut self, is_up: bool) -> bool {
         let _ = is_up;
         false
+    }
+    /// How many words of a committed state are the type's; see [`Device::state_words`](crate::Device::state_words).
+    fn state_words(&self) -> usize {
+        0
+    }
+    /// Says them, from word `at` on; see [`Device::journal`](crate::Device::journal).
+    fn journal(&mut self, at: usize, journal: &mut Journal<'_>) {
+        let _ = (at, journal);
+    }
+    /// Becomes as the function that said `words`. It was [started](Self::start) where that one was, and these are
+    /// its queues.
+    ///
+    /// # Errors
+    /// No function of the type has such a state.
+    fn restore_words(&mut self, words: &[u64], queues: &[Queue]) -> Result<(), RestoreFault> {
+        let _ = (words, queues);
+        Ok(())
     }
 }

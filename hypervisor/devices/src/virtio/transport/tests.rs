@@ -5,6 +5,9 @@ use crate::virtio::net;
 use crate::virtio::testing::Guest;
 use network::MacAddress;
 use proptest::prelude::*;
+use spec::virtio::pci::common;
+
+mod words;
 
 const USUAL: u64 = FEATURES;
 
