@@ -20,6 +20,8 @@ use std::vec;
 use std::vec::Vec;
 
 mod killed;
+mod nvme;
+mod peers;
 mod virtio;
 
 const MEMORY_BYTES: usize = 0x4000;

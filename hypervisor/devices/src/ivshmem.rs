@@ -6,6 +6,8 @@
 //! at a time, and a doorbell that was not carried yet is rung once however often it is pulled.
 
 use crate::device::{Completion, Context, Device, DeviceEffect, Doorbell, Work};
+use crate::journal::Journal;
+use crate::snapshot::RestoreFault;
 use alloc::boxed::Box;
 use spec::Width;
 use spec::ivshmem::{doorbell, register};
@@ -13,6 +15,7 @@ use spec::ivshmem::{doorbell, register};
 mod state;
 
 pub use state::STATE_BYTES;
+pub(crate) use state::state_words;
 
 /// How many messages a peer has.
 pub const VECTORS: u16 = 8;
@@ -100,13 +103,25 @@ impl Device for Ivshmem {
         self.taken += 1;
         Some(Doorbell { peer, vector })
     }
+
+    fn state_words(&self) -> usize {
+        state_words(self.rung.len())
+    }
+
+    fn journal(&mut self, journal: &mut Journal<'_>) {
+        self.say(journal);
+    }
+
+    fn restore_words(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
+        self.take_over(words)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::effect::Effects;
-    use crate::snapshot::{RestoreFault, SaveFault};
+    use crate::snapshot::SaveFault;
     use access::memory::VecMemory;
     use proptest::prelude::*;
     use std::collections::BTreeSet;

@@ -29,6 +29,7 @@ use spec::nvme::{PAGE_BYTES, Status};
 use spec::{Gpa, Width};
 
 mod admin;
+mod committed;
 mod config;
 mod features;
 mod identify;
@@ -37,15 +38,20 @@ mod queues;
 mod shadow;
 mod state;
 mod transfer;
+mod words;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use committed::STATE_WORDS;
 pub use config::{BlockSize, Config, MOST_MESSAGES};
 pub use state::STATE_BYTES;
 
+use crate::journal::Journal;
 use crate::slots::{SLOTS, Slots};
+use crate::snapshot::RestoreFault;
+use committed::Touched;
 use config::{IO_ENTRIES, IO_QUEUES};
 use features::Features;
 use queues::{CompletionQueue, LEAST_ENTRIES, SubmissionQueue};
@@ -120,6 +126,7 @@ pub struct Nvme {
     told: bool,
     /// Where a structure is put together before it is copied.
     page: Box<[u8]>,
+    touched: Touched,
 }
 
 impl Nvme {
@@ -146,6 +153,7 @@ impl Nvme {
             unsent: 0,
             told: false,
             page: core::iter::repeat_n(0, PAGE_BYTES as usize).collect(),
+            touched: Touched::ALL,
         }
     }
 
@@ -173,6 +181,7 @@ impl Nvme {
     }
 
     fn write_register(&mut self, offset: u64, value: u32) {
+        self.touched.registers = true;
         let low = u64::from(value & !0xfff);
         let high = u64::from(value) << 32;
         match offset {
@@ -213,6 +222,7 @@ impl Nvme {
 
     /// What is gone with any reset (section 7.3.2): everything but CC, AQA, ASQ, ACQ.
     fn forget_queues(&mut self) {
+        self.touched = Touched::ALL;
         self.submission = [None; QUEUES];
         self.completion = [None; QUEUES];
         self.shadow = None;
@@ -226,6 +236,7 @@ impl Nvme {
     /// CC.EN rose: takes the admin queues and is ready, unless that is not possible as the
     /// registers stand.
     fn start(&mut self) {
+        self.touched = Touched::ALL;
         let (cc, aqa) = (self.configuration, self.admin_attributes);
         let entries = (aqa::submission_entries(aqa), aqa::completion_entries(aqa));
         let is_possible = cc::command_set(cc) == 0
@@ -309,6 +320,7 @@ impl Nvme {
             completion.reserve();
         }
         if queue == 0 {
+            self.touched.registers = true;
             self.start_admin(&command, context);
         } else {
             self.start_io(queue, &command, context);
@@ -427,6 +439,7 @@ impl Device for Nvme {
         if offset >= WINDOW_BYTES || !width.is_aligned(offset) {
             return;
         }
+        self.touched.queues = true;
         match width {
             Width::Dword => match offset.checked_sub(register::DOORBELLS) {
                 // Whoever polls finds it in the guest's memory.
@@ -446,6 +459,7 @@ impl Device for Nvme {
     }
 
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {
+        self.touched.queues = true;
         if let Some((Some(work), fault)) = self.slots.finish(completion) {
             self.finish_work(work, fault, context);
         }
@@ -458,11 +472,13 @@ impl Device for Nvme {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        self.touched.queues = true;
         self.take_doorbells(context.memory);
         self.go_on(context)
     }
 
     fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {
+        self.touched.queues = true;
         self.want_doorbells(wanted, context)
     }
 
@@ -486,6 +502,18 @@ impl Device for Nvme {
         self.admin_submission = 0;
         self.admin_completion = 0;
         self.told = false;
+    }
+
+    fn state_words(&self) -> usize {
+        STATE_WORDS
+    }
+
+    fn journal(&mut self, journal: &mut Journal<'_>) {
+        self.say(journal);
+    }
+
+    fn restore_words(&mut self, said: &[u64]) -> Result<(), RestoreFault> {
+        self.take_over(said)
     }
 }
 

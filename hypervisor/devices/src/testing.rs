@@ -246,16 +246,47 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
     }
 }
 
+/// The committed state of a device, as whoever keeps it has it.
+pub struct Kept {
+    said: Vec<u64>,
+    /// Its words.
+    pub words: Vec<u64>,
+}
+
+impl Kept {
+    /// Of a device that has not said anything.
+    pub fn new<D: Device + ?Sized>(device: &D) -> Self {
+        let words = vec![0; device.state_words()];
+        Self { said: words.clone(), words }
+    }
+
+    /// Takes in what the device says after a call.
+    #[allow(
+        clippy::expect_used,
+        reason = "a device that says more than it said it would shall fail the test"
+    )]
+    pub fn follow<D: Device + ?Sized>(&mut self, device: &mut D) {
+        let mut records = vec![0; record_words(self.said.len())];
+        let mut journal = Journal::new(&mut self.said, &mut records);
+        device.journal(&mut journal);
+        let used = journal.finish().expect("more words than it said");
+        apply(records.get(..used).unwrap_or_default(), &mut self.words).expect("words of the state");
+    }
+
+    /// Has another device, as after power-up, go on instead.
+    #[allow(clippy::expect_used, reason = "a state that is not taken shall fail the test")]
+    pub fn replace<D: Device>(&mut self, device: &mut D, mut other: D) {
+        self.follow(device);
+        other.restore_words(&self.words).expect("the state of a device");
+        *device = other;
+    }
+}
+
 /// The committed state of a device that has not said any.
-#[allow(clippy::expect_used, reason = "a device that says more than it said it would shall fail the test")]
 pub fn state_of<D: Device + ?Sized>(device: &mut D) -> Vec<u64> {
-    let words = device.state_words();
-    let (mut said, mut kept, mut records) = (vec![0; words], vec![0; words], vec![0; record_words(words)]);
-    let mut journal = Journal::new(&mut said, &mut records);
-    device.journal(&mut journal);
-    let used = journal.finish().expect("more words than it said");
-    apply(records.get(..used).unwrap_or_default(), &mut kept).expect("a state");
-    kept
+    let mut kept = Kept::new(device);
+    kept.follow(device);
+    kept.words
 }
 
 /// Words that are as random as a test needs them, always the same (SplitMix64: Steele, Lea and Flood, 2014).

@@ -5,7 +5,7 @@ use crate::device::Work;
 use crate::ide::BUFFERS_BYTES;
 use crate::virtio::transport::{own_effects, state_words};
 use crate::virtio::{block, console, net};
-use crate::{ide, ne2000, nvme, serial};
+use crate::{ide, ivshmem, ne2000, nvme, serial};
 use network::LARGEST_BYTES;
 
 /// The most bytes of what a console is asked for at a time, or more.
@@ -75,6 +75,7 @@ impl Blueprint {
             Self::Nvme(_) => Needs {
                 effects: nvme::MOST_EFFECTS,
                 requests: nvme::MOST_REQUESTS,
+                state_words: nvme::STATE_WORDS,
                 heap_bytes: 8 << 10,
                 ..least
             },
@@ -110,7 +111,8 @@ impl Blueprint {
                 }
             }
             Self::Ivshmem { peers, .. } => {
-                Needs { heap_bytes: least.heap_bytes + usize::from(*peers), ..least }
+                let state_words = ivshmem::state_words((*peers).into());
+                Needs { state_words, heap_bytes: least.heap_bytes + usize::from(*peers), ..least }
             }
             Self::Display { .. } => least,
         }

@@ -1,7 +1,8 @@
 //! The registers' state, as it is saved: all that a guest can tell of them. The memory is not theirs.
 
 use super::Ivshmem;
-use crate::snapshot::{self, RestoreFault, SaveFault, is_of};
+use crate::journal::{self, Journal};
+use crate::snapshot::{self, RestoreFault, SaveFault, has, is_of};
 use serde::{Deserialize, Serialize};
 
 /// Changes with each change of [`State`] or of what it holds.
@@ -16,7 +17,36 @@ struct State {
     mask: u32,
 }
 
+/// Words of the committed state with so many peers: the mask, the doorbells that were taken, those that were rung, a
+/// byte a peer.
+pub(crate) const fn state_words(peers: usize) -> usize {
+    RUNG_AT + peers.div_ceil(8)
+}
+const RUNG_AT: usize = 2;
+
 impl Ivshmem {
+    pub(super) fn say(&self, journal: &mut Journal<'_>) {
+        journal.put_all(0, &[self.mask.into(), self.taken]);
+        for (at, peers) in (RUNG_AT..).zip(self.rung.chunks(8)) {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(peers).for_each(|(place, rung)| *place = *rung);
+            journal.put(at, u64::from_le_bytes(bytes));
+        }
+    }
+
+    pub(super) fn take_over(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
+        let (mask, taken) = (journal::word(words, 0)?, journal::word(words, 1)?);
+        journal::ends(mask, 32)?;
+        for (at, peers) in (RUNG_AT..).zip(self.rung.chunks_mut(8)) {
+            let bytes = journal::word(words, at)?.to_le_bytes();
+            let (own, none) = bytes.split_at_checked(peers.len()).unwrap_or_default();
+            has(none.iter().all(|rung| *rung == 0), "a peer is rung that is not there")?;
+            peers.iter_mut().zip(own).for_each(|(place, rung)| *place = *rung);
+        }
+        (self.mask, self.taken) = (mask as u32, taken);
+        Ok(())
+    }
+
     /// Writes the state into `into`, of which [`STATE_BYTES`] and a byte for each peer are enough, and says
     /// how many bytes it has. A doorbell that was rung and not carried is in it.
     ///

@@ -154,6 +154,7 @@ impl Nvme {
 
     /// The last command of a queue that is being deleted was answered.
     pub(super) fn finish_deletion(&mut self, queue: u16, identifier: u16, context: &mut Context<'_>) {
+        self.touched.registers = true;
         if let Some(place) = self.submission.get_mut(usize::from(queue)) {
             *place = None;
         }

@@ -50,6 +50,36 @@ impl Features {
         is_vector && (config.writable || self.write_cache)
     }
 
+    /// Words of them, as they are committed.
+    pub(super) const WORDS: usize = 3;
+
+    pub(super) fn to_words(self) -> [u64; Self::WORDS] {
+        let (cache, atomicity) = (u64::from(self.write_cache), u64::from(self.write_atomicity));
+        [
+            u64::from(self.arbitration)
+                | u64::from(self.temperature_over) << 32
+                | u64::from(self.temperature_under) << 48,
+            u64::from(self.error_recovery)
+                | u64::from(self.coalescing) << 16
+                | u64::from(self.uncoalesced) << 32,
+            cache | atomicity << 1 | u64::from(self.events) << 32,
+        ]
+    }
+
+    pub(super) const fn of_words([first, second, third]: [u64; Self::WORDS]) -> Self {
+        Self {
+            arbitration: first as u32,
+            temperature_over: (first >> 32) as u16,
+            temperature_under: (first >> 48) as u16,
+            error_recovery: second as u16,
+            write_cache: third & 1 != 0,
+            coalescing: (second >> 16) as u16,
+            uncoalesced: (second >> 32) as u32,
+            write_atomicity: third & 2 != 0,
+            events: (third >> 32) as u32,
+        }
+    }
+
     /// Get features: the value in dword 0 of the answer.
     pub(super) const fn get(&self, command: &Command, config: &Config) -> Result<u32, Status> {
         // Identify says that there is no choice between current, default and saved values.

@@ -171,3 +171,94 @@ impl CompletionQueue {
         Ok(())
     }
 }
+
+/// Words of how far a pair of queues is, and of where it is, as they are committed.
+pub(super) const FAR_WORDS: usize = 2;
+pub(super) const PLACE_WORDS: usize = 4;
+/// A queue is there: its place is a page's, so the lowest bit says that.
+const IS_THERE: u64 = 1;
+
+/// What is above head and tail of a queue, of 16 bits each, as they are committed: the commands in flight or the
+/// entries kept for them, a flag, and a command's identifier.
+mod field {
+    pub const COUNT: u32 = 32;
+    pub const FLAG: u32 = 47;
+    pub const IDENTIFIER: u32 = 48;
+}
+
+/// Head, tail and what is counted.
+const fn far(head: u32, tail: u32, count: u32, flag: bool) -> u64 {
+    head as u64 | (tail as u64) << 16 | (count as u64) << field::COUNT | (flag as u64) << field::FLAG
+}
+
+const fn of_far(word: u64) -> (u32, u32, u32, bool) {
+    let count = (word >> field::COUNT) as u32 & ((1 << (field::FLAG - field::COUNT)) - 1);
+    (word as u16 as u32, (word >> 16) as u16 as u32, count, word >> field::FLAG & 1 != 0)
+}
+
+impl SubmissionQueue {
+    /// How far it is.
+    pub(super) fn far(queue: &Option<Self>) -> u64 {
+        let Some(Self { head, tail, in_flight, deletion, .. }) = *queue else { return 0 };
+        far(head, tail, in_flight, deletion.is_some()) | u64::from(deletion.unwrap_or(0)) << field::IDENTIFIER
+    }
+
+    /// Where it is.
+    pub(super) fn place(queue: &Option<Self>) -> [u64; 2] {
+        let Some(Self { base, entries, completions, .. }) = *queue else { return [0; 2] };
+        [base.0 | IS_THERE, u64::from(entries) | u64::from(completions) << 32]
+    }
+
+    /// The queue of these words.
+    pub(super) fn of_words(word: u64, [base, size]: [u64; 2]) -> Option<Self> {
+        let (head, tail, in_flight, is_deleted) = of_far(word);
+        (base & IS_THERE != 0).then_some(Self {
+            base: Gpa(base & !IS_THERE),
+            entries: size as u32,
+            head,
+            tail,
+            completions: (size >> 32) as u16,
+            in_flight,
+            deletion: is_deleted.then_some((word >> field::IDENTIFIER) as u16),
+        })
+    }
+}
+
+impl CompletionQueue {
+    /// How far it is.
+    pub(super) fn far(queue: &Option<Self>) -> u64 {
+        let Some(Self { head, tail, reserved, phase, .. }) = *queue else { return 0 };
+        far(head, tail, reserved, phase)
+    }
+
+    /// Where it is.
+    pub(super) fn place(queue: &Option<Self>) -> [u64; 2] {
+        let Some(Self { base, entries, vector, .. }) = *queue else { return [0; 2] };
+        let vector = vector.map_or(0, |vector| u64::from(vector) | 1 << 16);
+        [base.0 | IS_THERE, u64::from(entries) | vector << 32]
+    }
+
+    /// The queue of these words.
+    pub(super) fn of_words(word: u64, [base, size]: [u64; 2]) -> Option<Self> {
+        let (head, tail, reserved, phase) = of_far(word);
+        (base & IS_THERE != 0).then_some(Self {
+            base: Gpa(base & !IS_THERE),
+            entries: size as u32,
+            head,
+            tail,
+            phase,
+            vector: (size >> 48 & 1 != 0).then_some((size >> 32) as u16),
+            reserved,
+        })
+    }
+
+    /// Whether it has entries enough for those that are kept.
+    pub(super) const fn has_kept(&self) -> bool {
+        self.waiting() + self.reserved < self.entries
+    }
+
+    /// Entries that are kept.
+    pub(super) const fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}

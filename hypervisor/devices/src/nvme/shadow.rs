@@ -26,6 +26,16 @@ impl Shadow {
         self.doorbells.is_aligned(PAGE_BYTES) && self.events.is_aligned(PAGE_BYTES)
     }
 
+    /// Two words, as they are committed: places of pages, of which the first says by its lowest bit whether there are
+    /// any.
+    pub(super) fn to_words(shadow: Option<Self>) -> [u64; 2] {
+        shadow.map_or([0; 2], |Self { doorbells, events }| [doorbells.0 | 1, events.0])
+    }
+
+    pub(super) fn of_words([doorbells, events]: [u64; 2]) -> Option<Self> {
+        (doorbells & 1 != 0).then_some(Self { doorbells: Gpa(doorbells & !1), events: Gpa(events) })
+    }
+
     /// The index that the guest wrote for doorbell `place`.
     fn doorbell(&self, place: usize, memory: &dyn GuestMemory) -> Option<u32> {
         let mut bytes = [0; DOORBELL_BYTES as usize];

@@ -1,11 +1,12 @@
 //! The controller's state, as it is saved: all that its guest can tell, while nothing is at the medium.
 
+use super::committed::Touched;
 use super::config::{EVENT_REQUESTS, IO_ENTRIES};
 use super::features::Features;
 use super::queues::{CompletionQueue, SubmissionQueue};
 use super::shadow::Shadow;
 use super::{Config, Nvme, QUEUES, Shutdown};
-use crate::snapshot::{self, RestoreFault, SaveFault};
+use crate::snapshot::{self, RestoreFault, SaveFault, has};
 use serde::{Deserialize, Serialize};
 use spec::nvme::PAGE_BYTES;
 use spec::nvme::register::{aqa, cc, csts};
@@ -60,9 +61,18 @@ impl Nvme {
         if state.config != self.config {
             return Err(RestoreFault::Configuration);
         }
-        state.check().map_err(RestoreFault::Impossible)?;
+        state.check(false).map_err(RestoreFault::Impossible)?;
+        let is_over = matches!(state.shutdown, Shutdown::None | Shutdown::Done);
+        has(is_over, "a shutdown waits for nothing")?;
         self.slots.forget();
         self.resetting = false;
+        self.become_as(&state);
+        self.told = self.level();
+        Ok(())
+    }
+
+    pub(super) fn become_as(&mut self, state: &State) {
+        self.touched = Touched::ALL;
         self.configuration = state.configuration;
         self.status = state.status;
         self.shutdown = state.shutdown;
@@ -77,8 +87,6 @@ impl Nvme {
         self.event_requests = state.event_requests;
         self.turn = state.turn.into();
         self.unsent = state.unsent;
-        self.told = self.level();
-        Ok(())
     }
 
     pub(super) const fn state(&self) -> State {
@@ -103,8 +111,8 @@ impl Nvme {
 }
 
 impl State {
-    /// What cannot be, if there is something.
-    fn check(&self) -> Result<(), &'static str> {
+    /// What cannot be, if there is something. In the middle of a reset CSTS is as before, and the queues are gone.
+    pub(super) fn check(&self, is_resetting: bool) -> Result<(), &'static str> {
         let is_enabled = self.configuration & cc::ENABLE != 0;
         let is_ready = self.status & csts::READY != 0;
         let has = |is_so: bool, otherwise| if is_so { Ok(()) } else { Err(otherwise) };
@@ -113,8 +121,7 @@ impl State {
         has(self.admin_submission.is_multiple_of(PAGE_BYTES), "ASQ is not the address of a page")?;
         has(self.admin_completion.is_multiple_of(PAGE_BYTES), "ACQ is not the address of a page")?;
         has(self.status & !(csts::READY | csts::FATAL) == 0, "a reserved bit of CSTS is set")?;
-        has(is_enabled == (self.status != 0), "CSTS says another thing than CC.EN")?;
-        has(matches!(self.shutdown, Shutdown::None | Shutdown::Done), "a shutdown waits for nothing")?;
+        has(is_resetting || is_enabled == (self.status != 0), "CSTS says another thing than CC.EN")?;
         has(
             self.shadow.is_none_or(|shadow| self.config.is_polled && is_ready && shadow.is_possible()),
             "doorbells are in memory where they cannot be",
@@ -124,7 +131,7 @@ impl State {
         has(self.is_message(self.unsent), "a message is due that is not there")?;
         has(self.features.is_possible(&self.config), "a feature has a value that it cannot have")?;
         has(
-            self.submission[0].is_some() == is_ready,
+            self.submission[0].is_some() == (is_ready && !is_resetting),
             "there is an admin queue or none, unlike CSTS.RDY says",
         )?;
         for queue in 0..QUEUES {

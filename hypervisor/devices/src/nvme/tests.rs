@@ -19,6 +19,7 @@ mod doorbells;
 mod faults;
 mod reset;
 mod saving;
+mod words;
 
 /// Where the submission queues are, a page each, and the completion queues behind them.
 const SUBMISSIONS: u64 = 0x1_0000;

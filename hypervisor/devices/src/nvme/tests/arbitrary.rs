@@ -1,6 +1,7 @@
 //! A guest that writes anything anywhere.
 
 use super::*;
+use crate::testing::Kept;
 use proptest::prelude::*;
 
 /// What the guest, or its medium, does next.
@@ -150,10 +151,19 @@ proptest! {
     /// Nothing panics, leaves the medium, or is more than was said (the bench looks), and
     /// afterwards the controller works as if nothing had been.
     #[test]
-    fn nothing_a_guest_does_breaks_it(writable: bool, steps in proptest::collection::vec(step(), 1..200)) {
-        let mut guest = Guest::with_queues(Config { writable, ..config() });
+    fn nothing_a_guest_does_breaks_it(
+        writable: bool,
+        is_lost: bool,
+        steps in proptest::collection::vec(step(), 1..200),
+    ) {
+        let config = Config { writable, ..config() };
+        let mut guest = Guest::with_queues(config);
+        let mut kept = Kept::new(&guest.bench.device);
         for step in &steps {
             guest.step(step);
+            if is_lost {
+                kept.replace(&mut guest.bench.device, Nvme::new(config));
+            }
             guest.assert_nothing_is_stuck();
         }
         guest.drain();

@@ -4,6 +4,7 @@
 use super::saving::{device, save};
 use super::*;
 use crate::Device;
+use crate::testing::Kept;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use spec::virtio::pci::common;
@@ -425,6 +426,7 @@ proptest! {
         event_index: bool,
         is_packed: bool,
         flushes: bool,
+        is_lost: bool,
         steps in proptest::collection::vec(step(), 1..300),
     ) {
         let with = |is_so: bool, feature: u64| if is_so { feature } else { 0 };
@@ -434,8 +436,13 @@ proptest! {
             | common_feature::RING_RESET
             | with(flushes, feature::FLUSH);
         let mut world = World::new(features, is_polled, hold);
+        let mut kept = Kept::new(&world.drive.guest.bench.device);
         for step in steps {
             world.step(step);
+            if is_lost {
+                let other = Block::new(Config { sectors: SECTORS, ..config() });
+                kept.replace(&mut world.drive.guest.bench.device, Transport::new(other, 3, is_polled));
+            }
         }
         world.end();
     }
