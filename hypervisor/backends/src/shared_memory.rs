@@ -56,7 +56,9 @@ impl SharedMemory {
         let Self { peers, rung, .. } = self;
         for (guest, endpoint) in peers.iter().flatten() {
             clients.with(*guest, *endpoint, &mut |endpoint, _| {
-                while let Some(Doorbell { peer, vector }) = endpoint.take_doorbell() {
+                // Each bell of each peer rings once; a model in ring 3 may say for ever that there is one more.
+                for _ in 0..peers.len().saturating_mul(u32::BITS as usize) {
+                    let Some(Doorbell { peer, vector }) = endpoint.take_doorbell() else { break };
                     let bit = 1_u32.checked_shl(vector.into()).unwrap_or(0);
                     if let Some(rung) = rung.get_mut(usize::from(peer)) {
                         *rung |= bit;
@@ -84,8 +86,9 @@ impl SharedMemory {
 mod tests {
     use super::*;
     use access::memory::VecMemory;
+    use devices::device::{Completion, Context};
     use devices::ivshmem::{Ivshmem, VECTORS};
-    use devices::{Backend, Endpoint, Surroundings};
+    use devices::{Backend, Device, Endpoint, Surroundings};
     use spec::Width;
     use std::vec::Vec;
 
@@ -175,5 +178,36 @@ mod tests {
         assert_eq!((guests.taken(0), guests.taken(1)), (Vec::new(), Vec::new()));
         assert!(!memory.add_peer(2, 0, 0));
         assert_eq!(memory.room(), 2);
+    }
+
+    /// A model that its guest has taken over.
+    struct Ringing;
+
+    impl Device for Ringing {
+        fn most_effects(&self) -> usize {
+            0
+        }
+        fn read(&mut self, _: u64, width: Width, _: &mut Context<'_>) -> u64 {
+            width.mask()
+        }
+        fn write(&mut self, _: u64, _: Width, _: u64, _: &mut Context<'_>) {}
+        fn complete(&mut self, _: Completion, _: &mut Context<'_>) {}
+        fn line(&self) -> bool {
+            false
+        }
+        fn reset(&mut self) {}
+        fn take_doorbell(&mut self) -> Option<Doorbell> {
+            Some(Doorbell { peer: 1, vector: 3 })
+        }
+    }
+
+    #[test]
+    fn one_that_rings_for_ever_interrupts_once_a_turn() {
+        let (mut memory, mut guests) = peers(2);
+        guests.0[0].0 = Endpoint::new(Box::new(Ringing), Backend::Served, VECTORS, TABLE, 0x2000);
+        for _ in 0..3 {
+            assert!(memory.turn(&mut guests));
+            assert_eq!(guests.taken(1), [0x43]);
+        }
     }
 }

@@ -12,6 +12,12 @@ pub enum Ended {
         /// Where it was.
         rip: u64,
     },
+    /// It found a fault of its own, or did what is no instruction: it says so by this number, which is the line of
+    /// its source where it was a panic.
+    GaveUp {
+        /// The line.
+        line: u64,
+    },
     /// It did not come back in time.
     Late,
     /// What it answered is no answer to what it was asked: what was wrong.
@@ -24,6 +30,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault { vector, rip } => write!(f, "exception {vector} at {rip:#x}"),
+            Self::GaveUp { line } => write!(f, "it gave up, at line {line}"),
             Self::Late => f.write_str("it did not come back in time"),
             Self::Answer(what) => write!(f, "its answer makes no sense: {what}"),
             Self::Killed => f.write_str("it was killed"),

@@ -9,6 +9,9 @@ use devices::{Endpoint, Surroundings};
 use spec::Width;
 use vpci::Enables;
 
+/// Pieces that are printed by one use of an endpoint at most.
+const MOST_PIECES: usize = 256;
+
 impl<H: Host> Partition<H> {
     /// Reads `width` bytes, `offset` bytes into the BAR of an endpoint. Returns the value, and
     /// whether vCPU `from`, which reads, has to look at its interrupts.
@@ -149,7 +152,8 @@ impl<H: Host> Partition<H> {
     }
 
     /// Lets `access` use an endpoint, then prints what it has to print: a piece at a time, for nobody waits
-    /// for the endpoint longer than one takes.
+    /// for the endpoint longer than one takes. What is more than a model has that is in order is left for the
+    /// next use: who uses it may be the housekeeping CPU, and one in ring 3 may say for ever that there is more.
     fn use_endpoint<R>(
         &self,
         from: usize,
@@ -157,7 +161,10 @@ impl<H: Host> Partition<H> {
         access: impl FnOnce(&mut Endpoint, &mut Surroundings<'_>) -> R,
     ) -> Option<Used<R>> {
         let mut used = self.with_locked_endpoint(from, number, access)?;
-        while used.prints_more {
+        for _ in 1..MOST_PIECES {
+            if !used.prints_more {
+                break;
+            }
             let piece = self.with_locked_endpoint(from, number, |_, _| ())?;
             used.own |= piece.own;
             used.wants_service |= piece.wants_service;

@@ -99,7 +99,8 @@ impl Compartment for Ring3 {
 
     fn enter(&mut self) -> Result<(), Ended> {
         match self.space.enter(self.most_ticks) {
-            Left::Done => Ok(()),
+            Left::Done { rax: layout::DONE, .. } => Ok(()),
+            Left::Done { rdi, .. } => Err(Ended::GaveUp { line: rdi }),
             Left::Fault { vector, rip, address } => {
                 self.fault_address = address;
                 Err(Ended::Fault { vector, rip })

@@ -31,6 +31,10 @@ pub const IST_DOUBLE_FAULT: u8 = 2;
 /// Interrupt stack of machine checks.
 pub const IST_MACHINE_CHECK: u8 = 3;
 
+/// Selector of the local descriptor table: there is none.
+#[cfg(target_os = "none")]
+const NO_TABLE: u16 = 0;
+
 const IST_STACK_BYTES: u64 = 16 * 1024;
 /// Bytes at the top of an interrupt stack that are not the stack's: its processor's
 /// [`Local`](crate::cpu::processor::Local) is known by its address in the last 8 of them, since what comes
@@ -87,7 +91,8 @@ impl Descriptors {
         self.describe();
         // SAFETY: the table holds flat code and data segments like those in use, so
         // reloading the selectors changes nothing else; the task state is valid and
-        // not busy. FS and GS get null selectors, their bases are set by MSR.
+        // not busy. FS and GS get null selectors, their bases are set by MSR. INIT leaves a local descriptor table
+        // at address 0, which is ring 3's (Intel SDM vol. 3 table 10-1); the null selector is that of none.
         unsafe {
             self.table.load_unsafe();
             CS::set_reg(SegmentSelector(CODE));
@@ -96,6 +101,7 @@ impl Descriptors {
             SS::set_reg(SegmentSelector(DATA));
             FS::set_reg(SegmentSelector::NULL);
             GS::set_reg(SegmentSelector::NULL);
+            asm!("lldt {0:x}", in(reg) NO_TABLE, options(nostack, preserves_flags));
             load_tss(SegmentSelector(TASK));
         }
     }

@@ -257,7 +257,9 @@ exception_in_ring_0:
     pushq %r13
     pushq %r14
     pushq %r15
-    cld
+    # Ring 3's flags are none of this, where it came there.
+    pushq $2
+    popfq
     movq %rsp, %rdi
     movq %rsp, %rbx
     andq $-16, %rsp

@@ -10,6 +10,7 @@ use raw_cpuid::FeatureInfo;
 use spec::msr;
 use spec::processor::{CR4_MCE, CR4_PAE, CR4_SMAP, CR4_SMEP, CR4_UMIP, EFER_LMA, EFER_LME, EFER_NXE};
 use x86_64::registers::control::{Cr0, Cr4};
+use x86_64::registers::debug::Dr7;
 
 use crate::cpu::descriptors::Descriptors;
 use crate::cpu::domains::Domains;
@@ -21,6 +22,10 @@ use crate::memory::paging::MapError;
 /// caches on. (MP, ET and NE as 64-bit systems set them.) TS is set: neither the hypervisor nor what it runs
 /// in ring 3 uses the registers of the FPU, which are the guest's ([`crate::virt::guest_registers`]).
 pub const CR0: u32 = 0x8001_003b;
+
+/// DR7 of the hypervisor: no breakpoint, and the bit that is always set. One that was left would come in ring 0 once
+/// ring 3 has loaded SS and interrupts (CVE-2018-8897).
+const DR7: u64 = 1 << 10;
 
 /// What one processor has for itself; GS points to it. The stubs of
 /// [`crate::cpu::interrupts`] know the offsets of its fields.
@@ -117,6 +122,7 @@ pub fn set_control_registers() {
         registers::write_msr(msr::EFER, efer | EFER_NXE);
         Cr0::write_raw(CR0.into());
         Cr4::write_raw(cr4);
+        Dr7::write_raw(DR7);
         asm!("wbinvd", options(nostack, preserves_flags));
         registers::write_msr(msr::PAT, PAT);
         asm!("wbinvd", options(nostack, preserves_flags));

@@ -49,8 +49,13 @@ pub struct Start {
 /// How a call was over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Left {
-    /// By `UD2`, or another instruction that is none.
-    Done,
+    /// By `UD2`, or another instruction that is none, with this in RAX and RDI.
+    Done {
+        /// RAX.
+        rax: u64,
+        /// RDI.
+        rdi: u64,
+    },
     /// By this exception.
     Fault {
         /// Its vector.
@@ -84,6 +89,8 @@ struct Crossing {
     vector: u64,
     /// Where.
     left_at: u64,
+    /// RAX and RDI, where it was left by `UD2`.
+    said: [u64; 2],
 }
 
 /// Goes to ring 3 and comes back when it is left.
@@ -172,6 +179,8 @@ global_asm!(
     .global ring3_left
 ring3_left:
     movq 56(%rsp), %rbx
+    movq %rax, {said}(%rbx)
+    movq %rdi, {said} + 8(%rbx)
     movq {local}(%rbx), %rax
     movq %rax, %rdx
     shrq $32, %rdx
@@ -232,8 +241,9 @@ ring3_timer:
     shrq $32, %rdx
     movl ${gs_base}, %ecx
     wrmsr
+    pushq $2
+    popfq
     subq $8, %rsp
-    cld
     callq {timer}
     addq $8, %rsp
     testb %al, %al
@@ -295,7 +305,9 @@ ring3_exception:
     pushq %r13
     pushq %r14
     pushq %r15
-    cld
+    # What ring 3 set there is none of ring 0's: by the flag AC it could reach what SMAP keeps from it.
+    pushq $2
+    popfq
     movq %rsp, %rdi
     callq {handler}
     testb %al, %al
@@ -324,6 +336,7 @@ ring3_exception:
     own_root = const offset_of!(Crossing, own_root),
     vector = const offset_of!(Crossing, vector),
     left_at = const offset_of!(Crossing, left_at),
+    said = const offset_of!(Crossing, said),
     flags = const offset_of!(Crossing, flags),
     until = const offset_of!(Local, ring3_until),
     gs_base = const GS_BASE,
@@ -384,6 +397,7 @@ pub(crate) unsafe fn enter(
         arguments: start.arguments,
         vector: 0,
         left_at: 0,
+        said: [0; 2],
     };
     // VT-x leaves it to whoever runs, and it is the guest's.
     let guests_cr2 = Cr2::read_raw();
@@ -411,9 +425,9 @@ pub(crate) unsafe fn enter(
     if local.domains.after() {
         barriers::before_start(barriers, &mut ThisProcessor);
     }
-    let Crossing { vector, left_at: rip, .. } = crossing;
+    let Crossing { vector, left_at: rip, said: [rax, rdi], .. } = crossing;
     if vector == INVALID_OPCODE {
-        return Left::Done;
+        return Left::Done { rax, rdi };
     }
     let address = if vector == PAGE_FAULT { take_cr2(guests_cr2) } else { 0 };
     match rip == 0 && registers::read_tsc() >= until {

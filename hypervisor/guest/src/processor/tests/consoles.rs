@@ -188,3 +188,15 @@ fn what_a_vcpu_tells_of_is_served_when_its_access_is_over() {
     partition.endpoint_write(1, 2, 1, Width::Byte, b'x'.into());
     assert_eq!(partition.host.served.take(), [], "it told of nothing");
 }
+
+/// A model that never stops to print keeps nobody from anything else.
+#[test]
+fn one_use_prints_no_more_than_a_model_has_at_once() {
+    let (partition, _) = guest();
+    let pieces = |printed: &[(usize, String, bool)]| printed.len();
+    partition.endpoint_write(0, 1, 100_000, Width::Byte, b'\n'.into());
+    assert_eq!(pieces(&printed(&partition)), 256 * 256);
+    // The rest comes when the endpoint is used again.
+    partition.endpoint_write(0, 1, 1, Width::Byte, b'\n'.into());
+    assert_eq!(pieces(&printed(&partition)), 100_001 - 256 * 256);
+}
