@@ -89,6 +89,8 @@ pub struct Remote<C> {
     state: Box<[u64]>,
     /// The device's buffer, as far as requests move data of it.
     buffer: Box<[u8]>,
+    /// Requests that it made and that are not over.
+    requests: usize,
     /// Requests that read into it and are not over.
     reads: Box<[Option<Request>]>,
     restarts: Counter,
@@ -135,6 +137,7 @@ impl<C: Compartment> Remote<C> {
             work: Work::default(),
             state: core::iter::repeat_n(0, sizes.state_words).collect(),
             buffer: core::iter::repeat_n(0, sizes.buffer_bytes).collect(),
+            requests: 0,
             reads: Box::default(),
             restarts: Counter::new(Restarts::NONE),
             account: Account::default(),
@@ -253,9 +256,14 @@ impl<C: Compartment> Remote<C> {
         self.compartment.enter()?;
         let mut area = Area::new(self.compartment.area(), self.sizes).ok_or(NO_AREA)?;
         let answer = area.answer()?;
-        check(call, &answer, &area, context)?;
+        let made = check(call, &answer, &area, context)?;
+        let requests = self.requests.saturating_add(made);
+        if requests > self.described.requests {
+            return Err(Ended::Answer("more requests than it may have"));
+        }
         let records = area.records().get(..answer.records).unwrap_or_default();
         journal::apply(records, &mut self.state).ok_or(Ended::Answer("changes of no state"))?;
+        self.requests = requests;
         self.commit(&answer, context);
         Ok(answer)
     }
@@ -385,6 +393,7 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {
+        self.requests = self.requests.saturating_sub(1);
         let outcome = OUTCOMES.iter().position(|outcome| *outcome == completion.outcome);
         let outcome = outcome.unwrap_or(OUTCOMES.len()) as u64;
         let is_it = |read: &&mut Option<Request>| read.is_some_and(|read| read.tag == completion.tag);
@@ -402,6 +411,8 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn reset(&mut self) {
+        // What was not over is nobody's any more.
+        self.requests = 0;
         self.reads.fill(None);
         let context = nothing!(self.now);
         self.call(Operation::Reset, [0; ARGUMENTS], 0, &|_| {}, context);
@@ -484,27 +495,32 @@ impl<C: Compartment> Device for Remote<C> {
     }
 }
 
-/// Whether all of an answer can be taken over.
-fn check(call: &Call, answer: &Answer, area: &Area<'_>, context: &Context<'_>) -> Result<(), Ended> {
+/// How many requests there are in an answer, where all of it can be taken over.
+fn check(call: &Call, answer: &Answer, area: &Area<'_>, context: &Context<'_>) -> Result<usize, Ended> {
     if answer.has_overflowed {
         return Err(Ended::Answer("effects that were lost"));
     }
     if answer.effects > context.effects.room() {
         return Err(Ended::Answer("more effects than there is room for"));
     }
+    let mut requests = 0_usize;
     for index in 0..answer.effects {
-        effects::decode(area.effect(index))?;
+        let effect = effects::decode(area.effect(index))?;
+        requests = requests.saturating_add(usize::from(matches!(effect, DeviceEffect::Submit(_))));
     }
     if !area.published(answer.published).iter().all(|entry| publish::is_sound(*entry)) {
         return Err(Ended::Answer("something to publish that is too large"));
     }
     let [is_there, checksum, segmentation, ..] = answer.arguments;
     match Operation::of(call.operation) {
-        Some(Operation::Transmit) if is_there == 1 => frames::decode([checksum, segmentation]).map(|_| ()),
+        Some(Operation::Transmit) if is_there == 1 => {
+            frames::decode([checksum, segmentation])?;
+            Ok(requests)
+        }
         Some(Operation::ReadString) if answer.bytes == 0 || answer.bytes > call.bytes => {
             Err(Ended::Answer("a string that goes on nowhere"))
         }
-        _ => Ok(()),
+        _ => Ok(requests),
     }
 }
 

@@ -22,6 +22,7 @@ use std::vec::Vec;
 mod killed;
 mod nvme;
 mod peers;
+mod requests;
 mod virtio;
 
 const MEMORY_BYTES: usize = 0x4000;

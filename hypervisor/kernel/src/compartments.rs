@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use compartment::{Build, Compartment, Ended, Range, Remote, Restarts, layout};
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use devices::ended::Account;
 use devices::{Blueprint, Device};
 use handoff::Program;
@@ -25,8 +25,6 @@ use spin::Once;
 /// Calls take some microseconds. The time also passes while an emulator, or another hypervisor below this
 /// one, runs something else.
 const MOST_MS: u64 = 250;
-/// How often one is made anew in a minute.
-const MOST_RESTARTS: u32 = 10;
 /// How often the housekeeping CPU has to look for those that take longer.
 pub const LOOK_MS: u64 = 50;
 
@@ -41,6 +39,8 @@ struct Loaded {
 static LOADED: Once<Loaded> = Once::new();
 /// Ticks of the TSC in a millisecond.
 static TICKS_PER_MS: AtomicU64 = AtomicU64::new(1_000_000);
+/// How often one is made anew in a minute.
+static MOST_RESTARTS: AtomicU32 = AtomicU32::new(0);
 /// There is a compartment.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
@@ -62,6 +62,7 @@ pub fn are_in_use() -> bool {
 /// # Errors
 /// A sentence about what is wrong with it.
 pub fn load(bundle: &Bundle<'static>) -> Result<(), String> {
+    MOST_RESTARTS.store(bundle.config().hypervisor.restarts, Ordering::Relaxed);
     let Some(item) = bundle.find(ItemKind::Program, "") else { return Ok(()) };
     item.verify().map_err(|error| error.to_string())?;
     let program = Program::parse(item.contents, layout::IMAGE..layout::STACK_TOP - layout::STACK_BYTES);
@@ -190,7 +191,8 @@ pub fn device(name: &str, blueprint: Blueprint, whose: Whose<'_>) -> Result<Box<
     let mut ring3 = Ring3::new(name, loaded, &build, whose).map_err(no_space)?;
     let bytes = ring3.space.own_bytes();
     let ended = |ended| format!("{name}: its compartment ended: {ended}");
-    let restarts = Restarts { most: MOST_RESTARTS, minute: ring3.most_ticks / MOST_MS * 60_000 };
+    let restarts =
+        Restarts { most: MOST_RESTARTS.load(Ordering::Relaxed), minute: ring3.most_ticks / MOST_MS * 60_000 };
     // Nobody else watches over it at this time.
     timer::arm_timer(registers::read_tsc().saturating_add(ring3.most_ticks));
     let built = build.enter(&mut ring3);

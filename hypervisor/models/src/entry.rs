@@ -1,11 +1,11 @@
 //! In and out: see [`compartment::layout`].
 
+use crate::state::State;
 use compartment::layout::{DONE, GUEST, HEAP, PANICKED};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
 use models::heap::Heap;
-use models::state::State;
 
 global_asm!(
     ".pushsection .text.entry, \"ax\"",

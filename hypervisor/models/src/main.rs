@@ -3,6 +3,8 @@
 
 #[cfg(target_os = "none")]
 mod entry;
+#[cfg(target_os = "none")]
+use models::state;
 
 /// On a host there is nothing to run, and its parts are tested.
 #[cfg(not(target_os = "none"))]

@@ -116,6 +116,9 @@ table! {
     }
 }
 
+/// How often a model that fails is made anew in a minute, where the configuration does not say it.
+pub const USUAL_RESTARTS: u32 = 10;
+
 table! {
     /// What concerns the hypervisor itself.
     pub struct HypervisorConfig {
@@ -132,6 +135,9 @@ table! {
         /// Where the guests' emulated functions run for which their tables do not say it. One that can run in
         /// the hypervisor alone runs there.
         pub runs_in: RunsIn = RunsIn::USUAL,
+        /// How often in a minute the model of a function in ring 3 is made anew after it failed. Then the function
+        /// is as a card that was pulled out.
+        pub restarts: u32 = USUAL_RESTARTS,
         /// Compartments to end while their guests run, to see what these notice: each by guest and slot, with
         /// milliseconds from the guests' start. `cargo hv run --kill` adds to them.
         pub kill: Vec<Kill> = Vec::new(),
@@ -146,6 +152,7 @@ impl Default for HypervisorConfig {
             barriers: Barriers::Auto,
             io: IoProcessor::Housekeeping,
             runs_in: RunsIn::USUAL,
+            restarts: USUAL_RESTARTS,
             kill: Vec::new(),
         }
     }

@@ -14,6 +14,8 @@ use crate::toolchain::Toolchain;
 pub const HYPERVISOR: &str = "kernel";
 /// The package of the program of compartments, which is built with the hypervisor.
 const MODELS: &str = "models";
+/// The package of the program that attacks from a compartment.
+const HOSTILE: &str = "hostile";
 /// The package of the bare-metal test guest.
 pub const TEST_GUEST: &str = "testguest";
 
@@ -51,7 +53,11 @@ pub fn build(project: &Project, toolchain: &Toolchain, package: &str, profile: P
     cargo
         .current_dir(project.root())
         .args(["build", "--profile", profile.name(), "--package", package])
-        .args(if package == HYPERVISOR { &["--package", MODELS][..] } else { &[] })
+        .args(match package {
+            HYPERVISOR => &["--package", MODELS][..],
+            HOSTILE => &["--features", "hostile/program"],
+            _ => &[],
+        })
         .args(["--target", "x86_64-hv.json"])
         .arg("-Zbuild-std=core,alloc,compiler_builtins")
         .arg("-Zbuild-std-features=compiler-builtins-mem")
@@ -86,8 +92,19 @@ pub fn build(project: &Project, toolchain: &Toolchain, package: &str, profile: P
 /// # Errors
 /// When what was built is none.
 pub fn program(hypervisor: &Path) -> Result<PathBuf> {
-    let elf = hypervisor.with_file_name(MODELS);
-    let bytes = std::fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    flatten(&hypervisor.with_file_name(MODELS))
+}
+
+/// Builds the program that attacks from a compartment; where it is, as it is in a bundle.
+///
+/// # Errors
+/// When it does not build, or what was built is no program.
+pub fn hostile_program(project: &Project, toolchain: &Toolchain, profile: Profile) -> Result<PathBuf> {
+    flatten(&build(project, toolchain, HOSTILE, profile)?)
+}
+
+fn flatten(elf: &Path) -> Result<PathBuf> {
+    let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     let program = program::flatten(&bytes).with_context(|| elf.display().to_string())?;
     let path = elf.with_extension("program");
     std::fs::write(&path, program).with_context(|| format!("cannot write {}", path.display()))?;

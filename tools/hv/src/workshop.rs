@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use lab::scenario::Models;
 use lab::{Bochs, Qemu};
 
 use crate::bochs;
@@ -30,6 +31,7 @@ pub struct Workshop {
     toolchain: OnceCell<Toolchain>,
     hypervisor: OnceCell<PathBuf>,
     program: OnceCell<PathBuf>,
+    hostile: OnceCell<PathBuf>,
     testguest: OnceCell<PathBuf>,
 }
 
@@ -45,6 +47,7 @@ impl Workshop {
             toolchain: OnceCell::new(),
             hypervisor: OnceCell::new(),
             program: OnceCell::new(),
+            hostile: OnceCell::new(),
             testguest: OnceCell::new(),
         }
     }
@@ -210,12 +213,19 @@ impl lab::Workshop for Workshop {
         Ok((host.kernel, host.initrd))
     }
 
-    fn pack(&self, config: &str, folder: &Path, bundle: &Path) -> Result<()> {
+    fn pack(&self, config: &str, models: Models, folder: &Path, bundle: &Path) -> Result<()> {
         let name = bundle.with_extension("toml");
         let source = Source::parse(config.to_owned(), name.display().to_string())?;
         // Quietly: a test is one line.
         let shelves = self.shelves(&source.config, folder)?;
-        pack::pack(&source, &shelves, self.built()?, bundle).map(drop)
+        let built = self.built()?;
+        let program = match models {
+            Models::Own => built.program,
+            Models::Hostile => once(&self.hostile, || {
+                kernel::hostile_program(&self.project, self.toolchain()?, self.profile)
+            })?,
+        };
+        pack::pack(&source, &shelves, Built { program, ..built }, bundle).map(drop)
     }
 
     fn image(&self, kind: lab::scenario::ImageKind, bundle: &Path, folder: &Path) -> Result<PathBuf> {

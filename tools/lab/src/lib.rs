@@ -17,6 +17,7 @@ pub mod emulated;
 pub mod feature;
 pub mod host;
 pub mod http;
+pub mod judge;
 mod late;
 mod look;
 pub mod machine;

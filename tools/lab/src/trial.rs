@@ -6,6 +6,7 @@ use crate::consoles::{Consoles, Logs, View};
 use crate::emulated::Emulated;
 use crate::host::Host;
 use crate::http::PayloadServer;
+use crate::judge::Judge;
 use crate::machine::{Boot, Machine};
 use crate::power_cuts::{self, LoggedDrive, PowerCuts};
 use crate::qemu::find_ovmf;
@@ -13,7 +14,7 @@ use crate::qmp::Qmp;
 use crate::reference;
 use crate::runner::Outcome;
 use crate::running::Ended;
-use crate::scenario::{Config, ImageKind, Judge, Scenario, Subject, Workshop};
+use crate::scenario::{Config, ImageKind, Scenario, Subject, Workshop};
 use crate::screen::Screen;
 use crate::session;
 use anyhow::{Context, Result};
@@ -295,7 +296,7 @@ impl<'a> Bench<'a> {
             }
         };
         let bundle = folder.join("bundle");
-        self.workshop.pack(&text, &base, &bundle)?;
+        self.workshop.pack(&text, scenario.models, &base, &bundle)?;
         if let Some(damage) = scenario.damage {
             let mut bytes = std::fs::read(&bundle)?;
             damage(&mut bytes);

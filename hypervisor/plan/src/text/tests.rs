@@ -59,7 +59,7 @@ fn unknown_keys_come_with_a_suggestion() {
     assert_eq!(
         told("[hypervisor]\nfrobnicate = 1"),
         [
-            "2:1 hypervisor.frobnicate: unknown key `frobnicate`; the keys here are `console`, `share_cores`, `barriers`, `io`, `runs_in` and `kill`"
+            "2:1 hypervisor.frobnicate: unknown key `frobnicate`; the keys here are `console`, `share_cores`, `barriers`, `io`, `runs_in`, `restarts` and `kill`"
         ]
     );
 }

@@ -26,6 +26,8 @@ mod frozen;
 #[cfg(target_os = "none")]
 mod functions;
 #[cfg(target_os = "none")]
+mod hostile;
+#[cfg(target_os = "none")]
 mod interrupts;
 #[cfg(target_os = "none")]
 mod intx;
@@ -129,6 +131,7 @@ mod entry {
         ("shared-memory", shared_memory::run),
         ("functions", functions::run),
         ("functions-neighbour", functions::neighbour::run),
+        ("hostile-model", hostile::run),
         ("rewrite", rewrite::run),
         ("init-storm", storm::run),
         ("commands", commands::run),

@@ -1,6 +1,7 @@
 //! The innocent beside an attacker: watches its memory, its interrupts and its time.
 
 use crate::Environment;
+use crate::hostile::Port;
 use core::ops::Range;
 use support::apic;
 use support::cpu::{read64, wait_for_interrupt, write64};
@@ -20,12 +21,15 @@ const STEP: u64 = 512;
 pub fn run(environment: &Environment) {
     let end = environment.memory_end & !0xfff;
     mark(FIRST..end);
+    let port = if environment.has("serial") { Port::find(0) } else { None };
     start_timer();
     let microseconds = environment.number("seconds", 5) * 1_000_000;
     let (mut watch, mut rounds) = (Stopwatch::start(), 0u64);
     while watch.microseconds() < microseconds {
         wait_for_interrupt();
-        if let Some(harm) = check_memory(end, rounds).or_else(check_interrupts) {
+        if let Some(harm) =
+            check_memory(end, rounds).or_else(check_interrupts).or_else(|| check_port(port.as_ref()))
+        {
             println!("neighbour: HARMED, {harm}");
             return;
         }
@@ -71,6 +75,11 @@ fn check_interrupts() -> Option<Harm> {
     stray_interrupt().map(Harm::Interrupt)
 }
 
+/// Its serial port holds what was written there once.
+fn check_port(port: Option<&Port>) -> Option<Harm> {
+    port.filter(|port| !port.is_well()).map(|_| Harm::Port)
+}
+
 fn start_timer() {
     apic::write(apic::DIVIDE, 0xb);
     apic::write(apic::LVT_TIMER, 1 << 17 | u32::from(TIMER));
@@ -80,12 +89,14 @@ fn start_timer() {
 enum Harm {
     Memory(u64, u64),
     Interrupt(u8),
+    Port,
 }
 
 impl core::fmt::Display for Harm {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Memory(address, value) => write!(f, "memory at {address:#x} became {value:#x}"),
+            Self::Port => f.write_str("its serial port changed"),
             Self::Interrupt(vector) => write!(f, "interrupt {vector:#x} came out of nowhere"),
         }
     }

@@ -3,18 +3,20 @@
 
 use super::linux::IN_RING_3;
 use super::{
-    BAD_ACCESS, EDU, EDU_PATH, Guest, IMAGE, OTHER_EDU_PATH, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT, hosted,
+    BAD_ACCESS, EDU, EDU_PATH, Guest, IMAGE, OTHER_EDU_PATH, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT,
+    hosted, hosted_with,
 };
 use crate::column::{Column, Need};
 use crate::demux::HYPERVISOR;
 use crate::feature::Feature;
 use crate::machine::Iommu;
-use crate::scenario::Scenario;
+use crate::scenario::{Models, Scenario};
 
 /// All of them; where there is no IOMMU, attackers without a device.
 pub fn on(column: Column) -> Vec<Scenario> {
     let mut list = by_a_device(column);
     list.push(served_functions(column));
+    list.push(hostile_model(column));
     let others = by_the_processor(column).into_iter().chain(by_the_end(column));
     // These are shown every day on the same processor beside the other IOMMU, with which they have nothing
     // to do.
@@ -261,6 +263,49 @@ fn attacked_functions(column: Column, name: &str, words: &str, on: [&str; 4]) ->
         .ends("attacker", POWER_OFF)
         .ends("neighbour", POWER_OFF)
         .within(400)
+}
+
+/// The program of compartments is the attacker, and does what its guest says: each attack is ended and told, and its
+/// device goes on, in an exit of its guest's as well as on the housekeeping CPU. The neighbour has a model that
+/// the same program is.
+fn hostile_model(column: Column) -> Scenario {
+    let ports = ["06.0", "07.0", "08.0", "09.0"];
+    let attacker = Guest::new("attacker", &[2], "hostile-model")
+        .emulates("03.0", "16550")
+        .emulates("04.0", "ne2000")
+        .with("network", "\"lan\"")
+        .with("mac", "\"52:54:00:00:0a:04\"")
+        .emulates("05.0", "ide")
+        .with("backing", IMAGE);
+    let attacker = ports.into_iter().fold(attacker, |guest, slot| guest.emulates(slot, "16550"));
+    let neighbour = Guest::new("neighbour", &[1], "neighbour serial seconds=10").emulates("03.0", "16550");
+    let (name, keys) = ("attack/hostile-model", "runs_in = \"ring3\"\nrestarts = 5000\n");
+    let mut scenario = hosted_with(column, Feature::EmulatedFunctions, name, keys, &[attacker, neighbour]);
+    scenario.add_keys("[network.lan]\n\n");
+    let ends = || {
+        let interrupts = std::iter::repeat_n(&hostile::INTERRUPT_END, 256);
+        hostile::INSTRUCTIONS.iter().map(|(_, end)| end).chain(interrupts)
+    };
+    // The serial port's, then the network interface's.
+    let told = ["03.0", "04.0"].into_iter().flat_map(|slot| ends().map(move |end| (slot, end)));
+    let scenario = told.fold(scenario.models(Models::Hostile), |scenario, (slot, end)| {
+        let text = format!("attacker:{slot}: its compartment ended and is made anew: {end}");
+        scenario.expect(HYPERVISOR, &text)
+    });
+    let scenario = scenario
+        // What is told at the end comes through any flood.
+        .expect(
+            HYPERVISOR,
+            "1 restarts, and is gone; the last time: its answer makes no sense: its state is not taken",
+        )
+        .expect("attacker", "attack hostile-model: held")
+        .ends("attacker", POWER_OFF)
+        .expect("neighbour", "neighbour: unharmed")
+        .ends("neighbour", POWER_OFF)
+        .forbid(HYPERVISOR, "neighbour:03.0: its compartment ended")
+        .within(120);
+    // What is beside it has nothing to do with this: the processor is the same.
+    if column == Column::SvmAmdVi { scenario.long() } else { scenario }
 }
 
 /// Tries everything that a processor's state can be made to hold, twice: what the first run
