@@ -86,10 +86,10 @@ fn is_begun() -> bool {
     read64(command::GPA) == 0
 }
 
-/// What ends the model: instructions and interrupts.
-fn deaths() -> impl Iterator<Item = (What, u64)> {
+/// What ends the model: instructions, and interrupts of so many vectors.
+fn deaths(vectors: u64) -> impl Iterator<Item = (What, u64)> {
     let instructions = (0..INSTRUCTIONS.len() as u64).map(|number| (What::Instructions, number));
-    instructions.chain((0..256).map(|vector| (What::Interrupt, vector)))
+    instructions.chain((0..vectors).map(|vector| (What::Interrupt, vector)))
 }
 
 /// What takes its time.
@@ -99,35 +99,35 @@ fn is_slow((what, number): (What, u64)) -> bool {
 }
 
 /// Runs it all.
-pub fn run(_: &Environment) {
+pub fn run(environment: &Environment) {
     neighbour::mark(QUIET);
-    let outcome =
-        attacks().and_then(|()| hold(neighbour::is_marked(QUIET), "the guest's own memory changed"));
+    let outcome = attacks(environment.number("vectors", 256), !environment.has("quiet"))
+        .and_then(|()| hold(neighbour::is_marked(QUIET), "the guest's own memory changed"));
     match outcome {
         Ok(()) => println!("attack hostile-model: held"),
         Err(broken) => println!("attack hostile-model: BROKEN, {broken}"),
     }
 }
 
-fn attacks() -> Outcome {
+fn attacks(vectors: u64, prints: bool) -> Outcome {
     let mut port = Port::find(0).ok_or("there is no serial port")?;
     hold(port.is_well(), "the port does not work to begin with")?;
-    on_own_processor(&mut port)?;
+    on_own_processor(&mut port, vectors)?;
     println!("hostile: what ends a model in an exit is over");
-    on_housekeeping()?;
+    on_housekeeping(vectors)?;
     println!("hostile: what ends a model on the housekeeping CPU is over");
     hold(port.is_well(), "a port changed when another model ended")?;
     answers()?;
     println!("hostile: answers that are none are over");
-    wishes(&mut port)?;
+    wishes(&mut port, prints)?;
     println!("hostile: what no model may want is over");
     pulled_out()?;
     hold(port.is_well(), "a port changed when another was pulled out")
 }
 
 /// In the exit in which the guest reads a register.
-fn on_own_processor(port: &mut Port) -> Outcome {
-    for death in deaths() {
+fn on_own_processor(port: &mut Port, vectors: u64) -> Outcome {
+    for death in deaths(vectors) {
         port.change();
         tell(Who::Serial, death.0, [death.1, 0], false);
         let mut watch = Stopwatch::start();
@@ -149,10 +149,10 @@ fn on_own_processor(port: &mut Port) -> Outcome {
 }
 
 /// In a frame that the housekeeping CPU asks for.
-fn on_housekeeping() -> Outcome {
+fn on_housekeeping(vectors: u64) -> Outcome {
     let card = Card::find().ok_or("there is no NE2000")?;
     card.set_up(ADDRESS, 0);
-    for (what, number) in deaths() {
+    for (what, number) in deaths(vectors) {
         tell(Who::Ne2000, what, [number, 0], true);
         card.send_from(FIRST, 64);
         let is_over = wait_until(PATIENCE, || is_begun() && card.read(COMMAND) & 4 == 0);
@@ -191,13 +191,13 @@ fn answers() -> Outcome {
     Ok(())
 }
 
-/// Effects that no model has.
-fn wishes(port: &mut Port) -> Outcome {
+/// Effects that no model has; to print without end only where somebody reads it.
+fn wishes(port: &mut Port, prints: bool) -> Outcome {
     let controller = ide::Controller::find().ok_or("there is no IDE controller")?;
     let status = || in8(ide::register::CONTROL);
     hold(status() != 0xff, "the controller does not work to begin with")?;
-    for (number, wish) in (0..).zip(Wish::ALL) {
-        for _ in 0..20 {
+    for (number, wish) in (0..).zip(Wish::ALL).filter(|(_, wish)| prints || *wish != Wish::Output) {
+        for _ in 0..3 {
             port.change();
             tell(Who::Serial, What::Wish, [number, 0], false);
             in8(port.first + SCRATCH);

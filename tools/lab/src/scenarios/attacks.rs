@@ -270,7 +270,13 @@ fn attacked_functions(column: Column, name: &str, words: &str, on: [&str; 4]) ->
 /// the same program is.
 fn hostile_model(column: Column) -> Scenario {
     let ports = ["06.0", "07.0", "08.0", "09.0"];
-    let attacker = Guest::new("attacker", &[2], "hostile-model")
+    // Where a line takes as long as at a real port, most of what the hypervisor says of each is lost: then the guest
+    // alone tells, which sees that each was ended and that its device goes on.
+    let (vectors, words, slots): (usize, &str, &[&str]) = match column {
+        Column::VmxBochs => (33, " quiet", &[]),
+        _ => (256, "", &["03.0", "04.0"]),
+    };
+    let attacker = Guest::new("attacker", &[2], &format!("hostile-model vectors={vectors}{words}"))
         .emulates("03.0", "16550")
         .emulates("04.0", "ne2000")
         .with("network", "\"lan\"")
@@ -283,11 +289,11 @@ fn hostile_model(column: Column) -> Scenario {
     let mut scenario = hosted_with(column, Feature::EmulatedFunctions, name, keys, &[attacker, neighbour]);
     scenario.add_keys("[network.lan]\n\n");
     let ends = || {
-        let interrupts = std::iter::repeat_n(&hostile::INTERRUPT_END, 256);
+        let interrupts = std::iter::repeat_n(&hostile::INTERRUPT_END, vectors);
         hostile::INSTRUCTIONS.iter().map(|(_, end)| end).chain(interrupts)
     };
     // The serial port's, then the network interface's.
-    let told = ["03.0", "04.0"].into_iter().flat_map(|slot| ends().map(move |end| (slot, end)));
+    let told = slots.iter().flat_map(|slot| ends().map(move |end| (slot, end)));
     let scenario = told.fold(scenario.models(Models::Hostile), |scenario, (slot, end)| {
         let text = format!("attacker:{slot}: its compartment ended and is made anew: {end}");
         scenario.expect(HYPERVISOR, &text)
