@@ -43,14 +43,10 @@ fn one(column: Column) -> Scenario {
         scenario.add_keys(IN_RING_3);
     } else {
         // Its IDE controller and its second port are lost again and again, and it sees nothing of that.
-        let kills = (3..12).flat_map(|at| [format!("shell:05.0@{at}000"), format!("shell:08.0@{at}500")]);
-        let kills = kills.collect::<Vec<_>>();
-        scenario.add_keys(&format!("[hypervisor]\nruns_in = \"ring3\"\nkill = {kills:?}\n\n"));
-        scenario = scenario
-            .expect("hypervisor", "shell:05.0: its compartment ended and is made anew: it was killed")
-            .forbid("hypervisor", "for good");
+        let functions = [("05.0", 3000, 1000), ("08.0", 3500, 1000)];
+        scenario = lost_over_and_over(scenario, "shell", &functions);
     }
-    scenario
+    let scenario = scenario
         .expect("shell", "shell: read 4096 random bytes of virtio_rng")
         .expect("shell:07.0", "line 1 of the virtio console")
         .expect("shell:07.0", "line 100 of the virtio console")
@@ -63,7 +59,25 @@ fn one(column: Column) -> Scenario {
         .expect("hypervisor", "you type to shell:08.0")
         .expect("shell", "shell: read \"to the third console\" at the second port")
         .expect("shell", "shell: text is shown by VGA+")
-        .expect("shell", "shell: 1 processors")
+        .expect("shell", "shell: 1 processors");
+    were_lost(scenario, if column == Column::VmxBochs { 0 } else { 2 })
+}
+
+/// Has models be in ring 3, and the compartments of those functions be lost: nine times each, from so many
+/// milliseconds after the start on, and again after so many. That is no more often in a minute than one is made anew.
+fn lost_over_and_over(mut scenario: Scenario, guest: &str, functions: &[(&str, u32, u32)]) -> Scenario {
+    let kills = functions.iter().flat_map(|(slot, first, step)| {
+        (0..9).map(move |number| format!("{guest}:{slot}@{}", first + number * step))
+    });
+    let kills = kills.collect::<Vec<_>>();
+    scenario.add_keys(&format!("[hypervisor]\nruns_in = \"ring3\"\nkill = {kills:?}\n\n"));
+    scenario.forbid("hypervisor", "for good")
+}
+
+/// So many of them were, as the hypervisor says at the end.
+fn were_lost(scenario: Scenario, functions: usize) -> Scenario {
+    (0..functions)
+        .fold(scenario, |scenario, _| scenario.expect("hypervisor", "restarts; the last time: it was killed"))
 }
 
 /// The models of emulated functions are in ring 3.
@@ -126,9 +140,15 @@ fn images(column: Column) -> Scenario {
         interface(6, "virtio-net"),
         interface(7, "ne2000"),
     ];
-    let place = if column == Column::SvmVtd { IN_RING_3 } else { "" };
-    let subject = Subject::Hypervisor(Config::Inline(format!("{place}{}", config.concat())));
-    Scenario::new(column, Feature::Linux, "linux/images", subject)
+    let subject = Subject::Hypervisor(Config::Inline(config.concat()));
+    let mut scenario = Scenario::new(column, Feature::Linux, "linux/images", subject);
+    if column == Column::SvmVtd {
+        // Drives and then interfaces are at work.
+        let functions =
+            [("04.0", 4000, 1000), ("05.0", 4500, 1000), ("06.0", 5000, 2000), ("07.0", 5700, 2000)];
+        scenario = lost_over_and_over(scenario, "images", &functions);
+    }
+    let scenario = scenario
         .expect("images", "disk: verified 4 drives")
         .expect("images", "disk: /dev/nvme0n1: is full: No space left")
         .expect("images", "disk: /dev/vda: is full: I")
@@ -147,7 +167,8 @@ fn images(column: Column) -> Scenario {
         .forbid("hypervisor", "panicked")
         .ends("images", POWER_OFF)
         .all_as_expected()
-        .within(240)
+        .within(240);
+    were_lost(scenario, if column == Column::SvmVtd { 4 } else { 0 })
 }
 
 /// A guest that is told nothing of the TSC's rate and measures it, first against the 8254 and
