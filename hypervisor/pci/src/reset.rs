@@ -11,21 +11,20 @@
 mod extended;
 mod fault;
 mod quirks;
+mod rung;
 mod saved;
+mod stepwise;
 
-use crate::bridge::has_empty_slot;
 use access::{Clock, ConfigSpace, wait_until};
 use core::fmt;
 
+use rung::is_silent;
 use spec::Bdf;
-use spec::pci_capability::{advanced_features, express, power};
-use spec::pci_config::{
-    BRIDGE_CONTROL, BRIDGE_CONTROL_SECONDARY_RESET, COMMAND, HEADER_TYPE, HEADER_TYPE_BRIDGE,
-    HEADER_TYPE_MULTI_FUNCTION, SECONDARY_BUS, VENDOR_ID, command,
-};
+use spec::pci_config::{COMMAND, VENDOR_ID, command};
 
 pub use fault::ResetFault;
 pub use saved::ResetPath;
+pub use stepwise::{Progress, Stepwise};
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MILLISECOND;
@@ -181,7 +180,7 @@ impl ResetPath {
         let quiesced = ladder.quiesce(self);
         let mut failed: Attempts = [None; ResetMethod::LADDER.len()];
         for (method, place) in ResetMethod::LADDER.into_iter().zip(&mut failed) {
-            if !ladder.offers(method) {
+            if !self.offers(method, bus) {
                 continue;
             }
             match ladder.attempt(method) {
@@ -208,131 +207,37 @@ impl ResetPath {
 }
 
 impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
-    fn offers(&self, method: ResetMethod) -> bool {
-        match method {
-            ResetMethod::SecondaryBus => self.bus.is_some_and(|bus| {
-                !self.path.quirks.no_bus && !bus.others.iter().any(|other| other.quirks.no_bus)
-            }),
-            _ => self.path.methods().any(|offered| offered == method),
-        }
-    }
-
     /// Ends a function's requests: no new ones, and those outstanding get time.
     fn quiesce(&self, path: &ResetPath) -> bool {
-        let function = path.function();
-        let before = self.config.read16(function, COMMAND);
-        self.config.write16(function, COMMAND, before & !command::BUS_MASTER | command::INTERRUPT_DISABLE);
-        let pending = || {
-            let express = path.express.map(|at| self.config.read16(function, at + express::DEVICE_STATUS));
-            let advanced =
-                path.advanced_features.map(|at| self.config.read8(function, at + advanced_features::STATUS));
-            express.is_some_and(|status| status & express::TRANSACTIONS_PENDING != 0)
-                || advanced.is_some_and(|status| status & advanced_features::TRANSACTIONS_PENDING != 0)
-        };
-        wait_until(self.clock, QUIESCE_NS, || !pending()).is_ok()
+        path.stop_requests(self.config);
+        wait_until(self.clock, QUIESCE_NS, || !path.has_pending(self.config)).is_ok()
     }
 
     /// One rung, with its proof.
     fn attempt(&self, method: ResetMethod) -> Result<(), ResetFault> {
-        if method == ResetMethod::SecondaryBus {
-            return self.reset_bus();
-        }
-        let function = self.path.function();
-        // A silent function is for the bus reset only: it would not hear the others.
-        match self.config.read32(function, VENDOR_ID) {
-            u32::MAX => return Err(ResetFault::Absent),
-            identity if identity != self.path.identity() => return Err(ResetFault::Replaced { identity }),
-            _ => {}
-        }
-        let witness = self.set_witness()?;
-        match method {
-            ResetMethod::FunctionLevel => self.reset_function(),
-            ResetMethod::AdvancedFeatures => self.reset_advanced(),
-            _ => self.cycle_power(),
-        }
-        self.await_return(self.path)?;
-        self.prove(witness)?;
-        self.path.restore(self.config)
-    }
-
-    /// Sets command bits that a reset clears, and returns those that took. Ports are
-    /// never decoded, and memory only where the firmware put it.
-    fn set_witness(&self) -> Result<u16, ResetFault> {
-        let decode = if self.path.may_decode(self.config) { command::MEMORY_SPACE } else { 0 };
-        let bits = command::INTERRUPT_DISABLE | decode;
-        self.config.write16(self.path.function(), COMMAND, bits);
-        let witness = self.config.read16(self.path.function(), COMMAND) & bits;
-        if witness == 0 { Err(ResetFault::NoWitness) } else { Ok(witness) }
-    }
-
-    fn prove(&self, witness: u16) -> Result<(), ResetFault> {
-        let after = self.config.read16(self.path.function(), COMMAND);
-        if after & (witness | command::BUS_MASTER) == 0 { Ok(()) } else { Err(ResetFault::NotReset) }
-    }
-
-    fn reset_function(&self) {
-        let Some(at) = self.path.function_level else { return };
-        let function = self.path.function();
-        let control = self.config.read16(function, at + express::DEVICE_CONTROL);
-        self.config.write16(function, at + express::DEVICE_CONTROL, control | express::INITIATE_RESET);
-        self.delay(SILENCE_NS.max(self.path.quirks.silence_ns));
-    }
-
-    fn reset_advanced(&self) {
-        let Some(at) = self.path.advanced_features else { return };
-        let control = at + advanced_features::CONTROL;
-        self.config.write8(self.path.function(), control, advanced_features::INITIATE_RESET);
-        self.delay(SILENCE_NS);
-    }
-
-    fn cycle_power(&self) {
-        let Some(at) = self.path.power_reset else { return };
-        let function = self.path.function();
-        let register = at + power::CONTROL;
-        // PME status is cleared by writing one: it must not be, and wake-up not left on.
-        let rest = self.config.read16(function, register) & !0x8103 & !power::STATE_MASK;
-        for state in [power::STATE_D3_HOT, power::STATE_D0] {
-            self.config.write16(function, register, rest | state);
-            self.delay(POWER_NS);
-        }
-    }
-
-    fn reset_bus(&self) -> Result<(), ResetFault> {
-        let Some(bus) = self.bus else { return Err(ResetFault::WrongBridge) };
-        let header = self.config.read8(bus.bridge, HEADER_TYPE) & !HEADER_TYPE_MULTI_FUNCTION;
-        let below = self.config.read8(bus.bridge, SECONDARY_BUS);
-        if header != HEADER_TYPE_BRIDGE || below != self.path.function().bus() {
-            return Err(ResetFault::WrongBridge);
-        }
-        for other in bus.others {
+        let bridge = self.bus.map(|bus| bus.bridge);
+        let others = self.bus.map_or(&[][..], |bus| bus.others);
+        let others = if method == ResetMethod::SecondaryBus { others } else { &[] };
+        let witness = self.path.prepare(self.config, method, bridge)?;
+        for other in others {
             self.quiesce(other);
         }
-        // A function that is silent already can hold no witness: that it answers
-        // again is the proof.
-        let silent = self.config.read32(self.path.function(), VENDOR_ID) == u32::MAX;
-        if silent && has_empty_slot(self.config, bus.bridge) {
-            // It was pulled out, and does not come back however long it is waited for.
-            return Err(ResetFault::Absent);
+        for act in 0..u8::MAX {
+            let Some(wait_ns) = self.path.act(self.config, method, bridge, act) else { break };
+            // Nothing ends the wait early, so it ends with the time.
+            let _ = wait_until(self.clock, wait_ns, || false);
         }
-        let witness = if silent { 0 } else { self.set_witness()? };
-        let control = self.config.read16(bus.bridge, BRIDGE_CONTROL) & !BRIDGE_CONTROL_SECONDARY_RESET;
-        self.config.write16(bus.bridge, BRIDGE_CONTROL, control | BRIDGE_CONTROL_SECONDARY_RESET);
-        self.delay(HOLD_NS);
-        self.config.write16(bus.bridge, BRIDGE_CONTROL, control);
-        self.delay(SILENCE_NS);
         self.await_return(self.path)?;
-        self.prove(witness)?;
+        self.path.prove(self.config, witness)?;
         self.path.restore(self.config)?;
-        for other in bus.others {
+        for other in others {
             self.await_return(other)?;
             other.restore(self.config)?;
         }
         Ok(())
     }
 
-    /// Waits until the function answers with its identity. While it is not ready
-    /// it reads ones, or vendor ID 1 where the root port shows retries (section
-    /// 2.3.2).
+    /// Waits until the function answers with its identity.
     fn await_return(&self, path: &ResetPath) -> Result<(), ResetFault> {
         let mut identity = u32::MAX;
         let mut ended = false;
@@ -340,7 +245,7 @@ impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
         let mut told = SECOND;
         let answered = wait_until(self.clock, RETURN_NS, || {
             identity = self.config.read32(path.function(), VENDOR_ID);
-            if identity != u32::MAX && identity & 0xffff != 1 {
+            if !is_silent(identity) {
                 return true;
             }
             let waited = self.clock.now_ns().wrapping_sub(start);
@@ -356,10 +261,5 @@ impl<C: ConfigSpace + ?Sized, T: Clock + ?Sized> Ladder<'_, C, T> {
             Ok(()) if identity != path.identity() => Err(ResetFault::Replaced { identity }),
             Ok(()) => Ok(()),
         }
-    }
-
-    fn delay(&self, nanoseconds: u64) {
-        // Nothing ends the wait early, so it ends with the time.
-        let _ = wait_until(self.clock, nanoseconds, || false);
     }
 }

@@ -2,7 +2,7 @@
 
 use access::clock::SteppingClock;
 use access::fake_pci::{FakeConfigSpace, FakeFunction, ResetBehaviour};
-use pci::reset::{OwnedBus, ResetFault};
+use pci::reset::{OwnedBus, Progress, ResetFault, Stepwise};
 use pci::{Quarantine, ResetMethod, ResetPath};
 use spec::{Bdf, Width};
 
@@ -356,4 +356,77 @@ fn resets_that_are_known_to_do_harm_are_not_tried() {
     let quarantine = path.reset(&config, &clock(), ALONE).unwrap_err();
     assert_eq!(quarantine.failed[3], None);
     assert_eq!(config.functions.borrow()[&BRIDGE].get(0x3e, 2), 0);
+}
+
+/// Climbs the ladder step by step. How often it was to be come back to, and what came of it.
+fn stepwise(config: &FakeConfigSpace, reset: &mut Stepwise) -> (usize, Progress) {
+    let mut now_ns = 7;
+    reset.begin(config, now_ns);
+    for steps in 0.. {
+        match reset.step(config, now_ns) {
+            Progress::Waits { until_ns } => {
+                assert!(until_ns > now_ns, "it waits for something to come");
+                now_ns = until_ns;
+            }
+            over => {
+                assert_eq!(reset.step(config, now_ns), over, "it stays so");
+                return (steps, over);
+            }
+        }
+    }
+    unreachable!("it is over once")
+}
+
+/// Nobody who climbs step by step gets somewhere else than who waits.
+#[test]
+fn step_by_step_the_ladder_leads_to_the_same() {
+    let mut revived = FakeFunction::nvme();
+    revived.function_level = ResetBehaviour::Kills;
+    let mut lost = revived.clone();
+    lost.bus = ResetBehaviour::Kills;
+    let mut replaced = FakeFunction::nvme();
+    replaced.identity_after = Some(0x5678_1234);
+    let mut powered = FakeFunction::e1000e();
+    powered.power_state = WORKS;
+    let mut busy = FakeFunction::nvme();
+    busy.put(0x8a, 2, 0x20);
+    let functions = [
+        FakeFunction::nvme(),
+        FakeFunction::e1000e(),
+        FakeFunction::new(0x8086, 0x2922, 0x01_0601),
+        revived,
+        lost,
+        replaced,
+        powered,
+        busy,
+    ];
+    for (number, function) in functions.into_iter().enumerate() {
+        for bus in [None, ALONE] {
+            let (waited, stepped) = (machine(function.clone()), machine(function.clone()));
+            let before = path(&waited).reset(&waited, &clock(), bus);
+            let mut reset = Stepwise::new(path(&stepped), bus.map(|bus| bus.bridge));
+            for life in 0..2 {
+                let (steps, over) = stepwise(&stepped, &mut reset);
+                match &before {
+                    Ok(report) if life == 0 => {
+                        assert_eq!(over, Progress::Done(report.method), "function {number}");
+                        assert!(steps > 0, "function {number}");
+                        assert_eq!(
+                            holds(&stepped, 4, 2) & 7,
+                            holds(&waited, 4, 2) & 7,
+                            "function {number}: all off"
+                        );
+                        assert_eq!(holds(&stepped, 0x10, 4), holds(&waited, 0x10, 4), "function {number}");
+                    }
+                    Err(quarantine) if life == 0 => {
+                        let last = quarantine.failed.iter().flatten().last().map(|(_, fault)| *fault);
+                        assert_eq!(over, Progress::Failed(last), "function {number}");
+                        assert_eq!(holds(&stepped, 4, 2) & 4, 0, "function {number}: no bus master");
+                    }
+                    // What it does in a second life the fakes do not all say.
+                    _ => {}
+                }
+            }
+        }
+    }
 }
