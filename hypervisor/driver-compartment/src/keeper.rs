@@ -140,7 +140,9 @@ impl<C: Function> Keeper<C> {
     pub fn end(&mut self, ended: Ended, now_ns: u64) -> bool {
         self.account.ends = self.account.ends.saturating_add(1);
         self.account.ended = Some(ended);
-        self.renew(now_ns)
+        let is_renewed = self.renew(now_ns);
+        self.compartment.ended(ended, !is_renewed);
+        is_renewed
     }
 
     /// Brings back one that is lost, where that was not done too often lately.

@@ -25,5 +25,5 @@ pub mod reset;
 pub mod rom;
 
 pub use bar::BarKind;
-pub use message::Messages;
+pub use message::{Messages, Place};
 pub use reset::{Quarantine, ResetMethod, ResetPath};

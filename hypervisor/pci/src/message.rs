@@ -27,6 +27,17 @@ pub enum Messages {
     },
 }
 
+/// A part of a BAR.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The BAR.
+    pub bar: u8,
+    /// How many bytes into it the part begins.
+    pub start: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
 impl Messages {
     /// Those of a function: MSI-X where it has both, `None` where it has neither.
     pub fn find<C: ConfigSpace + ?Sized>(config: &C, function: Bdf) -> Option<Self> {
@@ -52,6 +63,27 @@ impl Messages {
             Self::Msi { .. } => 1,
             Self::Msix { count, .. } => *count,
         }
+    }
+
+    /// Where in its BARs a function has what belongs to messages: the table and the pending bits of MSI-X. Nothing
+    /// else is on the pages of these (section 7.7.2).
+    pub fn places<C: ConfigSpace + ?Sized>(&self, config: &C, function: Bdf) -> impl Iterator<Item = Place> {
+        let places = match *self {
+            Self::Msi { .. } => None,
+            Self::Msix { at, bar, table, count } => {
+                let pending = config.read32(function, at + msix::PENDING);
+                let (entries, words) = (u64::from(count), u64::from(count.div_ceil(64)));
+                Some([
+                    Place { bar, start: table.into(), bytes: entries * msix::ENTRY_BYTES },
+                    Place {
+                        bar: (pending & msix::BAR_MASK) as u8,
+                        start: (pending & !msix::BAR_MASK).into(),
+                        bytes: words * 8,
+                    },
+                ])
+            }
+        };
+        places.into_iter().flatten()
     }
 
     /// Has the function send `messages` (address and data), as many as it has at most, and enables

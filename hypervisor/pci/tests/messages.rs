@@ -1,7 +1,7 @@
 //! The messages of a function that the hypervisor drives itself.
 
 use access::fake_pci::{FakeConfigSpace, FakeFunction, FakeWindow};
-use pci::Messages;
+use pci::{Messages, Place};
 use spec::Bdf;
 
 const FUNCTION: Bdf = Bdf::new(0, 3, 0);
@@ -62,4 +62,17 @@ fn a_function_may_have_none_or_both() {
     assert_eq!(Messages::find(&with(FakeFunction::new(1, 2, 0)), FUNCTION), None);
     let both = FakeFunction::new(1, 2, 0).with_msi(0x50, 0x80).with_msix(0x70, 2, 0, 0, 0x800);
     assert!(matches!(Messages::find(&with(both), FUNCTION), Some(Messages::Msix { .. })));
+}
+
+/// What a driver must not reach is in whole pages of its BARs.
+#[test]
+fn where_the_table_and_the_pending_bits_are() {
+    let places = |function: FakeFunction| {
+        let config = with(function);
+        let messages = Messages::find(&config, FUNCTION).unwrap();
+        messages.places(&config, FUNCTION).collect::<Vec<_>>()
+    };
+    let place = |start, bytes| Place { bar: 0, start, bytes };
+    assert_eq!(places(FakeFunction::nvme()), [place(0x2000, 65 * 16), place(0x3000, 16)]);
+    assert_eq!(places(FakeFunction::new(1, 2, 0x01_0802).with_msi(0x60, 0)), []);
 }

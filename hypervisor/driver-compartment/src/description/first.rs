@@ -1,10 +1,11 @@
 //! The first call, which says what a compartment is for.
 
 use crate::description::Description;
-use crate::words::{FIRST_BYTES, Operation, Words, at, state};
-use alloc::format;
+use crate::words::{FIRST_BYTES, Operation, Text, Words, at, state};
+#[cfg(feature = "drivers")]
 use alloc::string::{String, ToString};
 use compartment::Compartment;
+use core::fmt;
 
 /// How many bytes it has; how many areas there are to be.
 const COUNT: usize = at::ARGUMENTS;
@@ -17,31 +18,46 @@ pub fn is_first(area: &[u64]) -> bool {
     area.first() == Some(&(Operation::Build as u64))
 }
 
+/// Why a compartment made no driver, in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Unmade(Text);
+
+impl Unmade {
+    fn because(why: impl fmt::Display) -> Self {
+        Self(Text::of(format_args!("{why}")))
+    }
+}
+
+impl fmt::Display for Unmade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Description {
     /// Tells a compartment what it is for, by its first area, and has it make its driver. Returns how many areas
-    /// it serves from now on: one for each drive.
+    /// it serves from now on: one for each drive. Nothing is allocated.
     ///
     /// # Errors
-    /// Why it made none, in words.
-    pub fn enter(&self, compartment: &mut (impl Compartment + ?Sized)) -> Result<usize, String> {
-        let said = postcard::to_allocvec(self).map_err(|error| error.to_string())?;
+    /// Why it made none.
+    pub fn enter(&self, compartment: &mut (impl Compartment + ?Sized)) -> Result<usize, Unmade> {
         let mut words = Words(compartment.area());
-        let place = words.bytes(at::OWN, FIRST_BYTES).get_mut(..said.len());
-        place.ok_or("there is no room to say what it is for")?.copy_from_slice(&said);
+        let said = postcard::to_slice(self, words.bytes(at::OWN, FIRST_BYTES));
+        let bytes = said.map_err(|_| Unmade::because("there is no room to say what it is for"))?.len();
         words.put(at::OPERATION, Operation::Build as u64);
-        words.put(COUNT, said.len() as u64);
+        words.put(COUNT, bytes as u64);
         words.put(at::ANSWERED, 0);
-        compartment.enter().map_err(|ended| format!("{ended}"))?;
+        compartment.enter().map_err(Unmade::because)?;
         let mut words = Words(compartment.area());
         if words.get(at::ANSWERED) != Operation::Build as u64 {
-            return Err("it says nothing of a driver".into());
+            return Err(Unmade::because("it says nothing of a driver"));
         }
         match words.get(at::STATE) {
             state::OFF => usize::try_from(words.get(COUNT))
                 .ok()
                 .filter(|count| matches!(count, 1..=32))
-                .ok_or_else(|| "it has no drives, or more than an adapter can have".into()),
-            _ => Err(words.text().to_string()),
+                .ok_or_else(|| Unmade::because("it has no drives, or more than an adapter can have")),
+            _ => Err(Unmade(words.text())),
         }
     }
 }

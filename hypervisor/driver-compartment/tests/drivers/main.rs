@@ -5,10 +5,15 @@
 mod world;
 
 use block::{Drive, Operation, State, Tag};
+use compartment::Compartment;
 use driver_compartment::{Description, Driver};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use world::{BLOCKS, Kind, SECOND, SIZES, World};
+
+fn enter(said: &Description, compartment: &mut impl Compartment) -> Result<usize, String> {
+    said.enter(compartment).map_err(|unmade| unmade.to_string())
+}
 
 /// The first call makes the driver of what it says, or says why not.
 #[test]
@@ -19,14 +24,14 @@ fn the_first_call_says_what_it_is_for() {
         assert!(said.own_bytes < SIZES.data_bytes() as u64);
         let compartment = world.drive.compartment_mut();
         compartment.is_new = true;
-        assert_eq!(said.enter(compartment), Ok(1));
+        assert_eq!(enter(&said, compartment), Ok(1));
         compartment.is_new = true;
         let wrong = Description { messages: 0, ..said };
-        assert_eq!(wrong.enter(compartment), Err("it has no interrupt message".into()));
+        assert_eq!(enter(&wrong, compartment), Err("it has no interrupt message".into()));
         compartment.is_new = true;
         let wrong = Description { driver: Driver::Igb, ..said };
         assert_eq!(
-            (wrong.enter(compartment), wrong.own_bytes_needed()),
+            (enter(&wrong, compartment), wrong.own_bytes_needed()),
             (Err("it is no drive".into()), None)
         );
         // The one that was made serves.

@@ -40,11 +40,7 @@ impl DmaRegion {
     /// As for [`DmaRegion::new`], of the memory at the virtual address `start`.
     unsafe fn at(start: u64, bytes: usize, iova: Iova) -> Self {
         let rest = DmaRange { start, bytes, iova };
-        // SAFETY: the caller gives all of the memory, and nothing else uses it.
-        unsafe {
-            asm!("rep stosb", inout("rcx") bytes => _, inout("rdi") start => _, in("al") 0_u8,
-                 options(nostack, preserves_flags));
-        }
+        rest.clear();
         Self { rest }
     }
 }
@@ -87,6 +83,21 @@ impl DmaMemory for DmaRegion {
 }
 
 impl DmaRange {
+    /// Fills it with zeroes.
+    pub fn clear(&self) {
+        // SAFETY: it is part of a region that was given for this device alone, to which the compiler sees no
+        // reference.
+        unsafe {
+            asm!("rep stosb", inout("rcx") self.bytes => _, inout("rdi") self.start => _, in("al") 0_u8,
+                 options(nostack, preserves_flags));
+        }
+    }
+
+    /// Where it is, for a page table.
+    pub(super) const fn hpa(&self) -> Hpa {
+        Hpa(self.start.wrapping_sub(layout::DIRECT_MAP))
+    }
+
     /// The virtual address of `bytes` bytes at `offset`, which is a multiple of `alignment`.
     fn address(&self, offset: usize, bytes: usize, alignment: usize) -> Result<u64, OutOfBounds> {
         let end = offset.checked_add(bytes).ok_or(OutOfBounds)?;

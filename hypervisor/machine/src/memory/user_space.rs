@@ -6,12 +6,15 @@ use core::num::NonZeroU64;
 
 use crate::cpu::barriers::{self, Barriers};
 use crate::cpu::ring3::{self, Left, Start};
+use crate::memory::dma::DmaRange;
 use crate::memory::frames;
 use crate::memory::guest_ram::GuestRam;
 use crate::memory::layout;
 use crate::memory::memory_map::Range;
+use crate::memory::mmio::Window;
 use crate::memory::page_table::{Caching, MapError, PageTable, Rights};
 use crate::memory::paging::{self, BootFrames};
+use access::DmaBuffer;
 use spec::Hpa;
 use spec::address::PAGE_BYTES;
 
@@ -127,12 +130,39 @@ impl AddressSpace {
         })
     }
 
+    /// Gives it memory that it has in common with a device, at `address`: whole pages.
+    ///
+    /// # Errors
+    /// Where it cannot be there.
+    pub fn add_shared_with_device(&mut self, address: u64, memory: &DmaRange) -> Result<(), MapError> {
+        self.map(address, memory.hpa(), memory.bytes() as u64, Rights::ReadWrite)
+    }
+
+    /// Gives it registers at `address`, uncached: whole pages.
+    ///
+    /// # Errors
+    /// Where they cannot be there.
+    pub fn add_registers(&mut self, address: u64, registers: &Window) -> Result<(), MapError> {
+        let (hpa, bytes) = (registers.hpa(), registers.len() as u64);
+        self.map_as(address, hpa, bytes, (Rights::ReadWrite, Caching::Uncached))
+    }
+
     fn map(&mut self, address: u64, hpa: Hpa, bytes: u64, rights: Rights) -> Result<(), MapError> {
+        self.map_as(address, hpa, bytes, (rights, Caching::WriteBack))
+    }
+
+    fn map_as(
+        &mut self,
+        address: u64,
+        hpa: Hpa,
+        bytes: u64,
+        (rights, caching): (Rights, Caching),
+    ) -> Result<(), MapError> {
         let end = address.checked_add(bytes).ok_or(MapError::Misaligned)?;
         if address < PAGE_BYTES || end > END {
             return Err(MapError::Misaligned);
         }
-        self.table.map(address, hpa, bytes, rights, Caching::WriteBack)
+        self.table.map(address, hpa, bytes, rights, caching)
     }
 
     /// Memory of its own.
@@ -149,8 +179,8 @@ impl AddressSpace {
     #[inline]
     pub fn enter(&mut self, ticks: u64) -> Left {
         // SAFETY: the upper half is the hypervisor's. Below it are memory of its own, to which no reference
-        // is left, since this borrows the address space; pages that it only reads; and memory of a guest's,
-        // of which nobody has references.
+        // is left, since this borrows the address space; pages that it only reads; memory of a guest's or a
+        // device's, of which nobody has references; and registers.
         unsafe { ring3::enter(self.table.root().0, &self.start, ticks, (self.domain, &self.barriers)) }
     }
 }
