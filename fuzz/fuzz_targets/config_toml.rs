@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use plan::{Config, FileRef, RunsIn, build, check_without_machine};
+use plan::{Config, FileRef, Killed, RunsIn, build, check_without_machine};
 use platform::Platform;
 use std::sync::LazyLock;
 
@@ -32,7 +32,10 @@ fuzz_target!(|text: &str| {
     assert!(functions().all(|function| function.model.can_run_in(function.runs_in)));
     let is_apart =
         |guest: usize, function: usize| plan.guests[guest].emulated[function].runs_in == RunsIn::Ring3;
-    assert!(plan.kills.iter().all(|kill| is_apart(kill.guest, kill.function)));
+    assert!(plan.kills.iter().all(|kill| match kill.whose {
+        Killed::Function { guest, function } => is_apart(guest, function),
+        Killed::Driver(place) => plan.owned[place].runs_in == RunsIn::Ring3,
+    }));
     // As the bundle carries it.
     let carried = postcard::to_allocvec(&config).expect("a configuration is carried");
     assert_eq!(postcard::from_bytes::<Config>(&carried).expect("its own bytes"), config);

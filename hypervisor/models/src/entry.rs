@@ -5,6 +5,8 @@ use compartment::layout::{DONE, GUEST, HEAP, PANICKED};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
+use driver_compartment::{Server, is_first};
+use models::driver;
 use models::heap::Heap;
 
 global_asm!(
@@ -32,8 +34,10 @@ enum Life {
     New,
     /// It is being built, or could not be.
     Unbuilt,
-    /// It serves.
+    /// It serves a model.
     Built(State),
+    /// It serves a driver.
+    Drives(Server),
 }
 
 struct Kept(UnsafeCell<Life>);
@@ -54,11 +58,19 @@ unsafe extern "C" fn enter(area: *mut u64, words: usize, heap_bytes: usize) {
     let kept = unsafe { &mut *KEPT.0.get() };
     match kept {
         Life::Built(state) => assert!(state.serve(words), "the area is too small"),
+        Life::Drives(server) => server.serve(0, words),
         Life::New => {
             *kept = Life::Unbuilt;
             // SAFETY: ring 0 mapped so many bytes there for the heap of this compartment alone, which gets them once.
             let claimed = unsafe { ALLOCATOR.claim(HEAP as *mut u8, heap_bytes) };
             assert!(claimed, "there is no heap");
+            if is_first(words) {
+                // SAFETY: ring 0 mapped what the call names for this compartment, and nothing else there.
+                if let Some(server) = unsafe { driver::build(words) } {
+                    *kept = Life::Drives(server);
+                }
+                return;
+            }
             // SAFETY: ring 0 mapped the memory that the call names there, and nothing else above `GUEST`.
             if let Some(state) = unsafe { State::build(words, GUEST) } {
                 *kept = Life::Built(state);

@@ -26,6 +26,7 @@ pub fn build(config: &Config, platform: &Platform, has_file: &dyn Fn(FileRef<'_>
     shared_memory::choose(config, &mut plan);
     let mut memory =
         machine::MemoryBudget::new(config, platform, plan.disks.len().saturating_add(plan.networks.len()));
+    memory.take_drivers(&plan.owned);
     memory.take_shared(&plan.shared_memory);
     for (name, guest) in &config.guest {
         let mut problems = rules::check_guest(config, name, guest);

@@ -88,12 +88,14 @@ macro_rules! choice {
 }
 
 mod backing;
+mod compartment_name;
 mod function_name;
 mod kill;
 mod model;
 mod runs_in;
 
 pub use backing::{Backing, BackingPlace, ImageMode, PartitionName};
+pub use compartment_name::CompartmentName;
 pub use function_name::FunctionName;
 pub use kill::{Kill, NoKill};
 pub use model::{Model, Ring, StandsOn};
@@ -138,8 +140,8 @@ table! {
         /// How often in a minute the model of a function in ring 3 is made anew after it failed. Then the function
         /// is as a card that was pulled out.
         pub restarts: u32 = USUAL_RESTARTS,
-        /// Compartments to end while their guests run, to see what these notice: each by guest and slot, with
-        /// milliseconds from the guests' start. `cargo hv run --kill` adds to them.
+        /// Compartments to end while the guests run, to see what these notice: each by guest and slot, or as
+        /// `disk.NAME` or `network.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
         pub kill: Vec<Kill> = Vec::new(),
     }
 }
@@ -407,6 +409,8 @@ table! {
         /// Whose memory the drive itself can reach. Without it, an NVMe or virtio drive that serves one guest
         /// reads and writes that guest's memory, and every other drive the hypervisor's buffers alone.
         pub isolation: Option<Isolation> = None,
+        /// Where its driver runs. In ring 3 it has one drive, whose data is copied.
+        pub runs_in: RunsIn = RunsIn::Hypervisor,
     }
 }
 
@@ -428,6 +432,8 @@ table! {
         /// drives itself: an Intel 82574 or 82576, or a virtio interface. It belongs to no guest. Without
         /// it the network only joins guests.
         pub uplink: Option<Passthrough> = None,
+        /// Where the driver of the uplink runs.
+        pub runs_in: RunsIn = RunsIn::Hypervisor,
     }
 }
 

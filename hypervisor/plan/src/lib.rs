@@ -36,15 +36,15 @@ pub use build::{build, check_without_machine};
 pub use check::machine::{COMPARTMENT_MEMORY, DRIVE_MEMORY, HYPERVISOR_MEMORY};
 pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_MEMORY};
 pub use config::{
-    Backing, BackingPlace, Barriers, Config, Console, ConsolePort, DiskConfig, EndPolicy, Expect,
-    FunctionName, GuestConfig, HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept, Kill,
-    Model, NetworkConfig, NoKill, PartitionName, Passthrough, PciConfig, Ring, RunsIn, SerialCard,
+    Backing, BackingPlace, Barriers, CompartmentName, Config, Console, ConsolePort, DiskConfig, EndPolicy,
+    Expect, FunctionName, GuestConfig, HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept,
+    Kill, Model, NetworkConfig, NoKill, PartitionName, Passthrough, PciConfig, Ring, RunsIn, SerialCard,
     SharedMemoryConfig, StandsOn, UnmappedAccess,
 };
 pub use plan::{
     Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan,
-    GuestPlan, LinePlan, NetworkPlan, OwnedPlan, PeerPlan, Plan, PlannedKill, PortName, PortPlan, Refusal,
-    SharedMemoryPlan,
+    GuestPlan, Killed, LinePlan, NetworkPlan, OwnedPlan, PeerPlan, Plan, PlannedKill, PortName, PortPlan,
+    Refusal, SharedMemoryPlan,
 };
 pub use platform::names;
 pub use platform::names::{DevFn, DeviceId, DevicePath, Memory, ParseError};

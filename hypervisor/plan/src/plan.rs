@@ -58,10 +58,22 @@ impl Plan {
 pub struct PlannedKill {
     /// When, in milliseconds from the start of the guests.
     pub at_ms: u32,
-    /// Its guest's place in [`Plan::guests`].
-    pub guest: usize,
-    /// Its function's place in [`GuestPlan::emulated`].
-    pub function: usize,
+    /// Which.
+    pub whose: Killed,
+}
+
+/// Whose compartment is ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Killed {
+    /// An emulated function's.
+    Function {
+        /// Its guest's place in [`Plan::guests`].
+        guest: usize,
+        /// Its place in [`GuestPlan::emulated`].
+        function: usize,
+    },
+    /// That of the driver of a function of the hypervisor's: its place in [`Plan::owned`].
+    Driver(usize),
 }
 
 /// A guest that does not start.
@@ -211,6 +223,8 @@ pub struct OwnedPlan {
     pub function: FunctionPlan,
     /// By which driver.
     pub driver: Driver,
+    /// Where that runs.
+    pub runs_in: RunsIn,
 }
 
 /// A network of the hypervisor's.

@@ -69,7 +69,7 @@ impl Source {
     /// When one is not there.
     pub fn kill(&mut self, kills: &[plan::Kill]) -> Result<()> {
         for kill in kills {
-            if let Some((message, help)) = self.config.missing_compartment(kill.compartment()) {
+            if let Some((message, help)) = self.config.missing_compartment(&kill.compartment) {
                 bail!("--kill {kill}: {message}; {help}");
             }
         }

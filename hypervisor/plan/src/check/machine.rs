@@ -3,7 +3,7 @@
 use super::{Count, Report, display};
 use crate::check::rules::MEMORY_GRANULE;
 use crate::config::{Config, GuestConfig, RunsIn, StandsOn};
-use crate::plan::{GuestPlan, SharedMemoryPlan};
+use crate::plan::{GuestPlan, OwnedPlan, SharedMemoryPlan};
 use crate::problem::Problem;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -17,7 +17,7 @@ pub const HYPERVISOR_MEMORY: Memory = Memory::mib(32);
 pub const DRIVE_MEMORY: Memory = Memory::mib(8);
 
 /// The memory of a compartment: its stack and heap, what it has in common with ring 0, and page tables but those of
-/// its guest's memory.
+/// its guest's memory. What a driver has in common with its device is [`DRIVE_MEMORY`].
 pub const COMPARTMENT_MEMORY: Memory = Memory::mib(1);
 
 pub(crate) fn check_processors(name: &str, guest: &GuestConfig, platform: &Platform) -> Vec<Problem> {
@@ -133,6 +133,12 @@ impl<'c> MemoryBudget<'c> {
         let of_devices = DRIVE_MEMORY.bytes().saturating_mul(devices as u64);
         let left = total.saturating_sub(HYPERVISOR_MEMORY.bytes()).saturating_sub(of_devices);
         Self { config, total, left, small_code_pages: platform.small_code_pages }
+    }
+
+    /// Takes what the compartments of drivers have.
+    pub fn take_drivers(&mut self, owned: &[OwnedPlan]) {
+        let apart = owned.iter().filter(|owned| owned.runs_in == RunsIn::Ring3);
+        self.left = self.left.saturating_sub(COMPARTMENT_MEMORY.bytes().saturating_mul(apart.count() as u64));
     }
 
     /// Takes what guests share.

@@ -20,7 +20,7 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
         let uplink = network.uplink.as_ref().and_then(|device| {
             let (function, driver) = check_uplink(config, name, device, platform, &mut report)?;
             let place = plan.owned.len();
-            plan.owned.push(OwnedPlan { function, driver });
+            plan.owned.push(OwnedPlan { function, driver, runs_in: network.runs_in });
             Some(place)
         });
         if report.problems.is_empty() {

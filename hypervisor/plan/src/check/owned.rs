@@ -3,7 +3,7 @@
 use super::devices::{check_iommu, check_reset, find};
 use super::request::{Owner, Wanted};
 use super::{Report, bars};
-use crate::config::{Config, DiskConfig, Isolation};
+use crate::config::{Config, DiskConfig, Isolation, RunsIn};
 use crate::plan::{Base, DiskPlan, Driver, FunctionPlan, GuestPlan, OwnedPlan, Plan};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -18,7 +18,8 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
         if let Some((function, driver)) = check(config, disk, platform, &mut report)
             && let Some(function) = plan_function(function, platform)
         {
-            add(name, disk, OwnedPlan { function, driver }, plan, &mut report);
+            let owned = OwnedPlan { function, driver, runs_in: disk.runs_in };
+            add(name, disk, owned, plan, &mut report);
         }
         plan.problems.append(&mut report.problems);
     }
@@ -91,6 +92,11 @@ fn check_driver(disk: &DiskConfig, function: &Function, driver: Option<Driver>, 
         let message = alloc::format!("{at} is no NVMe or virtio drive: its data is always copied");
         report.add("isolation", message, "remove the key, or use an NVMe or virtio drive");
     }
+    if disk.isolation == Some(Isolation::None) && disk.runs_in == RunsIn::Ring3 {
+        // The driver writes the addresses that the drive goes to, so it would reach what the drive reaches.
+        let message = "a driver in ring 3 must not reach the memory of guests, and its drive would for it";
+        report.add("isolation", message, "remove the key, or write runs_in = \"hypervisor\"");
+    }
 }
 
 /// Which guests' memory each drive reaches, once it is known which guests there are: that of all it serves
@@ -107,7 +113,9 @@ pub(crate) fn choose_reach(config: &Config, plan: &mut Plan) {
         };
         let users: Vec<_> =
             guests.iter().filter(|guest| uses(guest)).map(|guest| guest.name.clone()).collect();
-        let can = owned.get(disk.owned).is_some_and(|owned| owned.driver.can_reach_guests());
+        let can = owned
+            .get(disk.owned)
+            .is_some_and(|owned| owned.driver.can_reach_guests() && owned.runs_in == RunsIn::Hypervisor);
         let isolation = config.disk.get(&disk.name).and_then(|disk| disk.isolation);
         let is_wanted = match isolation {
             Some(isolation) => isolation == Isolation::None,
@@ -130,6 +138,14 @@ fn add(name: &str, disk: &DiskConfig, owned: OwnedPlan, plan: &mut Plan, report:
             message,
             "name each drive once, those of one controller with their ports",
         );
+    }
+    let is_apart = |owned: &OwnedPlan| owned.runs_in == RunsIn::Ring3;
+    if before
+        .and_then(|before| plan.owned.get(before))
+        .is_some_and(|other| is_apart(other) || is_apart(&owned))
+    {
+        let message = "several drives are at its controller, whose driver in ring 3 has one";
+        return report.add("runs_in", message, "write runs_in = \"hypervisor\" for all of them");
     }
     let place = before.unwrap_or(plan.owned.len());
     if before.is_none() {

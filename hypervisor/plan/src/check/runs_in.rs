@@ -1,8 +1,8 @@
-//! Where emulated functions run.
+//! Where models of emulated functions run, and drivers.
 
 use super::Report;
-use crate::config::{Config, Kill, PciConfig, RunsIn};
-use crate::plan::{Plan, PlannedKill};
+use crate::config::{CompartmentName, Config, Kill, PciConfig, RunsIn};
+use crate::plan::{Killed, Plan, PlannedKill};
 use crate::problem::Problem;
 use alloc::format;
 use alloc::vec::Vec;
@@ -28,18 +28,35 @@ pub(crate) fn check(index: usize, pci: &PciConfig, report: &mut Report) {
 /// Whoever is to be ended is there.
 pub(crate) fn check_kills(config: &Config) -> impl Iterator<Item = Problem> {
     config.hypervisor.kill.iter().enumerate().filter_map(|(index, kill)| {
-        let (message, help) = config.missing_compartment(kill.compartment())?;
+        let (message, help) = config.missing_compartment(&kill.compartment)?;
         Some(Problem { path: format!("hypervisor.kill[{index}]"), message, help })
     })
 }
 
-/// Decides which compartments are ended when: those of guests that start.
+/// Decides which compartments are ended when: those of guests that start, and of drivers that there are.
 pub(crate) fn choose_kills(config: &Config, plan: &mut Plan) {
+    let whose = |name: &CompartmentName| match name {
+        CompartmentName::Function { guest, slot } => {
+            let guest = plan.guests.iter().position(|known| known.name == *guest)?;
+            let mut compartments = plan.guests.get(guest)?.compartments();
+            let (function, _) = compartments.find(|(_, name)| name.slot == *slot)?;
+            Some(Killed::Function { guest, function })
+        }
+        CompartmentName::Disk(name) => {
+            let disk = plan.disks.iter().find(|disk| disk.name == *name)?;
+            Some(Killed::Driver(disk.owned))
+        }
+        CompartmentName::Uplink(name) => {
+            let network = plan.networks.iter().find(|network| network.name == *name)?;
+            Some(Killed::Driver(network.uplink?))
+        }
+    };
+    let is_there = |whose: &Killed| match whose {
+        Killed::Function { .. } => true,
+        Killed::Driver(place) => plan.owned.get(*place).is_some_and(|owned| owned.runs_in == RunsIn::Ring3),
+    };
     let planned = |kill: &Kill| {
-        let guest = plan.guests.iter().position(|guest| guest.name == kill.guest)?;
-        let mut compartments = plan.guests.get(guest)?.compartments();
-        let (function, _) = compartments.find(|(_, name)| *name == kill.compartment())?;
-        Some(PlannedKill { at_ms: kill.at_ms, guest, function })
+        Some(PlannedKill { at_ms: kill.at_ms, whose: whose(&kill.compartment).filter(is_there)? })
     };
     let mut kills: Vec<_> = config.hypervisor.kill.iter().filter_map(planned).collect();
     kills.sort_unstable();

@@ -2,7 +2,7 @@
 
 use super::tests::{plan, q35};
 use crate::text::parse;
-use crate::{Kill, Model, Plan, PlannedKill, RunsIn};
+use crate::{CompartmentName, Kill, Killed, Model, Plan, PlannedKill, RunsIn};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -146,9 +146,8 @@ fn compartments_that_are_ended() {
     };
     let plan = of("[\"b:1f.0@20\", \"a:03.0@7\", \"a:02.0@4294967295\", \"a:03.0@30\"]", RING3);
     assert_eq!(plan.all_problems().count(), 0);
-    let kills: Vec<_> = plan.kills.iter().map(|kill| (kill.at_ms, kill.guest, kill.function)).collect();
-    assert_eq!(kills, [(7, 0, 2), (20, 1, 0), (30, 0, 2), (u32::MAX, 0, 1)]);
-    assert_eq!(plan.kills[0], PlannedKill { at_ms: 7, guest: 0, function: 2 });
+    let kill = |at_ms, guest, function| PlannedKill { at_ms, whose: Killed::Function { guest, function } };
+    assert_eq!(plan.kills, [kill(7, 0, 2), kill(20, 1, 0), kill(30, 0, 2), kill(u32::MAX, 0, 1)]);
     let those = "those that there are: `a:02.0`, `a:03.0` and `b:1f.0`";
     assert_eq!(
         problems("[\"a:02.0@1\", \"a:04.0@1\", \"c:02.0@1\", \"a:01.0@1\"]", RING3),
@@ -161,7 +160,7 @@ fn compartments_that_are_ended() {
     assert_eq!(
         problems("[\"a:02.0@1\"]", HYPERVISOR),
         [
-            "hypervisor.kill[0]: `a:02.0` runs in the hypervisor and has no compartment; no function has one: write \
+            "hypervisor.kill[0]: `a:02.0` runs in the hypervisor and has no compartment; nothing has one: write \
              runs_in = \"ring3\" in its table"
         ]
     );
@@ -180,11 +179,29 @@ fn compartments_of_a_guest_that_is_refused() {
 #[test]
 fn how_a_kill_is_written() {
     let kill: Kill = "net:03.0@2500".parse().unwrap();
-    assert_eq!((kill.guest.as_str(), kill.slot.to_string().as_str(), kill.at_ms), ("net", "03.0", 2500));
+    let name = CompartmentName::Function { guest: "net".into(), slot: "03.0".parse().unwrap() };
+    assert_eq!((kill.compartment.clone(), kill.at_ms), (name, 2500));
     assert_eq!(kill.to_string(), "net:03.0@2500");
-    for wrong in
-        ["", "net", "net@5", "net:03.0", "net:03.0@", "net:3@5", "net:03.0@-1", "net:03.0@4294967296"]
-    {
+    for (text, name) in [
+        ("disk.system@7", CompartmentName::Disk("system".into())),
+        ("network.lan@7", CompartmentName::Uplink("lan".into())),
+    ] {
+        assert_eq!(text.parse(), Ok(Kill { compartment: name, at_ms: 7 }));
+        assert_eq!(text.parse::<Kill>().unwrap().to_string(), text);
+    }
+    for wrong in [
+        "disk.@5",
+        "disks.a@5",
+        "disk@5",
+        "",
+        "net",
+        "net@5",
+        "net:03.0",
+        "net:03.0@",
+        "net:3@5",
+        "net:03.0@-1",
+        "net:03.0@4294967296",
+    ] {
         let said = wrong.parse::<Kill>().expect_err(wrong).to_string();
         assert!(said.contains("\"net:03.0@2500\""), "{said}");
     }
@@ -192,5 +209,84 @@ fn how_a_kill_is_written() {
     assert_eq!(
         (told[0].line, told[0].path.as_str(), told[0].message.as_str()),
         (2, "hypervisor.kill[0]", "\"net:03.0\" is not a compartment and when")
+    );
+}
+
+const DISKS: &str = "[disk.nvme]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\n\
+                     [disk.sata]\ndevice = { path = \"00:1f.2\", id = \"8086:2922\" }\nport = 0\n";
+
+/// What a configuration of these disks is planned as, with these keys of the one, the other and the hypervisor.
+fn with_disks([nvme, sata, hypervisor]: [&str; 3]) -> Plan {
+    let disks = DISKS.replacen("[disk.sata]", &format!("{nvme}\n[disk.sata]"), 1) + sata;
+    let text = format!("[hypervisor]\n{hypervisor}\n{disks}\n");
+    let guest = "[guest.a]\ncpus = [1]\nmemory = \"64 MiB\"\nkernel = \"k\"\n[[guest.a.pci]]\nslot = \"01.0\"\n\
+                 emulate = \"nvme\"\nbacking = { disk = \"nvme\", partition = 1 }\n";
+    let (config, _) = parse(&(text + guest)).unwrap_or_else(|errors| panic!("{errors:?}"));
+    plan(&config, &q35())
+}
+
+/// A driver says it alone, and its drive reaches no guest's memory then.
+#[test]
+fn where_drivers_run() {
+    let places = |keys| {
+        let plan = with_disks(keys);
+        assert_eq!(plan.all_problems().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+        let disk = |name: &str| plan.disks.iter().find(|disk| disk.name == name).unwrap();
+        let place = |name: &str| plan.owned[disk(name).owned].runs_in;
+        (place("nvme"), place("sata"), disk("nvme").reaches.len())
+    };
+    let (ring3, hypervisor) = (RunsIn::Ring3, RunsIn::Hypervisor);
+    assert_eq!(places(["", "", ""]), (hypervisor, hypervisor, 1));
+    assert_eq!(places(["", "", RING3]), (hypervisor, hypervisor, 1));
+    assert_eq!(places([RING3, "", HYPERVISOR]), (ring3, hypervisor, 0));
+    assert_eq!(places([HYPERVISOR, RING3, ""]), (hypervisor, ring3, 1));
+}
+
+#[test]
+fn what_a_driver_in_ring_3_cannot_have() {
+    let problems =
+        |keys: [&str; 3]| -> Vec<_> { with_disks(keys).problems.iter().map(ToString::to_string).collect() };
+    assert_eq!(
+        problems([&format!("{RING3}\nisolation = \"none\""), "", ""]),
+        [
+            "disk.nvme.isolation: a driver in ring 3 must not reach the memory of guests, and its drive would for it; \
+             remove the key, or write runs_in = \"hypervisor\""
+        ]
+    );
+    let second = "\n[disk.second]\ndevice = { path = \"00:1f.2\", id = \"8086:2922\" }\nport = 1\n";
+    assert_eq!(
+        problems(["", &format!("{RING3}{second}"), ""]),
+        ["disk.second.runs_in: several drives are at its controller, whose driver in ring 3 has one; write \
+             runs_in = \"hypervisor\" for all of them"]
+    );
+    assert_eq!(problems(["", second, ""]), [""; 0]);
+}
+
+/// Drivers are ended as models are, where they have a compartment.
+#[test]
+fn drivers_that_are_ended() {
+    let kill = "kill = [\"disk.nvme@9\", \"disk.nvme@3\"]";
+    let in_ring_0 = format!("{HYPERVISOR}\n{kill}");
+    let of_another = format!("{HYPERVISOR}\nkill = [\"network.lan@3\"]");
+    let plan = with_disks([RING3, "", kill]);
+    assert_eq!(plan.all_problems().count(), 0);
+    let at = |at_ms| PlannedKill { at_ms, whose: Killed::Driver(plan.disks[0].owned) };
+    assert_eq!((plan.disks[0].name.as_str(), plan.kills.as_slice()), ("nvme", [at(3), at(9)].as_slice()));
+    let plan = with_disks(["", RING3, &in_ring_0]);
+    let said = plan.problems.iter().map(ToString::to_string).next();
+    assert_eq!(
+        (said.as_deref(), plan.kills.len()),
+        (
+            Some(
+                "hypervisor.kill[0]: `disk.nvme` runs in the hypervisor and has no compartment; the only one is `disk.sata`"
+            ),
+            0
+        )
+    );
+    let plan = with_disks([RING3, "", &of_another]);
+    let said = plan.problems.iter().map(ToString::to_string).next();
+    assert_eq!(
+        said.as_deref(),
+        Some("hypervisor.kill[0]: there is no compartment `network.lan`; the only one is `disk.nvme`")
     );
 }

@@ -1,21 +1,18 @@
 //! Compartments that are ended on purpose.
 
-use super::{Config, FunctionName, RunsIn};
+use super::{CompartmentName, Config, FunctionName, RunsIn};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
-use platform::names::DevFn;
 use serde::{Deserialize, Serialize};
 
-/// A compartment that is ended at a time: `GUEST:SLOT@MS`.
+/// A compartment that is ended at a time: its name, `@` and milliseconds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Kill {
-    /// Its guest's name.
-    pub guest: String,
-    /// The slot of its function.
-    pub slot: DevFn,
+    /// Which.
+    pub compartment: CompartmentName,
     /// Milliseconds from the start of the guests.
     pub at_ms: u32,
 }
@@ -26,7 +23,9 @@ pub struct NoKill;
 
 impl fmt::Display for NoKill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected a compartment and milliseconds, such as \"net:03.0@2500\"")
+        f.write_str(
+            "expected a compartment and milliseconds, such as \"net:03.0@2500\" or \"disk.system@2500\"",
+        )
     }
 }
 
@@ -36,29 +35,30 @@ impl FromStr for Kill {
     type Err = NoKill;
     fn from_str(text: &str) -> Result<Self, NoKill> {
         let (name, at_ms) = text.split_once('@').ok_or(NoKill)?;
-        let (guest, slot) = name.rsplit_once(':').ok_or(NoKill)?;
-        let (slot, at_ms) = (slot.parse().map_err(|_| NoKill)?, at_ms.parse().map_err(|_| NoKill)?);
-        Ok(Self { guest: guest.to_string(), slot, at_ms })
-    }
-}
-
-impl Kill {
-    /// What the compartment is called.
-    pub fn compartment(&self) -> FunctionName<'_> {
-        FunctionName { guest: &self.guest, slot: self.slot }
+        let (compartment, at_ms) = (name.parse().map_err(|_| NoKill)?, at_ms.parse().map_err(|_| NoKill)?);
+        Ok(Self { compartment, at_ms })
     }
 }
 
 impl fmt::Display for Kill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.compartment(), self.at_ms)
+        write!(f, "{}@{}", self.compartment, self.at_ms)
     }
 }
 
 impl Config {
-    /// The compartments that its guests' emulated functions run in, by name.
-    pub fn compartments(&self) -> impl Iterator<Item = FunctionName<'_>> {
-        self.functions().filter_map(|(name, place)| (place == RunsIn::Ring3).then_some(name))
+    /// The compartments that its guests' emulated functions run in, and its drivers, by name.
+    pub fn compartments(&self) -> impl Iterator<Item = CompartmentName> {
+        self.places().filter_map(|(name, place)| (place == RunsIn::Ring3).then_some(name))
+    }
+
+    /// What can run in a compartment, each with where it does.
+    fn places(&self) -> impl Iterator<Item = (CompartmentName, RunsIn)> {
+        let functions = self.functions().map(|(name, place)| (name.into(), place));
+        let disks = self.disk.iter().map(|(name, disk)| (CompartmentName::Disk(name.clone()), disk.runs_in));
+        let uplinks = self.network.iter().filter(|(_, network)| network.uplink.is_some());
+        let uplinks = uplinks.map(|(name, network)| (CompartmentName::Uplink(name.clone()), network.runs_in));
+        functions.chain(disks).chain(uplinks)
     }
 
     /// The emulated functions, each with where it runs.
@@ -70,8 +70,8 @@ impl Config {
     }
 
     /// Why there is no such compartment, and what to do about it; `None` where there is one.
-    pub fn missing_compartment(&self, name: FunctionName<'_>) -> Option<(String, String)> {
-        let message = match self.functions().find(|(other, _)| *other == name) {
+    pub fn missing_compartment(&self, name: &CompartmentName) -> Option<(String, String)> {
+        let message = match self.places().find(|(other, _)| other == name) {
             Some((_, RunsIn::Ring3)) => return None,
             Some((_, RunsIn::Hypervisor)) => {
                 format!("`{name}` runs in the hypervisor and has no compartment")
@@ -80,7 +80,7 @@ impl Config {
         };
         let names: Vec<_> = self.compartments().map(|name| format!("`{name}`")).collect();
         let help = match names.as_slice() {
-            [] => "no function has one: write runs_in = \"ring3\" in its table".to_string(),
+            [] => "nothing has one: write runs_in = \"ring3\" in its table".to_string(),
             [name] => format!("the only one is {name}"),
             [names @ .., last] => format!("those that there are: {} and {last}", names.join(", ")),
         };

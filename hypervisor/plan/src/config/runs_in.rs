@@ -1,14 +1,15 @@
-//! Where emulated functions run.
+//! Where models of emulated functions run, and drivers.
 
 use super::{Config, Model, PciConfig};
 use serde::{Deserialize, Serialize};
 
 choice! {
-    /// Where an emulated function runs: its model, which reads what the guest wrote. Its place on the bus, its
-    /// messages and what its requests do to drives and networks are the hypervisor's either way.
+    /// Where the model of an emulated function runs, which reads what the guest wrote, or the driver of a device. Its
+    /// place on the bus, its messages and what its requests do to drives and networks are the hypervisor's either way.
     pub enum RunsIn {
-        /// in a compartment of its own, which runs in ring 3 and reaches its guest's memory and its own: what goes
-        /// wrong there harms no other guest. An access costs the way there and back
+        /// in a compartment of its own in ring 3. A model reaches its guest's memory there and its own, a driver its
+        /// device's registers and the memory that it has in common with that: what goes wrong there harms no other
+        /// guest. An access costs the way there and back
         Ring3 = "ring3",
         /// in the hypervisor, in ring 0
         Hypervisor = "hypervisor",

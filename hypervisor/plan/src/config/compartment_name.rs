@@ -1,0 +1,60 @@
+//! What compartments are called.
+
+use super::FunctionName;
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::str::FromStr;
+use platform::names::DevFn;
+use serde::{Deserialize, Serialize};
+
+/// What a compartment is called: `GUEST:SLOT` where it has the model of an emulated function, `disk.NAME` or
+/// `network.NAME` where it has the driver of a drive or of an uplink. No name of these has a dot or a colon.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum CompartmentName {
+    /// Of an emulated function.
+    Function {
+        /// Its guest's name.
+        guest: String,
+        /// Its slot.
+        slot: DevFn,
+    },
+    /// Of the drive of this name.
+    Disk(String),
+    /// Of the uplink of the network of this name.
+    Uplink(String),
+}
+
+/// A text that is no [`CompartmentName`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoCompartmentName;
+
+impl FromStr for CompartmentName {
+    type Err = NoCompartmentName;
+    fn from_str(text: &str) -> Result<Self, NoCompartmentName> {
+        if let Some((guest, slot)) = text.rsplit_once(':') {
+            let slot = slot.parse().map_err(|_| NoCompartmentName)?;
+            return Ok(Self::Function { guest: guest.to_string(), slot });
+        }
+        match text.split_once('.') {
+            Some(("disk", name)) if !name.is_empty() => Ok(Self::Disk(name.to_string())),
+            Some(("network", name)) if !name.is_empty() => Ok(Self::Uplink(name.to_string())),
+            _ => Err(NoCompartmentName),
+        }
+    }
+}
+
+impl From<FunctionName<'_>> for CompartmentName {
+    fn from(name: FunctionName<'_>) -> Self {
+        Self::Function { guest: name.guest.to_string(), slot: name.slot }
+    }
+}
+
+impl fmt::Display for CompartmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function { guest, slot } => FunctionName { guest, slot: *slot }.fmt(f),
+            Self::Disk(name) => write!(f, "disk.{name}"),
+            Self::Uplink(name) => write!(f, "network.{name}"),
+        }
+    }
+}
