@@ -2,6 +2,7 @@
 //! write.
 
 use crate::backings::DriveReach;
+use crate::compartments::most_restarts;
 use crate::guests::Common;
 use crate::metered;
 use crate::owned::{self, Taken};
@@ -14,9 +15,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use backends::Disk;
 use block::{Drive, State};
+use driver_compartment::{DriveSizes, Driver as Which, RemoteDrive, Room};
 use machine::memory::dma::DmaRegion;
 use machine::memory::mmio::Window;
-use plan::{DiskPlan, Driver, OwnedPlan, Plan};
+use plan::{DiskPlan, Driver, OwnedPlan, Plan, RunsIn};
 use platform::Platform;
 use spec::ahci::MOST_PORTS;
 
@@ -37,6 +39,8 @@ const NVME: nvme::Sizes =
 const VIRTIO: virtio_blk::Sizes =
     virtio_blk::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
 const AHCI: ahci::Sizes = ahci::Sizes { ports: 0, requests: REQUESTS, request_bytes: REQUEST_BYTES };
+/// Those of a drive whose driver is in ring 3.
+const APART: DriveSizes = DriveSizes { requests: REQUESTS, request_bytes: REQUEST_BYTES };
 /// A driver that only looks for drives, at all ports.
 const SEARCH: ahci::Sizes = ahci::Sizes { ports: u32::MAX, requests: 1, request_bytes: 4096 };
 
@@ -47,6 +51,14 @@ const _: () = {
     assert!(NVME.bytes().next_multiple_of(page) <= rest);
     assert!(VIRTIO.bytes().next_multiple_of(page) <= rest);
     assert!(AHCI.port_bytes().next_multiple_of(page) + search <= rest);
+    // In ring 3 the data of requests is apart from the queues.
+    let data = APART.data_bytes();
+    let apart = [NVME.bytes(), VIRTIO.bytes(), AHCI.port_bytes() + search];
+    let mut kind = 0;
+    while kind < apart.len() {
+        assert!(data.is_multiple_of(page) && apart[kind].next_multiple_of(page) <= rest);
+        kind += 1;
+    }
 };
 
 type AnyDrive = Box<dyn Drive + Send>;
@@ -61,7 +73,7 @@ pub fn bring_up(plan: &Plan, platform: &Platform, common: &Common) -> (Vec<Disk>
         if wanted.is_empty() {
             continue;
         }
-        let (mut drives, reach) = match drives(owned, &wanted, platform, common) {
+        let (mut drives, reach) = match drives((place, owned), &wanted, platform, common) {
             Ok((drives, reach)) => (Ok(drives), Some(reach)),
             Err(reason) => (Err(reason), None),
         };
@@ -102,12 +114,17 @@ type Drives = Vec<(Option<u32>, AnyDrive)>;
 
 /// The drives of a function that were not started yet, and what it reaches.
 fn drives(
-    owned: &OwnedPlan,
+    (place, owned): (usize, &OwnedPlan),
     wanted: &[&DiskPlan],
     platform: &Platform,
     common: &Common,
 ) -> Result<(Drives, Reach), String> {
     let mut taken = owned::take(owned, platform, common)?;
+    if owned.runs_in == RunsIn::Ring3 {
+        // Its drive reaches no guest's memory.
+        let reach = taken.reach();
+        return Ok((apart((place, owned.driver), taken, wanted, common)?, reach));
+    }
     let drives = match owned.driver {
         Driver::Nvme => nvme(&mut taken),
         Driver::Ahci => ahci(&mut taken, wanted, common),
@@ -141,6 +158,45 @@ fn virtio(taken: &mut Taken<'_>) -> Result<Drives, String> {
     taken.master_bus();
     let device = virtio_blk::Device::new(access, layout, VIRTIO).map_err(|error| error.to_string())?;
     Ok(Vec::from([(None, metered::drive(device))]))
+}
+
+/// The drive of a function whose driver is in ring 3.
+fn apart(
+    (place, driver): (usize, Driver),
+    mut taken: Taken<'_>,
+    wanted: &[&DiskPlan],
+    common: &Common,
+) -> Result<Drives, String> {
+    let &[disk] = wanted else { return Err("its driver in ring 3 has one drive".into()) };
+    let (driver, bar, all_bytes) = match driver {
+        Driver::Nvme => (Which::Nvme, NVME_BAR, NVME.bytes()),
+        Driver::VirtioBlock => {
+            let layout = taken.virtio_layout()?;
+            (Which::VirtioBlock(layout), layout.bar, VIRTIO.bytes())
+        }
+        Driver::Ahci => {
+            let ports =
+                disk.port.map_or_else(|| first_port(&mut taken, common), |port| Ok(port_bit(port)))?;
+            (Which::Ahci { ports }, AHCI_BAR, AHCI.port_bytes())
+        }
+        Driver::E1000e | Driver::Igb | Driver::VirtioNet => return Err("it is no drive".into()),
+    };
+    let data = taken.buffer(APART.data_bytes())?;
+    let asked = owned::Wanted {
+        name: format!("disk.{}", disk.name),
+        place,
+        driver,
+        bar,
+        queue_bytes: all_bytes.saturating_sub(APART.data_bytes()),
+        room: Room::Requests(APART),
+        data: Some(&data),
+        area_words: APART.words(),
+    };
+    let compartment = taken.apart(asked, common)?;
+    let restarts = u16::try_from(most_restarts()).unwrap_or(u16::MAX);
+    let drive = RemoteDrive::new(compartment, APART, data, restarts);
+    let drive = drive.ok_or("there is not enough memory for its requests")?;
+    Ok(Vec::from([(disk.port, metered::drive(drive))]))
 }
 
 fn ahci(taken: &mut Taken<'_>, wanted: &[&DiskPlan], common: &Common) -> Result<Drives, String> {

@@ -2,12 +2,13 @@
 //! end.
 
 use crate::clients::Endpoints;
-use crate::compartments::{self, Kills};
+use crate::compartments::{self, Kills, Victim};
 use crate::guests::{Common, Guest};
 use crate::host::{IOMMUS, Machine};
 use crate::io::{Io, Polling};
 use crate::keyboard::Keyboard;
 use crate::metered;
+use crate::owned;
 use crate::summary;
 use access::Clock;
 use backends::{Counters, UplinkCounters};
@@ -53,6 +54,7 @@ pub fn watch(machine: &Machine, common: &Common, io: &Io, kills: &mut Kills) {
     let mut logged = alloc::vec![0u32; machine.guests.len() + 1];
     let mut polling = Polling::new();
     heap::seal();
+    compartments::watch();
     while !machine.guests.iter().all(|guest| guest.lifecycle.is_over()) {
         let now = registers::read_tsc();
         if compartments::are_in_use() {
@@ -64,10 +66,7 @@ pub fn watch(machine: &Machine, common: &Common, io: &Io, kills: &mut Kills) {
         drain_faults(machine, &mut logged);
         machine_check::report();
         let chipsets = machine.guests.iter().filter_map(|guest| guest.partition.look_after_chipset());
-        let kill = kills.take(now, |name, function| {
-            let guest = machine.guests.iter().find(|guest| guest.plan.name == name);
-            guest.map(|guest| guest.partition.serve_endpoint(function, |endpoint, _| endpoint.kill()));
-        });
+        let kill = kills.take(now, |victim| end(victim, machine, common, io));
         // Machine checks wake nobody.
         let look = now.saturating_add(tsc_hz);
         let next = next.min(keyboard.draw(now));
@@ -83,6 +82,21 @@ pub fn watch(machine: &Machine, common: &Common, io: &Io, kills: &mut Kills) {
     drain_faults(machine, &mut logged);
     console::picture::show_log();
     console::take_from_housekeeping();
+}
+
+/// Ends a compartment on purpose.
+fn end(victim: &Victim, machine: &Machine, common: &Common, io: &Io) {
+    match victim {
+        Victim::Function(name, function) => {
+            let guest = machine.guests.iter().find(|guest| guest.plan.name == *name);
+            guest.map(|guest| guest.partition.serve_endpoint(*function, |endpoint, _| endpoint.kill()));
+        }
+        Victim::Driver(place) => {
+            owned::kill(*place);
+            // It is entered to look for what came.
+            io.interrupt(common.clock.now_ns());
+        }
+    }
 }
 
 /// Has those end that are in ring 3 for too long, where the housekeeping CPU waits for what they hold.
@@ -195,6 +209,7 @@ fn report_io(machine: &Machine, io: &Io) {
             );
         }
     }
+    owned::report();
     for network in &io.networks {
         let network = network.lock();
         if let Some(UplinkCounters { port, nic }) = network.uplink_counters() {

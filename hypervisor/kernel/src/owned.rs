@@ -5,6 +5,8 @@
 //! memory of the guests that it serves, with messages that the IOMMU remaps. Where PCI offers no reset
 //! of it, its driver's counts, and until that is done it does not master the bus.
 
+mod apart;
+
 use crate::guests::{
     Common, checked_bars, enable_access_controls, memory_frames, prepare_bridges, requester,
 };
@@ -33,6 +35,8 @@ use spec::{Bdf, Gpa, Iova};
 use tables::{Geometry, Permissions};
 use virtio::Layout;
 
+pub use apart::{Wanted, kill, report};
+
 /// What memory for a driver's queues and buffers consists of: large pages.
 pub const GRANULE_BYTES: u64 = 2 << 20;
 /// Where a device finds it. Anywhere but at the interrupt range, and not at 0, which is what a device
@@ -58,9 +62,36 @@ pub struct Taken<'a> {
     function: &'a FunctionPlan,
     common: &'a Common,
     domain: DomainId,
-    messages: u16,
+    routed: Routed,
+    path: ResetPath,
+    /// The bridge above its bus, where it is alone there.
+    bridge: Option<Bdf>,
+    /// PCI offered a reset of it.
+    is_reset: bool,
     /// Where its next memory is.
     next: Iova,
+}
+
+/// The messages of a function, as it is told them.
+struct Routed {
+    messages: Messages,
+    /// The table of MSI-X.
+    table: Option<Window>,
+    /// Addresses and data.
+    told: Box<[(u64, u32)]>,
+}
+
+impl Routed {
+    /// How many there are.
+    fn count(&self) -> u16 {
+        self.told.len() as u16
+    }
+
+    /// Has the function send them.
+    fn tell<C: ConfigSpace + ?Sized>(&self, config: &C, function: Bdf) {
+        let table = self.table.as_ref().map(|table| table as &dyn RegisterWindow);
+        self.messages.enable(config, function, table, &self.told);
+    }
 }
 
 /// Takes a function for its driver.
@@ -72,11 +103,14 @@ pub fn take<'a>(owned: &'a OwnedPlan, platform: &Platform, common: &'a Common) -
     let functions = core::slice::from_ref(function);
     prepare_bridges(functions, platform, config)?;
     enable_access_controls(functions, config)?;
-    reset(owned, platform, common)?;
+    let path = ResetPath::discover(config, function.bdf).ok_or("it does not answer")?;
+    let bus = bus_alone(function, platform);
+    let is_reset = reset(owned, &path, bus, common)?;
     let domain = attach(function)?;
     config.write16(function.bdf, COMMAND, DECODE);
-    let messages = route_messages(function, config)?;
-    Ok(Taken { function, common, domain, messages, next: DMA_IOVA })
+    let routed = route_messages(function, config)?;
+    let bridge = bus.map(|bus| bus.bridge);
+    Ok(Taken { function, common, domain, routed, path, bridge, is_reset, next: DMA_IOVA })
 }
 
 const DECODE: u16 = command::MEMORY_SPACE | command::INTERRUPT_DISABLE;
@@ -88,7 +122,7 @@ impl Taken<'_> {
     /// There are no such registers, or there is no memory.
     pub fn access(&mut self, bar: u8, bytes: usize) -> Result<DeviceAccess<Window, DmaRegion>, String> {
         let registers = window(self.function, bar)?;
-        let interrupt = MessageInterrupt { messages: self.messages };
+        let interrupt = MessageInterrupt { messages: self.routed.count() };
         Ok(DeviceAccess { registers, dma: self.memory(bytes)?, interrupt })
     }
 
@@ -126,6 +160,15 @@ impl Taken<'_> {
     /// Lets the function reach its driver's memory, and send messages.
     pub fn master_bus(&self) {
         self.common.config.write16(self.function.bdf, COMMAND, DECODE | command::BUS_MASTER);
+    }
+
+    /// Memory of exactly `bytes` bytes for the function and ring 0.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn buffer(&mut self, bytes: usize) -> Result<DmaRange, String> {
+        let buffer = self.memory(bytes)?.allocate(bytes, GRANULE_BYTES as usize);
+        buffer.ok_or_else(|| "there is no memory for its buffers".into())
     }
 
     fn memory(&mut self, bytes: usize) -> Result<DmaRegion, String> {
@@ -196,16 +239,22 @@ impl DmaMemory for GuardedDma {
 }
 
 /// Resets a function by what PCI offers, which leaves it unable to master the bus. Where that is
-/// nothing, so does this, and its driver resets it.
-fn reset(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<(), String> {
+/// nothing, so does this, and its driver resets it. Whether it was reset.
+fn reset(
+    owned: &OwnedPlan,
+    path: &ResetPath,
+    bus: Option<OwnedBus<'_>>,
+    common: &Common,
+) -> Result<bool, String> {
     let function = &owned.function;
-    let path = ResetPath::discover(common.config, function.bdf).ok_or("it does not answer")?;
     if path.bars() != Some(&checked_bars(function)) {
         return Err("its BARs are not what they were when the machine was scanned".into());
     }
-    let bus = bus_alone(function, platform);
     match path.reset_while(common.config, &common.clock, bus, &|_, _| true) {
-        Ok(report) => log::info!("{} stays with the hypervisor: {report}", function.bdf),
+        Ok(report) => {
+            log::info!("{} stays with the hypervisor: {report}", function.bdf);
+            Ok(true)
+        }
         Err(quarantine)
             if owned.driver.resets_controller() && quarantine.failed.iter().all(Option::is_none) =>
         {
@@ -213,10 +262,10 @@ fn reset(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<(), 
                 "{} stays with the hypervisor: PCI offers no reset, so its driver resets it",
                 function.bdf
             );
+            Ok(false)
         }
-        Err(quarantine) => return Err(quarantine.to_string()),
+        Err(quarantine) => Err(quarantine.to_string()),
     }
-    Ok(())
 }
 
 /// The bus of a function that is alone on it.
@@ -233,10 +282,15 @@ fn attach(function: &FunctionPlan) -> Result<DomainId, String> {
     let mut iommus = IOMMUS.get().ok_or("there is no IOMMU")?.lock();
     let requester = requester(function);
     let domain = iommus.create_domain(&[requester]).map_err(|error| format!("{error}"))?;
-    iommus
-        .attach(Function::new(requester, &function.requesters), domain)
-        .map_err(|error| format!("{error}"))?;
+    drop(iommus);
+    attach_to(domain, requester, &function.requesters)?;
     Ok(domain)
+}
+
+/// Puts a function into this domain.
+fn attach_to(domain: DomainId, requester: Requester, requesters: &[Bdf]) -> Result<(), String> {
+    let mut iommus = IOMMUS.get().ok_or("there is no IOMMU")?.lock();
+    iommus.attach(Function::new(requester, requesters), domain).map_err(|error| format!("{error}"))
 }
 
 /// The registers behind a BAR.
@@ -246,8 +300,8 @@ fn window(function: &FunctionPlan, bar: u8) -> Result<Window, String> {
     Window::map(bar.address, bar.bytes).map_err(|error| format!("its registers cannot be mapped: {error:?}"))
 }
 
-/// Has the function's messages interrupt the housekeeping CPU. Returns how many it has.
-fn route_messages(function: &FunctionPlan, config: &impl ConfigSpace) -> Result<u16, String> {
+/// Has the function's messages interrupt the housekeeping CPU.
+fn route_messages(function: &FunctionPlan, config: &impl ConfigSpace) -> Result<Routed, String> {
     let messages = Messages::find(config, function.bdf).ok_or("it has no interrupt messages")?;
     let count = messages.count().min(MOST_MESSAGES);
     let source =
@@ -277,6 +331,7 @@ fn route_messages(function: &FunctionPlan, config: &impl ConfigSpace) -> Result<
         }
         Messages::Msi { .. } => None,
     };
-    messages.enable(config, function.bdf, table.as_ref().map(|table| table as &dyn RegisterWindow), &told);
-    Ok(count)
+    let routed = Routed { messages, table, told: told.into_boxed_slice() };
+    routed.tell(config, function.bdf);
+    Ok(routed)
 }

@@ -31,6 +31,9 @@ pub fn picture(plan: &Plan) -> String {
         lines.push(rule(these));
         left = rest;
     }
+    for (label, line) in once("ring 3").chain(std::iter::repeat("")).zip(drivers(plan)) {
+        lines.push(format!("{label:6}{BETWEEN}{line}"));
+    }
     for (label, line) in once("ring 0").chain(std::iter::repeat("")).zip(ring_0(plan)) {
         lines.push(format!("{label:6}{BETWEEN}{line}"));
     }
@@ -39,6 +42,11 @@ pub fn picture(plan: &Plan) -> String {
         "a compartment reaches its guest's memory and its own, and nothing else; ring 0 reaches all"
             .to_owned(),
     );
+    if drivers(plan).next().is_some() {
+        lines.push(
+            "that of a driver reaches what its device stores or carries, and no guest's memory".to_owned(),
+        );
+    }
     lines.join("\n")
 }
 
@@ -101,8 +109,25 @@ fn ring_0(plan: &Plan) -> impl Iterator<Item = String> {
     });
     once("the hypervisor: what keeps guests apart, and each one's processors, chipset and bus".to_owned())
         .chain(functions)
-        .chain(plan.disks.iter().filter_map(|disk| drive(plan, disk)))
+        .chain(
+            plan.disks.iter().filter(|disk| !is_apart(plan, disk.owned)).filter_map(|disk| drive(plan, disk)),
+        )
         .chain(plan.networks.iter().map(|network| switch(plan, network)))
+}
+
+/// The drivers that run in ring 3, for all guests that use them.
+fn drivers(plan: &Plan) -> impl Iterator<Item = String> {
+    let disks = plan.disks.iter().filter(|disk| is_apart(plan, disk.owned));
+    let uplinks = plan.networks.iter().filter_map(|network| {
+        let place = network.uplink.filter(|place| is_apart(plan, *place))?;
+        let driver = driver(plan.owned.get(place)?.driver);
+        Some(format!("network {}: the driver of {driver}", network.name))
+    });
+    disks.filter_map(|disk| drive(plan, disk)).chain(uplinks)
+}
+
+fn is_apart(plan: &Plan, owned: usize) -> bool {
+    plan.owned.get(owned).is_some_and(|owned| owned.runs_in == RunsIn::Ring3)
 }
 
 fn in_ring_0(function: &EmulatedPlan) -> String {
@@ -124,7 +149,8 @@ fn drive(plan: &Plan, disk: &DiskPlan) -> Option<String> {
 }
 
 fn switch(plan: &Plan, network: &NetworkPlan) -> String {
-    let uplink = network.uplink.and_then(|place| plan.owned.get(place));
+    let uplink =
+        network.uplink.filter(|place| !is_apart(plan, *place)).and_then(|place| plan.owned.get(place));
     let uplink =
         uplink.map_or_else(String::new, |owned| format!(", and the driver of {}", driver(owned.driver)));
     format!("network {}: its switch{uplink}", network.name)
@@ -200,6 +226,35 @@ ring 0 | the hypervisor: what keeps guests apart, and each one's processors, chi
        | network lan: its switch
 
 a compartment reaches its guest's memory and its own, and nothing else; ring 0 reaches all"
+        );
+    }
+
+    /// A driver in ring 3 is beside the guests' compartments, and its drive reaches no guest's memory.
+    #[test]
+    fn a_driver_stands_where_it_runs() {
+        let config = [
+            "[disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\nruns_in = \"ring3\"\n",
+            &guest(
+                "control",
+                1,
+                &["emulate = \"virtio-blk\"\nbacking = { disk = \"system\", partition = 1 }\nruns_in = \"ring3\""],
+            ),
+        ]
+        .concat();
+        assert_eq!(
+            drawn(&config),
+            "\
+what trusts what: a guest trusts what stands below it, and nothing that stands beside it
+
+guests | control: 64 MiB of memory
+-------+--------------------------
+ring 3 | control:01.0 virtio-blk
+-------+--------------------------
+ring 3 | disk system: the driver of NVMe controllers
+ring 0 | the hypervisor: what keeps guests apart, and each one's processors, chipset and bus
+
+a compartment reaches its guest's memory and its own, and nothing else; ring 0 reaches all
+that of a driver reaches what its device stores or carries, and no guest's memory"
         );
     }
 

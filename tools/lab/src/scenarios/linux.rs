@@ -212,6 +212,9 @@ interrupts = "virtual"
 /// the other counts the exits of its reads. Nothing says at which port of the
 /// adapter the disk is, and PCI has no reset for that adapter. One guest has a virtio drive of the
 /// machine's beside them, whole, which reads and writes its memory itself.
+///
+/// With VT-d the drivers of both drives are in ring 3 and are lost again and again while the guests read and write;
+/// otherwise the NVMe drive reaches the memory of both guests, and exits are counted.
 fn shared_drive(column: Column) -> Scenario {
     let disks = "disk=/dev/nvme0n1,/dev/vda mib=16\"\n";
     let mut text = include_str!("../../../../examples/shared-drive.toml")
@@ -225,24 +228,40 @@ backing = { disk = "virtio" }
 [disk.virtio]
 device = { path = "00:05.0/00.0", id = "1af4:1042" }
 "#;
+    let is_apart = column == Column::SvmVtd;
+    if is_apart {
+        text = with_lost_drivers(&text);
+    }
     let subject = Subject::Hypervisor(Config::Inline(text));
-    Scenario::new(column, Feature::Drives, "linux/shared-drive", subject)
+    let mut scenario = Scenario::new(column, Feature::Drives, "linux/shared-drive", subject)
         .needs(Need::PassedFunction)
         .memory_mib(1024)
         .nvme(256)
         .partitions(&[120, 120])
         .sata(256, &[120, 120])
+        .virtio_drive(64)
         .expect(
             "hypervisor",
             "00:1f.2 stays with the hypervisor: PCI offers no reset, so its driver resets it",
         )
         .expect("hypervisor", "disk sata: 2 partitions")
         .expect("hypervisor", "disk system: 2 partitions")
-        .virtio_drive(64)
-        .expect("hypervisor", "disk virtio: virtio block device, serial number bulkhead5")
-        .expect("hypervisor", "disk system reads and writes the memory of one itself")
-        .expect("hypervisor", "disk system reads and writes the memory of two itself")
-        .expect("hypervisor", "disk virtio reads and writes the memory of two itself")
+        .expect("hypervisor", "disk virtio: virtio block device, serial number bulkhead5");
+    let (reaching, said): (&[&str], &[&str]) = if is_apart {
+        scenario = scenario.forbid("hypervisor", "for good");
+        (&["virtio"], &[": its compartment ended and is made anew: it was killed", ": in ring 3: "])
+    } else {
+        scenario = scenario.expect("hypervisor", "disk system reads and writes the memory of one itself");
+        (&["system", "virtio"], &[])
+    };
+    for disk in reaching {
+        let said = format!("disk {disk} reads and writes the memory of two itself");
+        scenario = scenario.expect("hypervisor", &said);
+    }
+    for (disk, said) in said.iter().flat_map(|said| ["sata", "system"].map(|disk| (disk, said))) {
+        scenario = scenario.expect("hypervisor", &format!("disk.{disk}{said}"));
+    }
+    scenario
         .expect("one", "disk: verified 2 drives")
         .expect("two", "disk: verified 3 drives")
         .forbid_anywhere("FAILED")
@@ -251,6 +270,23 @@ device = { path = "00:05.0/00.0", id = "1af4:1042" }
         .ends("two", POWER_OFF)
         .all_as_expected()
         .within(300)
+}
+
+/// The same, but the drivers of the NVMe drive and of the SATA disk are in ring 3, and each is ended nine times.
+fn with_lost_drivers(text: &str) -> String {
+    const REACH: &str = "isolation = \"none\"\n";
+    const SATA: &str = "id = \"8086:2922\" }\n";
+    assert!(text.contains(REACH) && text.contains(SATA), "the example is another");
+    let kills = (1..10).flat_map(|at| {
+        [("sata", 6000 * at), ("system", 6000 * at + 3000)]
+            .map(|(disk, at_ms)| format!("disk.{disk}@{at_ms}"))
+    });
+    let kills = kills.collect::<Vec<_>>();
+    let text = text
+        .replace(REACH, "runs_in = \"ring3\"\n")
+        .replace(SATA, &format!("{SATA}runs_in = \"ring3\"\n"))
+        .replace(" exits=100,50,75", "");
+    format!("[hypervisor]\nkill = {kills:?}\n\n{text}")
 }
 
 /// Four guests on a SATA disk, an NVMe drive and a network whose uplink are the hypervisor's, and an
