@@ -1,5 +1,6 @@
 //! Compartments: address spaces in ring 3, in each of them the model of one emulated function or the driver of a device.
 
+pub mod drivers;
 mod space;
 
 use alloc::boxed::Box;

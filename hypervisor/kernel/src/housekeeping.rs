@@ -2,13 +2,12 @@
 //! end.
 
 use crate::clients::Endpoints;
-use crate::compartments::{self, Kills, Victim};
+use crate::compartments::{self, Kills, Victim, drivers};
 use crate::guests::{Common, Guest};
 use crate::host::{IOMMUS, Machine};
 use crate::io::{Io, Polling};
 use crate::keyboard::Keyboard;
 use crate::metered;
-use crate::owned;
 use crate::summary;
 use access::Clock;
 use backends::{Counters, UplinkCounters};
@@ -92,7 +91,7 @@ fn end(victim: &Victim, machine: &Machine, common: &Common, io: &Io) {
             guest.map(|guest| guest.partition.serve_endpoint(*function, |endpoint, _| endpoint.kill()));
         }
         Victim::Driver(place) => {
-            owned::kill(*place);
+            drivers::kill(*place);
             // It is entered to look for what came.
             io.interrupt(common.clock.now_ns());
         }
@@ -209,7 +208,7 @@ fn report_io(machine: &Machine, io: &Io) {
             );
         }
     }
-    owned::report();
+    drivers::report();
     for network in &io.networks {
         let network = network.lock();
         if let Some(UplinkCounters { port, nic }) = network.uplink_counters() {

@@ -35,7 +35,7 @@ use spec::{Bdf, Gpa, Iova};
 use tables::{Geometry, Permissions};
 use virtio::Layout;
 
-pub use apart::{Wanted, kill, report};
+pub use apart::Wanted;
 
 /// What memory for a driver's queues and buffers consists of: large pages.
 pub const GRANULE_BYTES: u64 = 2 << 20;

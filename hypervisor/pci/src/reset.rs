@@ -10,6 +10,7 @@
 
 mod extended;
 mod fault;
+mod method;
 mod quirks;
 mod rung;
 mod saved;
@@ -18,62 +19,25 @@ mod stepwise;
 use access::{Clock, ConfigSpace, wait_until};
 use core::fmt;
 
+use method::MILLISECOND;
 use rung::is_silent;
 use spec::Bdf;
 use spec::pci_config::{COMMAND, VENDOR_ID, command};
 
 pub use fault::ResetFault;
+pub use method::{OwnedBus, ResetMethod};
 pub use saved::ResetPath;
 pub use stepwise::{Progress, Stepwise};
 
-const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MILLISECOND;
 /// How long outstanding requests may take to finish (PCI Express Base
 /// Specification section 2.8: the default completion timeout ends at 50 ms; many
 /// functions are set to more).
 const QUIESCE_NS: u64 = SECOND;
-/// A function may be silent for so long after a function-level reset (section
-/// 6.6.2) and after a conventional one (section 6.6.1).
-const SILENCE_NS: u64 = 100 * MILLISECOND;
 /// From the end of the silence, a function must answer within so long. Section 6.6.1
 /// lets software give up after 1 s, but a function that asks to be tried again may do so
 /// for longer; operating systems wait for a minute.
 const RETURN_NS: u64 = 60 * SECOND;
-/// Time that a change between D0 and D3hot takes (section 5.9).
-const POWER_NS: u64 = 10 * MILLISECOND;
-/// Time that the secondary bus is held in reset (section 7.5.1.3.13: 1 ms or more).
-const HOLD_NS: u64 = 2 * MILLISECOND;
-
-/// A rung of the ladder.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ResetMethod {
-    /// Function-level reset of PCI Express (section 6.6.2).
-    FunctionLevel,
-    /// Function-level reset of conventional PCI's advanced features.
-    AdvancedFeatures,
-    /// D3hot and back to D0, where that loses the state.
-    PowerState,
-    /// Reset of the bus behind the bridge.
-    SecondaryBus,
-}
-
-impl ResetMethod {
-    /// The rungs, in the order of the ladder.
-    pub const LADDER: [Self; 4] =
-        [Self::FunctionLevel, Self::AdvancedFeatures, Self::PowerState, Self::SecondaryBus];
-}
-
-impl fmt::Display for ResetMethod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FunctionLevel => "function-level reset",
-            Self::AdvancedFeatures => "function-level reset (advanced features)",
-            Self::PowerState => "D3hot and back to D0",
-            Self::SecondaryBus => "secondary bus reset",
-        })
-    }
-}
-
 /// What each rung that was tried came to, in the order of the ladder.
 pub type Attempts = [Option<(ResetMethod, ResetFault)>; ResetMethod::LADDER.len()];
 
@@ -122,16 +86,6 @@ fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &Attempts) -> fmt::Resul
         write!(f, "; {method}: {fault}")?;
     }
     Ok(())
-}
-
-/// The bus of a function, where all of it belongs to one guest.
-#[derive(Clone, Copy)]
-pub struct OwnedBus<'a> {
-    /// The bridge above it.
-    pub bridge: Bdf,
-    /// The other functions on it (and on buses behind it), all of the same guest:
-    /// they are reset too.
-    pub others: &'a [ResetPath],
 }
 
 /// What a ladder works with.

@@ -141,7 +141,7 @@ table! {
         /// is as a card that was pulled out.
         pub restarts: u32 = USUAL_RESTARTS,
         /// Compartments to end while the guests run, to see what these notice: each by guest and slot, or as
-        /// `disk.NAME` or `network.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
+        /// `disk.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
         pub kill: Vec<Kill> = Vec::new(),
     }
 }
@@ -432,8 +432,6 @@ table! {
         /// drives itself: an Intel 82574 or 82576, or a virtio interface. It belongs to no guest. Without
         /// it the network only joins guests.
         pub uplink: Option<Passthrough> = None,
-        /// Where the driver of the uplink runs.
-        pub runs_in: RunsIn = RunsIn::Hypervisor,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A function that the hypervisor keeps and whose driver is in ring 3: what ring 0 does for it.
 
 use super::{DECODE, Routed, Taken, attach_to, window};
+use crate::compartments::drivers::{self, Told};
 use crate::compartments::{self, Space};
 use crate::guests::Common;
 use crate::host::IOMMUS;
@@ -11,8 +12,6 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use compartment::{Compartment, Ended};
-use core::sync::atomic::{AtomicBool, Ordering};
-use devices::ended::Account;
 use driver_compartment::layout::{BAR, QUEUES};
 use driver_compartment::{Description, Driver, Function, Renewal, Room};
 use iommu::{DomainId, Iommu, Requester};
@@ -25,7 +24,6 @@ use plan::FunctionPlan;
 use spec::address::PAGE_BYTES;
 use spec::pci_config::{COMMAND, command};
 use spec::{Bdf, Iova};
-use spin::Mutex;
 
 /// Bytes of a driver's heap.
 const HEAP_BYTES: usize = 256 << 10;
@@ -82,32 +80,6 @@ struct Kept {
     trouble: Option<&'static str>,
 }
 
-/// What others ask of a driver, and want to know of it.
-#[derive(Default)]
-struct Told {
-    name: String,
-    /// Its place among the functions that stay with the hypervisor.
-    place: usize,
-    is_to_end: AtomicBool,
-    account: Mutex<Account>,
-}
-
-/// All that there are.
-static ALL: Mutex<Vec<Arc<Told>>> = Mutex::new(Vec::new());
-
-/// Has the driver of a function end as soon as it is entered, by the function's place among those that stay with the
-/// hypervisor.
-pub fn kill(place: usize) {
-    let all = ALL.lock();
-    let these = all.iter().filter(|told| told.place == place);
-    these.for_each(|told| told.is_to_end.store(true, Ordering::Relaxed));
-}
-
-/// Says what became of each.
-pub fn report() {
-    ALL.lock().iter().for_each(|told| compartments::report(&told.name, *told.account.lock()));
-}
-
 impl Taken<'_> {
     /// A driver in ring 3 with this function, which it is given with memory for its queues. It is not started.
     ///
@@ -141,8 +113,7 @@ impl Taken<'_> {
         if self.is_reset {
             self.master_bus();
         }
-        let told = Arc::new(Told { name: name.clone(), place, ..Told::default() });
-        ALL.lock().push(told.clone());
+        let told = drivers::add(name.clone(), place);
         let function = self.kept(common);
         let mut apart = Apart { name, space, queues, description, function, told, is_building: false };
         apart.tell().map_err(|why| format!("there is no driver in its compartment: {why}"))?;
@@ -198,19 +169,15 @@ impl Compartment for Apart {
     }
 
     fn enter(&mut self) -> Result<(), Ended> {
-        let mut account = self.told.account.lock();
-        account.entries = account.entries.saturating_add(1);
-        drop(account);
-        if !self.is_building && self.told.is_to_end.swap(false, Ordering::Relaxed) {
+        self.told.count_entry();
+        if !self.is_building && self.told.take_end() {
             return Err(Ended::Killed);
         }
         self.space.enter()
     }
 
     fn ended(&mut self, why: Ended, is_gone: bool) {
-        let mut account = self.told.account.lock();
-        (account.last, account.is_gone) = (Some(why), is_gone);
-        drop(account);
+        self.told.ended(why, is_gone);
         compartments::report_end(&self.name, why, is_gone, self.space.take_fault_address());
     }
 }
@@ -254,9 +221,7 @@ impl Apart {
             log::error!("{}: its driver cannot be made anew: {why}", self.name);
             return Err("its driver could not be made anew");
         }
-        let mut account = self.told.account.lock();
-        account.restarts = account.restarts.saturating_add(1);
-        account.is_gone = false;
+        self.told.renewed();
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! What a rung of the ladder does, in acts between which somebody waits.
 
-use super::{HOLD_NS, OwnedBus, POWER_NS, ResetFault, ResetMethod, ResetPath, SILENCE_NS};
+use super::fault::ResetFault;
+use super::method::{HOLD_NS, OwnedBus, POWER_NS, ResetMethod, SILENCE_NS};
+use super::saved::ResetPath;
 use crate::bridge::has_empty_slot;
 use access::ConfigSpace;
 use spec::Bdf;

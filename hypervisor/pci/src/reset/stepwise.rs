@@ -1,7 +1,8 @@
 //! The ladder where nobody may wait: whoever climbs it comes again when it says so.
 
+use super::method::{MILLISECOND, OwnedBus, ResetMethod};
 use super::rung::is_silent;
-use super::{MILLISECOND, OwnedBus, QUIESCE_NS, RETURN_NS, ResetFault, ResetMethod, ResetPath};
+use super::{QUIESCE_NS, RETURN_NS, ResetFault, ResetPath};
 use access::ConfigSpace;
 use spec::Bdf;
 use spec::pci_config::{COMMAND, VENDOR_ID, command};

@@ -2,7 +2,7 @@
 
 use super::tests::{bridges, config, plan, problems};
 use crate::LinePlan;
-use crate::config::{Config, Model, NetworkConfig, PciConfig, RunsIn};
+use crate::config::{Config, Model, NetworkConfig, PciConfig};
 use alloc::string::String;
 use alloc::vec::Vec;
 use platform::{DeviceId, Function, Platform};
@@ -223,7 +223,7 @@ fn a_function_of_another_guest_that_says_it_has_no_pin_is_not_believed() {
 #[test]
 fn an_emulated_functions_line_is_not_one_of_the_machines() {
     let mut config = guest(&[E1000]);
-    config.network.insert("lan".into(), NetworkConfig { uplink: None, runs_in: RunsIn::Hypervisor });
+    config.network.insert("lan".into(), NetworkConfig { uplink: None });
     let pci = &mut config.guest.get_mut("a").unwrap().pci;
     let emulated = PciConfig {
         slot: "09.0".parse().unwrap(),

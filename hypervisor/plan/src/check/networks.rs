@@ -4,7 +4,7 @@ use super::Report;
 use super::devices::find;
 use super::owned::{check_function, plan_function};
 use super::request::{Owner, Wanted};
-use crate::config::{Config, GuestConfig, Kept, Passthrough};
+use crate::config::{Config, GuestConfig, Kept, Passthrough, RunsIn};
 use crate::plan::{Driver, FunctionPlan, NetworkPlan, OwnedPlan, Plan};
 use crate::problem::Problem;
 use alloc::format;
@@ -20,7 +20,7 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
         let uplink = network.uplink.as_ref().and_then(|device| {
             let (function, driver) = check_uplink(config, name, device, platform, &mut report)?;
             let place = plan.owned.len();
-            plan.owned.push(OwnedPlan { function, driver, runs_in: network.runs_in });
+            plan.owned.push(OwnedPlan { function, driver, runs_in: RunsIn::Hypervisor });
             Some(place)
         });
         if report.problems.is_empty() {

@@ -46,10 +46,6 @@ pub(crate) fn choose_kills(config: &Config, plan: &mut Plan) {
             let disk = plan.disks.iter().find(|disk| disk.name == *name)?;
             Some(Killed::Driver(disk.owned))
         }
-        CompartmentName::Uplink(name) => {
-            let network = plan.networks.iter().find(|network| network.name == *name)?;
-            Some(Killed::Driver(network.uplink?))
-        }
     };
     let is_there = |whose: &Killed| match whose {
         Killed::Function { .. } => true,

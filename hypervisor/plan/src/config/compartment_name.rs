@@ -7,8 +7,8 @@ use core::str::FromStr;
 use platform::names::DevFn;
 use serde::{Deserialize, Serialize};
 
-/// What a compartment is called: `GUEST:SLOT` where it has the model of an emulated function, `disk.NAME` or
-/// `network.NAME` where it has the driver of a drive or of an uplink. No name of these has a dot or a colon.
+/// What a compartment is called: `GUEST:SLOT` where it has the model of an emulated function, `disk.NAME`
+/// where it has the driver of a drive. No name of these has a dot or a colon.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum CompartmentName {
     /// Of an emulated function.
@@ -20,8 +20,6 @@ pub enum CompartmentName {
     },
     /// Of the drive of this name.
     Disk(String),
-    /// Of the uplink of the network of this name.
-    Uplink(String),
 }
 
 /// A text that is no [`CompartmentName`].
@@ -37,7 +35,6 @@ impl FromStr for CompartmentName {
         }
         match text.split_once('.') {
             Some(("disk", name)) if !name.is_empty() => Ok(Self::Disk(name.to_string())),
-            Some(("network", name)) if !name.is_empty() => Ok(Self::Uplink(name.to_string())),
             _ => Err(NoCompartmentName),
         }
     }
@@ -54,7 +51,6 @@ impl fmt::Display for CompartmentName {
         match self {
             Self::Function { guest, slot } => FunctionName { guest, slot: *slot }.fmt(f),
             Self::Disk(name) => write!(f, "disk.{name}"),
-            Self::Uplink(name) => write!(f, "network.{name}"),
         }
     }
 }

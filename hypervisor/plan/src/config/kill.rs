@@ -56,9 +56,7 @@ impl Config {
     fn places(&self) -> impl Iterator<Item = (CompartmentName, RunsIn)> {
         let functions = self.functions().map(|(name, place)| (name.into(), place));
         let disks = self.disk.iter().map(|(name, disk)| (CompartmentName::Disk(name.clone()), disk.runs_in));
-        let uplinks = self.network.iter().filter(|(_, network)| network.uplink.is_some());
-        let uplinks = uplinks.map(|(name, network)| (CompartmentName::Uplink(name.clone()), network.runs_in));
-        functions.chain(disks).chain(uplinks)
+        functions.chain(disks)
     }
 
     /// The emulated functions, each with where it runs.

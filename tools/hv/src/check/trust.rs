@@ -118,12 +118,7 @@ fn ring_0(plan: &Plan) -> impl Iterator<Item = String> {
 /// The drivers that run in ring 3, for all guests that use them.
 fn drivers(plan: &Plan) -> impl Iterator<Item = String> {
     let disks = plan.disks.iter().filter(|disk| is_apart(plan, disk.owned));
-    let uplinks = plan.networks.iter().filter_map(|network| {
-        let place = network.uplink.filter(|place| is_apart(plan, *place))?;
-        let driver = driver(plan.owned.get(place)?.driver);
-        Some(format!("network {}: the driver of {driver}", network.name))
-    });
-    disks.filter_map(|disk| drive(plan, disk)).chain(uplinks)
+    disks.filter_map(|disk| drive(plan, disk))
 }
 
 fn is_apart(plan: &Plan, owned: usize) -> bool {
@@ -149,8 +144,7 @@ fn drive(plan: &Plan, disk: &DiskPlan) -> Option<String> {
 }
 
 fn switch(plan: &Plan, network: &NetworkPlan) -> String {
-    let uplink =
-        network.uplink.filter(|place| !is_apart(plan, *place)).and_then(|place| plan.owned.get(place));
+    let uplink = network.uplink.and_then(|place| plan.owned.get(place));
     let uplink =
         uplink.map_or_else(String::new, |owned| format!(", and the driver of {}", driver(owned.driver)));
     format!("network {}: its switch{uplink}", network.name)

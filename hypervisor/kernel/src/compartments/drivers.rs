@@ -1,0 +1,67 @@
+//! What others ask of the drivers in compartments, and want to know of them.
+
+use super::report as report_one;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use compartment::Ended;
+use core::sync::atomic::{AtomicBool, Ordering};
+use devices::ended::Account;
+use spin::Mutex;
+
+/// One of them.
+pub struct Told {
+    name: String,
+    /// Its function's place among those that stay with the hypervisor.
+    place: usize,
+    is_to_end: AtomicBool,
+    account: Mutex<Account>,
+}
+
+/// All that there are.
+static ALL: Mutex<Vec<Arc<Told>>> = Mutex::new(Vec::new());
+
+/// One that is called so, with its function's place among those that stay with the hypervisor.
+pub fn add(name: String, place: usize) -> Arc<Told> {
+    let account = Mutex::new(Account::default());
+    let told = Arc::new(Told { name, place, is_to_end: AtomicBool::new(false), account });
+    ALL.lock().push(told.clone());
+    told
+}
+
+/// Has the driver of the function at this place end as soon as it is entered.
+pub fn kill(place: usize) {
+    let all = ALL.lock();
+    let these = all.iter().filter(|told| told.place == place);
+    these.for_each(|told| told.is_to_end.store(true, Ordering::Relaxed));
+}
+
+/// Says what became of each.
+pub fn report() {
+    ALL.lock().iter().for_each(|told| report_one(&told.name, *told.account.lock()));
+}
+
+impl Told {
+    /// It is entered.
+    pub fn count_entry(&self) {
+        let mut account = self.account.lock();
+        account.entries = account.entries.saturating_add(1);
+    }
+
+    /// Whether it is to end, which is asked once.
+    pub fn take_end(&self) -> bool {
+        self.is_to_end.swap(false, Ordering::Relaxed)
+    }
+
+    /// It ended, for good or to be made anew.
+    pub fn ended(&self, why: Ended, is_gone: bool) {
+        let mut account = self.account.lock();
+        (account.last, account.is_gone) = (Some(why), is_gone);
+    }
+
+    /// It was made anew.
+    pub fn renewed(&self) {
+        let mut account = self.account.lock();
+        (account.restarts, account.is_gone) = (account.restarts.saturating_add(1), false);
+    }
+}
