@@ -8,7 +8,7 @@ use core::fmt::{self, Write};
 /// Bytes of a word.
 pub(crate) const WORD_BYTES: usize = size_of::<u64>();
 /// Bytes of a driver's words for why its device failed.
-pub(crate) const TEXT_BYTES: usize = 128;
+pub(crate) const TEXT_BYTES: usize = 112;
 
 /// Bytes that say what a compartment is for, at most.
 pub(crate) const FIRST_BYTES: usize = 256;
