@@ -10,6 +10,7 @@ use crate::effect::Effects;
 use crate::ended::Account;
 use crate::journal::Journal;
 use crate::picture::Picture;
+use crate::rest::Rest;
 use crate::snapshot::RestoreFault;
 use access::GuestMemory;
 use network::{Frame, Parts, SegmentKind};
@@ -259,6 +260,16 @@ pub trait Device: Send {
     /// does everything when it is accessed has nothing to poll.
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
         let _ = context;
+        false
+    }
+
+    /// Whether [`poll`](Self::poll), [`transmit`](Self::transmit) and [`take_doorbell`](Self::take_doorbell) have
+    /// nothing to do and nothing to tell until another method is called, or until the guest's memory is
+    /// other than `rest` then says: so whoever calls them over and over can look there instead, and do
+    /// what [`want_notifications`](Self::want_notifications) would by what `rest` says of that. `rest` is empty
+    /// before.
+    fn rests(&self, rest: &mut Rest, memory: &dyn GuestMemory) -> bool {
+        let _ = (rest, memory);
         false
     }
 

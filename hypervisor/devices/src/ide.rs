@@ -22,7 +22,9 @@ mod unit;
 
 use crate::device::{self, Completion, Context, Device, DeviceEffect};
 use crate::journal::Journal;
+use crate::rest::Rest;
 use crate::snapshot::RestoreFault;
+use access::GuestMemory;
 use alloc::boxed::Box;
 use channel::{ALL, Channel};
 pub use disk::Disk;
@@ -176,6 +178,10 @@ impl Device for Ide {
 
     fn buffer(&mut self) -> &mut [u8] {
         &mut self.buffer
+    }
+
+    fn rests(&self, _: &mut Rest, _: &dyn GuestMemory) -> bool {
+        true
     }
 
     fn complete(&mut self, completion: Completion, context: &mut Context<'_>) {

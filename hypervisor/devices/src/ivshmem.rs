@@ -7,7 +7,9 @@
 
 use crate::device::{Completion, Context, Device, DeviceEffect, Doorbell, Work};
 use crate::journal::Journal;
+use crate::rest::Rest;
 use crate::snapshot::RestoreFault;
+use access::GuestMemory;
 use alloc::boxed::Box;
 use spec::Width;
 use spec::ivshmem::{doorbell, register};
@@ -94,6 +96,10 @@ impl Device for Ivshmem {
 
     fn work(&self) -> Work {
         Work { requests: self.taken, ..Work::default() }
+    }
+
+    fn rests(&self, _: &mut Rest, _: &dyn GuestMemory) -> bool {
+        self.rung.iter().all(|rung| *rung == 0)
     }
 
     fn take_doorbell(&mut self) -> Option<Doorbell> {

@@ -41,6 +41,7 @@ pub mod pit;
 pub mod pm;
 pub mod random;
 pub mod rate;
+pub mod rest;
 pub mod rtc;
 pub mod serial;
 mod slots;

@@ -13,7 +13,9 @@
 
 use crate::device::{Accepts, Completion, Context, Device, DeviceEffect, Reception, read_one, write_one};
 use crate::journal::Journal;
+use crate::rest::Rest;
 use crate::snapshot::RestoreFault;
+use access::GuestMemory;
 use network::{Frame, MacAddress, Parts};
 use remote::Remote;
 use ring::Ring;
@@ -353,6 +355,10 @@ impl Device for Ne2000 {
         self.transmit_status = 0;
         self.missed = 0;
         self.told = false;
+    }
+
+    fn rests(&self, _: &mut Rest, _: &dyn GuestMemory) -> bool {
+        !self.is_sending()
     }
 
     /// Whether a frame waits: there is nothing else to be woken for, and a wake is never left out.

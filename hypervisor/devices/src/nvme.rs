@@ -22,6 +22,7 @@
 //! memory any more.
 
 use crate::device::{Completion, Context, Device, DeviceEffect};
+use access::GuestMemory;
 use alloc::boxed::Box;
 use serde::{Deserialize, Serialize};
 use spec::nvme::register::{self, aqa, cap, cc, csts};
@@ -49,6 +50,7 @@ pub use config::{BlockSize, Config, MOST_MESSAGES};
 pub use state::STATE_BYTES;
 
 use crate::journal::Journal;
+use crate::rest::Rest;
 use crate::slots::{SLOTS, Slots};
 use crate::snapshot::RestoreFault;
 use committed::Touched;
@@ -475,6 +477,11 @@ impl Device for Nvme {
         self.touched.queues = true;
         self.take_doorbells(context.memory);
         self.go_on(context)
+    }
+
+    fn rests(&self, rest: &mut Rest, _: &dyn GuestMemory) -> bool {
+        let has_told = self.unsent == 0 && self.level() == self.told;
+        has_told && self.next_queue().is_none() && self.watch_doorbells(rest)
     }
 
     fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {

@@ -4,8 +4,10 @@
 
 use crate::device::{Completion, Context, Device, DeviceEffect, Work};
 use crate::journal::Journal;
+use crate::rest::Rest;
 use crate::snapshot::RestoreFault;
 use crate::uart::Uart;
+use access::GuestMemory;
 use spec::Width;
 
 mod state;
@@ -123,6 +125,10 @@ impl Device for Serial {
     }
 
     fn complete(&mut self, _: Completion, _: &mut Context<'_>) {}
+
+    fn rests(&self, _: &mut Rest, _: &dyn GuestMemory) -> bool {
+        true
+    }
 
     fn line(&self) -> bool {
         self.told

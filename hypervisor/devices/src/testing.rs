@@ -9,6 +9,7 @@ use crate::endpoint::Own;
 use crate::journal::{Journal, apply, record_words};
 use crate::medium::Medium;
 use crate::random::{Fault, Source};
+use crate::rest::Rest;
 use access::GuestMemory;
 use spec::Width;
 use std::boxed::Box;
@@ -176,9 +177,35 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         all
     }
 
-    /// Polls the device. Whether it took something.
+    /// Polls the device. Whether it took something, which it does not where it rests.
     pub fn poll(&mut self) -> bool {
-        self.call(|device, context| device.poll(context))
+        let rests = self.rests();
+        let took = self.with_device(|device, context| device.poll(context));
+        assert!(!rests || !took && self.effects.is_empty(), "it rested and had something to do");
+        self.apply();
+        assert_eq!(self.line, self.device.line(), "the line changed and nobody was told");
+        took
+    }
+
+    /// Tells the device whether its guest is to tell; see [`Device::want_notifications`]. Where it rests, what it says
+    /// of that does the same.
+    pub fn want_notifications(&mut self, wanted: bool) -> bool {
+        let mut rest = Rest::new();
+        let rests = self.device.rests(&mut rest, &self.memory);
+        let missed = self.call(|device, context| device.want_notifications(wanted, context));
+        let told = |memory: &M| rest.wishes().iter().map(|wish| wish.place.read(memory)).collect::<Vec<_>>();
+        if rests {
+            let before = told(&self.memory);
+            assert_eq!(rest.want_notifications(wanted, &self.memory), Ok(missed), "what was missed");
+            assert_eq!(told(&self.memory), before, "what the guest is told");
+        }
+        missed
+    }
+
+    /// Whether the device says that polling it does nothing now.
+    pub fn rests(&self) -> bool {
+        let mut rest = Rest::new();
+        self.device.rests(&mut rest, &self.memory) && rest.goes_on(&self.memory)
     }
 
     /// Lets `call` use the device, and does what it caused.

@@ -3,6 +3,7 @@
 
 use super::{Nvme, QUEUES};
 use crate::device::Context;
+use crate::rest::{Place, Rest, Watch, Wish};
 use access::GuestMemory;
 use serde::{Deserialize, Serialize};
 use spec::Gpa;
@@ -94,6 +95,26 @@ impl Nvme {
                 completion.consume(head);
             }
         }
+    }
+
+    /// Watches those that are in memory, and says what [`want_doorbells`](Self::want_doorbells) writes. False
+    /// where these are too many.
+    pub(super) fn watch_doorbells(&self, rest: &mut Rest) -> bool {
+        let Some(shadow) = self.shadow else { return true };
+        let place = |page, index| at(page, index).map(|gpa| Place { gpa, is_wide: true });
+        let mut add = |index, value, is_awaited| {
+            let wanted = if is_awaited { value } else { NEVER };
+            let watch = place(shadow.doorbells, index).map(|place| Watch { place, value });
+            let wish = place(shadow.events, index).map(|place| Wish { place, wanted, unwanted: Some(NEVER) });
+            watch.is_some_and(|watch| rest.watch(watch)) && wish.is_some_and(|wish| rest.wish(wish))
+        };
+        (1..QUEUES).all(|queue| {
+            let submission = self.submission.get(queue).and_then(Option::as_ref);
+            let completion = self.completion.get(queue).and_then(Option::as_ref);
+            submission.is_none_or(|submission| add(2 * queue, submission.tail(), true))
+                && completion
+                    .is_none_or(|completion| add(2 * queue + 1, completion.head(), !completion.has_room()))
+        })
     }
 
     /// Has the guest write the doorbells of the window, or not. It need not tell what it took of

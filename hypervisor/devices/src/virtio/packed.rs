@@ -7,13 +7,14 @@
 use super::places::{Places, Progress, admission_of, admission_word, at};
 use super::{Broken, Chain, Segment, Taken};
 use crate::journal::bit;
+use crate::rest::{self, Rest, Watch, Wish};
 use access::GuestMemory;
 use core::sync::atomic::{Ordering, fence};
 use spec::Gpa;
 use spec::virtio::packed::{
-    DESCRIPTOR_AVAILABLE, DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT, DESCRIPTOR_STATE, DESCRIPTOR_USED,
-    DESCRIPTOR_WRITE, DESCRIPTORS_ALIGN, Descriptor, EVENT_ALIGN, EVENT_BYTES, Event, MOST_DESCRIPTORS,
-    Place, State,
+    DESCRIPTOR_AVAILABLE, DESCRIPTOR_FLAGS, DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT, DESCRIPTOR_STATE,
+    DESCRIPTOR_USED, DESCRIPTOR_WRITE, DESCRIPTORS_ALIGN, Descriptor, EVENT_ALIGN, EVENT_BYTES, Event,
+    MOST_DESCRIPTORS, Place, State,
 };
 
 const DESCRIPTOR_BYTES: u64 = Descriptor::BYTES as u64;
@@ -198,6 +199,26 @@ impl Packed {
         Ok(())
     }
 
+    /// Whether nothing is left to tell, and nothing waits to be taken where that `is_taken`; as
+    /// [`Split::rests`](super::Split::rests).
+    pub(super) fn rests(&self, is_taken: bool, rest: &mut Rest, memory: &dyn GuestMemory) -> bool {
+        let never = Event::Never.encode();
+        let wanted = if is_taken { self.wish(self.next_available).encode() } else { never };
+        let place = rest::Place { gpa: self.places.device, is_wide: true };
+        self.untold == 0
+            && rest.wish(Wish { place, wanted, unwanted: Some(never) })
+            && (!is_taken || self.free() > 0 && self.waits(rest, memory).unwrap_or(false))
+    }
+
+    /// Whether the next descriptor is not available. Its flags are watched.
+    fn waits(&self, rest: &mut Rest, memory: &dyn GuestMemory) -> Result<bool, Broken> {
+        let descriptor = self.descriptor(self.next_available)?;
+        let state = State::decode(read(memory, at(descriptor, DESCRIPTOR_STATE)?)?);
+        let is_available = state.is_available(Place::at(self.next_available, self.places.size).wrap);
+        let place = rest::Place { gpa: at(descriptor, DESCRIPTOR_FLAGS)?, is_wide: false };
+        Ok(!is_available && rest.watch(Watch { place, value: state.flags.into() }))
+    }
+
     /// Whether the driver wants an interrupt for what was put since this was last asked. After two laps
     /// without a question the answer is yes.
     ///
@@ -241,12 +262,16 @@ impl Packed {
 
     /// Asks the driver to notify once it makes the descriptor at `position` available.
     fn ask(&self, position: u16, memory: &dyn GuestMemory) -> Result<(), Broken> {
-        let place = Place::at(position, self.places.size);
-        self.tell(if self.places.event_index { Event::At(place) } else { Event::Always }, memory)?;
+        self.tell(self.wish(position), memory)?;
         // The wish is there before the ring is read: the driver writes the ring, and then looks at the
         // wish.
         fence(Ordering::SeqCst);
         Ok(())
+    }
+
+    /// How the driver is told to notify once the descriptor at `position` is available.
+    fn wish(&self, position: u16) -> Event {
+        if self.places.event_index { Event::At(Place::at(position, self.places.size)) } else { Event::Always }
     }
 
     fn tell(&self, event: Event, memory: &dyn GuestMemory) -> Result<(), Broken> {

@@ -4,6 +4,7 @@ use super::places::{Places, Progress};
 use super::ring::is_packed;
 use super::{Broken, Chain, Ring, Taken};
 use crate::journal::{bit, ends};
+use crate::rest::Rest;
 use crate::snapshot::{RestoreFault, has};
 use access::GuestMemory;
 use serde::{Deserialize, Serialize};
@@ -174,6 +175,11 @@ impl Queue {
             None if chains.is_empty() => Ok(()),
             None => Err(Broken),
         }
+    }
+
+    /// See [`Ring::rests`]. A queue that is not enabled has nothing.
+    pub(super) fn rests(&self, is_taken: bool, rest: &mut Rest, memory: &dyn GuestMemory) -> bool {
+        self.ring.as_ref().is_none_or(|ring| ring.rests(is_taken, rest, memory))
     }
 
     /// See [`Ring::take_interrupt`].

@@ -2,6 +2,7 @@
 
 use super::places::{Places, Progress};
 use super::{Broken, Chain, Packed, Split, Taken};
+use crate::rest::Rest;
 use access::GuestMemory;
 use spec::virtio::feature;
 
@@ -109,6 +110,11 @@ impl Ring {
     /// See there.
     pub fn untake(&mut self, entries: u16) -> Result<(), Broken> {
         either!(self, ring => ring.untake(entries))
+    }
+
+    /// See [`Split::rests`].
+    pub(super) fn rests(&self, is_taken: bool, rest: &mut Rest, memory: &dyn GuestMemory) -> bool {
+        either!(self, ring => ring.rests(is_taken, rest, memory))
     }
 
     /// See [`Split::take_interrupt`].

@@ -2,6 +2,7 @@
 
 use super::places::{Places, Progress, admission_of, admission_word, at};
 use super::{Broken, Chain, Segment, Taken};
+use crate::rest::{Place, Rest, Watch, Wish};
 use access::GuestMemory;
 use core::sync::atomic::{Ordering, fence};
 use spec::Gpa;
@@ -173,6 +174,35 @@ impl Split {
         Ok(())
     }
 
+    /// Whether nothing is left to tell, and nothing waits to be taken where that `is_taken`: `rest` says what to
+    /// look at meanwhile, and what [`want_notifications`](Self::want_notifications) writes, for a queue whose
+    /// chains are taken.
+    pub(super) fn rests(&self, is_taken: bool, rest: &mut Rest, _: &dyn GuestMemory) -> bool {
+        let value = self.next_available.into();
+        self.untold == 0
+            && self.wish(is_taken).is_none_or(|wish| rest.wish(wish))
+            && (!is_taken
+                || at(self.places.driver, RING_INDEX)
+                    .is_ok_and(|gpa| rest.watch(Watch { place: Place { gpa, is_wide: false }, value })))
+    }
+
+    /// What the driver is told whether to notify by.
+    fn wish(&self, is_taken: bool) -> Option<Wish> {
+        let narrow = |offset| Some(Place { gpa: at(self.places.device, offset).ok()?, is_wide: false });
+        if !self.places.event_index {
+            let unwanted = u32::from(USED_NO_NOTIFY);
+            let wanted = if is_taken { 0 } else { unwanted };
+            return Some(Wish { place: narrow(RING_FLAGS)?, wanted, unwanted: Some(unwanted) });
+        }
+        let wanted = self.next_available.into();
+        is_taken.then_some(Wish { place: narrow(self.event())?, wanted, unwanted: None })
+    }
+
+    /// Where the index is in the used ring of which the driver is to notify.
+    fn event(&self) -> u64 {
+        RING_ENTRIES + u64::from(self.places.size) * USED_ENTRY_BYTES
+    }
+
     /// Whether the driver wants an interrupt for what was put since this was last asked. It has to be
     /// asked after fewer than 65535 chains.
     ///
@@ -222,8 +252,7 @@ impl Split {
     /// Asks the driver to notify of entry `next` of the available ring.
     fn ask(&self, next: u16, memory: &dyn GuestMemory) -> Result<(), Broken> {
         if self.places.event_index {
-            let event = RING_ENTRIES + u64::from(self.places.size) * USED_ENTRY_BYTES;
-            self.write_u16(memory, self.places.device, event, next)?;
+            self.write_u16(memory, self.places.device, self.event(), next)?;
         } else {
             self.write_u16(memory, self.places.device, RING_FLAGS, 0)?;
         }

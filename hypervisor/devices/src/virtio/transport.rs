@@ -9,7 +9,9 @@
 use super::{Broken, Queue};
 use crate::device::{Accepts, CONFIG_REGISTERS, Completion, Context, Device, DeviceEffect, Reception, Work};
 use crate::journal::Journal;
+use crate::rest::Rest;
 use crate::snapshot::RestoreFault;
+use access::GuestMemory;
 use alloc::boxed::Box;
 use network::{Frame, Parts};
 use spec::Width;
@@ -412,6 +414,15 @@ impl<F: Function> Device for Transport<F> {
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
         self.touched.queues = true;
         self.go_on(context)
+    }
+
+    fn rests(&self, rest: &mut Rest, memory: &dyn GuestMemory) -> bool {
+        let has_told = self.unsent == 0 && (self.isr != 0) == self.told;
+        if !self.is_running() {
+            return has_told;
+        }
+        let mut queues = self.queues.iter().enumerate();
+        has_told && queues.all(|(index, queue)| queue.rests(self.function.is_notified(index), rest, memory))
     }
 
     fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {

@@ -27,6 +27,8 @@ pub const DESCRIPTOR_USED: u16 = 1 << 15;
 
 /// Bytes from the start of a descriptor to the word of its length, ID and flags.
 pub const DESCRIPTOR_STATE: u64 = 8;
+/// Bytes from the start of a descriptor to its flags.
+pub const DESCRIPTOR_FLAGS: u64 = 14;
 
 /// One descriptor (section 2.8.13).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -54,7 +54,7 @@ impl Polled {
     }
 
     fn want(&mut self, wanted: bool) -> bool {
-        self.guest.bench.with(|device, context| device.want_notifications(wanted, context))
+        self.guest.bench.want_notifications(wanted)
     }
 }
 
@@ -84,12 +84,14 @@ fn what_is_polled_costs_no_doorbell() {
     let mut polled = Polled::new();
     for block in 0..60 {
         polled.send(1, transfer(nvm::READ, block, 1, [DATA, 0]));
+        assert!(!polled.guest.bench.rests());
         assert!(polled.guest.bench.poll());
         assert_eq!(polled.take(1).expect("an answer").status, Status::SUCCESS);
         assert_eq!(polled.guest.bytes(DATA, 512), expected(block, 1));
     }
     assert_eq!(polled.written, 0);
     assert!(!polled.guest.bench.poll());
+    assert!(polled.guest.bench.rests());
 }
 
 /// What completes between two polls interrupts once.

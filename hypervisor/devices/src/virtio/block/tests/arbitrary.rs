@@ -154,7 +154,7 @@ impl World {
             assert!(self.is_polled);
             if !self.polls {
                 self.polls = true;
-                self.drive.guest.bench.with(|device, context| device.want_notifications(false, context));
+                self.drive.guest.bench.want_notifications(false);
             }
         }
         while let Some(&message) = self.drive.guest.bench.messages.get(self.handled) {
@@ -166,10 +166,12 @@ impl World {
     /// As the processor does that polls: until nothing is taken any more.
     fn poll(&mut self) {
         while self.drive.guest.bench.poll() {}
+        let bench = &self.drive.guest.bench;
+        assert!(bench.rests() || !bench.waiting.is_empty(), "nobody would sleep");
     }
 
     fn sleep(&mut self) {
-        let missed = self.drive.guest.bench.with(|device, context| device.want_notifications(true, context));
+        let missed = self.drive.guest.bench.want_notifications(true);
         self.polls = missed;
         if missed {
             self.poll();

@@ -15,7 +15,7 @@ const PACKED: u64 = common_feature::RING_PACKED;
 const RESET: u64 = common_feature::RING_RESET;
 
 fn wants(drive: &mut Drive, wanted: bool) -> bool {
-    drive.guest.bench.with(|device, context| device.want_notifications(wanted, context))
+    drive.guest.bench.want_notifications(wanted)
 }
 
 /// More requests than fit wait in the queue, and go on as others end.

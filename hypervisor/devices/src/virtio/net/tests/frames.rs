@@ -185,12 +185,15 @@ fn kicks_wake_and_who_polls_needs_none() {
     assert!(card.guest.notify(queue::TRANSMIT as u16));
     assert_eq!(card.guest.bench.wakes, before + 1);
     assert!(card.transmit().is_some());
-    card.guest.bench.with(|device, context| device.want_notifications(false, context));
+    assert!(!card.guest.bench.rests(), "it has to tell of what it took");
+    assert!(!card.guest.bench.poll() && card.guest.bench.rests());
+    card.guest.bench.want_notifications(false);
     card.add(queue::TRANSMIT, &[&Header::default().encode()[..], &tcp4(10)].concat(), &[], &[]);
+    assert!(!card.guest.bench.rests());
     assert!(!card.guest.notify(queue::TRANSMIT as u16));
-    assert!(card.guest.bench.with(|device, context| device.want_notifications(true, context)), "one waits");
+    assert!(card.guest.bench.want_notifications(true), "one waits");
     assert!(card.transmit().is_some());
-    card.guest.bench.with(|device, context| device.want_notifications(true, context));
+    card.guest.bench.want_notifications(true);
     // Buffers for frames wake nobody, but for the first ones: their event index is 0.
     card.offer(&[64]);
     card.guest.notify(queue::RECEIVE as u16);
