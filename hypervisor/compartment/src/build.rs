@@ -1,6 +1,6 @@
 //! The first call: what the compartment is for.
 
-use crate::area::{ARGUMENTS, Answer, Area, Call, Sizes};
+use crate::area::{ARGUMENTS, Answer, Area, Call, Places, Sizes};
 use crate::ended::Ended;
 use crate::operation::Operation;
 use crate::publish::PUBLISHED_BYTES;
@@ -90,12 +90,13 @@ impl Build {
     /// # Errors
     /// As there.
     pub fn enter_with(bytes: &[u8], compartment: &mut impl Compartment) -> Result<(), Ended> {
-        let mut area = Area::for_build(compartment.area()).ok_or(NO_ROOM)?;
+        let places = Places::for_build(compartment.area().len());
+        let mut area = Area::new(compartment.area(), &places).ok_or(NO_ROOM)?;
         area.set_call(&Call { bytes: bytes.len(), ..Call::new(Operation::Build, [0; ARGUMENTS]) });
         area.set_answer(&Answer::default());
         area.data().get_mut(..bytes.len()).ok_or(NO_ROOM)?.copy_from_slice(bytes);
         compartment.enter()?;
-        let area = Area::for_build(compartment.area()).ok_or(NO_ROOM)?;
+        let area = Area::new(compartment.area(), &places).ok_or(NO_ROOM)?;
         match area.answer()?.arguments {
             [BUILT, ..] => Ok(()),
             [NOT_UNDERSTOOD, ..] => Err(Ended::Answer("it does not understand what it is for")),
@@ -118,7 +119,8 @@ impl Server {
     /// Serves the first call, in the words of the area: the server of those that follow, and what it is for. An
     /// entropy device has its random numbers from `source`.
     pub fn build(words: &mut [u64], source: Option<Box<dyn Source>>) -> Option<(Self, Build)> {
-        let mut area = Area::for_build(words)?;
+        let places = Places::for_build(words.len());
+        let mut area = Area::new(words, &places)?;
         let built = Build::read(&mut area);
         let device = built.as_ref().map(|build| build.blueprint.build(source));
         let answer = match &device {

@@ -33,7 +33,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use area::{Area, Sizes};
+pub use area::{Area, Places, Sizes};
 pub use build::{Build, Range};
 pub use ended::Ended;
 pub use remote::{Compartment, Remote};

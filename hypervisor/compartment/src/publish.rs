@@ -37,6 +37,9 @@ impl Published {
     /// tell of them.
     pub(crate) fn take(&self, mut put: impl FnMut(usize, [u64; PUBLISHED_WORDS])) -> (usize, bool) {
         let count = self.count.take();
+        if count == 0 {
+            return (0, self.is_untold.take());
+        }
         let entries = self.entries.borrow();
         entries.iter().take(count).enumerate().for_each(|(index, entry)| put(index, *entry));
         (count, self.is_untold.take())

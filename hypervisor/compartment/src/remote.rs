@@ -1,6 +1,6 @@
 //! Ring 0's side: a device whose model is in a compartment.
 
-use crate::area::{ARGUMENTS, Answer, Area, Call, Sizes};
+use crate::area::{ARGUMENTS, Answer, Area, Call, Done, Flags, Places, Sizes};
 use crate::effects;
 use crate::ended::Ended;
 use crate::frames;
@@ -17,6 +17,7 @@ use devices::device::{
 use devices::effect::Effects;
 use devices::ended::Account;
 use devices::journal;
+use devices::rest::Rest;
 use network::{Frame, Parts};
 use spec::{Gpa, Width};
 
@@ -79,12 +80,14 @@ struct Described {
 /// valid: what is kept is what was committed. The area has nothing that outlives a call.
 pub struct Remote<C> {
     compartment: C,
-    sizes: Sizes,
+    places: Places,
     described: Described,
     /// What it said of itself when it was entered last.
     lines: [bool; LINES],
-    accepts: Accepts,
-    work: Work,
+    done: Done,
+    /// It has rested since it was entered last, and what it said of that.
+    rests: bool,
+    rest: Rest,
     /// The committed state.
     state: Box<[u64]>,
     /// The device's buffer, as far as requests move data of it.
@@ -130,11 +133,12 @@ impl<C: Compartment> Remote<C> {
         let described = Described { effects: 0, requests: 0, resets_behind_requests: false };
         let mut remote = Self {
             compartment,
-            sizes,
+            places: Places::of(sizes),
             described,
             lines: [false; LINES],
-            accepts: Accepts::default(),
-            work: Work::default(),
+            done: Done::default(),
+            rests: false,
+            rest: Rest::new(),
             state: core::iter::repeat_n(0, sizes.state_words).collect(),
             buffer: core::iter::repeat_n(0, sizes.buffer_bytes).collect(),
             requests: 0,
@@ -173,6 +177,10 @@ impl<C: Compartment> Remote<C> {
         if self.account.is_gone { self.account.last } else { None }
     }
 
+    const fn sizes(&self) -> Sizes {
+        self.places.sizes
+    }
+
     /// The compartment.
     #[cfg(test)]
     pub(crate) const fn compartment_mut(&mut self) -> &mut C {
@@ -180,14 +188,14 @@ impl<C: Compartment> Remote<C> {
     }
 
     fn area(&mut self) -> Option<Area<'_>> {
-        Area::new(self.compartment.area(), self.sizes)
+        Area::new(self.compartment.area(), &self.places)
     }
 
     /// It is no more, for good.
     fn end(&mut self, ended: Ended) {
         self.compartment.ended(ended, true);
         (self.account.last, self.account.is_gone) = (Some(ended), true);
-        (self.lines, self.accepts) = ([false; LINES], Accepts::default());
+        (self.lines, self.done.accepts) = ([false; LINES], Accepts::default());
     }
 
     /// Enters with the context of an access, and takes over what that caused; twice where that fails.
@@ -207,10 +215,23 @@ impl<C: Compartment> Remote<C> {
         let room = context.effects.room();
         let call = Call { now: context.now, reaches_memory, room, bytes, ..Call::new(operation, arguments) };
         self.now = context.now;
-        let answered = self.attempt(&call, fill, context).or_else(|ended| {
-            self.revive(ended)?;
-            self.attempt(&call, fill, context)
-        });
+        self.rests = false;
+        match self.attempt(&call, fill, context) {
+            Ok(answer) => Some(answer),
+            Err(ended) => self.call_again(ended, &call, fill, context),
+        }
+    }
+
+    /// Makes a call once more of a compartment that ended so.
+    #[cold]
+    fn call_again(
+        &mut self,
+        ended: Ended,
+        call: &Call,
+        fill: &dyn Fn(&mut [u8]),
+        context: &mut Context<'_>,
+    ) -> Option<Answer> {
+        let answered = self.revive(ended).and_then(|()| self.attempt(call, fill, context));
         answered.inspect_err(|ended| self.end(*ended)).ok()
     }
 
@@ -227,7 +248,7 @@ impl<C: Compartment> Remote<C> {
 
     fn restore(&mut self) -> Result<(), Ended> {
         self.compartment.restart()?;
-        let mut area = Area::new(self.compartment.area(), self.sizes).ok_or(NO_AREA)?;
+        let mut area = Area::new(self.compartment.area(), &self.places).ok_or(NO_AREA)?;
         let place = area.records().get_mut(..self.state.len()).ok_or(NO_AREA)?;
         place.copy_from_slice(&self.state);
         let answer = self.attempt(&Call::new(Operation::Restore, [0; ARGUMENTS]), &|_| {}, nothing!())?;
@@ -246,39 +267,49 @@ impl<C: Compartment> Remote<C> {
             return Err(Ended::Killed);
         }
         self.account.entries += 1;
-        let mut area = Area::new(self.compartment.area(), self.sizes).ok_or(NO_AREA)?;
+        let mut area = Area::new(self.compartment.area(), &self.places).ok_or(NO_AREA)?;
         area.set_call(call);
-        fill(area.data());
+        if call.bytes != 0 {
+            fill(area.data());
+        }
         if call.operation == Operation::Complete as u64 {
             let [_, _, start, bytes, _] = call.arguments;
             copy((start, bytes), &self.buffer, area.buffer());
         }
         self.compartment.enter()?;
-        let mut area = Area::new(self.compartment.area(), self.sizes).ok_or(NO_AREA)?;
+        let mut area = Area::new(self.compartment.area(), &self.places).ok_or(NO_AREA)?;
         let answer = area.answer()?;
         let made = check(call, &answer, &area, context)?;
         let requests = self.requests.saturating_add(made);
         if requests > self.described.requests {
             return Err(Ended::Answer("more requests than it may have"));
         }
-        let records = area.records().get(..answer.records).unwrap_or_default();
-        journal::apply(records, &mut self.state).ok_or(Ended::Answer("changes of no state"))?;
+        let done = if answer.flags.has(Flags::SAYS_DONE) { area.done()? } else { self.done };
+        if answer.counts.records != 0 {
+            let records = area.records().get(..answer.counts.records).unwrap_or_default();
+            journal::apply(records, &mut self.state).ok_or(Ended::Answer("changes of no state"))?;
+        }
         self.requests = requests;
-        self.commit(&answer, context);
+        (self.done, self.lines) = (done, answer.flags.lines());
+        self.is_untold |= answer.flags.has(Flags::UNTOLD);
+        self.rests = answer.flags.has(Flags::RESTS);
+        if self.rests {
+            area.rest(answer.counts, &mut self.rest);
+        }
+        if answer.counts.effects != 0 || answer.counts.published != 0 {
+            self.commit(&answer, context);
+        }
         Ok(answer)
     }
 
-    /// Takes over what an answer says, all of which was found sound.
+    /// Takes over what an answer wants done, all of which was found sound.
     fn commit(&mut self, answer: &Answer, context: &mut Context<'_>) {
-        self.lines = core::array::from_fn(|line| answer.lines >> line & 1 != 0);
-        (self.accepts, self.work) = (answer.accepts, answer.work);
-        self.is_untold |= answer.is_untold;
-        let Some(mut area) = Area::new(self.compartment.area(), self.sizes) else { return };
-        for entry in area.published(answer.published) {
+        let Some(mut area) = Area::new(self.compartment.area(), &self.places) else { return };
+        for entry in area.published(answer.counts.published) {
             // A place that the guest has no memory at is written as any other there.
             let _ = publish::write(*entry, context.memory);
         }
-        for index in 0..answer.effects {
+        for index in 0..answer.counts.effects {
             let Ok(effect) = effects::decode(area.effect(index)) else { continue };
             if let DeviceEffect::Submit(request) = effect
                 && let Some(range) = effects::buffer_range(&request)
@@ -291,6 +322,11 @@ impl<C: Compartment> Remote<C> {
             }
             context.effects.push(effect);
         }
+    }
+
+    /// Whether it would do nothing now that it is polled for.
+    fn rests(&self, context: &Context<'_>) -> bool {
+        self.rests && self.rest.goes_on(context.memory)
     }
 
     /// Has the device tell of what it has published, where it could not yet ask whether it should.
@@ -362,7 +398,7 @@ impl<C: Compartment> Device for Remote<C> {
         bytes: &mut [u8],
         context: &mut Context<'_>,
     ) -> usize {
-        let asked = bytes.len().min(self.sizes.data_bytes);
+        let asked = bytes.len().min(self.sizes().data_bytes);
         let arguments = [offset, width.bytes(), 0, 0, 0];
         let answer = self.call(Operation::ReadString, arguments, asked, &|_| {}, context);
         let count = answer.map_or(0, |answer| self.take_data(&answer, bytes));
@@ -375,7 +411,7 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn write_string(&mut self, offset: u64, width: Width, bytes: &[u8], context: &mut Context<'_>) -> usize {
-        let asked = bytes.len().min(self.sizes.data_bytes);
+        let asked = bytes.len().min(self.sizes().data_bytes);
         let fill = |data: &mut [u8]| {
             if let (Some(data), Some(bytes)) = (data.get_mut(..asked), bytes.get(..asked)) {
                 data.copy_from_slice(bytes);
@@ -419,27 +455,35 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
-        self.ask(Operation::Poll, [0; ARGUMENTS], context) == Some(1)
+        !self.rests(context) && self.ask(Operation::Poll, [0; ARGUMENTS], context) == Some(1)
     }
 
     fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {
+        if self.rests
+            && let Ok(missed) = self.rest.want_notifications(wanted, context.memory)
+        {
+            return missed;
+        }
         self.ask(Operation::WantNotifications, [wanted.into(), 0, 0, 0, 0], context) == Some(1)
     }
 
     fn transmit(&mut self, frame: &mut Frame, context: &mut Context<'_>) -> bool {
-        let answer = self.call(Operation::Transmit, [0; ARGUMENTS], 0, &|_| {}, context);
         frame.clear();
+        if self.rests(context) {
+            return false;
+        }
+        let answer = self.call(Operation::Transmit, [0; ARGUMENTS], 0, &|_| {}, context);
         let is_there = answer.is_some_and(|answer| self.take_frame(&answer, frame));
         self.tell_late(context);
         is_there
     }
 
     fn accepts(&self) -> Accepts {
-        self.accepts
+        self.done.accepts
     }
 
     fn receive(&mut self, parts: &Parts<'_>, context: &mut Context<'_>) -> Reception {
-        if parts.bytes() > self.sizes.data_bytes {
+        if parts.bytes() > self.sizes().data_bytes {
             return Reception::Unfit;
         }
         let [checksum, segmentation] = frames::encode(&parts.offload);
@@ -471,10 +515,13 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn work(&self) -> Work {
-        self.work
+        self.done.work
     }
 
     fn take_doorbell(&mut self) -> Option<Doorbell> {
+        if self.rests && self.rest.goes_on(&Nowhere) {
+            return None;
+        }
         let context = nothing!(self.now);
         let answer = self.call(Operation::TakeDoorbell, [0; ARGUMENTS], 0, &|_| {}, context)?;
         let [is_there, peer, vector, ..] = answer.arguments;
@@ -497,18 +544,19 @@ impl<C: Compartment> Device for Remote<C> {
 
 /// How many requests there are in an answer, where all of it can be taken over.
 fn check(call: &Call, answer: &Answer, area: &Area<'_>, context: &Context<'_>) -> Result<usize, Ended> {
-    if answer.has_overflowed {
+    if answer.flags.has(Flags::OVERFLOW) {
         return Err(Ended::Answer("effects that were lost"));
     }
-    if answer.effects > context.effects.room() {
+    if answer.counts.effects > context.effects.room() {
         return Err(Ended::Answer("more effects than there is room for"));
     }
     let mut requests = 0_usize;
-    for index in 0..answer.effects {
+    for index in 0..answer.counts.effects {
         let effect = effects::decode(area.effect(index))?;
         requests = requests.saturating_add(usize::from(matches!(effect, DeviceEffect::Submit(_))));
     }
-    if !area.published(answer.published).iter().all(|entry| publish::is_sound(*entry)) {
+    let published = answer.counts.published;
+    if published != 0 && !area.published(published).iter().all(|entry| publish::is_sound(*entry)) {
         return Err(Ended::Answer("something to publish that is too large"));
     }
     let [is_there, checksum, segmentation, ..] = answer.arguments;

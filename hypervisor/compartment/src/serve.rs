@@ -1,6 +1,6 @@
 //! The compartment's side: it has the model do what a call says.
 
-use crate::area::{Answer, Area, Call};
+use crate::area::{Answer, Area, Call, Done, Flags};
 use crate::effects::{self, buffer_range};
 use crate::frames;
 use crate::operation::Operation;
@@ -8,9 +8,10 @@ use crate::publish::{Late, Published};
 use access::{GuestMemory, OutOfBounds};
 use alloc::boxed::Box;
 use devices::Device;
-use devices::device::{self, Completion, Context, DeviceEffect, LINES, Reception, RequestFault};
+use devices::device::{self, Completion, Context, DeviceEffect, Reception, RequestFault};
 use devices::effect::Effects;
 use devices::journal::Journal;
+use devices::rest::Rest;
 use network::{Frame, Tagging};
 use spec::{Gpa, Width};
 
@@ -21,6 +22,7 @@ pub struct Server {
     /// Where frames are put together; of none where the device is no network interface.
     frame: Option<Frame>,
     published: Published,
+    rest: Rest,
     /// The device's committed state as it was said.
     said: Box<[u64]>,
 }
@@ -47,6 +49,7 @@ impl Server {
             effects: Effects::with_capacity(device.most_effects()),
             frame: carries_frames.then(Frame::new),
             published: Published::new(),
+            rest: Rest::new(),
             said: core::iter::repeat_n(0, device.state_words()).collect(),
             device,
         }
@@ -56,17 +59,21 @@ impl Server {
     pub fn serve(&mut self, memory: &dyn GuestMemory, area: &mut Area<'_>) {
         let call = area.call();
         let memory = if call.reaches_memory { memory } else { &Unreachable };
+        let operation = Operation::of(call.operation);
         self.effects.limit(call.room);
-        self.before(&call, area);
-        let mut answer = self.perform(&call, memory, area);
+        if operation == Some(Operation::Complete) {
+            self.before(&call, area);
+        }
+        let mut answer = self.perform(operation, &call, memory, area);
         self.after(&mut answer, area);
+        self.describe(operation, &mut answer, memory, area);
         area.set_answer(&answer);
     }
 
     /// Brings what was read into the buffer to the device, before it hears of it.
     fn before(&mut self, call: &Call, area: &mut Area<'_>) {
         let [_, _, start, bytes, _] = call.arguments;
-        if Operation::of(call.operation) == Some(Operation::Complete) && bytes != 0 {
+        if bytes != 0 {
             copy((start, bytes), area.buffer(), self.device.buffer());
         }
     }
@@ -81,8 +88,14 @@ impl Server {
         self.device.restore_words(&self.said).is_ok()
     }
 
-    fn perform(&mut self, call: &Call, memory: &dyn GuestMemory, area: &mut Area<'_>) -> Answer {
-        if Operation::of(call.operation) == Some(Operation::Restore) {
+    fn perform(
+        &mut self,
+        operation: Option<Operation>,
+        call: &Call,
+        memory: &dyn GuestMemory,
+        area: &mut Area<'_>,
+    ) -> Answer {
+        if operation == Some(Operation::Restore) {
             let arguments = [self.restore(area).into(), 0, 0, 0, 0];
             return Answer { arguments, ..Answer::default() };
         }
@@ -94,9 +107,9 @@ impl Server {
         let mut answer = Answer::default();
         let [first, second, third, ..] = call.arguments;
         let width = width_of(second);
-        let asked = area.data().len().min(call.bytes);
+        let asked = area.sizes().data_bytes.min(call.bytes);
         let result = &mut answer.arguments;
-        match Operation::of(call.operation) {
+        match operation {
             Some(Operation::Describe) => {
                 *result = [
                     device.most_effects() as u64,
@@ -166,9 +179,10 @@ impl Server {
         answer
     }
 
-    /// Puts effects where ring 0 finds them, with what requests write of the device's buffer, and what the device
-    /// can be asked without being entered.
+    /// Puts effects where ring 0 finds them, with what requests write of the device's buffer, what is published, and
+    /// the changes of the device's state.
     fn after(&mut self, answer: &mut Answer, area: &mut Area<'_>) {
+        let mut has_overflowed = false;
         while let Some(effect) = self.effects.pop() {
             if let DeviceEffect::Submit(request) = effect
                 && let Some(range) = buffer_range(&request)
@@ -176,26 +190,60 @@ impl Server {
             {
                 copy(range, self.device.buffer(), area.buffer());
             }
-            if answer.effects < area.sizes().effects {
-                area.set_effect(answer.effects, effects::encode(effect));
-                answer.effects += 1;
+            if answer.counts.effects < area.sizes().effects {
+                area.set_effect(answer.counts.effects, effects::encode(effect));
+                answer.counts.effects += 1;
             } else {
-                answer.has_overflowed = true;
+                has_overflowed = true;
             }
         }
-        answer.has_overflowed |= self.effects.take_overflow();
-        let lines: [bool; LINES] = self.device.lines();
-        answer.lines = (0..).zip(lines).map(|(line, level)| u64::from(level) << line).sum();
-        answer.accepts = self.device.accepts();
-        answer.work = self.device.work();
-        (answer.published, answer.is_untold) =
-            self.published.take(|index, entry| area.set_published(index, entry));
-        let mut journal = Journal::new(&mut self.said, area.records());
-        self.device.journal(&mut journal);
-        match journal.finish() {
-            Some(records) => answer.records = records,
-            None => answer.has_overflowed = true,
+        has_overflowed |= self.effects.take_overflow();
+        let (published, is_untold) = self.published.take(|index, entry| area.set_published(index, entry));
+        answer.counts.published = published;
+        if !self.said.is_empty() {
+            let mut journal = Journal::new(&mut self.said, area.records());
+            self.device.journal(&mut journal);
+            match journal.finish() {
+                Some(records) => answer.counts.records = records,
+                None => has_overflowed = true,
+            }
         }
+        answer.flags = Flags::new(self.device.lines());
+        answer.flags.set(Flags::UNTOLD, is_untold);
+        answer.flags.set(Flags::OVERFLOW, has_overflowed);
+    }
+
+    /// Says what the device can be asked without being entered: what it accepts and has done, which no read
+    /// changes, and whether it need be polled.
+    fn describe(
+        &mut self,
+        operation: Option<Operation>,
+        answer: &mut Answer,
+        memory: &dyn GuestMemory,
+        area: &mut Area<'_>,
+    ) {
+        match operation {
+            Some(Operation::Read | Operation::ReadString) => return,
+            Some(
+                Operation::Poll
+                | Operation::Transmit
+                | Operation::TakeDoorbell
+                | Operation::Tell
+                | Operation::WantNotifications,
+            ) => {
+                let rest = &mut self.rest;
+                rest.clear();
+                if self.device.rests(rest, memory) {
+                    answer.flags.set(Flags::RESTS, true);
+                    (answer.counts.watches, answer.counts.wishes) =
+                        (rest.watches().len(), rest.wishes().len());
+                    area.set_rest(rest);
+                }
+            }
+            _ => {}
+        }
+        answer.flags.set(Flags::SAYS_DONE, true);
+        area.set_done(&Done { accepts: self.device.accepts(), work: self.device.work() });
     }
 }
 

@@ -1,7 +1,7 @@
 //! A device in a compartment is the device: whatever is asked of both, they answer the same, and want the
 //! same done.
 
-use crate::{Area, Compartment, Ended, Remote, Server, Sizes};
+use crate::{Area, Compartment, Ended, Places, Remote, Server, Sizes};
 use access::{GuestMemory, OutOfBounds};
 use devices::Device;
 use devices::device::{Completion, Context, DEVICE_BUFFER, DeviceEffect, Operation, Reception, Request};
@@ -91,7 +91,8 @@ impl Compartment for InProcess {
         }
         let left = if let Some(Death::Writing(writes)) = death { writes } else { usize::MAX };
         let memory = killed::Dying { memory: &self.memory, left: left.into() };
-        let mut area = Area::new(&mut self.words, self.sizes).unwrap();
+        let places = Places::of(self.sizes);
+        let mut area = Area::new(&mut self.words, &places).unwrap();
         self.server.serve(&memory, &mut area);
         match (death, &mut self.fate) {
             (Some(Death::Scribbling), Some(fate)) => {

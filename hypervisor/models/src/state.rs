@@ -4,14 +4,14 @@ use crate::guest::Guest;
 use crate::random::Generator;
 use access::GuestMemory;
 use alloc::boxed::Box;
-use compartment::{Area, Server, Sizes};
+use compartment::{Area, Places, Server};
 use devices::random::Source;
 
 /// A device, and the memory of its guest.
 pub struct State {
     server: Server,
     guest: Guest,
-    sizes: Sizes,
+    places: Places,
 }
 
 impl State {
@@ -25,12 +25,12 @@ impl State {
         let (server, build) = Server::build(words, source)?;
         // SAFETY: the caller's promise.
         let guest = unsafe { Guest::new(build.memory, offset) };
-        Some(Self { server, guest, sizes: build.sizes })
+        Some(Self { server, guest, places: Places::of(build.sizes) })
     }
 
     /// Serves a later call. False where the area is too small to be one.
     pub fn serve(&mut self, words: &mut [u64]) -> bool {
-        let Some(mut area) = Area::new(words, self.sizes) else { return false };
+        let Some(mut area) = Area::new(words, &self.places) else { return false };
         let memory: &dyn GuestMemory = &self.guest;
         self.server.serve(memory, &mut area);
         true

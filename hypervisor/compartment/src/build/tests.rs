@@ -1,4 +1,5 @@
 use super::*;
+use crate::Places;
 use access::memory::VecMemory;
 use devices::Device;
 use devices::blueprint::VirtioDevice;
@@ -31,7 +32,8 @@ impl Compartment for Fresh {
         match &mut self.server {
             None => self.server = Server::build(&mut self.words, self.source.take()),
             Some((server, build)) => {
-                let mut area = Area::new(&mut self.words, build.sizes).unwrap();
+                let places = Places::of(build.sizes);
+                let mut area = Area::new(&mut self.words, &places).unwrap();
                 server.serve(&VecMemory::new(0x1000), &mut area);
             }
         }
@@ -87,10 +89,11 @@ fn why_nothing_is_built_is_told() {
 #[test]
 fn another_call_is_not_the_first() {
     let mut words = vec![0; 1024];
-    let mut area = Area::for_build(&mut words).expect("room");
+    let places = Places::for_build(words.len());
+    let mut area = Area::new(&mut words, &places).expect("room");
     area.set_call(&Call::new(Operation::Describe, [0; ARGUMENTS]));
     assert!(Server::build(&mut words, None).is_none());
-    let answer = Area::for_build(&mut words).expect("room").answer().expect("an answer");
+    let answer = Area::new(&mut words, &places).expect("room").answer().expect("an answer");
     assert_eq!(answer.arguments[0], NOT_UNDERSTOOD);
 }
 
@@ -118,11 +121,12 @@ proptest! {
     #[test]
     fn no_words_do_harm(words in prop::collection::vec(any::<u64>(), 500..700), first in any::<bool>(), bytes in 0_usize..600) {
         let mut words = words;
-        if let Some(mut area) = Area::for_build(&mut words).filter(|_| first) {
+        let places = Places::for_build(words.len());
+        if let Some(mut area) = Area::new(&mut words, &places).filter(|_| first) {
             area.set_call(&Call { bytes, ..Call::new(Operation::Build, [0; ARGUMENTS]) });
         }
         let is_built = Server::build(&mut words, None).is_some();
-        if let Some(area) = Area::for_build(&mut words) {
+        if let Some(area) = Area::new(&mut words, &places) {
             let [answer, ..] = area.answer().unwrap().arguments;
             prop_assert_eq!(answer == BUILT, is_built);
             prop_assert!((BUILT..=BAD_SOURCE).contains(&answer));
