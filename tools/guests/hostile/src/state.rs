@@ -5,7 +5,7 @@ use crate::puppet::{Puppet, Strings};
 use access::GuestMemory;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use compartment::{Area, Server, Sizes};
+use compartment::{Area, Places, Server};
 use devices::Blueprint;
 use hostile::Who;
 use models::guest::Guest;
@@ -14,7 +14,7 @@ use models::guest::Guest;
 pub struct State {
     server: Server,
     guest: Guest,
-    sizes: Sizes,
+    places: Places,
     who: Who,
     strings: Rc<Strings>,
 }
@@ -41,7 +41,7 @@ impl State {
             Blueprint::Ide(_) => Who::Ide,
             _ => Who::Other,
         };
-        Some(Self { server, guest, sizes: build.sizes, who, strings })
+        Some(Self { server, guest, places: Places::of(build.sizes), who, strings })
     }
 
     /// Serves a later call, or does what the guest says. False where the area is too small to be one.
@@ -51,7 +51,7 @@ impl State {
             attack::instead(command);
         }
         self.strings.pull(command);
-        let Some(mut area) = Area::new(words, self.sizes) else { return false };
+        let Some(mut area) = Area::new(words, &self.places) else { return false };
         let memory: &dyn GuestMemory = &self.guest;
         self.server.serve(memory, &mut area);
         if let Some(command) = command {
