@@ -1,7 +1,6 @@
 //! Segment and interrupt descriptor tables (Intel SDM vol. 3 sections 3.4.5, 7.14,
 //! 8.7; AMD APM vol. 2 sections 4.8, 8.9, 12.2.5).
 
-#[cfg(target_os = "none")]
 use core::arch::asm;
 
 use crate::memory::paging::{self, MapError, Stack};
@@ -32,7 +31,6 @@ pub const IST_DOUBLE_FAULT: u8 = 2;
 pub const IST_MACHINE_CHECK: u8 = 3;
 
 /// Selector of the local descriptor table: there is none.
-#[cfg(target_os = "none")]
 const NO_TABLE: u16 = 0;
 
 const IST_STACK_BYTES: u64 = 16 * 1024;
