@@ -5,8 +5,7 @@ use compartment::layout::{DONE, GUEST, HEAP, PANICKED};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
-use driver_compartment::{Server, is_first};
-use models::driver;
+use models::driver::{self, Server, is_first};
 use models::heap::Heap;
 
 global_asm!(
