@@ -106,14 +106,14 @@ impl Words<'_> {
         if let Some(error) = error {
             let _ = write!(text, "{error}");
         }
-        self.bytes(at::TEXT, TEXT_BYTES).copy_from_slice(&text.bytes);
+        self.bytes(at::TEXT, TEXT_BYTES).iter_mut().zip(text.bytes).for_each(|(to, from)| *to = from);
         self.put(at::TEXT_LENGTH, text.length as u64);
     }
 
     /// What was said.
     pub fn text(&mut self) -> Text {
         let mut text = Text::default();
-        text.bytes.copy_from_slice(self.bytes(at::TEXT, TEXT_BYTES));
+        text.bytes.iter_mut().zip(self.bytes(at::TEXT, TEXT_BYTES)).for_each(|(to, from)| *to = *from);
         text.length = usize::try_from(self.get(at::TEXT_LENGTH)).unwrap_or(0).min(TEXT_BYTES);
         text
     }

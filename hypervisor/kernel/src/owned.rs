@@ -20,7 +20,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use guest::host::DEVICE_VECTOR;
-use iommu::{DomainId, Function, Iommu, RemappedInterrupt, Requester};
+use iommu::{DomainId, Function, Iommu, IommuError, RemappedInterrupt, Requester};
 use machine::cpu::apic;
 use machine::memory::dma::{DmaRange, DmaRegion};
 use machine::memory::frames;
@@ -283,14 +283,15 @@ fn attach(function: &FunctionPlan) -> Result<DomainId, String> {
     let requester = requester(function);
     let domain = iommus.create_domain(&[requester]).map_err(|error| format!("{error}"))?;
     drop(iommus);
-    attach_to(domain, requester, &function.requesters)?;
+    let attached = attach_to(domain, requester, &function.requesters);
+    attached.ok_or("there is no IOMMU")?.map_err(|error| format!("{error}"))?;
     Ok(domain)
 }
 
-/// Puts a function into this domain.
-fn attach_to(domain: DomainId, requester: Requester, requesters: &[Bdf]) -> Result<(), String> {
-    let mut iommus = IOMMUS.get().ok_or("there is no IOMMU")?.lock();
-    iommus.attach(Function::new(requester, requesters), domain).map_err(|error| format!("{error}"))
+/// Puts a function into this domain. `None` where there is no IOMMU.
+fn attach_to(domain: DomainId, requester: Requester, requesters: &[Bdf]) -> Option<Result<(), IommuError>> {
+    let mut iommus = IOMMUS.get()?.lock();
+    Some(iommus.attach(Function::new(requester, requesters), domain))
 }
 
 /// The registers behind a BAR.

@@ -259,8 +259,10 @@ impl Kept {
     fn give(&mut self) -> Result<(), &'static str> {
         self.config.write16(self.bdf, COMMAND, DECODE);
         self.routed.tell(self.config, self.bdf);
-        attach_to(self.domain, self.requester, &self.requesters)
-            .map_err(|_| "it cannot be attached to its domain")?;
+        let attached = attach_to(self.domain, self.requester, &self.requesters);
+        if !matches!(attached, Some(Ok(()))) {
+            return Err("it cannot be attached to its domain");
+        }
         self.is_attached = true;
         if self.is_reset {
             self.master_bus();
