@@ -188,7 +188,7 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
     }
 
     /// Tells the device whether its guest is to tell; see [`Device::want_notifications`]. Where it rests, what it says
-    /// of that does the same.
+    /// of that tells the same, and misses nothing: it may be that there is nothing to do for a device of what it finds.
     pub fn want_notifications(&mut self, wanted: bool) -> bool {
         let mut rest = Rest::new();
         let rests = self.device.rests(&mut rest, &self.memory);
@@ -196,7 +196,8 @@ impl<D: Device, M: GuestMemory> Bench<D, M> {
         let told = |memory: &M| rest.wishes().iter().map(|wish| wish.place.read(memory)).collect::<Vec<_>>();
         if rests {
             let before = told(&self.memory);
-            assert_eq!(rest.want_notifications(wanted, &self.memory), Ok(missed), "what was missed");
+            let found = rest.want_notifications(wanted, &self.memory);
+            assert!(found == Ok(true) || !missed && found == Ok(false), "what was missed");
             assert_eq!(told(&self.memory), before, "what the guest is told");
         }
         missed

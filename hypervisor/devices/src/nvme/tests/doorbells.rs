@@ -1,7 +1,6 @@
 //! Doorbells in the guest's memory.
 
 use super::*;
-use crate::device::Device;
 use proptest::prelude::*;
 
 const DOORBELLS: u64 = 0x7_0000;
