@@ -48,6 +48,10 @@ pub trait Compartment: Send {
     fn restart(&mut self) -> Result<(), Ended> {
         Err(Ended::Answer("it cannot be made anew"))
     }
+    /// Bytes of memory of its own, for whoever tells of that.
+    fn own_bytes(&self) -> u64 {
+        0
+    }
     /// It ended so, for good or to be made anew: for whoever tells of that.
     fn ended(&mut self, why: Ended, is_gone: bool) {
         let _ = (why, is_gone);
@@ -131,6 +135,7 @@ impl<C: Compartment> Remote<C> {
     /// Where the compartment does not answer, or its device needs more than the sizes have.
     pub fn new(compartment: C, sizes: Sizes) -> Result<Self, Ended> {
         let described = Described { effects: 0, requests: 0, resets_behind_requests: false };
+        let account = Account { own_bytes: compartment.own_bytes(), ..Account::default() };
         let mut remote = Self {
             compartment,
             places: Places::of(sizes),
@@ -144,7 +149,7 @@ impl<C: Compartment> Remote<C> {
             requests: 0,
             reads: Box::default(),
             restarts: Counter::new(Restarts::NONE),
-            account: Account::default(),
+            account,
             is_killed: false,
             is_untold: false,
             now: 0,

@@ -41,6 +41,8 @@ impl fmt::Display for Ended {
 /// What became of a device's compartment so far.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Account {
+    /// Bytes of memory of its own.
+    pub own_bytes: u64,
     /// How often it was entered.
     pub entries: u64,
     /// How often it was made anew.

@@ -39,6 +39,10 @@ impl Compartment for Ring3 {
         self.space.enter()
     }
 
+    fn own_bytes(&self) -> u64 {
+        self.space.space.own_bytes()
+    }
+
     fn restart(&mut self) -> Result<(), Ended> {
         self.space.begin()?;
         let build = core::mem::take(&mut self.build);
@@ -72,14 +76,14 @@ pub fn device(name: &str, blueprint: Blueprint, whose: Whose<'_>) -> Result<Box<
     let mut space = space.map_err(named)?;
     let added = space.space.add_guest(layout::GUEST, memory);
     added.map_err(|error| named(format!("its guest's memory cannot be in it: {error:?}")))?;
-    let bytes = space.space.own_bytes();
     let said = build.to_bytes().ok_or_else(|| named("there is no memory to say what it is for".into()))?;
     let mut ring3 = Ring3 { name: name.to_string(), space, build: said };
     let restarts = Restarts { most: most_restarts(), minute: ticks(60_000) };
     let built = build.enter(&mut ring3);
     let remote = built.and_then(|()| Remote::new(ring3, build.sizes));
     let remote = remote.map_err(|ended| named(format!("its compartment ended: {ended}")))?;
-    log::info!("{name}: in ring 3, a compartment of {} KiB", bytes >> 10);
+    let own_bytes = remote.compartment().map_or(0, |account| account.own_bytes);
+    log::info!("{name}: in ring 3, a compartment of {} KiB", own_bytes >> 10);
     Ok(Box::new(remote.with_restarts(restarts)))
 }
 
@@ -145,14 +149,13 @@ impl Kills {
 
 /// Says what became of the compartment that is called so.
 pub fn report(name: impl fmt::Display, account: Account) {
-    let Account { entries, restarts, last, is_gone } = account;
+    let Account { own_bytes, entries, restarts, last, is_gone } = account;
+    let size = own_bytes >> 10;
     let gone = if is_gone { ", and is gone" } else { "" };
     match last {
-        None => log::info!("{name}: in ring 3: {entries} entries"),
-        Some(last) => {
-            log::info!(
-                "{name}: in ring 3: {entries} entries, {restarts} restarts{gone}; the last time: {last}"
-            );
-        }
+        None => log::info!("{name}: in ring 3: {size} KiB, {entries} entries"),
+        Some(last) => log::info!(
+            "{name}: in ring 3: {size} KiB, {entries} entries, {restarts} restarts{gone}; the last time: {last}"
+        ),
     }
 }

@@ -21,9 +21,10 @@ pub struct Told {
 /// All that there are.
 static ALL: Mutex<Vec<Arc<Told>>> = Mutex::new(Vec::new());
 
-/// One that is called so, with its function's place among those that stay with the hypervisor.
-pub fn add(name: String, place: usize) -> Arc<Told> {
-    let account = Mutex::new(Account::default());
+/// One that is called so, with its function's place among those that stay with the hypervisor, and so many bytes of
+/// its own.
+pub fn add(name: String, place: usize, own_bytes: u64) -> Arc<Told> {
+    let account = Mutex::new(Account { own_bytes, ..Account::default() });
     let told = Arc::new(Told { name, place, is_to_end: AtomicBool::new(false), account });
     ALL.lock().push(told.clone());
     told

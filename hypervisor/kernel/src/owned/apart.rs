@@ -113,7 +113,7 @@ impl Taken<'_> {
         if self.is_reset {
             self.master_bus();
         }
-        let told = drivers::add(name.clone(), place);
+        let told = drivers::add(name.clone(), place, bytes);
         let function = self.kept(common);
         let mut apart = Apart { name, space, queues, description, function, told, is_building: false };
         apart.tell().map_err(|why| format!("there is no driver in its compartment: {why}"))?;
