@@ -143,6 +143,11 @@ pub fn enable_global_pages() {
     unsafe { Cr4::write_raw(cr4) };
 }
 
+/// Whether this processor keeps ring 0 from reading, writing and executing what is ring 3's by accident.
+pub(crate) fn is_kept_from_ring_3() -> bool {
+    Cr4::read_raw() & (CR4_SMAP | CR4_SMEP) == CR4_SMAP | CR4_SMEP
+}
+
 /// Points GS to `local` and loads its descriptors and the interrupt table.
 #[cfg(target_os = "none")]
 pub(crate) fn set_local(local: &'static Local) {

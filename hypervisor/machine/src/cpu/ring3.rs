@@ -12,6 +12,10 @@
 //! Ring 3 can spoil what is not protected from it: GS, by loading a selector, and RFLAGS. Neither is used
 //! before it is put back, by the stack: ring 0's begins at the address of a [`Crossing`], which has both.
 //!
+//! Ring 0 goes on under ring 3's tables until it enters others, where the processor keeps it from the lower half (SMAP
+//! and SMEP): the upper half is the same, and each load of CR3 drops the translations of both. VT-x loads the
+//! hypervisor's with each exit.
+//!
 //! Ring 3 is to speculation what a guest is: the barriers of entries and exits are these crossings' as well, and
 //! what [`crate::cpu::domains`] says comes between guests.
 
@@ -74,7 +78,7 @@ pub enum Left {
 struct Crossing {
     /// CR3 in ring 3.
     root: u64,
-    /// CR3 in ring 0.
+    /// CR3 in ring 0, where that is another.
     own_root: u64,
     /// This processor's [`Local`].
     local: u64,
@@ -96,8 +100,8 @@ struct Crossing {
 /// Goes to ring 3 and comes back when it is left.
 ///
 /// # Safety
-/// Interrupts are off, and NMIs come. `root` maps the upper half as `own_root` does, which is in force, and
-/// below that nothing that ring 3 must not reach.
+/// Interrupts are off, and NMIs come. `root` maps the upper half as the tables in force do, and below that nothing
+/// that ring 3 must not reach.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn cross(crossing: *mut Crossing) {
     naked_asm!(
@@ -113,7 +117,11 @@ unsafe extern "sysv64" fn cross(crossing: *mut Crossing) {
         "pushfq",
         "pop qword ptr [rdi + {flags}]",
         "mov rax, [rdi + {root}]",
+        "mov rcx, cr3",
+        "cmp rax, rcx",
+        "je 4f",
         "mov cr3, rax",
+        "4:",
         "push {user_data}",
         "push qword ptr [rdi + {rsp}]",
         "push qword ptr [rdi + {user_flags}]",
@@ -187,8 +195,10 @@ ring3_left:
     movl ${gs_base}, %ecx
     wrmsr
     movq {own_root}(%rbx), %rax
+    testq %rax, %rax
+    jz 1f
     movq %rax, %cr3
-    movq (%rsp), %rax
+1:  movq (%rsp), %rax
     movq %rax, {vector}(%rbx)
     movq 16(%rsp), %rax
     movq %rax, {left_at}(%rbx)
@@ -388,7 +398,7 @@ pub(crate) unsafe fn enter(
     let interrupts = if local.index() == HOUSEKEEPING { RFLAGS_IF } else { 0 };
     let mut crossing = Crossing {
         root,
-        own_root: registers::read_cr3(),
+        own_root: if processor::is_kept_from_ring_3() { 0 } else { registers::read_cr3() },
         local: core::ptr::from_ref(local) as u64,
         flags: 0,
         rip: start.rip,

@@ -188,8 +188,9 @@ impl AddressSpace {
 impl Drop for AddressSpace {
     fn drop(&mut self) {
         for own in &self.own {
-            // SAFETY: it was taken as a whole for this alone, and no processor is in ring 3 with these tables
-            // or has translations of theirs once it loads others.
+            // SAFETY: it was taken as a whole for this alone, and no processor is in ring 3 with these tables. Where
+            // they are still in force, ring 0 is kept from what they map; they themselves are never given back,
+            // so no others have their root, and whoever loads others drops their translations.
             unsafe { frames::give_back(Range::new(own.hpa, own.bytes)) };
         }
     }

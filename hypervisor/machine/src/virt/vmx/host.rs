@@ -3,6 +3,7 @@
 use super::world;
 use crate::cpu::descriptors::{self, CODE, DATA};
 use crate::cpu::registers;
+use crate::memory::paging;
 use spec::msr;
 use spec::vmx::field;
 use x86_64::registers::control::{Cr0, Cr4};
@@ -18,9 +19,11 @@ pub unsafe fn write_state() {
     let (efer, pat, gs_base) = unsafe {
         (registers::read_msr(msr::EFER), registers::read_msr(msr::PAT), registers::read_msr(msr::GS_BASE))
     };
+    // Ring 3's may be in force.
+    let root = paging::root().map_or_else(registers::read_cr3, |root| root.0);
     let state = [
         (field::HOST_CR0, Cr0::read_raw()),
-        (field::HOST_CR3, registers::read_cr3()),
+        (field::HOST_CR3, root),
         (field::HOST_CR4, Cr4::read_raw()),
         (field::HOST_CS, CODE.into()),
         (field::HOST_SS, DATA.into()),
