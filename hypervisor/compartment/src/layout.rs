@@ -2,8 +2,8 @@
 //!
 //! Each entry starts at the entry point of the image with a stack that nothing is on yet, and is told by registers:
 //! RDI is the address of the area's first word, RSI how many words there are, RDX how many bytes of heap are at
-//! [`HEAP`]. No register is kept from one entry to the next. UD2 ends it, with [`DONE`] in RAX where the call
-//! was served.
+//! [`HEAP`]. No register is kept from one entry to the next. SYSCALL ends it, with [`DONE`] in RAX where the call
+//! was served; where a processor has that off for ring 3 it is an invalid opcode, which ends it as well.
 
 /// Where the program is linked to.
 pub const IMAGE: u64 = 0x40_0000;

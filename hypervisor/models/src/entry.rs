@@ -18,6 +18,7 @@ global_asm!(
     "and rsp, -16",
     "call {enter}",
     "mov eax, {done}",
+    "syscall",
     "ud2",
     ".popsection",
     enter = sym enter,
@@ -83,6 +84,6 @@ unsafe extern "C" fn enter(area: *mut u64, words: usize, heap_bytes: usize) {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let line = info.location().map_or(0, |location| location.line());
-    // SAFETY: the exception is what a compartment is left by.
-    unsafe { asm!("ud2", in("rax") PANICKED, in("rdi") u64::from(line), options(noreturn)) }
+    // SAFETY: that is how a compartment is left.
+    unsafe { asm!("syscall", "ud2", in("rax") PANICKED, in("rdi") u64::from(line), options(noreturn)) }
 }

@@ -34,6 +34,7 @@ bits! {
     CR4_SMEP = Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, "CR4: supervisors execute no user pages.";
     CR4_SMAP = Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, "CR4: supervisors access user pages with RFLAGS.AC only.";
     CR4_UMIP = Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, "CR4: SGDT, SIDT, SLDT, SMSW and STR are ring 0's alone.";
+    EFER_SCE = EferFlags::SYSTEM_CALL_EXTENSIONS, "EFER: SYSCALL and SYSRET.";
     EFER_LME = EferFlags::LONG_MODE_ENABLE, "EFER: long mode, once there is paging.";
     EFER_LMA = EferFlags::LONG_MODE_ACTIVE, "EFER: long mode is active.";
     EFER_NXE = EferFlags::NO_EXECUTE_ENABLE, "EFER: pages can be barred from execution.";
@@ -82,7 +83,8 @@ mod tests {
             CR4_UMIP,
         ];
         assert_eq!(cr4.map(u64::trailing_zeros), [4, 5, 6, 7, 8, 9, 10, 12, 17, 18, 20, 21, 11]);
-        assert_eq!([EFER_LME, EFER_LMA, EFER_NXE, EFER_SVME].map(u64::trailing_zeros), [8, 10, 11, 12]);
+        let efer = [EFER_SCE, EFER_LME, EFER_LMA, EFER_NXE, EFER_SVME];
+        assert_eq!(efer.map(u64::trailing_zeros), [0, 8, 10, 11, 12]);
         let page = [
             PAGE_PRESENT,
             PAGE_WRITABLE,

@@ -1,8 +1,9 @@
 //! Into ring 3 and back (Intel SDM vol. 3 sections 6.8 and 7.12, AMD APM vol. 2 sections 4.10 and 8.9).
 //!
 //! A call begins at an instruction and with a stack that ring 0 names, and finds three arguments and no
-//! register of ring 0's. It is over at the first exception: `UD2` is how ring 3 says that it is done, and
-//! any other is a fault of its. There are no system calls, and no registers are kept from call to call.
+//! register of ring 0's. It is over at the first `SYSCALL`, which is how ring 3 says that it is done, or exception, which is
+//! a fault of its. Where SYSCALL is off it is an invalid opcode, and says the same: see [`leave_by_syscall`].
+//! There are no system calls but this, and no registers are kept from call to call.
 //!
 //! Interrupts do not end it: their bits are set as in ring 0, and it goes on. On the processors of guests
 //! maskable ones wait until ring 0 has gone on with the guest, whose they may be. What takes too long is
@@ -24,12 +25,12 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use crate::cpu::barriers::{self, Barriers, DATA_SELECTOR, IN_ASSEMBLY, Steps, ThisProcessor};
-use crate::cpu::descriptors::{DATA, STACK_OF_RING_0, USER_CODE, USER_DATA};
+use crate::cpu::descriptors::{CODE, DATA, STACK_OF_RING_0, USER_CODE, USER_DATA};
 use crate::cpu::interrupts::{self, Frame};
 use crate::cpu::processor::{self, Local};
 use crate::cpu::{apic, registers, timer};
-use spec::msr::GS_BASE;
-use spec::processor::RFLAGS_IF;
+use spec::msr::{self, GS_BASE, KERNEL_GS_BASE};
+use spec::processor::{EFER_SCE, RFLAGS_IF};
 use x86_64::registers::control::Cr2;
 
 /// RFLAGS: the bit that is always set.
@@ -53,7 +54,7 @@ pub struct Start {
 /// How a call was over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Left {
-    /// By `UD2`, or another instruction that is none, with this in RAX and RDI.
+    /// By `SYSCALL`, or an instruction that is none, with this in RAX and RDI.
     Done {
         /// RAX.
         rax: u64,
@@ -93,7 +94,7 @@ struct Crossing {
     vector: u64,
     /// Where.
     left_at: u64,
-    /// RAX and RDI, where it was left by `UD2`.
+    /// RAX and RDI, where it is done.
     said: [u64; 2],
 }
 
@@ -210,6 +211,32 @@ ring3_left:
     addq $64, %rsp
     jmp ring3_returned
 
+    # The same by SYSCALL. The flags are clear, RCX has where it was, and all else is ring 3's: the stack pointer is
+    # that which an exception would take. SWAPGS leaves what ring 3 had of GS.
+    .balign 16
+    .global ring3_called
+ring3_called:
+    swapgs
+    movq %gs:{stack}, %rsp
+    movq (%rsp), %rbx
+    movq %rax, {said}(%rbx)
+    movq %rdi, {said} + 8(%rbx)
+    movq %rcx, {left_at}(%rbx)
+    movq ${invalid_opcode}, {vector}(%rbx)
+    movq {local}(%rbx), %rax
+    movq %rax, %rdx
+    shrq $32, %rdx
+    movl ${kernel_gs_base}, %ecx
+    wrmsr
+    movq {own_root}(%rbx), %rax
+    testq %rax, %rax
+    jz 1f
+    movq %rax, %cr3
+1:  pushq {flags}(%rbx)
+    popfq
+    addq $8, %rsp
+    jmp ring3_returned
+
     # Called by the stub of an interrupt: behind the return address is what the processor pushed.
     .global ring3_interrupted
 ring3_interrupted:
@@ -287,7 +314,7 @@ ring3_nmi:
     popq %rax
     iretq
 
-    # Any exception but that of `UD2`, or an interrupt with its vector, after which ring 3 goes on.
+    # Any exception but that of an invalid opcode, or an interrupt with its vector, after which ring 3 goes on.
     .global ring3_exception
 ring3_exception:
     pushq %rax
@@ -350,11 +377,44 @@ ring3_exception:
     flags = const offset_of!(Crossing, flags),
     until = const offset_of!(Local, ring3_until),
     gs_base = const GS_BASE,
+    kernel_gs_base = const KERNEL_GS_BASE,
+    stack = const offset_of!(Local, descriptors) + STACK_OF_RING_0,
+    invalid_opcode = const INVALID_OPCODE,
     data = const DATA,
     handler = sym exception,
     timer = sym timer_came,
     options(att_syntax)
 );
+
+unsafe extern "C" {
+    /// Where SYSCALL leads.
+    static ring3_called: [u8; 0];
+}
+
+/// Has SYSCALL lead out of ring 3 on this processor (AMD APM vol. 2 section 6.1.1, Intel SDM vol. 3 section 6.8.8). No
+/// exception is delivered then, and no interrupt return waited for.
+///
+/// That is for the housekeeping CPU, on which no guest runs, and where AMD-V is: VMLOAD brings the hypervisor's MSRs back
+/// with each exit. VT-x leaves the guest's there, and EFER.SCE is clear in the hypervisor.
+///
+/// # Safety
+/// GS base is that of this processor's [`Local`], and these MSRs are nobody else's as long as the hypervisor runs.
+pub(crate) unsafe fn leave_by_syscall() {
+    // Ring 3 is never returned to by SYSRET, which takes the other half.
+    let star = u64::from(CODE) << 32;
+    let entry = (&raw const ring3_called) as u64;
+    let local = core::ptr::from_ref(processor::local()) as u64;
+    // SAFETY: they are in every 64-bit processor. The code segment is followed by that of data, as SYSCALL takes them,
+    // `entry` is code that believes nothing of ring 3, and there is no 32-bit code that CSTAR would be for.
+    unsafe {
+        registers::write_msr(msr::STAR, star);
+        registers::write_msr(msr::LSTAR, entry);
+        registers::write_msr(msr::CSTAR, entry);
+        registers::write_msr(msr::SFMASK, u64::from(!(ALWAYS as u32)));
+        registers::write_msr(msr::KERNEL_GS_BASE, local);
+        registers::write_msr(msr::EFER, registers::read_msr(msr::EFER) | EFER_SCE);
+    }
+}
 
 /// Whether ring 3 is left for what came there. Interrupts come there where its interrupt flag is set.
 extern "C" fn exception(frame: &mut Frame) -> bool {

@@ -5,6 +5,8 @@ use super::control::{self, EFER_SVME, Roots, SHADOW};
 use super::entry::Entry;
 use super::{Features, world};
 use crate::cpu::barriers::{self, Barriers};
+#[cfg(target_os = "none")]
+use crate::cpu::ring3;
 use crate::cpu::{interrupts, registers};
 use crate::virt::guest_registers;
 use crate::virt::passed_msrs::MsrMaps;
@@ -29,7 +31,8 @@ const VM_CR_SVMDIS: u64 = 1 << 4;
 /// firmware did not lock it off ([`Features::detect`]).
 pub unsafe fn enable(host_save: Hpa) {
     // SAFETY: VM_CR exists with AMD-V; clearing SVMDIS has an effect only where
-    // firmware left it unlocked. SVME and VM_HSAVE_PA only prepare for VMRUN.
+    // firmware left it unlocked. SVME and VM_HSAVE_PA only prepare for VMRUN. SYSCALL's registers are brought back
+    // by VMLOAD with each exit, since `save_host` comes later.
     unsafe {
         let vm_cr = registers::read_msr(msr::VM_CR);
         if vm_cr & VM_CR_SVMDIS != 0 {
@@ -37,6 +40,8 @@ pub unsafe fn enable(host_save: Hpa) {
         }
         registers::write_msr(msr::EFER, registers::read_msr(msr::EFER) | EFER_SVME);
         registers::write_msr(msr::VM_HSAVE_PA, host_save.0);
+        #[cfg(target_os = "none")]
+        ring3::leave_by_syscall();
     }
 }
 
