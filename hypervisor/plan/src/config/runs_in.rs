@@ -17,8 +17,8 @@ choice! {
 }
 
 impl RunsIn {
-    /// Where the configuration does not say it.
-    pub const USUAL: Self = Self::Hypervisor;
+    /// Where models run of which the configuration does not say it.
+    pub const USUAL: Self = Self::Ring3;
 }
 
 impl Model {

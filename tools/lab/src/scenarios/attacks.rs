@@ -1,7 +1,6 @@
 //! An attacker beside a neighbour: the attack must fail, and the neighbour must see
 //! nothing of it.
 
-use super::linux::IN_RING_3;
 use super::{
     BAD_ACCESS, EDU, EDU_PATH, Guest, IMAGE, OTHER_EDU_PATH, POWER_OFF, REBOOT, STOPPED, TRIPLE_FAULT,
     hosted, hosted_with,
@@ -223,11 +222,9 @@ fn served_functions(column: Column) -> Scenario {
     let [one, two, three, four] = [1, 2, 3, 4].map(part);
     let mut scenario = attacked_functions(column, "functions-served", SOME, [&one, &two, &three, &four]);
     scenario.add_keys(DRIVE);
-    // On one of the columns the attacker's own processors do the work, and on one the models are in ring 3.
-    match column {
-        Column::SvmAmdVi => scenario.add_keys(BY_GUESTS),
-        Column::VmxBochs => {}
-        _ => scenario.add_keys(IN_RING_3),
+    // On one of the columns the attacker's own processors do the work, and the models are in ring 0.
+    if column == Column::SvmAmdVi {
+        scenario.add_keys("[hypervisor]\nio = \"guest\"\nruns_in = \"hypervisor\"\n\n");
     }
     scenario.needs(Need::PassedFunction).nvme(32).partitions(&[8, 4, 8, 8])
 }
@@ -285,7 +282,7 @@ fn hostile_model(column: Column) -> Scenario {
         .with("backing", IMAGE);
     let attacker = ports.into_iter().fold(attacker, |guest, slot| guest.emulates(slot, "16550"));
     let neighbour = Guest::new("neighbour", &[1], "neighbour serial seconds=10").emulates("03.0", "16550");
-    let (name, keys) = ("attack/hostile-model", "runs_in = \"ring3\"\nrestarts = 5000\n");
+    let (name, keys) = ("attack/hostile-model", "restarts = 5000\n");
     let mut scenario = hosted_with(column, Feature::EmulatedFunctions, name, keys, &[attacker, neighbour]);
     scenario.add_keys("[network.lan]\n\n");
     let ends = || {

@@ -1,7 +1,7 @@
 //! What a guest's machine must do; first on the emulator itself, which proves the
 //! test guest right, then under the hypervisor.
 
-use super::linux::IN_RING_3;
+use super::linux::IN_RING_0;
 use super::{EDU, EDU_PATH, Guest, POWER_OFF, bare_machine, hosted, hosted_with, no_failure};
 use crate::column::{Column, Need};
 use crate::demux::{FIRMWARE, HYPERVISOR};
@@ -117,8 +117,8 @@ fn shared_memory(column: Column) -> Scenario {
     if let Subject::Hypervisor(Config::Inline(text)) = &mut scenario.subject {
         text.push_str("[shared_memory.board]\nsize = \"2 MiB\"\n");
     }
-    if column == Column::SvmVtd {
-        scenario.add_keys(IN_RING_3);
+    if column == Column::SvmAmdVi {
+        scenario.add_keys(IN_RING_0);
     }
     scenario
         .expect(HYPERVISOR, "shared memory board: 2048 KiB for 2 functions")

@@ -33,15 +33,17 @@ pub fn on(column: Column) -> Vec<Scenario> {
 /// A guest with an entropy device, a display, on which this kernel shows text, and two more consoles
 /// besides. The line of one of them is level-triggered: where interrupts are virtual its ends are exits.
 fn one(column: Column) -> Scenario {
-    let functions = "[[guest.shell.pci]]\nslot = \"06.0\"\nemulate = \"virtio-rng\"\n\
-                     [[guest.shell.pci]]\nslot = \"07.0\"\nemulate = \"virtio-console\"\n\
-                     [[guest.shell.pci]]\nslot = \"08.0\"\nemulate = \"16550\"\n\
-                     [[guest.shell.pci]]\nslot = \"09.0\"\nemulate = \"bochs-display\"\n";
+    // One machine has models in both places.
+    let place = if column == Column::VmxBochs { "runs_in = \"hypervisor\"\n" } else { "" };
+    let functions =
+        [("06.0", "virtio-rng"), ("07.0", "virtio-console"), ("08.0", "16550")].map(|(slot, model)| {
+            format!("[[guest.shell.pci]]\nslot = \"{slot}\"\nemulate = \"{model}\"\n{place}")
+        });
+    let functions =
+        functions.concat() + "[[guest.shell.pci]]\nslot = \"09.0\"\nemulate = \"bochs-display\"\n";
     let words = " rng hvc uart vga console=tty0 console=ttyS0";
-    let mut scenario = shell(column, Feature::Linux, "one", &[1], "auto", words, functions);
-    if column == Column::VmxBochs {
-        scenario.add_keys(IN_RING_3);
-    } else {
+    let mut scenario = shell(column, Feature::Linux, "one", &[1], "auto", words, &functions);
+    if column != Column::VmxBochs {
         // Its IDE controller and its second port are lost again and again, and it sees nothing of that.
         let functions = [("05.0", 3000, 1000), ("08.0", 3500, 1000)];
         scenario = lost_over_and_over(scenario, "shell", &functions);
@@ -63,14 +65,14 @@ fn one(column: Column) -> Scenario {
     were_lost(scenario, if column == Column::VmxBochs { 0 } else { 2 })
 }
 
-/// Has models be in ring 3, and the compartments of those functions be lost: nine times each, from so many
+/// Has the compartments of those functions be lost: nine times each, from so many
 /// milliseconds after the start on, and again after so many. That is no more often in a minute than one is made anew.
 fn lost_over_and_over(mut scenario: Scenario, guest: &str, functions: &[(&str, u32, u32)]) -> Scenario {
     let kills = functions.iter().flat_map(|(slot, first, step)| {
         (0..9).map(move |number| format!("{guest}:{slot}@{}", first + number * step))
     });
     let kills = kills.collect::<Vec<_>>();
-    scenario.add_keys(&format!("[hypervisor]\nruns_in = \"ring3\"\nkill = {kills:?}\n\n"));
+    scenario.add_keys(&format!("[hypervisor]\nkill = {kills:?}\n\n"));
     scenario.forbid("hypervisor", "for good")
 }
 
@@ -80,8 +82,8 @@ fn were_lost(scenario: Scenario, functions: usize) -> Scenario {
         .fold(scenario, |scenario, _| scenario.expect("hypervisor", "restarts; the last time: it was killed"))
 }
 
-/// The models of emulated functions are in ring 3.
-pub(super) const IN_RING_3: &str = "[hypervisor]\nruns_in = \"ring3\"\n\n";
+/// The models of emulated functions are in ring 0, where they are not without a word: one scenario for each.
+pub(super) const IN_RING_0: &str = "[hypervisor]\nruns_in = \"hypervisor\"\n\n";
 
 /// A guest without functions of the machine, to its shell on the console. Its drives, NVMe and IDE,
 /// are emulated, over an image of the bundle; `words` of its command line are for the `functions` that it
