@@ -37,5 +37,5 @@ pub use area::{Area, Places, Sizes};
 pub use build::{Build, Range};
 pub use ended::Ended;
 pub use remote::{Compartment, Remote};
-pub use restarts::Restarts;
+pub use restarts::{Counter, Restarts};
 pub use serve::Server;

@@ -16,7 +16,7 @@ impl Restarts {
 
 /// Counts them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Counter {
+pub struct Counter {
     allowed: Restarts,
     /// When the minute began that is counted.
     since: u64,
@@ -24,12 +24,13 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    pub(crate) const fn new(allowed: Restarts) -> Self {
+    /// None so far.
+    pub const fn new(allowed: Restarts) -> Self {
         Self { allowed, since: 0, count: 0 }
     }
 
     /// Whether there may be one more at `now`, which then counts.
-    pub(crate) const fn take(&mut self, now: u64) -> bool {
+    pub const fn take(&mut self, now: u64) -> bool {
         if self.count == 0 || now.saturating_sub(self.since) >= self.allowed.minute {
             (self.since, self.count) = (now, 0);
         }

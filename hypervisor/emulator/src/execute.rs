@@ -13,6 +13,7 @@
 mod alu;
 mod bus;
 mod decoded;
+mod load;
 mod memory;
 mod outcome;
 mod place;
@@ -26,7 +27,8 @@ mod string;
 mod tests;
 
 pub use bus::Bus;
+pub use load::Load;
 pub use memory::memory_access;
 pub use outcome::Outcome;
-pub use port::{Ports, string_port};
+pub use port::{Moved, Ports, string_port};
 pub use recent::Recent;

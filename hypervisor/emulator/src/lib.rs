@@ -36,5 +36,5 @@ mod testing;
 pub mod walk;
 
 pub use code::CodeSize;
-pub use execute::{Bus, Outcome, Ports, Recent, memory_access, string_port};
+pub use execute::{Bus, Load, Moved, Outcome, Ports, Recent, memory_access, string_port};
 pub use step::{control_write, next_rip_at_once, next_rip_by_decoding};

@@ -21,9 +21,9 @@ pub struct RecordingBus {
 }
 
 impl Bus for RecordingBus {
-    fn read(&mut self, gpa: Gpa, width: Width) -> u64 {
+    fn read(&mut self, gpa: Gpa, width: Width) -> Option<u64> {
         self.log.push(BusAccess::Read(gpa.0, width));
-        self.reads_as
+        Some(self.reads_as)
     }
     fn write(&mut self, gpa: Gpa, width: Width, value: u64) {
         self.log.push(BusAccess::Write(gpa.0, width, value));

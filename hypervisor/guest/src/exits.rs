@@ -126,10 +126,11 @@ pub fn advance<V: Vcpu, H: Host>(
 ) -> bool {
     let next = if let Some(next) = vp.cpu.next_rip() {
         next
-    } else if let Some(next) = next_rip_at_once(&vp.cpu, &partition.memory, &mut vp.recent, known) {
+    } else if let Some(next) = next_rip_at_once(&vp.cpu, &partition.memory, &mut vp.interpreter.recent, known)
+    {
         next
     } else {
-        match next_rip_by_decoding(&vp.cpu, &partition.memory, &mut vp.recent, known) {
+        match next_rip_by_decoding(&vp.cpu, &partition.memory, &mut vp.interpreter.recent, known) {
             Some(next) => next,
             None => return false,
         }

@@ -23,6 +23,7 @@ mod endpoints;
 pub mod exits;
 pub mod holdings;
 pub mod host;
+pub mod interpreter;
 pub mod layout;
 pub mod lifecycle;
 mod log_budget;

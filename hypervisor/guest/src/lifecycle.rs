@@ -99,7 +99,11 @@ impl Policy {
         match end {
             End::PowerOff => self.on_power_off,
             End::Reboot => self.on_reboot,
-            End::TripleFault | End::InvalidState | End::BadAccess | End::DeviceFailed => self.on_crash,
+            End::TripleFault
+            | End::InvalidState
+            | End::BadAccess
+            | End::DeviceFailed
+            | End::EmulatorFailed => self.on_crash,
             End::Restarted => EndPolicy::Restart,
             End::Stopped | End::Frozen => EndPolicy::Off,
         }

@@ -45,6 +45,8 @@ pub enum End {
     DeviceFailed = 8,
     /// It was frozen from outside: no end, but all vCPUs leave their loops.
     Frozen = 9,
+    /// The compartment that its instructions are interpreted in fails again and again.
+    EmulatorFailed = 10,
 }
 
 impl End {
@@ -60,6 +62,7 @@ impl End {
             Self::Restarted => "restarted",
             Self::DeviceFailed => "device-failed",
             Self::Frozen => "frozen",
+            Self::EmulatorFailed => "emulator-failed",
         }
     }
 
@@ -75,6 +78,7 @@ impl End {
             7 => Self::Restarted,
             8 => Self::DeviceFailed,
             9 => Self::Frozen,
+            10 => Self::EmulatorFailed,
             _ => return None,
         })
     }

@@ -3,13 +3,13 @@
 use crate::direct::Direct;
 use crate::exits::{self, Unemulated};
 use crate::host::{FIRST_GUEST_VECTOR, Host, KICK_VECTOR, LINE_VECTOR, TIMER_VECTOR};
+use crate::interpreter::Interpreter;
 use crate::mailbox::{self, Mailbox, vectors};
 use crate::msr::{LoggedOnce, Mtrrs};
 use crate::partition::{End, Partition};
 use crate::pv_eoi::PvEoi;
 use access::vcpu::{EXIT_KINDS, Event, Resume, Segment, SegmentName, Vcpu};
 use devices::{Effect, LocalApic};
-use emulator::Recent;
 use serde::{Deserialize, Serialize};
 use spec::processor::{RFLAGS_IF, RFLAGS_RF};
 
@@ -73,8 +73,8 @@ pub struct VirtualProcessor<V> {
     pub unemulated: Unemulated,
     /// Ends of interrupts without exits.
     pub pv_eoi: PvEoi,
-    /// Instructions that reached devices lately, and walks of the guest's page tables.
-    pub recent: Recent,
+    /// Who carries out instructions that reach devices.
+    pub interpreter: Interpreter,
     /// Paravirtual clock registers: wall clock and system time.
     pub clock_msrs: [u64; 2],
 }
@@ -104,7 +104,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
             unmapped_accesses: 0,
             unemulated: Unemulated::default(),
             pv_eoi: PvEoi::default(),
-            recent: Recent::default(),
+            interpreter: Interpreter::default(),
             clock_msrs: [0; 2],
         }
     }

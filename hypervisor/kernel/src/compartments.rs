@@ -1,6 +1,8 @@
-//! Compartments: address spaces in ring 3, in each of them the model of one emulated function or the driver of a device.
+//! Compartments: address spaces in ring 3, in each of them the model of one emulated function, the driver of a device, or
+//! the interpreter of a virtual processor.
 
 pub mod drivers;
+pub mod interpreters;
 mod space;
 
 use alloc::boxed::Box;

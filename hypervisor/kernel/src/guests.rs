@@ -2,7 +2,7 @@
 //! here.
 
 use crate::backings::Backings;
-use crate::compartments::Whose;
+use crate::compartments::{Whose, interpreters};
 use crate::display::Display;
 use crate::emulated;
 use crate::freeze::Room;
@@ -40,7 +40,7 @@ use machine::memory::mmio::Window;
 use pci::ResetPath;
 use pci::access_control::AccessControls;
 use pci::bar::HostBar;
-use plan::{Base, FunctionPlan, GuestPlan, Interrupts, ReservedRange, UnmappedAccess};
+use plan::{Base, FunctionPlan, GuestPlan, Interrupts, ReservedRange, RunsIn, UnmappedAccess};
 use platform::Platform;
 use platform::pci::AccessControl;
 use spec::{Bdf, Gpa, Hpa};
@@ -169,6 +169,11 @@ fn try_build(
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
     let whose = (index, &plan, &memory);
+    if plan.config.runs_in == RunsIn::Ring3 {
+        for (number, processor) in processors.iter().enumerate() {
+            processor.set_interpreter(interpreters::of(whose, number)?);
+        }
+    }
     let (bus, endpoints) =
         build_bus(whose, platform, functions, nested, taken, layout.windows(), common, backings)?;
     backings.reach_memory((index, &plan.name), taken, IOMMUS.get());

@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use devices::snapshot::{RestoreFault, SaveFault};
+use emulator_compartment::RemoteEmulator;
 use guest::VirtualProcessor;
 use guest::partition::{End, Partition};
 use guest::snapshot::Section;
@@ -57,6 +58,9 @@ pub trait GuestProcessor: Send + Sync {
     /// Runs the guest on this processor until the guest ends; afterwards the processor
     /// takes interrupts as outside of a guest again.
     fn run(&self, partition: &Partition<KernelHost>) -> End;
+
+    /// Has its instructions interpreted by that from now on.
+    fn set_interpreter(&self, interpreter: Box<RemoteEmulator>);
 
     /// Writes it out, on its own processor, after it has left a guest that was frozen.
     ///
@@ -155,6 +159,10 @@ impl<V: access::vcpu::Vcpu + Send> GuestProcessor for TicketMutex<VirtualProcess
         processor.cpu.release();
         apic::drain();
         end
+    }
+
+    fn set_interpreter(&self, interpreter: Box<RemoteEmulator>) {
+        self.lock().interpreter.apart = Some(interpreter);
     }
 
     fn save(&self, into: &mut Section) -> Result<(), SaveFault> {

@@ -7,6 +7,7 @@ use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
 use models::driver::{self, Server, is_first};
 use models::heap::Heap;
+use models::interpreter::{self, Interpreter};
 
 global_asm!(
     ".pushsection .text.entry, \"ax\"",
@@ -38,6 +39,8 @@ enum Life {
     Built(State),
     /// It serves a driver.
     Drives(Server),
+    /// It interprets a guest's instructions.
+    Interprets(Interpreter),
 }
 
 struct Kept(UnsafeCell<Life>);
@@ -59,6 +62,7 @@ unsafe extern "C" fn enter(area: *mut u64, words: usize, heap_bytes: usize) {
     match kept {
         Life::Built(state) => assert!(state.serve(words), "the area is too small"),
         Life::Drives(server) => server.serve(0, words),
+        Life::Interprets(interpreter) => assert!(interpreter.serve(words), "there is no such call"),
         Life::New => {
             *kept = Life::Unbuilt;
             // SAFETY: ring 0 mapped so many bytes there for the heap of this compartment alone, which gets them once.
@@ -71,7 +75,14 @@ unsafe extern "C" fn enter(area: *mut u64, words: usize, heap_bytes: usize) {
                 }
                 return;
             }
-            // SAFETY: ring 0 mapped the memory that the call names there, and nothing else above `GUEST`.
+            if interpreter::is_first(words) {
+                // SAFETY: ring 0 mapped the memory that the call names there, and nothing else above `GUEST`.
+                if let Some(interpreter) = unsafe { Interpreter::begin(words, GUEST) } {
+                    *kept = Life::Interprets(interpreter);
+                }
+                return;
+            }
+            // SAFETY: as for an interpreter.
             if let Some(state) = unsafe { State::build(words, GUEST) } {
                 *kept = Life::Built(state);
             }

@@ -253,6 +253,10 @@ table! {
         /// Kernel command line, given to the kernel as it is. Some multiboot kernels take its
         /// first word for the name of their file and drop it; those want a name there.
         pub command_line: String = String::new(),
+        /// Where those of its instructions are interpreted that reach its devices, one for each of its processors where that
+        /// is ring 3. What a device then does has a place of its own. Task switches by hardware, and stepping
+        /// over instructions that an exit names, are the hypervisor's either way.
+        pub runs_in: RunsIn = RunsIn::Hypervisor,
         /// Who takes the interrupts of its processors.
         pub interrupts: Interrupts = Interrupts::Auto,
         /// Part of a line that the guest writes to its console when it is up. The summary

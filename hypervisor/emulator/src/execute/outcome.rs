@@ -17,6 +17,9 @@ pub enum Outcome {
     /// An instruction that is not carried out here. Nothing was done. [`Recent::unsupported`](super::Recent::unsupported)
     /// is what was fetched.
     Unsupported,
+    /// The bus does not know yet what was read ([`Bus::read`](super::Bus::read)). Nothing was done; the instruction is
+    /// to be carried out again once it does. Never from a bus that always knows.
+    Waiting,
 }
 
 /// The debug exception that follows an instruction under RFLAGS.TF.

@@ -1,12 +1,15 @@
 //! Where an operand is in the guest's physical address space, and access to it.
 
 use super::bus::Bus;
-use super::outcome::Stop;
+use super::outcome::{Outcome, Stop};
 use super::processor::Processor;
 use crate::walk::{Access, Walker};
 use access::GuestMemory;
 use access::vcpu::{ProcessorState, SegmentName};
 use spec::{Gpa, Width};
+
+/// The bus does not know yet.
+pub(super) const WAITING: Stop = Stop::Outcome(Outcome::Waiting);
 
 /// An operand whose segment and page checks have passed. It may cross from one page to
 /// another, and so from memory to a device.
@@ -58,17 +61,29 @@ impl Place {
             }
     }
 
+    /// Where it is, if it is in one page.
+    #[inline]
+    pub(super) fn in_one_page(&self) -> Option<Gpa> {
+        if self.rest.is_none() { Some(self.start) } else { None }
+    }
+
     /// Reads it, zero-extended.
     #[inline]
-    pub(super) fn read<M: GuestMemory, B: Bus>(&self, memory: &M, bus: &mut B, fault: Gpa) -> u64 {
+    pub(super) fn read<M: GuestMemory, B: Bus>(
+        &self,
+        memory: &M,
+        bus: &mut B,
+        fault: Gpa,
+    ) -> Result<u64, Stop> {
         if self.rest.is_none() {
-            return read_piece(memory, bus, fault, self.start, self.width);
+            return read_piece(memory, bus, fault, self.start, self.width).ok_or(WAITING);
         }
         let mut value = 0;
         for (index, gpa) in self.bytes() {
-            value |= read_piece(memory, bus, fault, gpa, Width::Byte) << (8 * index);
+            let byte = read_piece(memory, bus, fault, gpa, Width::Byte).ok_or(WAITING)?;
+            value |= byte << (8 * index);
         }
-        value
+        Ok(value)
     }
 
     /// Writes it.
@@ -98,15 +113,21 @@ fn same_page(a: Gpa, b: Gpa) -> bool {
 }
 
 #[inline]
-fn read_piece<M: GuestMemory, B: Bus>(memory: &M, bus: &mut B, fault: Gpa, gpa: Gpa, width: Width) -> u64 {
+fn read_piece<M: GuestMemory, B: Bus>(
+    memory: &M,
+    bus: &mut B,
+    fault: Gpa,
+    gpa: Gpa,
+    width: Width,
+) -> Option<u64> {
     if !same_page(gpa, fault) {
         let mut bytes = [0; 8];
         let (used, _) = bytes.split_at_mut(width.bytes() as usize);
         if memory.read(gpa, used).is_ok() {
-            return u64::from_le_bytes(bytes);
+            return Some(u64::from_le_bytes(bytes));
         }
     }
-    bus.read(gpa, width) & width.mask()
+    bus.read(gpa, width).map(|value| value & width.mask())
 }
 
 #[inline]

@@ -3,10 +3,11 @@
 use super::alu::{self, CARRY};
 use super::bus::Bus;
 use super::decoded::Known;
+use super::load::{Load, sign_extend, swap_bytes};
 use super::outcome::{Outcome, Stop};
 use super::place::{self, Place};
 use super::processor::{Processor, read_register, write_register};
-use crate::decode::{Alu, BitOperation, Extension, Instruction, Operation, Register, Source};
+use crate::decode::{Alu, BitOperation, Instruction, Operation, Register, Source};
 use crate::walk::Walker;
 use access::GuestMemory;
 use access::vcpu::{ProcessorState, RAX, RDX};
@@ -42,13 +43,13 @@ pub(super) fn single<V: ProcessorState, M: GuestMemory, B: Bus>(
             processor.flags
         }
         Operation::Load { register, width: to, extension, swap } => {
-            let value = operand.read();
-            let value = if swap { swap_bytes(value, width) } else { value };
-            let value = if extension == Extension::Sign { sign_extend(value, width) } else { value };
-            write_register(vcpu, register, to, value);
+            let load = Load { from: width, register, to, extension, swap };
+            if !operand.is_left(load) {
+                load.finish(vcpu, operand.read()?);
+            }
             processor.flags
         }
-        operation => modify(vcpu, &mut operand, operation, width, processor.flags),
+        operation => modify(vcpu, &mut operand, operation, width, processor.flags)?,
     };
     Ok(processor.finish(vcpu, instruction.length, flags))
 }
@@ -62,8 +63,13 @@ struct Operand<'a, M, B> {
 }
 
 impl<M: GuestMemory, B: Bus> Operand<'_, M, B> {
+    /// Whether the bus carries out this load. The operand is on the page that faulted, where it is in one.
     #[inline]
-    fn read(&mut self) -> u64 {
+    fn is_left(&mut self, load: Load) -> bool {
+        self.place.in_one_page().is_some_and(|gpa| self.bus.takes_over(gpa, load))
+    }
+    #[inline]
+    fn read(&mut self) -> Result<u64, Stop> {
         self.place.read(self.memory, self.bus, self.fault)
     }
     #[inline]
@@ -85,9 +91,9 @@ fn modify<V: ProcessorState, M: GuestMemory, B: Bus>(
     operation: Operation,
     width: Width,
     flags: u64,
-) -> u64 {
-    let old = operand.read();
-    match operation {
+) -> Result<u64, Stop> {
+    let old = operand.read()?;
+    Ok(match operation {
         Operation::ToMemory { alu, source } => {
             let computed = alu::compute(alu, old, value_of(vcpu, source, width), width, flags);
             if alu != Alu::Cmp {
@@ -165,7 +171,7 @@ fn modify<V: ProcessorState, M: GuestMemory, B: Bus>(
         | Operation::Push
         | Operation::Pop
         | Operation::String { .. } => flags,
-    }
+    })
 }
 
 /// CMPXCHG. The operand is written in any case (Intel SDM vol. 2, "CMPXCHG").
@@ -219,15 +225,4 @@ fn displacement(vcpu: &impl ProcessorState, instruction: &Instruction) -> u64 {
     let number = sign_extend(read_register(vcpu, register, width), width) as i64;
     let bytes = width.bytes() as i64;
     (number.div_euclid(8 * bytes) * bytes) as u64
-}
-
-#[inline]
-fn sign_extend(value: u64, width: Width) -> u64 {
-    let unused = 64 - 8 * width.bytes() as u32;
-    ((value << unused) as i64 >> unused) as u64
-}
-
-#[inline]
-fn swap_bytes(value: u64, width: Width) -> u64 {
-    value.swap_bytes() >> (64 - 8 * width.bytes() as u32)
 }

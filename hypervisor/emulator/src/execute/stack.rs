@@ -40,7 +40,7 @@ pub(super) fn access<V: ProcessorState, M: GuestMemory, B: Bus>(
     if !from.touches(fault) && !to.touches(fault) {
         return Err(Outcome::Retry.into());
     }
-    let value = from.read(walker.memory, bus, fault);
+    let value = from.read(walker.memory, bus, fault)?;
     to.write(walker.memory, bus, fault, value);
     let pointer = Register { index: RSP as u8, high_byte: false };
     write_register(vcpu, pointer, stack_width, new);

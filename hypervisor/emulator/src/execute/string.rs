@@ -201,14 +201,14 @@ pub(super) fn memory<V: ProcessorState, M: GuestMemory, B: Bus>(
             return Err(Outcome::Retry.into());
         }
         let value = match source {
-            Some(place) => place.read(memory, bus, fault),
+            Some(place) => place.read(memory, bus, fault)?,
             None => read_register(vcpu, accumulator, width),
         };
         let mut flags = processor.flags;
         match (destination, strings.destination()) {
             (Some(place), Some(Access::Write)) => place.write(memory, bus, fault, value),
             (Some(place), _) => {
-                let other = place.read(memory, bus, fault);
+                let other = place.read(memory, bus, fault)?;
                 flags = alu::compute(Alu::Cmp, value, other, width, flags).flags;
             }
             (None, _) => write_register(vcpu, accumulator, width, value),

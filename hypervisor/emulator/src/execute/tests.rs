@@ -455,9 +455,9 @@ struct RecordingPorts {
 }
 
 impl Ports for RecordingPorts {
-    fn input(&mut self, port: u16, width: Width) -> u32 {
+    fn input(&mut self, port: u16, width: Width) -> Option<u32> {
         self.log.push((port, width, None));
-        0x5a5a_5a00 + self.log.len() as u32
+        Some(0x5a5a_5a00 + self.log.len() as u32)
     }
     fn output(&mut self, port: u16, width: Width, value: u32) {
         self.log.push((port, width, Some(value)));

@@ -22,7 +22,7 @@ pub fn write<V: Vcpu, H: Host>(
     register: u8,
     value: Option<u64>,
 ) {
-    let decoded = control_write(&vp.cpu, &partition.memory, &mut vp.recent);
+    let decoded = control_write(&vp.cpu, &partition.memory, &mut vp.interpreter.recent);
     let Some(Control::Move { register: named, source }) = decoded else {
         return raise(vp, Event::PROTECTION);
     };

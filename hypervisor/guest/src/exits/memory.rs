@@ -40,8 +40,7 @@ pub fn handle<V: Vcpu, H: Host>(
     }
     let apic = &mut vp.apic;
     let mut bus = Mmio { partition, index: vp.index, apic, effects: 0, unmapped: None };
-    let outcome =
-        emulator::memory_access(&mut vp.cpu, &partition.memory, &mut bus, &mut vp.recent, gpa, access);
+    let outcome = vp.interpreter.memory_access(&mut vp.cpu, partition, &mut bus, gpa, access);
     let (effects, unmapped) = (bus.effects, bus.unmapped);
     if effects != 0 {
         vp.needs_service = true;
@@ -62,6 +61,8 @@ pub fn handle<V: Vcpu, H: Host>(
             raise(vp, event);
         }
         Outcome::Unsupported => unsupported(vp, partition, gpa, access),
+        // The guest ends.
+        Outcome::Waiting => vp.needs_service = true,
     }
 }
 
@@ -99,9 +100,7 @@ fn unsupported<V: Vcpu, H: Host>(
     if fetched && !vp.unemulated.lasts(partition.now(), partition.tsc_hz) {
         return;
     }
-    let bytes = vp.recent.unsupported();
-    let (index, rip, code) = (vp.index, vp.cpu.rip(), bytes.as_slice());
-    let name = decode::name_of(code, CodeSize::of(&vp.cpu));
+    let (index, rip, size) = (vp.index, vp.cpu.rip(), CodeSize::of(&vp.cpu));
     // Where nothing is an access does not end the guest, whatever it is done with: there is
     // nothing that this instruction could mean.
     let goes_on = fetched && !partition.unmapped_crashes && !decodes(vp, partition, gpa);
@@ -112,9 +111,12 @@ fn unsupported<V: Vcpu, H: Host>(
         end(vp, partition, End::BadAccess);
     }
     if !goes_on || vp.unmapped_accesses < UNMAPPED_LOGGED {
-        partition.log(format_args!(
-            "vCPU {index}: {access:?} at {gpa} by what is not emulated: {name}, {code:02x?} at {rip:#x}"
-        ));
+        vp.interpreter.with_unsupported(|code| {
+            let name = decode::name_of(code, size);
+            partition.log(format_args!(
+                "vCPU {index}: {access:?} at {gpa} by what is not emulated: {name}, {code:02x?} at {rip:#x}"
+            ));
+        });
     }
 }
 
@@ -182,35 +184,10 @@ impl<H: Host> Mmio<'_, H> {
 }
 
 impl<H: Host> Bus for Mmio<'_, H> {
-    fn read(&mut self, gpa: Gpa, width: Width) -> u64 {
-        let offset = gpa.0 & (PAGE - 1);
-        if self.is_local_apic(gpa) {
-            // Other widths are undefined (Intel SDM vol. 3 section 11.4.1); they give
-            // the bytes of the register that they fall into.
-            let value = self.apic.mmio_read(offset as u32 & !3, || self.partition.now());
-            return u64::from(value) >> (8 * (offset & 3)) & width.mask();
-        }
-        if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
-            let (value, needs_service) =
-                self.partition.with_chipset(self.index, |chipset, _, _| chipset.ioapic_read(offset as u32));
-            self.effects |= u8::from(needs_service);
-            return u64::from(value) & width.mask();
-        }
-        let reply = self.partition.bus().memory_read(self.partition, gpa, width);
-        match reply {
-            Reply::Done(value) => value,
-            Reply::Endpoint { number, offset } => {
-                let (value, own) = self.partition.endpoint_read(self.index, number, offset, width);
-                self.effects |= u8::from(own);
-                value
-            }
-            Reply::Nothing => {
-                self.unmapped = Some(gpa);
-                width.mask()
-            }
-        }
+    #[inline]
+    fn read(&mut self, gpa: Gpa, width: Width) -> Option<u64> {
+        Some(self.value(gpa, width))
     }
-
     fn write(&mut self, gpa: Gpa, width: Width, value: u64) {
         let offset = gpa.0 & (PAGE - 1);
         if self.is_local_apic(gpa) {
@@ -238,6 +215,37 @@ impl<H: Host> Bus for Mmio<'_, H> {
                 self.effects |= u8::from(own);
             }
             Reply::Nothing => self.unmapped = Some(gpa),
+        }
+    }
+}
+
+impl<H: Host> Mmio<'_, H> {
+    fn value(&mut self, gpa: Gpa, width: Width) -> u64 {
+        let offset = gpa.0 & (PAGE - 1);
+        if self.is_local_apic(gpa) {
+            // Other widths are undefined (Intel SDM vol. 3 section 11.4.1); they give
+            // the bytes of the register that they fall into.
+            let value = self.apic.mmio_read(offset as u32 & !3, || self.partition.now());
+            return u64::from(value) >> (8 * (offset & 3)) & width.mask();
+        }
+        if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
+            let (value, needs_service) =
+                self.partition.with_chipset(self.index, |chipset, _, _| chipset.ioapic_read(offset as u32));
+            self.effects |= u8::from(needs_service);
+            return u64::from(value) & width.mask();
+        }
+        let reply = self.partition.bus().memory_read(self.partition, gpa, width);
+        match reply {
+            Reply::Done(value) => value,
+            Reply::Endpoint { number, offset } => {
+                let (value, own) = self.partition.endpoint_read(self.index, number, offset, width);
+                self.effects |= u8::from(own);
+                value
+            }
+            Reply::Nothing => {
+                self.unmapped = Some(gpa);
+                width.mask()
+            }
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::{advance, raise};
 use crate::host::Host;
+use crate::interpreter::Interpreter;
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{PortAccess, ProcessorState, RAX, Vcpu};
 use emulator::decode::Known;
-use emulator::{Outcome, Ports, Recent};
+use emulator::{Moved, Outcome, Ports};
 use spec::Width;
 
 /// Handles IN, OUT, INS and OUTS.
@@ -40,35 +41,37 @@ struct GuestPorts<'a, H: Host> {
 }
 
 impl<H: Host> Ports for GuestPorts<'_, H> {
-    fn input(&mut self, port: u16, width: Width) -> u32 {
+    fn input(&mut self, port: u16, width: Width) -> Option<u32> {
         let (value, needs_service) = self.partition.port_read(self.index, port, width);
         self.needs_service |= needs_service;
-        value
+        Some(value)
     }
 
     fn output(&mut self, port: u16, width: Width, value: u32) {
         self.needs_service |= self.partition.port_write(self.index, port, width, value);
     }
 
-    fn input_string(&mut self, port: u16, width: Width, bytes: &mut [u8]) -> bool {
+    fn input_string(&mut self, port: u16, width: Width, bytes: &mut [u8]) -> Moved {
         let moved = self.partition.port_read_string(self.index, port, width, bytes);
         self.needs_service |= moved == Some(true);
-        moved.is_some()
+        if moved.is_some() { Moved::All } else { Moved::Nothing }
     }
 
-    fn output_string(&mut self, port: u16, width: Width, bytes: &[u8]) -> bool {
+    fn output_string(&mut self, port: u16, width: Width, bytes: &[u8]) -> Moved {
         let moved = self.partition.port_write_string(self.index, port, width, bytes);
         self.needs_service |= moved == Some(true);
-        moved.is_some()
+        if moved.is_some() { Moved::All } else { Moved::Nothing }
     }
 }
 
 #[cold]
 fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<H>, access: PortAccess) {
-    let (outcome, needs_service) = move_string(vp.index, &mut vp.cpu, &mut vp.recent, partition, access);
+    let (outcome, needs_service) = move_string(vp.index, &mut vp.cpu, &mut vp.interpreter, partition, access);
     vp.needs_service |= needs_service;
     match outcome {
         Outcome::Done | Outcome::Retry => {}
+        // The guest ends.
+        Outcome::Waiting => vp.needs_service = true,
         Outcome::Inject(event) => raise(vp, event),
         Outcome::Unsupported => raise(vp, access::vcpu::Event::PROTECTION),
     }
@@ -79,11 +82,11 @@ fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<
 pub(crate) fn move_string<V: ProcessorState, H: Host>(
     index: usize,
     cpu: &mut V,
-    recent: &mut Recent,
+    interpreter: &mut Interpreter,
     partition: &Partition<H>,
     access: PortAccess,
 ) -> (Outcome, bool) {
     let mut ports = GuestPorts { partition, index, needs_service: false };
-    let outcome = emulator::string_port(cpu, &partition.memory, &mut ports, recent, access);
+    let outcome = interpreter.string_port(cpu, partition, &mut ports, access);
     (outcome, ports.needs_service)
 }

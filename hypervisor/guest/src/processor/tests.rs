@@ -405,6 +405,7 @@ mod accelerated;
 mod consoles;
 mod direct;
 mod events;
+mod interpreter;
 mod looks;
 mod saving;
 mod script;

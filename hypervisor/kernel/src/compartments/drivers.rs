@@ -9,6 +9,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use devices::ended::Account;
 use spin::Mutex;
 
+/// The place of what is no driver, and is told of all the same.
+pub const NO_FUNCTION: usize = usize::MAX;
+
 /// One of them.
 pub struct Told {
     name: String,

@@ -1,10 +1,11 @@
-//! Where models of emulated functions run, and drivers.
+//! Where models of emulated functions run, drivers, and interpreters of instructions.
 
 use super::{Config, Model, PciConfig};
 use serde::{Deserialize, Serialize};
 
 choice! {
-    /// Where the model of an emulated function runs, which reads what the guest wrote, or the driver of a device. Its
+    /// Where the model of an emulated function runs, which reads what the guest wrote, the driver of a device, or the
+    /// interpreter of a guest's instructions. Its
     /// place on the bus, its messages and what its requests do to drives and networks are the hypervisor's either way.
     pub enum RunsIn {
         /// in a compartment of its own in ring 3. A model reaches its guest's memory there and its own, a driver its

@@ -60,7 +60,12 @@ fn column(guest: &GuestPlan) -> Column {
     let apart = guest
         .compartments()
         .filter_map(|(number, name)| Some(format!("{name} {}", guest.emulated.get(number)?.model.text())));
-    let mut compartments: Vec<String> = apart.collect();
+    let interpreters = match (guest.config.runs_in, guest.apic_ids.len()) {
+        (RunsIn::Hypervisor, _) => None,
+        (RunsIn::Ring3, 1) => Some("interpreter of its instructions".to_owned()),
+        (RunsIn::Ring3, count) => Some(format!("{count} interpreters of its instructions")),
+    };
+    let mut compartments: Vec<String> = interpreters.into_iter().chain(apart).collect();
     if compartments.is_empty() {
         compartments.push("-".to_owned());
     }

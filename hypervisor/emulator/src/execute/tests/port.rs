@@ -10,26 +10,26 @@ struct WholePorts {
 }
 
 impl Ports for WholePorts {
-    fn input(&mut self, _: u16, width: Width) -> u32 {
+    fn input(&mut self, _: u16, width: Width) -> Option<u32> {
         let mut bytes = [0; 4];
         self.input_string(0, width, &mut bytes[..width.bytes() as usize]);
-        u32::from_le_bytes(bytes)
+        Some(u32::from_le_bytes(bytes))
     }
     fn output(&mut self, _: u16, width: Width, value: u32) {
         self.output_string(0, width, &value.to_le_bytes()[..width.bytes() as usize]);
     }
-    fn input_string(&mut self, _: u16, _: Width, bytes: &mut [u8]) -> bool {
+    fn input_string(&mut self, _: u16, _: Width, bytes: &mut [u8]) -> Moved {
         self.calls += 1;
         for byte in bytes {
             *byte = self.bytes.len() as u8 ^ 0x5a;
             self.bytes.push(*byte);
         }
-        true
+        Moved::All
     }
-    fn output_string(&mut self, _: u16, _: Width, bytes: &[u8]) -> bool {
+    fn output_string(&mut self, _: u16, _: Width, bytes: &[u8]) -> Moved {
         self.calls += 1;
         self.bytes.extend_from_slice(bytes);
-        true
+        Moved::All
     }
 }
 

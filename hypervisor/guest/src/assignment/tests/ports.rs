@@ -4,10 +4,11 @@
 use super::bench::{CONVENTIONAL, IDE, IDE_IMAGE, LINE_GSI};
 use super::*;
 use crate::exits::port::move_string;
+use crate::interpreter::Interpreter;
 use access::GuestMemory;
 use access::fake_processor::StillProcessor;
 use access::vcpu::{PortAccess, RCX, RDI, RDX, RSI};
-use emulator::{Outcome, Recent};
+use emulator::Outcome;
 use spec::ata::status;
 use spec::ide::{command as ata, register};
 use spec::pci_config::BAR0;
@@ -121,7 +122,7 @@ impl Driver<'_> {
         let access = PortAccess { port: CHANNEL, width: Width::Word, input, string: true, repeat: true };
         while cpu.rip == code {
             self.exits += 1;
-            let outcome = move_string(0, &mut cpu, &mut Recent::default(), self.guest, access).0;
+            let outcome = move_string(0, &mut cpu, &mut Interpreter::default(), self.guest, access).0;
             assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
         }
     }
