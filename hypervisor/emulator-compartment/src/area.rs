@@ -98,6 +98,14 @@ pub(crate) fn data(words: &mut Words) -> &mut [u8] {
     bytemuck::try_cast_slice_mut(words).unwrap_or_default()
 }
 
+/// Copies what there is room for.
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    let count = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..count), from.get(..count)) {
+        to.copy_from_slice(from);
+    }
+}
+
 /// An access that writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Write {

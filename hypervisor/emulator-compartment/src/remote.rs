@@ -1,7 +1,7 @@
 //! Ring 0's side: an interpreter that is in a compartment.
 
 use crate::answer::{self, Answer, Before, Over, Request, changed};
-use crate::area::{self, DATA_BYTES, MOST_REPLIES, Write, at, data, of, part, put};
+use crate::area::{self, DATA_BYTES, MOST_REPLIES, Write, at, copy, data, of, part, put};
 use crate::call::{self, Call, Segments};
 use crate::first::First;
 use access::vcpu::{ControlRegisters, NestedAccess, PortAccess, ProcessorState};
@@ -196,7 +196,7 @@ impl RemoteEmulator {
             put(words, at::REPLIES, replies);
         }
         if *has_data {
-            data(words).copy_from_slice(told.as_slice());
+            copy(data(words), told.as_slice());
         }
         Ok(())
     }
@@ -216,14 +216,12 @@ impl RemoteEmulator {
         let words = of(self.compartment.area()).ok_or(NO_AREA)?;
         let Told { replies, count, data: told, has_data } = &mut self.told;
         if let Request::Output(bytes) = request {
-            let bytes = bytes.min(DATA_BYTES);
-            let (to, from) = (told.get_mut(..bytes), data(words).get(..bytes));
-            to.zip(from).ok_or(NO_AREA)?.0.copy_from_slice(data(words).get(..bytes).ok_or(NO_AREA)?);
+            copy(told.get_mut(..bytes).unwrap_or_default(), data(words));
         }
         let value = outside.reply(request, told.as_mut_slice());
         if let Request::Input(_) = request {
             *has_data = true;
-            data(words).copy_from_slice(told.as_slice());
+            copy(data(words), told.as_slice());
         }
         *replies.get_mut(*count).ok_or(NO_AREA)? = value;
         *count += 1;

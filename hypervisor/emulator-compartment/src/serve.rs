@@ -2,7 +2,8 @@
 
 use crate::answer::{Request, changed, encode_event, encode_load, kind};
 use crate::area::{
-    ACCESS_WORDS, DATA_BYTES, MOST_REPLIES, MOST_WRITES, Words, Write, at, data, of, part, put, put_bytes,
+    ACCESS_WORDS, DATA_BYTES, MOST_REPLIES, MOST_WRITES, Words, Write, at, copy, data, of, part, put,
+    put_bytes,
 };
 use crate::call::{self, Call};
 use crate::mirror::Mirror;
@@ -174,20 +175,16 @@ impl Ports for Outside<'_> {
     fn input_string(&mut self, _: u16, _: Width, bytes: &mut [u8]) -> Moved {
         let count = bytes.len().min(DATA_BYTES);
         let moved = self.ask(Request::Input(count));
-        if moved == Some(1)
-            && let Some(data) = data(self.words).get(..bytes.len())
-        {
-            bytes.copy_from_slice(data);
+        if moved == Some(1) {
+            copy(bytes, data(self.words));
         }
         moved_of(moved)
     }
 
     fn output_string(&mut self, _: u16, _: Width, bytes: &[u8]) -> Moved {
         let moved = self.ask(Request::Output(bytes.len().min(DATA_BYTES)));
-        if moved.is_none()
-            && let Some(data) = data(self.words).get_mut(..bytes.len())
-        {
-            data.copy_from_slice(bytes);
+        if moved.is_none() {
+            copy(data(self.words), bytes);
         }
         moved_of(moved)
     }
