@@ -171,10 +171,10 @@ fn attack(column: Column, feature: Feature, name: &str, command_line: &str, seco
     attack_on(column, feature, name, attacker(column, command_line), seconds)
 }
 
-/// A second processor swaps instructions and operands after the exit. They are interpreted in ring 3, where
-/// that is shown every day.
+/// A second processor swaps instructions and operands after the exit. They are interpreted in ring 3 on one column, and in
+/// ring 0 on the others.
 fn rewrite(column: Column) -> Scenario {
-    if column == Column::SvmAmdVi {
+    if column != Column::SvmVtd {
         return attack(column, Feature::Emulation, "rewrite", "rewrite", 15);
     }
     let attacker = attacker(column, "rewrite rounds=8000").set("runs_in", "\"ring3\"");
