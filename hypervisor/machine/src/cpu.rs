@@ -16,6 +16,8 @@ pub mod random;
 pub mod registers;
 #[cfg(target_os = "none")]
 pub mod ring3;
+#[cfg(target_os = "none")]
+pub mod syscall;
 pub mod timer;
 pub mod trampoline;
 pub mod tsc;

@@ -172,7 +172,7 @@ pub(crate) fn init_boot_processor() {
     let stacks = unsafe { (*BOOT_PROCESSOR.descriptors.get()).allocate_stacks() };
     set_local(&BOOT_PROCESSOR);
     // SAFETY: GS base was set just now, and no guest ever runs on this processor.
-    unsafe { crate::cpu::ring3::leave_by_syscall() };
+    unsafe { crate::cpu::syscall::enable() };
     BOOT_PROCESSOR.running.store(true, Ordering::Release);
     if let Err(error) = stacks {
         panic!("no interrupt stacks: {error:?}");

@@ -2,7 +2,7 @@
 //!
 //! A call begins at an instruction and with a stack that ring 0 names, and finds three arguments and no
 //! register of ring 0's. It is over at the first `SYSCALL`, which is how ring 3 says that it is done, or exception, which is
-//! a fault of its. Where SYSCALL is off it is an invalid opcode, and says the same: see [`leave_by_syscall`].
+//! a fault of its. Where SYSCALL is off it is an invalid opcode, and says the same: see [`crate::cpu::syscall`].
 //! There are no system calls but this, and no registers are kept from call to call.
 //!
 //! Interrupts do not end it: their bits are set as in ring 0, and it goes on. On the processors of guests
@@ -25,12 +25,12 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use crate::cpu::barriers::{self, Barriers, DATA_SELECTOR, IN_ASSEMBLY, Steps, ThisProcessor};
-use crate::cpu::descriptors::{CODE, DATA, STACK_OF_RING_0, USER_CODE, USER_DATA};
+use crate::cpu::descriptors::{DATA, STACK_OF_RING_0, USER_CODE, USER_DATA};
 use crate::cpu::interrupts::{self, Frame};
 use crate::cpu::processor::{self, Local};
 use crate::cpu::{apic, registers, timer};
-use spec::msr::{self, GS_BASE, KERNEL_GS_BASE};
-use spec::processor::{EFER_SCE, RFLAGS_IF};
+use spec::msr::{GS_BASE, KERNEL_GS_BASE};
+use spec::processor::RFLAGS_IF;
 use x86_64::registers::control::Cr2;
 
 /// RFLAGS: the bit that is always set.
@@ -385,36 +385,6 @@ ring3_exception:
     timer = sym timer_came,
     options(att_syntax)
 );
-
-unsafe extern "C" {
-    /// Where SYSCALL leads.
-    static ring3_called: [u8; 0];
-}
-
-/// Has SYSCALL lead out of ring 3 on this processor (AMD APM vol. 2 section 6.1.1, Intel SDM vol. 3 section 6.8.8). No
-/// exception is delivered then, and no interrupt return waited for.
-///
-/// That is for the housekeeping CPU, on which no guest runs, and where AMD-V is: VMLOAD brings the hypervisor's MSRs back
-/// with each exit. VT-x leaves the guest's there, and EFER.SCE is clear in the hypervisor.
-///
-/// # Safety
-/// GS base is that of this processor's [`Local`], and these MSRs are nobody else's as long as the hypervisor runs.
-pub(crate) unsafe fn leave_by_syscall() {
-    // Ring 3 is never returned to by SYSRET, which takes the other half.
-    let star = u64::from(CODE) << 32;
-    let entry = (&raw const ring3_called) as u64;
-    let local = core::ptr::from_ref(processor::local()) as u64;
-    // SAFETY: they are in every 64-bit processor. The code segment is followed by that of data, as SYSCALL takes them,
-    // `entry` is code that believes nothing of ring 3, and there is no 32-bit code that CSTAR would be for.
-    unsafe {
-        registers::write_msr(msr::STAR, star);
-        registers::write_msr(msr::LSTAR, entry);
-        registers::write_msr(msr::CSTAR, entry);
-        registers::write_msr(msr::SFMASK, u64::from(!(ALWAYS as u32)));
-        registers::write_msr(msr::KERNEL_GS_BASE, local);
-        registers::write_msr(msr::EFER, registers::read_msr(msr::EFER) | EFER_SCE);
-    }
-}
 
 /// Whether ring 3 is left for what came there. Interrupts come there where its interrupt flag is set.
 extern "C" fn exception(frame: &mut Frame) -> bool {

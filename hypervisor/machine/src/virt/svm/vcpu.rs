@@ -6,7 +6,7 @@ use super::entry::Entry;
 use super::{Features, world};
 use crate::cpu::barriers::{self, Barriers};
 #[cfg(target_os = "none")]
-use crate::cpu::ring3;
+use crate::cpu::syscall;
 use crate::cpu::{interrupts, registers};
 use crate::virt::guest_registers;
 use crate::virt::passed_msrs::MsrMaps;
@@ -41,7 +41,7 @@ pub unsafe fn enable(host_save: Hpa) {
         registers::write_msr(msr::EFER, registers::read_msr(msr::EFER) | EFER_SVME);
         registers::write_msr(msr::VM_HSAVE_PA, host_save.0);
         #[cfg(target_os = "none")]
-        ring3::leave_by_syscall();
+        syscall::enable();
     }
 }
 
