@@ -138,6 +138,7 @@ fn check(outcome: Outcome, before: &StillProcessor, after: &StillProcessor, devi
         Outcome::Inject(access::vcpu::Event::Exception { vector: 14, .. }) => {
             untouched.control.cr2 = before.control.cr2;
         }
+        Outcome::Waiting => panic!("the device answers at once"),
         Outcome::Inject(_) | Outcome::Retry | Outcome::Unsupported => {}
     }
     assert_eq!(&untouched, before, "{outcome:?} has left a trace");
