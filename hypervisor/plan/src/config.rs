@@ -141,7 +141,7 @@ table! {
         /// is as a card that was pulled out.
         pub restarts: u32 = USUAL_RESTARTS,
         /// Compartments to end while the guests run, to see what these notice: each by guest and slot, or as
-        /// `disk.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
+        /// `disk.NAME` or `network.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
         pub kill: Vec<Kill> = Vec::new(),
     }
 }
@@ -435,7 +435,26 @@ table! {
         /// The network interface of the machine that leads to the outside, which the hypervisor
         /// drives itself: an Intel 82574 or 82576, or a virtio interface. It belongs to no guest. Without
         /// it the network only joins guests.
-        pub uplink: Option<Passthrough> = None,
+        pub uplink: Option<Uplink> = None,
+    }
+}
+
+table! {
+    /// The network interface that leads outside, named as a function that is passed through is.
+    pub struct Uplink {
+        /// Its path from the root, such as `00:02.0`.
+        pub path: DevicePath,
+        /// Its vendor and device ID.
+        pub id: DeviceId,
+        /// Where its driver runs. The switch stays in the hypervisor.
+        pub runs_in: RunsIn = RunsIn::Hypervisor,
+    }
+}
+
+impl Uplink {
+    /// The function that it is.
+    pub fn device(&self) -> Passthrough {
+        Passthrough { path: self.path.clone(), id: self.id }
     }
 }
 
@@ -450,12 +469,12 @@ table! {
 
 impl Config {
     /// The functions that stay with the hypervisor, each with what it is kept for.
-    pub fn owned(&self) -> impl Iterator<Item = (Kept<'_>, &Passthrough)> {
-        let drives = self.disk.iter().map(|(name, disk)| (Kept::Disk(name), &disk.device));
+    pub fn owned(&self) -> impl Iterator<Item = (Kept<'_>, Passthrough)> {
+        let drives = self.disk.iter().map(|(name, disk)| (Kept::Disk(name), disk.device.clone()));
         let uplinks = self
             .network
             .iter()
-            .filter_map(|(name, network)| Some((Kept::Uplink(name), network.uplink.as_ref()?)));
+            .filter_map(|(name, network)| Some((Kept::Uplink(name), network.uplink.as_ref()?.device())));
         drives.chain(uplinks)
     }
 }

@@ -39,7 +39,7 @@ pub use config::{
     Backing, BackingPlace, Barriers, CompartmentName, Config, Console, ConsolePort, DiskConfig, EndPolicy,
     Expect, FunctionName, GuestConfig, HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept,
     Kill, Model, NetworkConfig, NoKill, PartitionName, Passthrough, PciConfig, Ring, RunsIn, SerialCard,
-    SharedMemoryConfig, StandsOn, UnmappedAccess,
+    SharedMemoryConfig, StandsOn, UnmappedAccess, Uplink,
 };
 pub use plan::{
     Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan,

@@ -57,7 +57,7 @@ pub fn equip(
     let mut missing = Vec::new();
     let mut places: Vec<Place> = Vec::new();
     let passed = config.guest.values().flat_map(plan::GuestConfig::passed_through);
-    let passed = passed.map(|(.., passthrough)| (None, passthrough));
+    let passed = passed.map(|(.., passthrough)| (None, passthrough.clone()));
     let owned = config.owned().map(|(kept, device)| (Some(kept), device));
     for (kept, passthrough) in passed.chain(owned) {
         let disk = match kept {

@@ -4,7 +4,7 @@ use super::Report;
 use super::devices::find;
 use super::owned::{check_function, plan_function};
 use super::request::{Owner, Wanted};
-use crate::config::{Config, GuestConfig, Kept, Passthrough, RunsIn};
+use crate::config::{Config, GuestConfig, Kept, Uplink};
 use crate::plan::{Driver, FunctionPlan, NetworkPlan, OwnedPlan, Plan};
 use crate::problem::Problem;
 use alloc::format;
@@ -17,10 +17,10 @@ use platform::Platform;
 pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
     for (name, network) in &config.network {
         let mut report = Report::of_network(name);
-        let uplink = network.uplink.as_ref().and_then(|device| {
-            let (function, driver) = check_uplink(config, name, device, platform, &mut report)?;
+        let uplink = network.uplink.as_ref().and_then(|uplink| {
+            let (function, driver) = check_uplink(config, name, uplink, platform, &mut report)?;
             let place = plan.owned.len();
-            plan.owned.push(OwnedPlan { function, driver, runs_in: RunsIn::Hypervisor });
+            plan.owned.push(OwnedPlan { function, driver, runs_in: uplink.runs_in });
             Some(place)
         });
         if report.problems.is_empty() {
@@ -34,11 +34,11 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
 fn check_uplink(
     config: &Config,
     name: &str,
-    device: &Passthrough,
+    uplink: &Uplink,
     platform: &Platform,
     report: &mut Report,
 ) -> Option<(FunctionPlan, Driver)> {
-    let owner = Owner::Hypervisor(config);
+    let (owner, device) = (Owner::Hypervisor(config), &uplink.device());
     let asked = Wanted { platform, device, owner, prefix: "uplink".to_string() };
     let function = find(&asked, report)?;
     let driver = Driver::of_interface(function.id);

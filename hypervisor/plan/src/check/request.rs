@@ -60,9 +60,9 @@ pub(crate) fn earlier_functions<'r>(
     request: &'r Request<'_>,
 ) -> impl Iterator<Item = (String, &'r Function)> {
     let platform = request.wanted.platform;
-    let owned = request.config.owned().map(|(kept, device)| (format!("{kept}"), device));
+    let owned = request.config.owned().map(|(kept, device)| (format!("{kept}"), device.path));
     let earlier = earlier_guests(request.config, request.name).flat_map(|(owner, guest)| {
-        guest.passed_through().map(move |(.., wanted)| (format!("guest `{owner}`"), wanted))
+        guest.passed_through().map(move |(.., wanted)| (format!("guest `{owner}`"), wanted.path.clone()))
     });
-    owned.chain(earlier).filter_map(|(owner, wanted)| Some((owner, platform.function_at(&wanted.path)?)))
+    owned.chain(earlier).filter_map(|(owner, path)| Some((owner, platform.function_at(&path)?)))
 }

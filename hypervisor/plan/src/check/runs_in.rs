@@ -46,6 +46,10 @@ pub(crate) fn choose_kills(config: &Config, plan: &mut Plan) {
             let disk = plan.disks.iter().find(|disk| disk.name == *name)?;
             Some(Killed::Driver(disk.owned))
         }
+        CompartmentName::Network(name) => {
+            let network = plan.networks.iter().find(|network| network.name == *name)?;
+            network.uplink.map(Killed::Driver)
+        }
     };
     let is_there = |whose: &Killed| match whose {
         Killed::Function { .. } => true,

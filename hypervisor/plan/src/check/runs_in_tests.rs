@@ -6,6 +6,7 @@ use crate::{CompartmentName, Kill, Killed, Model, Plan, PlannedKill, RunsIn};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use platform::Platform;
 
 const DRIVE: &str = "emulate = \"nvme\"\nbacking = { image = \"root.img\" }";
 const DISPLAY: &str = "emulate = \"bochs-display\"";
@@ -184,8 +185,12 @@ fn how_a_kill_is_written() {
     assert_eq!(kill.to_string(), "net:03.0@2500");
     let disk = Kill { compartment: CompartmentName::Disk("system".into()), at_ms: 7 };
     assert_eq!((disk.to_string().as_str(), "disk.system@7".parse()), ("disk.system@7", Ok(disk.clone())));
+    let uplink = Kill { compartment: CompartmentName::Network("lan".into()), at_ms: 7 };
+    assert_eq!((uplink.to_string().as_str(), "network.lan@7".parse()), ("network.lan@7", Ok(uplink.clone())));
     for wrong in [
         "disk.@5",
+        "network.@5",
+        "networks.a@5",
         "disks.a@5",
         "disk@5",
         "",
@@ -284,4 +289,74 @@ fn drivers_that_are_ended() {
         said.as_deref(),
         Some("hypervisor.kill[0]: there is no compartment `disk.system`; the only one is `disk.nvme`")
     );
+}
+
+/// A guest that is connected to nothing.
+const ALONE: &str = "[guest.a]\ncpus = [1]\nmemory = \"64 MiB\"\nkernel = \"k\"\n";
+
+/// A network with an uplink with these keys besides, and these of the hypervisor.
+fn with_uplink([uplink, hypervisor]: [&str; 2]) -> Plan {
+    let text = format!(
+        "[hypervisor]\n{hypervisor}\n[network.lan]\n\
+         uplink = {{ path = \"00:02.0\", id = \"8086:10d3\"{uplink} }}\n[network.inside]\n\
+         {ALONE}"
+    );
+    let (config, _) = parse(&text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    plan(&config, &q35())
+}
+
+/// The driver of an uplink says where it runs, and is ended by the name of its network.
+#[test]
+fn drivers_of_uplinks() {
+    let apart = format!(", {RING3}");
+    for (keys, place) in [
+        (["", RING3], RunsIn::Hypervisor),
+        (["", ""], RunsIn::Hypervisor),
+        ([&apart, HYPERVISOR], RunsIn::Ring3),
+    ] {
+        let plan = with_uplink(keys);
+        assert_eq!(plan.all_problems().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+        assert_eq!(plan.owned.iter().map(|owned| owned.runs_in).collect::<Vec<_>>(), [place], "{keys:?}");
+    }
+    let plan = with_uplink([&apart, "kill = [\"network.lan@9\", \"network.lan@3\"]"]);
+    assert_eq!(plan.all_problems().count(), 0);
+    let at = |at_ms| PlannedKill { at_ms, whose: Killed::Driver(0) };
+    assert_eq!(plan.kills, [at(3), at(9)]);
+    let said = |uplink, name| {
+        let plan = with_uplink([uplink, &format!("kill = [\"network.{name}@3\"]")]);
+        assert_eq!(plan.kills.len(), 0);
+        plan.problems.iter().map(ToString::to_string).next()
+    };
+    let no = "has no compartment; nothing has one: write runs_in = \"ring3\" in its table";
+    assert_eq!(
+        said("", "lan"),
+        Some(format!("hypervisor.kill[0]: `network.lan` runs in the hypervisor and {no}"))
+    );
+    for name in ["inside", "outside"] {
+        let none = format!("hypervisor.kill[0]: there is no compartment `network.{name}`");
+        assert_eq!(said(&apart, name), Some(format!("{none}; the only one is `network.lan`")));
+    }
+}
+
+/// What refuses an interface refuses it wherever its driver is to be; without an IOMMU it is the device that would
+/// reach all memory, not its driver.
+#[test]
+fn an_uplink_in_ring_3_without_an_iommu_is_refused() {
+    let text =
+        format!("[network.lan]\nuplink = {{ path = \"00:02.0\", id = \"8086:10d3\", {RING3} }}\n{ALONE}");
+    let (config, _) = parse(&text).unwrap();
+    let mut board = q35();
+    board.remapping.interrupts = false;
+    let of =
+        |board: &Platform| plan(&config, board).problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        of(&board),
+        [
+            "network.lan.uplink.path: the IOMMU does not remap interrupts, so a device could forge them; enable \
+             interrupt remapping in the firmware, or remove the device"
+        ]
+    );
+    board.remapping.units.clear();
+    let said = of(&board);
+    assert!(said.len() == 1 && said[0].contains("shows no IOMMU"), "{said:?}");
 }

@@ -8,7 +8,8 @@ use platform::names::DevFn;
 use serde::{Deserialize, Serialize};
 
 /// What a compartment is called: `GUEST:SLOT` where it has the model of an emulated function, `disk.NAME`
-/// where it has the driver of a drive. No name of these has a dot or a colon.
+/// where it has the driver of a drive, `network.NAME` where it has that of an uplink. No name of these has a dot or
+/// a colon.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum CompartmentName {
     /// Of an emulated function.
@@ -20,6 +21,8 @@ pub enum CompartmentName {
     },
     /// Of the drive of this name.
     Disk(String),
+    /// Of the uplink of the network of this name.
+    Network(String),
 }
 
 /// A text that is no [`CompartmentName`].
@@ -35,6 +38,7 @@ impl FromStr for CompartmentName {
         }
         match text.split_once('.') {
             Some(("disk", name)) if !name.is_empty() => Ok(Self::Disk(name.to_string())),
+            Some(("network", name)) if !name.is_empty() => Ok(Self::Network(name.to_string())),
             _ => Err(NoCompartmentName),
         }
     }
@@ -51,6 +55,7 @@ impl fmt::Display for CompartmentName {
         match self {
             Self::Function { guest, slot } => FunctionName { guest, slot: *slot }.fmt(f),
             Self::Disk(name) => write!(f, "disk.{name}"),
+            Self::Network(name) => write!(f, "network.{name}"),
         }
     }
 }

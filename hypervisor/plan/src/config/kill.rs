@@ -24,7 +24,8 @@ pub struct NoKill;
 impl fmt::Display for NoKill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "expected a compartment and milliseconds, such as \"net:03.0@2500\" or \"disk.system@2500\"",
+            "expected a compartment and milliseconds, such as \"net:03.0@2500\", \"disk.system@2500\" or \
+             \"network.lan@2500\"",
         )
     }
 }
@@ -56,7 +57,10 @@ impl Config {
     fn places(&self) -> impl Iterator<Item = (CompartmentName, RunsIn)> {
         let functions = self.functions().map(|(name, place)| (name.into(), place));
         let disks = self.disk.iter().map(|(name, disk)| (CompartmentName::Disk(name.clone()), disk.runs_in));
-        functions.chain(disks)
+        let uplinks = self.network.iter().filter_map(|(name, network)| {
+            Some((CompartmentName::Network(name.clone()), network.uplink.as_ref()?.runs_in))
+        });
+        functions.chain(disks).chain(uplinks)
     }
 
     /// The emulated functions, each with where it runs.

@@ -4,7 +4,7 @@ use super::reader::{Choice, Reader, Table, TableDoc, Value, closest, list, wrong
 use crate::config::{
     Backing, Barriers, Console, ConsolePort, DiskConfig, EndPolicy, Expect, GuestConfig, HypervisorConfig,
     ImageMode, Interrupts, IoProcessor, Isolation, Kill, Model, NetworkConfig, PartitionName, Passthrough,
-    PciConfig, Ring, RunsIn, SerialCard, SharedMemoryConfig, UnmappedAccess,
+    PciConfig, Ring, RunsIn, SerialCard, SharedMemoryConfig, UnmappedAccess, Uplink,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -303,6 +303,7 @@ nested!(
     GuestConfig,
     PciConfig,
     Passthrough,
+    Uplink,
     Backing
 );
 

@@ -123,7 +123,13 @@ fn ring_0(plan: &Plan) -> impl Iterator<Item = String> {
 /// The drivers that run in ring 3, for all guests that use them.
 fn drivers(plan: &Plan) -> impl Iterator<Item = String> {
     let disks = plan.disks.iter().filter(|disk| is_apart(plan, disk.owned));
-    disks.filter_map(|disk| drive(plan, disk))
+    let disks = disks.filter_map(|disk| drive(plan, disk));
+    let uplinks = plan.networks.iter().filter_map(|network| {
+        let uplink = network.uplink.filter(|place| is_apart(plan, *place))?;
+        let driver = driver(plan.owned.get(uplink)?.driver);
+        Some(format!("network {}: the driver of {driver}", network.name))
+    });
+    disks.chain(uplinks)
 }
 
 fn is_apart(plan: &Plan, owned: usize) -> bool {
@@ -149,7 +155,8 @@ fn drive(plan: &Plan, disk: &DiskPlan) -> Option<String> {
 }
 
 fn switch(plan: &Plan, network: &NetworkPlan) -> String {
-    let uplink = network.uplink.and_then(|place| plan.owned.get(place));
+    let uplink = network.uplink.filter(|place| !is_apart(plan, *place));
+    let uplink = uplink.and_then(|place| plan.owned.get(place));
     let uplink =
         uplink.map_or_else(String::new, |owned| format!(", and the driver of {}", driver(owned.driver)));
     format!("network {}: its switch{uplink}", network.name)
@@ -255,6 +262,31 @@ ring 0 | the hypervisor: what keeps guests apart, and each one's processors, chi
 a compartment reaches its guest's memory and its own, and nothing else; ring 0 reaches all
 that of a driver reaches what its device stores or carries, and no guest's memory"
         );
+    }
+
+    /// The driver of an uplink in ring 3 leaves its switch behind.
+    #[test]
+    fn an_uplinks_driver_stands_where_it_runs() {
+        let drawn = |key: &str| {
+            let uplink = format!("uplink = {{ path = \"00:02.0\", id = \"8086:10d3\"{key} }}");
+            drawn(&format!(
+                "[network.lan]\n{uplink}\n{}",
+                guest("net", 1, &["emulate = \"virtio-net\"\nnetwork = \"lan\"\nruns_in = \"ring3\""])
+            ))
+        };
+        let apart = drawn(", runs_in = \"ring3\"");
+        assert!(
+            apart.contains("\nring 3 | network lan: the driver of 82574 interfaces\nring 0 | "),
+            "{apart}"
+        );
+        assert!(apart.contains("\n       | network lan: its switch\n"), "{apart}");
+        assert!(
+            apart.ends_with("reaches what its device stores or carries, and no guest's memory"),
+            "{apart}"
+        );
+        let together = drawn("");
+        let both = "network lan: its switch, and the driver of 82574 interfaces";
+        assert!(together.contains(both) && !together.contains("that of a driver"), "{together}");
     }
 
     /// Many guests, and long names, take several rows; no line is longer for it.
