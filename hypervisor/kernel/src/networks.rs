@@ -1,22 +1,30 @@
 //! The networks that the hypervisor switches, from the functions that it has taken for their uplinks to
 //! networks that guests can be connected to.
 
+use crate::compartments::most_restarts;
 use crate::guests::Common;
 use crate::metered;
-use crate::owned;
+use crate::owned::{self, Taken};
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use backends::Network;
+use driver_compartment::{Driver as Which, NicSizes, RemoteNic, Room};
 use network::LARGEST_BYTES;
 use nic::Nic;
-use plan::{Base, Driver, NetworkPlan, OwnedPlan, Plan};
+use plan::{Base, Driver, NetworkPlan, OwnedPlan, Plan, RunsIn};
 use platform::Platform;
 use spec::address::PAGE_BYTES;
+use spec::ethernet::{HEADER_BYTES, PAYLOAD_BYTES, TAG_BYTES};
 
 /// Frames that an interface has room for, of either kind: as many as its rings have at most.
-const FRAMES: e1000e::Sizes = e1000e::Sizes { transmit: 256, receive: 256 };
-const VIRTIO_FRAMES: virtio_net::Sizes = virtio_net::Sizes { transmit: 256, receive: 256 };
+const RINGS: u16 = 256;
+const FRAMES: e1000e::Sizes = e1000e::Sizes { transmit: RINGS, receive: RINGS };
+const VIRTIO_FRAMES: virtio_net::Sizes = virtio_net::Sizes { transmit: RINGS, receive: RINGS };
+/// Those on their way to a driver in ring 3, and from it: more than a turn gives and takes, so that the rings are what
+/// senders wait for.
+const APART: NicSizes = NicSizes { frames: 128, frame_bytes: HEADER_BYTES + TAG_BYTES + PAYLOAD_BYTES };
 /// The BAR with the registers of an 82574, or an 82576.
 const REGISTERS_BAR: u8 = 0;
 
@@ -50,11 +58,11 @@ fn start(
     common: &Common,
 ) -> Result<Network, String> {
     let name = &network.name;
-    let owned = network.uplink.and_then(|place| plan.owned.get(place));
-    let nic = owned.map(|owned| interface(owned, platform, common)).transpose()?;
+    let owned = network.uplink.and_then(|place| Some((place, plan.owned.get(place)?)));
+    let nic = owned.map(|owned| interface(name, owned, platform, common)).transpose()?;
     let started = Network::bring_up(name.clone(), nic, &common.clock)?;
     match (owned, started.uplink()) {
-        (Some(owned), Some((Some(mac), link))) => {
+        (Some((_, owned)), Some((Some(mac), link))) => {
             log::info!("network {name}: its uplink is {}, {mac}, {link}", owned.function.bdf);
         }
         _ => log::info!("network {name}: it has no uplink"),
@@ -63,8 +71,16 @@ fn start(
 }
 
 /// The interface of a function, which was not started yet.
-fn interface(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<Box<dyn Nic + Send>, String> {
+fn interface(
+    network: &str,
+    (place, owned): (usize, &OwnedPlan),
+    platform: &Platform,
+    common: &Common,
+) -> Result<Box<dyn Nic + Send>, String> {
     let mut taken = owned::take(owned, platform, common)?;
+    if owned.runs_in == RunsIn::Ring3 {
+        return apart(network, (place, owned.driver), taken, common);
+    }
     match owned.driver {
         Driver::E1000e => {
             let access = taken.access(REGISTERS_BAR, FRAMES.bytes())?;
@@ -87,4 +103,36 @@ fn interface(owned: &OwnedPlan, platform: &Platform, common: &Common) -> Result<
         }
         Driver::Nvme | Driver::Ahci | Driver::VirtioBlock => Err("it is no network interface".into()),
     }
+}
+
+/// The interface of a function whose driver is in ring 3.
+fn apart(
+    network: &str,
+    (place, driver): (usize, Driver),
+    taken: Taken<'_>,
+    common: &Common,
+) -> Result<Box<dyn Nic + Send>, String> {
+    let (driver, bar, queue_bytes) = match driver {
+        Driver::E1000e => (Which::E1000e, REGISTERS_BAR, FRAMES.bytes()),
+        Driver::Igb => (Which::Igb, REGISTERS_BAR, FRAMES.bytes()),
+        Driver::VirtioNet => {
+            let layout = taken.virtio_layout()?;
+            (Which::VirtioNet(layout), layout.bar, VIRTIO_FRAMES.bytes())
+        }
+        Driver::Nvme | Driver::Ahci | Driver::VirtioBlock => return Err("it is no network interface".into()),
+    };
+    let asked = owned::Wanted {
+        name: format!("network.{network}"),
+        place,
+        driver,
+        bar,
+        queue_bytes,
+        room: Room::Frames { area: APART, rings: RINGS },
+        data: None,
+        area_words: APART.words(),
+    };
+    let compartment = taken.apart(asked, common)?;
+    let restarts = u16::try_from(most_restarts()).unwrap_or(u16::MAX);
+    let nic = RemoteNic::new(compartment, APART, restarts);
+    Ok(metered::interface(nic.ok_or("there is not enough memory for its frames")?))
 }
