@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use block::{Done, Drive, Geometry, Identity, Operation, Refused, State, Tag};
+use block::{Done, Drive, Geometry, Identity, Operation, Refused, State, Status, Tag};
 use core::fmt::Display;
 use devices::device::{self, MOST_REQUEST_BYTES, RequestFault};
 use devices::endpoint::{Group, Which};
@@ -261,8 +261,10 @@ impl Disk {
     pub fn turn_of(&mut self, whose: (usize, usize), now_ns: u64, clients: &mut dyn Clients) -> Turn {
         let Some(part) = self.part_of(whose) else { return Turn::default() };
         let worked = self.submit(part, clients);
-        let has_failed = self.drive.kick(now_ns).state == State::Failed;
-        Turn { worked, in_flight: false, deadline_ns: has_failed.then_some(now_ns) }
+        let Status { state, deadline_ns } = self.drive.kick(now_ns);
+        // One whose driver ended is to be seen to as well.
+        let is_due = state == State::Failed || deadline_ns.is_some_and(|at_ns| at_ns <= now_ns);
+        Turn { worked, in_flight: false, deadline_ns: is_due.then_some(now_ns) }
     }
 
     /// Has the devices interrupt their guests where that has waited long enough. When the next one will

@@ -276,16 +276,15 @@ impl Network {
     }
 
     /// Carries the frames that wait at one endpoint and no others, for the guest that told of them. Where
-    /// this says that it has a deadline, some may be taken then and not now.
+    /// this says that it has a deadline, some may be taken then and not now, or the uplink is to be seen to.
     pub fn turn_of(&mut self, whose: (usize, usize), now_ns: u64, clients: &mut dyn Clients) -> Turn {
         let Some(index) = self.member_of(whose) else { return Turn::default() };
         let ready_ns = self.switch.ready_ns(self.port_of(index));
         let worked = self.take_from_guest(index, now_ns, clients);
         self.tell(clients);
-        if let Some(uplink) = &mut self.uplink {
-            uplink.nic.kick(now_ns);
-        }
-        Turn { worked, in_flight: false, deadline_ns: (ready_ns > now_ns).then_some(ready_ns) }
+        let kicked = self.uplink.as_mut().and_then(|uplink| uplink.nic.kick(now_ns).deadline_ns);
+        let deadlines = [(ready_ns > now_ns).then_some(ready_ns), kicked.filter(|at_ns| *at_ns <= now_ns)];
+        Turn { worked, in_flight: false, deadline_ns: deadlines.into_iter().flatten().min() }
     }
 
     /// Interrupts the guests once for all the frames of a turn.

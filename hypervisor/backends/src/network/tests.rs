@@ -367,6 +367,11 @@ fn an_exit_carries_what_its_endpoint_sends_and_no_more() {
     assert!(found[1].deadline_ns.is_some_and(|at_ns| at_ns > now) && !found[1].worked, "{found:?}");
     assert!(bench.waiting(0) > 0);
     assert_eq!(bench.network.turn_of((2, 0), now, &mut bench.guests), Turn::default(), "it has no port");
+    // What its interface has to be seen to for at once is for the housekeeping CPU; what it waits for anyway is not news.
+    for (deadline_ns, told) in [(now, Some(now)), (now + 1, None)] {
+        bench.nic.lock().unwrap().deadline_ns = Some(deadline_ns);
+        assert_eq!(bench.network.turn_of((1, 0), now, &mut bench.guests).deadline_ns, told);
+    }
 }
 
 /// Who has done something is polled on, and asks to be told again after that: what a driver was told holds for
