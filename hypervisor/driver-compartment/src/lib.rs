@@ -10,7 +10,8 @@
 //! # What a turn costs
 //! What is submitted, or is to be sent, is carried in by one entry, which carries out what is over and what
 //! came. That is the `kick` where there is something to give, and the `poll` otherwise: a `poll` behind a `kick`
-//! takes what that brought, and a message makes the next `poll` enter again. So a turn is one entry, a drive that nothing is
+//! takes what that brought, and a message makes the next `poll` enter again. An interface of which an entry found nothing
+//! is not entered for 50 µs but for a message or for what is given to it: whoever polls it has many turns. So a turn is one entry, a drive that nothing is
 //! asked of is not entered, and the cost a request falls as more are under way.
 //!
 //! # What a driver needs besides its BAR and its memory
@@ -42,7 +43,12 @@
 //! - To ring 0's memory, and to that of guests and of other compartments: nothing. Its descriptors name what its
 //!   device's domain maps, which is its memory for queues and the data of its own requests. Its answers are bounds-checked; a request is over
 //!   that was given to it, once; what is none ends the compartment.
-//! - To time: what an entry may take is bounded by whoever enters; a deadline is no nearer than 20 µs.
+//! - To time: what an entry may take is bounded by whoever enters; a deadline is no nearer than 20 µs. One that is as slow as it may
+//!   be each time has the housekeeping CPU do little else, and whoever else is served there waits: that is not prevented.
+//! - To the guests of its network: what a wire and the one at its other end can do. No frame says that something is left to do,
+//!   checksum or segments, so nobody cuts or writes for it; a link that is said to come and go is down for 100 ms after each time that it
+//!   goes, so that guests are not flooded with that; frames that it takes and tells nothing of for 15 s, for which their senders
+//!   wait with those to each other too, end it.
 //! - To memory that is **lent** (`Drive::lend`): a domain that maps a guest's memory maps it for whatever descriptor the
 //!   driver writes. So lending to a driver in ring 3 gives it all memory of that guest, to read and to write, at any time and not only during
 //!   a request, and with several guests that of each. It would not be outside of the trusted base any more for them. So

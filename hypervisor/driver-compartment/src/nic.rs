@@ -1,6 +1,7 @@
 //! A network interface.
 
 mod area;
+mod patience;
 mod remote;
 mod serve;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::function::Function;
 use crate::keeper::{Account, Found, Keeper};
 use crate::nic::area::{Ask, Facts, NicSizes, Progress};
+use crate::nic::patience::{Patience, SteadyLink};
 use crate::words::{Operation as Call, state};
 use alloc::boxed::Box;
 use compartment::{Ended, frames};
@@ -13,6 +14,10 @@ use spec::ethernet::HEADER_BYTES;
 
 /// How long frames wait for a driver that is being made anew, and for a link. What waited longer is old.
 const KEEP_NS: u64 = 5_000_000_000;
+
+/// Where an entry found nothing, the next is so much later, but for what is told or given: who is polled is so for many
+/// turns that find nothing.
+const IDLE_NS: u64 = 50_000;
 
 /// Places of frames, one behind the other and round about.
 #[derive(Clone, Copy, Default, Debug)]
@@ -35,8 +40,10 @@ pub struct RemoteNic<C> {
     state: State,
     facts: Facts,
     counters: Counters,
+    link: SteadyLink,
     /// Frames that the driver has and of which nothing was heard.
     outstanding: u64,
+    patience: Patience,
     /// Frames that it has not; how many bytes the one at each place has, and what its sender left to do.
     to_send: Ring,
     headers: Box<[(usize, Offload)]>,
@@ -47,6 +54,8 @@ pub struct RemoteNic<C> {
     is_quiet: bool,
     /// The compartment was entered since the last poll.
     is_fresh: bool,
+    /// When it is entered again to look for what came, where there was nothing.
+    idle_until_ns: u64,
     /// Until when what waits is kept, and the link is what it was.
     keeps_until_ns: Option<u64>,
 }
@@ -66,7 +75,9 @@ impl<C: Function> RemoteNic<C> {
             state: State::Off,
             facts: Facts { link: Link::Down, capabilities, mac: None, room: 0 },
             counters: Counters::default(),
+            link: SteadyLink::default(),
             outstanding: 0,
+            patience: Patience::default(),
             to_send: Ring::default(),
             headers: core::iter::repeat_n((0, Offload::default()), sizes.frames.into()).collect(),
             came: Ring::default(),
@@ -74,6 +85,7 @@ impl<C: Function> RemoteNic<C> {
             is_told: false,
             is_quiet: false,
             is_fresh: false,
+            idle_until_ns: 0,
             keeps_until_ns: None,
         })
     }
@@ -101,11 +113,12 @@ impl<C: Function> RemoteNic<C> {
         if let Err(ended) = taken {
             self.end(ended, now_ns);
         }
+        self.link.hear(self.is_said_up(), now_ns);
     }
 
     fn try_enter(&mut self, call: Call, now_ns: u64) -> Result<(), Ended> {
         let messages = core::mem::take(&mut self.messages);
-        self.is_told = false;
+        (self.is_told, self.idle_until_ns) = (false, 0);
         let is_turn = call == Call::Turn;
         let ask = Ask {
             first_to_send: self.to_send.first,
@@ -128,10 +141,15 @@ impl<C: Function> RemoteNic<C> {
         let words = self.keeper.words();
         let (taken, came) = words.moved(&ask)?;
         let (progress, facts) = (words.progress(), words.facts(self.sizes));
-        self.take_progress(taken, &progress)?;
+        let before = self.outstanding;
+        let over = self.take_progress(taken, &progress)?;
         self.to_send =
             Ring { first: self.place(self.to_send, taken), count: self.to_send.count.saturating_sub(taken) };
         self.came.count += came;
+        self.patience.hear(before, over, self.outstanding, now_ns)?;
+        let is_idle =
+            is_turn && found == state::READY && came == 0 && taken == 0 && over == 0 && self.outstanding == 0;
+        self.idle_until_ns = if is_idle { now_ns.saturating_add(IDLE_NS) } else { 0 };
         if found == state::OFF {
             // It is entered to be started, or once it was.
             return Err(Ended::Answer("an interface that was not started"));
@@ -140,8 +158,8 @@ impl<C: Function> RemoteNic<C> {
         Ok(())
     }
 
-    /// Counts what became of frames, as far as there can have been so many.
-    fn take_progress(&mut self, taken: usize, progress: &Progress) -> Result<(), Ended> {
+    /// Counts what became of frames, as far as there can have been so many. Of how many something was told.
+    fn take_progress(&mut self, taken: usize, progress: &Progress) -> Result<u64, Ended> {
         let Progress { sent, lost, damaged, missed, resets, unfit } = *progress;
         let most = self.outstanding.saturating_add(taken as u64);
         let over = sent.frames.checked_add(lost).and_then(|over| over.checked_add(unfit));
@@ -159,7 +177,7 @@ impl<C: Function> RemoteNic<C> {
         add(&mut counters.damaged, damaged);
         add(&mut counters.missed, missed);
         add(&mut counters.resets, resets);
-        Ok(())
+        Ok(over)
     }
 
     /// The interface is in this state now, and says this of itself.
@@ -214,8 +232,12 @@ impl<C: Function> RemoteNic<C> {
         self.drop_waiting();
     }
 
-    fn is_up(&self) -> bool {
+    fn is_said_up(&self) -> bool {
         self.state == State::Ready && self.facts.link != Link::Down
+    }
+
+    fn is_up(&self) -> bool {
+        self.is_said_up() && !self.link.is_held()
     }
 
     /// How many more frames are taken: as many as the driver said, or while there is none as there are places.
@@ -238,19 +260,26 @@ impl<C: Function> Nic for RemoteNic<C> {
         } else {
             self.state = if self.keeper.revive(now_ns) { State::Starting } else { State::Failed };
         }
+        // It was its user who took the link down.
+        self.link = SteadyLink::default();
         self.status()
     }
 
     fn poll(&mut self, now_ns: u64) -> Status {
+        self.keeper.now_ns = now_ns;
+        self.link.pass(now_ns);
         if self.keeper.renews() {
             match self.keeper.look(now_ns) {
                 Found::Nothing => {}
-                Found::Lost => self.lose(),
+                Found::Lost => {
+                    self.lose();
+                    self.link.hear(false, now_ns);
+                }
                 Found::Renewed { .. } => self.enter(Call::Start, now_ns),
             }
         } else if self.keeper.lives() && matches!(self.state, State::Starting | State::Ready) {
             let is_due = self.keeper.deadline_ns.is_some_and(|at_ns| at_ns <= now_ns);
-            if self.is_told || is_due || !self.is_fresh {
+            if self.is_told || is_due || !self.is_fresh && now_ns >= self.idle_until_ns {
                 self.enter(Call::Turn, now_ns);
             }
         }
@@ -268,7 +297,11 @@ impl<C: Function> Nic for RemoteNic<C> {
 
     fn status(&self) -> Status {
         let is_watched = matches!(self.state, State::Starting | State::Ready);
-        let deadline_ns = self.keeper.deadline_ns.filter(|_| is_watched);
+        let of_frames = (self.outstanding > 0).then(|| self.patience.end_ns());
+        // What came and nobody has taken is due at once: no message will tell of it.
+        let waits = (self.came.count > 0).then_some(self.keeper.now_ns);
+        let all = [self.keeper.deadline_ns, of_frames, self.link.deadline_ns(), waits];
+        let deadline_ns = all.into_iter().flatten().min().filter(|_| is_watched);
         Status { state: self.state, deadline_ns }
     }
 
@@ -281,7 +314,7 @@ impl<C: Function> Nic for RemoteNic<C> {
     }
 
     fn link(&self) -> Link {
-        if self.state == State::Ready { self.facts.link } else { Link::Down }
+        if self.is_up() { self.facts.link } else { Link::Down }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -336,6 +369,7 @@ impl<C: Function> Nic for RemoteNic<C> {
     }
 
     fn kick(&mut self, now_ns: u64) -> Status {
+        self.keeper.now_ns = now_ns;
         if self.keeper.lives() && self.state == State::Ready && self.to_send.count > 0 {
             self.enter(Call::Turn, now_ns);
         }
@@ -355,14 +389,18 @@ impl<C: Function> Nic for RemoteNic<C> {
             self.came = Ring { first: self.place(self.came, 1), count: self.came.count - 1 };
             let mut words = self.keeper.words();
             let taken = words.frame(sizes.came_at(place), sizes);
-            match taken.map(|(data, offload)| (frames::get(data, offload, into), data.len())) {
-                Ok((Some(()), HEADER_BYTES..)) => {
+            let taken = taken.map(|(data, offload)| {
+                let is_frame = data.len() >= HEADER_BYTES && is_from_a_wire(&offload);
+                is_frame && frames::get(data, offload, into).is_some()
+            });
+            match taken {
+                Ok(true) => {
                     self.counters.received.frames = self.counters.received.frames.saturating_add(1);
                     let bytes = into.len() as u64;
                     self.counters.received.bytes = self.counters.received.bytes.saturating_add(bytes);
                     return true;
                 }
-                Ok(_) => self.counters.damaged = self.counters.damaged.saturating_add(1),
+                Ok(false) => self.counters.damaged = self.counters.damaged.saturating_add(1),
                 Err(ended) => {
                     let now_ns = self.keeper.now_ns;
                     self.end(ended, now_ns);
@@ -376,4 +414,9 @@ impl<C: Function> Nic for RemoteNic<C> {
     fn counters(&self) -> Counters {
         self.counters
     }
+}
+
+/// Whether a frame can have come like this: what a wire carries is whole, and its checksums are in it.
+const fn is_from_a_wire(offload: &Offload) -> bool {
+    offload.segmentation.is_none() && matches!(offload.checksum, Checksum::InPlace | Checksum::Good)
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "what fails a test")]
 
+mod interface;
 mod world;
 
 use block::{Drive, Operation, State, Tag};

@@ -1,4 +1,4 @@
-//! A drive whose driver is in a compartment, on an emulated device.
+//! A drive whose driver is in a compartment, on an emulated device, and the compartment of any driver.
 
 use access::fake_dma::{FakeBuffer, FakeDma, FakeDomain};
 use access::{DmaBuffer, DmaMemory, RegisterWindow};
@@ -32,7 +32,7 @@ pub enum Kind {
 
 /// Memory of which each driver that is made anew takes some.
 #[derive(Clone)]
-struct Memory(Rc<RefCell<FakeDma>>);
+pub struct Memory(pub Rc<RefCell<FakeDma>>);
 
 impl DmaMemory for Memory {
     type Buffer = FakeBuffer;
@@ -51,7 +51,7 @@ impl DmaMemory for Memory {
 }
 
 /// A device behind its registers.
-struct Line<D>(Rc<RefCell<Bench<D, Rc<FakeDomain>>>>);
+pub struct Line<D>(pub Rc<RefCell<Bench<D, Rc<FakeDomain>>>>);
 
 impl<D> Clone for Line<D> {
     fn clone(&self) -> Self {
@@ -96,7 +96,7 @@ impl<D: Device> RegisterWindow for Line<D> {
 }
 
 /// Makes a driver.
-type Make = Box<dyn FnMut(&Description) -> Result<Server, String>>;
+pub type Make = Box<dyn FnMut(&Description) -> Result<Server, String>>;
 
 /// What runs in a compartment, and makes that anew. It stays on this thread, and is known by its number.
 struct Program {
@@ -119,6 +119,16 @@ pub struct InProcess {
 }
 
 impl InProcess {
+    /// One for which this was made, with so many words.
+    pub fn new(mut make: Make, description: Description, words: usize) -> Self {
+        let server = make(&description).unwrap();
+        let program = PROGRAMS.with(|programs| {
+            programs.borrow_mut().push(Program { server, make, description });
+            programs.borrow().len() - 1
+        });
+        Self { program, area: vec![0; words], dies: false, is_new: false }
+    }
+
     fn with<R>(&self, apply: impl FnOnce(&mut Program) -> R) -> R {
         PROGRAMS.with(|programs| apply(&mut programs.borrow_mut()[self.program]))
     }
@@ -229,14 +239,9 @@ impl World {
         };
         description.own_bytes = description.own_bytes_needed().unwrap() as u64;
         let (wire, of_messages, of_medium) = (line.clone(), line.clone(), line);
-        let mut make: Make =
+        let make: Make =
             Box::new(move |description| description.build(registers(wire.clone()), memory.clone()));
-        let server = make(&description).unwrap();
-        let program = PROGRAMS.with(|programs| {
-            programs.borrow_mut().push(Program { server, make, description });
-            programs.borrow().len() - 1
-        });
-        let compartment = InProcess { program, area: vec![0; SIZES.words()], dies: false, is_new: false };
+        let compartment = InProcess::new(make, description, SIZES.words());
         Self {
             drive: RemoteDrive::new(compartment, SIZES, data, restarts).unwrap(),
             description,
