@@ -21,6 +21,9 @@ pub fn on(column: Column) -> Vec<Scenario> {
     if column == Column::SvmVtd {
         list.push(clocks(column));
     }
+    if matches!(column, Column::SvmVtd | Column::SvmAmdVi) {
+        list.extend(UPLINKS.map(|uplink| lost_uplink(column, uplink)));
+    }
     if column.keeps_apics() {
         // Its idle processors sleep in the guest, and wake by what is posted.
         let virtually = shell(column, Feature::KeptApic, "smp-virtual", &[1, 2], "virtual", "", "");
@@ -368,6 +371,47 @@ fn appliance_of(column: Column, name: &str, config: Config) -> Scenario {
         .ends("direct", POWER_OFF)
         .all_as_expected()
         .within(300)
+}
+
+/// Interfaces that can be an uplink: what each is called, its identity, and how a machine has it.
+const UPLINKS: [(&str, &str, fn(Machine, u16) -> Machine); 3] = [
+    ("82574", "8086:10d3", |machine, port| machine.e1000e_to(2, port)),
+    ("82576", "8086:10c9", |machine, port| machine.igb_to(2, port)),
+    ("virtio", "1af4:1041", |machine, port| machine.virtio_net_to(2, port)),
+];
+
+/// A guest that fetches a file through an uplink whose driver is in ring 3, and is ended every three seconds. What the
+/// interface has at that time is lost, as on a wire.
+fn lost_uplink(column: Column, (name, id, nic): (&str, &str, fn(Machine, u16) -> Machine)) -> Scenario {
+    let kills: Vec<_> = (1..10).map(|at| format!("network.lan@{}", 3000 * at)).collect();
+    let (_, part) = APPLIANCE.split_once("[guest.part]").expect("the guest is there");
+    let (part, _) = part.split_once("# And one has").expect("it is not the last");
+    let config = format!(
+        "[hypervisor]\nkill = {kills:?}\n\n\
+         [disk.nvme]\ndevice = {{ path = \"00:03.0\", id = \"1b36:0010\" }}\n\n[network.lan]\n\
+         uplink = {{ path = \"00:02.0/00.0\", id = \"{id}\", runs_in = \"ring3\" }}\n\n[guest.part]{part}"
+    )
+    .replace("cpus = [3]", "cpus = [1]");
+    let subject = Subject::Hypervisor(Config::Inline(config));
+    Scenario::new(column, Feature::Networks, &format!("linux/lost-uplink-{name}"), subject)
+        .needs(Need::PassedFunction)
+        .serves_http_by(nic)
+        .nvme(128)
+        .partitions(&[60, 60])
+        .expect("hypervisor", "network.lan: its driver is in ring 3, in a compartment of ")
+        .expect("hypervisor", "network lan: its uplink is ")
+        .expect("hypervisor", "network.lan: its compartment ended and is made anew: it was killed")
+        .expect("hypervisor", " restarts; the last time: it was killed")
+        .expect("hypervisor", "network lan: its interface lost ")
+        .expect("part", "net: verified sha256")
+        .forbid_anywhere("FAILED")
+        .forbid("hypervisor", "panicked")
+        .forbid("hypervisor", "for good")
+        .forbid("hypervisor", "the uplink of network lan failed")
+        .ends("part", POWER_OFF)
+        .all_as_expected()
+        .within(300)
+        .long()
 }
 
 /// What `cargo hv run` boots: a guest with a passed-through NIC, one with a
