@@ -268,7 +268,7 @@ that of a driver reaches what its device stores or carries, and no guest's memor
     #[test]
     fn an_uplinks_driver_stands_where_it_runs() {
         let drawn = |key: &str| {
-            let uplink = format!("uplink = {{ path = \"00:02.0\", id = \"8086:10d3\"{key} }}");
+            let uplink = format!("uplink = {{ path = \"00:02.0/00.0\", id = \"8086:10d3\"{key} }}");
             drawn(&format!(
                 "[network.lan]\n{uplink}\n{}",
                 guest("net", 1, &["emulate = \"virtio-net\"\nnetwork = \"lan\"\nruns_in = \"ring3\""])
