@@ -1,8 +1,9 @@
 //! SYSCALL, which ring 3 is left by (AMD APM vol. 2 section 6.1.1, Intel SDM vol. 3 section 6.8.8): no exception is
 //! delivered then, and the flags are masked.
 //!
-//! It is on for the housekeeping CPU, on which no guest runs, and where AMD-V is: VMLOAD brings the hypervisor's MSRs back
-//! with each exit. VT-x leaves the guest's there, and EFER.SCE stays clear in the hypervisor.
+//! It is on where AMD-V is: VMLOAD brings the hypervisor's MSRs back with each exit, and the flag TF is looked at behind
+//! SYSCALL, which has masked it. VT-x leaves the guest's MSRs there, so EFER.SCE stays clear in the hypervisor. So it does
+//! on the housekeeping CPU beside VT-x: Bochs traps behind SYSCALL by the TF of before, in ring 0 with the stack of ring 3.
 
 use crate::cpu::descriptors::CODE;
 use crate::cpu::registers;
