@@ -297,10 +297,10 @@ fn with_lost_drivers(text: &str) -> String {
 /// Four guests on a SATA disk, an NVMe drive and a network whose uplink are the hypervisor's, and an
 /// interface passed through: each has another model of a drive or of an interface. One is reset in the
 /// middle, and two fetch from each other. With AMD's IOMMU the uplink is a virtio interface, and the
-/// guest with a part of the NVMe drive is at a network of its own whose uplink is an 82576.
+/// guest with a part of the NVMe drive is at a network of its own whose uplink is an 82576, and all models are in ring 0.
 fn appliance(column: Column) -> Scenario {
     let config = match column {
-        Column::SvmAmdVi => Config::Inline(with_other_uplinks()),
+        Column::SvmAmdVi => Config::Inline([IN_RING_0, &with_other_uplinks()].concat()),
         _ => Config::File("examples/appliance.toml".to_owned()),
     };
     appliance_of(column, "linux/appliance", config)
