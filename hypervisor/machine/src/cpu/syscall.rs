@@ -3,7 +3,8 @@
 //!
 //! It is on where AMD-V is: VMLOAD brings the hypervisor's MSRs back with each exit, and the flag TF is looked at behind
 //! SYSCALL, which has masked it. VT-x leaves the guest's MSRs there, so EFER.SCE stays clear in the hypervisor. So it does
-//! on the housekeeping CPU beside VT-x: Bochs traps behind SYSCALL by the TF of before, in ring 0 with the stack of ring 3.
+//! on the housekeeping CPU beside VT-x: Bochs traps behind SYSCALL by the TF of before, in ring 0 with the stack of ring 3
+//! (as emulators once did that XSA-204 is of; processors go by the flags that SYSCALL leaves).
 
 use crate::cpu::descriptors::CODE;
 use crate::cpu::registers;
