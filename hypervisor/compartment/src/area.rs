@@ -2,6 +2,7 @@
 //! effects, a buffer of the device's, and data of the call.
 
 use crate::ended::Ended;
+use crate::kind::Kind;
 use crate::operation::Operation;
 use devices::Blueprint;
 use devices::device::{Accepts, LINES, Work};
@@ -129,12 +130,17 @@ pub(crate) struct Call {
 
 impl Call {
     pub const fn new(operation: Operation, arguments: [u64; ARGUMENTS]) -> Self {
+        Self { operation: operation as u64, arguments, ..Self::first() }
+    }
+
+    /// The first: the data says what the compartment is for.
+    pub const fn first() -> Self {
         Self {
-            operation: operation as u64,
+            operation: Kind::Model.word(),
             now: 0,
             reaches_memory: false,
             room: usize::MAX,
-            arguments,
+            arguments: [0; ARGUMENTS],
             bytes: 0,
         }
     }

@@ -1,8 +1,8 @@
 //! The first call: what the compartment is for.
 
-use crate::area::{ARGUMENTS, Answer, Area, Call, Places, Sizes};
+use crate::area::{Answer, Area, Call, Places, Sizes};
 use crate::ended::Ended;
-use crate::operation::Operation;
+use crate::kind::Kind;
 use crate::publish::PUBLISHED_BYTES;
 use crate::remote::Compartment;
 use crate::serve::Server;
@@ -92,7 +92,7 @@ impl Build {
     pub fn enter_with(bytes: &[u8], compartment: &mut impl Compartment) -> Result<(), Ended> {
         let places = Places::for_build(compartment.area().len());
         let mut area = Area::new(compartment.area(), &places).ok_or(NO_ROOM)?;
-        area.set_call(&Call { bytes: bytes.len(), ..Call::new(Operation::Build, [0; ARGUMENTS]) });
+        area.set_call(&Call { bytes: bytes.len(), ..Call::first() });
         area.set_answer(&Answer::default());
         area.data().get_mut(..bytes.len()).ok_or(NO_ROOM)?.copy_from_slice(bytes);
         compartment.enter()?;
@@ -109,7 +109,7 @@ impl Build {
     /// Reads what the first call says, if it says something.
     fn read(area: &mut Area<'_>) -> Option<Self> {
         let call = area.call();
-        let is_first = Operation::of(call.operation) == Some(Operation::Build);
+        let is_first = call.operation == Kind::Model.word();
         let data = area.data().get(..call.bytes).filter(|_| is_first)?;
         postcard::from_bytes(data).ok()
     }

@@ -3,7 +3,8 @@
 /// A method of [`Device`](devices::Device), by its number in a call.
 macro_rules! operations {
     ($( $(#[doc = $doc:literal])* $name:ident = $number:literal, )*) => {
-        /// What a compartment is asked to do: mostly a method of [`Device`](devices::Device).
+        /// What a compartment is asked to do: mostly a method of [`Device`](devices::Device). The
+        /// first call is another: that of [`Kind::Model`](crate::Kind).
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Operation {
             $( $(#[doc = $doc])* $name = $number, )*
@@ -54,8 +55,6 @@ operations! {
     TakeDoorbell = 15,
     /// Whether the network is there.
     SetLink = 16,
-    /// Builds the device: the data says which. The first call, and no later one. Answers whether it is built.
-    Build = 17,
     /// Becomes as the device was whose state is where changes of it are written. Answers whether it has.
-    Restore = 18,
+    Restore = 17,
 }

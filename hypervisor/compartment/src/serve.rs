@@ -174,7 +174,7 @@ impl Server {
                 }
             }
             Some(Operation::SetLink) => device.set_link(first != 0, context),
-            Some(Operation::Build | Operation::Restore) | None => {}
+            Some(Operation::Restore) | None => {}
         }
         answer
     }

@@ -12,7 +12,7 @@ mod first;
 
 #[cfg(feature = "drivers")]
 pub use first::serve_first;
-pub use first::{FIRST_WORDS, Unmade, is_first};
+pub use first::{FIRST_WORDS, Unmade};
 
 /// Which driver, with what there is to know of its function beside its registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

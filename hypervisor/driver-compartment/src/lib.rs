@@ -96,7 +96,7 @@ mod words;
 
 pub use crate::drive::{DriveServer, DriveSizes, Drives, One, RemoteDrive};
 pub use crate::nic::{NicServer, NicSizes, RemoteNic};
-pub use description::{Description, Driver, FIRST_WORDS, Room, Unmade, is_first};
+pub use description::{Description, Driver, FIRST_WORDS, Room, Unmade};
 #[cfg(feature = "drivers")]
 pub use description::{build::Server, serve_first};
 pub use function::{Function, Renewal};

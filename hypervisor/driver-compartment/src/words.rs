@@ -3,6 +3,7 @@
 //! The first of them are the same for drives and network interfaces: what is asked, and how the driver is
 //! after it. Whoever reads a place that there is not reads 0.
 
+use compartment::Kind;
 use core::fmt::{self, Write};
 
 /// Bytes of a word.
@@ -10,6 +11,8 @@ pub(crate) const WORD_BYTES: usize = size_of::<u64>();
 /// Bytes of a driver's words for why its device failed.
 pub(crate) const TEXT_BYTES: usize = 112;
 
+/// The operation of the first call, which says what the compartment is for, in bytes.
+pub(crate) const FIRST: u64 = Kind::Driver.word();
 /// Bytes that say what a compartment is for, at most.
 pub(crate) const FIRST_BYTES: usize = 256;
 
@@ -17,7 +20,7 @@ pub(crate) const FIRST_BYTES: usize = 256;
 pub(crate) mod at {
     use super::{FIRST_BYTES, TEXT_BYTES, WORD_BYTES};
 
-    /// An [`Operation`](super::Operation), the time in nanoseconds, a bit for each message that came, and
+    /// An [`Operation`](super::Operation), or [`FIRST`](super::FIRST), the time in nanoseconds, a bit for each message that came, and
     /// what else belongs to it.
     pub const OPERATION: usize = 0;
     pub const NOW: usize = 1;
@@ -46,15 +49,13 @@ pub(crate) mod state {
     pub const FAILED: u64 = 4;
 }
 
-/// What a compartment is asked to do.
+/// What a compartment is asked to do once it has a driver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation {
     /// Brings the device up, from whatever state it is in.
     Start = 1,
     /// Takes what is new, sees to what is due, tells what is over.
     Turn = 2,
-    /// The first: says what the compartment is for, in bytes. No number of a model's first call.
-    Build = 0x100,
 }
 
 impl Operation {
@@ -62,7 +63,6 @@ impl Operation {
         match number {
             1 => Some(Self::Start),
             2 => Some(Self::Turn),
-            0x100 => Some(Self::Build),
             _ => None,
         }
     }

@@ -1,12 +1,10 @@
 //! The first call: the guest's memory.
 
-use crate::area::{AREA_WORDS, Words, at, of};
+use crate::area::{Words, at, of};
 use alloc::vec::Vec;
-use compartment::{Compartment, Ended, Range};
+use compartment::{Compartment, Ended, Kind, Range};
 use spec::Gpa;
 
-/// The operation of the first call, which is that of no other program's.
-const FIRST: u64 = 0x6d65_0001;
 /// What is answered to it.
 const READY: u64 = 0x6d65_0002;
 /// Where the ranges are: behind how many they are.
@@ -30,7 +28,7 @@ impl First {
     pub fn enter(&self, compartment: &mut dyn Compartment) -> Result<(), Ended> {
         let words = of(compartment.area()).ok_or(Ended::Answer("no area"))?;
         words.fill(0);
-        words[at::OPERATION] = FIRST;
+        words[at::OPERATION] = Kind::Interpreter.word();
         words[RANGES] = self.0.len() as u64;
         let (places, _) = words.split_at_mut(at::ANSWER);
         let places = places.get_mut(RANGES + 1..).unwrap_or_default().as_chunks_mut().0;
@@ -52,9 +50,4 @@ impl First {
         words[at::ANSWER] = READY;
         Some(ranges)
     }
-}
-
-/// Whether the area has the first call of a compartment that interprets.
-pub fn is_first(words: &[u64]) -> bool {
-    words.len() >= AREA_WORDS && words.first() == Some(&FIRST)
 }

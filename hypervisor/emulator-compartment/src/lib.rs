@@ -46,6 +46,6 @@ mod serve;
 mod tests;
 
 pub use area::AREA_WORDS;
-pub use first::{First, is_first};
+pub use first::First;
 pub use remote::RemoteEmulator;
 pub use serve::EmulatorServer;

@@ -4,11 +4,11 @@ mod hostile;
 mod same;
 
 use crate::area::AREA_WORDS;
-use crate::{EmulatorServer, First, RemoteEmulator, is_first};
+use crate::{EmulatorServer, First, RemoteEmulator};
 use access::fake_processor::StillProcessor;
 use access::vcpu::{Event, NestedAccess, PortAccess, ProcessorState, RAX, RBX, RCX, RDI, RDX, RSI};
 use access::{GuestMemory, OutOfBounds};
-use compartment::{Compartment, Ended, Range, Restarts};
+use compartment::{Compartment, Ended, Kind, Range, Restarts};
 use emulator::{Bus, Moved, Outcome, Ports, Recent};
 use spec::{Gpa, Width};
 use std::boxed::Box;
@@ -122,7 +122,7 @@ impl Compartment for Process {
 
     fn enter(&mut self) -> Result<(), Ended> {
         let Some((server, _)) = &mut self.life else {
-            assert!(is_first(&self.area));
+            assert_eq!(Kind::of(&self.area), Some(Kind::Interpreter));
             let ranges = First::serve(&mut self.area).unwrap();
             self.life = Some((EmulatorServer::default(), ranges));
             return Ok(());

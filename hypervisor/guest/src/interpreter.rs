@@ -2,12 +2,36 @@
 
 use crate::host::Host;
 use crate::partition::{End, Partition};
-use access::vcpu::{NestedAccess, PortAccess, ProcessorState};
+use access::vcpu::{Event, NestedAccess, PortAccess, ProcessorState};
 use alloc::boxed::Box;
 use compartment::Ended;
 use emulator::{Bus, Outcome, Ports, Recent};
 use emulator_compartment::RemoteEmulator;
 use spec::Gpa;
+
+/// What became of an instruction, for its guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interpreted {
+    /// The guest goes on where its RIP is: behind it, or at it once more.
+    GoesOn,
+    /// This has to be injected: see [`Outcome::Inject`].
+    Raises(Event),
+    /// It is none that is carried out here. Nothing was done.
+    Unsupported,
+    /// There is nobody to carry it out, and the guest ends.
+    Gone,
+}
+
+impl From<Outcome> for Interpreted {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            // A guest's bus always knows; nothing would have been done, as of an instruction that is tried again.
+            Outcome::Done | Outcome::Retry | Outcome::Waiting => Self::GoesOn,
+            Outcome::Inject(event) => Self::Raises(event),
+            Outcome::Unsupported => Self::Unsupported,
+        }
+    }
+}
 
 /// The interpreter of one virtual processor: the hypervisor, or a compartment of its own.
 #[derive(Default)]
@@ -19,7 +43,7 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// As [`emulator::memory_access`]. [`Outcome::Waiting`] where the compartment is gone, and the guest ends.
+    /// As [`emulator::memory_access`].
     #[inline]
     pub fn memory_access<V: ProcessorState, H: Host, B: Bus>(
         &mut self,
@@ -28,12 +52,13 @@ impl Interpreter {
         bus: &mut B,
         gpa: Gpa,
         access: NestedAccess,
-    ) -> Outcome {
+    ) -> Interpreted {
         let Some(apart) = &mut self.apart else {
-            return emulator::memory_access(cpu, &partition.memory, bus, &mut self.recent, gpa, access);
+            return emulator::memory_access(cpu, &partition.memory, bus, &mut self.recent, gpa, access)
+                .into();
         };
         let outcome = apart.memory_access(cpu, bus, (gpa, access), || partition.host.now());
-        outcome.unwrap_or_else(|ended| gone(cpu, partition, ended))
+        outcome.map_or_else(|ended| gone(cpu, partition, ended), Interpreted::from)
     }
 
     /// As [`emulator::string_port`], and as [`memory_access`](Self::memory_access).
@@ -43,15 +68,15 @@ impl Interpreter {
         partition: &Partition<H>,
         ports: &mut P,
         access: PortAccess,
-    ) -> Outcome {
+    ) -> Interpreted {
         let Some(apart) = &mut self.apart else {
-            return emulator::string_port(cpu, &partition.memory, ports, &mut self.recent, access);
+            return emulator::string_port(cpu, &partition.memory, ports, &mut self.recent, access).into();
         };
         let outcome = apart.string_port(cpu, ports, access, || partition.host.now());
-        outcome.unwrap_or_else(|ended| gone(cpu, partition, ended))
+        outcome.map_or_else(|ended| gone(cpu, partition, ended), Interpreted::from)
     }
 
-    /// Has `see` see what was fetched for the last access that was [`Outcome::Unsupported`].
+    /// Has `see` see what was fetched for the last access that was [`Interpreted::Unsupported`].
     pub fn with_unsupported<T>(&self, see: impl FnOnce(&[u8]) -> T) -> T {
         match &self.apart {
             Some(apart) => see(apart.unsupported()),
@@ -62,9 +87,9 @@ impl Interpreter {
 
 /// The guest ends whose instruction nobody carries out.
 #[cold]
-fn gone<V: ProcessorState, H: Host>(cpu: &V, partition: &Partition<H>, ended: Ended) -> Outcome {
+fn gone<V: ProcessorState, H: Host>(cpu: &V, partition: &Partition<H>, ended: Ended) -> Interpreted {
     let rip = cpu.rip();
     partition.log(format_args!("its interpreter is gone, at {rip:#x}: {ended}"));
     partition.request_end(End::EmulatorFailed);
-    Outcome::Waiting
+    Interpreted::Gone
 }

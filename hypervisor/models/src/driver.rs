@@ -5,7 +5,7 @@ use crate::shared_with_device::DeviceMemory;
 use driver_compartment::layout::{BAR, QUEUES};
 use driver_compartment::{Description, serve_first};
 
-pub use driver_compartment::{Server, is_first};
+pub use driver_compartment::Server;
 
 /// Serves the first call, which makes the driver. `None` where it could not be made, which the area says.
 ///

@@ -1,13 +1,14 @@
 //! In and out: see [`compartment::layout`].
 
 use crate::state::State;
+use compartment::Kind;
 use compartment::layout::{DONE, GUEST, HEAP, PANICKED};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
-use models::driver::{self, Server, is_first};
+use models::driver::{self, Server};
 use models::heap::Heap;
-use models::interpreter::{self, Interpreter};
+use models::interpreter::Interpreter;
 
 global_asm!(
     ".pushsection .text.entry, \"ax\"",
@@ -68,26 +69,30 @@ unsafe extern "C" fn enter(area: *mut u64, words: usize, heap_bytes: usize) {
             // SAFETY: ring 0 mapped so many bytes there for the heap of this compartment alone, which gets them once.
             let claimed = unsafe { ALLOCATOR.claim(HEAP as *mut u8, heap_bytes) };
             assert!(claimed, "there is no heap");
-            if is_first(words) {
-                // SAFETY: ring 0 mapped what the call names for this compartment, and nothing else there.
-                if let Some(server) = unsafe { driver::build(words) } {
-                    *kept = Life::Drives(server);
-                }
-                return;
-            }
-            if interpreter::is_first(words) {
-                // SAFETY: ring 0 mapped the memory that the call names there, and nothing else above `GUEST`.
-                if let Some(interpreter) = unsafe { Interpreter::begin(words, GUEST) } {
-                    *kept = Life::Interprets(interpreter);
-                }
-                return;
-            }
-            // SAFETY: as for an interpreter.
-            if let Some(state) = unsafe { State::build(words, GUEST) } {
-                *kept = Life::Built(state);
+            // SAFETY: ring 0 mapped what the call names where the layout has it, and nothing else there.
+            if let Some(life) = unsafe { begin(words) } {
+                *kept = life;
             }
         }
         Life::Unbuilt => panic!("nothing was built"),
+    }
+}
+
+/// Serves the first call in the words of the area, which says by its first word what this compartment is for. `None`
+/// where nothing was built, which the area says.
+///
+/// # Safety
+/// What the call names is mapped where [`compartment::layout`] and [`driver_compartment::layout`] have it, for this
+/// compartment, for as long as the program runs, and nothing else of the program is there.
+unsafe fn begin(words: &mut [u64]) -> Option<Life> {
+    let Some(kind) = Kind::of(words) else { panic!("this is no first call") };
+    // SAFETY: the caller's promise, of each of them.
+    unsafe {
+        match kind {
+            Kind::Model => State::build(words, GUEST).map(Life::Built),
+            Kind::Driver => driver::build(words).map(Life::Drives),
+            Kind::Interpreter => Interpreter::begin(words, GUEST).map(Life::Interprets),
+        }
     }
 }
 

@@ -4,8 +4,6 @@ use crate::guest::Guest;
 use alloc::boxed::Box;
 use emulator_compartment::{EmulatorServer, First};
 
-pub use emulator_compartment::is_first;
-
 /// It, from the first call on.
 pub struct Interpreter {
     server: Box<EmulatorServer>,

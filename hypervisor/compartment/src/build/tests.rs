@@ -1,5 +1,7 @@
 use super::*;
 use crate::Places;
+use crate::area::ARGUMENTS;
+use crate::operation::Operation;
 use access::memory::VecMemory;
 use devices::Device;
 use devices::blueprint::VirtioDevice;
@@ -123,7 +125,7 @@ proptest! {
         let mut words = words;
         let places = Places::for_build(words.len());
         if let Some(mut area) = Area::new(&mut words, &places).filter(|_| first) {
-            area.set_call(&Call { bytes, ..Call::new(Operation::Build, [0; ARGUMENTS]) });
+            area.set_call(&Call { bytes, ..Call::first() });
         }
         let is_built = Server::build(&mut words, None).is_some();
         if let Some(area) = Area::new(&mut words, &places) {

@@ -1,7 +1,7 @@
 //! The first call, which says what a compartment is for.
 
 use crate::description::Description;
-use crate::words::{FIRST_BYTES, Operation, Text, Words, at, state};
+use crate::words::{FIRST, FIRST_BYTES, Text, Words, at, state};
 #[cfg(feature = "drivers")]
 use alloc::string::{String, ToString};
 use compartment::Compartment;
@@ -12,11 +12,6 @@ const COUNT: usize = at::ARGUMENTS;
 
 /// Words that the area of a first call has at least.
 pub const FIRST_WORDS: usize = at::KEPT;
-
-/// Whether the area has the first call of a compartment with a driver.
-pub fn is_first(area: &[u64]) -> bool {
-    area.first() == Some(&(Operation::Build as u64))
-}
 
 /// Why a compartment made no driver, in words.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +39,12 @@ impl Description {
         let mut words = Words(compartment.area());
         let said = postcard::to_slice(self, words.bytes(at::OWN, FIRST_BYTES));
         let bytes = said.map_err(|_| Unmade::because("there is no room to say what it is for"))?.len();
-        words.put(at::OPERATION, Operation::Build as u64);
+        words.put(at::OPERATION, FIRST);
         words.put(COUNT, bytes as u64);
         words.put(at::ANSWERED, 0);
         compartment.enter().map_err(Unmade::because)?;
         let mut words = Words(compartment.area());
-        if words.get(at::ANSWERED) != Operation::Build as u64 {
+        if words.get(at::ANSWERED) != FIRST {
             return Err(Unmade::because("it says nothing of a driver"));
         }
         match words.get(at::STATE) {
@@ -73,7 +68,7 @@ pub fn serve_first(
     let said = words.bytes(at::OWN, FIRST_BYTES).get(..count).unwrap_or_default();
     let described = postcard::from_bytes(said).map_err(|error| error.to_string());
     let built = described.and_then(|description| build(&description));
-    words.put(at::ANSWERED, Operation::Build as u64);
+    words.put(at::ANSWERED, FIRST);
     match built {
         Ok(server) => {
             words.put(at::STATE, state::OFF);

@@ -68,7 +68,7 @@ impl<S: Drives + ?Sized> DriveServer<S> {
             Some(Operation::Start) => self.drives.start(index, now_ns),
             Some(Operation::Turn) => own_ns = self.turn(index, now_ns, &mut words, &mut completed),
             // It is built.
-            Some(Operation::Build) | None => {}
+            None => {}
         }
         self.complete(index, &mut words, &mut completed);
         words.set_completed(completed);

@@ -36,7 +36,7 @@ impl<N: Nic + ?Sized> NicServer<N> {
             }
             Some(Operation::Turn) => unfit = self.turn(now_ns, &mut words),
             // It is built.
-            Some(Operation::Build) | None => {}
+            None => {}
         }
         self.tell(unfit, &mut words);
         words.put(at::ANSWERED, operation.map_or(0, |operation| operation as u64));

@@ -11,7 +11,7 @@ use devices::virtio::Transport;
 use devices::virtio::block::{Block, Config as VirtioConfig};
 use devices::virtio::transport::{CAPABILITIES, WINDOW_BYTES};
 use driver_compartment::{
-    Description, DriveSizes, Driver, Function, RemoteDrive, Renewal, Room, Server, is_first, serve_first,
+    Description, DriveSizes, Driver, Function, RemoteDrive, Renewal, Room, Server, serve_first,
 };
 use spec::Width;
 use std::cell::RefCell;
@@ -143,9 +143,10 @@ impl Compartment for InProcess {
             return Err(Ended::Late);
         }
         let mut area = core::mem::take(&mut self.area);
-        assert_eq!(is_first(&area), core::mem::take(&mut self.is_new));
+        let is_first = compartment::Kind::of(&area) == Some(compartment::Kind::Driver);
+        assert_eq!(is_first, core::mem::take(&mut self.is_new));
         self.with(|program| {
-            if !is_first(&area) {
+            if !is_first {
                 program.server.serve(0, &mut area);
             } else if let Some(server) = serve_first(&mut area, &mut program.make) {
                 program.server = server;

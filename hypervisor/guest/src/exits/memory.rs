@@ -2,13 +2,14 @@
 
 use super::{apic, end, raise};
 use crate::host::{BusAccess, Host, Reply};
+use crate::interpreter::Interpreted;
 use crate::layout;
 use crate::partition::{End, Partition};
 use crate::processor::VirtualProcessor;
 use access::vcpu::{Event, NestedAccess, Vcpu};
 use devices::LocalApic;
 use emulator::decode;
-use emulator::{Bus, CodeSize, Outcome};
+use emulator::{Bus, CodeSize};
 use spec::local_apic::TASK_PRIORITY;
 use spec::{Gpa, Width};
 
@@ -55,14 +56,13 @@ pub fn handle<V: Vcpu, H: Host>(
         }
     }
     match outcome {
-        Outcome::Done | Outcome::Retry => vp.unemulated = Unemulated::default(),
-        Outcome::Inject(event) => {
+        Interpreted::GoesOn => vp.unemulated = Unemulated::default(),
+        Interpreted::Raises(event) => {
             vp.unemulated = Unemulated::default();
             raise(vp, event);
         }
-        Outcome::Unsupported => unsupported(vp, partition, gpa, access),
-        // The guest ends.
-        Outcome::Waiting => vp.needs_service = true,
+        Interpreted::Unsupported => unsupported(vp, partition, gpa, access),
+        Interpreted::Gone => vp.needs_service = true,
     }
 }
 

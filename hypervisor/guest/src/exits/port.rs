@@ -2,12 +2,12 @@
 
 use super::{advance, raise};
 use crate::host::Host;
-use crate::interpreter::Interpreter;
+use crate::interpreter::{Interpreted, Interpreter};
 use crate::partition::Partition;
 use crate::processor::VirtualProcessor;
 use access::vcpu::{PortAccess, ProcessorState, RAX, Vcpu};
 use emulator::decode::Known;
-use emulator::{Moved, Outcome, Ports};
+use emulator::{Moved, Ports};
 use spec::Width;
 
 /// Handles IN, OUT, INS and OUTS.
@@ -69,11 +69,10 @@ fn string<V: Vcpu, H: Host>(vp: &mut VirtualProcessor<V>, partition: &Partition<
     let (outcome, needs_service) = move_string(vp.index, &mut vp.cpu, &mut vp.interpreter, partition, access);
     vp.needs_service |= needs_service;
     match outcome {
-        Outcome::Done | Outcome::Retry => {}
-        // The guest ends.
-        Outcome::Waiting => vp.needs_service = true,
-        Outcome::Inject(event) => raise(vp, event),
-        Outcome::Unsupported => raise(vp, access::vcpu::Event::PROTECTION),
+        Interpreted::GoesOn => {}
+        Interpreted::Gone => vp.needs_service = true,
+        Interpreted::Raises(event) => raise(vp, event),
+        Interpreted::Unsupported => raise(vp, access::vcpu::Event::PROTECTION),
     }
 }
 
@@ -85,7 +84,7 @@ pub(crate) fn move_string<V: ProcessorState, H: Host>(
     interpreter: &mut Interpreter,
     partition: &Partition<H>,
     access: PortAccess,
-) -> (Outcome, bool) {
+) -> (Interpreted, bool) {
     let mut ports = GuestPorts { partition, index, needs_service: false };
     let outcome = interpreter.string_port(cpu, partition, &mut ports, access);
     (outcome, ports.needs_service)

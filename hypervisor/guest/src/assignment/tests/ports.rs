@@ -4,11 +4,10 @@
 use super::bench::{CONVENTIONAL, IDE, IDE_IMAGE, LINE_GSI};
 use super::*;
 use crate::exits::port::move_string;
-use crate::interpreter::Interpreter;
+use crate::interpreter::{Interpreted, Interpreter};
 use access::GuestMemory;
 use access::fake_processor::StillProcessor;
 use access::vcpu::{PortAccess, RCX, RDI, RDX, RSI};
-use emulator::Outcome;
 use spec::ata::status;
 use spec::ide::{command as ata, register};
 use spec::pci_config::BAR0;
@@ -123,7 +122,7 @@ impl Driver<'_> {
         while cpu.rip == code {
             self.exits += 1;
             let outcome = move_string(0, &mut cpu, &mut Interpreter::default(), self.guest, access).0;
-            assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
+            assert!(matches!(outcome, Interpreted::GoesOn), "{outcome:?}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Instructions that are interpreted in a compartment.
 
 use super::*;
-use compartment::{Compartment, Ended, Restarts};
-use emulator_compartment::{AREA_WORDS, EmulatorServer, First, RemoteEmulator, is_first};
+use compartment::{Compartment, Ended, Kind, Restarts};
+use emulator_compartment::{AREA_WORDS, EmulatorServer, First, RemoteEmulator};
 
 /// A compartment of a guest with the code at 0.
 struct Process {
@@ -18,7 +18,7 @@ impl Compartment for Process {
         &mut self.area
     }
     fn enter(&mut self) -> Result<(), Ended> {
-        if is_first(&self.area) {
+        if Kind::of(&self.area) == Some(Kind::Interpreter) {
             First::serve(&mut self.area).expect("the first call");
             return Ok(());
         }
