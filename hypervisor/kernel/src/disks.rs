@@ -1,61 +1,23 @@
 //! The drives that the hypervisor keeps, from functions that it has taken to drives that read and
 //! write.
 
+pub mod sizes;
+
 use crate::backings::DriveReach;
 use crate::compartments::most_restarts;
 use crate::guests::Common;
+use crate::linked;
 use crate::metered;
 use crate::owned::{self, Taken};
 use crate::reach::Reach;
-use access::{Clock, wait_until};
-use ahci::Hba;
-use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use backends::Disk;
-use block::{Drive, State};
-use driver_compartment::{DriveSizes, Driver as Which, RemoteDrive, Room};
-use machine::memory::dma::DmaRegion;
-use machine::memory::mmio::Window;
+use driver_compartment::{Driver as Which, RemoteDrive, Room};
 use plan::{DiskPlan, Driver, OwnedPlan, Plan, RunsIn};
 use platform::Platform;
-use spec::ahci::MOST_PORTS;
-
-/// What a drive is used with: requests at a time, and the bytes of each.
-const REQUESTS: u16 = 32;
-const REQUEST_BYTES: usize = 128 << 10;
-/// The BAR with the registers of an NVMe controller, and of an AHCI adapter (ABAR).
-const NVME_BAR: u8 = 0;
-const AHCI_BAR: u8 = 5;
-/// How long a reset of an adapter may take, and the start of drives that are looked for, in
-/// nanoseconds. Drivers have shorter times for each step.
-const RESET_NS: u64 = 10_000_000_000;
-const SEARCH_NS: u64 = 60_000_000_000;
-
-/// The sizes of what one drive has, each kind's.
-const NVME: nvme::Sizes =
-    nvme::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
-const VIRTIO: virtio_blk::Sizes =
-    virtio_blk::Sizes { requests: REQUESTS, request_bytes: REQUEST_BYTES, commands: REQUESTS };
-const AHCI: ahci::Sizes = ahci::Sizes { ports: 0, requests: REQUESTS, request_bytes: REQUEST_BYTES };
-/// Those of a drive whose driver is in ring 3.
-const APART: DriveSizes = DriveSizes { requests: REQUESTS, request_bytes: REQUEST_BYTES };
-/// A driver that only looks for drives, at all ports.
-const SEARCH: ahci::Sizes = ahci::Sizes { ports: u32::MAX, requests: 1, request_bytes: 4096 };
-
-// The Plan leaves this for them. What is taken is whole pages of this size.
-const _: () = {
-    let (rest, page) = (plan::DRIVE_MEMORY.bytes() as usize, owned::GRANULE_BYTES as usize);
-    let search = (SEARCH.port_bytes() * MOST_PORTS as usize).next_multiple_of(page);
-    assert!(NVME.bytes().next_multiple_of(page) <= rest);
-    assert!(VIRTIO.bytes().next_multiple_of(page) <= rest);
-    assert!(AHCI.port_bytes().next_multiple_of(page) + search <= rest);
-    // In ring 3 the data of requests is apart from the queues, and both are as much together.
-    assert!(APART.data_bytes().is_multiple_of(page));
-};
-
-type AnyDrive = Box<dyn Drive + Send>;
+use sizes::{AHCI, AHCI_BAR, APART, AnyDrive, Drives, NVME, NVME_BAR, REQUESTS, VIRTIO, port_bit};
 
 /// Brings up the drives of the Plan, each function's once. What goes wrong with one is said on the
 /// log, and costs those who use it.
@@ -103,9 +65,6 @@ fn start(disk: &DiskPlan, drive: AnyDrive, common: &Common) -> Result<Disk, Stri
     Ok(disk)
 }
 
-/// Drives, each with its port where it is at one.
-type Drives = Vec<(Option<u32>, AnyDrive)>;
-
 /// The drives of a function that were not started yet, and what it reaches.
 fn drives(
     (place, owned): (usize, &OwnedPlan),
@@ -119,13 +78,7 @@ fn drives(
         let reach = taken.reach();
         return Ok((apart((place, owned.driver), taken, wanted, common)?, reach));
     }
-    let drives = match owned.driver {
-        Driver::Nvme => nvme(&mut taken),
-        Driver::Ahci => ahci(&mut taken, wanted, common),
-        Driver::VirtioBlock => virtio(&mut taken),
-        Driver::E1000e | Driver::Igb | Driver::VirtioNet => Err("it is no drive".into()),
-    }?;
-    Ok((drives, taken.reach()))
+    Ok((linked::drives(owned.driver, &mut taken, wanted, common)?, taken.reach()))
 }
 
 /// The drive of a disk: that of its port, or the only one.
@@ -137,21 +90,6 @@ fn take(drives: &mut Drives, disk: &DiskPlan) -> Result<AnyDrive, String> {
         None => "it has no drive".into(),
     })?;
     Ok(drives.swap_remove(place).1)
-}
-
-fn nvme(taken: &mut Taken<'_>) -> Result<Drives, String> {
-    let access = taken.guarded_access(NVME_BAR, NVME.bytes())?;
-    taken.master_bus();
-    let controller = nvme::Controller::new(access, NVME).map_err(|error| error.to_string())?;
-    Ok(Vec::from([(None, metered::drive(controller))]))
-}
-
-fn virtio(taken: &mut Taken<'_>) -> Result<Drives, String> {
-    let layout = taken.virtio_layout()?;
-    let access = taken.guarded_access(layout.bar, VIRTIO.bytes())?;
-    taken.master_bus();
-    let device = virtio_blk::Device::new(access, layout, VIRTIO).map_err(|error| error.to_string())?;
-    Ok(Vec::from([(None, metered::drive(device))]))
 }
 
 /// The drive of a function whose driver is in ring 3.
@@ -169,8 +107,9 @@ fn apart(
             (Which::VirtioBlock(layout), layout.bar, VIRTIO.bytes())
         }
         Driver::Ahci => {
-            let ports =
-                disk.port.map_or_else(|| first_port(&mut taken, common), |port| Ok(port_bit(port)))?;
+            let ports = disk
+                .port
+                .map_or_else(|| linked::first_port(&mut taken, common), |port| Ok(port_bit(port)))?;
             (Which::Ahci { ports }, AHCI_BAR, AHCI.port_bytes())
         }
         Driver::E1000e | Driver::Igb | Driver::VirtioNet => return Err("it is no drive".into()),
@@ -191,63 +130,4 @@ fn apart(
     let drive = RemoteDrive::new(compartment, APART, data, restarts);
     let drive = drive.ok_or("there is not enough memory for its requests")?;
     Ok(Vec::from([(disk.port, metered::drive(drive))]))
-}
-
-fn ahci(taken: &mut Taken<'_>, wanted: &[&DiskPlan], common: &Common) -> Result<Drives, String> {
-    let named = wanted.iter().filter_map(|disk| disk.port).fold(0, |ports, port| ports | port_bit(port));
-    let ports = if named == 0 { first_port(taken, common)? } else { named };
-    let hba = adapter(taken, ahci::Sizes { ports, ..AHCI }, common)?;
-    let drives = Vec::from(hba.into_drives());
-    Ok(drives.into_iter().map(|drive| (Some(drive.number()), metered::drive(drive))).collect())
-}
-
-/// An AHCI adapter that was reset, with memory for the ports of `sizes`. None of its drives was started.
-fn adapter(
-    taken: &mut Taken<'_>,
-    sizes: ahci::Sizes,
-    common: &Common,
-) -> Result<Hba<Window, DmaRegion>, String> {
-    let bytes = sizes.port_bytes().saturating_mul(sizes.ports.count_ones() as usize);
-    let mut hba = Hba::new(taken.access(AHCI_BAR, bytes)?, sizes).map_err(|error| error.to_string())?;
-    let clock = &common.clock;
-    hba.reset(clock.now_ns());
-    let waited = wait_until(clock, RESET_NS, || {
-        hba.poll(clock.now_ns());
-        hba.is_up() || hba.failure().is_some()
-    });
-    match hba.failure() {
-        Some(error) => return Err(error.to_string()),
-        None if waited.is_err() => return Err("its reset takes too long".into()),
-        None => {}
-    }
-    // Whatever it was doing before, it does no more.
-    taken.master_bus();
-    Ok(hba)
-}
-
-/// The first port with a disk, by a driver with as little memory as it needs for that. The next
-/// one takes the adapter from it by a reset.
-fn first_port(taken: &mut Taken<'_>, common: &Common) -> Result<u32, String> {
-    let mut hba = adapter(taken, SEARCH, common)?;
-    let clock = &common.clock;
-    hba.start(clock.now_ns());
-    let is_starting = |hba: &mut Hba<Window, DmaRegion>| {
-        let mut drives = (0..hba.drives()).filter_map(|index| Some(hba.drive(index)?.status().state));
-        drives.any(|state| state == State::Starting)
-    };
-    // One that takes longer is not waited for.
-    let _ = wait_until(clock, SEARCH_NS, || {
-        hba.poll(clock.now_ns());
-        !is_starting(&mut hba)
-    });
-    let mut drives = (0..hba.drives()).filter_map(|index| {
-        let drive = hba.drive(index)?;
-        matches!(drive.status().state, State::Ready(_)).then(|| drive.number())
-    });
-    drives.next().map(port_bit).ok_or_else(|| "no disk is at any of its ports".into())
-}
-
-/// The bit of a port in a mask of ports; none for what is no port.
-const fn port_bit(port: u32) -> u32 {
-    if port < MOST_PORTS { 1 << port } else { 0 }
 }

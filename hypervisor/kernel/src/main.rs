@@ -36,6 +36,8 @@ mod lifecycle;
 #[cfg(target_os = "none")]
 mod lines;
 #[cfg(target_os = "none")]
+mod linked;
+#[cfg(target_os = "none")]
 mod metered;
 mod networks;
 #[cfg(target_os = "none")]

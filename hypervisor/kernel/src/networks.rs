@@ -1,32 +1,25 @@
 //! The networks that the hypervisor switches, from the functions that it has taken for their uplinks to
 //! networks that guests can be connected to.
 
+pub mod sizes;
+
 use crate::compartments::most_restarts;
 use crate::guests::Common;
+use crate::linked;
 use crate::metered;
 use crate::owned::{self, Taken};
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use backends::Network;
-use driver_compartment::{Driver as Which, NicSizes, RemoteNic, Room};
+use driver_compartment::{Driver as Which, RemoteNic, Room};
 use network::LARGEST_BYTES;
 use nic::Nic;
 use plan::{Base, Driver, NetworkPlan, OwnedPlan, Plan, RunsIn};
 use platform::Platform;
+use sizes::{APART, FRAMES, REGISTERS_BAR, RINGS, VIRTIO_FRAMES};
 use spec::address::PAGE_BYTES;
-use spec::ethernet::{HEADER_BYTES, PAYLOAD_BYTES, TAG_BYTES};
-
-/// Frames that an interface has room for, of either kind: as many as its rings have at most.
-const RINGS: u16 = 256;
-const FRAMES: e1000e::Sizes = e1000e::Sizes { transmit: RINGS, receive: RINGS };
-const VIRTIO_FRAMES: virtio_net::Sizes = virtio_net::Sizes { transmit: RINGS, receive: RINGS };
-/// Those on their way to a driver in ring 3, and from it: more than a turn gives and takes, so that the rings are what
-/// senders wait for.
-const APART: NicSizes = NicSizes { frames: 128, frame_bytes: HEADER_BYTES + TAG_BYTES + PAYLOAD_BYTES };
-/// The BAR with the registers of an 82574, or an 82576.
-const REGISTERS_BAR: u8 = 0;
 
 /// Bytes of heap for the frames that are under way: one at each guest's port, and what a network itself
 /// has room for.
@@ -81,28 +74,7 @@ fn interface(
     if owned.runs_in == RunsIn::Ring3 {
         return apart(network, (place, owned.driver), taken, common);
     }
-    match owned.driver {
-        Driver::E1000e => {
-            let access = taken.access(REGISTERS_BAR, FRAMES.bytes())?;
-            taken.master_bus();
-            let controller = e1000e::Controller::new(access, FRAMES).map_err(|error| error.to_string())?;
-            Ok(metered::interface(controller))
-        }
-        Driver::Igb => {
-            let access = taken.access(REGISTERS_BAR, FRAMES.bytes())?;
-            taken.master_bus();
-            let controller = igb::Controller::new(access, FRAMES).map_err(|error| error.to_string())?;
-            Ok(metered::interface(controller))
-        }
-        Driver::VirtioNet => {
-            let layout = taken.virtio_layout()?;
-            let access = taken.access(layout.bar, VIRTIO_FRAMES.bytes())?;
-            taken.master_bus();
-            let interface = virtio_net::Interface::new(access, layout, VIRTIO_FRAMES);
-            Ok(metered::interface(interface.map_err(|error| error.to_string())?))
-        }
-        Driver::Nvme | Driver::Ahci | Driver::VirtioBlock => Err("it is no network interface".into()),
-    }
+    linked::interface(owned.driver, &mut taken)
 }
 
 /// The interface of a function whose driver is in ring 3.

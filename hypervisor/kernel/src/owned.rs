@@ -6,6 +6,8 @@
 //! of it, its driver's counts, and until that is done it does not master the bus.
 
 mod apart;
+#[cfg(feature = "ring0")]
+mod here;
 
 use crate::guests::{
     Common, checked_bars, enable_access_controls, memory_frames, prepare_bridges, requester,
@@ -13,8 +15,7 @@ use crate::guests::{
 use crate::host::IOMMUS;
 use crate::io::MOST_MESSAGES;
 use crate::reach::Reach;
-use access::device::MessageInterrupt;
-use access::{ConfigSpace, DeviceAccess, DmaMemory, RegisterWindow};
+use access::{ConfigSpace, DmaMemory, RegisterWindow};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -116,32 +117,6 @@ pub fn take<'a>(owned: &'a OwnedPlan, platform: &Platform, common: &'a Common) -
 const DECODE: u16 = command::MEMORY_SPACE | command::INTERRUPT_DISABLE;
 
 impl Taken<'_> {
-    /// What a driver gets: the registers behind BAR `bar`, and memory of at least `bytes` bytes.
-    ///
-    /// # Errors
-    /// There are no such registers, or there is no memory.
-    pub fn access(&mut self, bar: u8, bytes: usize) -> Result<DeviceAccess<Window, DmaRegion>, String> {
-        let registers = window(self.function, bar)?;
-        let interrupt = MessageInterrupt { messages: self.routed.count() };
-        Ok(DeviceAccess { registers, dma: self.memory(bytes)?, interrupt })
-    }
-
-    /// As [`access`](Self::access), for a driver that takes all memory away from a function that failed.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn guarded_access(
-        &mut self,
-        bar: u8,
-        bytes: usize,
-    ) -> Result<DeviceAccess<Window, GuardedDma>, String> {
-        let DeviceAccess { registers, dma, interrupt } = self.access(bar, bytes)?;
-        let requesters = self.function.requesters.clone().into_boxed_slice();
-        let requester = requester(self.function);
-        let dma = GuardedDma { region: dma, requester, requesters, domain: self.domain, is_blocked: false };
-        Ok(DeviceAccess { registers, dma, interrupt })
-    }
-
     /// Where a virtio function has its registers: behind which BAR, and where there.
     ///
     /// # Errors
@@ -183,58 +158,6 @@ impl Taken<'_> {
         let start = core::mem::replace(&mut self.next, end);
         // SAFETY: just taken, for this device alone, and never given back.
         Ok(unsafe { DmaRegion::new(hpa, bytes as usize, start) })
-    }
-}
-
-/// Memory for a driver whose function is attached to its domain only while the driver knows what it does.
-pub struct GuardedDma {
-    region: DmaRegion,
-    requester: Requester,
-    requesters: Box<[Bdf]>,
-    domain: DomainId,
-    is_blocked: bool,
-}
-
-impl DmaMemory for GuardedDma {
-    type Buffer = DmaRange;
-
-    fn allocate(&mut self, bytes: usize, alignment: usize) -> Option<DmaRange> {
-        self.region.allocate(bytes, alignment)
-    }
-
-    fn block(&mut self) -> bool {
-        let is_attached = !self.is_blocked;
-        if let Some(iommus) = IOMMUS.get().filter(|_| is_attached) {
-            let detached = iommus.lock().detach(self.requester);
-            self.is_blocked = detached.is_ok();
-            if let Err(error) = detached {
-                log::error!("{}: its DMA cannot be stopped: {error}", self.requester);
-            }
-        }
-        self.is_blocked
-    }
-
-    fn allow(&mut self) {
-        if let Some(iommus) = IOMMUS.get().filter(|_| self.is_blocked) {
-            let function = Function::new(self.requester, &self.requesters);
-            let attached = iommus.lock().attach(function, self.domain);
-            self.is_blocked = attached.is_err();
-            if let Err(error) = attached {
-                log::error!("{}: it cannot be attached to its domain: {error}", self.requester);
-            }
-        }
-    }
-
-    fn write_barrier(&self) {
-        self.region.write_barrier();
-    }
-
-    fn read_barrier(&self) {
-        self.region.read_barrier();
-    }
-
-    fn full_barrier(&self) {
-        self.region.full_barrier();
     }
 }
 

@@ -68,7 +68,13 @@ pub fn build(project: &Project, toolchain: &Toolchain, package: &str, profile: P
         .arg(extra_flags(project.root(), toolchain));
     let is_metered = profile == Profile::Metered && package == HYPERVISOR;
     match profile {
-        Profile::Product => _ = cargo.arg("--no-default-features"),
+        Profile::Product => {
+            cargo.arg("--no-default-features");
+            if package == HYPERVISOR {
+                // Drivers and models are linked into ring 0 for any machine.
+                cargo.args(["--features", "kernel/ring0"]);
+            }
+        }
         Profile::Metered if is_metered => _ = cargo.args(["--features", "kernel/metered"]),
         Profile::Release | Profile::Everyday | Profile::Metered => {}
     }

@@ -2,6 +2,7 @@
 //! nowhere else.
 
 use crate::compartments::{self, Whose};
+use crate::linked;
 use crate::metered;
 use alloc::boxed::Box;
 use alloc::format;
@@ -43,7 +44,7 @@ pub fn place_with(
 ) -> Result<Box<dyn Device>, String> {
     let Owner { guest, whose, function, slot } = owner;
     let device = match function.runs_in {
-        RunsIn::Hypervisor => blueprint.build(source).map_err(|error| format!("{slot}: {error}"))?,
+        RunsIn::Hypervisor => linked::model(blueprint, source).map_err(|error| format!("{slot}: {error}"))?,
         RunsIn::Ring3 => {
             let name = FunctionName { guest: &guest.name, slot: function.slot };
             compartments::device(&name.to_string(), blueprint, whose)?
