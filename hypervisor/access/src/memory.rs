@@ -19,6 +19,11 @@ pub trait GuestMemory {
     /// then read and write for the guest.
     fn contains(&self, gpa: Gpa, bytes: u64) -> bool;
 
+    /// Whether any of it can be reached: a guest has memory from 0 on, and whoever may not reach it has none.
+    fn is_reachable(&self) -> bool {
+        self.contains(Gpa(0), 1)
+    }
+
     /// Writes what tells the guest that something is done: an index, or a flag, behind which it finds what was
     /// written before. Whoever has the device do something may make that be seen only once all of it is done
     /// ([`is_late`](Self::is_late)). At most 8 bytes.
@@ -69,6 +74,9 @@ impl<T: GuestMemory + ?Sized> GuestMemory for &T {
     }
     fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
         (**self).contains(gpa, bytes)
+    }
+    fn is_reachable(&self) -> bool {
+        (**self).is_reachable()
     }
     fn publish(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), OutOfBounds> {
         (**self).publish(gpa, bytes)

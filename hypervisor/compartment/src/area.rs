@@ -144,6 +144,36 @@ impl Call {
             bytes: 0,
         }
     }
+
+    /// Whether it is an [`Access`].
+    pub const fn is_access(&self) -> bool {
+        is_access(self.operation)
+    }
+}
+
+const fn is_access(operation: u64) -> bool {
+    const READ: u64 = Operation::Read as u64;
+    const WRITE: u64 = Operation::Write as u64;
+    matches!(operation, READ | WRITE)
+}
+
+/// What an access to a register asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Access {
+    /// As those of a [`Call`].
+    pub now: u64,
+    pub reaches_memory: bool,
+    pub room: usize,
+    /// `offset`, bytes of the width, the value that is written.
+    pub arguments: [u64; 3],
+}
+
+impl Access {
+    /// As a call like any other.
+    pub const fn call(&self, operation: Operation) -> Call {
+        let Self { now, reaches_memory, room, arguments: [offset, width, value] } = *self;
+        Call { now, reaches_memory, room, ..Call::new(operation, [offset, width, value, 0, 0]) }
+    }
 }
 
 /// How many there are of what an answer has besides.
@@ -194,6 +224,8 @@ impl Flags {
     pub const RESTS: u64 = 1 << 10;
     /// What it accepts and what it has done is said as well.
     pub const SAYS_DONE: u64 = 1 << 11;
+    /// There is more to the answer than a value. Without it nothing else is looked at.
+    const HAS_MORE: u64 = 1 << 12;
 
     /// Of a device with these lines.
     pub fn new(lines: [bool; LINES]) -> Self {
@@ -285,6 +317,45 @@ impl<'a> Area<'a> {
         ] = call.arguments;
     }
 
+    /// Says what an access is: a call without data.
+    #[inline]
+    pub(crate) const fn set_access(&mut self, operation: Operation, access: &Access) {
+        self.header[at::OPERATION] = operation as u64;
+        self.header[at::NOW] = access.now;
+        self.header[at::REACHES_MEMORY] = access.reaches_memory as u64;
+        self.header[at::ROOM] = access.room as u64;
+        [self.header[at::CALL], self.header[at::CALL + 1], self.header[at::CALL + 2]] = access.arguments;
+    }
+
+    /// What the access is that the call is, and whether it is a read, if it is one.
+    #[inline]
+    pub(crate) const fn access(&self) -> Option<(bool, Access)> {
+        let operation = self.header[at::OPERATION];
+        if !is_access(operation) {
+            return None;
+        }
+        let access = Access {
+            now: self.header[at::NOW],
+            reaches_memory: self.header[at::REACHES_MEMORY] != 0,
+            room: self.header[at::ROOM] as usize,
+            arguments: [self.header[at::CALL], self.header[at::CALL + 1], self.header[at::CALL + 2]],
+        };
+        Some((operation == Operation::Read as u64, access))
+    }
+
+    /// The value that was answered, if that is all.
+    #[inline]
+    pub(crate) const fn value(&self) -> Option<u64> {
+        if self.header[at::FLAGS] == 0 { Some(self.header[at::ANSWER]) } else { None }
+    }
+
+    /// Answers a value and nothing else: nothing is to be done, and the device says the same of itself as before.
+    #[inline]
+    pub(crate) const fn set_value(&mut self, value: u64) {
+        self.header[at::ANSWER] = value;
+        self.header[at::FLAGS] = 0;
+    }
+
     /// What was answered, where it is within the area's bounds.
     #[inline]
     pub(crate) fn answer(&self) -> Result<Answer, Ended> {
@@ -325,6 +396,7 @@ impl<'a> Area<'a> {
         let Answer { arguments, bytes, mut flags, counts } = *answer;
         let words = counts.encode();
         flags.set(Flags::OVERFLOW, words.is_none());
+        flags.set(Flags::HAS_MORE, true);
         self.header[at::ANSWER..at::ANSWER_BYTES].copy_from_slice(&arguments);
         self.header[at::ANSWER_BYTES] = bytes as u64;
         self.header[at::FLAGS] = flags.0;

@@ -33,6 +33,11 @@ impl Published {
         }
     }
 
+    /// Whether there is nothing, and nobody was told that it is too early to ask.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.count.get() == 0 && !self.is_untold.get()
+    }
+
     /// Takes what there is: gives each to `put`. How many there were, and whether the model is to be asked to
     /// tell of them.
     pub(crate) fn take(&self, mut put: impl FnMut(usize, [u64; PUBLISHED_WORDS])) -> (usize, bool) {

@@ -21,6 +21,8 @@ use devices::rest::Rest;
 use network::{Frame, Parts};
 use spec::{Gpa, Width};
 
+mod register;
+
 /// The context of a call that no access made.
 macro_rules! nothing {
     () => {
@@ -215,8 +217,7 @@ impl<C: Compartment> Remote<C> {
         if self.account.is_gone {
             return None;
         }
-        // A guest has memory from 0 on, and a device that may not reach it has none.
-        let reaches_memory = context.memory.contains(Gpa(0), 1);
+        let reaches_memory = context.memory.is_reachable();
         let room = context.effects.room();
         let call = Call { now: context.now, reaches_memory, room, bytes, ..Call::new(operation, arguments) };
         self.now = context.now;
@@ -282,7 +283,17 @@ impl<C: Compartment> Remote<C> {
             copy((start, bytes), &self.buffer, area.buffer());
         }
         self.compartment.enter()?;
+        self.take_over(call, context)
+    }
+
+    /// Takes over what was answered to a call. Nothing changes where that is no answer.
+    fn take_over(&mut self, call: &Call, context: &mut Context<'_>) -> Result<Answer, Ended> {
         let mut area = Area::new(self.compartment.area(), &self.places).ok_or(NO_AREA)?;
+        if call.is_access()
+            && let Some(value) = area.value()
+        {
+            return Ok(Answer { arguments: [value, 0, 0, 0, 0], ..Answer::default() });
+        }
         let answer = area.answer()?;
         let made = check(call, &answer, &area, context)?;
         let requests = self.requests.saturating_add(made);
@@ -389,11 +400,11 @@ impl<C: Compartment> Device for Remote<C> {
     }
 
     fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64 {
-        self.ask(Operation::Read, [offset, width.bytes(), 0, 0, 0], context).unwrap_or(width.mask())
+        self.access(Operation::Read, [offset, width.bytes(), 0], context).unwrap_or(width.mask())
     }
 
     fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
-        self.ask(Operation::Write, [offset, width.bytes(), value, 0, 0], context);
+        self.access(Operation::Write, [offset, width.bytes(), value], context);
     }
 
     fn read_string(

@@ -56,7 +56,42 @@ impl Server {
     }
 
     /// Does what the call in the area says, and answers there.
+    #[inline]
     pub fn serve(&mut self, memory: &dyn GuestMemory, area: &mut Area<'_>) {
+        let Some((is_read, access)) = area.access() else { return self.serve_any(memory, area) };
+        let memory = if access.reaches_memory { memory } else { &Unreachable };
+        self.effects.limit(access.room);
+        let late = Late { memory, published: &self.published };
+        let reached: &dyn GuestMemory = if self.said.is_empty() { memory } else { &late };
+        let context = &mut Context { memory: reached, now: access.now, effects: &mut self.effects };
+        let [offset, width, value] = access.arguments;
+        let width = width_of(width);
+        let value = if is_read {
+            self.device.read(offset, width, context)
+        } else {
+            self.device.write(offset, width, value, context);
+            0
+        };
+        if self.effects.is_untouched() && self.published.is_empty() && self.device.is_committed() {
+            return area.set_value(value);
+        }
+        self.answer_access(is_read, value, area);
+    }
+
+    /// Answers an access that had consequences.
+    #[inline(never)]
+    fn answer_access(&mut self, is_read: bool, value: u64, area: &mut Area<'_>) {
+        let mut answer = Answer { arguments: [value, 0, 0, 0, 0], ..Answer::default() };
+        let is_committed = self.after(&mut answer, area);
+        if !is_read && !is_committed {
+            self.say_done(&mut answer, area);
+        }
+        area.set_answer(&answer);
+    }
+
+    /// As [`serve`](Self::serve), whatever the call is.
+    #[inline(never)]
+    fn serve_any(&mut self, memory: &dyn GuestMemory, area: &mut Area<'_>) {
         let call = area.call();
         let memory = if call.reaches_memory { memory } else { &Unreachable };
         let operation = Operation::of(call.operation);
@@ -65,8 +100,11 @@ impl Server {
             self.before(&call, area);
         }
         let mut answer = self.perform(operation, &call, memory, area);
-        self.after(&mut answer, area);
+        let is_committed = self.after(&mut answer, area);
         self.describe(operation, &mut answer, memory, area);
+        if !is_committed {
+            self.say_done(&mut answer, area);
+        }
         area.set_answer(&answer);
     }
 
@@ -180,8 +218,8 @@ impl Server {
     }
 
     /// Puts effects where ring 0 finds them, with what requests write of the device's buffer, what is published, and
-    /// the changes of the device's state.
-    fn after(&mut self, answer: &mut Answer, area: &mut Area<'_>) {
+    /// the changes of the device's state. Whether there were none, so that it says the same of itself as before.
+    fn after(&mut self, answer: &mut Answer, area: &mut Area<'_>) -> bool {
         let mut has_overflowed = false;
         while let Some(effect) = self.effects.pop() {
             if let DeviceEffect::Submit(request) = effect
@@ -200,7 +238,8 @@ impl Server {
         has_overflowed |= self.effects.take_overflow();
         let (published, is_untold) = self.published.take(|index, entry| area.set_published(index, entry));
         answer.counts.published = published;
-        if !self.said.is_empty() {
+        let is_committed = self.device.is_committed();
+        if !is_committed && !self.said.is_empty() {
             let mut journal = Journal::new(&mut self.said, area.records());
             self.device.journal(&mut journal);
             match journal.finish() {
@@ -211,10 +250,10 @@ impl Server {
         answer.flags = Flags::new(self.device.lines());
         answer.flags.set(Flags::UNTOLD, is_untold);
         answer.flags.set(Flags::OVERFLOW, has_overflowed);
+        is_committed
     }
 
-    /// Says what the device can be asked without being entered: what it accepts and has done, which no read
-    /// changes, and whether it need be polled.
+    /// Says whether the device need be polled.
     fn describe(
         &mut self,
         operation: Option<Operation>,
@@ -222,26 +261,27 @@ impl Server {
         memory: &dyn GuestMemory,
         area: &mut Area<'_>,
     ) {
-        match operation {
-            Some(Operation::Read | Operation::ReadString) => return,
+        let is_poll = matches!(
+            operation,
             Some(
                 Operation::Poll
-                | Operation::Transmit
-                | Operation::TakeDoorbell
-                | Operation::Tell
-                | Operation::WantNotifications,
-            ) => {
-                let rest = &mut self.rest;
-                rest.clear();
-                if self.device.rests(rest, memory) {
-                    answer.flags.set(Flags::RESTS, true);
-                    (answer.counts.watches, answer.counts.wishes) =
-                        (rest.watches().len(), rest.wishes().len());
-                    area.set_rest(rest);
-                }
-            }
-            _ => {}
+                    | Operation::Transmit
+                    | Operation::TakeDoorbell
+                    | Operation::Tell
+                    | Operation::WantNotifications,
+            )
+        );
+        let rest = &mut self.rest;
+        rest.clear();
+        if is_poll && self.device.rests(rest, memory) {
+            answer.flags.set(Flags::RESTS, true);
+            (answer.counts.watches, answer.counts.wishes) = (rest.watches().len(), rest.wishes().len());
+            area.set_rest(rest);
         }
+    }
+
+    /// Says what the device accepts and has done, which ring 0 keeps until it is said again.
+    fn say_done(&self, answer: &mut Answer, area: &mut Area<'_>) {
         answer.flags.set(Flags::SAYS_DONE, true);
         area.set_done(&Done { accepts: self.device.accepts(), work: self.device.work() });
     }

@@ -352,8 +352,16 @@ pub trait Device: Send {
         0
     }
 
+    /// Whether all of it is as it was when [`journal`](Self::journal) was called last: its words, its lines, and
+    /// what it accepts and has done. Then nobody need ask. A device that does not keep an eye on that may have
+    /// changed.
+    fn is_committed(&self) -> bool {
+        false
+    }
+
     /// Says what it would have to be told to go on after it was lost: those words that are others than when
-    /// this was called last. Called after each other call, so its cost is that of each.
+    /// this was called last. Called after each other call but those after which it is
+    /// [committed](Self::is_committed), so its cost is that of each.
     fn journal(&mut self, journal: &mut Journal<'_>) {
         let _ = journal;
     }

@@ -110,6 +110,12 @@ impl<E: Copy + Default> Effects<E> {
         self.len == 0
     }
 
+    /// Whether there is nothing to do, and nothing was lost since that was last asked.
+    #[inline]
+    pub const fn is_untouched(&self) -> bool {
+        self.len == 0 && !self.overflowed
+    }
+
     /// How many there are.
     pub const fn len(&self) -> usize {
         self.len

@@ -64,8 +64,8 @@ pub struct Ne2000 {
     link_is_up: bool,
     /// The level of the line that the last effect was about.
     told: bool,
-    /// The registers as they were committed last.
-    committed: Option<state::State>,
+    /// Something may be other than when it was committed.
+    touched: bool,
 }
 
 impl Ne2000 {
@@ -85,7 +85,7 @@ impl Ne2000 {
             missed: 0,
             link_is_up: false,
             told: false,
-            committed: None,
+            touched: true,
         }
     }
 
@@ -248,12 +248,18 @@ impl Ne2000 {
         }
     }
 
-    /// Calls `access`, and says whether the line has to be looked at.
+    /// Whether reading this changes nothing but what is read: a register of one byte that is no counter.
+    const fn is_plain(&self, offset: u64) -> bool {
+        offset < DATA && !(offset == page0::MISSED && self.page() == 0)
+    }
+
+    /// Calls `access`, which may change anything, and says whether the line has to be looked at.
     fn with<R>(
         &mut self,
         context: &mut Context<'_>,
         access: impl FnOnce(&mut Self, &mut Context<'_>) -> R,
     ) -> R {
+        self.touched = true;
         let result = access(self, context);
         if self.line() != self.told {
             self.told = self.line();
@@ -296,6 +302,9 @@ impl Device for Ne2000 {
     }
 
     fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64 {
+        if self.is_plain(offset) {
+            return self.read_register(offset).into();
+        }
         self.with(context, |interface, _| interface.read_port(offset, width)) & width.mask()
     }
 
@@ -347,6 +356,7 @@ impl Device for Ne2000 {
 
     fn reset(&mut self) {
         // The link stays, and nothing is allocated.
+        self.touched = true;
         self.reset_chip();
         self.ring = Ring::default();
         self.remote.reset();
@@ -429,6 +439,10 @@ impl Device for Ne2000 {
 
     fn state_words(&self) -> usize {
         STATE_WORDS
+    }
+
+    fn is_committed(&self) -> bool {
+        !self.touched
     }
 
     fn journal(&mut self, journal: &mut Journal<'_>) {

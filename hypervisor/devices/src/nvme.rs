@@ -441,13 +441,14 @@ impl Device for Nvme {
         if offset >= WINDOW_BYTES || !width.is_aligned(offset) {
             return;
         }
+        let doorbell = offset.checked_sub(register::DOORBELLS);
+        if width == Width::Dword && self.shadow.is_some() && doorbell.is_some_and(|doorbell| doorbell >= 8) {
+            // Whoever polls finds it in the guest's memory.
+            return context.effects.push(DeviceEffect::Wake);
+        }
         self.touched.queues = true;
         match width {
-            Width::Dword => match offset.checked_sub(register::DOORBELLS) {
-                // Whoever polls finds it in the guest's memory.
-                Some(doorbell) if doorbell >= 8 && self.shadow.is_some() => {
-                    return context.effects.push(DeviceEffect::Wake);
-                }
+            Width::Dword => match doorbell {
                 Some(doorbell) => self.ring(doorbell >> 2, value as u32),
                 None => self.write_register(offset, value as u32),
             },
@@ -513,6 +514,10 @@ impl Device for Nvme {
 
     fn state_words(&self) -> usize {
         STATE_WORDS
+    }
+
+    fn is_committed(&self) -> bool {
+        !(self.touched.queues || self.touched.registers)
     }
 
     fn journal(&mut self, journal: &mut Journal<'_>) {

@@ -31,13 +31,15 @@ pub struct Serial {
     /// The level of the line that the last effect was about.
     told: bool,
     work: Work,
+    /// Something may be other than when it was committed.
+    touched: bool,
 }
 
 impl Serial {
     /// A port at power-up.
     pub fn new() -> Self {
         let printed = [0; PRINTED_BYTES];
-        Self { uart: Uart::new(), printed, used: 0, told: false, work: Work::default() }
+        Self { uart: Uart::new(), printed, used: 0, told: false, work: Work::default(), touched: true }
     }
 
     fn put(&mut self, byte: u8, context: &mut Context<'_>) {
@@ -58,6 +60,7 @@ impl Serial {
         let line = self.uart.line();
         if line != self.told {
             self.told = line;
+            self.touched = true;
             context.effects.push(DeviceEffect::Line);
         }
     }
@@ -89,6 +92,7 @@ impl Device for Serial {
     fn read(&mut self, offset: u64, width: Width, context: &mut Context<'_>) -> u64 {
         let mut value = width.mask();
         for (shift, register) in registers(offset, width) {
+            self.touched |= self.uart.changes_by_read(register);
             value = value & !(0xff << shift) | u64::from(self.uart.read(register)) << shift;
         }
         self.tell(context);
@@ -97,7 +101,9 @@ impl Device for Serial {
 
     fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
         for (shift, register) in registers(offset, width) {
-            if let Some(byte) = self.uart.write(register, (value >> shift) as u8) {
+            let byte = (value >> shift) as u8;
+            self.touched |= self.uart.changes_by_write(register, byte);
+            if let Some(byte) = self.uart.write(register, byte) {
                 self.put(byte, context);
             }
         }
@@ -105,6 +111,7 @@ impl Device for Serial {
     }
 
     fn output(&mut self, into: &mut [u8], _: &mut Context<'_>) -> usize {
+        self.touched = true;
         let count = into.len().min(self.used);
         into.iter_mut().zip(&self.printed).take(count).for_each(|(place, byte)| *place = *byte);
         self.used -= count;
@@ -118,6 +125,7 @@ impl Device for Serial {
     }
 
     fn input(&mut self, byte: u8, context: &mut Context<'_>) -> bool {
+        self.touched = true;
         let taken = self.uart.receive(byte);
         self.work.bytes += u64::from(taken);
         self.tell(context);
@@ -144,6 +152,10 @@ impl Device for Serial {
 
     fn state_words(&self) -> usize {
         STATE_WORDS
+    }
+
+    fn is_committed(&self) -> bool {
+        !self.touched
     }
 
     fn journal(&mut self, journal: &mut Journal<'_>) {

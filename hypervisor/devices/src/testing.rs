@@ -294,10 +294,12 @@ impl Kept {
         reason = "a device that says more than it said it would shall fail the test"
     )]
     pub fn follow<D: Device + ?Sized>(&mut self, device: &mut D) {
+        let is_committed = device.is_committed();
         let mut records = vec![0; record_words(self.said.len())];
         let mut journal = Journal::new(&mut self.said, &mut records);
         device.journal(&mut journal);
         let used = journal.finish().expect("more words than it said");
+        assert!(used == 0 || !is_committed, "it said that nothing has changed");
         apply(records.get(..used).unwrap_or_default(), &mut self.words).expect("words of the state");
     }
 

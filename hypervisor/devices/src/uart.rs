@@ -144,6 +144,26 @@ impl Uart {
         }
     }
 
+    /// Whether reading this register may change anything but what is read.
+    pub(crate) const fn changes_by_read(&self, register: u8) -> bool {
+        match register {
+            1 | 3 | 4 | 7 => false,
+            5 => self.overrun,
+            6 => self.msr_delta != 0,
+            _ => true,
+        }
+    }
+
+    /// Whether writing this to this register may change anything.
+    pub(crate) const fn changes_by_write(&self, register: u8, value: u8) -> bool {
+        match register {
+            3 => value != self.lcr,
+            5 | 6 => false,
+            7 => value != self.scratch,
+            _ => true,
+        }
+    }
+
     /// Reads register 0 to 7.
     pub fn read(&mut self, register: u8) -> u8 {
         let divisor_access = self.lcr & LCR_DIVISOR_ACCESS != 0;

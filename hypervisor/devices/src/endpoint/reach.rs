@@ -21,6 +21,10 @@ impl GuestMemory for Reach<'_> {
     fn contains(&self, gpa: Gpa, bytes: u64) -> bool {
         self.bus_master && self.memory.contains(gpa, bytes)
     }
+    /// All guests have memory.
+    fn is_reachable(&self) -> bool {
+        self.bus_master
+    }
 }
 
 /// The device's own buffer.

@@ -4,7 +4,7 @@ use super::Ne2000;
 use super::remote::{BUFFER_BYTES, Way, copy};
 use super::ring::Ring;
 use crate::Device;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, bit};
 use crate::snapshot::{self, RestoreFault, SaveFault, has, is_of};
 use network::MacAddress;
 use serde::{Deserialize, Serialize};
@@ -36,22 +36,29 @@ pub(super) struct State {
     pub(super) link_is_up: bool,
 }
 
-/// Bytes of the registers, as they are committed.
-const REGISTER_BYTES: usize = 96;
+/// Words of the registers, as they are committed.
+const REGISTERS: usize = 5;
+/// In the byte of flags: which way remote DMA goes is above.
+mod flag {
+    pub const RUNS: u32 = 0;
+    pub const LINK: u32 = 1;
+    pub const WAY: u32 = 2;
+}
+/// Ways by number.
+const WAYS: [Way; 3] = [Way::Off, Way::ToGuest, Way::FromGuest];
 /// Words of the committed state: the level that was told, the registers, the memory.
 pub(crate) const STATE_WORDS: usize = MEMORY_AT + BUFFER_BYTES / 8;
 const REGISTERS_AT: usize = 1;
-const MEMORY_AT: usize = REGISTERS_AT + REGISTER_BYTES / 8;
+const MEMORY_AT: usize = REGISTERS_AT + REGISTERS;
 
 impl Ne2000 {
     /// The memory is 16 KiB, of which a call changes some pages: those are said, whole.
     pub(super) fn say(&mut self, journal: &mut Journal<'_>) {
-        journal.put(0, self.told.into());
-        let state = self.state();
-        if self.committed != Some(state) {
-            self.committed = Some(state);
-            journal.encode::<_, REGISTER_BYTES>(REGISTERS_AT, &state);
+        if !core::mem::take(&mut self.touched) {
+            return;
         }
+        journal.put(0, self.told.into());
+        journal.put_all(REGISTERS_AT, &self.register_words());
         let memory = &mut self.remote.memory;
         let mut changed = core::mem::take(&mut memory.changed);
         while changed != 0 {
@@ -62,9 +69,96 @@ impl Ne2000 {
         }
     }
 
+    /// The registers, but for the address's memory, which nothing changes.
+    fn register_words(&self) -> [u64; REGISTERS] {
+        let way = WAYS.iter().position(|way| *way == self.remote.way).unwrap_or_default();
+        let flags = u8::from(self.is_running) << flag::RUNS
+            | u8::from(self.link_is_up) << flag::LINK
+            | (way as u8) << flag::WAY;
+        let Ring { start, stop, boundary, current, config, status, station: [a, b, c, d, e, f], multicast } =
+            self.ring;
+        let ([from, from_above], [left, left_above]) =
+            (self.remote.address.to_le_bytes(), self.remote.left.to_le_bytes());
+        let [bytes, bytes_above] = self.transmit_bytes.to_le_bytes();
+        [
+            u64::from_le_bytes([
+                from,
+                from_above,
+                left,
+                left_above,
+                self.command,
+                self.status,
+                flags,
+                self.missed,
+            ]),
+            u64::from_le_bytes([
+                start,
+                stop,
+                boundary,
+                current,
+                config,
+                status,
+                self.mask,
+                self.remote.config,
+            ]),
+            u64::from_le_bytes([
+                self.transmit_page,
+                bytes,
+                bytes_above,
+                self.transmit_config,
+                self.transmit_status,
+                0,
+                0,
+                0,
+            ]),
+            u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+            multicast,
+        ]
+    }
+
+    /// What these words say of the registers.
+    fn state_of(&self, words: &[u64]) -> Result<State, RestoreFault> {
+        let words =
+            words.get(REGISTERS_AT..).and_then(<[u64]>::first_chunk).ok_or(RestoreFault::Malformed)?;
+        let [first, second, third, station, multicast]: [u64; REGISTERS] = *words;
+        let [from, from_above, left, left_above, command, status, flags, missed] = first.to_le_bytes();
+        let [start, stop, boundary, current, config, received, mask, data_config] = second.to_le_bytes();
+        let [transmit_page, bytes, bytes_above, transmit_config, transmit_status, ..] = third.to_le_bytes();
+        journal::ends(third, 40)?;
+        let [a, b, c, d, e, f, ..] = station.to_le_bytes();
+        journal::ends(station, 48)?;
+        let way = WAYS.get(usize::from(flags >> flag::WAY)).ok_or(RestoreFault::Malformed)?;
+        Ok(State {
+            mac: self.remote.mac(),
+            command,
+            is_running: bit(flags.into(), flag::RUNS),
+            ring: Ring {
+                start,
+                stop,
+                boundary,
+                current,
+                config,
+                status: received,
+                station: [a, b, c, d, e, f],
+                multicast,
+            },
+            address: u16::from_le_bytes([from, from_above]),
+            left: u16::from_le_bytes([left, left_above]),
+            way: *way,
+            data_config,
+            transmit_page,
+            transmit_bytes: u16::from_le_bytes([bytes, bytes_above]),
+            transmit_config,
+            transmit_status,
+            status,
+            mask,
+            missed,
+            link_is_up: bit(flags.into(), flag::LINK),
+        })
+    }
+
     pub(super) fn take_over_words(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
-        let state: State = journal::decode::<_, REGISTER_BYTES>(words, REGISTERS_AT)?;
-        is_of(state.mac == self.remote.mac())?;
+        let state = self.state_of(words)?;
         state.check()?;
         journal::copy(words, MEMORY_AT, &mut self.remote.memory.buffer)?;
         self.become_as(&state);
@@ -103,6 +197,7 @@ impl Ne2000 {
     }
 
     const fn become_as(&mut self, state: &State) {
+        self.touched = true;
         self.command = state.command;
         self.is_running = state.is_running;
         self.ring = state.ring;

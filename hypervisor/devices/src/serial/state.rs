@@ -23,6 +23,9 @@ const LINE: u32 = 32;
 
 impl Serial {
     pub(super) fn say(&mut self, journal: &mut Journal<'_>) {
+        if !core::mem::take(&mut self.touched) {
+            return;
+        }
         journal.put(0, self.used as u64 | u64::from(self.told) << LINE);
         if self.used > 0 {
             let (printed, _) = self.printed.as_chunks::<8>();
@@ -41,7 +44,7 @@ impl Serial {
         journal::ends(head & !(u64::MAX >> LINE), LINE + 1)?;
         self.uart.take_over(words, UART_AT)?;
         journal::copy(words, PRINTED_AT, &mut self.printed)?;
-        (self.used, self.told) = (used, bit(head, LINE));
+        (self.used, self.told, self.touched) = (used, bit(head, LINE), true);
         self.work.take_over(words, WORK_AT)
     }
 
@@ -67,6 +70,7 @@ impl Serial {
         self.told = uart.line();
         self.uart = uart;
         self.used = 0;
+        self.touched = true;
         Ok(())
     }
 }

@@ -339,6 +339,19 @@ impl<F: Function> Transport<F> {
         }
     }
 
+    /// Whether no message has to be sent, and the line is as it was told.
+    const fn has_told(&self) -> bool {
+        self.unsent == 0 && (self.isr != 0) == self.told
+    }
+
+    /// Sends what there was no room for, if anything.
+    fn notify_late(&mut self, context: &mut Context<'_>) {
+        if !self.has_told() {
+            self.touched.queues = true;
+            self.notify(context);
+        }
+    }
+
     fn read_config(&self, offset: u64, width: Width) -> u64 {
         let byte = |index| u64::from(self.function.read_config(offset.saturating_add(index))) << (8 * index);
         (0..width.bytes()).fold(0, |value, index| value | byte(index))
@@ -373,8 +386,12 @@ impl<F: Function> Device for Transport<F> {
     fn write(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
         match offset {
             NOTIFY..WINDOW_BYTES => {
-                self.touched.queues = true;
+                // Where somebody polls, all that comes of it is that he is woken.
+                self.touched.queues |= !self.is_polled;
                 self.work(context);
+            }
+            COMMON..ISR if width.is_aligned(offset) && self.select(offset, width, value) => {
+                self.notify_late(context);
             }
             COMMON..ISR if width.is_aligned(offset) => {
                 self.touched = Touched::ALL;
@@ -417,12 +434,12 @@ impl<F: Function> Device for Transport<F> {
     }
 
     fn rests(&self, rest: &mut Rest, memory: &dyn GuestMemory) -> bool {
-        let has_told = self.unsent == 0 && (self.isr != 0) == self.told;
         if !self.is_running() {
-            return has_told;
+            return self.has_told();
         }
         let mut queues = self.queues.iter().enumerate();
-        has_told && queues.all(|(index, queue)| queue.rests(self.function.is_notified(index), rest, memory))
+        self.has_told()
+            && queues.all(|(index, queue)| queue.rests(self.function.is_notified(index), rest, memory))
     }
 
     fn want_notifications(&mut self, wanted: bool, context: &mut Context<'_>) -> bool {
@@ -524,6 +541,10 @@ impl<F: Function> Device for Transport<F> {
 
     fn state_words(&self) -> usize {
         state_words(self.queues.len()) + self.function.state_words()
+    }
+
+    fn is_committed(&self) -> bool {
+        !self.touched.is_anything()
     }
 
     fn journal(&mut self, journal: &mut Journal<'_>) {

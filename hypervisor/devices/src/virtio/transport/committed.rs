@@ -17,11 +17,17 @@ pub(crate) const fn state_words(queues: usize) -> usize {
 pub(super) struct Touched {
     /// How far the queues are, the first word, and what the type says.
     pub(super) queues: bool,
-    /// The registers, and where queues are.
+    /// The registers that say which half of the features and which queue other registers are of.
+    pub(super) selects: bool,
+    /// All registers, and where queues are.
     pub(super) registers: bool,
 }
 
 impl Touched {
-    pub(super) const ALL: Self = Self { queues: true, registers: true };
-    pub(super) const NOTHING: Self = Self { queues: false, registers: false };
+    pub(super) const ALL: Self = Self { queues: true, selects: true, registers: true };
+    pub(super) const NOTHING: Self = Self { queues: false, selects: false, registers: false };
+
+    pub(super) const fn is_anything(self) -> bool {
+        self.queues || self.selects || self.registers
+    }
 }

@@ -37,15 +37,24 @@ impl<F: Function> Transport<F> {
         }
     }
 
+    /// The driver says what other registers are of, if this is such a register.
+    pub(super) fn select(&mut self, offset: u64, width: Width, value: u64) -> bool {
+        let is_new = match (offset, width) {
+            (common::DEVICE_FEATURE_SELECT, Width::Dword) => replace(&mut self.device_select, value as u32),
+            (common::DRIVER_FEATURE_SELECT, Width::Dword) => replace(&mut self.driver_select, value as u32),
+            (common::QUEUE_SELECT, Width::Word) => replace(&mut self.queue_select, value as u16),
+            _ => return false,
+        };
+        self.touched.selects |= is_new;
+        true
+    }
+
     pub(super) fn write_common(&mut self, offset: u64, width: Width, value: u64, context: &mut Context<'_>) {
         let (dword, word) = (value as u32, value as u16);
         match (offset, width) {
-            (common::DEVICE_FEATURE_SELECT, Width::Dword) => self.device_select = dword,
-            (common::DRIVER_FEATURE_SELECT, Width::Dword) => self.driver_select = dword,
             (common::DRIVER_FEATURE, Width::Dword) => self.take_features(dword),
             (common::CONFIG_VECTOR, Width::Word) => self.config_vector = self.vector(word),
             (common::STATUS, Width::Byte) => self.set_status(value as u8, context),
-            (common::QUEUE_SELECT, Width::Word) => self.queue_select = word,
             (common::QUEUE_SIZE, Width::Word) => {
                 let features = self.driver_features;
                 self.queue_mut().into_iter().for_each(|queue| queue.set_size(word, features));
@@ -85,6 +94,11 @@ impl<F: Function> Transport<F> {
         };
         self.driver_features = self.driver_features & !(0xffff_ffff << shift) | u64::from(value) << shift;
     }
+}
+
+/// Whether `place` was other than `value`, which it now is.
+fn replace<T: PartialEq>(place: &mut T, value: T) -> bool {
+    core::mem::replace(place, value) != *place
 }
 
 /// The half of 64 features that `select` names.

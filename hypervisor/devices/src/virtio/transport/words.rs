@@ -2,7 +2,7 @@
 //!
 //! Most calls change how far the queues are, and nothing else. So the registers and the places of queues, which
 //! only the driver's writes change, are looked at after such a write alone; and a read of a register has nothing to
-//! look at.
+//! look at, as has a write that selects what is selected.
 //!
 //! [`Device::journal`]: crate::Device::journal
 
@@ -24,6 +24,9 @@ mod field {
     pub const UNSENT: u32 = 32;
 }
 
+/// Which of the words of registers has the numbers of a vector and of a queue.
+const NUMBERS: usize = 2;
+
 impl<F: Function> Transport<F> {
     const fn registers_at(&self) -> usize {
         FAR_AT + FAR_WORDS * self.queues.len()
@@ -38,8 +41,12 @@ impl<F: Function> Transport<F> {
             }
             self.function.journal(state_words(self.queues.len()), journal);
         }
+        let at = self.registers_at();
+        if touched.selects && !touched.registers {
+            journal.put(at, self.halves());
+            journal.put(at + NUMBERS, self.numbers());
+        }
         if touched.registers {
-            let at = self.registers_at();
             journal.put_all(at, &self.register_words());
             for (queue, at) in self.queues.iter().zip((at + REGISTERS..).step_by(PLACE_WORDS)) {
                 journal.put_all(at, &queue.place());
@@ -56,15 +63,17 @@ impl<F: Function> Transport<F> {
             | u64::from(self.unsent) << field::UNSENT
     }
 
+    fn halves(&self) -> u64 {
+        u64::from(self.device_select) | u64::from(self.driver_select) << 32
+    }
+
+    fn numbers(&self) -> u64 {
+        u64::from(self.config_vector) | u64::from(self.queue_select) << 16
+    }
+
     fn register_words(&self) -> [u64; REGISTERS] {
         let [low, high] = self.access.to_words();
-        [
-            u64::from(self.device_select) | u64::from(self.driver_select) << 32,
-            self.driver_features,
-            u64::from(self.config_vector) | u64::from(self.queue_select) << 16,
-            low,
-            high,
-        ]
+        [self.halves(), self.driver_features, self.numbers(), low, high]
     }
 
     pub(super) fn take_over_words(&mut self, words: &[u64]) -> Result<(), RestoreFault> {
