@@ -169,7 +169,7 @@ fn try_build(
     // SAFETY: `take_memory` took the blocks for this guest alone.
     let memory = unsafe { GuestRam::new(blocks) }.map_err(|_| "its memory overlaps itself")?;
     let whose = (index, &plan, &memory);
-    if plan.config.runs_in == RunsIn::Ring3 {
+    if plan.runs_in == RunsIn::Ring3 {
         for (number, processor) in processors.iter().enumerate() {
             processor.set_interpreter(interpreters::of(whose, number)?);
         }

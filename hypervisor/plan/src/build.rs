@@ -80,6 +80,7 @@ fn plan_guest(config: &Config, name: &str, guest: &GuestConfig, platform: &Platf
     GuestPlan {
         name: name.to_string(),
         config: guest.clone(),
+        runs_in: config.place_of_machine(guest),
         apic_ids: guest.cpus.iter().filter_map(processor).collect(),
         memory_bytes: guest.memory.bytes(),
         low_memory_end: guest_memory::low_end(guest, platform),

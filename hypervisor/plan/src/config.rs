@@ -134,9 +134,10 @@ table! {
         /// Which processor does the work for emulated functions on drives and networks that the hypervisor
         /// keeps.
         pub io: IoProcessor = IoProcessor::Housekeeping,
-        /// Where the guests' emulated functions run for which their tables do not say it. One that can run in
-        /// the hypervisor alone runs there.
-        pub runs_in: RunsIn = RunsIn::USUAL,
+        /// Where that runs of which its own table does not say it: guests' emulated functions, the drivers of disks and
+        /// uplinks, guests' machines. What can run in the hypervisor alone runs there. Without this key the
+        /// functions are in ring 3, and the others in the hypervisor.
+        pub runs_in: Option<RunsIn> = None,
         /// How often in a minute the model of a function in ring 3 is made anew after it failed. Then the function
         /// is as a card that was pulled out.
         pub restarts: u32 = USUAL_RESTARTS,
@@ -153,7 +154,7 @@ impl Default for HypervisorConfig {
             share_cores: false,
             barriers: Barriers::Auto,
             io: IoProcessor::Housekeeping,
-            runs_in: RunsIn::USUAL,
+            runs_in: None,
             restarts: USUAL_RESTARTS,
             kill: Vec::new(),
         }
@@ -256,7 +257,7 @@ table! {
         /// Where those of its instructions are interpreted that reach its devices, one for each of its processors where that
         /// is ring 3. What a device then does has a place of its own. Task switches by hardware, and stepping
         /// over instructions that an exit names, are the hypervisor's either way.
-        pub runs_in: RunsIn = RunsIn::Hypervisor,
+        pub runs_in: Option<RunsIn> = None,
         /// Who takes the interrupts of its processors.
         pub interrupts: Interrupts = Interrupts::Auto,
         /// Part of a line that the guest writes to its console when it is up. The summary
@@ -414,7 +415,7 @@ table! {
         /// reads and writes that guest's memory, and every other drive the hypervisor's buffers alone.
         pub isolation: Option<Isolation> = None,
         /// Where its driver runs. In ring 3 it has one drive, whose data is copied.
-        pub runs_in: RunsIn = RunsIn::Hypervisor,
+        pub runs_in: Option<RunsIn> = None,
     }
 }
 
@@ -447,7 +448,7 @@ table! {
         /// Its vendor and device ID.
         pub id: DeviceId,
         /// Where its driver runs. The switch stays in the hypervisor.
-        pub runs_in: RunsIn = RunsIn::Hypervisor,
+        pub runs_in: Option<RunsIn> = None,
     }
 }
 

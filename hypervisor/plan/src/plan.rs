@@ -92,6 +92,8 @@ pub struct GuestPlan {
     pub name: String,
     /// What it asked for: files, command line, policies.
     pub config: GuestConfig,
+    /// Where its machine runs.
+    pub runs_in: RunsIn,
     /// APIC IDs of its processors; virtual processor 0 runs on the first.
     pub apic_ids: Vec<u32>,
     /// Bytes of memory, a multiple of 2 MiB.

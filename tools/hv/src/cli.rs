@@ -77,6 +77,7 @@ Examples:
   cargo hv run examples/shell.toml --iommu none         no IOMMU, no passed-through functions
   cargo hv run my.toml --keep
   cargo hv run my.toml --kill net:03.0@2500             end a model in ring 3 while its guest runs
+  cargo hv run --runs-in ring3                          drivers and guests' machines in ring 3 too
   cargo hv run --headless --log-dir logs --timeout 300")]
 pub struct Run {
     /// Configuration (TOML)
@@ -107,6 +108,9 @@ pub struct Run {
     /// is called as its guest, with `:` and the slot of its function behind, as `cargo hv check` shows it
     #[arg(long, value_name = "COMPARTMENT@MS")]
     pub kill: Vec<plan::Kill>,
+    /// Where models, drivers and guests' machines run of which no table of its own says it
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub runs_in: Option<Place>,
     /// Keep the machine's files (bundle, drive) and say where they are
     #[arg(long)]
     pub keep: bool,
@@ -126,7 +130,9 @@ Examples:
   cargo hv test @amdvi              one column
   cargo hv test --matrix docs/status.md  everything, and the matrix into that page
   cargo hv test --long              what takes too long for every day, and nothing else
-  cargo hv test --long --table docs/long-tests.md")]
+  cargo hv test --long --table docs/long-tests.md
+  cargo hv test attack/ --runs-in ring3  attacks, with drivers and guests' machines in ring 3 too
+  cargo hv test --runs-in hypervisor     everything that may be there in ring 0")]
 pub struct Test {
     /// Only tests whose name contains this
     pub filter: Option<String>,
@@ -139,6 +145,9 @@ pub struct Test {
     /// Only the scenarios that take too long for every day (minutes each)
     #[arg(long, conflicts_with = "matrix")]
     pub long: bool,
+    /// Where models, drivers and guests' machines run of which no table of its own says it
+    #[arg(long, value_enum, value_name = "PLACE", conflicts_with_all = ["matrix", "table"])]
+    pub runs_in: Option<Place>,
     /// Write the outcomes of the long scenarios, with the date, between the markers of this
     /// Markdown file
     #[arg(long, value_name = "FILE", requires = "long", conflicts_with_all = ["filter", "list"])]
@@ -177,6 +186,24 @@ pub struct Image {
     /// For a real machine: leave out what is known of emulators and their bugs
     #[arg(long)]
     pub product: bool,
+}
+
+/// Where that runs which may be in either place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// In compartments in ring 3
+    Ring3,
+    /// In ring 0
+    Hypervisor,
+}
+
+impl From<Place> for plan::RunsIn {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Ring3 => Self::Ring3,
+            Place::Hypervisor => Self::Hypervisor,
+        }
+    }
 }
 
 /// What an image is for.

@@ -63,6 +63,12 @@ impl Source {
         }
     }
 
+    /// The same where all runs there of which no table of its own says it.
+    pub fn with_default_place(mut self, place: plan::RunsIn) -> Self {
+        self.config.hypervisor.runs_in = Some(place);
+        self
+    }
+
     /// Has these compartments ended, beside those that it names itself.
     ///
     /// # Errors

@@ -60,7 +60,12 @@ fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
         | Command::Image(cli::Image { product: true, .. }) => Profile::Product,
         _ => Profile::Release,
     };
-    let workshop = Workshop::new(project, profile);
+    let runs_in = match command {
+        Command::Run(options) => options.runs_in,
+        Command::Test(options) => options.runs_in,
+        _ => None,
+    };
+    let workshop = Workshop::new(project, profile).with_default_place(runs_in.map(Into::into));
     match command {
         Command::Run(options) => return run::run(&workshop, options),
         Command::Test(options) => return testing::run(&workshop, options),

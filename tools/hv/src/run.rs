@@ -25,7 +25,7 @@ use crate::workshop::Workshop;
 pub fn run(workshop: &Workshop, options: &cli::Run) -> Result<ExitCode> {
     let choice = choose_machine(options)?;
     let config = options.config.clone().unwrap_or_else(|| workshop.project().default_config());
-    let mut source = Source::read(&config)?;
+    let mut source = workshop.place(Source::read(&config)?);
     source.kill(&options.kill)?;
     eprintln!("  -- {}", choice.describe());
     for line in choice.refusals(&source.config) {

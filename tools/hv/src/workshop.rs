@@ -25,6 +25,8 @@ const TEST_GUEST: &str = "testguest";
 pub struct Workshop {
     project: Project,
     profile: Profile,
+    /// Where that runs in all configurations of which no table of its own says it.
+    runs_in: Option<plan::RunsIn>,
     qemu: OnceCell<Qemu>,
     old_qemu: OnceCell<Qemu>,
     bochs: OnceCell<Bochs>,
@@ -41,6 +43,7 @@ impl Workshop {
         Self {
             project: project.clone(),
             profile,
+            runs_in: None,
             qemu: OnceCell::new(),
             old_qemu: OnceCell::new(),
             bochs: OnceCell::new(),
@@ -49,6 +52,19 @@ impl Workshop {
             program: OnceCell::new(),
             hostile: OnceCell::new(),
             testguest: OnceCell::new(),
+        }
+    }
+
+    /// The same with this place in the hypervisor's table of each configuration.
+    pub fn with_default_place(self, runs_in: Option<plan::RunsIn>) -> Self {
+        Self { runs_in, ..self }
+    }
+
+    /// Puts that place into a configuration.
+    pub fn place(&self, source: Source) -> Source {
+        match self.runs_in {
+            Some(place) => source.with_default_place(place),
+            None => source,
         }
     }
 
@@ -215,7 +231,7 @@ impl lab::Workshop for Workshop {
 
     fn pack(&self, config: &str, models: Models, folder: &Path, bundle: &Path) -> Result<()> {
         let name = bundle.with_extension("toml");
-        let source = Source::parse(config.to_owned(), name.display().to_string())?;
+        let source = self.place(Source::parse(config.to_owned(), name.display().to_string())?);
         // Quietly: a test is one line.
         let shelves = self.shelves(&source.config, folder)?;
         let built = self.built()?;

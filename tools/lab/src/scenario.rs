@@ -390,6 +390,14 @@ impl Scenario {
         self
     }
 
+    /// Whether it is of what is in ring 3, and says itself what that is.
+    pub fn is_about_ring_3(&self) -> bool {
+        let ends_some = matches!(&self.subject,
+            Subject::Hypervisor(Config::Inline(text)) | Subject::Image(_, Config::Inline(text)) if text.contains("kill = "));
+        let expects_some = self.expect.iter().any(|line| line.text.contains("in ring 3"));
+        self.models == Models::Hostile || ends_some || expects_some
+    }
+
     /// Says what the machine must have; a column whose emulator lacks it skips it.
     pub fn needs(mut self, need: Need) -> Self {
         self.needs.push(need);

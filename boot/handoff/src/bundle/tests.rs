@@ -14,7 +14,7 @@ fn config() -> Config {
         initrd: None,
         modules: vec![],
         command_line: "console=ttyS0".into(),
-        runs_in: plan::RunsIn::Ring3,
+        runs_in: Some(plan::RunsIn::Ring3),
         interrupts: plan::Interrupts::Direct,
         ready: Some("login:".into()),
         on_power_off: plan::EndPolicy::Off,

@@ -222,13 +222,16 @@ fn of_functions(guest: &GuestConfig) -> u64 {
     overlays.chain(display::of(guest).map(|(_, bytes)| bytes)).fold(0, u64::saturating_add)
 }
 
-/// Bytes of the compartments that a guest's functions run in. Each has the guest's memory in its page tables, which
+/// Bytes of the compartments that a guest's functions and its machine run in. Each has the guest's memory in its page tables, which
 /// take 8 bytes for each large page of 2 MiB.
 fn of_compartments(config: &Config, guest: &GuestConfig) -> u64 {
-    let apart = guest.emulated().filter(|(_, pci, model)| config.place_of(pci, *model) == RunsIn::Ring3);
+    let functions = guest.emulated().filter(|(_, pci, model)| config.place_of(pci, *model) == RunsIn::Ring3);
+    // A processor has an interpreter.
+    let machine = if config.place_of_machine(guest) == RunsIn::Ring3 { guest.cpus.len() } else { 0 };
+    let apart = functions.count().saturating_add(machine);
     let each =
         COMPARTMENT_MEMORY.bytes().saturating_add(guest.memory.bytes().div_ceil(MEMORY_GRANULE.bytes() / 8));
-    each.saturating_mul(apart.count() as u64)
+    each.saturating_mul(apart as u64)
 }
 
 /// Bytes of nested tables for a guest's large BARs. A guest may put a BAR where no large page

@@ -20,7 +20,7 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
         let uplink = network.uplink.as_ref().and_then(|uplink| {
             let (function, driver) = check_uplink(config, name, uplink, platform, &mut report)?;
             let place = plan.owned.len();
-            plan.owned.push(OwnedPlan { function, driver, runs_in: uplink.runs_in });
+            plan.owned.push(OwnedPlan { function, driver, runs_in: config.place_of_uplink(uplink) });
             Some(place)
         });
         if report.problems.is_empty() {

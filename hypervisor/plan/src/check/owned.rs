@@ -18,7 +18,7 @@ pub(crate) fn choose(config: &Config, platform: &Platform, plan: &mut Plan) {
         if let Some((function, driver)) = check(config, disk, platform, &mut report)
             && let Some(function) = plan_function(function, platform)
         {
-            let owned = OwnedPlan { function, driver, runs_in: disk.runs_in };
+            let owned = OwnedPlan { function, driver, runs_in: config.place_of_disk(disk) };
             add(name, disk, owned, plan, &mut report);
         }
         plan.problems.append(&mut report.problems);
@@ -92,7 +92,7 @@ fn check_driver(disk: &DiskConfig, function: &Function, driver: Option<Driver>, 
         let message = alloc::format!("{at} is no NVMe or virtio drive: its data is always copied");
         report.add("isolation", message, "remove the key, or use an NVMe or virtio drive");
     }
-    if disk.isolation == Some(Isolation::None) && disk.runs_in == RunsIn::Ring3 {
+    if disk.isolation == Some(Isolation::None) && disk.runs_in == Some(RunsIn::Ring3) {
         // The driver writes the addresses that the drive goes to, so it would reach what the drive reaches.
         let message = "a driver in ring 3 must not reach the memory of guests, and its drive would for it";
         report.add("isolation", message, "remove the key, or write runs_in = \"hypervisor\"");

@@ -69,6 +69,20 @@ fn a_function_runs_where_it_can() {
     }
 }
 
+/// What has no place of its own is where the hypervisor's table says, or where it usually is.
+#[test]
+fn the_hypervisors_table_is_for_drivers_and_machines_too() {
+    let place = |hypervisor: &str, guest: &str| {
+        let text = text(hypervisor, &[]).replacen("kernel", &format!("{guest}\nkernel"), 1);
+        let (config, _) = parse(&text).unwrap();
+        plan(&config, &q35()).guests[0].runs_in
+    };
+    let (ring3, hypervisor) = (RunsIn::Ring3, RunsIn::Hypervisor);
+    assert_eq!(["", RING3, HYPERVISOR].map(|table| place(table, "")), [hypervisor, ring3, hypervisor]);
+    assert_eq!(["", RING3, HYPERVISOR].map(|table| place(table, RING3)), [ring3; 3]);
+    assert_eq!(["", RING3, HYPERVISOR].map(|table| place(table, HYPERVISOR)), [hypervisor; 3]);
+}
+
 #[test]
 fn a_place_that_cannot_be_is_told_with_what_to_write() {
     assert_eq!(
@@ -128,8 +142,9 @@ fn compartments_take_memory() {
         rest.split_once(" MiB").unwrap().0.parse::<u64>().unwrap()
     };
     let rng = "emulate = \"virtio-rng\"";
-    let (none, five, six) = (left(HYPERVISOR, &[rng; 6]), left(RING3, &[rng; 5]), left(RING3, &[rng; 6]));
-    assert_eq!((none - five, none - six), (6, 8));
+    // Its processor's interpreter is there with them.
+    let (none, four, five) = (left(HYPERVISOR, &[rng; 6]), left(RING3, &[rng; 4]), left(RING3, &[rng; 5]));
+    assert_eq!((none - four, none - five), (6, 8));
 }
 
 /// Whoever is ended is named as the kernel numbers guests and functions, in the order of time.
@@ -225,7 +240,7 @@ fn with_disks([nvme, sata, hypervisor]: [&str; 3]) -> Plan {
     plan(&config, &q35())
 }
 
-/// A driver says it alone, and its drive reaches no guest's memory then.
+/// A driver says it, or the hypervisor's table, and in ring 3 its drive reaches no guest's memory.
 #[test]
 fn where_drivers_run() {
     let places = |keys| {
@@ -237,7 +252,9 @@ fn where_drivers_run() {
     };
     let (ring3, hypervisor) = (RunsIn::Ring3, RunsIn::Hypervisor);
     assert_eq!(places(["", "", ""]), (hypervisor, hypervisor, 1));
-    assert_eq!(places(["", "", RING3]), (hypervisor, hypervisor, 1));
+    assert_eq!(places(["", "", RING3]), (ring3, ring3, 0));
+    assert_eq!(places([HYPERVISOR, "", RING3]), (hypervisor, ring3, 1));
+    assert_eq!(places(["isolation = \"none\"", "", RING3]), (hypervisor, ring3, 1));
     assert_eq!(places([RING3, "", HYPERVISOR]), (ring3, hypervisor, 0));
     assert_eq!(places([HYPERVISOR, RING3, ""]), (hypervisor, ring3, 1));
 }
@@ -260,6 +277,7 @@ fn what_a_driver_in_ring_3_cannot_have() {
              runs_in = \"hypervisor\" for all of them"]
     );
     assert_eq!(problems(["", second, ""]), [""; 0]);
+    assert_eq!(problems(["", second, RING3]), [""; 0]);
 }
 
 /// Drivers are ended as models are, where they have a compartment.
@@ -309,11 +327,9 @@ fn with_uplink([uplink, hypervisor]: [&str; 2]) -> Plan {
 #[test]
 fn drivers_of_uplinks() {
     let apart = format!(", {RING3}");
-    for (keys, place) in [
-        (["", RING3], RunsIn::Hypervisor),
-        (["", ""], RunsIn::Hypervisor),
-        ([&apart, HYPERVISOR], RunsIn::Ring3),
-    ] {
+    for (keys, place) in
+        [(["", RING3], RunsIn::Ring3), (["", ""], RunsIn::Hypervisor), ([&apart, HYPERVISOR], RunsIn::Ring3)]
+    {
         let plan = with_uplink(keys);
         assert_eq!(plan.all_problems().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
         assert_eq!(plan.owned.iter().map(|owned| owned.runs_in).collect::<Vec<_>>(), [place], "{keys:?}");

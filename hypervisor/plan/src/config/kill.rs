@@ -56,9 +56,13 @@ impl Config {
     /// What can run in a compartment, each with where it does.
     fn places(&self) -> impl Iterator<Item = (CompartmentName, RunsIn)> {
         let functions = self.functions().map(|(name, place)| (name.into(), place));
-        let disks = self.disk.iter().map(|(name, disk)| (CompartmentName::Disk(name.clone()), disk.runs_in));
-        let uplinks = self.network.iter().filter_map(|(name, network)| {
-            Some((CompartmentName::Network(name.clone()), network.uplink.as_ref()?.runs_in))
+        let disks = self
+            .disk
+            .iter()
+            .map(move |(name, disk)| (CompartmentName::Disk(name.clone()), self.place_of_disk(disk)));
+        let uplinks = self.network.iter().filter_map(move |(name, network)| {
+            let place = self.place_of_uplink(network.uplink.as_ref()?);
+            Some((CompartmentName::Network(name.clone()), place))
         });
         functions.chain(disks).chain(uplinks)
     }

@@ -1,6 +1,6 @@
 //! Where models of emulated functions run, drivers, and interpreters of instructions.
 
-use super::{Config, Model, PciConfig};
+use super::{Config, DiskConfig, GuestConfig, Isolation, Model, PciConfig, Uplink};
 use serde::{Deserialize, Serialize};
 
 choice! {
@@ -20,6 +20,9 @@ choice! {
 impl RunsIn {
     /// Where models run of which the configuration does not say it.
     pub const USUAL: Self = Self::Ring3;
+    /// Where drivers run, and guests' machines: a drive reaches its guest's memory there, and an interpreted
+    /// instruction costs no way to ring 3.
+    pub const USUAL_OF_OTHERS: Self = Self::Hypervisor;
 }
 
 impl Model {
@@ -36,7 +39,26 @@ impl Model {
 impl Config {
     /// Where an emulated function with these keys runs.
     pub fn place_of(&self, pci: &PciConfig, model: Model) -> RunsIn {
-        let wanted = pci.runs_in.unwrap_or(self.hypervisor.runs_in);
+        let wanted = pci.runs_in.or(self.hypervisor.runs_in).unwrap_or(RunsIn::USUAL);
         if model.can_run_in(wanted) { wanted } else { RunsIn::Hypervisor }
+    }
+
+    /// Where the driver of a disk with these keys runs.
+    pub fn place_of_disk(&self, disk: &DiskConfig) -> RunsIn {
+        let same = |other: &&DiskConfig| other.device.path == disk.device.path;
+        let can_be_apart =
+            disk.isolation != Some(Isolation::None) && self.disk.values().filter(same).count() == 1;
+        let wanted = self.hypervisor.runs_in.filter(|_| can_be_apart);
+        disk.runs_in.or(wanted).unwrap_or(RunsIn::USUAL_OF_OTHERS)
+    }
+
+    /// Where the driver of this interface runs.
+    pub fn place_of_uplink(&self, uplink: &Uplink) -> RunsIn {
+        uplink.runs_in.or(self.hypervisor.runs_in).unwrap_or(RunsIn::USUAL_OF_OTHERS)
+    }
+
+    /// Where the machine of a guest with these keys runs.
+    pub fn place_of_machine(&self, guest: &GuestConfig) -> RunsIn {
+        guest.runs_in.or(self.hypervisor.runs_in).unwrap_or(RunsIn::USUAL_OF_OTHERS)
     }
 }

@@ -25,6 +25,7 @@ memory = "64 MiB"
 interrupts = "virtual"
 kernel = "testguest"
 command_line = "bench"
+runs_in = "hypervisor"
 
 [[guest.bench.pci]]
 slot = "04.0"

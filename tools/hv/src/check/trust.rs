@@ -60,7 +60,7 @@ fn column(guest: &GuestPlan) -> Column {
     let apart = guest
         .compartments()
         .filter_map(|(number, name)| Some(format!("{name} {}", guest.emulated.get(number)?.model.text())));
-    let interpreters = match (guest.config.runs_in, guest.apic_ids.len()) {
+    let interpreters = match (guest.runs_in, guest.apic_ids.len()) {
         (RunsIn::Hypervisor, _) => None,
         (RunsIn::Ring3, 1) => Some("interpreter of its instructions".to_owned()),
         (RunsIn::Ring3, count) => Some(format!("{count} interpreters of its instructions")),
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn each_function_stands_where_it_runs() {
         let config = [
-            "[hypervisor]\nruns_in = \"ring3\"\n[network.lan]\n[shared_memory.mail]\nsize = \"2 MiB\"\n\
+            "[network.lan]\n[shared_memory.mail]\nsize = \"2 MiB\"\n\
              [disk.system]\ndevice = { path = \"00:03.0\", id = \"1b36:0010\" }\n",
             &guest(
                 "control",
