@@ -115,6 +115,8 @@ pub struct Kills {
 pub enum Victim {
     /// That of a guest's function: the guest's name, and which it is among its emulated ones.
     Function(String, usize),
+    /// Those of the interpreters of a guest's instructions: the guest's name.
+    Interpreters(String),
     /// That of a driver: its place among the functions of the hypervisor's.
     Driver(usize),
 }
@@ -127,6 +129,7 @@ impl Kills {
                 Killed::Function { guest, function } => {
                     Victim::Function(plan.guests.get(guest)?.name.clone(), function)
                 }
+                Killed::Interpreters(guest) => Victim::Interpreters(plan.guests.get(guest)?.name.clone()),
                 Killed::Driver(place) => Victim::Driver(place),
             };
             Some((victim, kill.at_ms.into()))

@@ -2,7 +2,8 @@
 //! end.
 
 use crate::clients::Endpoints;
-use crate::compartments::{self, Kills, Victim, drivers};
+use crate::compartments::drivers::{self, Owner};
+use crate::compartments::{self, Kills, Victim};
 use crate::guests::{Common, Guest};
 use crate::host::{IOMMUS, Machine};
 use crate::io::{Io, Polling};
@@ -90,8 +91,12 @@ fn end(victim: &Victim, machine: &Machine, common: &Common, io: &Io) {
             let guest = machine.guests.iter().find(|guest| guest.plan.name == *name);
             guest.map(|guest| guest.partition.serve_endpoint(*function, |endpoint, _| endpoint.kill()));
         }
+        Victim::Interpreters(name) => {
+            let guest = machine.guests.iter().position(|guest| guest.plan.name == *name);
+            guest.into_iter().for_each(|guest| drivers::kill(Owner::Guest(guest)));
+        }
         Victim::Driver(place) => {
-            drivers::kill(*place);
+            drivers::kill(Owner::Driver(*place));
             // It is entered to look for what came.
             io.interrupt(common.clock.now_ns());
         }

@@ -142,7 +142,7 @@ table! {
         /// is as a card that was pulled out.
         pub restarts: u32 = USUAL_RESTARTS,
         /// Compartments to end while the guests run, to see what these notice: each by guest and slot, or as
-        /// `disk.NAME` or `network.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
+        /// `GUEST:interpreter`, `disk.NAME` or `network.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
         pub kill: Vec<Kill> = Vec::new(),
     }
 }

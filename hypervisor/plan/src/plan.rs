@@ -72,6 +72,8 @@ pub enum Killed {
         /// Its place in [`GuestPlan::emulated`].
         function: usize,
     },
+    /// Those of the interpreters of a guest's instructions: its place in [`Plan::guests`].
+    Interpreters(usize),
     /// That of the driver of a function of the hypervisor's: its place in [`Plan::owned`].
     Driver(usize),
 }

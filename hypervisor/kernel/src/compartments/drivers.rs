@@ -1,4 +1,4 @@
-//! What others ask of the drivers in compartments, and want to know of them.
+//! What others ask of the drivers and interpreters in compartments, and want to know of them.
 
 use super::report as report_one;
 use alloc::string::String;
@@ -9,14 +9,19 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use devices::ended::Account;
 use spin::Mutex;
 
-/// The place of what is no driver, and is told of all the same.
-pub const NO_FUNCTION: usize = usize::MAX;
+/// Whose compartment it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A driver's: its function's place among those that stay with the hypervisor.
+    Driver(usize),
+    /// An interpreter's: its guest's number.
+    Guest(usize),
+}
 
 /// One of them.
 pub struct Told {
     name: String,
-    /// Its function's place among those that stay with the hypervisor.
-    place: usize,
+    owner: Owner,
     is_to_end: AtomicBool,
     account: Mutex<Account>,
 }
@@ -24,19 +29,18 @@ pub struct Told {
 /// All that there are.
 static ALL: Mutex<Vec<Arc<Told>>> = Mutex::new(Vec::new());
 
-/// One that is called so, with its function's place among those that stay with the hypervisor, and so many bytes of
-/// its own.
-pub fn add(name: String, place: usize, own_bytes: u64) -> Arc<Told> {
+/// One that is called so, is this one's, and has so many bytes of its own.
+pub fn add(name: String, owner: Owner, own_bytes: u64) -> Arc<Told> {
     let account = Mutex::new(Account { own_bytes, ..Account::default() });
-    let told = Arc::new(Told { name, place, is_to_end: AtomicBool::new(false), account });
+    let told = Arc::new(Told { name, owner, is_to_end: AtomicBool::new(false), account });
     ALL.lock().push(told.clone());
     told
 }
 
-/// Has the driver of the function at this place end as soon as it is entered.
-pub fn kill(place: usize) {
+/// Has this one's end as soon as they are entered.
+pub fn kill(owner: Owner) {
     let all = ALL.lock();
-    let these = all.iter().filter(|told| told.place == place);
+    let these = all.iter().filter(|told| told.owner == owner);
     these.for_each(|told| told.is_to_end.store(true, Ordering::Relaxed));
 }
 
@@ -54,7 +58,7 @@ impl Told {
 
     /// Whether it is to end, which is asked once.
     pub fn take_end(&self) -> bool {
-        self.is_to_end.swap(false, Ordering::Relaxed)
+        self.is_to_end.load(Ordering::Relaxed) && self.is_to_end.swap(false, Ordering::Relaxed)
     }
 
     /// It ended, for good or to be made anew.

@@ -1,6 +1,6 @@
 //! Interpreters of guests' instructions: one for each virtual processor, so that none waits for another.
 
-use super::drivers::{self, Told};
+use super::drivers::{self, Owner, Told};
 use super::{Space, Whose, most_restarts, ranges, report_end, ticks};
 use alloc::boxed::Box;
 use alloc::format;
@@ -19,6 +19,8 @@ struct Apart {
     /// What the first call says.
     first: First,
     told: Arc<Told>,
+    /// It is told that now, and is not to end meanwhile.
+    begins: bool,
 }
 
 impl Compartment for Apart {
@@ -28,6 +30,9 @@ impl Compartment for Apart {
 
     fn enter(&mut self) -> Result<(), Ended> {
         self.told.count_entry();
+        if !self.begins && self.told.take_end() {
+            return Err(Ended::Killed);
+        }
         self.space.enter()
     }
 
@@ -38,8 +43,9 @@ impl Compartment for Apart {
     fn restart(&mut self) -> Result<(), Ended> {
         self.space.begin()?;
         let first = core::mem::take(&mut self.first);
+        self.begins = true;
         let entered = first.enter(self);
-        self.first = first;
+        (self.first, self.begins) = (first, false);
         entered.inspect(|()| self.told.renewed())
     }
 
@@ -62,9 +68,9 @@ pub fn of((index, plan, memory): Whose<'_>, number: usize) -> Result<Box<RemoteE
     let added = space.space.add_guest(layout::GUEST, memory);
     added.map_err(|error| named(format!("its guest's memory cannot be in it: {error:?}")))?;
     let own_bytes = space.space.own_bytes();
-    let told = drivers::add(name.clone(), drivers::NO_FUNCTION, own_bytes);
+    let told = drivers::add(name.clone(), Owner::Guest(index), own_bytes);
     let first_of_all = first.clone();
-    let apart = Box::new(Apart { name: name.clone(), space, first, told });
+    let apart = Box::new(Apart { name: name.clone(), space, first, told, begins: false });
     let restarts = Restarts { most: most_restarts(), minute: ticks(60_000) };
     let remote = RemoteEmulator::begin(apart, &first_of_all, restarts);
     let remote = remote.map_err(|ended| named(format!("its compartment ended: {ended}")))?;

@@ -1,7 +1,7 @@
 //! A function that the hypervisor keeps and whose driver is in ring 3: what ring 0 does for it.
 
 use super::{DECODE, Routed, Taken, attach_to, window};
-use crate::compartments::drivers::{self, Told};
+use crate::compartments::drivers::{self, Owner, Told};
 use crate::compartments::{self, Space};
 use crate::guests::Common;
 use crate::host::IOMMUS;
@@ -113,7 +113,7 @@ impl Taken<'_> {
         if self.is_reset {
             self.master_bus();
         }
-        let told = drivers::add(name.clone(), place, bytes);
+        let told = drivers::add(name.clone(), Owner::Driver(place), bytes);
         let function = self.kept(common);
         let mut apart = Apart { name, space, queues, description, function, told, is_building: false };
         apart.tell().map_err(|why| format!("there is no driver in its compartment: {why}"))?;

@@ -7,7 +7,11 @@ use core::str::FromStr;
 use platform::names::DevFn;
 use serde::{Deserialize, Serialize};
 
-/// What a compartment is called: `GUEST:SLOT` where it has the model of an emulated function, `disk.NAME`
+/// The word that stands for a slot where it is the interpreter.
+const INTERPRETER: &str = "interpreter";
+
+/// What a compartment is called: `GUEST:SLOT` where it has the model of an emulated function, `GUEST:interpreter` where
+/// it interprets the instructions of that guest's virtual processors, of which each has one, `disk.NAME`
 /// where it has the driver of a drive, `network.NAME` where it has that of an uplink. No name of these has a dot or
 /// a colon.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -19,6 +23,8 @@ pub enum CompartmentName {
         /// Its slot.
         slot: DevFn,
     },
+    /// Those of the interpreters of this guest's instructions.
+    Interpreter(String),
     /// Of the drive of this name.
     Disk(String),
     /// Of the uplink of the network of this name.
@@ -33,6 +39,9 @@ impl FromStr for CompartmentName {
     type Err = NoCompartmentName;
     fn from_str(text: &str) -> Result<Self, NoCompartmentName> {
         if let Some((guest, slot)) = text.rsplit_once(':') {
+            if slot == INTERPRETER && !guest.is_empty() {
+                return Ok(Self::Interpreter(guest.to_string()));
+            }
             let slot = slot.parse().map_err(|_| NoCompartmentName)?;
             return Ok(Self::Function { guest: guest.to_string(), slot });
         }
@@ -54,6 +63,7 @@ impl fmt::Display for CompartmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Function { guest, slot } => FunctionName { guest, slot: *slot }.fmt(f),
+            Self::Interpreter(guest) => write!(f, "{guest}:{INTERPRETER}"),
             Self::Disk(name) => write!(f, "disk.{name}"),
             Self::Network(name) => write!(f, "network.{name}"),
         }

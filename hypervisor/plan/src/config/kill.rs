@@ -24,8 +24,8 @@ pub struct NoKill;
 impl fmt::Display for NoKill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "expected a compartment and milliseconds, such as \"net:03.0@2500\", \"disk.system@2500\" or \
-             \"network.lan@2500\"",
+            "expected a compartment and milliseconds, such as \"net:03.0@2500\", \"net:interpreter@2500\", \
+             \"disk.system@2500\" or \"network.lan@2500\"",
         )
     }
 }
@@ -48,7 +48,7 @@ impl fmt::Display for Kill {
 }
 
 impl Config {
-    /// The compartments that its guests' emulated functions run in, and its drivers, by name.
+    /// The compartments that its guests' emulated functions run in, its drivers and its interpreters, by name.
     pub fn compartments(&self) -> impl Iterator<Item = CompartmentName> {
         self.places().filter_map(|(name, place)| (place == RunsIn::Ring3).then_some(name))
     }
@@ -64,7 +64,10 @@ impl Config {
             let place = self.place_of_uplink(network.uplink.as_ref()?);
             Some((CompartmentName::Network(name.clone()), place))
         });
-        functions.chain(disks).chain(uplinks)
+        let interpreters = self.guest.iter().map(move |(name, guest)| {
+            (CompartmentName::Interpreter(name.clone()), self.place_of_machine(guest))
+        });
+        functions.chain(interpreters).chain(disks).chain(uplinks)
     }
 
     /// The emulated functions, each with where it runs.

@@ -1,6 +1,8 @@
 //! Who trusts what: a picture of the two floors below the guests.
 
-use plan::{Base, DiskPlan, Driver, EmulatedPlan, GuestPlan, Memory, NetworkPlan, Plan, RunsIn};
+use plan::{
+    Base, CompartmentName, DiskPlan, Driver, EmulatedPlan, GuestPlan, Memory, NetworkPlan, Plan, RunsIn,
+};
 use std::iter::once;
 
 /// The most characters of a line, where guests share it.
@@ -60,10 +62,11 @@ fn column(guest: &GuestPlan) -> Column {
     let apart = guest
         .compartments()
         .filter_map(|(number, name)| Some(format!("{name} {}", guest.emulated.get(number)?.model.text())));
+    let name = CompartmentName::Interpreter(guest.name.clone()).to_string();
     let interpreters = match (guest.runs_in, guest.apic_ids.len()) {
         (RunsIn::Hypervisor, _) => None,
-        (RunsIn::Ring3, 1) => Some("interpreter of its instructions".to_owned()),
-        (RunsIn::Ring3, count) => Some(format!("{count} interpreters of its instructions")),
+        (RunsIn::Ring3, 1) => Some(name),
+        (RunsIn::Ring3, count) => Some(format!("{name}, {count} of them")),
     };
     let mut compartments: Vec<String> = interpreters.into_iter().chain(apart).collect();
     if compartments.is_empty() {
@@ -262,6 +265,18 @@ ring 0 | the hypervisor: what keeps guests apart, and each one's processors, chi
 a compartment reaches its guest's memory and its own, and nothing else; ring 0 reaches all
 that of a driver reaches what its device stores or carries, and no guest's memory"
         );
+    }
+
+    /// Interpreters in ring 3 stand below their guest, by the name that they are ended by.
+    #[test]
+    fn an_interpreter_stands_where_it_runs() {
+        let config = [
+            guest("one", 1, &[]).replace("kernel", "runs_in = \"ring3\"\nkernel"),
+            guest("two", 2, &[]).replace("cpus = [2]", "cpus = [2, 3]\nruns_in = \"ring3\""),
+        ]
+        .concat();
+        let drawn = drawn(&config);
+        assert!(drawn.contains("\nring 3 | one:interpreter       | two:interpreter, 2 of them\n"), "{drawn}");
     }
 
     /// The driver of an uplink in ring 3 leaves its switch behind.
