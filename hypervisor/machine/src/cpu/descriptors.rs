@@ -29,6 +29,8 @@ pub const IST_NMI: u8 = 1;
 pub const IST_DOUBLE_FAULT: u8 = 2;
 /// Interrupt stack of machine checks.
 pub const IST_MACHINE_CHECK: u8 = 3;
+/// Interrupt stack of debug exceptions: by what ring 3 has set they may come behind its SYSCALL, with its stack.
+pub const IST_DEBUG: u8 = 4;
 
 /// Selector of the local descriptor table: there is none.
 const NO_TABLE: u16 = 0;
@@ -61,10 +63,10 @@ impl Descriptors {
         Self { table: GlobalDescriptorTable::empty(), task: TaskStateSegment::new() }
     }
 
-    /// Gives NMIs, double faults and machine checks stacks of their own.
+    /// Gives NMIs, double faults, machine checks and debug exceptions stacks of their own.
     pub fn allocate_stacks(&mut self) -> Result<(), MapError> {
         let mut stacks = [VirtAddr::zero(); 7];
-        for ist in [IST_NMI, IST_DOUBLE_FAULT, IST_MACHINE_CHECK] {
+        for ist in [IST_NMI, IST_DOUBLE_FAULT, IST_MACHINE_CHECK, IST_DEBUG] {
             let Stack { top, .. } = paging::allocate_stack(IST_STACK_BYTES)?;
             stacks[usize::from(ist) - 1] = VirtAddr::new_truncate(top - IST_TOP_BYTES);
         }

@@ -10,7 +10,8 @@
 //! is told from the exception of the same number ([`crate::cpu::arrival`]), and ended.
 //!
 //! What comes in ring 3 finds GS as ring 3 left it: [`crate::cpu::ring3`] has the stubs of that. NMIs, double
-//! faults and machine checks come on the way there and back too, and find their processor by their stack.
+//! faults, machine checks and debug exceptions come on the way there and back too, and find their processor by their
+//! stack.
 
 #[cfg(target_os = "none")]
 use core::arch::global_asm;
@@ -100,6 +101,8 @@ vector_stubs:
     .balign 32
     .if vector == 2
         jmp nmi
+    .elseif vector == 1
+        jmp debug_exception
     .elseif vector == 6
         # How ring 3 is left.
         pushq $0
@@ -283,6 +286,19 @@ exception_in_ring_0:
     addq $16, %rsp
     iretq
 
+    # By the flag TF ring 3 has it come after any of its instructions, and some come behind SYSCALL: before the first
+    # instruction there, with GS and the stack pointer of ring 3. That is ring 3's fault like any other.
+debug_exception:
+    pushq $0
+    pushq $1
+    testb $3, 24(%rsp)
+    jnz ring3_trapped
+    pushq %rax
+    leaq ring3_called(%rip), %rax
+    cmpq %rax, 24(%rsp)
+    popq %rax
+    je ring3_trapped
+
     # It may have come where GS is ring 3's.
 exception_on_own_stack:
     pushq %rax
@@ -345,10 +361,11 @@ static TABLE: spin::Once<[crate::cpu::descriptors::Gate; 256]> = spin::Once::new
 /// Makes this processor take interrupts and exceptions. Its [`Local`] is in place.
 #[cfg(target_os = "none")]
 pub fn init() {
-    use crate::cpu::descriptors::{self, IST_DOUBLE_FAULT, IST_MACHINE_CHECK, IST_NMI};
+    use crate::cpu::descriptors::{self, IST_DEBUG, IST_DOUBLE_FAULT, IST_MACHINE_CHECK, IST_NMI};
     let table = TABLE.call_once(|| {
         core::array::from_fn(|vector| {
             let ist = match vector {
+                1 => IST_DEBUG,
                 2 => IST_NMI,
                 8 => IST_DOUBLE_FAULT,
                 18 => IST_MACHINE_CHECK,

@@ -171,11 +171,8 @@ pub(crate) fn init_boot_processor() {
     // SAFETY: only this processor runs, and nobody uses the descriptors yet.
     let stacks = unsafe { (*BOOT_PROCESSOR.descriptors.get()).allocate_stacks() };
     set_local(&BOOT_PROCESSOR);
-    let features = registers::cpu_id().get_extended_processor_and_feature_identifiers();
-    if features.is_some_and(|features| features.has_svm()) {
-        // SAFETY: GS base was set just now, and no guest ever runs on this processor.
-        unsafe { crate::cpu::syscall::enable() };
-    }
+    // SAFETY: GS base was set just now, and no guest ever runs on this processor.
+    unsafe { crate::cpu::syscall::enable() };
     BOOT_PROCESSOR.running.store(true, Ordering::Release);
     if let Err(error) = stacks {
         panic!("no interrupt stacks: {error:?}");

@@ -25,7 +25,7 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use crate::cpu::barriers::{self, Barriers, DATA_SELECTOR, IN_ASSEMBLY, Steps, ThisProcessor};
-use crate::cpu::descriptors::{DATA, STACK_OF_RING_0, USER_CODE, USER_DATA};
+use crate::cpu::descriptors::{DATA, IST_LOCAL, STACK_OF_RING_0, USER_CODE, USER_DATA};
 use crate::cpu::interrupts::{self, Frame};
 use crate::cpu::processor::{self, Local};
 use crate::cpu::{apic, registers, timer};
@@ -183,6 +183,16 @@ unsafe extern "sysv64" fn cross(crossing: *mut Crossing) {
 global_asm!(
     r#"
     .text
+    # Puts GS back, or what SWAPGS has for it: `crossing` is a register with the address of the crossing. RAX, RCX and
+    # RDX are spoiled.
+    .macro put_gs_back crossing, msr={gs_base}
+    movq {local}(\crossing), %rax
+    movq %rax, %rdx
+    shrq $32, %rdx
+    movl $\msr, %ecx
+    wrmsr
+    .endm
+
     # As `exception`: the vector, the error code, and what the processor pushed. The registers are ring 3's.
     .balign 16
     .global ring3_left
@@ -190,11 +200,7 @@ ring3_left:
     movq 56(%rsp), %rbx
     movq %rax, {said}(%rbx)
     movq %rdi, {said} + 8(%rbx)
-    movq {local}(%rbx), %rax
-    movq %rax, %rdx
-    shrq $32, %rdx
-    movl ${gs_base}, %ecx
-    wrmsr
+    put_gs_back %rbx
     movq {own_root}(%rbx), %rax
     testq %rax, %rax
     jz 1f
@@ -211,6 +217,21 @@ ring3_left:
     addq $64, %rsp
     jmp ring3_returned
 
+    # The same by a debug exception, which has a stack of its own: all that is there is moved to where other exceptions
+    # leave it.
+    .balign 16
+    .global ring3_trapped
+ring3_trapped:
+    cld
+    movq {ist_local} + 16(%rsp), %rax
+    movq {stack}(%rax), %rdi
+    subq $56, %rdi
+    movq %rsp, %rsi
+    movq %rdi, %rsp
+    movl $7, %ecx
+    rep movsq
+    jmp ring3_left
+
     # The same by SYSCALL. The flags are clear, RCX has where it was, and all else is ring 3's: the stack pointer is
     # that which an exception would take. SWAPGS leaves what ring 3 had of GS.
     .balign 16
@@ -223,11 +244,7 @@ ring3_called:
     movq %rdi, {said} + 8(%rbx)
     movq %rcx, {left_at}(%rbx)
     movq ${invalid_opcode}, {vector}(%rbx)
-    movq {local}(%rbx), %rax
-    movq %rax, %rdx
-    shrq $32, %rdx
-    movl ${kernel_gs_base}, %ecx
-    wrmsr
+    put_gs_back %rbx, {kernel_gs_base}
     movq {own_root}(%rbx), %rax
     testq %rax, %rax
     jz 1f
@@ -244,11 +261,7 @@ ring3_interrupted:
     pushq %rcx
     pushq %rdx
     movq 72(%rsp), %rax
-    movq {local}(%rax), %rax
-    movq %rax, %rdx
-    shrq $32, %rdx
-    movl ${gs_base}, %ecx
-    wrmsr
+    put_gs_back %rax
     rdtsc
     shlq $32, %rdx
     orq %rdx, %rax
@@ -273,11 +286,7 @@ ring3_timer:
     pushq %r10
     pushq %r11
     movq 120(%rsp), %rax
-    movq {local}(%rax), %rax
-    movq %rax, %rdx
-    shrq $32, %rdx
-    movl ${gs_base}, %ecx
-    wrmsr
+    put_gs_back %rax
     pushq $2
     popfq
     subq $8, %rsp
@@ -321,11 +330,7 @@ ring3_exception:
     pushq %rcx
     pushq %rdx
     movq 80(%rsp), %rax
-    movq {local}(%rax), %rax
-    movq %rax, %rdx
-    shrq $32, %rdx
-    movl ${gs_base}, %ecx
-    wrmsr
+    put_gs_back %rax
     popq %rdx
     popq %rcx
     pushq %rcx
@@ -368,6 +373,7 @@ ring3_exception:
     iretq
 1:  addq $120, %rsp
     jmp ring3_left
+    .purgem put_gs_back
     "#,
     local = const offset_of!(Crossing, local),
     own_root = const offset_of!(Crossing, own_root),
@@ -379,6 +385,7 @@ ring3_exception:
     gs_base = const GS_BASE,
     kernel_gs_base = const KERNEL_GS_BASE,
     stack = const offset_of!(Local, descriptors) + STACK_OF_RING_0,
+    ist_local = const IST_LOCAL,
     invalid_opcode = const INVALID_OPCODE,
     data = const DATA,
     handler = sym exception,

@@ -1,10 +1,12 @@
 //! SYSCALL, which ring 3 is left by (AMD APM vol. 2 section 6.1.1, Intel SDM vol. 3 section 6.8.8): no exception is
 //! delivered then, and the flags are masked.
 //!
-//! It is on where AMD-V is: VMLOAD brings the hypervisor's MSRs back with each exit, and the flag TF is looked at behind
-//! SYSCALL, which has masked it. VT-x leaves the guest's MSRs there, so EFER.SCE stays clear in the hypervisor. So it does
-//! on the housekeeping CPU beside VT-x: Bochs traps behind SYSCALL by the TF of before, in ring 0 with the stack of ring 3
-//! (as emulators once did that XSA-204 is of; processors go by the flags that SYSCALL leaves).
+//! It is on where AMD-V is, since VMLOAD brings the hypervisor's MSRs back with each exit, and on the housekeeping CPU,
+//! where no guest runs. VT-x leaves the guest's MSRs there, so EFER.SCE stays clear on the processors of its guests.
+//!
+//! Ring 3's flag TF is masked like the others, and processors go by the flags that SYSCALL leaves. Some emulators trap behind
+//! it by those of before (XSA-204 is of one; Bochs does): a debug exception there has a stack of its own and is ring 3's
+//! ([`crate::cpu::interrupts`]).
 
 use crate::cpu::descriptors::CODE;
 use crate::cpu::registers;
