@@ -54,6 +54,10 @@ pub trait Compartment: Send {
     fn own_bytes(&self) -> u64 {
         0
     }
+    /// Ticks of a clock, by which a restart is timed for whoever tells of that.
+    fn now(&self) -> u64 {
+        0
+    }
     /// It ended so, for good or to be made anew: for whoever tells of that.
     fn ended(&mut self, why: Ended, is_gone: bool) {
         let _ = (why, is_gone);
@@ -237,7 +241,10 @@ impl<C: Compartment> Remote<C> {
         fill: &dyn Fn(&mut [u8]),
         context: &mut Context<'_>,
     ) -> Option<Answer> {
+        let began = self.compartment.now();
         let answered = self.revive(ended).and_then(|()| self.attempt(call, fill, context));
+        let ticks = self.compartment.now().saturating_sub(began);
+        self.account.longest_restart = self.account.longest_restart.max(ticks);
         answered.inspect_err(|ended| self.end(*ended)).ok()
     }
 

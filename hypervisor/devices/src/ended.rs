@@ -47,6 +47,8 @@ pub struct Account {
     pub entries: u64,
     /// How often it was made anew.
     pub restarts: u64,
+    /// The longest of them, in ticks of the TSC: from when a call was not answered to when it was, made once more.
+    pub longest_restart: u64,
     /// Why it was ended last, if it ever was.
     pub last: Option<Ended>,
     /// It was not made anew after that: the device is as one that was pulled out.

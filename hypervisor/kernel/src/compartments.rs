@@ -13,6 +13,7 @@ use compartment::{Build, Compartment, Ended, Range, Remote, Restarts, layout};
 use core::fmt;
 use devices::ended::Account;
 use devices::{Blueprint, Device};
+use machine::cpu::registers;
 use machine::memory::guest_ram::GuestRam;
 use plan::{GuestPlan, Killed, Plan, PlannedKill};
 
@@ -43,6 +44,10 @@ impl Compartment for Ring3 {
 
     fn own_bytes(&self) -> u64 {
         self.space.space.own_bytes()
+    }
+
+    fn now(&self) -> u64 {
+        registers::read_tsc()
     }
 
     fn restart(&mut self) -> Result<(), Ended> {
@@ -154,13 +159,15 @@ impl Kills {
 
 /// Says what became of the compartment that is called so.
 pub fn report(name: impl fmt::Display, account: Account) {
-    let Account { own_bytes, entries, restarts, last, is_gone } = account;
+    let Account { own_bytes, entries, restarts, longest_restart, last, is_gone } = account;
     let size = own_bytes >> 10;
     let gone = if is_gone { ", and is gone" } else { "" };
-    match last {
-        None => log::info!("{name}: in ring 3: {size} KiB, {entries} entries"),
-        Some(last) => log::info!(
-            "{name}: in ring 3: {size} KiB, {entries} entries, {restarts} restarts{gone}; the last time: {last}"
-        ),
-    }
+    let Some(last) = last else { return log::info!("{name}: in ring 3: {size} KiB, {entries} entries") };
+    let longest = match longest_restart.saturating_mul(1000).checked_div(ticks(1)) {
+        Some(us) if us != 0 => format!(", the longest in {us} us"),
+        _ => String::new(),
+    };
+    log::info!(
+        "{name}: in ring 3: {size} KiB, {entries} entries, {restarts} restarts{gone}; the last time: {last}{longest}"
+    );
 }

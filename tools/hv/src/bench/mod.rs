@@ -61,6 +61,10 @@ pub fn run(workshop: &Workshop, options: &cli::Bench) -> Result<()> {
         let columns = cpus.iter().map(|cpu| places::measure(workshop, &folder, *cpu));
         let columns = columns.collect::<Result<Vec<_>>>()?.concat();
         say("places", &lab::bench::table(&columns), columns_to_json(&columns));
+        let restarts = cpus.iter().map(|cpu| places::restarts(workshop, &folder, *cpu));
+        let restarts = restarts.collect::<Result<Vec<_>>>()?;
+        let tables = restarts.iter().map(places::Restarts::table).collect::<Vec<_>>();
+        say("restarts", &tables.join("\n"), restarts.iter().map(places::Restarts::to_json).collect());
     }
     // Functions are passed through and drives kept where there is an IOMMU.
     if options.cpu != Some(Cpu::Intel) {

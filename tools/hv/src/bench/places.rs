@@ -6,10 +6,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lab::bench::Column;
+use serde_json::{Map, Value, json};
 
-use super::exits;
+use super::{exits, watch};
 use crate::choice::Cpu;
 use crate::workshop::Workshop;
 
@@ -61,15 +62,74 @@ pub fn measure(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Vec<Colum
     PLACES.into_iter().map(column).collect()
 }
 
+/// The functions, and when their models are ended: before the guest comes to them, so that each ends at an access.
+const KILLS: &str = r#"kill = ["bench:04.0@1", "bench:05.0@1", "bench:06.0@1"]
+"#;
+
+fn with_kills() -> String {
+    guest(PLACES[1].0).replacen("barriers", &format!("{KILLS}barriers"), 1)
+}
+
+/// How long it takes until a model that was ended at an access has answered it, made anew.
+pub struct Restarts {
+    title: String,
+    /// Functions, and microseconds, of which each is a thousand instructions.
+    longest: Vec<(String, u64)>,
+}
+
+/// Ends each model once, on the processors of `cpu`.
+///
+/// # Errors
+/// As [`measure`], or when one was not ended.
+pub fn restarts(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Restarts> {
+    let title = exits::title(cpu).to_owned();
+    let mut longest = Vec::new();
+    let start = exits::hypervisor_machine(workshop, folder, cpu, &with_kills())?;
+    watch(start, folder, &format!("{title}: making models anew"), |line| longest.extend(restart(&line.text)))?;
+    ensure!(longest.len() == 3, "{} of 3 models were ended; what was said is in {}", longest.len(), folder.display());
+    Ok(Restarts { title, longest })
+}
+
+/// What a line of the log says of a model that was made anew.
+fn restart(text: &str) -> Option<(String, u64)> {
+    let (before, after) = text.split_once(": in ring 3: ")?;
+    let (_, time) = after.split_once(", the longest in ")?;
+    let name = before.rsplit_once("bench:").map_or(before, |(_, name)| name);
+    Some((name.to_owned(), time.strip_suffix(" us")?.parse().ok()?))
+}
+
+impl Restarts {
+    /// A row a function.
+    pub fn table(&self) -> String {
+        let head = format!("| a model made anew, {} | instructions |\n|---|---:|\n", self.title);
+        let row = |(name, us): &(String, u64)| format!("| {name} | {us},000 |\n");
+        head + &self.longest.iter().map(row).collect::<String>()
+    }
+
+    /// The same for programs.
+    pub fn to_json(&self) -> Value {
+        let functions = self.longest.iter().map(|(name, us)| (name.clone(), json!(us * 1000)));
+        json!({ "title": self.title, "instructions": functions.collect::<Map<_, _>>() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Source;
 
     #[test]
+    fn the_log_says_how_long_a_restart_took() {
+        let line = "2.1 info: bench:04.0: in ring 3: 60 KiB, 7 entries, 1 restarts; the last time: it was \
+                    killed, the longest in 41 us";
+        assert_eq!(restart(line), Some(("04.0".to_owned(), 41)));
+        assert_eq!(restart("bench:04.0: in ring 3: 60 KiB, 7 entries"), None);
+    }
+
+    #[test]
     fn the_configurations_are_some() {
-        for (place, _) in PLACES {
-            assert!(Source::parse(guest(place), "x".to_owned()).is_ok());
+        for text in [guest(PLACES[0].0), guest(PLACES[1].0), with_kills()] {
+            assert!(Source::parse(text, "x".to_owned()).is_ok());
         }
     }
 }
