@@ -9,7 +9,7 @@ use devices::device::Context;
 impl<C: Compartment> Remote<C> {
     /// As [`ask`](Self::ask), for an access. Most are answered by a value and nothing else, for which there is a
     /// shorter way.
-    #[inline]
+    #[inline(always)]
     pub(super) fn access(
         &mut self,
         operation: Operation,
