@@ -46,7 +46,7 @@ pub enum Command {
     /// Print what can panic once guests run, by the call graph of the hypervisor's ELF
     Panics(Panics),
     /// Print the lines that run in ring 0, own ones and others', against docs/ring0.toml
-    Count,
+    Count(Count),
     /// Look for files that are too long, crates that use what is above them, and files in a circle
     Structure(Structure),
     /// Delete the downloaded packages, package lists and emulators
@@ -76,6 +76,7 @@ Examples:
   cargo hv run --cpu intel --iommu vtd                  nested KVM on an Intel host
   cargo hv run examples/shell.toml --iommu none         no IOMMU, no passed-through functions
   cargo hv run my.toml --keep
+  cargo hv run my.toml --profile ring3                  with nothing in ring 0 that can be in ring 3
   cargo hv run my.toml --kill net:03.0@2500             end a model in ring 3 while its guest runs
   cargo hv run --runs-in ring3                          drivers and guests' machines in ring 3 too
   cargo hv run --headless --log-dir logs --timeout 300")]
@@ -85,6 +86,9 @@ pub struct Run {
     /// Run the build that is shipped, which takes minutes longer to make
     #[arg(long)]
     pub release: bool,
+    /// What is linked into ring 0; `ring3` is built as what is shipped
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
     /// Show each guest's console line by line and write it to a file; take no input
     #[arg(long)]
     pub headless: bool,
@@ -174,7 +178,8 @@ pub struct Check {
 #[command(after_help = "\
 Examples:
   cargo hv image examples/two-linux.toml -o stick.img
-  cargo hv image appliance.toml -o boot/ --kind pxe --product")]
+  cargo hv image appliance.toml -o boot/ --kind pxe --product
+  cargo hv image appliance.toml -o stick.img --product --profile ring3")]
 pub struct Image {
     /// Configuration (TOML)
     pub config: PathBuf,
@@ -187,6 +192,9 @@ pub struct Image {
     /// For a real machine: leave out what is known of emulators and their bugs
     #[arg(long)]
     pub product: bool,
+    /// What is linked into ring 0
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
 }
 
 /// Where that runs which may be in either place.
@@ -319,6 +327,40 @@ pub struct Build {
     /// For a real machine: leave out what is known of emulators and their bugs
     #[arg(long)]
     pub product: bool,
+    /// What is linked into ring 0
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
+}
+
+/// What is linked into ring 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Drivers and models too, for those of which the configuration says that they run there
+    #[default]
+    Default,
+    /// Neither, but a display's model: what is to run there is refused at boot
+    Ring3,
+}
+
+/// `cargo hv count`
+#[derive(Args)]
+#[command(after_help = "\
+docs/ring0.toml has the limits of either profile. With ring3 the hypervisor is built, and what it says to
+leave is left out where the ELF has no code of it.
+
+Examples:
+  cargo hv count
+  cargo hv count --profile ring3 --files")]
+pub struct Count {
+    /// What is linked into ring 0
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
+    /// Print each file too
+    #[arg(long)]
+    pub files: bool,
+    /// Look at this ELF instead of the one that is built
+    #[arg(long, value_name = "FILE")]
+    pub elf: Option<PathBuf>,
 }
 
 /// `cargo hv pack`

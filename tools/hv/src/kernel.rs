@@ -19,6 +19,9 @@ const HOSTILE: &str = "hostile";
 /// The package of the bare-metal test guest.
 pub const TEST_GUEST: &str = "testguest";
 
+/// What cargo is told of the hypervisor's features for one with neither drivers nor models in ring 0.
+pub const RING3_FEATURES: &[&str] = &["--no-default-features", "--features", "kernel/emulators"];
+
 /// How a bare-metal program is built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Profile {
@@ -28,6 +31,11 @@ pub enum Profile {
     Everyday,
     /// For a real machine: as it is shipped, without what is known of emulators.
     Product,
+    /// As it is shipped, with neither drivers nor models in ring 0; for a real machine where it says so.
+    Ring3 {
+        /// Without what is known of emulators.
+        is_product: bool,
+    },
     /// For the bench: as it is tested, and counting the instructions of a request by part.
     Metered,
 }
@@ -36,8 +44,29 @@ impl Profile {
     /// Cargo's name for it, and for the folder of what it makes.
     const fn name(self) -> &'static str {
         match self {
-            Self::Release | Self::Product | Self::Metered => "release",
+            Self::Release | Self::Product | Self::Ring3 { .. } | Self::Metered => "release",
             Self::Everyday => "everyday",
+        }
+    }
+
+    /// What cargo is told of a package's features.
+    fn features(self, package: &str) -> &'static [&'static str] {
+        let is_hypervisor = package == HYPERVISOR;
+        match self {
+            Self::Product if is_hypervisor => &["--no-default-features", "--features", "kernel/ring0"],
+            Self::Product | Self::Ring3 { is_product: true } => &["--no-default-features"],
+            Self::Ring3 { .. } if is_hypervisor => RING3_FEATURES,
+            Self::Metered if is_hypervisor => &["--features", "kernel/metered"],
+            Self::Release | Self::Everyday | Self::Ring3 { .. } | Self::Metered => &[],
+        }
+    }
+
+    /// What a hypervisor's ELF is called beside that which is tested.
+    const fn own_name(self) -> Option<&'static str> {
+        match self {
+            Self::Release | Self::Everyday | Self::Product => None,
+            Self::Ring3 { .. } => Some("ring3"),
+            Self::Metered => Some("metered"),
         }
     }
 }
@@ -66,26 +95,15 @@ pub fn build(project: &Project, toolchain: &Toolchain, package: &str, profile: P
         .arg(&target_folder)
         .arg("--config")
         .arg(extra_flags(project.root(), toolchain));
-    let is_metered = profile == Profile::Metered && package == HYPERVISOR;
-    match profile {
-        Profile::Product => {
-            cargo.arg("--no-default-features");
-            if package == HYPERVISOR {
-                // Drivers and models are linked into ring 0 for any machine.
-                cargo.args(["--features", "kernel/ring0"]);
-            }
-        }
-        Profile::Metered if is_metered => _ = cargo.args(["--features", "kernel/metered"]),
-        Profile::Release | Profile::Everyday | Profile::Metered => {}
-    }
+    cargo.args(profile.features(package));
     process::run(&mut cargo, &mut step)?;
     let mut elf = target_folder.join("x86_64-hv").join(profile.name()).join(package);
     ensure!(elf.is_file(), "cargo built {package} and left no {}", elf.display());
-    if is_metered {
+    if let Some(name) = profile.own_name().filter(|_| package == HYPERVISOR) {
         // Where it is now the next one expects what is tested.
-        let metered = elf.with_extension("metered");
-        std::fs::rename(&elf, &metered).with_context(|| format!("cannot move {}", elf.display()))?;
-        elf = metered;
+        let other = elf.with_extension(name);
+        std::fs::rename(&elf, &other).with_context(|| format!("cannot move {}", elf.display()))?;
+        elf = other;
     }
     let size = std::fs::metadata(&elf).with_context(|| format!("cannot read {}", elf.display()))?.len();
     step.done(&format!("{} KiB with symbols", size / 1024));

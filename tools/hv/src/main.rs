@@ -54,12 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
-    let profile = match command {
-        Command::Run(options) if !options.release => Profile::Everyday,
-        Command::Build(cli::Build { product: true, .. })
-        | Command::Image(cli::Image { product: true, .. }) => Profile::Product,
-        _ => Profile::Release,
-    };
+    let profile = profile_of(command);
     let runs_in = match command {
         Command::Run(options) => options.runs_in,
         Command::Test(options) => options.runs_in,
@@ -80,7 +75,11 @@ fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
         }
         Command::Payload(options) => println!("{}", payload::prepare(project, options.update)?.display()),
         Command::Attacks => attacks::run(project)?,
-        Command::Count => count::run(project)?,
+        Command::Count(options) => match (options.profile, &options.elf) {
+            (cli::Profile::Default, _) => count::run(project)?,
+            (cli::Profile::Ring3, Some(elf)) => count::ring3::run(project, elf, options.files)?,
+            (cli::Profile::Ring3, None) => count::ring3::run(project, workshop.hypervisor()?, options.files)?,
+        },
         Command::Structure(options) => structure::run(project, options)?,
         Command::Panics(options) => panics::run(&workshop, options)?,
         Command::CleanCache => {
@@ -90,6 +89,24 @@ fn dispatch(project: &Project, command: &Command) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How bare-metal programs are built for a command.
+const fn profile_of(command: &Command) -> Profile {
+    match command {
+        Command::Run(cli::Run { profile: cli::Profile::Ring3, .. })
+        | Command::Count(cli::Count { profile: cli::Profile::Ring3, .. }) => {
+            Profile::Ring3 { is_product: false }
+        }
+        Command::Build(cli::Build { profile: cli::Profile::Ring3, product, .. })
+        | Command::Image(cli::Image { profile: cli::Profile::Ring3, product, .. }) => {
+            Profile::Ring3 { is_product: *product }
+        }
+        Command::Run(cli::Run { release: false, .. }) => Profile::Everyday,
+        Command::Build(cli::Build { product: true, .. })
+        | Command::Image(cli::Image { product: true, .. }) => Profile::Product,
+        _ => Profile::Release,
+    }
 }
 
 /// The path is all that goes to standard output, so that it can be used in `$(...)`.

@@ -8,8 +8,12 @@
 //!
 //! What the limits' file names as a part is counted apart from the rest of the own lines. Drivers are counted
 //! whether or not something is linked with them already.
+//!
+//! `--profile ring3` counts what is left where neither a driver nor a model is linked into ring 0 ([`ring3`]).
 
 mod conditions;
+mod linked;
+pub mod ring3;
 mod source;
 
 use std::fmt::Write;
@@ -43,6 +47,7 @@ const DRIVERS: &str = "drivers";
 #[serde(deny_unknown_fields)]
 struct Limits {
     default: Limit,
+    ring3: ring3::Limits,
     #[serde(default)]
     part: Vec<Part>,
     /// What else is told the lines of, which count elsewhere.
@@ -78,6 +83,21 @@ enum Kind {
     Part(usize),
     /// A package of others.
     Others,
+}
+
+impl Part {
+    /// Whether `file`, from the project's root, is of it.
+    fn holds(&self, file: &Path) -> bool {
+        self.paths.iter().any(|path| file.starts_with(path))
+    }
+}
+
+/// A package with its files.
+struct Package {
+    name: String,
+    version: String,
+    is_own: bool,
+    files: Vec<(PathBuf, Lines)>,
 }
 
 /// A package, or what a part has of it.
@@ -118,7 +138,8 @@ fn limits(project: &Project) -> Result<Limits> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let limits: Limits =
         toml::from_str(&text).with_context(|| format!("{} is not what it should be", path.display()))?;
-    for file in limits.part.iter().chain(&limits.table).flat_map(|part| &part.paths) {
+    let parts = limits.part.iter().chain(&limits.table).flat_map(|part| &part.paths);
+    for file in parts.chain(limits.ring3.paths()) {
         ensure!(project.root().join(file).exists(), "{LIMITS} names {}, which is not there", file.display());
     }
     Ok(limits)
@@ -144,7 +165,12 @@ fn compare(rows: &[Row], limits: &Limits) -> Vec<String> {
 
 /// The parts that are over their limits.
 fn compare_parts(rows: &[Row], parts: &[Part]) -> Vec<String> {
-    let counts = parts.iter().enumerate().map(|(number, part)| (part, sum(rows, Kind::Part(number)).code));
+    compare_parts_of(parts, |number| sum(rows, Kind::Part(number)).code)
+}
+
+/// The same, where the part of a number has as many lines as `count` says.
+fn compare_parts_of(parts: &[Part], count: impl Fn(usize) -> usize) -> Vec<String> {
+    let counts = parts.iter().enumerate().map(|(number, part)| (part, count(number)));
     let over_limit = counts.filter(|(part, count)| *count > part.lines);
     over_limit.map(|(part, count)| over(&format!("lines of {}", part.name), count, part.lines)).collect()
 }
@@ -182,38 +208,45 @@ fn table(rows: &[Row], parts: &[Part]) -> String {
 fn count(project: &Project, parts: &[Part]) -> Result<Vec<Row>> {
     let root = project.root();
     let metadata: Value = serde_json::from_str(&cargo(root, &["metadata", "--format-version", "1"])?)?;
-    let mut lines = tree(root, ROOT)?;
+    let mut lines = tree(root, ROOT, &[])?;
     for driver in packages(&metadata).filter(|package| is_below(package, &root.join(DRIVERS))) {
-        lines.extend(tree(root, driver["name"].as_str().unwrap_or_default())?);
+        lines.extend(tree(root, driver["name"].as_str().unwrap_or_default(), &[])?);
     }
-    lines.sort_unstable();
-    lines.dedup();
-    let mut rows = Vec::new();
-    for line in &lines {
-        rows.extend(rows_of(line, &metadata, root, parts)?);
-    }
+    let counted = count_packages(lines, &metadata)?;
+    let mut rows: Vec<Row> = counted.iter().flat_map(|package| rows_of(package, root, parts)).collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.lines.code));
     Ok(rows)
 }
 
+/// Counts the packages of these lines `NAME vVERSION (FOLDER)|FEATURES`, each once.
+fn count_packages(mut lines: Vec<String>, metadata: &Value) -> Result<Vec<Package>> {
+    lines.sort_unstable();
+    lines.dedup();
+    lines.iter().map(|line| count_package(line, metadata)).collect()
+}
+
 /// What `package` is linked with, itself included: lines `NAME vVERSION (FOLDER)|FEATURES`.
-fn tree(root: &Path, package: &str) -> Result<Vec<String>> {
+fn tree(root: &Path, package: &str, features: &[&str]) -> Result<Vec<String>> {
     let tree = cargo(
         root,
         &[
-            "tree",
-            "--package",
-            package,
-            "--target",
-            TARGET,
-            "--edges",
-            "normal,no-proc-macro",
-            "--prefix",
-            "none",
-            "--no-dedupe",
-            "--format",
-            "{p}|{f}",
-        ],
+            &[
+                "tree",
+                "--package",
+                package,
+                "--target",
+                TARGET,
+                "--edges",
+                "normal,no-proc-macro",
+                "--prefix",
+                "none",
+                "--no-dedupe",
+                "--format",
+                "{p}|{f}",
+            ],
+            features,
+        ]
+        .concat(),
     )?;
     Ok(tree.lines().map(str::to_owned).collect())
 }
@@ -226,9 +259,8 @@ fn is_below(package: &Value, folder: &Path) -> bool {
     package["manifest_path"].as_str().is_some_and(|path| Path::new(path).starts_with(folder))
 }
 
-/// The rows of the package of a line `NAME vVERSION (FOLDER)|FEATURES`: one, and one for each part that has
-/// files of it.
-fn rows_of(line: &str, metadata: &Value, root: &Path, parts: &[Part]) -> Result<Vec<Row>> {
+/// Counts the package of a line `NAME vVERSION (FOLDER)|FEATURES`.
+fn count_package(line: &str, metadata: &Value) -> Result<Package> {
     let (package, features) = line.split_once('|').unwrap_or((line, ""));
     let mut words = package.split(' ');
     let name = words.next().unwrap_or_default().to_owned();
@@ -237,20 +269,25 @@ fn rows_of(line: &str, metadata: &Value, root: &Path, parts: &[Part]) -> Result<
         .find(|package| package["name"] == name.as_str() && package["version"] == version.as_str());
     let found = found.with_context(|| format!("cargo does not say where {name} {version} is"))?;
     let conditions = Conditions::new(features.split(',').map(str::to_owned));
-    let is_own = found["source"].is_null();
     let files = source::count_crate(&root_of(found)?, &conditions)?;
+    Ok(Package { name, version, is_own: found["source"].is_null(), files })
+}
+
+/// The rows of a package: one, and one for each part that has files of it.
+fn rows_of(package: &Package, root: &Path, parts: &[Part]) -> Vec<Row> {
+    let Package { name, version, is_own, files } = package;
     let kind_of = |file: &Path| {
-        let holds = |part: &Part| part.paths.iter().any(|path| file.starts_with(root.join(path)));
-        match parts.iter().position(holds) {
+        let file = file.strip_prefix(root).unwrap_or(file);
+        match parts.iter().position(|part| part.holds(file)) {
             _ if !is_own => Kind::Others,
             Some(number) => Kind::Part(number),
             None => Kind::Own,
         }
     };
-    Ok(divide(&files, kind_of)
+    divide(files, kind_of)
         .into_iter()
         .map(|(kind, lines)| Row { name: name.clone(), version: version.clone(), kind, lines })
-        .collect())
+        .collect()
 }
 
 /// The lines of `files` by what each belongs to.
@@ -307,7 +344,8 @@ mod tests {
 
     fn limits(own: usize, others: usize, unsafe_blocks: usize, lines: usize) -> Limits {
         let part = Part { name: "drivers".to_owned(), paths: vec!["drivers".into()], lines };
-        Limits { default: Limit { own, others, unsafe_blocks }, part: vec![part], table: Vec::new() }
+        let ring3 = ring3::Limits::default();
+        Limits { default: Limit { own, others, unsafe_blocks }, ring3, part: vec![part], table: Vec::new() }
     }
 
     #[test]
