@@ -11,11 +11,13 @@ pub enum Kind {
     Driver = 0x6b69_0002,
     /// The interpreter of a virtual processor's instructions (crate `emulator_compartment`).
     Interpreter = 0x6b69_0003,
+    /// A guest's chipset (crate `chipset_compartment`).
+    Chipset = 0x6b69_0004,
 }
 
 impl Kind {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Model, Self::Driver, Self::Interpreter];
+    pub const ALL: [Self; 4] = [Self::Model, Self::Driver, Self::Interpreter, Self::Chipset];
 
     /// The first word of the area in the first call.
     pub const fn word(self) -> u64 {

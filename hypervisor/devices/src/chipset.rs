@@ -26,6 +26,7 @@ use crate::uart::Uart;
 use serde::{Deserialize, Serialize};
 use spec::Width;
 
+pub mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -64,7 +65,7 @@ const VERSION: u16 = 1;
 pub const STATE_BYTES: usize = 6144;
 
 /// The chipset of one guest.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Chipset {
     ioapic: Ioapic,
     pics: Pics,
@@ -110,14 +111,29 @@ impl Chipset {
     /// What is wrong with the state.
     pub fn restored(&self, from: &[u8]) -> Result<Self, RestoreFault> {
         let state: Self = snapshot::decode(VERSION, from)?;
-        state.ioapic.check()?;
-        state.pics.check(&self.pics)?;
-        state.pit.check(&self.pit)?;
-        state.rtc.check(&self.rtc)?;
-        state.uart.check()?;
-        state.pm.check(&self.pm)?;
-        snapshot::has(state.external == state.pics.is_requesting(), "the line from the 8259As")?;
+        state.check(self)?;
         Ok(state)
+    }
+
+    /// The chipset that `from` was saved of, whatever that was made of.
+    ///
+    /// # Errors
+    /// What is wrong with the state.
+    pub fn of_state(from: &[u8]) -> Result<Self, RestoreFault> {
+        let state: Self = snapshot::decode(VERSION, from)?;
+        state.check(&state)?;
+        Ok(state)
+    }
+
+    /// Says what about this state cannot be, of a chipset made as `own` is.
+    fn check(&self, own: &Self) -> Result<(), RestoreFault> {
+        self.ioapic.check()?;
+        self.pics.check(&own.pics)?;
+        self.pit.check(&own.pit)?;
+        self.rtc.check(&own.rtc)?;
+        self.uart.check()?;
+        self.pm.check(&own.pm)?;
+        snapshot::has(self.external == self.pics.is_requesting(), "the line from the 8259As")
     }
 
     /// IN of `width` (1, 2 or 4 bytes) from `port`. Every byte goes to the device at
@@ -203,6 +219,11 @@ impl Chipset {
     /// The machine's line behind `gsi` goes nowhere any more.
     pub fn deassert_line(&mut self, gsi: u8) {
         self.ioapic.deassert_resampled(gsi);
+    }
+
+    /// The global system interrupts that are asserted, a bit each.
+    pub const fn asserted(&self) -> u32 {
+        self.ioapic.asserted()
     }
 
     /// Level of the 8259A's INTR. An [`Effect::External`] tells of its changes, but

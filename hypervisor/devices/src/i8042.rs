@@ -23,7 +23,7 @@ enum Expect {
 }
 
 /// The controller.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct I8042 {
     output: Option<u8>,
     /// The last byte stays readable.

@@ -39,7 +39,7 @@ const MASKED: u64 = 1 << 16;
 const WRITABLE: u64 = 0xfffe_0000_0001_afff;
 
 /// One IOAPIC.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Ioapic {
     id: u8,
     select: u8,
@@ -190,6 +190,11 @@ impl Ioapic {
                 self.send_again(pin, out);
             }
         }
+    }
+
+    /// The pins that are asserted, a bit each.
+    pub const fn asserted(&self) -> u32 {
+        self.asserted
     }
 
     /// Level of a pin as last set.

@@ -30,7 +30,7 @@ enum Expect {
 }
 
 /// One 8259A.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Controller {
     lines: u8,
     irr: u8,
@@ -237,7 +237,7 @@ impl Controller {
 }
 
 /// Master and slave.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pics {
     master: Controller,
     slave: Controller,

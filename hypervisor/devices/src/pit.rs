@@ -26,7 +26,7 @@ enum Bytes {
     Both = 3,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Channel {
     /// 0 to 5.
     mode: u8,
@@ -237,7 +237,7 @@ fn phase(elapsed: u64, initial: u64) -> u64 {
 }
 
 /// The timer chip and port 0x61.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pit {
     rate: Rate,
     channels: [Channel; 3],

@@ -41,7 +41,7 @@ const SLEEP_TYPE: u16 = 7 << 10;
 const SLEEP_ENABLE: u16 = 1 << 13;
 
 /// The registers of the power-management block, and the two reset ports.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PowerManagement {
     timer: Rate,
     status: u16,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Both directions round so that a device asked at `tick_of(n)` has counted at
 /// least `n`: a deadline computed here is never early, so serving it always makes
 /// progress.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rate {
     start: u64,
     hz: NonZeroU64,

@@ -55,7 +55,7 @@ const SECOND_SHIFT: u32 = 15;
 const UIP_CLOCKS: u64 = 8;
 
 /// The clock and its memory, at ports 0x70 to 0x73.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rtc {
     rate: Rate,
     /// Seconds since 1970 at crystal clock 0; the guest moves it.

@@ -49,7 +49,7 @@ const MCR_LOOP: u8 = 1 << 4;
 const MSR_CONNECTED: u8 = 0xb0;
 
 /// One UART at 8 ports.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Uart {
     fifo: [u8; FIFO_BYTES],
     first: u8,

@@ -342,7 +342,7 @@ where
     /// Silences a line; its remapping entry stays.
     fn mask_line<H: Host<Bus = Self>>(&self, partition: &Partition<H>, line: Line) {
         partition.host.close_line(partition, line.gsi);
-        partition.with_chipset(HOUSEKEEPING, |chipset, _, _| chipset.deassert_line(line.gsi));
+        partition.with_chipset(HOUSEKEEPING, |chipset, effects, _| chipset.deassert_line(line.gsi, effects));
     }
 
     /// Takes the lines back. Masked first, so that nothing is sent that the IOMMU would have

@@ -15,6 +15,7 @@ mod accelerated;
 pub mod assignment;
 pub mod budget;
 pub mod bus_function;
+pub mod chipset;
 pub mod clock;
 pub mod cpuid;
 pub mod direct;

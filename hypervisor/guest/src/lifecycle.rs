@@ -103,7 +103,8 @@ impl Policy {
             | End::InvalidState
             | End::BadAccess
             | End::DeviceFailed
-            | End::EmulatorFailed => self.on_crash,
+            | End::EmulatorFailed
+            | End::ChipsetFailed => self.on_crash,
             End::Restarted => EndPolicy::Restart,
             End::Stopped | End::Frozen => EndPolicy::Off,
         }

@@ -1,14 +1,17 @@
 //! A guest at run time: what its processors share.
 
+use crate::chipset::GuestChipset;
 use crate::cpuid::CpuidPolicy;
 use crate::host::Host;
 use crate::layout::GuestLayout;
 use crate::log_budget::LogBudget;
 use crate::mailbox::{self, Mailbox};
 use crate::time::GuestTime;
-use crate::waiting::Watched;
+use crate::waiting::{Watch, Watched};
 use alloc::boxed::Box;
 use alloc::string::String;
+use chipset_compartment::RemoteChipset;
+use compartment::Ended;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::*};
 use devices::{Chipset, Effect, Effects, Endpoint};
@@ -47,6 +50,8 @@ pub enum End {
     Frozen = 9,
     /// The compartment that its instructions are interpreted in fails again and again.
     EmulatorFailed = 10,
+    /// The compartment that its chipset is in fails again and again.
+    ChipsetFailed = 11,
 }
 
 impl End {
@@ -63,6 +68,7 @@ impl End {
             Self::DeviceFailed => "device-failed",
             Self::Frozen => "frozen",
             Self::EmulatorFailed => "emulator-failed",
+            Self::ChipsetFailed => "chipset-failed",
         }
     }
 
@@ -79,6 +85,7 @@ impl End {
             8 => Self::DeviceFailed,
             9 => Self::Frozen,
             10 => Self::EmulatorFailed,
+            11 => Self::ChipsetFailed,
             _ => return None,
         })
     }
@@ -87,7 +94,7 @@ impl End {
 /// The chipset with what belongs under its lock.
 pub struct ChipsetState {
     /// The models.
-    pub chipset: Chipset,
+    pub chipset: GuestChipset,
     effects: Effects,
     line: Line,
 }
@@ -124,7 +131,8 @@ pub struct Partition<H: Host> {
     is_ready: AtomicBool,
     /// One for each vCPU.
     pub mailboxes: Box<[Mailbox]>,
-    chipset: TicketMutex<ChipsetState>,
+    /// A call of it may be in a compartment. So may it be with whatever lock is held around this one.
+    chipset: Watched<ChipsetState>,
     /// Guest time at which the chipset wants a tick; `u64::MAX` for never. vCPU 0 sees to it.
     chipset_deadline: AtomicU64,
     /// Guest time at which an unfinished console line is written; `u64::MAX` for never.
@@ -133,7 +141,7 @@ pub struct Partition<H: Host> {
     left_to_housekeeping: AtomicBool,
     /// The 8259A's output line.
     external: AtomicU8,
-    bus: TicketMutex<H::Bus>,
+    bus: Watched<H::Bus>,
     /// Its emulated devices; [`crate::endpoints`]. None is taken while another is.
     pub endpoints: Box<[Watched<Endpoint>]>,
     /// Which of them are consoles.
@@ -141,7 +149,7 @@ pub struct Partition<H: Host> {
     /// Number of its first console among those of all guests.
     pub first_console: usize,
     /// Their lines. It is taken after an endpoint, and before the chipset.
-    pub(crate) lines: TicketMutex<lines::Lines>,
+    pub(crate) lines: Watched<lines::Lines>,
     end: AtomicU8,
     log_budget: TicketMutex<LogBudget>,
 }
@@ -179,16 +187,20 @@ impl<H: Host> Partition<H> {
             ready: None,
             is_ready: AtomicBool::new(false),
             mailboxes: (0..vcpus).map(|_| Mailbox::default()).collect(),
-            chipset: TicketMutex::new(ChipsetState { chipset, effects: Effects::new(), line: Line::new() }),
+            chipset: Watched::new(ChipsetState {
+                chipset: GuestChipset::new(chipset),
+                effects: Effects::new(),
+                line: Line::new(),
+            }),
             chipset_deadline: AtomicU64::new(u64::MAX),
             console_deadline: AtomicU64::new(u64::MAX),
             left_to_housekeeping: AtomicBool::new(false),
             external: AtomicU8::new(0),
-            bus: TicketMutex::new(bus),
+            bus: Watched::new(bus),
             endpoints: Box::default(),
             consoles: Box::default(),
             first_console: 0,
-            lines: TicketMutex::default(),
+            lines: Watched::default(),
             end: AtomicU8::new(0),
             log_budget,
         }
@@ -254,7 +266,7 @@ impl<H: Host> Partition<H> {
     pub fn restart(&self, chipset: Chipset) {
         *self.lines.lock() = lines::Lines::default();
         let mut state = self.chipset.lock();
-        state.chipset = chipset;
+        state.chipset.replace(chipset);
         state.effects.clear();
         self.chipset_deadline.store(u64::MAX, Release);
         self.external.store(0, Release);
@@ -274,8 +286,13 @@ impl<H: Host> Partition<H> {
     }
 
     /// The PCI bus. Taken before the chipset, and before an endpoint, where both are needed.
-    pub fn bus(&self) -> spin::mutex::TicketMutexGuard<'_, H::Bus> {
+    pub fn bus(&self) -> spin::mutex::TicketMutexGuard<'_, H::Bus, Watch> {
         self.bus.lock()
+    }
+
+    /// The chipset is in a compartment from now on, where one begins that is as this partition's was when it was made.
+    pub fn leave_chipset_to(&mut self, apart: Box<RemoteChipset>) {
+        self.chipset.get_mut().chipset.leave_to(apart);
     }
 
     /// Lets `access` use the chipset from vCPU `from`, then does what it caused.
@@ -284,11 +301,12 @@ impl<H: Host> Partition<H> {
     pub fn with_chipset<R>(
         &self,
         from: usize,
-        access: impl FnOnce(&mut Chipset, &mut Effects, u64) -> R,
+        access: impl FnOnce(&mut GuestChipset, &mut Effects, u64) -> R,
     ) -> (R, bool) {
         let now = self.now();
         let mut guard = self.chipset.lock();
         let state = &mut *guard;
+        state.chipset.set_time(now);
         let result = access(&mut state.chipset, &mut state.effects, now);
         let mut needs_service = false;
         while let Some(effect) = state.effects.pop() {
@@ -296,6 +314,9 @@ impl<H: Host> Partition<H> {
         }
         if state.effects.take_overflow() {
             self.fail_device("chipset");
+        }
+        if let Some(ended) = state.chipset.take_end() {
+            self.lose_chipset(ended);
         }
         let deadline = state.chipset.deadline().unwrap_or(u64::MAX);
         if deadline != self.chipset_deadline.swap(deadline, AcqRel) {
@@ -311,6 +332,14 @@ impl<H: Host> Partition<H> {
     pub(crate) fn fail_device(&self, device: &str) {
         self.log(format_args!("its {device} failed: it caused more at once than it has room for"));
         self.request_end(End::DeviceFailed);
+    }
+
+    /// The chipset's compartment is gone: the guest ends, before it goes on without.
+    #[cold]
+    #[inline(never)]
+    fn lose_chipset(&self, ended: Ended) {
+        self.log(format_args!("its chipset is gone: {ended}"));
+        self.request_end(End::ChipsetFailed);
     }
 
     /// A deadline changed: whoever sees to it has to know.

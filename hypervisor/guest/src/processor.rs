@@ -467,7 +467,7 @@ impl<V: Vcpu> VirtualProcessor<V> {
     fn external_vector<H: Host>(&mut self, partition: &Partition<H>) -> u8 {
         self.needs_service = true;
         let (vector, _) = partition.with_chipset(self.index, |chipset, effects, _| {
-            let vector = chipset.acknowledge_external();
+            let vector = chipset.acknowledge_external(effects);
             effects.push(Effect::External(chipset.external_pending()));
             vector
         });

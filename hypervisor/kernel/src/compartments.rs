@@ -1,6 +1,7 @@
-//! Compartments: address spaces in ring 3, in each of them the model of one emulated function, the driver of a device, or
-//! the interpreter of a virtual processor.
+//! Compartments: address spaces in ring 3, in each of them the model of one emulated function, the driver of a device,
+//! the interpreter of a virtual processor, or the chipset of a guest.
 
+pub mod chipsets;
 pub mod drivers;
 pub mod interpreters;
 mod space;

@@ -2,7 +2,7 @@
 //! here.
 
 use crate::backings::Backings;
-use crate::compartments::{Whose, interpreters};
+use crate::compartments::{Whose, chipsets, interpreters};
 use crate::display::Display;
 use crate::emulated;
 use crate::freeze::Room;
@@ -189,6 +189,10 @@ fn try_build(
         },
     );
     let chipset = common.chipset(&layout);
+    let apart = match plan.runs_in {
+        RunsIn::Ring3 => Some(chipsets::of(index, &plan.name, &chipset)?),
+        RunsIn::Hypervisor => None,
+    };
     let mut partition = Partition::new(
         index,
         plan.name.clone(),
@@ -202,6 +206,9 @@ fn try_build(
         chipset,
         bus,
     );
+    if let Some(apart) = apart {
+        partition.leave_chipset_to(apart);
+    }
     partition.endpoints = endpoints;
     partition.consoles = plan.consoles().map(|(endpoint, _)| FunctionConsole::new(endpoint)).collect();
     partition.direct_interrupts = direct;

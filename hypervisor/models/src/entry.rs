@@ -6,6 +6,7 @@ use compartment::layout::{DONE, GUEST, HEAP, PANICKED};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
+use models::chipset::ChipsetModel;
 use models::driver::{self, Server};
 use models::heap::Heap;
 use models::interpreter::Interpreter;
@@ -42,6 +43,8 @@ enum Life {
     Drives(Server),
     /// It interprets a guest's instructions.
     Interprets(Interpreter),
+    /// It is a guest's chipset.
+    IsChipset(ChipsetModel),
 }
 
 struct Kept(UnsafeCell<Life>);
@@ -64,6 +67,7 @@ unsafe extern "C" fn enter(area: *mut u64, words: usize, heap_bytes: usize) {
         Life::Built(state) => assert!(state.serve(words), "the area is too small"),
         Life::Drives(server) => server.serve(0, words),
         Life::Interprets(interpreter) => assert!(interpreter.serve(words), "there is no such call"),
+        Life::IsChipset(chipset) => assert!(chipset.serve(words), "there is no such call"),
         Life::New => {
             *kept = Life::Unbuilt;
             // SAFETY: ring 0 mapped so many bytes there for the heap of this compartment alone, which gets them once.
@@ -92,6 +96,7 @@ unsafe fn begin(words: &mut [u64]) -> Option<Life> {
             Kind::Model => State::build(words, GUEST).map(Life::Built),
             Kind::Driver => driver::build(words).map(Life::Drives),
             Kind::Interpreter => Interpreter::begin(words, GUEST).map(Life::Interprets),
+            Kind::Chipset => ChipsetModel::begin(words).map(Life::IsChipset),
         }
     }
 }

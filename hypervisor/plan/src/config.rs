@@ -254,7 +254,8 @@ table! {
         /// Kernel command line, given to the kernel as it is. Some multiboot kernels take its
         /// first word for the name of their file and drop it; those want a name there.
         pub command_line: String = String::new(),
-        /// Where those of its instructions are interpreted that reach its devices, one for each of its processors where that
+        /// Where its chipset is, but for its local APICs, and where those of its instructions are interpreted that reach its
+        /// devices: one compartment for the chipset, in which none of the guest's memory is, and one for each of its processors where that
         /// is ring 3. What a device then does has a place of its own. Task switches by hardware, and stepping
         /// over instructions that an exit names, are the hypervisor's either way.
         pub runs_in: Option<RunsIn> = None,

@@ -229,8 +229,9 @@ impl<H: Host> Mmio<'_, H> {
             return u64::from(value) >> (8 * (offset & 3)) & width.mask();
         }
         if gpa.0 & !(PAGE - 1) == layout::IOAPIC.0 {
-            let (value, needs_service) =
-                self.partition.with_chipset(self.index, |chipset, _, _| chipset.ioapic_read(offset as u32));
+            let (value, needs_service) = self
+                .partition
+                .with_chipset(self.index, |chipset, effects, _| chipset.ioapic_read(offset as u32, effects));
             self.effects |= u8::from(needs_service);
             return u64::from(value) & width.mask();
         }

@@ -68,7 +68,7 @@ impl<H: Host> Partition<H> {
 
     /// Forgets all that was saved: its `chipset` is as after a reset, and its mailboxes are empty.
     pub fn forget(&self, chipset: Chipset) {
-        self.chipset.lock().chipset = chipset;
+        self.chipset.lock().chipset.replace(chipset);
         self.external.store(0, Release);
         for mailbox in &self.mailboxes {
             mailbox.take();
@@ -105,7 +105,7 @@ impl<H: Host> Partition<H> {
         let state = &mut *guard;
         self.external.store(chipset.external_pending().into(), Release);
         self.chipset_deadline.store(chipset.deadline().unwrap_or(u64::MAX), Release);
-        state.chipset = chipset;
+        state.chipset.replace(chipset);
         state.effects.clear();
         self.forget_line(state);
         for (mailbox, section) in self.mailboxes.iter().zip(&from.mail) {

@@ -402,6 +402,7 @@ fn one_call_interrupts_many_of_the_guests_own_and_nobody_else() {
 }
 
 mod accelerated;
+mod chipset;
 mod consoles;
 mod direct;
 mod events;

@@ -226,8 +226,9 @@ fn of_functions(guest: &GuestConfig) -> u64 {
 /// take 8 bytes for each large page of 2 MiB.
 fn of_compartments(config: &Config, guest: &GuestConfig) -> u64 {
     let functions = guest.emulated().filter(|(_, pci, model)| config.place_of(pci, *model) == RunsIn::Ring3);
-    // A processor has an interpreter.
-    let machine = if config.place_of_machine(guest) == RunsIn::Ring3 { guest.cpus.len() } else { 0 };
+    // A processor has an interpreter, and all of them have a chipset.
+    let is_apart = config.place_of_machine(guest) == RunsIn::Ring3;
+    let machine = if is_apart { guest.cpus.len().saturating_add(1) } else { 0 };
     let apart = functions.count().saturating_add(machine);
     let each =
         COMPARTMENT_MEMORY.bytes().saturating_add(guest.memory.bytes().div_ceil(MEMORY_GRANULE.bytes() / 8));

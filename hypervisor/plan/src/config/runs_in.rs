@@ -1,11 +1,11 @@
-//! Where models of emulated functions run, drivers, and interpreters of instructions.
+//! Where models of emulated functions run, drivers, interpreters of instructions, and chipsets.
 
 use super::{Config, DiskConfig, GuestConfig, Isolation, Model, PciConfig, Uplink};
 use serde::{Deserialize, Serialize};
 
 choice! {
     /// Where the model of an emulated function runs, which reads what the guest wrote, the driver of a device, or the
-    /// interpreter of a guest's instructions. Its
+    /// interpreter of a guest's instructions and its chipset. Its
     /// place on the bus, its messages and what its requests do to drives and networks are the hypervisor's either way.
     pub enum RunsIn {
         /// in a compartment of its own in ring 3. A model reaches its guest's memory there and its own, a driver its

@@ -68,7 +68,8 @@ fn column(guest: &GuestPlan) -> Column {
         (RunsIn::Ring3, 1) => Some(name),
         (RunsIn::Ring3, count) => Some(format!("{name}, {count} of them")),
     };
-    let mut compartments: Vec<String> = interpreters.into_iter().chain(apart).collect();
+    let chipset = (guest.runs_in == RunsIn::Ring3).then(|| "chipset".to_owned());
+    let mut compartments: Vec<String> = interpreters.into_iter().chain(chipset).chain(apart).collect();
     if compartments.is_empty() {
         compartments.push("-".to_owned());
     }
@@ -115,7 +116,15 @@ fn ring_0(plan: &Plan) -> impl Iterator<Item = String> {
                 Some(format!("{} {}", guest.function_name(number)?, in_ring_0(function)))
             })
     });
-    once("the hypervisor: what keeps guests apart, and each one's processors, chipset and bus".to_owned())
+    let (here, apart): (Vec<&GuestPlan>, Vec<&GuestPlan>) =
+        plan.guests.iter().partition(|guest| guest.runs_in == RunsIn::Hypervisor);
+    let here: Vec<&str> = here.iter().map(|guest| guest.name.as_str()).collect();
+    let own = match (here.as_slice(), apart.is_empty()) {
+        (_, true) => "processors, chipset and bus".to_owned(),
+        ([], false) => "processors and bus".to_owned(),
+        (here, false) => format!("processors and bus; the chipset of {}", here.join(" and ")),
+    };
+    once(format!("the hypervisor: what keeps guests apart, and each one's {own}"))
         .chain(functions)
         .chain(
             plan.disks.iter().filter(|disk| !is_apart(plan, disk.owned)).filter_map(|disk| drive(plan, disk)),
@@ -277,6 +286,26 @@ that of a driver reaches what its device stores or carries, and no guest's memor
         .concat();
         let drawn = drawn(&config);
         assert!(drawn.contains("\nring 3 | one:interpreter       | two:interpreter, 2 of them\n"), "{drawn}");
+    }
+
+    /// A guest that runs in ring 3 has its chipset there, and its interpreters.
+    #[test]
+    fn a_chipset_stands_where_it_runs() {
+        let apart = guest("apart", 1, &[]).replacen("\nmemory", "\nruns_in = \"ring3\"\nmemory", 1);
+        let both = drawn(&[apart.as_str(), &guest("net", 2, &[])].concat());
+        assert!(
+            both.contains(
+                "\
+ring 3 | apart:interpreter       | -
+       | chipset                 |
+-------+-------------------------+----------------------
+ring 0 | the hypervisor: what keeps guests apart, and each one's processors and bus; the chipset of net
+"
+            ),
+            "{both}"
+        );
+        let alone = drawn(&apart);
+        assert!(alone.contains("apart, and each one's processors and bus\n"), "{alone}");
     }
 
     /// The driver of an uplink in ring 3 leaves its switch behind.

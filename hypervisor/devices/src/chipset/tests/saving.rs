@@ -1,6 +1,7 @@
 //! A chipset that is saved and read back goes on as the one that it was saved of.
 
 use super::chipset;
+use crate::chipset::parts::{self, Part};
 use crate::chipset::{Chipset, ChipsetConfig, STATE_BYTES};
 use crate::effect::{Effect, Effects};
 use crate::snapshot::{RestoreFault, SaveFault};
@@ -95,6 +96,32 @@ proptest! {
         for step in after {
             prop_assert_eq!(drive(&mut first, &mut now, step), drive(&mut second, &mut later, step));
         }
+    }
+
+    /// The parts are the whole, and one that takes all that differ is no other.
+    #[test]
+    fn the_parts_are_the_whole(steps in prop::collection::vec(step(), 0..200)) {
+        let (mut first, mut now) = (chipset(), 1000);
+        let mut second = first.clone();
+        for step in steps {
+            drive(&mut first, &mut now, step);
+        }
+        let parts = Part::ALL.map(|part| {
+            let mut bytes = vec![0; part.bytes()];
+            let used = first.save_part(part, &mut bytes).unwrap();
+            bytes.truncate(used);
+            bytes
+        });
+        let mut bytes = vec![0; STATE_BYTES];
+        let used = parts::join(parts.iter().map(Vec::as_slice), &mut bytes).unwrap();
+        prop_assert_eq!(&bytes[..used], saved(&first));
+        for part in Part::ALL {
+            if first.differs(part, &second) {
+                second.take_part(part, &first);
+            }
+        }
+        prop_assert_eq!(saved(&second), saved(&first));
+        prop_assert_eq!(saved(&Chipset::of_state(&bytes[..used]).unwrap()), saved(&first));
     }
 
     /// A state that somebody changed is refused, or is one that a chipset can run with.

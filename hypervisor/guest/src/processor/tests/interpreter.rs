@@ -57,7 +57,7 @@ fn an_access_is_carried_out_where_it_is_interpreted_elsewhere() {
     let (end, value, log) = executes(code, false);
     assert_eq!(end, Some(End::Stopped), "of the script: {log}");
     let partition = self::partition(1);
-    let identity = partition.with_chipset(0, |chipset, _, _| chipset.ioapic_read(0x10)).0;
+    let identity = partition.with_chipset(0, |chipset, effects, _| chipset.ioapic_read(0x10, effects)).0;
     assert_eq!(value, u64::from(identity));
 }
 
