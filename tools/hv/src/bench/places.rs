@@ -85,8 +85,15 @@ pub fn restarts(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Restarts
     let title = exits::title(cpu).to_owned();
     let mut longest = Vec::new();
     let start = exits::hypervisor_machine(workshop, folder, cpu, &with_kills())?;
-    watch(start, folder, &format!("{title}: making models anew"), |line| longest.extend(restart(&line.text)))?;
-    ensure!(longest.len() == 3, "{} of 3 models were ended; what was said is in {}", longest.len(), folder.display());
+    watch(start, folder, &format!("{title}: making models anew"), |line| {
+        longest.extend(restart(&line.text))
+    })?;
+    ensure!(
+        longest.len() == 3,
+        "{} of 3 models were ended; what was said is in {}",
+        longest.len(),
+        folder.display()
+    );
     Ok(Restarts { title, longest })
 }
 
