@@ -16,7 +16,7 @@ use devices::ended::Account;
 use devices::{Blueprint, Device};
 use machine::cpu::registers;
 use machine::memory::guest_ram::GuestRam;
-use plan::{GuestPlan, Killed, Plan, PlannedKill};
+use plan::{GuestPlan, Killed, MachinePart, Plan, PlannedKill};
 
 pub use space::{Space, are_in_use, load, most_restarts, set_tsc_hz, ticks, watch};
 
@@ -121,8 +121,8 @@ pub struct Kills {
 pub enum Victim {
     /// That of a guest's function: the guest's name, and which it is among its emulated ones.
     Function(String, usize),
-    /// Those of the interpreters of a guest's instructions: the guest's name.
-    Interpreters(String),
+    /// Those of a guest's machine: the guest's name, and what of it.
+    Machine(String, MachinePart),
     /// That of a driver: its place among the functions of the hypervisor's.
     Driver(usize),
 }
@@ -135,7 +135,9 @@ impl Kills {
                 Killed::Function { guest, function } => {
                     Victim::Function(plan.guests.get(guest)?.name.clone(), function)
                 }
-                Killed::Interpreters(guest) => Victim::Interpreters(plan.guests.get(guest)?.name.clone()),
+                Killed::Machine { guest, part } => {
+                    Victim::Machine(plan.guests.get(guest)?.name.clone(), part)
+                }
                 Killed::Driver(place) => Victim::Driver(place),
             };
             Some((victim, kill.at_ms.into()))

@@ -91,9 +91,9 @@ fn end(victim: &Victim, machine: &Machine, common: &Common, io: &Io) {
             let guest = machine.guests.iter().find(|guest| guest.plan.name == *name);
             guest.map(|guest| guest.partition.serve_endpoint(*function, |endpoint, _| endpoint.kill()));
         }
-        Victim::Interpreters(name) => {
+        Victim::Machine(name, part) => {
             let guest = machine.guests.iter().position(|guest| guest.plan.name == *name);
-            guest.into_iter().for_each(|guest| drivers::kill(Owner::Guest(guest)));
+            guest.into_iter().for_each(|guest| drivers::kill(Owner::Machine(guest, *part)));
         }
         Victim::Driver(place) => {
             drivers::kill(Owner::Driver(*place));

@@ -95,7 +95,7 @@ mod model;
 mod runs_in;
 
 pub use backing::{Backing, BackingPlace, ImageMode, PartitionName};
-pub use compartment_name::CompartmentName;
+pub use compartment_name::{CompartmentName, MachinePart};
 pub use function_name::FunctionName;
 pub use kill::{Kill, NoKill};
 pub use model::{Model, Ring, StandsOn};
@@ -142,7 +142,7 @@ table! {
         /// is as a card that was pulled out.
         pub restarts: u32 = USUAL_RESTARTS,
         /// Compartments to end while the guests run, to see what these notice: each by guest and slot, or as
-        /// `GUEST:interpreter`, `disk.NAME` or `network.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
+        /// `GUEST:interpreter`, `GUEST:chipset`, `disk.NAME` or `network.NAME`, with milliseconds from the guests' start. `cargo hv run --kill` adds to them.
         pub kill: Vec<Kill> = Vec::new(),
     }
 }

@@ -38,8 +38,8 @@ pub use check::rules::{HYPERVISOR_PROCESSOR, LEAST_MEMORY, MEMORY_GRANULE, MOST_
 pub use config::{
     Backing, BackingPlace, Barriers, CompartmentName, Config, Console, ConsolePort, DiskConfig, EndPolicy,
     Expect, FunctionName, GuestConfig, HypervisorConfig, ImageMode, Interrupts, IoProcessor, Isolation, Kept,
-    Kill, Model, NetworkConfig, NoKill, PartitionName, Passthrough, PciConfig, Ring, RunsIn, SerialCard,
-    SharedMemoryConfig, StandsOn, UnmappedAccess, Uplink,
+    Kill, MachinePart, Model, NetworkConfig, NoKill, PartitionName, Passthrough, PciConfig, Ring, RunsIn,
+    SerialCard, SharedMemoryConfig, StandsOn, UnmappedAccess, Uplink,
 };
 pub use plan::{
     Base, ConsoleName, ConsolePlan, DiskPlan, Driver, EmulatedPlan, FileKind, FileRef, FunctionPlan,

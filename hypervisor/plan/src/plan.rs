@@ -1,6 +1,6 @@
 //! The Plan: what each guest gets.
 
-use crate::config::{Backing, FunctionName, GuestConfig, Model, Ring, RunsIn};
+use crate::config::{Backing, FunctionName, GuestConfig, MachinePart, Model, Ring, RunsIn};
 use crate::problem::Problem;
 use crate::reserved::ReservedRange;
 use alloc::string::String;
@@ -72,8 +72,13 @@ pub enum Killed {
         /// Its place in [`GuestPlan::emulated`].
         function: usize,
     },
-    /// Those of the interpreters of a guest's instructions: its place in [`Plan::guests`].
-    Interpreters(usize),
+    /// Those of a guest's machine.
+    Machine {
+        /// Its place in [`Plan::guests`].
+        guest: usize,
+        /// What of it.
+        part: MachinePart,
+    },
     /// That of the driver of a function of the hypervisor's: its place in [`Plan::owned`].
     Driver(usize),
 }

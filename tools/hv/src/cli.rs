@@ -109,7 +109,7 @@ pub struct Run {
     #[arg(long, value_name = "MODEL")]
     pub cpu_model: Option<String>,
     /// End this compartment so many milliseconds after the guests' start; several times for several. A compartment
-    /// is called as its guest, with `:` and the slot of its function or `interpreter` behind, as `cargo hv check`
+    /// is called as its guest, with `:` and the slot of its function, `interpreter` or `chipset` behind, as `cargo hv check`
     /// shows it
     #[arg(long, value_name = "COMPARTMENT@MS")]
     pub kill: Vec<plan::Kill>,

@@ -1,6 +1,6 @@
 //! Guests' chipsets: one for each guest, under the lock that it has in ring 0 too.
 
-use super::drivers::{self, Told};
+use super::drivers::{self, Owner, Told};
 use super::{Space, most_restarts, report_end, ticks};
 use alloc::boxed::Box;
 use alloc::format;
@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use chipset_compartment::{AREA_WORDS, RemoteChipset};
 use compartment::{Compartment, Ended, Restarts};
 use devices::Chipset;
+use plan::MachinePart;
 
 /// Bytes of heap: the chipset, twice, and what one call of it causes.
 const HEAP_BYTES: usize = 0x8000;
@@ -18,6 +19,8 @@ struct Apart {
     name: String,
     space: Space,
     told: Arc<Told>,
+    /// It is told its state next, and is not to end meanwhile.
+    begins: bool,
 }
 
 impl Compartment for Apart {
@@ -27,6 +30,9 @@ impl Compartment for Apart {
 
     fn enter(&mut self) -> Result<(), Ended> {
         self.told.count_entry();
+        if !core::mem::take(&mut self.begins) && self.told.take_end() {
+            return Err(Ended::Killed);
+        }
         self.space.enter()
     }
 
@@ -35,6 +41,7 @@ impl Compartment for Apart {
     }
 
     fn restart(&mut self) -> Result<(), Ended> {
+        self.begins = true;
         self.space.begin()
     }
 
@@ -56,8 +63,8 @@ pub fn of(index: usize, guest: &str, chipset: &Chipset) -> Result<Box<RemoteChip
     let named = |why: String| format!("{name}: {why}");
     let space = Space::new(index as u32, AREA_WORDS, HEAP_BYTES).map_err(named)?;
     let own_bytes = space.space.own_bytes();
-    let told = drivers::add(name.clone(), drivers::NO_FUNCTION, own_bytes);
-    let apart = Box::new(Apart { name: name.clone(), space, told });
+    let told = drivers::add(name.clone(), Owner::Machine(index, MachinePart::Chipset), own_bytes);
+    let apart = Box::new(Apart { name: name.clone(), space, told, begins: true });
     let restarts = Restarts { most: most_restarts(), minute: ticks(60_000) };
     let remote = RemoteChipset::begin(apart, chipset, restarts);
     let remote = remote.map_err(|ended| named(format!("its compartment ended: {ended}")))?;

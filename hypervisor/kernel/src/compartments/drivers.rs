@@ -1,4 +1,4 @@
-//! What others ask of the drivers and interpreters in compartments, and want to know of them.
+//! What others ask of the drivers and guests' machines in compartments, and want to know of them.
 
 use super::report as report_one;
 use alloc::string::String;
@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use compartment::Ended;
 use core::sync::atomic::{AtomicBool, Ordering};
 use devices::ended::Account;
+use plan::MachinePart;
 use spin::Mutex;
 
 /// Whose compartment it is.
@@ -14,8 +15,8 @@ use spin::Mutex;
 pub enum Owner {
     /// A driver's: its function's place among those that stay with the hypervisor.
     Driver(usize),
-    /// An interpreter's: its guest's number.
-    Guest(usize),
+    /// That of a guest's machine: the guest's number, and what of it.
+    Machine(usize, MachinePart),
 }
 
 /// One of them.

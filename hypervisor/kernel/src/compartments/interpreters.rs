@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use compartment::{Compartment, Ended, Restarts, layout};
 use emulator_compartment::{AREA_WORDS, First, RemoteEmulator};
+use plan::MachinePart;
 
 /// Bytes of heap: the interpreter, and how its guest's memory lies.
 const HEAP_BYTES: usize = 0x8000;
@@ -68,7 +69,7 @@ pub fn of((index, plan, memory): Whose<'_>, number: usize) -> Result<Box<RemoteE
     let added = space.space.add_guest(layout::GUEST, memory);
     added.map_err(|error| named(format!("its guest's memory cannot be in it: {error:?}")))?;
     let own_bytes = space.space.own_bytes();
-    let told = drivers::add(name.clone(), Owner::Guest(index), own_bytes);
+    let told = drivers::add(name.clone(), Owner::Machine(index, MachinePart::Interpreter), own_bytes);
     let first_of_all = first.clone();
     let apart = Box::new(Apart { name: name.clone(), space, first, told, begins: false });
     let restarts = Restarts { most: most_restarts(), minute: ticks(60_000) };

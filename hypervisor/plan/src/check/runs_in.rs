@@ -42,9 +42,9 @@ pub(crate) fn choose_kills(config: &Config, plan: &mut Plan) {
             let (function, _) = compartments.find(|(_, name)| name.slot == *slot)?;
             Some(Killed::Function { guest, function })
         }
-        CompartmentName::Interpreter(guest) => {
+        CompartmentName::Machine { guest, part } => {
             let guest = plan.guests.iter().position(|known| known.name == *guest)?;
-            Some(Killed::Interpreters(guest))
+            Some(Killed::Machine { guest, part: *part })
         }
         CompartmentName::Disk(name) => {
             let disk = plan.disks.iter().find(|disk| disk.name == *name)?;
@@ -57,7 +57,7 @@ pub(crate) fn choose_kills(config: &Config, plan: &mut Plan) {
     };
     let is_there = |whose: &Killed| match whose {
         Killed::Function { .. } => true,
-        Killed::Interpreters(guest) => {
+        Killed::Machine { guest, .. } => {
             plan.guests.get(*guest).is_some_and(|guest| guest.runs_in == RunsIn::Ring3)
         }
         Killed::Driver(place) => plan.owned.get(*place).is_some_and(|owned| owned.runs_in == RunsIn::Ring3),

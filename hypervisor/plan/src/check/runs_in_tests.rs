@@ -2,7 +2,7 @@
 
 use super::tests::{plan, q35};
 use crate::text::parse;
-use crate::{CompartmentName, Kill, Killed, Model, Plan, PlannedKill, RunsIn};
+use crate::{CompartmentName, Kill, Killed, MachinePart, Model, Plan, PlannedKill, RunsIn};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -164,7 +164,7 @@ fn compartments_that_are_ended() {
     assert_eq!(plan.all_problems().count(), 0);
     let kill = |at_ms, guest, function| PlannedKill { at_ms, whose: Killed::Function { guest, function } };
     assert_eq!(plan.kills, [kill(7, 0, 2), kill(20, 1, 0), kill(30, 0, 2), kill(u32::MAX, 0, 1)]);
-    let those = "those that there are: `a:02.0`, `a:03.0`, `b:1f.0`, `a:interpreter` and `b:interpreter`";
+    let those = "those that there are: `a:02.0`, `a:03.0`, `b:1f.0`, `a:interpreter`, `a:chipset`, `b:interpreter` and `b:chipset`";
     assert_eq!(
         problems("[\"a:02.0@1\", \"a:04.0@1\", \"c:02.0@1\", \"a:01.0@1\"]", RING3),
         [
@@ -182,26 +182,26 @@ fn compartments_that_are_ended() {
     );
 }
 
-/// The interpreters of all processors of a guest are ended together, where they have compartments.
+/// The interpreters of all processors of a guest are ended together, and its chipset, where they have compartments.
 #[test]
-fn interpreters_that_are_ended() {
+fn machines_that_are_ended() {
     let of = |guest: &str, hypervisor: &str| {
         let text = text(hypervisor, &[]).replace("[guest.a]\n", &format!("[guest.a]\n{guest}\n"));
         let text = text + "[guest.b]\ncpus = [2]\nmemory = \"64 MiB\"\nkernel = \"k\"\nruns_in = \"ring3\"\n";
         let (config, _) = parse(&text).unwrap_or_else(|errors| panic!("{text}\n{errors:?}"));
         plan(&config, &q35())
     };
-    let plan = of(RING3, "kill = [\"b:interpreter@9\", \"a:interpreter@3\"]");
+    let plan = of(RING3, "kill = [\"b:interpreter@9\", \"a:chipset@3\"]");
     assert_eq!(plan.all_problems().count(), 0);
-    let kill = |at_ms, guest| PlannedKill { at_ms, whose: Killed::Interpreters(guest) };
-    assert_eq!(plan.kills, [kill(3, 0), kill(9, 1)]);
+    let kill = |at_ms, guest, part| PlannedKill { at_ms, whose: Killed::Machine { guest, part } };
+    assert_eq!(plan.kills, [kill(3, 0, MachinePart::Chipset), kill(9, 1, MachinePart::Interpreter)]);
     let plan = of("", "kill = [\"a:interpreter@3\", \"c:interpreter@3\"]");
     assert_eq!(plan.kills, []);
     assert_eq!(
         plan.all_problems().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "hypervisor.kill[0]: `a:interpreter` runs in the hypervisor and has no compartment; the only one is `b:interpreter`",
-            "hypervisor.kill[1]: there is no compartment `c:interpreter`; the only one is `b:interpreter`",
+            "hypervisor.kill[0]: `a:interpreter` runs in the hypervisor and has no compartment; those that there are: `b:interpreter` and `b:chipset`",
+            "hypervisor.kill[1]: there is no compartment `c:interpreter`; those that there are: `b:interpreter` and `b:chipset`",
         ]
     );
 }
@@ -224,11 +224,12 @@ fn how_a_kill_is_written() {
     assert_eq!(kill.to_string(), "net:03.0@2500");
     let disk = Kill { compartment: CompartmentName::Disk("system".into()), at_ms: 7 };
     assert_eq!((disk.to_string().as_str(), "disk.system@7".parse()), ("disk.system@7", Ok(disk.clone())));
-    let interpreter = Kill { compartment: CompartmentName::Interpreter("net".into()), at_ms: 7 };
-    assert_eq!(
-        (interpreter.to_string().as_str(), "net:interpreter@7".parse()),
-        ("net:interpreter@7", Ok(interpreter.clone()))
-    );
+    for (part, text) in
+        [(MachinePart::Interpreter, "net:interpreter@7"), (MachinePart::Chipset, "net:chipset@7")]
+    {
+        let kill = Kill { compartment: CompartmentName::Machine { guest: "net".into(), part }, at_ms: 7 };
+        assert_eq!((kill.to_string().as_str(), text.parse()), (text, Ok(kill.clone())));
+    }
     let uplink = Kill { compartment: CompartmentName::Network("lan".into()), at_ms: 7 };
     assert_eq!((uplink.to_string().as_str(), "network.lan@7".parse()), ("network.lan@7", Ok(uplink.clone())));
     for wrong in [

@@ -7,11 +7,30 @@ use core::str::FromStr;
 use platform::names::DevFn;
 use serde::{Deserialize, Serialize};
 
-/// The word that stands for a slot where it is the interpreter.
-const INTERPRETER: &str = "interpreter";
+/// What of a guest's machine has compartments.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum MachinePart {
+    /// The interpreters of its instructions, of which each virtual processor has one.
+    Interpreter,
+    /// Its chipset.
+    Chipset,
+}
 
-/// What a compartment is called: `GUEST:SLOT` where it has the model of an emulated function, `GUEST:interpreter` where
-/// it interprets the instructions of that guest's virtual processors, of which each has one, `disk.NAME`
+impl MachinePart {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Interpreter, Self::Chipset];
+
+    /// The word that stands for a slot.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Interpreter => "interpreter",
+            Self::Chipset => "chipset",
+        }
+    }
+}
+
+/// What a compartment is called: `GUEST:SLOT` where it has the model of an emulated function, `GUEST:interpreter` and
+/// `GUEST:chipset` where it has that of a guest's machine, `disk.NAME`
 /// where it has the driver of a drive, `network.NAME` where it has that of an uplink. No name of these has a dot or
 /// a colon.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -23,8 +42,13 @@ pub enum CompartmentName {
         /// Its slot.
         slot: DevFn,
     },
-    /// Those of the interpreters of this guest's instructions.
-    Interpreter(String),
+    /// Of this guest's machine.
+    Machine {
+        /// Its name.
+        guest: String,
+        /// What of it.
+        part: MachinePart,
+    },
     /// Of the drive of this name.
     Disk(String),
     /// Of the uplink of the network of this name.
@@ -39,8 +63,9 @@ impl FromStr for CompartmentName {
     type Err = NoCompartmentName;
     fn from_str(text: &str) -> Result<Self, NoCompartmentName> {
         if let Some((guest, slot)) = text.rsplit_once(':') {
-            if slot == INTERPRETER && !guest.is_empty() {
-                return Ok(Self::Interpreter(guest.to_string()));
+            let part = MachinePart::ALL.into_iter().find(|part| part.text() == slot);
+            if let Some(part) = part.filter(|_| !guest.is_empty()) {
+                return Ok(Self::Machine { guest: guest.to_string(), part });
             }
             let slot = slot.parse().map_err(|_| NoCompartmentName)?;
             return Ok(Self::Function { guest: guest.to_string(), slot });
@@ -63,7 +88,7 @@ impl fmt::Display for CompartmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Function { guest, slot } => FunctionName { guest, slot: *slot }.fmt(f),
-            Self::Interpreter(guest) => write!(f, "{guest}:{INTERPRETER}"),
+            Self::Machine { guest, part } => write!(f, "{guest}:{}", part.text()),
             Self::Disk(name) => write!(f, "disk.{name}"),
             Self::Network(name) => write!(f, "network.{name}"),
         }

@@ -1,6 +1,6 @@
 //! Compartments that are ended on purpose.
 
-use super::{CompartmentName, Config, FunctionName, RunsIn};
+use super::{CompartmentName, Config, FunctionName, MachinePart, RunsIn};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -48,7 +48,7 @@ impl fmt::Display for Kill {
 }
 
 impl Config {
-    /// The compartments that its guests' emulated functions run in, its drivers and its interpreters, by name.
+    /// The compartments that its guests' emulated functions run in, its drivers and its guests' machines, by name.
     pub fn compartments(&self) -> impl Iterator<Item = CompartmentName> {
         self.places().filter_map(|(name, place)| (place == RunsIn::Ring3).then_some(name))
     }
@@ -64,10 +64,11 @@ impl Config {
             let place = self.place_of_uplink(network.uplink.as_ref()?);
             Some((CompartmentName::Network(name.clone()), place))
         });
-        let interpreters = self.guest.iter().map(move |(name, guest)| {
-            (CompartmentName::Interpreter(name.clone()), self.place_of_machine(guest))
+        let machines = self.guest.iter().flat_map(move |(name, guest)| {
+            let named = |part| CompartmentName::Machine { guest: name.clone(), part };
+            MachinePart::ALL.map(|part| (named(part), self.place_of_machine(guest)))
         });
-        functions.chain(interpreters).chain(disks).chain(uplinks)
+        functions.chain(machines).chain(disks).chain(uplinks)
     }
 
     /// The emulated functions, each with where it runs.

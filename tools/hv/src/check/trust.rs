@@ -1,7 +1,8 @@
 //! Who trusts what: a picture of the two floors below the guests.
 
 use plan::{
-    Base, CompartmentName, DiskPlan, Driver, EmulatedPlan, GuestPlan, Memory, NetworkPlan, Plan, RunsIn,
+    Base, CompartmentName, DiskPlan, Driver, EmulatedPlan, GuestPlan, MachinePart, Memory, NetworkPlan, Plan,
+    RunsIn,
 };
 use std::iter::once;
 
@@ -62,13 +63,14 @@ fn column(guest: &GuestPlan) -> Column {
     let apart = guest
         .compartments()
         .filter_map(|(number, name)| Some(format!("{name} {}", guest.emulated.get(number)?.model.text())));
-    let name = CompartmentName::Interpreter(guest.name.clone()).to_string();
+    let name = |part| CompartmentName::Machine { guest: guest.name.clone(), part }.to_string();
+    let interpreter = name(MachinePart::Interpreter);
     let interpreters = match (guest.runs_in, guest.apic_ids.len()) {
         (RunsIn::Hypervisor, _) => None,
-        (RunsIn::Ring3, 1) => Some(name),
-        (RunsIn::Ring3, count) => Some(format!("{name}, {count} of them")),
+        (RunsIn::Ring3, 1) => Some(interpreter),
+        (RunsIn::Ring3, count) => Some(format!("{interpreter}, {count} of them")),
     };
-    let chipset = (guest.runs_in == RunsIn::Ring3).then(|| "chipset".to_owned());
+    let chipset = (guest.runs_in == RunsIn::Ring3).then(|| name(MachinePart::Chipset));
     let mut compartments: Vec<String> = interpreters.into_iter().chain(chipset).chain(apart).collect();
     if compartments.is_empty() {
         compartments.push("-".to_owned());
@@ -297,7 +299,7 @@ that of a driver reaches what its device stores or carries, and no guest's memor
             both.contains(
                 "\
 ring 3 | apart:interpreter       | -
-       | chipset                 |
+       | apart:chipset           |
 -------+-------------------------+----------------------
 ring 0 | the hypervisor: what keeps guests apart, and each one's processors and bus; the chipset of net
 "

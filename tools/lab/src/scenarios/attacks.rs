@@ -179,7 +179,7 @@ fn attack(column: Column, feature: Feature, name: &str, command_line: &str, seco
 }
 
 /// A second processor swaps instructions and operands after the exit. They are interpreted in ring 3 on one column of each
-/// vendor, where the interpreters are lost again and again meanwhile, and in ring 0 on the others.
+/// vendor, where the interpreters and the chipset are lost again and again meanwhile, and in ring 0 on the others.
 fn rewrite(column: Column) -> Scenario {
     // An entry into ring 3 takes by far the most in an emulator.
     let rounds = match column {
@@ -189,7 +189,8 @@ fn rewrite(column: Column) -> Scenario {
     };
     let attacker = attacker(column, &format!("rewrite rounds={rounds}")).set("runs_in", "\"ring3\"");
     // No more often in a minute than one is made anew.
-    let kills: Vec<_> = (1..10).map(|number| format!("attacker:interpreter@{}", 100 * number)).collect();
+    let kill = |number| ["interpreter", "chipset"].map(|part| format!("attacker:{part}@{}", 100 * number));
+    let kills: Vec<_> = (1..10).flat_map(kill).collect();
     let (keys, guests) = (format!("kill = {kills:?}\n"), [attacker, neighbour(15)]);
     let scenario = hosted_with(column, Feature::Emulation, "attack/rewrite", &keys, &guests);
     unharmed(scenario, 15)
