@@ -2,9 +2,9 @@
 
 use crate::area::{Answer, Area, Call, Places, Sizes};
 use crate::ended::Ended;
+use crate::entered::Compartment;
 use crate::kind::Kind;
 use crate::publish::PUBLISHED_BYTES;
-use crate::remote::Compartment;
 use crate::serve::Server;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
