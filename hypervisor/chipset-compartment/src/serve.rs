@@ -22,7 +22,7 @@ impl ChipsetServer {
     pub fn begin(words: &mut [u64]) -> Option<Self> {
         let words = of(words)?;
         let used = usize::try_from(words[at::ARGUMENTS]).ok()?;
-        let chipset = Box::new(Chipset::of_state(state(words).get(..used)?).ok()?);
+        let chipset = read(state(words).get(..used)?)?;
         let said = chipset.clone();
         words[at::ANSWER] = SERVED;
         Some(Self { chipset, said, effects: Effects::new() })
@@ -82,4 +82,10 @@ impl ChipsetServer {
         words[at::CHANGED] = changed;
         true
     }
+}
+
+/// The chipset that was saved so. It is as large as much of a stack, and more than once there while it is read.
+#[inline(never)]
+fn read(state: &[u8]) -> Option<Box<Chipset>> {
+    Chipset::of_state(state).ok().map(Box::new)
 }

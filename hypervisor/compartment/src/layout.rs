@@ -9,8 +9,8 @@
 pub const IMAGE: u64 = 0x40_0000;
 /// The end of the stack; it is a multiple of 16.
 pub const STACK_TOP: u64 = 0x7000_0000;
-/// Bytes of the stack, of which the models use a quarter.
-pub const STACK_BYTES: u64 = 0x8000;
+/// Bytes of the stack. A chipset, which is read from its state by value, uses most of it once, and the models an eighth.
+pub const STACK_BYTES: u64 = 0x10000;
 /// The area.
 pub const AREA: u64 = 0x1_0000_0000;
 /// The heap.

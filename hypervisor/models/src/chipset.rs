@@ -8,6 +8,8 @@ pub struct ChipsetModel(Box<ChipsetServer>);
 
 impl ChipsetModel {
     /// Serves the first call in the words of the area. `None` where it says no state of a chipset's.
+    // What it has on the stack is not to be there at each entry.
+    #[inline(never)]
     pub fn begin(words: &mut [u64]) -> Option<Self> {
         Some(Self(Box::new(ChipsetServer::begin(words)?)))
     }

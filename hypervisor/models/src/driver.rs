@@ -12,6 +12,8 @@ pub use driver_compartment::Server;
 /// # Safety
 /// What the call says of registers and of memory for queues is mapped at [`BAR`] and [`QUEUES`], for as long as the
 /// program runs, and nothing else of the program is there.
+// Inlined, it would have its part of the stack at each entry.
+#[inline(never)]
 pub unsafe fn build(words: &mut [u64]) -> Option<Server> {
     serve_first(words, |description| {
         let Description { registers_bytes, own, own_bytes, .. } = *description;

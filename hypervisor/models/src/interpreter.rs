@@ -16,6 +16,8 @@ impl Interpreter {
     /// # Safety
     /// The guest's memory that the call names is mapped `offset` above its addresses, for reading and writing, and
     /// nothing else of this program is.
+    // Inlined, it would have its part of the stack at each entry.
+    #[inline(never)]
     pub unsafe fn begin(words: &mut [u64], offset: u64) -> Option<Self> {
         let memory = First::serve(words)?;
         // SAFETY: the caller's promise.

@@ -20,6 +20,8 @@ impl State {
     /// # Safety
     /// The guest's memory that the call names is mapped `offset` above its addresses, for reading and writing, and
     /// nothing else of this program is.
+    // Inlined, it would have its part of the stack at each entry.
+    #[inline(never)]
     pub unsafe fn build(words: &mut [u64], offset: u64) -> Option<Self> {
         let source = Generator::detect().map(|generator| Box::new(generator) as Box<dyn Source>);
         let (server, build) = Server::build(words, source)?;
