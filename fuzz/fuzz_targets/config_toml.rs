@@ -34,6 +34,7 @@ fuzz_target!(|text: &str| {
         |guest: usize, function: usize| plan.guests[guest].emulated[function].runs_in == RunsIn::Ring3;
     assert!(plan.kills.iter().all(|kill| match kill.whose {
         Killed::Function { guest, function } => is_apart(guest, function),
+        Killed::Machine { guest, .. } => plan.guests[guest].runs_in == RunsIn::Ring3,
         Killed::Driver(place) => plan.owned[place].runs_in == RunsIn::Ring3,
     }));
     // As the bundle carries it.
