@@ -107,12 +107,18 @@ impl RemoteChipset {
 
     /// As [`Chipset::port_read`].
     pub fn port_read(&mut self, port: u16, width: Width, out: &mut Effects) -> u32 {
-        self.call(Call::PortRead(port, width), out) as u32
+        let call = Call::PortRead(port, width);
+        match Chipset::decodes(port, width) {
+            true => self.call(call, out) as u32,
+            false => call.value_of_nobody() as u32,
+        }
     }
 
     /// As [`Chipset::port_write`].
     pub fn port_write(&mut self, port: u16, width: Width, value: u32, out: &mut Effects) {
-        self.call(Call::PortWrite(port, width, value), out);
+        if Chipset::decodes(port, width) {
+            self.call(Call::PortWrite(port, width, value), out);
+        }
     }
 
     /// As [`Chipset::ioapic_read`].

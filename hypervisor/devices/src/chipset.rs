@@ -136,6 +136,12 @@ impl Chipset {
         snapshot::has(self.external == self.pics.is_requesting(), "the line from the 8259As")
     }
 
+    /// Whether an access of `width` (1, 2 or 4 bytes) from `port` on reaches any device. Where not, it reads ones, and
+    /// writes nothing.
+    pub fn decodes(port: u16, width: Width) -> bool {
+        (0..port_bytes(width)).filter_map(|index| port.checked_add(index)).any(is_of_a_device)
+    }
+
     /// IN of `width` (1, 2 or 4 bytes) from `port`. Every byte goes to the device at
     /// its own port; bytes of nobody, and those beyond port 0xffff, read ones.
     pub fn port_read(&mut self, port: u16, width: Width, now: u64, out: &mut Effects) -> u32 {
@@ -388,6 +394,22 @@ const fn irq_of(gsi: u8) -> Option<u8> {
 }
 
 /// Bytes that a port access moves; there is none of 8.
+const fn is_of_a_device(port: u16) -> bool {
+    matches!(
+        port,
+        0x20 | 0x21
+            | 0x40..=0x43
+            | 0x60 | 0x61 | 0x64
+            | 0x70..=0x73
+            | 0x92
+            | 0xa0 | 0xa1
+            | SERIAL..=0x3ff
+            | 0x4d0 | 0x4d1
+            | PM1_EVENT..=PM_LAST
+            | 0xcf9
+    )
+}
+
 const fn port_bytes(width: Width) -> u16 {
     match width {
         Width::Byte => 1,

@@ -29,7 +29,7 @@ fn effect(words: &mut [u64], effect: [u64; 2]) {
 }
 
 const READ: Step = Step::Read(0x70, Width::Byte);
-const WRITE: Step = Step::Write(0x80, Width::Byte, 1);
+const WRITE: Step = Step::Write(0x70, Width::Byte, 1);
 
 #[test]
 fn what_cannot_be_is_refused_before_anything_is_done() {

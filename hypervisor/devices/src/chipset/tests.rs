@@ -70,6 +70,40 @@ fn message(vector: u8, level: bool) -> Effect {
     })
 }
 
+/// Whoever does not ask for what is not decoded misses nothing.
+#[test]
+fn what_is_not_decoded_reaches_nobody() {
+    let mut chipset = chipset();
+    let state = |chipset: &Chipset| {
+        let mut bytes = [0; STATE_BYTES];
+        let used = chipset.save(&mut bytes).unwrap();
+        bytes[..used].to_vec()
+    };
+    let (before, mut effects) = (state(&chipset), Effects::new());
+    for port in 0..=u16::MAX {
+        for width in [Width::Byte, Width::Word, Width::Dword]
+            .into_iter()
+            .filter(|width| !Chipset::decodes(port, *width))
+        {
+            assert_eq!(
+                u64::from(chipset.port_read(port, width, 5000, &mut effects)),
+                width.mask(),
+                "{port:#x}"
+            );
+            chipset.port_write(port, width, 0, 5000, &mut effects);
+        }
+    }
+    assert!(effects.is_empty());
+    assert_eq!(state(&chipset), before);
+    let decoded = (0..=u16::MAX).filter(|port| Chipset::decodes(*port, Width::Byte));
+    assert_eq!(decoded.count(), 6 + 4 + 3 + 4 + 1 + 8 + 12 + 1);
+    for (port, width) in
+        [(0x1f, Width::Word), (0x3f5, Width::Dword), (0xcf6, Width::Dword), (0x608, Width::Dword)]
+    {
+        assert!(Chipset::decodes(port, width), "{port:#x}");
+    }
+}
+
 #[test]
 fn ports_of_nobody_read_ones_at_every_width() {
     let mut chipset = chipset();

@@ -23,7 +23,7 @@ macro_rules! instructions {
             "mov ecx, 0x1000\nmov [rcx], rax" => "exception 14",
             "mov ecx, 0x3ff000\nmov rax, [rcx]" => "exception 14",
             "mov ecx, 0x70000000\nmov [rcx], rax" => "exception 14",
-            "mov ecx, 0x6fff7ff8\nmov [rcx], rax" => "exception 14",
+            "mov ecx, 0x6ffefff8\nmov [rcx], rax" => "exception 14",
             "movabs rcx, 0x800000000000\nmov rax, [rcx]" => "exception 13",
             "movabs rcx, 0x800000000000\njmp rcx" => "exception 13",
             "movabs rcx, 0x7fffffffffff\nmov rax, [rcx]" => "",
