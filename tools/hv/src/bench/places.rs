@@ -1,5 +1,5 @@
 //! What an access to an emulated function costs in instructions where its model is in ring 0, and where it is in a
-//! compartment in ring 3.
+//! compartment in ring 3; and one to the guest's machine likewise, which is its chipset and what interprets its instructions.
 //!
 //! Neither emulator charges for what a processor takes to switch address spaces: an entry and its way back write CR3
 //! twice and GS base once, and take an interrupt return and an exception.
@@ -26,7 +26,7 @@ memory = "64 MiB"
 interrupts = "virtual"
 kernel = "testguest"
 command_line = "bench"
-runs_in = "hypervisor"
+runs_in = "MACHINE"
 
 [[guest.bench.pci]]
 slot = "04.0"
@@ -42,11 +42,15 @@ slot = "06.0"
 emulate = "virtio-rng"
 "#;
 
-/// Where models run, and what stands above the column.
-const PLACES: [(&str, &str); 2] = [("hypervisor", "ring 0"), ("ring3", "ring 3")];
+/// Where models run, and the guest's machine, and what stands above the column.
+const PLACES: [(&str, &str, &str); 3] = [
+    ("hypervisor", "hypervisor", "ring 0"),
+    ("ring3", "hypervisor", "ring 3"),
+    ("ring3", "ring3", "its machine too"),
+];
 
-fn guest(place: &str) -> String {
-    format!("[hypervisor]\nruns_in = \"{place}\"{GUEST}")
+fn guest(models: &str, machine: &str) -> String {
+    format!("[hypervisor]\nruns_in = \"{models}\"{}", GUEST.replace("MACHINE", machine))
 }
 
 /// Measures on the processors of `cpu`: a column for each place.
@@ -54,9 +58,9 @@ fn guest(place: &str) -> String {
 /// # Errors
 /// When something cannot be built, or a guest does not come to its end.
 pub fn measure(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Vec<Column>> {
-    let column = |(place, name): (&str, &str)| {
+    let column = |(models, machine, name): (&str, &str, &str)| {
         let title = format!("{}, {name}", exits::title(cpu));
-        let (ours, _) = exits::hypervisor(workshop, folder, cpu, &guest(place), &title)?;
+        let (ours, _) = exits::hypervisor(workshop, folder, cpu, &guest(models, machine), &title)?;
         Ok(Column { title, ours, reference: None })
     };
     PLACES.into_iter().map(column).collect()
@@ -67,7 +71,7 @@ const KILLS: &str = r#"kill = ["bench:04.0@1", "bench:05.0@1", "bench:06.0@1"]
 "#;
 
 fn with_kills() -> String {
-    guest(PLACES[1].0).replacen("barriers", &format!("{KILLS}barriers"), 1)
+    guest("ring3", "hypervisor").replacen("barriers", &format!("{KILLS}barriers"), 1)
 }
 
 /// How long it takes until a model that was ended at an access has answered it, made anew.
@@ -135,7 +139,8 @@ mod tests {
 
     #[test]
     fn the_configurations_are_some() {
-        for text in [guest(PLACES[0].0), guest(PLACES[1].0), with_kills()] {
+        let places = PLACES.map(|(models, machine, _)| guest(models, machine));
+        for text in places.into_iter().chain([with_kills()]) {
             assert!(Source::parse(text, "x".to_owned()).is_ok());
         }
     }
