@@ -77,7 +77,7 @@ fn with_kills() -> String {
 /// How long it takes until a model that was ended at an access has answered it, made anew.
 pub struct Restarts {
     title: String,
-    /// Functions, and microseconds, of which each is a thousand instructions.
+    /// Functions, and instructions.
     longest: Vec<(String, u64)>,
 }
 
@@ -87,10 +87,11 @@ pub struct Restarts {
 /// As [`measure`], or when one was not ended.
 pub fn restarts(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Restarts> {
     let title = exits::title(cpu).to_owned();
-    let mut longest = Vec::new();
+    let (mut longest, mut tsc_khz) = (Vec::new(), 0);
     let start = exits::hypervisor_machine(workshop, folder, cpu, &with_kills())?;
     watch(start, folder, &format!("{title}: making models anew"), |line| {
-        longest.extend(restart(&line.text))
+        tsc_khz = ticks_a_millisecond(&line.text).unwrap_or(tsc_khz);
+        longest.extend(restart(&line.text));
     })?;
     ensure!(
         longest.len() == 3,
@@ -98,10 +99,18 @@ pub fn restarts(workshop: &Workshop, folder: &Path, cpu: Cpu) -> Result<Restarts
         longest.len(),
         folder.display()
     );
+    // An instruction is a tick.
+    let longest = longest.into_iter().map(|(name, us)| (name, us * tsc_khz / 1000)).collect();
     Ok(Restarts { title, longest })
 }
 
-/// What a line of the log says of a model that was made anew.
+/// What a line of the log says of the TSC.
+fn ticks_a_millisecond(text: &str) -> Option<u64> {
+    let (mhz, _) = text.split_once(", TSC at ")?.1.split_once(" MHz")?;
+    mhz.replace('.', "").parse().ok()
+}
+
+/// What a line of the log says of a model that was made anew: which, and how many microseconds that took.
 fn restart(text: &str) -> Option<(String, u64)> {
     let (before, after) = text.split_once(": in ring 3: ")?;
     let (_, time) = after.split_once(", the longest in ")?;
@@ -113,13 +122,13 @@ impl Restarts {
     /// A row a function.
     pub fn table(&self) -> String {
         let head = format!("| a model made anew, {} | instructions |\n|---|---:|\n", self.title);
-        let row = |(name, us): &(String, u64)| format!("| {name} | {us},000 |\n");
+        let row = |(name, count): &(String, u64)| format!("| {name} | {count} |\n");
         head + &self.longest.iter().map(row).collect::<String>()
     }
 
     /// The same for programs.
     pub fn to_json(&self) -> Value {
-        let functions = self.longest.iter().map(|(name, us)| (name.clone(), json!(us * 1000)));
+        let functions = self.longest.iter().map(|(name, count)| (name.clone(), json!(count)));
         json!({ "title": self.title, "instructions": functions.collect::<Map<_, _>>() })
     }
 }
@@ -135,6 +144,9 @@ mod tests {
                     killed, the longest in 41 us";
         assert_eq!(restart(line), Some(("04.0".to_owned(), 41)));
         assert_eq!(restart("bench:04.0: in ring 3: 60 KiB, 7 entries"), None);
+        let line = "4 processors, 1017 MiB of memory, TSC at 200.002 MHz, 4 PCI functions";
+        assert_eq!(ticks_a_millisecond(line), Some(200_002));
+        assert_eq!(ticks_a_millisecond("TSC"), None);
     }
 
     #[test]
