@@ -1,6 +1,8 @@
 //! What ring 0 says: which of the chipset's methods it is.
 
 use crate::area::{Words, at, part, put};
+use devices::chipset::parts::Part;
+use devices::chipset::{SERIAL, SERIAL_LAST};
 use spec::Width;
 
 /// A method of the chipset's, and its arguments.
@@ -83,6 +85,19 @@ impl Call {
             _ => return None,
         };
         Some((call, now))
+    }
+
+    /// Whether it can change this part of the state. What is typed, and its own ports, alone reach the serial port, whose
+    /// state is most of all.
+    pub const fn can_change(self, part: Part) -> bool {
+        match (part, self) {
+            (Part::Uart, Self::PortRead(port, width) | Self::PortWrite(port, width, _)) => {
+                let end = port as u64 + width.bytes();
+                port <= SERIAL_LAST && end > SERIAL as u64
+            }
+            (Part::Uart, call) => matches!(call, Self::Receive(_)),
+            _ => true,
+        }
     }
 
     /// The largest value that can be answered.

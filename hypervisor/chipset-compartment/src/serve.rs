@@ -43,7 +43,7 @@ impl ChipsetServer {
             count += 1;
         }
         words[at::EFFECT_COUNT] = count as u64;
-        let is_whole = !effects.take_overflow() && self.say_changes(words);
+        let is_whole = !effects.take_overflow() && self.say_changes(call, words);
         words[at::ANSWER] = SERVED;
         is_whole
     }
@@ -66,10 +66,10 @@ impl ChipsetServer {
         0
     }
 
-    /// Says the state of the parts that are otherwise than ring 0 knows. False where one does not fit.
-    fn say_changes(&mut self, words: &mut Words) -> bool {
+    /// Says the state of the parts that are otherwise, after this call, than ring 0 knows. False where one does not fit.
+    fn say_changes(&mut self, call: Call, words: &mut Words) -> bool {
         let mut changed = 0;
-        for part in Part::ALL {
+        for part in Part::ALL.into_iter().filter(|part| call.can_change(*part)) {
             if !self.chipset.differs(part, &self.said) {
                 continue;
             }

@@ -41,6 +41,8 @@ pub const GSI_SCI: u8 = 9;
 
 /// First port of COM1.
 pub const SERIAL: u16 = 0x3f8;
+/// Its last.
+pub const SERIAL_LAST: u16 = 0x3ff;
 
 /// What a chipset is made from.
 #[derive(Clone, Copy, Debug)]
@@ -304,7 +306,7 @@ impl Chipset {
 
     fn read_byte(&mut self, port: u16, now: u64, out: &mut Effects) -> u8 {
         match port {
-            SERIAL..=0x3ff => {
+            SERIAL..=SERIAL_LAST => {
                 let value = self.uart.read((port - SERIAL) as u8);
                 self.drive_serial(out);
                 value
@@ -338,7 +340,7 @@ impl Chipset {
 
     fn write_byte(&mut self, port: u16, value: u8, now: u64, out: &mut Effects) {
         match port {
-            SERIAL..=0x3ff => {
+            SERIAL..=SERIAL_LAST => {
                 if let Some(byte) = self.uart.write((port - SERIAL) as u8, value) {
                     out.push(Effect::Transmit(byte));
                 }
@@ -403,7 +405,7 @@ const fn is_of_a_device(port: u16) -> bool {
             | 0x70..=0x73
             | 0x92
             | 0xa0 | 0xa1
-            | SERIAL..=0x3ff
+            | SERIAL..=SERIAL_LAST
             | 0x4d0 | 0x4d1
             | PM1_EVENT..=PM_LAST
             | 0xcf9
